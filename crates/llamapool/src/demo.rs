@@ -1,0 +1,126 @@
+//! Everything on one machine, in one process: a server, a relay, and a small MCP server behind it.
+//!
+//! The three are the real ones and meet over real sockets, all on loopback. The one rule: what is printed can be
+//! pasted and works.
+
+mod clock;
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, bail};
+use llamapool_relay::{
+    DialConfig, Identity, LinkState, ProviderConfig, Reconnect, Relay, RelayConfig, StatusBind, StatusConfig,
+};
+use llamapool_server::{EdgePolicy, Keys, Limits, Server, ServerConfig, Timeouts};
+use llamapool_tunnel::TunnelConfig;
+use llamapool_wire::{DisplayName, RelayId, Secret};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+use crate::stop::Stop;
+use crate::version::BUILD;
+
+/// The id under which the demo's MCP server is reached.
+const ID: &str = "demo";
+
+/// Runs the demo until it is told to stop.
+pub(crate) async fn run(port: u16, stop: Stop) -> anyhow::Result<()> {
+    let (api, worker) = (Secret::random(), Secret::random());
+    let provider = clock::Clock::bind().await.context("the demo's MCP server")?;
+    let server = Server::bind(server_config(port, &api, &worker)).await.context("use --port to choose another port")?;
+    let address = server.address()?;
+    let relay = Relay::bind(relay_config(address, provider.url()?, &worker)?).await?;
+    let link = relay.link();
+    // The relay ends first: to a relay that was not told yet, a server that goes away is a lost connection.
+    let (relay_runs, relay_over) = oneshot::channel::<()>();
+    let relay = async {
+        let ended = relay.run(stop.told()).await;
+        drop(relay_runs);
+        ended
+    };
+    let both = async {
+        let server = server.run(async { drop(relay_over.await) });
+        tokio::join!(relay, server).0
+    };
+    tokio::select! {
+        ended = both => ended.map_err(Into::into),
+        ended = provider.run() => ended.context("the demo's MCP server"),
+        failed = present(link, address, &api) => failed,
+    }
+}
+
+/// Says how to call it, once it can be called; then only fails.
+async fn present(mut link: watch::Receiver<LinkState>, server: SocketAddr, api: &Secret) -> anyhow::Result<()> {
+    if link.wait_for(|state| matches!(state, LinkState::Connected { .. })).await.is_err() {
+        bail!("the demo's relay has ended");
+    }
+    let text = introduction(server, api);
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    std::future::pending().await
+}
+
+fn introduction(server: SocketAddr, api: &Secret) -> String {
+    let (url, api) = (format!("http://{server}"), api.expose());
+    let call = |id: u32, method: &str, params: &str| {
+        format!(
+            "curl -s -X POST {url}/api/mcp/id/{ID} \\\n  -H 'Content-Type: application/json' \\\n  \
+             -d '{{\"jsonrpc\": \"2.0\", \"id\": {id}, \"method\": \"{method}\", \"params\": {params}}}'\n"
+        )
+    };
+    format!(
+        "\nA small MCP server is reached through llamapool at\n\n    {url}/api/mcp/id/{ID}\n\n\
+         Who is connected:\n\ncurl -s {url}/api/state -H 'Authorization: Bearer {api}'\n\n\
+         Which tools it has:\n\n{}\n\
+         Call one:\n\n{}\n\
+         Ctrl-C ends the demo.\n",
+        call(2, "tools/list", "{}"),
+        call(3, "tools/call", "{\"name\": \"time/now\", \"arguments\": {}}"),
+    )
+}
+
+fn server_config(port: u16, api: &Secret, worker: &Secret) -> ServerConfig {
+    ServerConfig {
+        bind: (Ipv4Addr::LOCALHOST, port).into(),
+        metrics_bind: None,
+        keys: Keys { api: Some(api.clone()), worker: Some(worker.clone()), session: None },
+        edge: EdgePolicy::default(),
+        limits: Limits::default(),
+        timeouts: Timeouts::default(),
+        tunnel: TunnelConfig::default(),
+        build: BUILD,
+    }
+}
+
+fn relay_config(server: SocketAddr, provider: String, worker: &Secret) -> anyhow::Result<RelayConfig> {
+    let connect_timeout = Duration::from_secs(10);
+    Ok(RelayConfig {
+        identity: Identity {
+            id: Some(ID.parse::<RelayId>()?),
+            name: DisplayName::new("Demo"),
+            worker_key: Some(worker.clone()),
+            client_secret: None,
+        },
+        dial: DialConfig {
+            server_url: format!("ws://{server}{}", llamapool_wire::path::MCP_CONNECT).parse()?,
+            connect_timeout,
+            ca_file: None,
+            https_proxy: None,
+            http_proxy: None,
+            no_proxy: None,
+        },
+        reconnect: Reconnect::Never,
+        provider: ProviderConfig {
+            url: provider.parse()?,
+            headers: http::HeaderMap::new(),
+            auth_token: None,
+            connect_timeout,
+            probe_interval: Duration::from_secs(10),
+            redirect_replay_bytes: 1 << 20,
+        },
+        status: StatusConfig { bind: StatusBind::Off, token: None, metrics_bind: None },
+        drain_timeout: Duration::from_secs(60),
+        tunnel: TunnelConfig::default(),
+        build: BUILD,
+    })
+}

@@ -1,0 +1,161 @@
+//! What can be wrong with settings, in words for the person who gave them.
+//!
+//! Where it is found out is not here. The one rule: every text is one line, names the setting and its source, and
+//! shows a value only where it cannot be a secret.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::kind::Form;
+use super::setting::Setting;
+
+/// How much of a wrong value is shown.
+const SHOWN_CHARS: usize = 80;
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A key of the file that no setting has.
+    #[error("unknown key {key:?} in the file {file:?}{}", Meant(nearest.as_deref()))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The file.
+        file: PathBuf,
+        /// The known key that may be meant.
+        nearest: Option<String>,
+    },
+    /// A file that cannot be read.
+    #[error("the file {file:?} cannot be read: {error}")]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// A file that is not TOML. What stands in the line is not shown: it may be a key.
+    #[error("the file {file:?} is not TOML in line {line}: {}", message.escape_debug())]
+    NotToml {
+        /// The file.
+        file: PathBuf,
+        /// The number of the line.
+        line: usize,
+        /// What TOML expects there.
+        message: String,
+    },
+    /// A value that does not mean anything.
+    #[error("{setting}, from the {place}, {shown}, expected {expected}")]
+    Bad {
+        /// The canonical name of the setting.
+        setting: &'static str,
+        /// Where the value stands.
+        place: Place,
+        /// What may be shown of the value.
+        shown: Shown,
+        /// What was expected.
+        expected: String,
+    },
+    /// Two names of one setting in one source that do not agree.
+    #[error("the {one} and the {other} are two names of one setting, expected only one of them or the same value")]
+    TwoNames {
+        /// The name that counts first.
+        one: Place,
+        /// The other one.
+        other: Place,
+    },
+    /// A value that another setting rules out.
+    #[error("{setting} is {value}, expected {expected}")]
+    Contradiction {
+        /// The canonical name of the setting.
+        setting: &'static str,
+        /// Its value, which is no secret.
+        value: String,
+        /// What was expected, naming the other setting.
+        expected: String,
+    },
+    /// No keys wanted, and a key given.
+    #[error("NO_AUTH is on and {0} is set, expected only one of them")]
+    KeyWithoutAuth(&'static str),
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A flag, with its dashes.
+    Flag(String),
+    /// An environment variable.
+    Variable(String),
+    /// A key of a file.
+    Key {
+        /// The key.
+        key: String,
+        /// The file.
+        file: PathBuf,
+    },
+    /// The table of settings.
+    Default,
+}
+
+/// What may be shown of a wrong value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    /// This much of it.
+    Value(String),
+    /// That it is this kind of thing.
+    Kind(&'static str),
+    /// Nothing.
+    Hidden,
+}
+
+impl Shown {
+    /// What may be shown of a setting's value.
+    pub fn of(setting: &Setting, value: &str) -> Self {
+        let cut = |value: &str| match value.char_indices().nth(SHOWN_CHARS) {
+            Some((end, _)) => format!("{}…", &value[..end]),
+            None => value.to_owned(),
+        };
+        match setting.form {
+            form if form.is_secret() => Self::Hidden,
+            Form::Url if value.contains(['@', '#']) => Self::Hidden,
+            Form::Url => Self::Value(cut(value.split('?').next().unwrap_or_default())),
+            _ => Self::Value(cut(value)),
+        }
+    }
+}
+
+impl Place {
+    /// A key of a file.
+    pub fn key(key: &str, file: &Path) -> Self {
+        Self::Key { key: key.to_owned(), file: file.to_owned() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Key { key, file } => write!(f, "key {key} of the file {file:?}"),
+            Self::Default => f.write_str("table of defaults"),
+        }
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => write!(f, "is {value:?}"),
+            Self::Kind(kind) => write!(f, "is {kind}"),
+            Self::Hidden => f.write_str("has a value that is not shown"),
+        }
+    }
+}
+
+/// The part of an error that says what may be meant, if anything.
+pub(crate) struct Meant<'a>(pub(crate) Option<&'a str>);
+
+impl fmt::Display for Meant<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |nearest| write!(f, ", did you mean {nearest}?"))
+    }
+}

@@ -1,0 +1,67 @@
+//! The tables of settings as Markdown, for the documents.
+//!
+//! The help of the command line is in `cli::help`. The one rule: the documents say nothing about a setting that its
+//! entry does not say.
+
+use std::fmt::Write;
+
+use super::setting::{Setting, Unset, flag_of};
+use super::{Form, Role};
+
+/// The settings of a role as a Markdown table, with a line end after each row.
+pub fn markdown(role: Role) -> String {
+    let head = "| setting | flag | TOML key | default | meaning |\n|---|---|---|---|---|\n";
+    role.table().iter().fold(head.to_owned(), |mut text, setting| {
+        // Writing into a `String` cannot fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            codes(setting.names()),
+            flags(setting),
+            codes(setting.keys()),
+            default(setting),
+            cell(setting.help)
+        );
+        text
+    })
+}
+
+fn flags(setting: &Setting) -> String {
+    let long = setting.names().map(|name| format!("--{}", flag_of(name)));
+    let other = setting.flag_alias.map(|flag| format!("--{flag}"));
+    codes(long.chain(other).chain(setting.short.map(|letter| format!("-{letter}"))))
+}
+
+fn default(setting: &Setting) -> String {
+    match setting.unset {
+        Unset::Default("false") if setting.form == Form::Switch => "off".into(),
+        Unset::Default(text) => format!("`{}`", cell(text)),
+        Unset::Otherwise(words) => cell(words),
+    }
+}
+
+fn codes(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let codes: Vec<String> = items.into_iter().map(|item| format!("`{}`", cell(item.as_ref()))).collect();
+    if codes.is_empty() { "–".into() } else { codes.join(", ") }
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_every_name_of_a_setting_and_its_default() {
+        let server = markdown(Role::Server);
+        let row = |name: &str| server.lines().find(|line| line.starts_with(&format!("| `{name}`"))).unwrap();
+        assert!(row("WORKER_KEY").starts_with(
+            "| `WORKER_KEY`, `CLIENT_KEY` | `--worker-key`, `--client-key` | `worker_key`, `client_key` | generated"
+        ));
+        assert!(row("PORT").starts_with("| `PORT` | `--port` | `port` | `8080` | "));
+        assert!(row("CONFIG_FILE").starts_with("| `CONFIG_FILE` | `--config-file`, `--config` | – | none | "));
+        assert_eq!(server.lines().count(), Role::Server.table().len() + 2);
+    }
+}

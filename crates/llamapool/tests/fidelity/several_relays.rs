@@ -1,0 +1,259 @@
+//! Several relays for one id, each before a provider with sessions of its own: what belongs together stays together.
+
+use std::sync::{Arc, Mutex};
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::harness::{Pool, Process, Provider, error_of, event_stream, json_answer, soon};
+
+const SHARED: (&str, &str) = ("CLIENT_SECRET", "shared by both");
+const ID: &str = "shared";
+const CONNECTED: &str = "llamapool_relays_connected";
+
+type Streams = Arc<Mutex<Vec<mpsc::Sender<Result<bytes::Bytes, std::io::Error>>>>>;
+
+/// A provider that knows one session, its own, and says who it is. A call with `x-hold` is never answered.
+async fn provider(name: &'static str) -> Provider {
+    let own = format!("!session~of~{name}!");
+    let streams = Streams::default();
+    Provider::answering(move |request: Request| {
+        let (own, streams) = (own.clone(), streams.clone());
+        let (head, _) = request.into_parts();
+        async move { answer(name, &own, &head, &streams).await }
+    })
+    .await
+}
+
+async fn answer(name: &str, own: &str, request: &Parts, streams: &Streams) -> Response {
+    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+    if header("x-hold").is_some() {
+        return std::future::pending().await;
+    }
+    if request.method == Method::GET {
+        let (sender, stream) = event_stream();
+        sender.send(Ok(format!("event: endpoint\ndata: /messages?of={name}\n\n").into())).await.expect("it is open");
+        // The stream stays open as long as the provider lives.
+        streams.lock().unwrap().push(sender);
+        return stream;
+    }
+    let said = json!({ "provider": name, "session": header("mcp-session-id"), "path": request.uri.to_string() });
+    let said = json_answer(&said.to_string());
+    match (header("mcp-session-id"), header("mcp-protocol-version")) {
+        (None, None) => ([("mcp-session-id", own)], said).into_response(),
+        (Some(session), _) if session != own => {
+            let lost = r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"not mine"},"id":null}"#;
+            (StatusCode::NOT_FOUND, lost).into_response()
+        }
+        _ => said,
+    }
+}
+
+/// Two relays, and a session with each.
+struct Two {
+    pool: Pool,
+    relays: [Process; 2],
+    providers: [Provider; 2],
+    sessions: [String; 2],
+}
+
+impl Two {
+    async fn with(settings: &[(&str, &str)]) -> Self {
+        let pool = Pool::with(settings).await;
+        let providers = [provider("alpha").await, provider("beta").await];
+        let alpha = pool.relay_with(ID, &providers[0].url, &[SHARED]).await;
+        let first = begin(&pool).await;
+        let beta = Pool::relay_towards(&pool.url, ID, &providers[1].url, &[SHARED]);
+        both_are_there(&pool).await;
+        // What is busy is not chosen.
+        let busy = hold(&pool, &first).await;
+        let second = begin(&pool).await;
+        drop(busy);
+        Self { pool, relays: [alpha, beta], providers, sessions: [first, second] }
+    }
+
+    async fn ask(&self, session: &str) -> reqwest::Response {
+        ask(&self.pool, ID, session).await
+    }
+}
+
+async fn both_are_there(pool: &Pool) {
+    pool.until_metric(CONNECTED, 2).await;
+}
+
+fn in_session(pool: &Pool, id: &str, session: &str) -> RequestBuilder {
+    let request = pool.http.post(pool.mcp(id)).header("accept", "application/json, text/event-stream");
+    request.header("mcp-session-id", session).header("mcp-protocol-version", "2025-11-25").body("{}")
+}
+
+async fn ask(pool: &Pool, id: &str, session: &str) -> reqwest::Response {
+    soon("an answer", in_session(pool, id, session).send()).await.expect("an HTTP answer")
+}
+
+/// Begins a session; the id that the caller sees.
+async fn begin(pool: &Pool) -> String {
+    let answer = pool.post(ID, &json!({})).await;
+    assert_eq!(answer.status(), 200);
+    answer.headers()["mcp-session-id"].to_str().unwrap().to_owned()
+}
+
+/// A call in a session that goes on until it is dropped.
+async fn hold(pool: &Pool, session: &str) -> tokio::task::JoinSet<reqwest::Result<reqwest::Response>> {
+    let request = in_session(pool, ID, session).header("x-hold", "1");
+    let mut call = tokio::task::JoinSet::new();
+    call.spawn(request.send());
+    pool.until_client(ID, "the call runs", |client| client["inflight"] == 1).await;
+    call
+}
+
+async fn said(answer: reqwest::Response) -> Value {
+    assert_eq!(answer.status(), 200);
+    answer.json().await.expect("JSON")
+}
+
+/// The answer that makes a client initialize again.
+async fn is_gone(answer: reqwest::Response) {
+    assert_eq!(answer.status(), 404);
+    let body: Value = answer.json().await.expect("JSON");
+    assert_eq!(body["error"]["code"], -32001, "{body}");
+}
+
+#[tokio::test]
+async fn a_session_stays_with_its_relay_and_looks_the_same_each_time() {
+    let two = Two::with(&[]).await;
+    for _ in 0..5 {
+        for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
+            let said = said(two.ask(session).await).await;
+            let own = format!("!session~of~{name}!");
+            assert_eq!((&said["provider"], &said["session"]), (&json!(name), &json!(own)));
+            assert!(!session.contains(name) && session.bytes().all(|byte| (0x21..=0x7e).contains(&byte)), "{session}");
+        }
+    }
+    let busy = hold(&two.pool, &two.sessions[1]).await;
+    assert_eq!(begin(&two.pool).await, two.sessions[0]);
+    drop(busy);
+}
+
+#[tokio::test]
+async fn a_session_id_that_was_made_up_or_moved_is_nobodys() {
+    let two = Two::with(&[]).await;
+    let _other = two.pool.relay_with("other", &two.providers[0].url, &[SHARED]).await;
+    is_gone(ask(&two.pool, "other", &two.sessions[0]).await).await;
+    let mut forged = two.sessions[0].clone().into_bytes();
+    let last = forged.len() / 2;
+    forged[last] = if forged[last] == b'A' { b'B' } else { b'A' };
+    for forged in [&*String::from_utf8(forged).unwrap(), "!session~of~alpha!", "x"] {
+        is_gone(two.ask(forged).await).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_waits_for_its_relay_and_then_is_gone() {
+    let mut two = Two::with(&[("SESSION_GRACE", "1s")]).await;
+    two.relays[0].kill().await;
+    two.pool.until_metric(CONNECTED, 1).await;
+    let away = two.ask(&two.sessions[0]).await;
+    assert_eq!(away.status(), 503);
+    assert!(away.headers().contains_key("retry-after"));
+    assert_eq!(error_of(away).await, "relay_offline");
+    let gone = async {
+        loop {
+            let answer = two.ask(&two.sessions[0]).await;
+            if answer.status() != 503 {
+                return answer;
+            }
+        }
+    };
+    is_gone(soon("the grace ends", gone).await).await;
+    assert_eq!(said(two.ask(&two.sessions[1]).await).await["provider"], "beta");
+}
+
+#[tokio::test]
+async fn sessions_survive_a_restart_of_the_server() {
+    let mut two = Two::with(&[]).await;
+    let port = two.pool.port().to_owned();
+    two.pool.server.kill().await;
+    two.pool = Pool::on_port(&port, &[]).await;
+    both_are_there(&two.pool).await;
+    for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
+        assert_eq!(said(two.ask(session).await).await["provider"], name);
+    }
+}
+
+/// The call that runs there goes on; the client begins again at the other one.
+#[tokio::test]
+async fn a_session_does_not_wait_for_a_relay_that_drains() {
+    let mut two = Two::with(&[]).await;
+    let _running = hold(&two.pool, &two.sessions[0]).await;
+    two.relays[0].signal("TERM").await;
+    let drains = |line: &str| line.contains("relay offers") && line.contains("\"draining\":true");
+    two.pool.server.line("it drains", drains).await;
+    is_gone(two.ask(&two.sessions[0]).await).await;
+    assert_eq!(begin(&two.pool).await, two.sessions[1]);
+}
+
+#[tokio::test]
+async fn posts_of_http_with_sse_reach_the_relay_that_holds_the_stream() {
+    let two = Two::with(&[]).await;
+    let mut seen = std::collections::BTreeSet::new();
+    let mut busy = None;
+    for _ in 0..2 {
+        let request = two.pool.http.get(two.pool.mcp(ID)).header("accept", "text/event-stream");
+        let mut stream = soon("the stream opens", request.send()).await.unwrap();
+        let event = soon("the endpoint", stream.chunk()).await.unwrap().unwrap();
+        let event = String::from_utf8(event.to_vec()).unwrap();
+        let endpoint = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        let own = endpoint.rsplit_once("of=").unwrap().1;
+        for _ in 0..5 {
+            let request = two.pool.http.post(format!("{}{endpoint}", two.pool.url)).body("{}");
+            let said = said(soon("an answer", request.send()).await.unwrap()).await;
+            assert_eq!((&said["provider"], &said["path"]), (&json!(own), &json!(format!("/messages?of={own}"))));
+        }
+        seen.insert(own.to_owned());
+        // The other one gets the next stream.
+        busy.get_or_insert(stream);
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    let forged = format!("{}/~at/forged/~announced/messages", two.pool.mcp(ID));
+    is_gone(soon("an answer", two.pool.http.post(forged).body("{}").send()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_caller_without_sessions_keeps_to_one_relay_and_goes_on_at_the_other() {
+    let mut two = Two::with(&[]).await;
+    let ask = async |pool: &Pool, caller: &str| {
+        let request = pool.http.post(pool.mcp(ID)).header("accept", "application/json, text/event-stream");
+        let request = request.header("mcp-protocol-version", "2026-07-28").bearer_auth(caller).body("{}");
+        let said = said(soon("an answer", request.send()).await.unwrap()).await;
+        said["provider"].as_str().unwrap().to_owned()
+    };
+    let mut homes = std::collections::BTreeMap::new();
+    for caller in (0..20).map(|number| format!("caller {number}")) {
+        let home = ask(&two.pool, &caller).await;
+        for _ in 0..3 {
+            assert_eq!(ask(&two.pool, &caller).await, home);
+        }
+        homes.insert(home, caller);
+    }
+    assert_eq!(homes.len(), 2, "not all of them have the same home: {homes:?}");
+    two.relays[0].kill().await;
+    two.pool.until_metric(CONNECTED, 1).await;
+    assert_eq!(ask(&two.pool, &homes["alpha"]).await, "beta");
+}
+
+#[tokio::test]
+async fn with_one_relay_and_no_secret_session_ids_are_left_alone() {
+    let pool = Pool::start().await;
+    let provider = provider("alpha").await;
+    let _relay = pool.relay(ID, &provider.url).await;
+    assert_eq!(begin(&pool).await, "!session~of~alpha!");
+    assert_eq!(said(ask(&pool, ID, "!session~of~alpha!").await).await["session"], "!session~of~alpha!");
+    let strange = ask(&pool, ID, "anything else").await;
+    assert_eq!(strange.status(), 404);
+    assert!(strange.text().await.unwrap().contains("not mine"));
+}

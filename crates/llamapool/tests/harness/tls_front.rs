@@ -1,0 +1,69 @@
+//! TLS in front of a plain server, with a certificate of a private authority.
+
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tempfile::NamedTempFile;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// The terminator. Dropping it ends it and all that goes through it.
+pub struct TlsFront {
+    pub port: u16,
+    /// The authority's certificate, as PEM.
+    pub ca_file: NamedTempFile,
+    _tasks: JoinSet<()>,
+}
+
+impl TlsFront {
+    /// TLS, for the name `localhost`, in front of the server with this URL.
+    pub async fn of(url: &str) -> Self {
+        let target = url.strip_prefix("http://").expect("a plain URL").to_owned();
+        let (acceptor, ca) = certified();
+        let mut ca_file = NamedTempFile::new().expect("a file");
+        ca_file.write_all(ca.as_bytes()).expect("a disk with room");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(serve(acceptor.clone(), client, target.clone()));
+            }
+        });
+        Self { port, ca_file, _tasks: tasks }
+    }
+}
+
+async fn serve(acceptor: TlsAcceptor, client: TcpStream, target: String) {
+    // A client that does not trust the certificate, or speaks no TLS, leaves here.
+    let Ok(mut client) = acceptor.accept(client).await else { return };
+    let Ok(mut server) = TcpStream::connect(target).await else { return };
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+}
+
+fn certified() -> (TlsAcceptor, String) {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().expect("a key");
+    let ca = authority.self_signed(&authority_key).expect("a certificate");
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().expect("a key");
+    let names = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    let certificate = names.signed_by(&key, &issuer).expect("a certificate");
+    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a key that fits");
+    (TlsAcceptor::from(Arc::new(config)), ca.pem())
+}

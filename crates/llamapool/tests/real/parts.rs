@@ -1,0 +1,83 @@
+//! The real parts: the programs in `tests/parts`, each run with the Python that `./test` made for it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::harness::{Process, soon};
+
+/// FastMCP as the walkthrough's clock was written for it.
+pub(crate) const FASTMCP_2: &str = "fastmcp-2.11.3";
+/// FastMCP of today.
+pub(crate) const FASTMCP_4: &str = "fastmcp-4.1.0";
+/// The official client.
+const MCP: &str = "mcp-1.30.0";
+/// Where programs are found that every system has; nothing else of the environment reaches a part.
+pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The workspace.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The Python of a part.
+pub(crate) fn python(part: &str) -> PathBuf {
+    let how = "run ./test once, then: LLAMAPOOL_PARTS=$PWD/target/parts cargo test -p llamapool --test real";
+    let Some(parts) = std::env::var_os("LLAMAPOOL_PARTS") else {
+        panic!("LLAMAPOOL_PARTS does not say where the real parts are: {how}");
+    };
+    let python = Path::new(&parts).join(part).join("bin/python");
+    assert!(python.is_absolute(), "LLAMAPOOL_PARTS is not an absolute path: {parts:?}");
+    assert!(python.exists(), "the part {part} is not installed in {parts:?}: {how}");
+    python
+}
+
+/// A program of `tests/parts`, as it is run with a part.
+fn program(part: &str, name: &str) -> Command {
+    let mut command = Command::new(python(part));
+    command.arg(root().join("tests/parts").join(name));
+    command.env_clear().env("PATH", PATH).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
+    command
+}
+
+/// An MCP server of `tests/parts`. Dropping it ends it.
+pub(crate) struct Served {
+    /// Its MCP endpoint.
+    pub(crate) url: String,
+    _process: Process,
+}
+
+impl Served {
+    /// The server, once it takes requests.
+    pub(crate) async fn start(part: &str, name: &str) -> Self {
+        let mut process = Process::start(program(part, name));
+        let ready = process.line("ready", |line| line.starts_with("ready ")).await;
+        let port = ready.strip_prefix("ready ").expect("it was there a moment ago");
+        Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process }
+    }
+
+    /// Its MCP endpoint with a slash at the end, which FastMCP 2 redirects to the one without.
+    pub(crate) fn redirecting_url(&self) -> String {
+        format!("{}/", self.url)
+    }
+}
+
+/// Runs `drive.py`: what each of so many official clients has seen of the `stateful.py` at a URL.
+pub(crate) async fn drive(url: &str, clients: usize) -> Vec<Vec<Value>> {
+    let mut command = program(MCP, "drive.py");
+    command.args([url, &clients.to_string()]).stdin(Stdio::null()).kill_on_drop(true);
+    let output = soon("the clients are through", command.output()).await.expect("the clients start");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let seen = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(output.status.success(), "the clients have failed:\n{seen}\n{errors}");
+    let mut by_client = vec![Vec::new(); clients];
+    for line in seen.lines() {
+        let mut observation: Value = serde_json::from_str(line).expect("a JSON object a line");
+        let client = observation.as_object_mut().and_then(|observation| observation.remove("client"));
+        let client = client.and_then(|client| client.as_u64()).expect("the number of the client");
+        by_client[client as usize].push(observation);
+    }
+    by_client
+}

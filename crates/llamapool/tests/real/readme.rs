@@ -1,0 +1,80 @@
+//! README.md's walkthrough without Docker, block by block, as a newcomer runs it.
+//!
+//! The one rule: what is replaced is listed here, and must be there to be replaced. Ports become free ones, the built
+//! executable stands in for `cargo run`, and the installed part for what `pip` would download.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::Process;
+use crate::parts::{FASTMCP_2, python, root};
+use crate::shell::{bash, blocks, run_json};
+
+/// The shell blocks of one section.
+fn section(name: &str) -> Vec<String> {
+    let document = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = document.split_once(&format!("\n## {name}\n")).expect("the section begins");
+    blocks(rest.split("\n## ").next().expect("the section"))
+}
+
+/// A block with texts replaced that it must have.
+fn with(block: &str, replacements: &[(&str, &str)]) -> String {
+    replacements.iter().fold(block.to_owned(), |block, (old, new)| {
+        assert!(block.contains(old), "there is no {old} in:\n{block}");
+        block.replace(old, new)
+    })
+}
+
+/// A block that is left running in its terminal.
+fn terminal(block: &str, folder: &Path) -> Process {
+    let mut command = bash(block);
+    command.current_dir(folder).env("PYTHONUNBUFFERED", "1");
+    Process::start(command)
+}
+
+/// The number that follows a text in a terminal.
+async fn number_after(terminal: &mut Process, text: &str) -> String {
+    let line = terminal.line(text, |line| line.contains(text)).await;
+    let (_, rest) = line.split_once(text).expect("it was there a moment ago");
+    rest.chars().take_while(char::is_ascii_digit).collect()
+}
+
+#[tokio::test]
+async fn the_walkthrough_of_the_readme_works_block_by_block() {
+    let blocks = section("The walkthrough");
+    let [clock, server, relay, commands @ ..] = &blocks[..] else { panic!("blocks are missing: {blocks:?}") };
+    let folder = tempfile::tempdir().unwrap();
+    let part = python(FASTMCP_2).parent().and_then(Path::parent).expect("a part is a folder").to_owned();
+    let install = format!("ln -s {} clock", part.display());
+    let llamapool = concat!("exec ", env!("CARGO_BIN_EXE_llamapool"));
+
+    let clock_here = [
+        ("python3 -m venv clock && clock/bin/pip install fastmcp==2.11.3", &*install),
+        ("port=7777", "port=0"),
+        ("\nclock/bin/python clock.py", "\nexec clock/bin/python clock.py"),
+    ];
+    let mut clock = terminal(&with(clock, &clock_here), folder.path());
+    let clock_port = number_after(&mut clock, "running on http://127.0.0.1:").await;
+
+    let server_here = [("PORT=8080 METRICS_PORT=9090", "PORT=0 METRICS_PORT=0"), ("cargo run --release --", llamapool)];
+    let mut server = terminal(&with(server, &server_here), folder.path());
+    let port = number_after(&mut server, "the server listens address=0.0.0.0:").await;
+
+    let (here, there) = (format!("localhost:{port}"), format!("localhost:{clock_port}"));
+    let relay_here = [("localhost:8080", &*here), ("localhost:7777", &there), ("cargo run --release --", llamapool)];
+    let mut relay = terminal(&with(relay, &relay_here), folder.path());
+    relay.line("connected", |line| line.contains("connected")).await;
+
+    let [state, list, call] = commands else { panic!("three commands, found {commands:?}") };
+    let answer = async |command: &str| run_json(&with(command, &[("localhost:8080", &here)])).await;
+    let state = answer(state).await;
+    let client = &state["mcp"]["clients"][0];
+    assert_eq!((&client["id"], &client["status"]), (&json!("mcp-1234"), &json!("idle")), "{state}");
+    let list = answer(list).await;
+    assert_eq!(list["result"]["tools"][0]["name"], "time/now", "{list}");
+    let call = answer(call).await;
+    let result = &call["result"];
+    assert_eq!(result["isError"], Value::Bool(false), "{call}");
+    assert_eq!(result["content"][0]["text"], result["structuredContent"]["result"], "{call}");
+}

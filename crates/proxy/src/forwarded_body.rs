@@ -1,0 +1,255 @@
+//! The body of a forwarded answer: hands every piece on as it comes, and carries whoever must know when it ends.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+
+use crate::BoxError;
+use crate::forward::next_alarm;
+
+/// How an answer's body came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was handed on to its last byte.
+    Complete,
+    /// Its source broke off.
+    Broken,
+    /// A timeout broke it off.
+    TimedOut,
+}
+
+/// What rides in an answer's body: the permit of the call, and the books kept of it. A passenger that is dropped
+/// before it was told an ending knows that the caller left.
+pub trait Passenger {
+    /// A piece of this many bytes was handed on.
+    fn moved(&mut self, bytes: usize);
+    /// The body has ended. Called once at most.
+    fn ended(&mut self, ending: Ending);
+}
+
+/// Nobody rides along.
+impl Passenger for () {
+    fn moved(&mut self, _: usize) {}
+    fn ended(&mut self, _: Ending) {}
+}
+
+/// Why a forwarded body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// Its source broke off.
+    #[error("the answer broke off")]
+    Source(#[source] BoxError),
+    /// No piece came for too long.
+    #[error("the answer was idle for {0:?}")]
+    Idle(Duration),
+    /// The whole call took too long.
+    #[error("the call took too long")]
+    Total,
+}
+
+pin_project! {
+    /// The body of a forwarded answer.
+    pub struct ForwardedBody<B, P> {
+        #[pin]
+        inner: B,
+        // Boxed, as hardly any call has one.
+        clock: Option<Pin<Box<Sleep>>>,
+        idle: Option<Duration>,
+        end_of_time: Option<Instant>,
+        passenger: P,
+        // The error that comes after what was handed on before it has had a chance to leave.
+        broken: Option<BodyError>,
+        ended: bool,
+    }
+}
+
+impl<B: Body<Data = Bytes>, P: Passenger> ForwardedBody<B, P> {
+    pub(crate) fn new(inner: B, idle: Option<Duration>, end_of_time: Option<Instant>, mut passenger: P) -> Self {
+        let ended = inner.is_end_stream();
+        if ended {
+            passenger.ended(Ending::Complete);
+        }
+        let clock = next_alarm(idle, end_of_time).map(|alarm| Box::pin(tokio::time::sleep_until(alarm)));
+        Self { inner, clock, idle, end_of_time, passenger, broken: None, ended }
+    }
+}
+
+impl<B, P> Body for ForwardedBody<B, P>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+    P: Passenger,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut this = self.project();
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if *this.ended {
+            return Poll::Ready(None);
+        }
+        let (error, ending) = match this.inner.as_mut().poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.passenger.moved(frame.data_ref().map_or(0, Bytes::len));
+                if this.inner.is_end_stream() {
+                    *this.ended = true;
+                    this.passenger.ended(Ending::Complete);
+                } else if let (Some(clock), Some(alarm)) =
+                    (this.clock.as_mut(), this.idle.and_then(|idle| next_alarm(Some(idle), *this.end_of_time)))
+                {
+                    clock.as_mut().reset(alarm);
+                }
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(None) => {
+                *this.ended = true;
+                this.passenger.ended(Ending::Complete);
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(error))) => (BodyError::Source(error.into()), Ending::Broken),
+            Poll::Pending => match this.clock.as_mut().map(|clock| clock.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => (late(*this.idle, *this.end_of_time), Ending::TimedOut),
+                Some(Poll::Pending) | None => return Poll::Pending,
+            },
+        };
+        // The pieces before the error are still in somebody's buffer, and an error discards buffers: one turn of
+        // waiting lets them out first.
+        *this.ended = true;
+        this.passenger.ended(ending);
+        *this.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended && self.broken.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+fn late(idle: Option<Duration>, end_of_time: Option<Instant>) -> BodyError {
+    match (idle, end_of_time) {
+        (_, Some(end)) if Instant::now() >= end => BodyError::Total,
+        (Some(idle), _) => BodyError::Idle(idle),
+        _ => BodyError::Total,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// A body that does what a script says.
+    struct Script(std::vec::IntoIter<Option<Result<&'static str, &'static str>>>);
+
+    impl Body for Script {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            match self.0.next() {
+                Some(Some(Ok(data))) => Poll::Ready(Some(Ok(Frame::data(Bytes::from(data))))),
+                Some(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+                Some(None) => Poll::Pending,
+                None => Poll::Ready(None),
+            }
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<String>>>);
+
+    impl Log {
+        fn lines(&self) -> Vec<String> {
+            self.0.lock().unwrap().clone()
+        }
+        fn note(&self, line: String) {
+            self.0.lock().unwrap().push(line);
+        }
+    }
+
+    struct Diarist(Log);
+
+    impl Passenger for Diarist {
+        fn moved(&mut self, bytes: usize) {
+            self.0.note(format!("moved {bytes}"));
+        }
+        fn ended(&mut self, ending: Ending) {
+            self.0.note(format!("{ending:?}"));
+        }
+    }
+
+    impl Drop for Diarist {
+        fn drop(&mut self) {
+            self.0.note("dropped".into());
+        }
+    }
+
+    type Step = Option<Result<&'static str, &'static str>>;
+
+    fn body(script: Vec<Step>, idle: Option<u64>, total: Option<u64>) -> (ForwardedBody<Script, Diarist>, Log) {
+        let log = Log::default();
+        let end_of_time = total.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        let idle = idle.map(Duration::from_secs);
+        (ForwardedBody::new(Script(script.into_iter()), idle, end_of_time, Diarist(log.clone())), log)
+    }
+
+    #[tokio::test]
+    async fn the_passenger_learns_of_every_piece_and_of_the_end() {
+        let (body, log) = body(vec![Some(Ok("ab")), Some(Ok("c"))], None, None);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+        assert_eq!(log.lines(), ["moved 2", "moved 1", "Complete", "dropped"]);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_breaks_off_breaks_off_one_turn_after_its_last_piece() {
+        let (mut body, log) = body(vec![Some(Ok("ab")), Some(Err("reset"))], None, None);
+        assert!(body.frame().await.unwrap().is_ok());
+        let mut frame = std::pin::pin!(body.frame());
+        assert!(futures_util::poll!(frame.as_mut()).is_pending());
+        assert!(matches!(frame.await, Some(Err(BodyError::Source(_)))));
+        assert!(body.frame().await.is_none());
+        assert_eq!(log.lines(), ["moved 2", "Broken"]);
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_leaves_drops_the_passenger_without_an_ending() {
+        let (mut body, log) = body(vec![Some(Ok("ab")), None], None, None);
+        assert!(body.frame().await.unwrap().is_ok());
+        drop(body);
+        assert_eq!(log.lines(), ["moved 2", "dropped"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_answer_breaks_off_after_the_idle_time_and_not_before() {
+        let started = Instant::now();
+        let (mut body, log) = body(vec![Some(Ok("ab")), None, None, None], Some(20), Some(3600));
+        assert!(body.frame().await.unwrap().is_ok());
+        assert!(matches!(body.frame().await, Some(Err(BodyError::Idle(_)))));
+        assert_eq!(started.elapsed().as_secs(), 20);
+        assert_eq!(log.lines(), ["moved 2", "TimedOut"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_takes_too_long_as_a_whole_breaks_off() {
+        let (mut body, log) = body(vec![None, None, None], Some(3600), Some(30));
+        assert!(matches!(body.frame().await, Some(Err(BodyError::Total))));
+        assert_eq!(log.lines(), ["TimedOut"]);
+    }
+}

@@ -1,0 +1,84 @@
+//! The headers that belong to one hop alone (RFC 9110, 7.6.1) and end with it.
+
+use http::header::{CONNECTION, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+
+/// Hop by hop whether or not `Connection` says so.
+const ALWAYS: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authorization"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Removes what belongs to this hop alone: the well-known headers, and those that `Connection` names.
+///
+/// A sender must not name in `Connection` what is meant for everyone (RFC 9110, 7.6.1); one that does so would make a
+/// proxy drop a header that the provider itself would have seen. `is_end_to_end` says which names are kept whatever
+/// `Connection` says.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&HeaderName) -> bool) {
+    if headers.contains_key(CONNECTION) {
+        for name in named_by_connection(headers) {
+            if !is_end_to_end(&name) {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in &ALWAYS {
+        headers.remove(name);
+    }
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        pairs.collect()
+    }
+
+    #[test]
+    fn the_hops_own_headers_end_here_and_all_others_stay() {
+        let mut all = headers(&[
+            ("connection", "keep-alive, X-Hop"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "Basic x"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-hop", "1"),
+            ("x-end", "2"),
+            ("content-type", "application/json"),
+        ]);
+        strip_hop_by_hop(&mut all, |_| false);
+        assert_eq!(all, headers(&[("x-end", "2"), ("content-type", "application/json")]));
+    }
+
+    #[test]
+    fn connection_cannot_take_away_what_is_meant_for_the_other_end() {
+        let mut all =
+            headers(&[("connection", "x-session"), ("connection", "x-hop"), ("x-session", "1"), ("x-hop", "1")]);
+        strip_hop_by_hop(&mut all, |name| name == "x-session");
+        assert_eq!(all, headers(&[("x-session", "1")]));
+    }
+
+    #[test]
+    fn nonsense_in_connection_is_harmless() {
+        let mut all = headers(&[("connection", ",, ;;= ,close"), ("a", "1")]);
+        strip_hop_by_hop(&mut all, |_| false);
+        assert_eq!(all, headers(&[("a", "1")]));
+    }
+}

@@ -1,0 +1,181 @@
+//! A request body with an upper bound.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+
+use crate::BoxError;
+
+/// What went by of a request's body, readable while it goes by.
+#[derive(Debug, Default)]
+pub struct RequestMeter {
+    bytes: AtomicU64,
+    exceeded: AtomicBool,
+}
+
+impl RequestMeter {
+    /// How many bytes went by.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the body was broken off because it exceeded its bound.
+    pub fn has_exceeded(&self) -> bool {
+        self.exceeded.load(Ordering::Acquire)
+    }
+}
+
+/// The body exceeds its bound.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body exceeds {0} bytes")]
+pub struct TooLarge(pub u64);
+
+/// How long, and how far, the rest of a body that exceeds its bound is read and discarded.
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_BYTES: u64 = 64 << 20;
+
+/// Reads and discards a body, within bounds. A connection that is closed on a sender in the middle of its request is
+/// reset, and the reset discards the answer that says why: so the sender gets a chance to finish first.
+pub async fn linger<B: Body<Data = Bytes>>(body: B) {
+    let mut body = std::pin::pin!(body);
+    let mut left = LINGER_BYTES;
+    let drained = async {
+        while let Some(Ok(frame)) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            let Some(rest) = left.checked_sub(length) else { return };
+            left = rest;
+        }
+    };
+    // Whether it was all read or not: the answer follows.
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
+pin_project! {
+    /// A request body that breaks off with [`TooLarge`] when it exceeds its bound, after its sender had a chance to
+    /// finish (see [`linger`]).
+    pub struct LimitedBody<B> {
+        #[pin]
+        inner: B,
+        max_bytes: u64,
+        meter: Arc<RequestMeter>,
+        linger: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<B> LimitedBody<B> {
+    /// Bounds a body; the meter says what went by.
+    pub fn new(inner: B, max_bytes: u64) -> (Self, Arc<RequestMeter>) {
+        let meter = Arc::new(RequestMeter::default());
+        (Self { inner, max_bytes, meter: meter.clone(), linger: None }, meter)
+    }
+}
+
+impl<B> Body for LimitedBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        loop {
+            let frame = match this.inner.as_mut().poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => match this.linger.as_mut().map(|linger| linger.as_mut().poll(cx)) {
+                    Some(Poll::Ready(())) => return Poll::Ready(Some(Err(TooLarge(*this.max_bytes).into()))),
+                    Some(Poll::Pending) | None => return Poll::Pending,
+                },
+            };
+            let length = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+            let bytes = this.meter.bytes.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
+            if bytes <= *this.max_bytes {
+                return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            }
+            this.meter.exceeded.store(true, Ordering::Release);
+            if !matches!(frame, Some(Ok(_))) || bytes > this.max_bytes.saturating_add(LINGER_BYTES) {
+                return Poll::Ready(Some(Err(TooLarge(*this.max_bytes).into())));
+            }
+            this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream() && self.linger.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    fn body_of(pieces: usize, bytes: usize) -> impl Body<Data = Bytes, Error = BoxError> {
+        let pieces = (0..pieces).map(move |_| Ok(Frame::data(Bytes::from(vec![7; bytes]))));
+        StreamBody::new(Pieces(pieces))
+    }
+
+    struct Pieces<I>(I);
+
+    impl<I: Iterator + Unpin> futures_util::Stream for Pieces<I> {
+        type Item = I::Item;
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<I::Item>> {
+            Poll::Ready(self.0.next())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_up_to_its_bound_goes_through_whole() {
+        let (body, meter) = LimitedBody::new(body_of(10, 10), 100);
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 100);
+        assert_eq!((meter.bytes(), meter.has_exceeded()), (100, false));
+    }
+
+    #[tokio::test]
+    async fn a_body_above_its_bound_breaks_off_after_its_sender_could_finish() {
+        let (body, meter) = LimitedBody::new(body_of(15, 10), 100);
+        let error = body.collect().await.unwrap_err();
+        assert!(error.downcast_ref::<TooLarge>().is_some_and(|error| error.0 == 100), "{error}");
+        assert_eq!((meter.bytes(), meter.has_exceeded()), (150, true));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_not_read_forever() {
+        let (body, meter) = LimitedBody::new(body_of(usize::MAX, 1 << 20), 100);
+        assert!(body.collect().await.is_err());
+        assert!((LINGER_BYTES..LINGER_BYTES + (2 << 20)).contains(&meter.bytes()));
+        linger(body_of(usize::MAX, 1 << 20)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_falls_silent_above_the_bound_is_not_waited_for_forever() {
+        let quiet = StreamBody::new(Once(Some(Bytes::from_static(&[7; 101]))));
+        let (body, meter) = LimitedBody::new(quiet, 100);
+        assert!(body.collect().await.is_err());
+        assert!(meter.has_exceeded());
+    }
+
+    /// One piece, then silence.
+    struct Once(Option<Bytes>);
+
+    impl futures_util::Stream for Once {
+        type Item = Result<Frame<Bytes>, BoxError>;
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            self.0.take().map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(Frame::data(piece)))))
+        }
+    }
+}

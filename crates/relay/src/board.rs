@@ -1,0 +1,239 @@
+//! What the relay knows of itself: how the connection stands, what it offers, which calls run. Status, metrics and
+//! the events to the server all read this, so they cannot disagree.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use llamapool_proxy::{Ending, Passenger};
+use llamapool_wire::{Offer, ProviderHealth, RelayId};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// How the connection to the server stands.
+#[derive(Debug, Clone)]
+pub enum LinkState {
+    /// The relay is connecting.
+    Connecting,
+    /// The tunnel is up.
+    Connected {
+        /// The id under which the provider is reached.
+        id: RelayId,
+        /// Since when.
+        since: Instant,
+    },
+    /// The last attempt failed or the tunnel was lost; the next attempt follows.
+    Waiting {
+        /// Why.
+        error: String,
+    },
+}
+
+/// The board. It is written by many and read by many; every part has its own short lock.
+pub(crate) struct Board {
+    link: watch::Sender<LinkState>,
+    offer: watch::Sender<LocalOffer>,
+    calls: Arc<Calls>,
+    reconnects: AtomicU64,
+    protected: bool,
+}
+
+/// What the relay offers, with times of its own clock.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalOffer {
+    pub(crate) draining: bool,
+    pub(crate) health: Health,
+    since: Instant,
+}
+
+/// Whether the provider can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Not looked yet.
+    Unknown,
+    /// It took the last connection.
+    Reachable,
+    /// It did not, because of this.
+    Unreachable(String),
+}
+
+/// Reports on the provider's health. Clones report to the same board.
+#[derive(Clone)]
+pub(crate) struct HealthReport(watch::Sender<LocalOffer>);
+
+impl Board {
+    pub(crate) fn new(protected: bool) -> Self {
+        let offer = LocalOffer { draining: false, health: Health::Unknown, since: Instant::now() };
+        Self {
+            link: watch::Sender::new(LinkState::Connecting),
+            offer: watch::Sender::new(offer),
+            calls: Arc::default(),
+            reconnects: AtomicU64::new(0),
+            protected,
+        }
+    }
+
+    pub(crate) fn link(&self) -> watch::Receiver<LinkState> {
+        self.link.subscribe()
+    }
+
+    pub(crate) fn set_link(&self, state: LinkState) {
+        if matches!(state, LinkState::Waiting { .. }) {
+            self.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
+        self.link.send_replace(state);
+    }
+
+    /// How often a connection was refused or lost.
+    pub(crate) fn losses(&self) -> u64 {
+        self.reconnects.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn offers(&self) -> watch::Receiver<LocalOffer> {
+        self.offer.subscribe()
+    }
+
+    pub(crate) fn offer(&self) -> LocalOffer {
+        self.offer.borrow().clone()
+    }
+
+    /// The offer as the server hears it.
+    pub(crate) fn public_offer(&self) -> Offer {
+        let LocalOffer { draining, health, since } = self.offer();
+        let for_ms = since.elapsed().as_millis() as u64;
+        let provider = match health {
+            Health::Unknown => ProviderHealth::Unknown,
+            Health::Reachable => ProviderHealth::Reachable { for_ms },
+            Health::Unreachable(error) => ProviderHealth::Unreachable { for_ms, error },
+        };
+        Offer { draining, protected: self.protected, provider }
+    }
+
+    pub(crate) fn set_draining(&self, draining: bool) {
+        self.offer.send_if_modified(|offer| std::mem::replace(&mut offer.draining, draining) != draining);
+    }
+
+    pub(crate) fn health(&self) -> HealthReport {
+        HealthReport(self.offer.clone())
+    }
+
+    pub(crate) fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
+
+    /// Whether callers must present the relay's own token.
+    pub(crate) fn is_protected(&self) -> bool {
+        self.protected
+    }
+}
+
+impl LocalOffer {
+    /// For how long the provider has been as the health says, in milliseconds.
+    pub(crate) fn for_ms(&self) -> u64 {
+        self.since.elapsed().as_millis() as u64
+    }
+}
+
+impl HealthReport {
+    /// The provider took a connection.
+    pub(crate) fn reachable(&self) {
+        self.set(Health::Reachable);
+    }
+
+    /// The provider did not take a connection.
+    pub(crate) fn unreachable(&self, error: String) {
+        self.set(Health::Unreachable(error));
+    }
+
+    fn set(&self, health: Health) {
+        self.0.send_if_modified(|offer| {
+            if offer.health == health {
+                return false;
+            }
+            // Another reason for being unreachable is no new state: "since when" goes on.
+            if !matches!((&offer.health, &health), (Health::Unreachable(_), Health::Unreachable(_))) {
+                offer.since = Instant::now();
+                match &health {
+                    Health::Unreachable(error) => tracing::warn!(error, "the provider cannot be reached"),
+                    _ => tracing::info!("the provider can be reached"),
+                }
+            }
+            offer.health = health;
+            true
+        });
+    }
+}
+
+/// The calls of this relay.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    running: AtomicUsize,
+    completed: AtomicU64,
+    failed: AtomicU64,
+    left: AtomicU64,
+    changed: Notify,
+}
+
+impl Calls {
+    /// How many run now.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// How many were answered whole, failed or broke off, and were left by their callers.
+    pub(crate) fn totals(&self) -> [(&'static str, u64); 3] {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        [("completed", of(&self.completed)), ("failed", of(&self.failed)), ("caller_left", of(&self.left))]
+    }
+
+    /// Waits until none runs.
+    pub(crate) async fn none_running(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.running() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// One call that runs; it is over when this is dropped.
+pub(crate) struct RunningCall {
+    calls: Arc<Calls>,
+    ending: Option<Ending>,
+}
+
+impl RunningCall {
+    pub(crate) fn begin(calls: &Arc<Calls>) -> Self {
+        calls.running.fetch_add(1, Ordering::SeqCst);
+        Self { calls: calls.clone(), ending: None }
+    }
+
+    /// llamapool answers with an error of its own.
+    pub(crate) fn failed(&mut self) {
+        self.ending = Some(Ending::Broken);
+    }
+}
+
+impl Passenger for RunningCall {
+    fn moved(&mut self, _: usize) {}
+
+    fn ended(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+    }
+}
+
+impl Drop for RunningCall {
+    fn drop(&mut self) {
+        let total = match self.ending {
+            Some(Ending::Complete) => &self.calls.completed,
+            Some(Ending::Broken | Ending::TimedOut) => &self.calls.failed,
+            None => &self.calls.left,
+        };
+        total.fetch_add(1, Ordering::Relaxed);
+        self.calls.running.fetch_sub(1, Ordering::SeqCst);
+        self.calls.changed.notify_waiters();
+    }
+}

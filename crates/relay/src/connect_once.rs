@@ -1,0 +1,45 @@
+//! One tunnel's life: from the upgrade to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use llamapool_tunnel::{End, serve_relay_end};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::board::LinkState;
+use crate::dial::Connected;
+use crate::serve::answer;
+
+/// How long a relay that has nothing more to do waits for the server to close the tunnel: a caller who reads slowly may
+/// keep it open there for longer, and needs nothing from here.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Serves a tunnel until it ends, or until the relay was told to stop and nothing runs any more.
+pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> End {
+    let Connected { io, id, server_version } = connected;
+    tracing::info!(
+        %id, server = server_version.as_str(), protected = app.board.is_protected(),
+        "connected: the provider is reached at <server>/api/mcp/id/{id}"
+    );
+    app.board.set_link(LinkState::Connected { id, since: Instant::now() });
+    // The event stream is a call too; it ends before the tunnel does.
+    let farewell = CancellationToken::new();
+    let handler = {
+        let (app, farewell) = (app.clone(), farewell.clone());
+        move |request| answer(app.clone(), farewell.clone(), request)
+    };
+    let drained = async {
+        app.stop.cancelled().await;
+        app.board.calls().none_running().await;
+        farewell.cancel();
+        // The server closes when nothing runs any more on its side either. If this end closed first, a call that is
+        // on its way here would fail.
+        tokio::time::sleep(GOODBYE).await;
+    };
+    let mut config = app.config.tunnel.clone();
+    // The event stream takes one.
+    config.max_streams = config.max_streams.saturating_add(1);
+    serve_relay_end(io, config, handler, drained).await
+}

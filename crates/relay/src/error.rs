@@ -1,0 +1,42 @@
+//! Makes the answers that the relay gives in the provider's place: the only place on this side where an error gets
+//! its status and its body.
+
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body_util::{BodyExt, Full};
+use llamapool_wire::{Cause, Failure, header as wire};
+
+use crate::answer_body::AnswerBody;
+
+/// The answer to a call that the provider does not answer.
+pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBody> {
+    let body = Full::from(failure.to_json(req_id)).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = failure.cause.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
+    if failure.cause == Cause::WrongToken {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// The id of a call, as the server gave it.
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
+    headers.get(wire::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// An error and what caused it, as one line.
+pub(crate) fn with_causes(error: &(impl std::error::Error + ?Sized)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let more = deeper.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = deeper.source();
+    }
+    text
+}

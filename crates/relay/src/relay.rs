@@ -1,0 +1,137 @@
+//! The relay as a whole: how it starts and stops. The one file that knows all others.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::board::{Board, LinkState};
+use crate::config::{RelayConfig, StatusBind};
+use crate::connect::{self, GaveUp};
+use crate::dial::{Dialer, NoProxy};
+use crate::probe;
+use crate::providers::McpHttp;
+use crate::tls::{TlsError, tls_config};
+use crate::{metrics, status};
+
+/// A relay that has its addresses and waits to run.
+pub struct Relay {
+    app: Arc<App>,
+    status: Option<TcpListener>,
+    metrics: Option<TcpListener>,
+}
+
+/// Why a relay does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is not to be had.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A proxy's address is none.
+    #[error(transparent)]
+    Proxy(#[from] NoProxy),
+}
+
+impl Relay {
+    /// Takes the addresses.
+    pub async fn bind(config: RelayConfig) -> Result<Self, StartError> {
+        let tls = tls_config(config.dial.ca_file.as_deref())?;
+        let status = match config.status.bind {
+            StatusBind::Off => None,
+            StatusBind::Asked(address) => Some(listen(address).await?),
+            StatusBind::Default(address) => match listen(address).await {
+                Ok(listener) => Some(listener),
+                Err(error) => {
+                    tracing::warn!(%error, "no status server, as another program has its default address");
+                    None
+                }
+            },
+        };
+        let metrics = match config.status.metrics_bind {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let board = Board::new(config.provider.auth_token.is_some());
+        let app = App {
+            provider: McpHttp::new(&config.provider, config.tunnel.max_header_bytes, tls.clone(), board.health()),
+            dialer: Dialer::new(&config, tls)?,
+            board,
+            stop: CancellationToken::new(),
+            config,
+        };
+        Ok(Self { app: Arc::new(app), status, metrics })
+    }
+
+    /// The address of the status server, if there is one.
+    pub fn status_address(&self) -> Option<SocketAddr> {
+        self.status.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// The address of `/metrics`, if it has one of its own.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Tells how the connection to the server stands, now and at every change.
+    pub fn link(&self) -> watch::Receiver<LinkState> {
+        self.app.board.link()
+    }
+
+    /// Keeps the tunnel up until `stop` resolves, then drains: nothing new is taken, what runs may finish until the
+    /// drain timeout. Without reconnecting, it ends with the first connection that is refused or lost. Dropping the
+    /// future ends everything now.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), GaveUp> {
+        let Self { app, status, metrics } = self;
+        let mut helpers = JoinSet::new();
+        if let Some(listener) = status {
+            helpers.spawn(status::serve(app.clone(), listener));
+        }
+        if let Some(listener) = metrics {
+            helpers.spawn(metrics::serve(app.clone(), listener));
+        }
+        helpers.spawn(probe::run(app.clone()));
+        let token = app.stop.clone();
+        let stopping = async move {
+            tokio::select! {
+                () = stop => token.cancel(),
+                () = token.cancelled() => {}
+            }
+        };
+        let ended = connect::run(app.clone());
+        tokio::pin!(ended);
+        tokio::select! {
+            // Biased towards the tunnel's own end, which says why.
+            biased;
+            result = &mut ended => return result,
+            () = stopping => {}
+        }
+        app.board.set_draining(true);
+        let patience = app.config.drain_timeout;
+        tracing::info!(calls = app.board.calls().running(), ?patience, "draining");
+        match tokio::time::timeout(patience, ended).await {
+            Ok(result) => result,
+            Err(_) => {
+                tracing::warn!(calls = app.board.calls().running(), "drain timeout: ending what still runs");
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, error })
+}

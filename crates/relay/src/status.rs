@@ -1,0 +1,183 @@
+//! The relay's own status server.
+//!
+//! - `GET /status`: everything the relay knows of itself; `GET /version`
+//! - `GET /healthz`: the process is alive; `GET /readyz`: connected, and the provider is reachable
+//! - `GET /metrics`
+//! - where `STATUS_TOKEN` is set, `/status`, `/version` and `/metrics` want it from elsewhere than loopback
+//! - `POST /control/drain`, `/control/undrain`, `/control/shutdown`: from loopback, or with the status token
+//!
+//! A page in a browser on the same machine must not be able to use it: whatever has an Origin, or a Host that is not a
+//! loopback name on a loopback address, is refused.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::board::{Health, LinkState};
+use crate::metrics;
+
+/// Serves the status until the relay ends.
+pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
+    let router = Router::new()
+        .route("/status", get(status))
+        .route("/version", get(version))
+        .route("/metrics", get(metrics::render))
+        .layer(from_fn_with_state(app.clone(), keep_strangers_out))
+        .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))
+        .route("/readyz", get(readyz))
+        .route("/control/{verb}", post(control))
+        .with_state(app);
+    let service = without_browsers(router, &listener).into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).await {
+        tracing::error!(%error, "the status server ended");
+    }
+}
+
+/// Refuses what a page in a browser sends.
+pub(crate) fn without_browsers(router: Router, listener: &TcpListener) -> Router {
+    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    router.layer(from_fn_with_state(is_loopback, keep_browsers_out))
+}
+
+async fn keep_browsers_out(State(is_loopback): State<bool>, request: Request, next: Next) -> Response<Body> {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if request.headers().contains_key(header::ORIGIN) || is_loopback && !names_loopback(host) {
+        return refusal(
+            StatusCode::FORBIDDEN,
+            "the status server is not for browsers, and on loopback its host is localhost",
+        );
+    }
+    next.run(request).await
+}
+
+/// Where a token is set, whoever is not on this machine must present it.
+async fn keep_strangers_out(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let is_open = app.config.status.token.is_none() || peer.ip().is_loopback();
+    if is_open || presents_token(&app, request.headers()) { next.run(request).await } else { unauthorized() }
+}
+
+async fn status(State(app): State<Arc<App>>) -> Json<Value> {
+    let offer = app.board.offer();
+    let (state, id, connected_s, error) = match &*app.board.link().borrow() {
+        LinkState::Connecting => ("connecting", app.config.identity.id.clone(), None, None),
+        LinkState::Connected { id, since } => ("connected", Some(id.clone()), Some(since.elapsed().as_secs()), None),
+        LinkState::Waiting { error } => ("waiting", app.config.identity.id.clone(), None, Some(error.clone())),
+    };
+    let (provider, provider_error) = match &offer.health {
+        Health::Unknown => ("unknown", None),
+        Health::Reachable => ("reachable", None),
+        Health::Unreachable(error) => ("unreachable", Some(error.clone())),
+    };
+    let calls = app.board.calls();
+    let totals: serde_json::Map<_, _> =
+        calls.totals().into_iter().map(|(outcome, count)| (outcome.to_owned(), count.into())).collect();
+    let url = &app.config.provider.url;
+    let url = format!(
+        "{}://{}{}",
+        url.scheme_str().unwrap_or_default(),
+        url.host().unwrap_or_default(),
+        match url.port_u16() {
+            Some(port) => format!(":{port}{}", url.path()),
+            None => url.path().to_owned(),
+        }
+    );
+    Json(json!({
+        "state": state,
+        "id": id,
+        "name": app.config.identity.name.as_str(),
+        "version": app.config.build.version,
+        "server_url": app.config.dial.server_url.to_string(),
+        "connected_s": connected_s,
+        "last_error": error,
+        "connection_losses_total": app.board.losses(),
+        "draining": offer.draining,
+        "protected": app.board.is_protected(),
+        "provider": { "url": url, "status": provider, "for_ms": offer.for_ms(), "error": provider_error },
+        "calls": { "in_flight": calls.running(), "totals": totals },
+    }))
+}
+
+async fn version(State(app): State<Arc<App>>) -> Json<Value> {
+    let build = &app.config.build;
+    Json(json!({ "version": build.version, "build_sha": build.sha, "build_date": build.date }))
+}
+
+async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
+    let offer = app.board.offer();
+    let is_connected = matches!(*app.board.link().borrow(), LinkState::Connected { .. });
+    if !is_connected {
+        refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is not connected to the server")
+    } else if offer.draining {
+        refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is draining")
+    } else if offer.health != Health::Reachable {
+        refusal(StatusCode::SERVICE_UNAVAILABLE, "the provider is not known to be reachable")
+    } else {
+        Json(json!({ "status": "ready" })).into_response()
+    }
+}
+
+async fn control(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    axum::extract::Path(verb): axum::extract::Path<String>,
+) -> Response<Body> {
+    if !may_control(&app, peer.ip(), &headers) {
+        return unauthorized();
+    }
+    match verb.as_str() {
+        "drain" => app.board.set_draining(true),
+        "undrain" => app.board.set_draining(false),
+        "shutdown" => app.stop.cancel(),
+        _ => return refusal(StatusCode::NOT_FOUND, "expected /control/drain, /control/undrain or /control/shutdown"),
+    }
+    tracing::info!(verb, %peer, "told by the status server");
+    Json(json!({ "status": "ok", "draining": app.board.offer().draining })).into_response()
+}
+
+fn may_control(app: &App, peer: IpAddr, headers: &HeaderMap) -> bool {
+    if app.config.status.token.is_none() { peer.is_loopback() } else { presents_token(app, headers) }
+}
+
+fn presents_token(app: &App, headers: &HeaderMap) -> bool {
+    let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let token = app.config.status.token.as_ref();
+    token.is_some_and(|token| presented.is_some_and(|presented| token.matches(presented)))
+}
+
+fn unauthorized() -> Response<Body> {
+    let expected = "expected Authorization: Bearer <STATUS_TOKEN>, or a call from loopback where no token is set";
+    let mut response = refusal(StatusCode::UNAUTHORIZED, expected);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    response
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response<Body> {
+    (status, Json(json!({ "error": message }))).into_response()
+}
+
+fn names_loopback(host: &str) -> bool {
+    let name = match (host.rfind(':'), host.rfind(']')) {
+        (Some(colon), Some(bracket)) if colon < bracket => host,
+        (Some(colon), _) => &host[..colon],
+        (None, _) => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,308 @@
+//! The books of one id: what its calls were, how they ended, which run now. State and metrics read nothing else.
+//!
+//! Every call has exactly one entry, made when it is let in and closed when its last byte left or somebody gave up:
+//! [`Call`] does both, so no number can be forgotten on some path. The books outlive the relays, so that totals
+//! survive a reconnect.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use hdrhistogram::Histogram;
+use llamapool_proxy::{Ending, Passenger, RequestMeter};
+use llamapool_wire::{Cause, Failure};
+use slab::Slab;
+
+use crate::mcp_method::{LABELS, Method};
+use crate::metrics::Metrics;
+use crate::scheduler::Permit;
+
+/// The longest call time that is told apart, in microseconds; longer ones count as this.
+const LONGEST_MICROS: u64 = 3_600_000_000;
+/// Methods that last for as long as somebody listens: their time says nothing about how fast a provider answers.
+const STREAMS: [&str; 2] = ["GET", "subscriptions/listen"];
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The provider's answer was handed on whole, with a status below 500.
+    Ok,
+    /// The same, with a status of 500 or more.
+    ProviderError,
+    /// llamapool answered with an error of its own.
+    Failed,
+    /// The answer broke off after its head.
+    Broken,
+    /// The answer was broken off by a timeout.
+    TimedOut,
+    /// The caller left before the end.
+    CallerLeft,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of its numbers.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ok, Self::ProviderError, Self::Failed, Self::Broken, Self::TimedOut, Self::CallerLeft];
+
+    /// The word for it in metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ProviderError => "provider_error",
+            Self::Failed => "failed",
+            Self::Broken => "broken",
+            Self::TimedOut => "timed_out",
+            Self::CallerLeft => "caller_left",
+        }
+    }
+
+    /// Whether it counts as an error. A caller who leaves is none.
+    pub(crate) fn is_error(self) -> bool {
+        !matches!(self, Self::Ok | Self::CallerLeft)
+    }
+}
+
+type Counts = [[AtomicU64; Outcome::ALL.len()]; LABELS.len()];
+
+/// The books of one id. An idle id's books are small: what only calls need is made by the first call.
+#[derive(Default)]
+pub(crate) struct Books {
+    counts: OnceLock<Box<Counts>>,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    running: Mutex<Slab<Arc<Running>>>,
+    times: Mutex<Option<Box<Histogram<u32>>>>,
+    last_error: Mutex<Option<LastError>>,
+}
+
+/// A call that runs now.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// The id of the call in the logs of every hop.
+    pub(crate) req_id: String,
+    pub(crate) started: SystemTime,
+    since: Instant,
+    method: AtomicU8,
+}
+
+/// The last thing that went wrong with an id's calls.
+#[derive(Debug, Clone)]
+pub(crate) struct LastError {
+    pub(crate) at: SystemTime,
+    pub(crate) error: &'static str,
+    pub(crate) message: String,
+}
+
+impl Running {
+    /// Notes which method the call is for, once that is known.
+    pub(crate) fn set_method(&self, method: Method) {
+        self.method.store(method.index(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn method(&self) -> Method {
+        Method::at(self.method.load(Ordering::Relaxed))
+    }
+
+    /// For how long it has been running.
+    pub(crate) fn duration(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
+impl Books {
+    /// How many calls of a method ended how.
+    pub(crate) fn count(&self, method: Method, outcome: Outcome) -> u64 {
+        let counts = self.counts.get();
+        counts.map_or(0, |counts| counts[usize::from(method.index())][outcome as usize].load(Ordering::Relaxed))
+    }
+
+    /// How many calls of a method have ended.
+    pub(crate) fn count_of(&self, method: Method) -> u64 {
+        Outcome::ALL.iter().map(|&outcome| self.count(method, outcome)).sum()
+    }
+
+    /// How many calls ended so.
+    pub(crate) fn total(&self, counts: impl Fn(Outcome) -> bool) -> u64 {
+        let outcomes = Outcome::ALL.into_iter().filter(|&outcome| counts(outcome));
+        outcomes.flat_map(|outcome| methods().map(move |method| self.count(method, outcome))).sum()
+    }
+
+    /// Whether there has never been a call.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.get().is_none() && self.in_flight() == 0
+    }
+
+    /// Bytes of requests and of answers.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.bytes_in.load(Ordering::Relaxed), self.bytes_out.load(Ordering::Relaxed))
+    }
+
+    /// The calls that run now, the oldest first.
+    pub(crate) fn running(&self) -> Vec<Arc<Running>> {
+        let mut running: Vec<_> = lock(&self.running).iter().map(|(_, call)| call.clone()).collect();
+        running.sort_by_key(|call| call.started);
+        running
+    }
+
+    /// How many calls run now.
+    pub(crate) fn in_flight(&self) -> usize {
+        lock(&self.running).len()
+    }
+
+    /// The time within which a share of the calls was over, in milliseconds.
+    pub(crate) fn call_ms(&self, quantile: f64) -> Option<f64> {
+        let times = lock(&self.times);
+        times.as_ref().map(|times| times.value_at_quantile(quantile) as f64 / 1000.0)
+    }
+
+    pub(crate) fn last_error(&self) -> Option<LastError> {
+        lock(&self.last_error).clone()
+    }
+
+    fn note_error(&self, error: &'static str, message: String) {
+        *lock(&self.last_error) = Some(LastError { at: SystemTime::now(), error, message });
+    }
+
+    fn note_time(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_MICROS);
+        let mut times = lock(&self.times);
+        if times.is_none() {
+            *times = Histogram::new_with_bounds(1, LONGEST_MICROS, 1).ok().map(Box::new);
+        }
+        if let Some(times) = times.as_mut() {
+            times.saturating_record(micros);
+        }
+    }
+
+    fn add(&self, method: Method, outcome: Outcome) {
+        let counts = self.counts.get_or_init(|| Box::new(std::array::from_fn(|_| Default::default())));
+        counts[usize::from(method.index())][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Every method that is told apart.
+pub(crate) fn methods() -> impl Iterator<Item = Method> {
+    (0..LABELS.len()).map(|index| Method::at(index as u8))
+}
+
+/// One call: it holds the permit, and closes its entry in the books when it is dropped, whatever happened to it.
+pub(crate) struct Call {
+    books: Arc<Books>,
+    running: Arc<Running>,
+    key: usize,
+    metrics: Metrics,
+    meter: Arc<RequestMeter>,
+    bytes_out: u64,
+    provider_failed: bool,
+    outcome: Option<Outcome>,
+    _permit: Permit,
+}
+
+impl Call {
+    /// Opens the entry of a call that has its permit; nothing, if `limit` calls of the id run already (0: no limit).
+    pub(crate) fn open(
+        books: Arc<Books>,
+        limit: usize,
+        permit: Permit,
+        metrics: Metrics,
+        req_id: String,
+    ) -> Option<Self> {
+        let running = Arc::new(Running {
+            req_id,
+            started: SystemTime::now(),
+            since: Instant::now(),
+            method: AtomicU8::new(Method::OTHER.index()),
+        });
+        let key = {
+            let mut all = lock(&books.running);
+            if limit > 0 && all.len() >= limit {
+                return None;
+            }
+            all.insert(running.clone())
+        };
+        Some(Self {
+            books,
+            running,
+            key,
+            metrics,
+            meter: Arc::default(),
+            bytes_out: 0,
+            provider_failed: false,
+            outcome: None,
+            _permit: permit,
+        })
+    }
+
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.running
+    }
+
+    /// Counts a request body by its meter.
+    pub(crate) fn set_meter(&mut self, meter: Arc<RequestMeter>) {
+        self.meter = meter;
+    }
+
+    /// The head of the provider's answer is here.
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.provider_failed = status >= 500;
+    }
+
+    /// llamapool, here or at the relay, answers with an error of its own.
+    pub(crate) fn failed(&mut self, cause: Cause, message: impl Into<String>) {
+        self.outcome = Some(Outcome::Failed);
+        self.books.note_error(cause.word(), message.into());
+        self.metrics.refused("mcp", cause.word());
+    }
+
+    /// The same, with the failure at hand.
+    pub(crate) fn failed_with(&mut self, failure: &Failure) {
+        self.failed(failure.cause, failure.message.clone());
+    }
+}
+
+impl Passenger for Call {
+    fn moved(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    fn ended(&mut self, ending: Ending) {
+        let outcome = match ending {
+            Ending::Complete if self.provider_failed => Outcome::ProviderError,
+            Ending::Complete => Outcome::Ok,
+            Ending::Broken => Outcome::Broken,
+            Ending::TimedOut => Outcome::TimedOut,
+        };
+        match outcome {
+            Outcome::Broken => self.books.note_error("broken", "the answer broke off after its head".into()),
+            Outcome::TimedOut => self.books.note_error("timed_out", "a timeout broke the answer off".into()),
+            _ => {}
+        }
+        self.outcome.get_or_insert(outcome);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let outcome = self.outcome.unwrap_or(Outcome::CallerLeft);
+        let (method, duration) = (self.running.method(), self.running.duration());
+        self.books.bytes_in.fetch_add(self.meter.bytes(), Ordering::Relaxed);
+        self.books.bytes_out.fetch_add(self.bytes_out, Ordering::Relaxed);
+        self.books.add(method, outcome);
+        if outcome == Outcome::Ok && !STREAMS.contains(&method.label()) {
+            self.books.note_time(duration);
+        }
+        self.metrics.observe(method, outcome, duration);
+        let _ = lock(&self.books.running).try_remove(self.key);
+        tracing::debug!(
+            req_id = self.running.req_id,
+            method = method.label(),
+            outcome = outcome.label(),
+            ms = duration.as_secs_f64() * 1000.0,
+            "call"
+        );
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,122 @@
+//! The challenge of a provider that wants a token: where it says that its metadata are (RFC 9728, 5.1), a caller must
+//! read the public place, as it cannot reach the provider's own.
+//!
+//! Nothing else of a challenge is touched: not its scheme, not its scopes, not its other parameters, and no challenge
+//! without that parameter.
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+
+const PARAMETER: &str = "resource_metadata";
+
+/// Rewrites the parameter in every challenge of an answer, to `metadata_url`.
+pub(crate) fn make_public(status: StatusCode, headers: &mut HeaderMap, metadata_url: &str) {
+    let may_challenge = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    if !may_challenge || !headers.contains_key(header::WWW_AUTHENTICATE) {
+        return;
+    }
+    let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
+    let challenges: Vec<_> = challenges.map(|challenge| rewritten(challenge, metadata_url)).collect();
+    headers.remove(header::WWW_AUTHENTICATE);
+    for challenge in challenges {
+        headers.append(header::WWW_AUTHENTICATE, challenge);
+    }
+}
+
+fn rewritten(challenge: &HeaderValue, metadata_url: &str) -> HeaderValue {
+    let Ok(text) = challenge.to_str() else { return challenge.clone() };
+    let Some((start, end)) = value_of(text) else { return challenge.clone() };
+    let text = format!("{}\"{metadata_url}\"{}", &text[..start], &text[end..]);
+    HeaderValue::from_str(&text).unwrap_or_else(|_| challenge.clone())
+}
+
+/// Where the parameter's value stands, its quotes included.
+fn value_of(text: &str) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] == b'"' {
+            at = end_of_quoted(bytes, at);
+            continue;
+        }
+        let is_start = at == 0 || matches!(bytes[at - 1], b' ' | b',' | b'\t');
+        let rest = &text[at..];
+        let is_name = rest.get(..PARAMETER.len()).is_some_and(|name| name.eq_ignore_ascii_case(PARAMETER));
+        if is_start && is_name {
+            let behind = rest[PARAMETER.len()..].trim_start();
+            if let Some(value) = behind.strip_prefix('=').map(str::trim_start) {
+                let start = text.len() - value.len();
+                let end = match value.starts_with('"') {
+                    true => end_of_quoted(bytes, start),
+                    false => start + value.find([',', ' ', '\t']).unwrap_or(value.len()),
+                };
+                return Some((start, end));
+            }
+        }
+        at += text[at..].chars().next().map_or(1, char::len_utf8);
+    }
+    None
+}
+
+/// The place behind a quoted text that begins here.
+fn end_of_quoted(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => at += 2,
+            b'"' => return at + 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUBLIC: &str = "https://pool.example/.well-known/oauth-protected-resource/api/mcp/id/x";
+
+    fn public(challenges: &[&'static str], status: StatusCode) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for challenge in challenges {
+            headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        make_public(status, &mut headers, PUBLIC);
+        headers.get_all(header::WWW_AUTHENTICATE).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn only_the_place_of_the_metadata_is_rewritten_in_every_spelling() {
+        for (own, expected) in [
+            (
+                r#"Bearer resource_metadata="http://10.0.0.1/m", scope="a b""#,
+                r#"Bearer resource_metadata="URL", scope="a b""#,
+            ),
+            (r#"Bearer error="x", Resource_Metadata = http://p/m"#, r#"Bearer error="x", Resource_Metadata = "URL""#),
+            (r#"Bearer resource_metadata=http://p/m,scope=a"#, r#"Bearer resource_metadata="URL",scope=a"#),
+            (r#"Bearer realm="say \"resource_metadata=\"", a=b"#, r#"Bearer realm="say \"resource_metadata=\"", a=b"#),
+            (r#"Bearer not_resource_metadata="x""#, r#"Bearer not_resource_metadata="x""#),
+            ("Basic realm=x", "Basic realm=x"),
+        ] {
+            assert_eq!(public(&[own], StatusCode::UNAUTHORIZED), [expected.replace("URL", PUBLIC)]);
+        }
+    }
+
+    #[test]
+    fn every_challenge_keeps_its_place_and_other_statuses_are_left_alone() {
+        let both = ["Basic realm=x", r#"Bearer resource_metadata="m""#];
+        assert_eq!(public(&both, StatusCode::FORBIDDEN)[0], "Basic realm=x");
+        assert!(public(&both, StatusCode::FORBIDDEN)[1].contains(PUBLIC));
+        assert_eq!(public(&both, StatusCode::OK), both);
+    }
+
+    #[test]
+    fn nonsense_is_left_as_it_is() {
+        for nonsense in
+            ["resource_metadata", "resource_metadata=", "Bearer \"", "Bearer resource_metadata=\"open", "\\"]
+        {
+            let once = public(&[nonsense], StatusCode::UNAUTHORIZED);
+            assert_eq!(once.len(), 1, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Calls to MCP providers: `/api/mcp/id/{id}` and what is below it, with any method.
+//!
+//! The call goes through as it came; what is added, taken away or looked at on the way stands in the files of this
+//! folder, one for each stage. Nothing here depends on what a body says.
+
+mod admission;
+mod answer;
+mod call_headers;
+mod failures;
+mod outgoing;
+mod passing_look;
+mod target;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State as Shared};
+use axum::http::Response;
+use llamapool_proxy::forward;
+use llamapool_wire::{Failure, header as wire, path};
+use tokio::time::Instant;
+
+use self::admission::{Admitted, NotAdmitted};
+use self::answer::{Asked, answer, note_head, seal_session};
+use self::failures::{failure, is_by_the_caller, offline, too_many};
+use self::outgoing::{Outgoing, Tunnel, outgoing, timeouts};
+pub(crate) use self::target::Target;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::books::Call;
+use crate::challenge;
+use crate::cors;
+use crate::doors::well_known;
+use crate::error;
+use crate::peer::Peer;
+use crate::request_id::RequestId;
+
+/// A call arrives.
+pub(crate) async fn call(
+    Shared(app): Shared<Arc<App>>,
+    Extension(req_id): Extension<RequestId>,
+    request: Request,
+) -> Response<Body> {
+    let caller = match app.auth.caller(request.headers(), request.uri()) {
+        Ok(caller) => caller,
+        Err(failure) => return error::failed_call(&refused(&app, failure), req_id.as_str()),
+    };
+    let origin = caller.origin.clone();
+    let preflight = origin.as_ref().and_then(|origin| cors::preflight(request.method(), request.headers(), origin));
+    if let Some(answer) = preflight {
+        return answer;
+    }
+    let answer = run(&app, caller, &req_id, request).await;
+    let mut answer = answer.unwrap_or_else(|reason| match reason {
+        NotAdmitted::Failure(failure) => error::failed_call(&failure, req_id.as_str()),
+        NotAdmitted::SessionGone => error::session_gone(),
+    });
+    if let Some(origin) = &origin {
+        cors::expose(answer.headers_mut(), origin);
+    }
+    answer
+}
+
+/// Finds a relay for the call and lets it in; a refusal before that is in nobody's books but the metrics'.
+async fn run(app: &Arc<App>, _: Caller, req_id: &RequestId, request: Request) -> Result<Response<Body>, NotAdmitted> {
+    let refuse = |failure| NotAdmitted::Failure(refused(app, failure));
+    let target = Target::parse(request.uri()).map_err(refuse)?;
+    run_at(app, &target, req_id, request).await
+}
+
+/// Asks a provider for something besides calls, on behalf of a caller.
+pub(crate) async fn ask(
+    app: &Arc<App>,
+    target: &Target,
+    req_id: &RequestId,
+    request: Request,
+) -> Result<Response<Body>, Failure> {
+    run_at(app, target, req_id, request).await.map_err(|reason| match reason {
+        NotAdmitted::Failure(failure) => failure,
+        NotAdmitted::SessionGone => offline(&target.id),
+    })
+}
+
+async fn run_at(
+    app: &Arc<App>,
+    target: &Target,
+    req_id: &RequestId,
+    request: Request,
+) -> Result<Response<Body>, NotAdmitted> {
+    let refuse = |failure| NotAdmitted::Failure(refused(app, failure));
+    let client = app.registry.find(&target.id).ok_or_else(|| refuse(offline(&target.id)))?;
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
+    let (admitted, permit) =
+        admission::admit(app, &client, target, request.headers(), peer).map_err(|reason| match reason {
+            NotAdmitted::Failure(failure) => refuse(failure),
+            NotAdmitted::SessionGone => {
+                app.metrics.refused("mcp", "session_gone");
+                NotAdmitted::SessionGone
+            }
+        })?;
+    let limit = app.config.limits.max_calls_per_client;
+    let call = Call::open(client.books.clone(), limit, permit, app.metrics.clone(), req_id.as_str().to_owned());
+    let call = call.ok_or_else(|| refuse(too_many(&client.id, limit)))?;
+    forward_call(app, target, &admitted, call, request).await.map_err(NotAdmitted::Failure)
+}
+
+/// Runs a call that was let in, to the head of its answer; the rest rides in the answer's body.
+async fn forward_call(
+    app: &App,
+    target: &Target,
+    admitted: &Admitted,
+    mut call: Call,
+    request: Request,
+) -> Result<Response<Body>, Failure> {
+    let (started, timeouts, method) = (Instant::now(), timeouts(app), request.method().clone());
+    let address = app.public_url.of(request.headers(), request.uri());
+    let Outgoing { request, meter, wants_single_answer } =
+        outgoing(app, target, admitted, &call, request).await.inspect_err(|failure| call.failed_with(failure))?;
+    call.set_meter(meter.clone());
+    let upstream = Tunnel(&admitted.relay.tunnel);
+    let mut incoming = match forward(&upstream, request, &timeouts, || meter.bytes()).await {
+        Ok(incoming) => incoming,
+        Err(error) => {
+            let has_left = is_by_the_caller(&error, &meter);
+            let failure = failure(error, &meter, app.config.limits.max_request_bytes);
+            if !has_left {
+                call.failed_with(&failure);
+            }
+            return Err(failure);
+        }
+    };
+    note_head(&mut call, &incoming);
+    if let Some(address) = address.filter(|_| !incoming.headers().contains_key(wire::ERROR)) {
+        let metadata = address.well_known(well_known::NAME, &format!("{}{}", path::MCP_BY_ID, target.id));
+        challenge::make_public(incoming.status(), incoming.headers_mut(), &metadata);
+    }
+    if admitted.is_shared {
+        seal_session(app, &target.id, &admitted.relay, incoming.headers_mut());
+    }
+    answer(app, Asked { method, wants_single_answer, started, timeouts }, call, incoming).await
+}
+
+/// Counts a call that was not let in.
+fn refused(app: &App, failure: Failure) -> Failure {
+    app.metrics.refused("mcp", failure.cause.word());
+    failure
+}

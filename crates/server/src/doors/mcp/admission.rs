@@ -1,0 +1,132 @@
+//! Which of an id's relays a call goes to, and whether it may.
+//!
+//! With one relay there is nothing to decide. Where several share an id, a session belongs to the relay that began it
+//! (see `sessions`), and callers of MCP 2026-07-28 keep to one relay as long as it takes calls: task handles and request
+//! state are often good in one provider process only.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use llamapool_wire::{Cause, Failure};
+
+use super::failures::offline;
+use super::target::Target;
+use crate::app::App;
+use crate::peer::Peer;
+use crate::registry::{Client, Relay};
+use crate::scheduler::{Choice, Permit, Wish, choose};
+use crate::sessions::RelayTag;
+
+/// The session of a call or of an answer (MCP 2025-03-26 to 2025-11-25, session management).
+pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+/// Named on every request after `initialize`, from MCP 2025-06-18 on.
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// The relay that runs a call.
+pub(super) struct Admitted {
+    pub(super) relay: Arc<Relay>,
+    /// The provider's own session id, where the caller has a sealed one.
+    pub(super) session: Option<HeaderValue>,
+    /// Whether session ids are sealed on this id.
+    pub(super) is_shared: bool,
+}
+
+/// Why a call is not let in.
+pub(super) enum NotAdmitted {
+    /// llamapool's own failure.
+    Failure(Failure),
+    /// The session's relay is gone for good: the client must initialize again.
+    SessionGone,
+}
+
+/// Lets a call in, if there is a relay for it.
+pub(super) fn admit(
+    app: &App,
+    client: &Client,
+    target: &Target,
+    headers: &HeaderMap,
+    peer: Peer,
+) -> Result<(Admitted, Permit), NotAdmitted> {
+    let is_shared = client.relays.iter().any(|relay| relay.identity.secret.is_some());
+    let (binding, session) = if is_shared { binding(app, target, headers)? } else { (None, None) };
+    let wish = match binding {
+        Some(tag) => Wish::Only(place_of(app, client, tag)?),
+        None if is_shared && headers.contains_key(PROTOCOL_VERSION) => Wish::Steady,
+        None => Wish::Anyone,
+    };
+    let (relay, permit) = take_permit(app, client, wish, caller_number(headers, peer)).map_err(|failure| {
+        // A session cannot go on where its relay takes nothing new, but it can begin again at another one.
+        let others_take = client.relays.iter().any(|relay| !relay.is_draining());
+        let begins_again = matches!(wish, Wish::Only(_)) && failure.cause == Cause::RelayDraining && others_take;
+        if begins_again { NotAdmitted::SessionGone } else { NotAdmitted::Failure(failure) }
+    })?;
+    Ok((Admitted { relay, session, is_shared }, permit))
+}
+
+/// The relay that a call of a shared id belongs to, and the provider's own session id.
+fn binding(
+    app: &App,
+    target: &Target,
+    headers: &HeaderMap,
+) -> Result<(Option<RelayTag>, Option<HeaderValue>), NotAdmitted> {
+    if let Some(at) = &target.at {
+        let (tag, _) = app.seal.open(&target.id, at.as_bytes()).ok_or(NotAdmitted::SessionGone)?;
+        return Ok((Some(tag), None));
+    }
+    let Some(sealed) = headers.get(SESSION_ID) else { return Ok((None, None)) };
+    let opened = app.seal.open(&target.id, sealed.as_bytes());
+    let (tag, session) = opened.ok_or(NotAdmitted::SessionGone)?;
+    let session = HeaderValue::from_bytes(&session).map_err(|_| NotAdmitted::SessionGone)?;
+    Ok((Some(tag), Some(session)))
+}
+
+/// Which of the relays is meant. One that is away may come back for a while.
+fn place_of(app: &App, client: &Client, tag: RelayTag) -> Result<usize, NotAdmitted> {
+    if let Some(place) = client.relays.iter().position(|relay| relay.tag == tag) {
+        return Ok(place);
+    }
+    if app.registry.may_return(&client.id, tag, app.config.timeouts.session_grace) {
+        let message = format!("the relay of {} that holds this session is reconnecting", client.id);
+        return Err(NotAdmitted::Failure(Failure::new(Cause::RelayOffline, message)));
+    }
+    Err(NotAdmitted::SessionGone)
+}
+
+/// A relay that runs the call, and the right to run it there.
+fn take_permit(app: &App, client: &Client, wish: Wish, caller: u64) -> Result<(Arc<Relay>, Permit), Failure> {
+    if !app.gate.enter() {
+        return Err(Failure::new(Cause::ServerDraining, "the server is draining"));
+    }
+    loop {
+        let candidates: Vec<_> = client.relays.iter().map(|relay| relay.candidate(caller)).collect();
+        let choice = choose(&candidates, wish);
+        if let Choice::Run(index) = choice {
+            let relay = &client.relays[index];
+            match Permit::take(&relay.slots, relay.room(), &relay.gate, &app.gate) {
+                Some(permit) => return Ok((relay.clone(), permit)),
+                // Somebody else took the last slot meanwhile, or the relay left: the next choice is another one.
+                None => continue,
+            }
+        }
+        app.gate.leave();
+        let id = &client.id;
+        return Err(match choice {
+            Choice::Draining => Failure::new(Cause::RelayDraining, format!("the relay of {id} is draining")),
+            Choice::Full => {
+                Failure::new(Cause::TunnelFull, format!("the tunnel of {id} carries as many calls as it can"))
+            }
+            Choice::Offline | Choice::Run(_) => offline(id),
+        });
+    }
+}
+
+/// A number that stays the same for a caller: of what it presents, or of where it is.
+fn caller_number(headers: &HeaderMap, peer: Peer) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match headers.get(header::AUTHORIZATION) {
+        Some(authorization) => authorization.as_bytes().hash(&mut hasher),
+        None => peer.0.ip().hash(&mut hasher),
+    }
+    hasher.finish()
+}

@@ -1,0 +1,84 @@
+//! What a call's URL says: which id, which of its relays if it says so, and what is below.
+
+use axum::http::Uri;
+use llamapool_wire::{Cause, Failure, RelayId, path};
+
+use super::failures::path_refused;
+
+/// What a call's URL says.
+pub(crate) struct Target {
+    pub(super) id: RelayId,
+    /// The sealed name of one of the relays that share the id.
+    pub(super) at: Option<String>,
+    /// The path and query of the request inside the tunnel.
+    pub(crate) in_tunnel: String,
+}
+
+impl Target {
+    pub(super) fn parse(uri: &Uri) -> Result<Self, Failure> {
+        let mut target = Self::parse_path(uri.path())?;
+        target.in_tunnel.extend(uri.query().map(|query| format!("?{query}")));
+        Ok(target)
+    }
+
+    /// The same of a path, without a query.
+    pub(crate) fn parse_path(path: &str) -> Result<Self, Failure> {
+        let tail = path.strip_prefix(path::MCP_BY_ID).unwrap_or_default();
+        let (id, rest) = tail.split_at(tail.find('/').unwrap_or(tail.len()));
+        let id = id
+            .parse()
+            .map_err(|error| Failure::new(Cause::RelayOffline, format!("no relay can have this id: {error}")))?;
+        if rest.split('/').any(is_dot_segment) {
+            return Err(path_refused("it has a segment `.` or `..`"));
+        }
+        let (at, below) = match rest.strip_prefix(path::AT) {
+            Some(named) => {
+                let (at, below) = named.split_at(named.find('/').unwrap_or(named.len()));
+                (Some(at.to_owned()), below)
+            }
+            None => (None, rest),
+        };
+        // The id's URL is the same with and without a slash at its end.
+        let below = if below == "/" { "" } else { below };
+        Ok(Self { id, at, in_tunnel: format!("{}{below}", path::MCP_CALL) })
+    }
+}
+
+/// Whether a path's segment means "here" or "one up", however it is spelt. A provider may decode what it gets.
+fn is_dot_segment(segment: &str) -> bool {
+    let decoded = segment.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    decoded.split(['/', '\\']).any(|part| part == "." || part == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &'static str) -> Result<(String, Option<String>, String), Cause> {
+        let target = Target::parse(&Uri::from_static(url)).map_err(|failure| failure.cause)?;
+        Ok((target.id.to_string(), target.at, target.in_tunnel))
+    }
+
+    #[test]
+    fn the_url_says_id_and_what_is_below_it() {
+        let said =
+            |at: Option<&str>, in_tunnel: &str| Ok(("x".to_owned(), at.map(str::to_owned), in_tunnel.to_owned()));
+        assert_eq!(parse("/api/mcp/id/x"), said(None, "/mcp"));
+        assert_eq!(parse("/api/mcp/id/x/"), said(None, "/mcp"));
+        assert_eq!(parse("/api/mcp/id/x?a=1"), said(None, "/mcp?a=1"));
+        assert_eq!(parse("/api/mcp/id/x/sse/?a=1"), said(None, "/mcp/sse/?a=1"));
+        assert_eq!(parse("/api/mcp/id/x/~at/seal/~announced/m?a=1"), said(Some("seal"), "/mcp/~announced/m?a=1"));
+        assert_eq!(parse("/api/mcp/id/x/~at/seal"), said(Some("seal"), "/mcp"));
+    }
+
+    #[test]
+    fn what_is_no_id_is_offline_and_what_leads_up_is_refused() {
+        for url in ["/api/mcp/id/", "/api/mcp/id//a", "/api/mcp/id/a%2fb", "/api/mcp/id/.."] {
+            assert_eq!(parse(url), Err(Cause::RelayOffline), "{url}");
+        }
+        for url in ["/api/mcp/id/x/..", "/api/mcp/id/x/a/%2E%2e/b", "/api/mcp/id/x/a%2f..%2fb", "/api/mcp/id/x/..%5Cb"]
+        {
+            assert_eq!(parse(url), Err(Cause::PathRefused), "{url}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Which values of Origin and Host get past the edge (MCP 2025-11-25 and 2026-07-28, transports, security).
+//!
+//! A browser that was lured to a hostile page can reach a server on loopback through DNS rebinding; its Origin and its
+//! Host give it away. Programs send no Origin and are not concerned.
+
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, HeaderName, Uri, header};
+use llamapool_wire::{Cause, Failure};
+
+use crate::config::EdgePolicy;
+
+/// The edge's rules.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    allowed_origins: Vec<String>,
+    allows_any_origin: bool,
+    hosts: Hosts,
+}
+
+#[derive(Debug)]
+enum Hosts {
+    Any,
+    LoopbackAlone,
+    Listed(Vec<String>),
+}
+
+impl Edge {
+    /// The rules for a server that listens on `bind`.
+    pub(crate) fn new(policy: &EdgePolicy, bind: IpAddr) -> Self {
+        let lower = |list: &[String]| list.iter().map(|entry| entry.to_ascii_lowercase()).collect::<Vec<_>>();
+        let hosts = match (policy.allowed_hosts.is_empty(), bind.is_loopback()) {
+            (false, _) if policy.allowed_hosts.iter().any(|host| host == "*") => Hosts::Any,
+            (false, _) => Hosts::Listed(lower(&policy.allowed_hosts)),
+            (true, true) => Hosts::LoopbackAlone,
+            (true, false) => Hosts::Any,
+        };
+        let allowed_origins = lower(&policy.allowed_origins);
+        let allows_any_origin = allowed_origins.iter().any(|origin| origin == "*");
+        Self { allowed_origins, allows_any_origin, hosts }
+    }
+
+    /// Whether a request with these headers may come in.
+    pub(crate) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Failure> {
+        self.check_host(headers, uri)?;
+        self.check_origin(headers)
+    }
+
+    /// Whether a request addresses this server at all: for what pages from anywhere may read.
+    pub(crate) fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Failure> {
+        if matches!(self.hosts, Hosts::Any) {
+            return Ok(());
+        }
+        let sent = match uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => the_one(headers, &header::HOST).map_err(|wrong| host_refused(&wrong))?.unwrap_or_default(),
+        };
+        let name = without_port(sent).to_ascii_lowercase();
+        let is_allowed = match &self.hosts {
+            Hosts::Any => true,
+            Hosts::LoopbackAlone => is_loopback_name(&name),
+            Hosts::Listed(names) => names.iter().any(|listed| *listed == name || *listed == sent.to_ascii_lowercase()),
+        };
+        if is_allowed { Ok(()) } else { Err(host_refused(&format!("the Host {}", quoted(sent)))) }
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let origin = match the_one(headers, &header::ORIGIN) {
+            Ok(None) => return Ok(()),
+            Ok(Some(origin)) => origin.to_ascii_lowercase(),
+            Err(wrong) => return Err(origin_refused(&wrong)),
+        };
+        let is_own_machine = matches!(self.hosts, Hosts::LoopbackAlone) && is_loopback_origin(&origin);
+        let is_allowed =
+            origin != "null" && (self.allows_any_origin || is_own_machine || self.allowed_origins.contains(&origin));
+        if is_allowed { Ok(()) } else { Err(origin_refused(&format!("the Origin {}", quoted(&origin)))) }
+    }
+}
+
+/// The only value of a header; what is wrong, if there are several or one that is no text.
+fn the_one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, String> {
+    let mut values = headers.get_all(name).into_iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| format!("the {name} header is not ASCII text")),
+        (Some(_), Some(_)) => Err(format!("more than one {name} header")),
+    }
+}
+
+fn host_refused(wrong: &str) -> Failure {
+    Failure::new(Cause::HostRefused, format!("{wrong} is refused, expected a host that ALLOWED_HOSTS lists"))
+}
+
+fn origin_refused(wrong: &str) -> Failure {
+    Failure::new(Cause::OriginRefused, format!("{wrong} is refused, expected an origin that ALLOWED_ORIGINS lists"))
+}
+
+/// A value from outside, cut, for an error message.
+fn quoted(value: &str) -> String {
+    format!("{:?}", value.chars().take(128).collect::<String>())
+}
+
+fn without_port(authority: &str) -> &str {
+    match (authority.rfind(':'), authority.rfind(']')) {
+        (Some(colon), Some(bracket)) if colon < bracket => authority,
+        (Some(colon), _) => &authority[..colon],
+        (None, _) => authority,
+    }
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn is_loopback_origin(origin: &str) -> bool {
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    authority.is_some_and(|authority| !authority.contains('/') && is_loopback_name(without_port(authority)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge(origins: &[&str], hosts: &[&str], bind: &str) -> Edge {
+        let list = |entries: &[&str]| entries.iter().map(|&entry| entry.to_owned()).collect();
+        let policy = EdgePolicy { allowed_origins: list(origins), allowed_hosts: list(hosts), ..EdgePolicy::default() };
+        Edge::new(&policy, bind.parse().unwrap())
+    }
+
+    fn verdict(edge: &Edge, pairs: &[(HeaderName, &'static str)]) -> Option<Cause> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name, value.parse().unwrap());
+        }
+        edge.check(&headers, &Uri::from_static("/api/state")).err().map(|failure| failure.cause)
+    }
+
+    const HOST: HeaderName = header::HOST;
+    const ORIGIN: HeaderName = header::ORIGIN;
+
+    #[test]
+    fn on_loopback_only_loopback_names_and_origins_get_in() {
+        let edge = edge(&[], &[], "127.0.0.1");
+        for host in ["localhost:8080", "localhost", "127.0.0.1:1", "[::1]:8080", "LOCALHOST"] {
+            assert_eq!(verdict(&edge, &[(HOST, host)]), None, "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "10.0.0.1"] {
+            assert_eq!(verdict(&edge, &[(HOST, host)]), Some(Cause::HostRefused), "{host}");
+        }
+        let local = (HOST, "localhost:8080");
+        for origin in ["http://localhost:3000", "http://127.0.0.1", "https://[::1]:1"] {
+            assert_eq!(verdict(&edge, &[local.clone(), (ORIGIN, origin)]), None, "{origin}");
+        }
+        for origin in
+            ["http://evil.example", "null", "http://localhost:1/x", "http://localhost.evil.example", "localhost"]
+        {
+            let refused = verdict(&edge, &[local.clone(), (ORIGIN, origin)]);
+            assert_eq!(refused, Some(Cause::OriginRefused), "{origin}");
+        }
+    }
+
+    #[test]
+    fn on_a_public_address_any_host_gets_in_but_only_listed_origins() {
+        let edge = edge(&["https://app.example"], &[], "0.0.0.0");
+        assert_eq!(verdict(&edge, &[(HOST, "anything.example")]), None);
+        assert_eq!(verdict(&edge, &[(ORIGIN, "https://APP.example")]), None);
+        assert_eq!(verdict(&edge, &[(ORIGIN, "http://app.example")]), Some(Cause::OriginRefused));
+        assert_eq!(verdict(&edge, &[(ORIGIN, "http://localhost:3000")]), Some(Cause::OriginRefused));
+    }
+
+    #[test]
+    fn several_origins_or_hosts_are_refused_even_if_each_is_allowed() {
+        let edge = edge(&["*"], &["a.example"], "0.0.0.0");
+        assert_eq!(verdict(&edge, &[(HOST, "a.example"), (ORIGIN, "https://b.example")]), None);
+        let twice = [(HOST, "a.example"), (ORIGIN, "https://b.example"), (ORIGIN, "https://b.example")];
+        assert_eq!(verdict(&edge, &twice), Some(Cause::OriginRefused));
+        assert_eq!(verdict(&edge, &[(HOST, "a.example"), (HOST, "a.example")]), Some(Cause::HostRefused));
+        assert_eq!(verdict(&edge, &[(HOST, "a.example"), (ORIGIN, "null")]), Some(Cause::OriginRefused));
+    }
+
+    #[test]
+    fn listed_hosts_are_compared_without_their_port() {
+        let edge = edge(&[], &["Pool.example"], "127.0.0.1");
+        assert_eq!(verdict(&edge, &[(HOST, "pool.example:8443")]), None);
+        assert_eq!(verdict(&edge, &[(HOST, "localhost:8443")]), Some(Cause::HostRefused));
+    }
+}

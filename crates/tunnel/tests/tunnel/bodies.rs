@@ -1,0 +1,278 @@
+//! Bodies arrive whole, in time and in both directions, and the three ways in which they end stay apart.
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Request, Response};
+use http_body::Body;
+use llamapool_tunnel::{BodyError, IncomingBody, SendError};
+use tokio::sync::mpsc;
+
+use crate::harness::*;
+
+#[test]
+fn a_small_request_is_echoed() {
+    paused(async {
+        let tunnel = Tunnel::new(echo).await;
+        let answer = tunnel.send(post("hello")).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(read(answer.into_body()).await.unwrap(), "hello");
+    });
+}
+
+#[test]
+fn method_path_and_headers_arrive_as_they_were_sent() {
+    paused(async {
+        let tunnel = Tunnel::new(|request| async move {
+            let seen = format!("{} {} {:?}", request.method(), request.uri(), request.headers()["x-of-caller"]);
+            Response::builder().status(418).header("x-of-relay", "b").body(full(seen)).unwrap()
+        });
+        let mut request = get();
+        *request.uri_mut() = "http://relay/path?query=1".parse().unwrap();
+        request.headers_mut().insert("x-of-caller", HeaderValue::from_static("a"));
+        let tunnel = tunnel.await;
+        let answer = tunnel.send(request).await.unwrap();
+        assert_eq!(answer.status(), 418);
+        assert_eq!(answer.headers()["x-of-relay"], "b");
+        assert_eq!(read(answer.into_body()).await.unwrap(), "GET http://relay/path?query=1 \"a\"");
+    });
+}
+
+#[test]
+fn the_head_and_every_chunk_arrive_before_the_next_is_produced() {
+    paused(async {
+        let (tunnel, mut feeds) = relay_fed_by_hand().await;
+        let mut body = tunnel.send(get()).await.unwrap().into_body();
+        let feed = feeds.recv().await.unwrap();
+        for chunk in ["one", "two", "three"] {
+            feed.send(Ok(chunk.into())).await.unwrap();
+            assert_eq!(next(&mut body).await.unwrap(), chunk);
+        }
+        drop(feed);
+        assert_eq!(next(&mut body).await, None);
+        assert!(body.is_end_stream());
+    });
+}
+
+#[test]
+fn a_mebibyte_arrives_byte_for_byte_both_ways() {
+    paused(async {
+        let tunnel = Tunnel::new(echo).await;
+        let answer = tunnel.send(upload(patterned(1 << 20))).await.unwrap();
+        assert_eq!(read_patterned(answer.into_body()).await, 1 << 20);
+    });
+}
+
+#[test]
+fn thirty_two_mebibytes_arrive_byte_for_byte_both_ways() {
+    threaded(async {
+        let tunnel = Tunnel::new(echo).await;
+        let answer = tunnel.send(upload(patterned(32 << 20))).await.unwrap();
+        assert_eq!(read_patterned(answer.into_body()).await, 32 << 20);
+    });
+}
+
+#[test]
+fn the_answer_streams_while_the_request_is_still_being_sent() {
+    paused(async {
+        let tunnel = Tunnel::new(echo).await;
+        let (feed, body) = fed();
+        let mut answer = tunnel.send(upload(body)).await.unwrap().into_body();
+        for chunk in ["one", "two", "three"] {
+            feed.send(Ok(chunk.into())).await.unwrap();
+            assert_eq!(next(&mut answer).await.unwrap(), chunk);
+        }
+        drop(feed);
+        assert_eq!(next(&mut answer).await, None);
+    });
+}
+
+#[test]
+fn a_caller_that_does_not_read_its_answer_goes_on_uploading() {
+    paused(async {
+        let (hand_over, mut bodies) = mpsc::channel(1);
+        let tunnel = Tunnel::new(move |request| {
+            let hand_over = hand_over.clone();
+            async move {
+                hand_over.send(request.into_body()).await.unwrap();
+                Response::new(endless().1)
+            }
+        });
+        let tunnel = tunnel.await;
+        let _unread = tunnel.send(upload(patterned(4 << 20))).await.unwrap();
+        assert_eq!(read_patterned(bodies.recv().await.unwrap()).await, 4 << 20);
+    });
+}
+
+#[test]
+fn an_answer_given_without_reading_the_request_is_whole() {
+    paused(async {
+        let tunnel = Tunnel::new(|_| async { Response::new(full("no thanks")) }).await;
+        let answer = tunnel.send(upload(patterned(4 << 20))).await.unwrap();
+        until_idle().await;
+        assert_eq!(read(answer.into_body()).await.unwrap(), "no thanks");
+        // The same if it comes only after the request has filled its window.
+        let (tunnel, mut feeds) = relay_fed_by_hand_at_the_head().await;
+        let (produced, body) = endless();
+        let call = async {
+            let answer = tunnel.send(upload(body)).await.unwrap();
+            read(answer.into_body()).await.unwrap()
+        };
+        let answer_late = async {
+            until_idle().await;
+            feeds.recv().await.unwrap().send(Response::new(full("no thanks"))).unwrap();
+        };
+        assert_eq!(tokio::join!(call, answer_late).0, "no thanks");
+        until_idle().await;
+        let sent = produced.load(std::sync::atomic::Ordering::SeqCst);
+        until_idle().await;
+        assert_eq!(sent, produced.load(std::sync::atomic::Ordering::SeqCst), "nobody wants the rest");
+    });
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_aborted_after_all_its_bytes() {
+    for length in [None, Some("1000000")] {
+        paused(async move {
+            let tunnel = Tunnel::new(move |_| async move {
+                let chunks = (0..40).map(|i| Bytes::from(vec![i; 10_000])).collect();
+                let mut answer = Response::new(broken_after(chunks));
+                answer.headers_mut().extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from_static(length))));
+                answer
+            });
+            let tunnel = tunnel.await;
+            let answer = tunnel.send(get()).await.unwrap();
+            let (bytes, error) = read_until_it_breaks(answer.into_body()).await;
+            let expected: Vec<u8> = (0..40).flat_map(|i| vec![i; 10_000]).collect();
+            assert!(bytes == expected, "{} bytes arrived", bytes.len());
+            assert!(matches!(error, BodyError::Aborted), "{error:?}");
+        });
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_at_once_is_aborted_not_empty() {
+    paused(async {
+        let tunnel = Tunnel::new(|_| async { Response::new(broken_after(vec![])) }).await;
+        let (bytes, error) = read_until_it_breaks(tunnel.send(get()).await.unwrap().into_body()).await;
+        assert_eq!(bytes, b"");
+        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+    });
+}
+
+#[test]
+fn an_answer_shorter_than_its_content_length_is_aborted() {
+    paused(async {
+        let tunnel = Tunnel::new(|_| async {
+            let mut answer = Response::new(patterned(10));
+            answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("11"));
+            answer
+        });
+        let tunnel = tunnel.await;
+        let answer = tunnel.send(get()).await.unwrap();
+        let (_, error) = read_until_it_breaks(answer.into_body()).await;
+        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+    });
+}
+
+#[test]
+fn a_request_that_breaks_off_says_so_and_reaches_the_relay_as_aborted() {
+    paused(async {
+        let (tunnel, mut bodies) = Tunnel::that_hands_requests_over(tokio::io::duplex(WIRE_BYTES)).await;
+        let (feed, body) = fed();
+        let tear = async {
+            feed.send(Ok("half a re".into())).await.unwrap();
+            let mut body = bodies.recv().await.unwrap();
+            assert_eq!(next(&mut body).await.unwrap(), "half a re");
+            feed.send(Err("torn".into())).await.unwrap();
+            read_until_it_breaks(body).await.1
+        };
+        let (result, error) = tokio::join!(tunnel.send(upload(body)), tear);
+        assert!(matches!(result, Err(SendError::RequestBody(_))), "{result:?}");
+        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+    });
+}
+
+#[test]
+fn a_request_that_breaks_off_at_once_leaves_the_tunnel_up() {
+    paused(async {
+        let tunnel = Tunnel::new(|request: Request<IncomingBody>| async {
+            Response::new(full(read(request.into_body()).await.unwrap()))
+        });
+        let tunnel = tunnel.await;
+        let result = tunnel.send(upload(broken_after(vec!["half a re".into()]))).await;
+        assert!(matches!(result, Err(SendError::RequestBody(_))), "{result:?}");
+        tunnel.assert_serves().await;
+    });
+}
+
+#[test]
+fn a_request_that_breaks_off_under_its_answer_aborts_both() {
+    paused(async {
+        let tunnel = Tunnel::new(echo).await;
+        let (feed, body) = fed();
+        let mut answer = tunnel.send(upload(body)).await.unwrap().into_body();
+        feed.send(Ok("one".into())).await.unwrap();
+        assert_eq!(next(&mut answer).await.unwrap(), "one");
+        feed.send(Err("torn".into())).await.unwrap();
+        let (_, error) = read_until_it_breaks(answer).await;
+        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+        tunnel.assert_serves().await;
+    });
+}
+
+#[test]
+fn a_hundred_thousand_tiny_pieces_arrive() {
+    paused(async {
+        let tunnel = Tunnel::new(|_| async {
+            Response::new(streamed(futures_util::stream::iter((0..100_000).map(|_| Ok(Bytes::from_static(b"x"))))))
+        });
+        let tunnel = tunnel.await;
+        let answer = tunnel.send(get()).await.unwrap();
+        // They all wait here unread before the first is taken.
+        until_idle().await;
+        assert_eq!(read(answer.into_body()).await.unwrap().len(), 100_000);
+    });
+}
+
+#[test]
+fn empty_pieces_in_a_body_are_no_attack() {
+    paused(async {
+        let tunnel = Tunnel::new(echo).await;
+        let body = streamed(futures_util::stream::iter((0..1000).map(|_| Ok(Bytes::new()))));
+        let answer = tunnel.send(upload(body)).await.unwrap();
+        assert_eq!(read(answer.into_body()).await.unwrap(), "");
+        tunnel.assert_serves().await;
+    });
+}
+
+type Feed = mpsc::Sender<Result<Bytes, llamapool_tunnel::BoxError>>;
+
+/// A relay that answers at once, with a body that the test feeds.
+async fn relay_fed_by_hand() -> (Tunnel, mpsc::Receiver<Feed>) {
+    let (sender, feeds) = mpsc::channel(1);
+    let tunnel = Tunnel::new(move |_| {
+        let sender = sender.clone();
+        async move {
+            let (feed, body) = fed();
+            sender.send(feed).await.unwrap();
+            Response::new(body)
+        }
+    });
+    (tunnel.await, feeds)
+}
+
+/// A relay whose answers the test gives; it does not touch the request's body before.
+async fn relay_fed_by_hand_at_the_head() -> (Tunnel, mpsc::Receiver<tokio::sync::oneshot::Sender<Response<AnyBody>>>) {
+    let (sender, answers) = mpsc::channel(1);
+    let tunnel = Tunnel::new(move |request| {
+        let sender = sender.clone();
+        async move {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            sender.send(answer).await.unwrap();
+            let answer = answered.await.unwrap();
+            drop(request);
+            answer
+        }
+    });
+    (tunnel.await, answers)
+}

@@ -1,0 +1,123 @@
+//! Many callers at once, and many who leave at once.
+
+use futures_util::future::join_all;
+use http::Response;
+use llamapool_tunnel::TunnelConfig;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::harness::*;
+
+#[test]
+fn five_hundred_calls_at_once_are_all_answered() {
+    threaded(async {
+        let tunnel = Tunnel::new(echo).await;
+        let calls = (0..500).map(|i| {
+            let tunnel = &tunnel;
+            async move {
+                let answer = tunnel.send(post(format!("call {i}"))).await.unwrap();
+                assert_eq!(read(answer.into_body()).await.unwrap(), format!("call {i}"));
+            }
+        });
+        assert_eq!(join_all(calls).await.len(), 500);
+    });
+}
+
+#[test]
+fn five_hundred_calls_aborted_before_their_answer_leave_the_tunnel_up() {
+    threaded(async {
+        let (arrived, tunnel) = relay_that_answers_posts_alone(TunnelConfig::default()).await;
+        tunnel.assert_serves().await;
+        for _round in 0..3 {
+            let mut calls = JoinSet::new();
+            for _ in 0..500 {
+                let server = tunnel.server.clone();
+                calls.spawn(async move { server.send(get()).await.map(drop) });
+            }
+            arrived.acquire_many(500).await.unwrap().forget();
+            calls.shutdown().await;
+            tunnel.assert_serves().await;
+        }
+    });
+}
+
+#[test]
+fn five_hundred_calls_aborted_before_the_relay_has_seen_them_leave_the_tunnel_up() {
+    paused(async {
+        let (_arrived, tunnel) = relay_that_answers_posts_alone(TunnelConfig::default()).await;
+        tunnel.assert_serves().await;
+        let mut calls: Vec<_> = (0..500).map(|_| Box::pin(tunnel.send(get()))).collect();
+        for call in &mut calls {
+            // Nothing is on the wire before this task waits.
+            begin(call.as_mut());
+        }
+        drop(calls);
+        tunnel.assert_serves().await;
+    });
+}
+
+#[test]
+fn five_hundred_answers_aborted_under_way_leave_the_tunnel_up() {
+    threaded(async {
+        let tunnel = Tunnel::new(|request| async move {
+            if request.method() == http::Method::GET { Response::new(endless().1) } else { echo(request).await }
+        });
+        let tunnel = tunnel.await;
+        let answers = join_all((0..500).map(|_| tunnel.send(get()))).await;
+        assert!(answers.iter().all(Result::is_ok));
+        drop(answers);
+        tunnel.assert_serves().await;
+    });
+}
+
+#[test]
+fn the_servers_end_knows_how_many_calls_the_relay_serves_at_once() {
+    paused(async {
+        for max_streams in [1, 7, 4096] {
+            let tunnel = Tunnel::with_config(TunnelConfig { max_streams, ..TunnelConfig::default() }, echo).await;
+            tunnel.assert_serves().await;
+            assert_eq!(tunnel.server.max_streams(), max_streams as usize);
+        }
+    });
+}
+
+#[test]
+fn calls_beyond_the_limit_wait_for_their_turn_or_leave_the_queue() {
+    paused(async {
+        let (arrived, tunnel) =
+            relay_that_answers_posts_alone(TunnelConfig { max_streams: 4, ..TunnelConfig::default() }).await;
+        tunnel.assert_serves().await;
+        let mut calls: Vec<_> = (0..40).map(|_| Box::pin(tunnel.send(get()))).collect();
+        for call in &mut calls {
+            begin(call.as_mut());
+        }
+        until_idle().await;
+        assert_eq!(arrived.available_permits(), 4);
+        // Some of those that wait leave, then some of those that run: the next in the queue get their turn.
+        calls.truncate(20);
+        calls.drain(..2);
+        until_idle().await;
+        assert_eq!(arrived.available_permits(), 6);
+        drop(calls);
+        tunnel.assert_serves().await;
+        until_idle().await;
+        assert_eq!(arrived.available_permits(), 6, "who left the queue is not served");
+    });
+}
+
+/// A relay that echoes what is posted and never answers the rest, and a permit for every call of the rest.
+async fn relay_that_answers_posts_alone(config: TunnelConfig) -> (std::sync::Arc<Semaphore>, Tunnel) {
+    let arrived = std::sync::Arc::new(Semaphore::new(0));
+    let counter = arrived.clone();
+    let tunnel = Tunnel::with_config(config, move |request| {
+        let counter = counter.clone();
+        async move {
+            if request.method() == http::Method::POST {
+                return echo(request).await;
+            }
+            counter.add_permits(1);
+            std::future::pending().await
+        }
+    });
+    (arrived, tunnel.await)
+}

@@ -1,0 +1,279 @@
+//! How a tunnel ends, and what each side and every running call learns of it.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use http::Response;
+use llamapool_tunnel::{BodyError, CloseReason, End, SendError, TunnelConfig, serve_relay_end};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::harness::*;
+
+#[test]
+fn a_tunnel_lost_under_an_answer_is_told_apart_from_an_abort() {
+    paused(async {
+        let (feed, mut tunnel) = relay_with_one_fed_answer().await;
+        let mut body = tunnel.send(get()).await.unwrap().into_body();
+        feed.send(Ok("one".into())).await.unwrap();
+        assert_eq!(next(&mut body).await.unwrap(), "one");
+        let lost = Instant::now();
+        tunnel.kill_relay();
+        let (_, error) = read_until_it_breaks(body).await;
+        assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
+        assert!(lost.elapsed() < Duration::from_millis(10), "after {:?}", lost.elapsed());
+        assert!(matches!(tunnel.server_ended().await, End::Broken(_)));
+    });
+}
+
+#[test]
+fn bytes_that_arrived_before_the_tunnel_was_lost_are_still_read() {
+    paused(async {
+        let (feed, mut tunnel) = relay_with_one_fed_answer().await;
+        let body = tunnel.send(get()).await.unwrap().into_body();
+        feed.send(Ok("one".into())).await.unwrap();
+        until_idle().await;
+        tunnel.kill_relay();
+        tunnel.server_ended().await;
+        let (bytes, error) = read_until_it_breaks(body).await;
+        assert_eq!(bytes, b"one");
+        assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
+    });
+}
+
+#[test]
+fn calls_without_an_answer_fail_at_once_when_the_tunnel_is_lost() {
+    paused(async {
+        let (mut wire, sides) = Wire::new();
+        let tunnel = Tunnel::over(sides, TunnelConfig::default(), |_| std::future::pending()).await;
+        let (small, large) = (tunnel.send(get()), tunnel.send(upload(endless().1)));
+        let cut = async {
+            until_idle().await;
+            wire.cut();
+            Instant::now()
+        };
+        let (small, large, lost) = tokio::join!(small, large, cut);
+        assert!(matches!(small, Err(SendError::TunnelLost(_))), "{small:?}");
+        assert!(matches!(large, Err(SendError::TunnelLost(_))), "{large:?}");
+        assert!(lost.elapsed() < Duration::from_millis(10), "after {:?}", lost.elapsed());
+        let late = tunnel.send(get()).await;
+        assert!(matches!(late, Err(SendError::NotTaken(_))), "{late:?}");
+    });
+}
+
+#[test]
+fn a_request_under_way_ends_at_the_relay_when_the_tunnel_is_lost() {
+    paused(async {
+        let (mut wire, sides) = Wire::new();
+        let (tunnel, mut bodies) = Tunnel::that_hands_requests_over(sides).await;
+        let (feed, body) = fed();
+        let lose = async {
+            feed.send(Ok("one".into())).await.unwrap();
+            let mut body = bodies.recv().await.unwrap();
+            assert_eq!(next(&mut body).await.unwrap(), "one");
+            wire.cut();
+            read_until_it_breaks(body).await.1
+        };
+        let (result, error) = tokio::join!(tunnel.send(upload(body)), lose);
+        assert!(matches!(result, Err(SendError::TunnelLost(_))), "{result:?}");
+        assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
+    });
+}
+
+#[test]
+fn a_drained_relay_finishes_what_runs_and_takes_nothing_new() {
+    paused(async {
+        let (feed, mut tunnel) = relay_with_one_fed_answer().await;
+        let mut body = tunnel.send(get()).await.unwrap().into_body();
+        tunnel.start_drain();
+        until_idle().await;
+        let late = tunnel.send(get()).await;
+        assert!(matches!(late, Err(SendError::NotTaken(_))), "{late:?}");
+        feed.send(Ok("the last word".into())).await.unwrap();
+        assert_eq!(next(&mut body).await.unwrap(), "the last word");
+        drop(feed);
+        assert_eq!(next(&mut body).await, None);
+        assert_eq!(tunnel.relay_ended().await, End::Closed);
+        assert!(matches!(tunnel.server_ended().await, End::ClosedByPeer(code) if code.0 == 1000));
+    });
+}
+
+#[test]
+fn an_idle_relay_is_drained_at_once() {
+    paused(async {
+        let mut tunnel = Tunnel::new(echo).await;
+        tunnel.assert_serves().await;
+        let started = Instant::now();
+        tunnel.start_drain();
+        assert_eq!(tunnel.relay_ended().await, End::Closed);
+        assert!(matches!(tunnel.server_ended().await, End::ClosedByPeer(code) if code.0 == 1000));
+        assert!(started.elapsed() < Duration::from_millis(10), "after {:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn the_relay_learns_why_the_server_closes() {
+    for (reason, code) in [
+        (CloseReason::Done, 1000),
+        (CloseReason::GoingAway, 1001),
+        (CloseReason::Protocol, 1002),
+        (CloseReason::Replaced, 4001),
+    ] {
+        paused(async move {
+            let mut tunnel = Tunnel::new(echo).await;
+            tunnel.assert_serves().await;
+            tunnel.server.close(reason);
+            assert!(matches!(tunnel.relay_ended().await, End::ClosedByPeer(got) if got.0 == code));
+            assert_eq!(tunnel.server.closed().await, End::Closed);
+            assert_eq!(tunnel.server_ended().await, End::Closed);
+        });
+    }
+}
+
+#[test]
+fn the_first_reason_to_close_is_the_one_that_counts() {
+    paused(async {
+        let mut tunnel = Tunnel::new(echo).await;
+        tunnel.server.close(CloseReason::Replaced);
+        tunnel.server.close(CloseReason::Done);
+        assert!(matches!(tunnel.relay_ended().await, End::ClosedByPeer(code) if code.0 == 4001));
+    });
+}
+
+#[test]
+fn the_reason_to_close_arrives_under_full_load_both_ways() {
+    paused(async {
+        let mut tunnel = Tunnel::new(|_| async { Response::new(endless().1) }).await;
+        let mut body = tunnel.send(upload(endless().1)).await.unwrap().into_body();
+        next(&mut body).await.unwrap();
+        tunnel.server.close(CloseReason::Replaced);
+        let (_, error) = read_until_it_breaks(body).await;
+        assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
+        assert!(matches!(tunnel.relay_ended().await, End::ClosedByPeer(code) if code.0 == 4001));
+    });
+}
+
+#[test]
+fn calls_fail_at_once_on_a_closed_tunnel_whose_peer_takes_nothing() {
+    paused(async {
+        let (server_side, peer) = tokio::io::duplex(1000);
+        let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
+        let call = server.send(upload(endless().1));
+        let close = async {
+            until_idle().await;
+            server.close(CloseReason::Replaced);
+            Instant::now()
+        };
+        let (result, closed) = tokio::join!(call, close);
+        assert!(matches!(result, Err(SendError::TunnelLost(_))), "{result:?}");
+        assert_eq!(server.closed().await, End::Closed);
+        assert!(closed.elapsed() < Duration::from_millis(10), "after {:?}", closed.elapsed());
+        // The goodbye to a peer that does not take it is given up soon.
+        assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Closed);
+        assert!(closed.elapsed() <= Duration::from_secs(2), "after {:?}", closed.elapsed());
+        drop(peer);
+    });
+}
+
+#[test]
+fn the_reason_to_close_arrives_behind_what_a_slow_peer_has_not_taken_yet() {
+    paused(async {
+        let (server_side, peer) = tokio::io::duplex(1000);
+        let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
+        let call = server.send(upload(endless().1));
+        let close = async {
+            until_idle().await;
+            server.close(CloseReason::Replaced);
+        };
+        assert!(tokio::join!(call, close).0.is_err());
+        let mut peer = raw(peer, Role::Client).await;
+        let mut last = None;
+        while let Some(Ok(message)) = peer.next().await {
+            last = Some(message);
+        }
+        let Some(Message::Close(Some(frame))) = last else { panic!("the last message is {last:?}") };
+        assert_eq!(u16::from(frame.code), 4001);
+        assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Closed);
+    });
+}
+
+#[test]
+fn without_a_last_handle_the_servers_end_closes() {
+    paused(async {
+        let tunnel = Tunnel::new(echo).await;
+        tunnel.assert_serves().await;
+        let (mut driver, mut relay, _drain) = tunnel.without_server();
+        assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Closed);
+        assert!(matches!(relay.join_next().await.unwrap().unwrap(), End::ClosedByPeer(code) if code.0 == 1000));
+    });
+}
+
+#[test]
+fn without_its_driver_the_servers_end_is_closed_and_lost() {
+    paused(async {
+        let mut tunnel = Tunnel::new(echo).await;
+        tunnel.assert_serves().await;
+        tunnel.drop_driver();
+        assert_eq!(tunnel.server.closed().await, End::Closed);
+        assert!(matches!(tunnel.send(get()).await, Err(SendError::NotTaken(_))));
+        assert!(!tunnel.server.is_alive(Duration::from_secs(1)).await);
+        assert!(matches!(tunnel.relay_ended().await, End::Broken(_)));
+    });
+}
+
+#[test]
+fn a_text_message_breaks_the_servers_end() {
+    paused(async {
+        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let (_server, mut driver) = open(server_side, TunnelConfig::default()).await;
+        let mut peer = raw(peer, Role::Client).await;
+        peer.send(Message::text("hello")).await.unwrap();
+        assert_eq!(close_code(peer).await, 1002);
+        let end = driver.join_next().await.unwrap().unwrap();
+        assert!(matches!(&end, End::Broken(why) if why.contains("text message")), "{end:?}");
+    });
+}
+
+#[test]
+fn a_text_message_breaks_the_relays_end() {
+    paused(async {
+        let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let relay = serve_relay_end(relay_side, TunnelConfig::default(), echo, std::future::pending());
+        let speak = async {
+            let mut peer = raw(peer, Role::Server).await;
+            peer.send(Message::text("hello")).await.unwrap();
+            close_code(peer).await
+        };
+        let (end, code) = tokio::join!(relay, speak);
+        assert!(matches!(&end, End::Broken(why) if why.contains("text message")), "{end:?}");
+        assert_eq!(code, 1002);
+    });
+}
+
+async fn raw(io: DuplexStream, role: Role) -> WebSocketStream<DuplexStream> {
+    WebSocketStream::from_raw_socket(io, role, None).await
+}
+
+async fn close_code(mut peer: WebSocketStream<DuplexStream>) -> u16 {
+    loop {
+        match peer.next().await.expect("a close comes before the end").expect("a close comes before the end") {
+            Message::Close(frame) => return frame.expect("the close has a reason").code.into(),
+            _ => continue,
+        }
+    }
+}
+
+/// A relay whose only answer has a body that the test feeds.
+async fn relay_with_one_fed_answer() -> (mpsc::Sender<Result<bytes::Bytes, llamapool_tunnel::BoxError>>, Tunnel) {
+    let (feed, body) = fed();
+    let body = std::sync::Mutex::new(Some(body));
+    let tunnel = Tunnel::new(move |_| {
+        let body = body.lock().unwrap().take().expect("called once");
+        async { Response::new(body) }
+    });
+    (feed, tunnel.await)
+}

@@ -1,0 +1,251 @@
+//! Whatever bytes a peer sends, an end ends: it neither panics nor hangs, and it hurts nothing else.
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use futures_util::future::join_all;
+use llamapool_tunnel::{End, TunnelConfig, serve_relay_end};
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::task::JoinSet;
+
+use crate::harness::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_end_both_ends(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        both_ends_end(&bytes, &bytes);
+    }
+
+    #[test]
+    fn random_bytes_in_a_valid_message_end_both_ends(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        both_ends_end(&message_of_relay(&bytes), &message_of_server(&bytes));
+    }
+
+    #[test]
+    fn random_bytes_after_a_valid_start_end_both_ends(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let (to_server, to_relay) = &*RECORDED;
+        let to_server = [to_server, &message_of_relay(&bytes)[..]].concat();
+        both_ends_end(&to_server, &[to_relay, &message_of_server(&bytes)[..]].concat());
+    }
+
+    #[test]
+    fn websocket_frames_in_any_order_end_both_ends(frames in proptest::collection::vec(websocket_frame(), 0..20)) {
+        let masked: Vec<u8> = frames.iter().flat_map(|frame| frame.of_relay()).collect();
+        let plain: Vec<u8> = frames.iter().flat_map(|frame| frame.of_server()).collect();
+        both_ends_end(&masked, &plain);
+    }
+
+    #[test]
+    fn http2_frames_in_any_order_end_both_ends(frames in proptest::collection::vec(http2_frame(), 0..20)) {
+        let (to_server, to_relay) = &*RECORDED;
+        let to_server = [to_server, &message_of_relay(&frames.concat())[..]].concat();
+        both_ends_end(&to_server, &[to_relay, &message_of_server(&frames.concat())[..]].concat());
+        both_ends_end(&message_of_relay(&frames.concat()), &message_of_server(&[PREFACE, &frames.concat()].concat()));
+    }
+
+    #[test]
+    fn a_changed_recording_ends_both_ends(changes in proptest::collection::vec(change(), 1..8)) {
+        let (to_server, to_relay) = &*RECORDED;
+        both_ends_end(&changed(to_server, &changes), &changed(to_relay, &changes));
+    }
+}
+
+#[test]
+fn the_recording_itself_is_a_good_exchange() {
+    let (to_server, to_relay) = &*RECORDED;
+    let (server, relay) = both_ends_end(to_server, to_relay);
+    assert_eq!(server.1, 3, "the recorded answers arrive");
+    // Nothing is wrong with it but its sudden end.
+    assert!(matches!(&server.0, End::Broken(why) if why.contains("closing handshake")), "{:?}", server.0);
+    assert!(matches!(&relay, End::Broken(why) if why.contains("closing handshake")), "{relay:?}");
+}
+
+/// What is done to a recording: at which part of it, and what.
+#[derive(Debug, Clone)]
+enum Change {
+    Flip(u8),
+    Insert(u8),
+    Remove(usize),
+    Repeat(usize),
+    CutOff,
+}
+
+fn change() -> impl Strategy<Value = (prop::sample::Index, Change)> {
+    let change = prop_oneof![
+        8 => (1..=255_u8).prop_map(Change::Flip),
+        2 => any::<u8>().prop_map(Change::Insert),
+        2 => (1..100_usize).prop_map(Change::Remove),
+        2 => (1..100_usize).prop_map(Change::Repeat),
+        1 => Just(Change::CutOff),
+    ];
+    (any::<prop::sample::Index>(), change)
+}
+
+fn changed(recording: &[u8], changes: &[(prop::sample::Index, Change)]) -> Vec<u8> {
+    let mut bytes = recording.to_vec();
+    for (index, change) in changes {
+        if bytes.is_empty() {
+            break;
+        }
+        let at = index.index(bytes.len());
+        let until = |length: &usize| (at + length).min(bytes.len());
+        match change {
+            Change::Flip(mask) => bytes[at] ^= mask,
+            Change::Insert(byte) => bytes.insert(at, *byte),
+            Change::Remove(length) => drop(bytes.drain(at..until(length))),
+            Change::Repeat(length) => {
+                let again = bytes[at..until(length)].to_vec();
+                bytes.splice(at..at, again);
+            }
+            Change::CutOff => bytes.truncate(at),
+        }
+    }
+    bytes
+}
+
+/// A WebSocket frame of any kind: its first byte (RFC 6455, 5.2), and what it carries.
+#[derive(Debug, Clone)]
+struct WebSocketFrame {
+    first: u8,
+    payload: Vec<u8>,
+}
+
+impl WebSocketFrame {
+    fn of_server(&self) -> Vec<u8> {
+        let length = u16::try_from(self.payload.len()).expect("a short frame");
+        let header = match u8::try_from(length) {
+            Ok(length @ 0..=125) => vec![self.first, length],
+            _ => [&[self.first, 126], &length.to_be_bytes()[..]].concat(),
+        };
+        [header, self.payload.clone()].concat()
+    }
+
+    /// The same, masked with zeros.
+    fn of_relay(&self) -> Vec<u8> {
+        let mut frame = self.of_server();
+        frame[1] |= 0x80;
+        let header = frame.len() - self.payload.len();
+        frame.splice(header..header, [0; 4]);
+        frame
+    }
+}
+
+fn websocket_frame() -> impl Strategy<Value = WebSocketFrame> {
+    let usual = prop::sample::select(vec![0x82, 0x02, 0x00, 0x80, 0x88, 0x89, 0x8a]);
+    let first = prop_oneof![9 => usual, 1 => any::<u8>()];
+    let payload = prop_oneof![3 => proptest::collection::vec(any::<u8>(), 0..4), 1 => proptest::collection::vec(any::<u8>(), 0..300)];
+    (first, payload).prop_map(|(first, payload)| WebSocketFrame { first, payload })
+}
+
+/// A binary message of the server's.
+fn message_of_server(bytes: &[u8]) -> Vec<u8> {
+    WebSocketFrame { first: 0x82, payload: bytes.to_vec() }.of_server()
+}
+
+/// A binary message of the relay's.
+fn message_of_relay(bytes: &[u8]) -> Vec<u8> {
+    WebSocketFrame { first: 0x82, payload: bytes.to_vec() }.of_relay()
+}
+
+/// What HTTP/2's client says first (RFC 9113, 3.4), with empty settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
+/// An HTTP/2 frame (RFC 9113, 4.1): one that could stand in a call, or any other.
+fn http2_frame() -> impl Strategy<Value = Vec<u8>> {
+    const USUAL: [(u8, u8, &[u8]); 12] = [
+        // Headers: `:status: 200`, then a request for `/`, both with and without an end; `x: y` is a trailer.
+        (1, 0x4, &[0x88]),
+        (1, 0x5, &[0x88]),
+        (1, 0x4, &[0x82, 0x86, 0x84]),
+        (1, 0x5, &[0x82, 0x86, 0x84]),
+        (1, 0x5, &[0x40, 1, b'x', 1, b'y']),
+        // Data, empty and not, with and without an end.
+        (0, 0x0, b"data"),
+        (0, 0x1, b"data"),
+        (0, 0x0, b""),
+        (0, 0x1, b""),
+        // A reset, room for more, and a continuation.
+        (3, 0x0, &[0, 0, 0, 8]),
+        (8, 0x0, &[0, 0, 1, 0]),
+        (9, 0x4, &[0x88]),
+    ];
+    let usual = (prop::sample::select(USUAL.to_vec()), prop::sample::select(vec![1, 1, 3]));
+    let any_other = (0..12_u8, any::<u8>(), 0..12_u8, proptest::collection::vec(any::<u8>(), 0..100));
+    prop_oneof![
+        9 => usual.prop_map(|((kind, flags, payload), stream)| frame(kind, flags, stream, payload)),
+        1 => any_other.prop_map(|(kind, flags, stream, payload)| frame(kind, flags, stream, &payload)),
+    ]
+}
+
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("a short frame");
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// Plays the bytes to a server's end that has calls open, and to a relay's end that echoes. Each must come to its end.
+fn both_ends_end(to_server: &[u8], to_relay: &[u8]) -> ((End, usize), End) {
+    let ends = Arc::new(Mutex::new(None));
+    let result = ends.clone();
+    paused(async {
+        let server = async {
+            let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
+            let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
+            let play = async {
+                // The calls are on the wire before their recorded answers come.
+                until_idle().await;
+                write_and_hang_up(peer, to_server).await;
+            };
+            let (answered, ()) = tokio::join!(exchange(&server), play);
+            (driver.join_next().await.unwrap().expect("the server's end does not panic"), answered)
+        };
+        let relay = async {
+            let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
+            let relay = serve_relay_end(relay_side, TunnelConfig::default(), echo, std::future::pending());
+            tokio::join!(relay, write_and_hang_up(peer, to_relay)).0
+        };
+        *ends.lock().unwrap() = Some(tokio::join!(server, relay));
+    });
+    result.lock().unwrap().take().expect("both have ended")
+}
+
+/// The calls that were recorded, all at once, and how many of them are answered.
+async fn exchange(server: &llamapool_tunnel::ServerEnd) -> usize {
+    let calls = [get(), post("hello"), upload(patterned(3000))].map(|request| async {
+        let answer = server.send(request).await.ok()?;
+
+        read(answer.into_body()).await.ok()
+    });
+    join_all(calls).await.into_iter().flatten().count()
+}
+
+/// What flowed to the server's end and to the relay's end in a real exchange.
+static RECORDED: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
+    let recorded = Arc::new((Mutex::new(Vec::new()), Mutex::new(Vec::new())));
+    let tape = recorded.clone();
+    paused(async move {
+        let (server_side, near_server) = tokio::io::duplex(WIRE_BYTES);
+        let (relay_side, near_relay) = tokio::io::duplex(WIRE_BYTES);
+        let ((from_server, to_server), (from_relay, to_relay)) =
+            (tokio::io::split(near_server), tokio::io::split(near_relay));
+        let mut recorder = JoinSet::new();
+        recorder.spawn(async move {
+            tokio::join!(copy(from_relay, to_server, &tape.0), copy(from_server, to_relay, &tape.1));
+        });
+        let tunnel = Tunnel::over((server_side, relay_side), TunnelConfig::default(), echo).await;
+        assert_eq!(exchange(&tunnel.server).await, 3);
+    });
+    let (to_server, to_relay) = &*recorded;
+    (to_server.lock().unwrap().clone(), to_relay.lock().unwrap().clone())
+});
+
+async fn copy(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, tape: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        tape.lock().unwrap().extend_from_slice(&buffer[..length]);
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What a program of llamapool says of itself, on the command line, to its peer and in its state.
+
+/// Version, commit and date of the program.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildInfo {
+    /// The version, such as `0.1.0`.
+    pub version: &'static str,
+    /// The commit it was built from; `unknown` outside of a checkout.
+    pub sha: &'static str,
+    /// The date of that commit, RFC 3339; `unknown` outside of a checkout.
+    pub date: &'static str,
+}

@@ -1,0 +1,200 @@
+//! The causes of the failures that llamapool answers itself, and the body of such an answer.
+//!
+//! A cause fixes everything a program can read: status, JSON-RPC code, the name in `data.mcp`, the hop, and the word
+//! in the `Llamapool-Error` header. Where responses are built is not here but in `error.rs` of either side.
+//! None has status 400, 404 or 405: MCP clients read those as protocol (MCP 2025-11-25 and 2026-07-28, transports).
+//! The JSON-RPC codes are positive, outside of everything that JSON-RPC 2.0 and MCP reserve.
+
+use http::StatusCode;
+use serde::Serialize;
+
+/// Where on the way from caller to provider a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hop {
+    /// The public server.
+    Server,
+    /// The tunnel between server and relay.
+    Tunnel,
+    /// The relay.
+    Relay,
+    /// The provider behind the relay.
+    Provider,
+}
+
+macro_rules! causes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal $status:ident $code:literal $mcp:literal $hop:ident;)+) => {
+        /// Why llamapool answers a call itself.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Cause { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Cause {
+            /// Every cause, for tables and tests.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word in the `Llamapool-Error` header and in metrics.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// The status of the answer.
+            pub fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)+ }
+            }
+
+            /// The JSON-RPC error code.
+            pub fn code(self) -> u16 {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The name in `data.mcp`.
+            pub fn mcp(self) -> &'static str {
+                match self { $(Self::$variant => $mcp,)+ }
+            }
+
+            /// The hop that failed.
+            pub fn hop(self) -> Hop {
+                match self { $(Self::$variant => Hop::$hop,)+ }
+            }
+
+            /// What it means, in one sentence, for documents.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+causes! {
+    /// No relay of this id is connected.
+    RelayOffline = "relay_offline" SERVICE_UNAVAILABLE 5031 "MCP_PROVIDER_UNAVAILABLE" Relay;
+    /// The relay finishes what runs and takes nothing new.
+    RelayDraining = "relay_draining" SERVICE_UNAVAILABLE 5032 "MCP_PROVIDER_UNAVAILABLE" Relay;
+    /// The server finishes what runs and takes nothing new.
+    ServerDraining = "server_draining" SERVICE_UNAVAILABLE 5033 "MCP_PROVIDER_UNAVAILABLE" Server;
+    /// The tunnel has no room for another call.
+    TunnelFull = "tunnel_full" SERVICE_UNAVAILABLE 5034 "MCP_LIMIT_EXCEEDED" Tunnel;
+    /// As many calls as one id may have are running.
+    TooManyCalls = "too_many_calls" TOO_MANY_REQUESTS 4291 "MCP_LIMIT_EXCEEDED" Server;
+    /// The request body exceeds the limit.
+    RequestTooLarge = "request_too_large" PAYLOAD_TOO_LARGE 4131 "MCP_LIMIT_EXCEEDED" Server;
+    /// The request's head exceeds what the tunnel carries.
+    HeadTooLarge = "head_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE 4311 "MCP_LIMIT_EXCEEDED" Server;
+    /// The request's body broke off, or is not framed as HTTP frames it.
+    RequestBroken = "request_broken" UNPROCESSABLE_ENTITY 4221 "MCP_SCHEMA_ERROR" Server;
+    /// The relay's own token is missing or wrong.
+    WrongToken = "wrong_token" UNAUTHORIZED 4011 "MCP_UNAUTHORIZED" Relay;
+    /// The Origin header is not one of the allowed ones.
+    OriginRefused = "origin_refused" FORBIDDEN 4031 "MCP_FORBIDDEN" Server;
+    /// The Host header is not one of the allowed ones.
+    HostRefused = "host_refused" FORBIDDEN 4032 "MCP_FORBIDDEN" Server;
+    /// The path behind the id would leave the provider's path.
+    PathRefused = "path_refused" FORBIDDEN 4033 "MCP_FORBIDDEN" Server;
+    /// The tunnel was lost while the call was running; the provider may have executed it.
+    TunnelLost = "tunnel_lost" BAD_GATEWAY 5021 "MCP_PROVIDER_UNAVAILABLE" Tunnel;
+    /// The relay could not connect to the provider; the provider has not seen the call.
+    ProviderUnreachable = "provider_unreachable" BAD_GATEWAY 5022 "MCP_UPSTREAM_ERROR" Provider;
+    /// The provider closed the connection before it answered; it may have executed the call.
+    ProviderClosed = "provider_closed" BAD_GATEWAY 5023 "MCP_UPSTREAM_ERROR" Provider;
+    /// The provider's answer is not HTTP.
+    ProviderGarbage = "provider_garbage" BAD_GATEWAY 5024 "MCP_UPSTREAM_ERROR" Provider;
+    /// The provider redirected in a way that cannot be followed.
+    ProviderRedirect = "provider_redirect" BAD_GATEWAY 5025 "MCP_UPSTREAM_ERROR" Provider;
+    /// The provider's event stream ended without the response that a caller who takes no event stream waits for.
+    NoResponse = "no_response" BAD_GATEWAY 5026 "MCP_UPSTREAM_ERROR" Provider;
+    /// The response that was to be made of an event stream exceeds the limit.
+    AnswerTooLarge = "answer_too_large" BAD_GATEWAY 5027 "MCP_LIMIT_EXCEEDED" Server;
+    /// The relay's answer breaks the tunnel's protocol.
+    RelayGarbage = "relay_garbage" BAD_GATEWAY 5028 "MCP_UPSTREAM_ERROR" Relay;
+    /// The provider did not begin to answer in time; it may still execute the call.
+    FirstByteTimeout = "first_byte_timeout" GATEWAY_TIMEOUT 5041 "MCP_TIMEOUT" Provider;
+}
+
+impl Cause {
+    /// Whether the same call may go through a little later, unchanged, without the risk of being executed twice.
+    pub fn is_worth_a_retry(self) -> bool {
+        matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+    }
+
+    /// The cause that a `Llamapool-Error` header names.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|cause| cause.word() == word)
+    }
+}
+
+/// One failure, as the caller may know it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What went wrong.
+    pub cause: Cause,
+    /// The same in a sentence that names the wrong value and what was expected.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with its sentence.
+    pub fn new(cause: Cause, message: impl Into<String>) -> Self {
+        Self { cause, message: message.into() }
+    }
+
+    /// The body of the answer: a JSON-RPC error object. Its id is null, as the request's body is never parsed.
+    pub fn to_json(&self, req_id: &str) -> String {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            jsonrpc: &'a str,
+            id: Option<()>,
+            error: Error<'a>,
+        }
+        #[derive(Serialize)]
+        struct Error<'a> {
+            code: u16,
+            message: &'a str,
+            data: Data<'a>,
+        }
+        #[derive(Serialize)]
+        struct Data<'a> {
+            mcp: &'a str,
+            hop: Hop,
+            req_id: &'a str,
+        }
+        let data = Data { mcp: self.cause.mcp(), hop: self.cause.hop(), req_id };
+        let error = Error { code: self.cause.code(), message: &self.message, data };
+        // Plain structs of texts and numbers have a JSON form, always.
+        serde_json::to_string(&Body { jsonrpc: "2.0", id: None, error }).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_cause_speaks_a_status_that_clients_read_as_protocol() {
+        for cause in Cause::ALL {
+            assert!(![400, 404, 405].contains(&cause.status().as_u16()), "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn words_and_codes_are_unique_and_the_codes_tell_the_status() {
+        let words: HashSet<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
+        let codes: HashSet<_> = Cause::ALL.iter().map(|cause| cause.code()).collect();
+        assert_eq!((words.len(), codes.len()), (Cause::ALL.len(), Cause::ALL.len()));
+        for cause in Cause::ALL {
+            assert_eq!(cause.code() / 10, cause.status().as_u16(), "{cause:?}");
+            assert_eq!(Cause::from_word(cause.word()), Some(*cause));
+        }
+    }
+
+    #[test]
+    fn a_failure_has_exactly_these_bytes() {
+        let failure = Failure::new(Cause::RelayOffline, "no relay is connected as mcp-1234");
+        let json = concat!(
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":5031,"message":"no relay is connected as mcp-1234","#,
+            r#""data":{"mcp":"MCP_PROVIDER_UNAVAILABLE","hop":"relay","req_id":"r1"}}}"#
+        );
+        assert_eq!(failure.to_json("r1"), json);
+    }
+}

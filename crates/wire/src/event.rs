@@ -1,0 +1,180 @@
+//! The relay's events: one JSON object a line, in the answer to the request for [`crate::path::EVENTS`].
+//!
+//! The first line is an offer, and so is every change: an offer is always whole, so none depends on an earlier one.
+//! The stream's end is the relay leaving. A line that names an event unknown here is to be skipped, not refused:
+//! newer relays may say more.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DisplayName;
+
+/// The longest line of the event stream, in bytes. A whole offer has a few hundred.
+pub const MAX_EVENT_BYTES: usize = 16 * 1024;
+/// The longest error text a relay can have shown, in characters; longer ones are cut.
+const MAX_ERROR_CHARS: usize = 512;
+
+/// One line of a relay's event stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// What the relay can serve from now on, as a whole.
+    Offer(Offer),
+    /// An event that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a relay says it can serve now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Finishing what runs, taking nothing new.
+    pub draining: bool,
+    /// Whether callers must present the relay's own token.
+    pub protected: bool,
+    /// Whether the provider can be reached.
+    pub provider: ProviderHealth,
+}
+
+/// Whether a provider can be reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum ProviderHealth {
+    /// Not looked yet.
+    #[default]
+    Unknown,
+    /// It took the last connection.
+    Reachable {
+        /// For how long that has been so, in milliseconds. A span, not a time: clocks differ between machines.
+        for_ms: u64,
+    },
+    /// It did not take the last connection.
+    Unreachable {
+        /// For how long that has been so, in milliseconds.
+        for_ms: u64,
+        /// What the last attempt failed with.
+        error: String,
+    },
+}
+
+/// Why a line of the event stream is none.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// The line exceeds [`MAX_EVENT_BYTES`].
+    #[error("the event line has {0} bytes, expected at most {MAX_EVENT_BYTES}")]
+    TooLong(usize),
+    /// Not the JSON of an event.
+    #[error("the event line is not an event")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Event {
+    /// The event as a line, with its line end.
+    pub fn to_line(&self) -> String {
+        // Plain structs of texts, numbers and flags have a JSON form, always.
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+
+    /// The event that a line says, its texts made harmless.
+    pub fn from_line(line: &[u8]) -> Result<Self, EventError> {
+        if line.len() > MAX_EVENT_BYTES {
+            return Err(EventError::TooLong(line.len()));
+        }
+        let mut event = serde_json::from_slice(line)?;
+        if let Self::Offer(Offer { provider: ProviderHealth::Unreachable { error, .. }, .. }) = &mut event {
+            *error = harmless(error);
+        }
+        Ok(event)
+    }
+}
+
+impl Default for Offer {
+    /// What is known of a relay before its first event: nothing yet.
+    fn default() -> Self {
+        Self { draining: false, protected: false, provider: ProviderHealth::Unknown }
+    }
+}
+
+/// A text from outside, cut and without control characters.
+fn harmless(text: &str) -> String {
+    text.chars().take(MAX_ERROR_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+impl From<&str> for DisplayName {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_offer_has_exactly_these_bytes() {
+        let provider = ProviderHealth::Unreachable { for_ms: 1500, error: "connection refused".into() };
+        let event = Event::Offer(Offer { draining: false, protected: true, provider });
+        let line = concat!(
+            r#"{"event":"offer","draining":false,"protected":true,"#,
+            r#""provider":{"status":"unreachable","for_ms":1500,"error":"connection refused"}}"#,
+            "\n"
+        );
+        assert_eq!(event.to_line(), line);
+        assert_eq!(Event::from_line(line.as_bytes()).unwrap(), event);
+    }
+
+    #[test]
+    fn an_event_of_a_newer_relay_is_skipped_and_a_longer_offer_understood() {
+        assert_eq!(Event::from_line(br#"{"event":"weather","sky":"blue"}"#).unwrap(), Event::Unknown);
+        let longer = br#"{"event":"offer","draining":true,"protected":false,"provider":{"status":"unknown"},"new":1}"#;
+        assert_eq!(Event::from_line(longer).unwrap(), Event::Offer(Offer { draining: true, ..Offer::default() }));
+    }
+
+    #[test]
+    fn a_hostile_error_text_is_cut_and_harmless() {
+        let line = format!(
+            r#"{{"event":"offer","draining":false,"protected":false,"provider":{{"status":"unreachable","for_ms":0,"error":"\u001b[31m{}"}}}}"#,
+            "x".repeat(2000)
+        );
+        let Ok(Event::Offer(Offer { provider: ProviderHealth::Unreachable { error, .. }, .. })) =
+            Event::from_line(line.as_bytes())
+        else {
+            panic!("an offer")
+        };
+        assert_eq!(error.chars().count(), MAX_ERROR_CHARS);
+        assert!(!error.contains('\u{1b}'));
+        assert!(matches!(Event::from_line(&vec![b' '; MAX_EVENT_BYTES + 1]), Err(EventError::TooLong(_))));
+    }
+
+    fn health() -> impl Strategy<Value = ProviderHealth> {
+        prop_oneof![
+            Just(ProviderHealth::Unknown),
+            any::<u64>().prop_map(|for_ms| ProviderHealth::Reachable { for_ms }),
+            (any::<u64>(), "[ -~]{0,100}").prop_map(|(for_ms, error)| ProviderHealth::Unreachable { for_ms, error }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_offer_survives_its_line(draining: bool, protected: bool, provider in health()) {
+            let event = Event::Offer(Offer { draining, protected, provider });
+            prop_assert_eq!(Event::from_line(event.to_line().as_bytes()).unwrap(), event);
+        }
+
+        #[test]
+        fn mutated_lines_never_panic(
+            provider in health(),
+            hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            let mut line = Event::Offer(Offer { draining: true, protected: true, provider }).to_line().into_bytes();
+            for (place, byte) in hits {
+                let place = place.index(line.len());
+                line[place] = byte;
+            }
+            let _ = Event::from_line(&line);
+        }
+    }
+}

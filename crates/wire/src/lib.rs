@@ -1,0 +1,24 @@
+//! The nouns that server and relay share: ids, paths, header names, the relay's events, the causes of failure.
+//!
+//! Here live types and constants, no input or output, and nothing that depends on another crate of llamapool.
+//! The one rule: everything that is parsed here comes from somebody who may be hostile, so it is parsed once, into a
+//! type that is valid ever after, and a text that goes into an error or a log is bounded.
+
+mod build;
+mod cause;
+mod event;
+pub mod header;
+mod id;
+pub mod path;
+mod refusal;
+mod secret;
+
+pub use build::BuildInfo;
+pub use cause::{Cause, Failure, Hop};
+pub use event::{Event, EventError, MAX_EVENT_BYTES, Offer, ProviderHealth};
+pub use id::{DisplayName, IdError, InstanceId, NameError, RelayId};
+pub use refusal::{Refusal, RefusalBody};
+pub use secret::Secret;
+
+/// The WebSocket sub-protocol that a relay asks for and the server confirms: the version of everything in this crate.
+pub const SUBPROTOCOL: &str = "llamapool.v1";

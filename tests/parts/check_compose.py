@@ -1,0 +1,39 @@
+"""Checks that the compose example runs the very server that the tests run: `check_compose.py`, exit code 0 if so.
+
+Here and not among the Rust tests, because it takes a YAML parser and a shell's reading of the clock's command. The one rule to
+know: `clock.py` is changed only together with the example, and the walkthrough it comes from.
+"""
+
+import shlex
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+EXAMPLE = HERE / "../../examples/mcp-proxy/compose.yaml"
+
+
+def main() -> None:
+    services = yaml.safe_load(EXAMPLE.read_text())["services"]
+    command = clock_command(services["clock"])
+    release = next(line for line in (HERE / "fastmcp-2.11.3/requirements.txt").read_text().splitlines() if line[:1] not in "#")
+    app = command[command.index("echo") + 1]
+    assert app.strip() == (HERE / "clock.py").read_text().strip(), f"clock.py is not the example's app:\n{app}"
+    assert release in command, f"the example does not install {release}: {command[:4]}"
+
+    targets = {line.split(" AS ")[1].strip() for line in (HERE / "../../Dockerfile").read_text().splitlines() if " AS " in line}
+    for name in ("server", "worker"):
+        target = services[name]["build"]["target"]
+        assert target in targets, f"service {name} is built from {target}, which the Dockerfile does not have: {targets}"
+    print("compose.yaml and clock.py agree")
+
+
+def clock_command(clock: dict) -> list[str]:
+    """The words of the script: once split as compose splits a command, once more as the shell in the container does."""
+    shell, flag, script = shlex.split(clock["command"])
+    assert (shell, flag) == ("sh", "-c"), (shell, flag)
+    return shlex.split(script)
+
+
+if __name__ == "__main__":
+    main()

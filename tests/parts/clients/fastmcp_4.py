@@ -1,0 +1,36 @@
+"""FastMCP's client: `fastmcp_4.py URL MODE`, where the mode is the era it speaks: `legacy`, or `auto` for the newest one that
+both know. What it does and prints is said in `walk.py`.
+"""
+
+import sys
+
+import anyio
+from fastmcp import Client
+from fastmcp.client.elicitation import ElicitResult
+
+from walk import FORM, LIMIT_SECONDS, WORDS, Walk, saw
+
+
+async def sample(messages: list, _params: object, _context: object) -> str:
+    saw("sampling", prompt=messages[0].content.text)
+    return WORDS
+
+
+async def answer(message: str, _type: type | None, _params: object, _context: object) -> ElicitResult:
+    saw("elicitation", message=message)
+    return ElicitResult(action="accept", content=FORM)
+
+
+async def main(url: str, mode: str) -> None:
+    with anyio.fail_after(LIMIT_SECONDS):
+        async with Client(url, mode=mode, sampling_handler=sample, elicitation_handler=answer) as client:
+            saw("initialize", server=client.server_info.name, protocol=client.protocol_version)
+
+            async def call(tool: str, arguments: dict, progress: object) -> list:
+                return (await client.call_tool(tool, arguments, progress_handler=progress)).content
+
+            await Walk().go(client.list_tools, call)
+    saw("done")
+
+
+anyio.run(main, *sys.argv[1:])

@@ -1,0 +1,56 @@
+// The walk that every Node client here takes through the tools of `conformance/provider`, and how it says what it sees: line for
+// line what `walk.py` prints, where it is explained.
+//
+// The one rule to know: packages are those of a part in LLAMAPOOL_PARTS; `part(NAME)` is the `require` that finds them.
+
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+const LIMIT_MS = 25_000;
+const STEPS = 3;
+const WITH_STEPS = 'test_tool_with_progress';
+const CALLS = [
+    ['test_simple_text', {}],
+    [WITH_STEPS, {}],
+    ['test_sampling', { prompt: 'Say grüße 🦙' }],
+    ['test_elicitation', { message: 'Who are you?' }],
+];
+// What the model and the user behind these clients always answer.
+const SAMPLED = { role: 'assistant', model: 'a model', content: { type: 'text', text: 'grüße 🦙' } };
+const FORM = { email: 'llama@example.org', username: 'llama' };
+
+export const part = (name) => createRequire(join(process.env.LLAMAPOOL_PARTS, name, 'package.json'));
+
+export const saw = (what, facts = {}) => console.log(JSON.stringify({ saw: what, ...facts }));
+
+export function sample({ params }) {
+    saw('sampling', { prompt: params.messages[0].content.text });
+    return SAMPLED;
+}
+
+export function answer({ params }) {
+    saw('elicitation', { message: params.message });
+    return { action: 'accept', content: FORM };
+}
+
+// `listTools()` and `call(tool, arguments, onprogress)` give what the client gives: `{ tools }` and `{ content }`.
+export async function walk(listTools, call) {
+    const limit = setTimeout(() => {
+        console.error(`not through after ${LIMIT_MS} ms`);
+        process.exit(1);
+    }, LIMIT_MS);
+    const complete = Promise.withResolvers();
+    let missing = STEPS;
+    const onprogress = ({ progress, total }) => {
+        saw('progress', { done: progress, total });
+        missing -= 1;
+        if (missing === 0) complete.resolve();
+    };
+    saw('tools', { names: (await listTools()).tools.map((tool) => tool.name) });
+    for (const [tool, args] of CALLS) {
+        const { content } = await call(tool, args, onprogress);
+        if (tool === WITH_STEPS) await complete.promise;
+        saw('result', { tool, text: content.map((part) => part.text).join('') });
+    }
+    clearTimeout(limit);
+}
