@@ -67,13 +67,16 @@ impl McpHttp {
         tcp.set_connect_timeout(Some(config.connect_timeout));
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(connector.clone());
+        let client = |idle_connections| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_CONNECTION)
+                .pool_max_idle_per_host(idle_connections)
+                .build(connector.clone())
+        };
         let upstream = Provider {
-            client,
+            client: client(IDLE_CONNECTIONS),
+            once: client(0),
             connector,
             route: Route::new(config.url.clone()),
             connect_timeout: config.connect_timeout,
@@ -219,6 +222,9 @@ impl McpHttp {
 /// The connections to the provider, as the next hop.
 struct Provider {
     client: Client<Connector, RequestBody>,
+    /// Makes a connection for each request. A provider that redirects often has not read the request, and hangs up
+    /// without a word: a request that met this on a kept connection would be lost.
+    once: Client<Connector, RequestBody>,
     connector: Connector,
     route: Route,
     connect_timeout: Duration,
@@ -248,8 +254,9 @@ impl Upstream for Provider {
         let asked = head.uri.clone();
         let mut uri = self.route.shortcut(&asked);
         let body = body.map_err(Into::into).boxed_unsync();
-        let replay = Replay::new(body, self.replay_bytes, self.route.is_unknown());
-        for _ in 0..=MAX_REDIRECTS {
+        let may_redirect = self.route.is_unknown();
+        let replay = Replay::new(body, self.replay_bytes, may_redirect);
+        for redirects in 0..=MAX_REDIRECTS {
             let body = replay.body().map_err(|NotReplayable| {
                 let bytes = self.replay_bytes;
                 ProviderError::Redirect(format!("the request has more than {bytes} bytes, see REDIRECT_REPLAY_BYTES"))
@@ -258,7 +265,8 @@ impl Upstream for Provider {
             *attempt.method_mut() = head.method.clone();
             *attempt.headers_mut() = head.headers.clone();
             *attempt.uri_mut() = uri.clone();
-            let answer = self.client.request(attempt).await;
+            let client = if may_redirect || redirects > 0 { &self.once } else { &self.client };
+            let answer = client.request(attempt).await;
             self.report(&answer);
             let answer = answer?;
             replay.verdict();
