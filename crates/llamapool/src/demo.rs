@@ -95,12 +95,7 @@ fn server_config(port: u16, api: &Secret, worker: &Secret) -> ServerConfig {
 fn relay_config(server: SocketAddr, provider: String, worker: &Secret) -> anyhow::Result<RelayConfig> {
     let connect_timeout = Duration::from_secs(10);
     Ok(RelayConfig {
-        identity: Identity {
-            id: Some(ID.parse::<RelayId>()?),
-            name: DisplayName::new("Demo"),
-            worker_key: Some(worker.clone()),
-            client_secret: None,
-        },
+        identity: Identity { name: DisplayName::new("Demo"), worker_key: Some(worker.clone()), client_secret: None },
         dial: DialConfig {
             server_url: format!("ws://{server}{}", llamapool_wire::path::MCP_CONNECT).parse()?,
             connect_timeout,
@@ -110,14 +105,15 @@ fn relay_config(server: SocketAddr, provider: String, worker: &Secret) -> anyhow
             no_proxy: None,
         },
         reconnect: Reconnect::Never,
-        provider: ProviderConfig {
+        providers: vec![ProviderConfig {
+            id: Some(ID.parse::<RelayId>()?),
             url: provider.parse()?,
             headers: http::HeaderMap::new(),
             auth_token: None,
             connect_timeout,
             probe_interval: Duration::from_secs(10),
             redirect_replay_bytes: 1 << 20,
-        },
+        }],
         status: StatusConfig { bind: StatusBind::Off, token: None, metrics_bind: None },
         drain_timeout: Duration::from_secs(60),
         tunnel: TunnelConfig::default(),

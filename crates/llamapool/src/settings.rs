@@ -13,6 +13,7 @@ mod kind;
 mod logging;
 mod markdown;
 mod nearest;
+mod provider;
 mod relay;
 mod server;
 mod setting;
@@ -25,11 +26,11 @@ pub use error::{Place, SettingsError, Shown};
 pub use given::{Flag, Given};
 pub use kind::Form;
 pub use logging::{LogFormat, LogSettings};
-pub use markdown::markdown;
+pub use markdown::{markdown, provider_markdown};
 pub use nearest::nearest;
 pub use relay::RelaySettings;
 pub use server::{GeneratedKey, ServerSettings};
-pub use setting::{Group, Naming, Setting, Unset, flag_of, key_of};
+pub use setting::{Group, Naming, PerProvider, Reach, Setting, Unset, flag_of, key_of};
 
 /// A role that a process can have, each with settings of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

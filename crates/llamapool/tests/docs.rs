@@ -7,23 +7,30 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use llamapool::cli::{self, Invocation};
-use llamapool::settings::{Environment, Role, markdown};
+use llamapool::settings::{Environment, Role, markdown, provider_markdown};
 
 /// The documents that may have tables of settings; the first must have those of every role.
 const DOCUMENTS: &[&str] = &["docs/settings.md", "README.md"];
 /// Which role reads which example file.
-const EXAMPLES: &[(&str, Role)] = &[("server.toml", Role::Server), ("relay.toml", Role::Mcp)];
+const EXAMPLES: &[(&str, Role)] =
+    &[("server.toml", Role::Server), ("relay.toml", Role::Mcp), ("relay-several.toml", Role::Mcp)];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The document with the text between the markers of a role replaced; none: it has no such markers.
-fn with_table(document: &str, role: Role) -> Option<String> {
-    let (open, close) = (format!("<!-- settings:{} -->\n", role.name()), format!("<!-- /settings:{} -->", role.name()));
+/// Every table by the name in its markers: one for each role, and that of a relay's single provider.
+fn tables() -> Vec<(&'static str, String)> {
+    let roles = Role::ALL.iter().map(|role| (role.name(), markdown(*role)));
+    roles.chain([("provider", provider_markdown())]).collect()
+}
+
+/// The document with the text between the markers of a table replaced; none: it has no such markers.
+fn with_table(document: &str, name: &str, table: &str) -> Option<String> {
+    let (open, close) = (format!("<!-- settings:{name} -->\n"), format!("<!-- /settings:{name} -->"));
     let start = document.find(&open)? + open.len();
     let end = start + document[start..].find(&close).unwrap_or_else(|| panic!("{open} is never closed"));
-    Some(format!("{}\n{}\n{}", &document[..start], markdown(role), &document[end..]))
+    Some(format!("{}\n{}\n{}", &document[..start], table, &document[end..]))
 }
 
 #[test]
@@ -35,10 +42,10 @@ fn the_tables_of_settings_are_those_of_the_code() {
             continue;
         };
         let mut current = document.clone();
-        for role in Role::ALL {
-            match with_table(&current, *role) {
+        for (table, text) in tables() {
+            match with_table(&current, table, &text) {
                 Some(updated) => current = updated,
-                None => assert!(index > 0, "{name} has no table of {role:?}"),
+                None => assert!(index > 0, "{name} has no table of {table}"),
             }
         }
         if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {

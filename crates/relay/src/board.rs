@@ -1,11 +1,11 @@
-//! What the relay knows of itself: how the connection stands, what it offers, which calls run. Status, metrics and
-//! the events to the server all read this, so they cannot disagree.
+//! What the relay knows of itself: how the connection stands, and of each provider, what is offered and which calls
+//! run. Status, metrics and the events to the server all read this, so they cannot disagree.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use llamapool_proxy::{Ending, Passenger};
-use llamapool_wire::{Offer, ProviderHealth, RelayId};
+use llamapool_wire::{Offer, ProviderHealth};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -16,8 +16,6 @@ pub enum LinkState {
     Connecting,
     /// The tunnel is up.
     Connected {
-        /// The id under which the provider is reached.
-        id: RelayId,
         /// Since when.
         since: Instant,
     },
@@ -28,16 +26,22 @@ pub enum LinkState {
     },
 }
 
-/// The board. It is written by many and read by many; every part has its own short lock.
+/// The part of the board that the whole relay has. It is written by many and read by many, as is the other part; every
+/// piece has its own short lock.
 pub(crate) struct Board {
     link: watch::Sender<LinkState>,
+    reconnects: AtomicU64,
+}
+
+/// The part of the board that each provider has.
+pub(crate) struct ProviderBoard {
+    label: Arc<str>,
     offer: watch::Sender<LocalOffer>,
     calls: Arc<Calls>,
-    reconnects: AtomicU64,
     protected: bool,
 }
 
-/// What the relay offers, with times of its own clock.
+/// What the relay offers of one provider, with times of its own clock.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalOffer {
     pub(crate) draining: bool,
@@ -58,18 +62,14 @@ pub(crate) enum Health {
 
 /// Reports on the provider's health. Clones report to the same board.
 #[derive(Clone)]
-pub(crate) struct HealthReport(watch::Sender<LocalOffer>);
+pub(crate) struct HealthReport {
+    label: Arc<str>,
+    offer: watch::Sender<LocalOffer>,
+}
 
 impl Board {
-    pub(crate) fn new(protected: bool) -> Self {
-        let offer = LocalOffer { draining: false, health: Health::Unknown, since: Instant::now() };
-        Self {
-            link: watch::Sender::new(LinkState::Connecting),
-            offer: watch::Sender::new(offer),
-            calls: Arc::default(),
-            reconnects: AtomicU64::new(0),
-            protected,
-        }
+    pub(crate) fn new() -> Self {
+        Self { link: watch::Sender::new(LinkState::Connecting), reconnects: AtomicU64::new(0) }
     }
 
     pub(crate) fn link(&self) -> watch::Receiver<LinkState> {
@@ -86,6 +86,14 @@ impl Board {
     /// How often a connection was refused or lost.
     pub(crate) fn losses(&self) -> u64 {
         self.reconnects.load(Ordering::Relaxed)
+    }
+}
+
+impl ProviderBoard {
+    /// The board of a provider; the label is for the log.
+    pub(crate) fn new(label: Arc<str>, protected: bool) -> Self {
+        let offer = LocalOffer { draining: false, health: Health::Unknown, since: Instant::now() };
+        Self { label, offer: watch::Sender::new(offer), calls: Arc::default(), protected }
     }
 
     pub(crate) fn offers(&self) -> watch::Receiver<LocalOffer> {
@@ -113,14 +121,14 @@ impl Board {
     }
 
     pub(crate) fn health(&self) -> HealthReport {
-        HealthReport(self.offer.clone())
+        HealthReport { label: self.label.clone(), offer: self.offer.clone() }
     }
 
     pub(crate) fn calls(&self) -> &Arc<Calls> {
         &self.calls
     }
 
-    /// Whether callers must present the relay's own token.
+    /// Whether callers must present a token of the relay's own.
     pub(crate) fn is_protected(&self) -> bool {
         self.protected
     }
@@ -145,7 +153,8 @@ impl HealthReport {
     }
 
     fn set(&self, health: Health) {
-        self.0.send_if_modified(|offer| {
+        let provider = &*self.label;
+        self.offer.send_if_modified(|offer| {
             if offer.health == health {
                 return false;
             }
@@ -153,8 +162,8 @@ impl HealthReport {
             if !matches!((&offer.health, &health), (Health::Unreachable(_), Health::Unreachable(_))) {
                 offer.since = Instant::now();
                 match &health {
-                    Health::Unreachable(error) => tracing::warn!(error, "the provider cannot be reached"),
-                    _ => tracing::info!("the provider can be reached"),
+                    Health::Unreachable(error) => tracing::warn!(provider, error, "the provider cannot be reached"),
+                    _ => tracing::info!(provider, "the provider can be reached"),
                 }
             }
             offer.health = health;
@@ -163,7 +172,7 @@ impl HealthReport {
     }
 }
 
-/// The calls of this relay.
+/// The calls of one provider.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     running: AtomicUsize,

@@ -17,8 +17,8 @@ pub struct RelayConfig {
     pub dial: DialConfig,
     /// What is done when the connection is refused or lost.
     pub reconnect: Reconnect,
-    /// What the relay makes reachable.
-    pub provider: ProviderConfig,
+    /// What the relay makes reachable: one provider or several, all over one tunnel.
+    pub providers: Vec<ProviderConfig>,
     /// Where the relay tells its status.
     pub status: StatusConfig,
     /// For calls still running when the relay is told to stop.
@@ -32,13 +32,11 @@ pub struct RelayConfig {
 /// Who the relay is to the server.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The id it wants; none: the server assigns one, which the relay then keeps.
-    pub id: Option<RelayId>,
     /// Its name for people.
     pub name: DisplayName,
     /// The key that lets relays connect.
     pub worker_key: Option<Secret>,
-    /// Relays that present the same secret share an id.
+    /// Relays that present the same secret share their ids.
     pub client_secret: Option<Secret>,
 }
 
@@ -75,9 +73,11 @@ pub enum Reconnect {
     },
 }
 
-/// What the relay makes reachable.
+/// One provider that the relay makes reachable.
 #[derive(Debug, Clone)]
 pub struct ProviderConfig {
+    /// The id under which callers reach it; none: the server assigns one, which the relay then keeps.
+    pub id: Option<RelayId>,
     /// The provider's MCP endpoint: http or https.
     pub url: Uri,
     /// Headers that are added on the last hop, such as the provider's own key.

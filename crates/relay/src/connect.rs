@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_tunnel::End;
-use llamapool_wire::{Refusal, RelayId};
+use llamapool_wire::Refusal;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -32,14 +32,13 @@ pub struct GaveUp(String);
 
 /// Keeps a tunnel up until the relay is told to stop.
 pub(crate) async fn run(app: Arc<App>) -> Result<(), GaveUp> {
-    let mut id = app.config.identity.id.clone();
     let mut backoff = match app.config.reconnect {
         Reconnect::Never => None,
         Reconnect::Forever { min, max, stable_after } => Some((Backoff::new(min, max), stable_after)),
     };
     loop {
         let began = Instant::now();
-        let lost = live_once(&app, &mut id).await;
+        let lost = live_once(&app).await;
         if app.stop.is_cancelled() {
             return Ok(());
         }
@@ -60,17 +59,20 @@ pub(crate) async fn run(app: Arc<App>) -> Result<(), GaveUp> {
 }
 
 /// One tunnel's life. While it has not begun, being told to stop ends it.
-async fn live_once(app: &Arc<App>, id: &mut Option<RelayId>) -> Lost {
+async fn live_once(app: &Arc<App>) -> Lost {
     app.board.set_link(LinkState::Connecting);
+    let wanted: Vec<_> = app.hosted.iter().map(|hosted| hosted.id().cloned()).collect();
     let connected = tokio::select! {
         biased;
         () = app.stop.cancelled() => return Lost::Tunnel(End::Closed),
-        connected = app.dialer.dial(id.as_ref()) => connected,
+        connected = app.dialer.dial(&wanted) => connected,
     };
     match connected {
         Ok(connected) => {
-            // An id that the server assigned is kept from here on.
-            *id = Some(connected.id.clone());
+            // Ids that the server assigned are kept from here on.
+            for (hosted, id) in app.hosted.iter().zip(&connected.ids) {
+                hosted.keep_id(id.clone());
+            }
             Lost::Tunnel(connect_once(app, connected).await)
         }
         Err(error) => Lost::Dial(error),

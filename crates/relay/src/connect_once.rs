@@ -18,13 +18,15 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a tunnel until it ends, or until the relay was told to stop and nothing runs any more.
 pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> End {
-    let Connected { io, id, server_version } = connected;
-    tracing::info!(
-        %id, server = server_version.as_str(), protected = app.board.is_protected(),
-        "connected: the provider is reached at <server>/api/mcp/id/{id}"
-    );
-    app.board.set_link(LinkState::Connected { id, since: Instant::now() });
-    // The event stream is a call too; it ends before the tunnel does.
+    let Connected { io, ids, server_version } = connected;
+    for (hosted, id) in app.hosted.iter().zip(&ids) {
+        tracing::info!(
+            %id, server = server_version.as_str(), protected = hosted.board.is_protected(),
+            "connected: the provider is reached at <server>/api/mcp/id/{id}"
+        );
+    }
+    app.board.set_link(LinkState::Connected { since: Instant::now() });
+    // The event streams are calls too; they end before the tunnel does.
     let farewell = CancellationToken::new();
     let handler = {
         let (app, farewell) = (app.clone(), farewell.clone());
@@ -32,14 +34,14 @@ pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> End {
     };
     let drained = async {
         app.stop.cancelled().await;
-        app.board.calls().none_running().await;
+        app.none_running().await;
         farewell.cancel();
         // The server closes when nothing runs any more on its side either. If this end closed first, a call that is
         // on its way here would fail.
         tokio::time::sleep(GOODBYE).await;
     };
     let mut config = app.config.tunnel.clone();
-    // The event stream takes one.
-    config.max_streams = config.max_streams.saturating_add(1);
+    // Each event stream takes one.
+    config.max_streams = config.max_streams.saturating_add(u32::try_from(ids.len()).unwrap_or(u32::MAX));
     serve_relay_end(io, config, handler, drained).await
 }

@@ -13,7 +13,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel as ProxyTunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
-use llamapool_wire::{DisplayName, InstanceId, Refusal, RefusalBody, RelayId, SUBPROTOCOL, header as wire};
+use llamapool_wire::{
+    DisplayName, InstanceId, Refusal, RefusalBody, RelayId, SUBPROTOCOL, header as wire, read_ids, write_ids,
+};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -47,7 +49,8 @@ struct Proxy {
 /// A tunnel's byte stream, its upgrade done.
 pub(crate) struct Connected {
     pub(crate) io: TokioIo<Upgraded>,
-    pub(crate) id: RelayId,
+    /// The ids of the providers, in their order.
+    pub(crate) ids: Vec<RelayId>,
     pub(crate) server_version: DisplayName,
 }
 
@@ -109,18 +112,18 @@ impl Dialer {
         })
     }
 
-    /// Dials once; `id` is the one to ask for.
-    pub(crate) async fn dial(&self, id: Option<&RelayId>) -> Result<Connected, DialError> {
-        match tokio::time::timeout(self.connect_timeout, self.connect_and_upgrade(id)).await {
+    /// Dials once; `wanted` are the ids to ask for, none where the server is to assign one.
+    pub(crate) async fn dial(&self, wanted: &[Option<RelayId>]) -> Result<Connected, DialError> {
+        match tokio::time::timeout(self.connect_timeout, self.connect_and_upgrade(wanted)).await {
             Ok(result) => result,
             Err(_) => Err(DialError::Timeout { server: self.server(), patience: self.connect_timeout }),
         }
     }
 
-    async fn connect_and_upgrade(&self, id: Option<&RelayId>) -> Result<Connected, DialError> {
+    async fn connect_and_upgrade(&self, wanted: &[Option<RelayId>]) -> Result<Connected, DialError> {
         let stream = self.connect().await?;
         let key = generate_key();
-        let request = self.request(id, &key)?;
+        let request = self.request(wanted, &key)?;
         let (mut sender, connection) =
             http1::handshake(stream).await.map_err(|error| self.no_connection(with_causes(&error)))?;
         // Whatever becomes of the answer, the connection's own work ends with this function, or with the upgrade.
@@ -133,9 +136,9 @@ impl Dialer {
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(refused(answer).await);
         }
-        let (id, server_version) = check(&answer, &key)?;
+        let (ids, server_version) = check(&answer, wanted, &key)?;
         let upgraded = hyper::upgrade::on(answer).await.map_err(|error| DialError::NotALlamapool(error.to_string()))?;
-        Ok(Connected { io: TokioIo::new(upgraded), id, server_version })
+        Ok(Connected { io: TokioIo::new(upgraded), ids, server_version })
     }
 
     async fn connect(&self) -> Result<Stream, DialError> {
@@ -156,7 +159,7 @@ impl Dialer {
         stream.map_err(|error| self.no_connection(with_causes(&*error)))
     }
 
-    fn request(&self, id: Option<&RelayId>, key: &str) -> Result<Request<Empty<Bytes>>, DialError> {
+    fn request(&self, wanted: &[Option<RelayId>], key: &str) -> Result<Request<Empty<Bytes>>, DialError> {
         let path = self.target.path_and_query().map_or("/", |path| path.as_str());
         let host = self.target.authority().map(|authority| authority.as_str()).unwrap_or_default();
         let mut request = Request::get(path)
@@ -169,9 +172,7 @@ impl Dialer {
             .body(Empty::new())
             .map_err(|error| self.no_connection(with_causes(&error)))?;
         request.headers_mut().extend(self.headers.clone());
-        if let Some(id) = id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
-            request.headers_mut().insert(wire::ID, id);
-        }
+        write_ids(request.headers_mut(), wanted);
         Ok(request)
     }
 
@@ -191,7 +192,7 @@ fn secured<C>(connector: C, tls: &rustls::ClientConfig) -> HttpsConnector<C> {
     HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1().wrap_connector(connector)
 }
 
-/// The headers that say who the relay is; the id is added when it is known.
+/// The headers that say who the relay is; the ids are added when they are known.
 fn headers(identity: &Identity, version: &str) -> HeaderMap {
     let key = identity.worker_key.as_ref().map(|key| format!("Bearer {}", key.expose()));
     let all: [(HeaderName, Option<String>); 5] = [
@@ -211,8 +212,13 @@ fn headers(identity: &Identity, version: &str) -> HeaderMap {
     headers
 }
 
-/// What the server assigned, if its answer is an upgrade to a tunnel.
-fn check(answer: &Response<Incoming>, key: &str) -> Result<(RelayId, DisplayName), DialError> {
+/// The ids that the server gave, if its answer is an upgrade to a tunnel: those that were wanted, and others where none
+/// was.
+fn check<B>(
+    answer: &Response<B>,
+    wanted: &[Option<RelayId>],
+    key: &str,
+) -> Result<(Vec<RelayId>, DisplayName), DialError> {
     let text = |name: HeaderName| answer.headers().get(&name).and_then(|value| value.to_str().ok());
     let wrong = |what: &str| DialError::NotALlamapool(what.to_owned());
     if text(header::SEC_WEBSOCKET_ACCEPT) != Some(derive_accept_key(key.as_bytes()).as_str()) {
@@ -221,9 +227,16 @@ fn check(answer: &Response<Incoming>, key: &str) -> Result<(RelayId, DisplayName
     if text(header::SEC_WEBSOCKET_PROTOCOL) != Some(SUBPROTOCOL) {
         return Err(wrong("it does not speak the same version of the tunnel"));
     }
-    let id = text(wire::ID).ok_or_else(|| wrong("it assigned no id"))?;
-    let id = id.parse().map_err(|_| wrong("it assigned an id that is none"))?;
-    Ok((id, DisplayName::decode(text(wire::VERSION).unwrap_or_default()).unwrap_or_default()))
+    let ids = read_ids(answer.headers()).map_err(|error| wrong(&format!("what it says of ids is wrong: {error}")))?;
+    let ids: Option<Vec<RelayId>> = ids.into_iter().collect();
+    let ids = ids.ok_or_else(|| wrong("it left out an id"))?;
+    if ids.len() != wanted.len() {
+        return Err(wrong(&format!("it gave {} ids to {} providers", ids.len(), wanted.len())));
+    }
+    if let Some((wanted, got)) = wanted.iter().flatten().zip(&ids).find(|(wanted, got)| wanted != got) {
+        return Err(wrong(&format!("it gave the id {got} instead of {wanted}")));
+    }
+    Ok((ids, DisplayName::decode(text(wire::VERSION).unwrap_or_default()).unwrap_or_default()))
 }
 
 /// What a refusal says.

@@ -1,4 +1,4 @@
-//! The relay's event stream: what it offers, now and at every change.
+//! The event stream of one provider: what the relay offers of it, now and at every change.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use llamapool_wire::Event;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer_body::AnswerBody;
-use crate::app::App;
+use crate::hosted::Hosted;
 
 /// The stream, until the relay takes its leave.
-pub(crate) fn stream(app: Arc<App>, farewell: CancellationToken) -> AnswerBody {
-    let mut changes = app.board.offers();
+pub(crate) fn stream(hosted: Arc<Hosted>, farewell: CancellationToken) -> AnswerBody {
+    let mut changes = hosted.board.offers();
     // The first line is due at once.
     changes.mark_changed();
-    let lines = stream::unfold((app, changes, farewell), |(app, mut changes, farewell)| async move {
+    let lines = stream::unfold((hosted, changes, farewell), |(hosted, mut changes, farewell)| async move {
         tokio::select! {
             // Biased towards the end: it comes once.
             biased;
@@ -25,8 +25,8 @@ pub(crate) fn stream(app: Arc<App>, farewell: CancellationToken) -> AnswerBody {
             changed = changes.changed() => changed.ok()?,
         }
         changes.mark_unchanged();
-        let line = Event::Offer(app.board.public_offer()).to_line();
-        Some((Ok(Frame::data(Bytes::from(line))), (app, changes, farewell)))
+        let line = Event::Offer(hosted.board.public_offer()).to_line();
+        Some((Ok(Frame::data(Bytes::from(line))), (hosted, changes, farewell)))
     });
     StreamBody::new(lines).boxed_unsync()
 }

@@ -1,4 +1,4 @@
-//! The private side: dials out to the server and makes one provider reachable through it.
+//! The private side: dials out to the server and makes its providers reachable through it.
 //!
 //! [`Relay::bind`] takes the addresses of the status server, [`Relay::run`] keeps the tunnel up until it is told to
 //! stop. This crate reads no environment variable and installs nothing global; that is the binary's business.
@@ -16,6 +16,7 @@ mod connect_once;
 mod dial;
 mod error;
 mod events;
+mod hosted;
 mod metrics;
 mod probe;
 mod providers;

@@ -32,32 +32,33 @@ pub(crate) async fn render(State(app): State<Arc<App>>) -> impl IntoResponse {
 fn text(app: &App) -> String {
     let build = &app.config.build;
     let connected = matches!(*app.board.link().borrow(), LinkState::Connected { .. });
-    let reachable = app.board.offer().health == Health::Reachable;
     let info = gauge("llamapool_build_info", "What runs here; always 1.", &["component", "version", "sha", "date"]);
     info.with_label_values(&["mcp", build.version, build.sha, build.date]).set(1);
-    let calls = counter("llamapool_relay_calls_total", "Calls that are over.", &["outcome"]);
-    for (outcome, count) in app.board.calls().totals() {
-        calls.with_label_values(&[outcome]).inc_by(count);
-    }
     let losses = counter("llamapool_relay_connection_losses_total", "Connections that were refused or lost.", &[]);
     losses.with_label_values::<&str>(&[]).inc_by(app.board.losses());
-    let one = |name: &str, help: &str, value: i64| {
-        let gauge = gauge(name, help, &[]);
-        gauge.with_label_values::<&str>(&[]).set(value);
-        gauge.collect()
-    };
-    let mut families = [info.collect(), calls.collect(), losses.collect()].concat();
-    families.extend(one("llamapool_relay_connected", "Whether the tunnel is up.", connected.into()));
-    families.extend(one(
-        "llamapool_relay_provider_reachable",
-        "Whether the provider can be reached.",
-        reachable.into(),
-    ));
-    let running = app.board.calls().running() as i64;
-    families.extend(one("llamapool_relay_calls_in_flight", "Calls that run now.", running));
+    let link = gauge("llamapool_relay_connected", "Whether the tunnel is up.", &[]);
+    link.with_label_values::<&str>(&[]).set(connected.into());
+    let mut families = [info.collect(), losses.collect(), link.collect(), by_provider(app)].concat();
     #[cfg(target_os = "linux")]
     families.extend(prometheus::process_collector::ProcessCollector::for_self().collect());
     TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+}
+
+/// What is counted for each provider. There are as many labels as the configuration has providers, whatever the server
+/// assigns.
+fn by_provider(app: &App) -> Vec<prometheus::proto::MetricFamily> {
+    let calls = counter("llamapool_relay_calls_total", "Calls that are over.", &["provider", "outcome"]);
+    let in_flight = gauge("llamapool_relay_calls_in_flight", "Calls that run now.", &["provider"]);
+    let reachable = gauge("llamapool_relay_provider_reachable", "Whether the provider can be reached.", &["provider"]);
+    for hosted in &app.hosted {
+        let (label, board) = (hosted.label(), &hosted.board);
+        for (outcome, count) in board.calls().totals() {
+            calls.with_label_values(&[label, outcome]).inc_by(count);
+        }
+        in_flight.with_label_values(&[label]).set(board.calls().running() as i64);
+        reachable.with_label_values(&[label]).set((board.offer().health == Health::Reachable).into());
+    }
+    [calls.collect(), in_flight.collect(), reachable.collect()].concat()
 }
 
 fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use llamapool_wire::MAX_PROVIDERS;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,8 +16,8 @@ use crate::board::{Board, LinkState};
 use crate::config::{RelayConfig, StatusBind};
 use crate::connect::{self, GaveUp};
 use crate::dial::{Dialer, NoProxy};
+use crate::hosted::Hosted;
 use crate::probe;
-use crate::providers::McpHttp;
 use crate::tls::{TlsError, tls_config};
 use crate::{metrics, status};
 
@@ -38,6 +39,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// No provider, or more than a relay may have.
+    #[error("a relay has 1 to {MAX_PROVIDERS} providers, and this one was given {0}")]
+    Providers(usize),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -49,6 +53,9 @@ pub enum StartError {
 impl Relay {
     /// Takes the addresses.
     pub async fn bind(config: RelayConfig) -> Result<Self, StartError> {
+        if config.providers.is_empty() || config.providers.len() > MAX_PROVIDERS {
+            return Err(StartError::Providers(config.providers.len()));
+        }
         let tls = tls_config(config.dial.ca_file.as_deref())?;
         let status = match config.status.bind {
             StatusBind::Off => None,
@@ -65,11 +72,12 @@ impl Relay {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let board = Board::new(config.provider.auth_token.is_some());
+        let hosted = config.providers.iter().zip(1..);
+        let hosted = hosted.map(|(provider, place)| Hosted::new(place, provider.clone(), &config.tunnel, tls.clone()));
         let app = App {
-            provider: McpHttp::new(&config.provider, config.tunnel.max_header_bytes, tls.clone(), board.health()),
+            hosted: hosted.map(Arc::new).collect(),
             dialer: Dialer::new(&config, tls)?,
-            board,
+            board: Board::new(),
             stop: CancellationToken::new(),
             config,
         };
@@ -103,7 +111,9 @@ impl Relay {
         if let Some(listener) = metrics {
             helpers.spawn(metrics::serve(app.clone(), listener));
         }
-        helpers.spawn(probe::run(app.clone()));
+        for hosted in &app.hosted {
+            helpers.spawn(probe::run(hosted.clone()));
+        }
         let token = app.stop.clone();
         let stopping = async move {
             tokio::select! {
@@ -119,13 +129,13 @@ impl Relay {
             result = &mut ended => return result,
             () = stopping => {}
         }
-        app.board.set_draining(true);
+        app.set_draining(true);
         let patience = app.config.drain_timeout;
-        tracing::info!(calls = app.board.calls().running(), ?patience, "draining");
+        tracing::info!(calls = app.running(), ?patience, "draining");
         match tokio::time::timeout(patience, ended).await {
             Ok(result) => result,
             Err(_) => {
-                tracing::warn!(calls = app.board.calls().running(), "drain timeout: ending what still runs");
+                tracing::warn!(calls = app.running(), "drain timeout: ending what still runs");
                 Ok(())
             }
         }

@@ -1,10 +1,11 @@
-//! Answers one request that came through the tunnel: the event stream, or a call to the provider.
+//! Answers one request that came through the tunnel: the event stream of a provider, a call to it, or a question for its
+//! metadata.
 
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, header};
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::{Cause, Failure, path};
+use llamapool_wire::{Cause, Failure, path::InTunnel};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer_body::AnswerBody;
@@ -19,25 +20,36 @@ pub(crate) async fn answer(
     farewell: CancellationToken,
     request: Request<IncomingBody>,
 ) -> Response<AnswerBody> {
-    let path = request.uri().path();
-    if path == path::EVENTS {
-        let mut response = Response::new(events::stream(app, farewell));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
-        return response;
-    }
+    let path = request.uri().path().to_owned();
     let req_id = request_id(request.headers());
-    if path == path::RESOURCE_METADATA {
-        let call = RunningCall::begin(app.board.calls());
-        return app.provider.resource_metadata(call).await.unwrap_or_else(|failure| failed_call(&failure, &req_id));
-    }
-    let below = path.strip_prefix(path::MCP_CALL).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let Some(below) = below.map(str::to_owned) else {
-        let failure = Failure::new(Cause::RelayGarbage, "the relay does not know this kind of request");
-        return failed_call(&failure, &req_id);
-    };
-    let call = RunningCall::begin(app.board.calls());
-    app.provider.call(request, &below, call).await.unwrap_or_else(|failure| {
+    answer_for(&app, InTunnel::parse(&path), farewell, request).await.unwrap_or_else(|failure| {
         tracing::debug!(req_id, cause = failure.cause.word(), error = failure.message, "call failed");
         failed_call(&failure, &req_id)
     })
+}
+
+async fn answer_for(
+    app: &App,
+    asked: Option<InTunnel<'_>>,
+    farewell: CancellationToken,
+    request: Request<IncomingBody>,
+) -> Result<Response<AnswerBody>, Failure> {
+    let unknown = || Failure::new(Cause::RelayGarbage, "the relay does not know this kind of request");
+    let asked = asked.ok_or_else(unknown)?;
+    let (InTunnel::Events(id) | InTunnel::Call { id, .. } | InTunnel::ResourceMetadata(id)) = asked;
+    let no_such = || Failure::new(Cause::RelayGarbage, "the relay has no provider with this id");
+    let hosted = app.by_id(id).ok_or_else(no_such)?;
+    match asked {
+        InTunnel::Events(_) => {
+            let mut response = Response::new(events::stream(hosted.clone(), farewell));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
+            Ok(response)
+        }
+        InTunnel::Call { below, .. } => {
+            hosted.provider.call(request, below, RunningCall::begin(hosted.board.calls())).await
+        }
+        InTunnel::ResourceMetadata(_) => {
+            hosted.provider.resource_metadata(RunningCall::begin(hosted.board.calls())).await
+        }
+    }
 }

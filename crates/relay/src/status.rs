@@ -1,7 +1,7 @@
 //! The relay's own status server.
 //!
 //! - `GET /status`: everything the relay knows of itself; `GET /version`
-//! - `GET /healthz`: the process is alive; `GET /readyz`: connected, and the provider is reachable
+//! - `GET /healthz`: the process is alive; `GET /readyz`: connected, and every provider is reachable
 //! - `GET /metrics`
 //! - where `STATUS_TOKEN` is set, `/status`, `/version` and `/metrics` want it from elsewhere than loopback
 //! - `POST /control/drain`, `/control/undrain`, `/control/shutdown`: from loopback, or with the status token
@@ -16,7 +16,7 @@ use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::{HeaderMap, Response, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::board::{Health, LinkState};
+use crate::hosted::Hosted;
 use crate::metrics;
 
 /// Serves the status until the relay ends.
@@ -73,44 +74,59 @@ async fn keep_strangers_out(
 }
 
 async fn status(State(app): State<Arc<App>>) -> Json<Value> {
-    let offer = app.board.offer();
-    let (state, id, connected_s, error) = match &*app.board.link().borrow() {
-        LinkState::Connecting => ("connecting", app.config.identity.id.clone(), None, None),
-        LinkState::Connected { id, since } => ("connected", Some(id.clone()), Some(since.elapsed().as_secs()), None),
-        LinkState::Waiting { error } => ("waiting", app.config.identity.id.clone(), None, Some(error.clone())),
+    let (state, connected_s, error) = match &*app.board.link().borrow() {
+        LinkState::Connecting => ("connecting", None, None),
+        LinkState::Connected { since } => ("connected", Some(since.elapsed().as_secs()), None),
+        LinkState::Waiting { error } => ("waiting", None, Some(error.clone())),
     };
-    let (provider, provider_error) = match &offer.health {
-        Health::Unknown => ("unknown", None),
-        Health::Reachable => ("reachable", None),
-        Health::Unreachable(error) => ("unreachable", Some(error.clone())),
-    };
-    let calls = app.board.calls();
-    let totals: serde_json::Map<_, _> =
-        calls.totals().into_iter().map(|(outcome, count)| (outcome.to_owned(), count.into())).collect();
-    let url = &app.config.provider.url;
-    let url = format!(
-        "{}://{}{}",
-        url.scheme_str().unwrap_or_default(),
-        url.host().unwrap_or_default(),
-        match url.port_u16() {
-            Some(port) => format!(":{port}{}", url.path()),
-            None => url.path().to_owned(),
-        }
-    );
+    let providers: Vec<Value> = app.hosted.iter().map(|hosted| provider(hosted)).collect();
+    // Whoever looks at a relay with one provider need not know that there may be more.
+    let first = providers.first().cloned().unwrap_or_default();
     Json(json!({
         "state": state,
-        "id": id,
+        "id": first["id"],
         "name": app.config.identity.name.as_str(),
         "version": app.config.build.version,
         "server_url": app.config.dial.server_url.to_string(),
         "connected_s": connected_s,
         "last_error": error,
         "connection_losses_total": app.board.losses(),
-        "draining": offer.draining,
-        "protected": app.board.is_protected(),
-        "provider": { "url": url, "status": provider, "for_ms": offer.for_ms(), "error": provider_error },
-        "calls": { "in_flight": calls.running(), "totals": totals },
+        "draining": app.is_draining(),
+        "protected": first["protected"],
+        "provider": {
+            "url": first["url"], "status": first["status"], "for_ms": first["for_ms"], "error": first["error"],
+        },
+        "calls": first["calls"],
+        "providers": providers,
     }))
+}
+
+/// What is known of one provider.
+fn provider(hosted: &Hosted) -> Value {
+    let offer = hosted.board.offer();
+    let (status, error) = match &offer.health {
+        Health::Unknown => ("unknown", None),
+        Health::Reachable => ("reachable", None),
+        Health::Unreachable(error) => ("unreachable", Some(error.clone())),
+    };
+    let calls = hosted.board.calls();
+    let totals: serde_json::Map<_, _> =
+        calls.totals().into_iter().map(|(outcome, count)| (outcome.to_owned(), count.into())).collect();
+    json!({
+        "id": hosted.id(),
+        "url": without_query(&hosted.config.url),
+        "status": status,
+        "for_ms": offer.for_ms(),
+        "error": error,
+        "protected": hosted.board.is_protected(),
+        "calls": { "in_flight": calls.running(), "totals": totals },
+    })
+}
+
+/// A URL without what may be secret in it.
+fn without_query(url: &Uri) -> String {
+    let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default(), url.path())
 }
 
 async fn version(State(app): State<Arc<App>>) -> Json<Value> {
@@ -119,17 +135,25 @@ async fn version(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
-    let offer = app.board.offer();
+    let refused = |message: &str| refusal(StatusCode::SERVICE_UNAVAILABLE, message);
     let is_connected = matches!(*app.board.link().borrow(), LinkState::Connected { .. });
+    let (all, reachable) = (app.hosted.len(), app.hosted.iter().filter(|hosted| is_reachable(hosted)).count());
     if !is_connected {
-        refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is not connected to the server")
-    } else if offer.draining {
-        refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is draining")
-    } else if offer.health != Health::Reachable {
-        refusal(StatusCode::SERVICE_UNAVAILABLE, "the provider is not known to be reachable")
-    } else {
+        refused("the relay is not connected to the server")
+    } else if app.is_draining() {
+        refused("the relay is draining")
+    } else if reachable == all {
         Json(json!({ "status": "ready" })).into_response()
+    } else if all == 1 {
+        refused("the provider is not known to be reachable")
+    } else {
+        // Which ones is not for everybody: an id can be all that protects a provider.
+        refused(&format!("{} of {all} providers are not known to be reachable", all - reachable))
     }
+}
+
+fn is_reachable(hosted: &Hosted) -> bool {
+    hosted.board.offer().health == Health::Reachable
 }
 
 async fn control(
@@ -142,13 +166,13 @@ async fn control(
         return unauthorized();
     }
     match verb.as_str() {
-        "drain" => app.board.set_draining(true),
-        "undrain" => app.board.set_draining(false),
+        "drain" => app.set_draining(true),
+        "undrain" => app.set_draining(false),
         "shutdown" => app.stop.cancel(),
         _ => return refusal(StatusCode::NOT_FOUND, "expected /control/drain, /control/undrain or /control/shutdown"),
     }
     tracing::info!(verb, %peer, "told by the status server");
-    Json(json!({ "status": "ok", "draining": app.board.offer().draining })).into_response()
+    Json(json!({ "status": "ok", "draining": app.is_draining() })).into_response()
 }
 
 fn may_control(app: &App, peer: IpAddr, headers: &HeaderMap) -> bool {

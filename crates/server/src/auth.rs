@@ -3,7 +3,7 @@
 //! Keys are compared in constant time and are never part of an error.
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use llamapool_wire::{DisplayName, Failure, InstanceId, Refusal, RelayId, Secret, header as wire};
+use llamapool_wire::{DisplayName, Failure, InstanceId, Refusal, RelayId, Secret, header as wire, read_ids};
 
 use crate::config::Keys;
 use crate::edge::Edge;
@@ -31,8 +31,8 @@ pub(crate) struct Operator(());
 /// A relay that presented the worker key, and what it asks for.
 #[derive(Debug)]
 pub(crate) struct RelayIdentity {
-    /// The id it wants, if any.
-    pub(crate) id: Option<RelayId>,
+    /// The ids it wants, one for each of its providers; where there is none, the server assigns it.
+    pub(crate) ids: Vec<Option<RelayId>>,
     pub(crate) name: DisplayName,
     pub(crate) version: DisplayName,
     pub(crate) instance: InstanceId,
@@ -88,11 +88,10 @@ impl Auth {
         let name_of = |text: Option<&str>| {
             DisplayName::decode(text.unwrap_or_default()).map_err(|error| invalid(error.to_string()))
         };
-        let id = text(wire::ID)?.filter(|id| !id.is_empty());
         let instance =
             text(wire::INSTANCE)?.ok_or_else(|| invalid(format!("the {} header is missing", wire::INSTANCE)))?;
         Ok(RelayIdentity {
-            id: id.map(str::parse).transpose().map_err(|error| invalid(format!("{error}")))?,
+            ids: read_ids(headers).map_err(|error| invalid(error.to_string()))?,
             name: name_of(text(wire::NAME)?)?,
             version: name_of(text(wire::VERSION)?)?,
             instance: instance.parse().map_err(|error| invalid(format!("{error}")))?,
@@ -182,7 +181,7 @@ mod tests {
         headers.insert(wire::ID, HeaderValue::from_static("mcp-1234"));
         headers.insert(wire::NAME, HeaderValue::from_static("Al%C3%A9"));
         let relay = auth().relay(&headers).unwrap();
-        assert_eq!(relay.id.unwrap().as_str(), "mcp-1234");
+        assert_eq!(relay.ids, [Some("mcp-1234".parse().unwrap())]);
         assert_eq!(relay.name.as_str(), "Alé");
         headers.insert(wire::ID, HeaderValue::from_static("a/b"));
         assert!(matches!(auth().relay(&headers), Err((Refusal::InvalidHeader, _))));

@@ -4,6 +4,7 @@
 //! No label value comes unlimited from the network: methods, outcomes, causes and reasons are fixed lists, and ids are
 //! those of relays that hold the worker key, of which a bounded number is remembered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -152,11 +153,18 @@ fn by_id(registry: &Registry) -> Vec<prometheus::proto::MetricFamily> {
 }
 
 fn relays(registry: &Registry) -> Vec<prometheus::proto::MetricFamily> {
-    let opts = Opts::new("llamapool_relays_connected", "Relays that are connected now.");
-    let relays = defined(IntGaugeVec::new(opts, &[]));
-    let connected: usize = registry.clients().iter().map(|client| client.relays.len()).sum();
-    relays.with_label_values::<&str>(&[]).set(connected as i64);
-    relays.collect()
+    let one = |name: &str, help: &str, value: usize| {
+        let gauge = defined(IntGaugeVec::new(Opts::new(name, help), &[]));
+        gauge.with_label_values::<&str>(&[]).set(value as i64);
+        gauge.collect()
+    };
+    let clients = registry.clients();
+    let relays: Vec<_> = clients.iter().flat_map(|client| &client.relays).collect();
+    let tunnels: HashSet<_> = relays.iter().map(|relay| Arc::as_ptr(&relay.tunnel)).collect();
+    let help = "Relays that are connected now, each counted once for each of its ids.";
+    let mut families = one("llamapool_relays_connected", help, relays.len());
+    families.extend(one("llamapool_tunnels_connected", "Tunnels of relays that are connected now.", tunnels.len()));
+    families
 }
 
 fn register<C: Collector + Clone + 'static>(registered: &Registered, collector: prometheus::Result<C>) -> C {
@@ -195,6 +203,7 @@ mod tests {
             r#"llamapool_tunnel_losses_total{reason="silent"} 1"#,
             r#"llamapool_call_duration_seconds_count{method="tools/call"} 1"#,
             "llamapool_relays_connected 0",
+            "llamapool_tunnels_connected 0",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

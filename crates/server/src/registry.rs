@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use llamapool_tunnel::CloseReason;
 use llamapool_wire::{InstanceId, Refusal, RelayId};
 
@@ -17,7 +18,7 @@ use crate::auth::{NotARelay, RelayIdentity};
 use crate::books::Books;
 use crate::sessions::RelayTag;
 
-pub(crate) use relay::{Arrival, Relay};
+pub(crate) use relay::{Arrival, Relay, RelayTunnel};
 pub(crate) use seat::{Membership, Seat};
 
 /// How many ids without a relay keep their totals. The one that was left first is forgotten first.
@@ -38,7 +39,7 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct State {
     ids: HashMap<RelayId, Entry>,
-    /// Relays that are connected or connecting.
+    /// Relays that are connected or connecting, each counted once for each of its ids.
     seats: usize,
     /// Ids that have books and no relay, by the number of the moment at which they were left.
     left: BTreeMap<u64, RelayId>,
@@ -97,67 +98,73 @@ impl Registry {
     /// Closes every tunnel.
     pub(crate) fn close_all(&self, reason: CloseReason) {
         for client in self.clients() {
-            client.relays.iter().for_each(|relay| relay.tunnel.close(reason));
+            client.relays.iter().for_each(|relay| relay.tunnel.end.close(reason));
         }
     }
 
-    /// Decides whether a relay gets the id it wants, before its upgrade. The seat is its until it is dropped.
-    pub(crate) async fn claim(&self, identity: RelayIdentity, patience: Duration) -> Result<Seat, NotARelay> {
+    /// Decides whether a relay gets the ids it wants, all of them or none, before its upgrade: a seat for each, in its
+    /// order. A seat is the relay's until it is dropped.
+    pub(crate) async fn claim(&self, identity: RelayIdentity, patience: Duration) -> Result<Vec<Seat>, NotARelay> {
         let identity = Arc::new(identity);
-        let id = identity.id.clone();
-        let Some(id) = id else { return self.take_free_seat(identity) };
+        // With 128 random bits an assigned id is free.
+        let ids = identity.ids.iter().map(|id| id.clone().unwrap_or_else(RelayId::random));
+        let ids: Vec<RelayId> = ids.collect();
         for _ in 0..CLAIM_ATTEMPTS {
-            let strangers = match self.try_claim(&id, &identity)? {
-                Claim::Granted(seat) => return Ok(seat),
+            let strangers = match self.try_claim(&ids, &identity)? {
+                Claim::Granted(seats) => return Ok(seats),
                 Claim::HeldBy(strangers) => strangers,
             };
-            for stranger in strangers {
-                if stranger.tunnel.is_alive(patience).await {
-                    return Err(taken(&id));
-                }
-                tracing::info!(id = %id, "the relay that held this id is silent: another one takes over");
-                stranger.tunnel.close(CloseReason::Replaced);
-                self.remove(&id, stranger.serial);
+            // The first one that is alive decides. Until all have been silent, nothing is taken from anybody.
+            try_join_all(strangers.iter().map(|stranger| is_silent(stranger, patience))).await?;
+            for Relay { id, serial, tunnel, .. } in strangers.iter().map(|stranger| &**stranger) {
+                tracing::info!(%id, "the relay that held this id is silent: another one takes over");
+                tunnel.end.close(CloseReason::Replaced);
+                self.remove(id, *serial);
             }
         }
-        Err(taken(&id))
+        Err(taken(&ids.iter().map(RelayId::as_str).collect::<Vec<_>>().join(" or ")))
     }
 
-    /// Grants the id, or says who must be asked for a sign of life before.
-    fn try_claim(&self, id: &RelayId, identity: &Arc<RelayIdentity>) -> Result<Claim, NotARelay> {
+    /// Grants the ids, or says who must be asked for a sign of life before.
+    fn try_claim(&self, ids: &[RelayId], identity: &Arc<RelayIdentity>) -> Result<Claim, NotARelay> {
         let mut state = self.state();
-        let mut comes_again = false;
-        if let Some(entry) = state.ids.get(id) {
+        let (mut strangers, mut more) = (Vec::new(), ids.len());
+        for (id, entry) in ids.iter().filter_map(|id| Some((id, state.ids.get(id)?))) {
             let is_stranger = |holder: &RelayIdentity| !belong_together(holder, identity);
             if entry.arriving.iter().any(|holder| is_stranger(holder)) {
-                return Err(taken(id));
+                return Err(taken(id.as_str()));
             }
-            let strangers: Vec<_> = entry.relays.iter().filter(|relay| is_stranger(&relay.identity)).cloned().collect();
-            if !strangers.is_empty() {
-                return Ok(Claim::HeldBy(strangers));
-            }
-            comes_again = entry.is_held_by(&identity.instance);
+            strangers.extend(entry.relays.iter().filter(|relay| is_stranger(&relay.identity)).cloned());
+            // Whoever comes again gives up the seat that it has: a full server must not keep it out.
+            more -= usize::from(entry.is_held_by(&identity.instance));
         }
-        // Whoever comes again gives up the seat that it has: a full server must not keep it out.
-        if state.seats >= self.max_relays && !comes_again {
-            let message = format!("the server holds {} relays, as many as MAX_RELAYS allows", state.seats);
-            return Err((Refusal::TooManyRelays, message));
+        if !strangers.is_empty() {
+            return Ok(Claim::HeldBy(strangers));
         }
+        if more > 0 && state.seats + more > self.max_relays {
+            return Err(self.too_many(state.seats, more));
+        }
+        Ok(Claim::Granted(ids.iter().map(|id| self.take_seat(&mut state, id, identity)).collect()))
+    }
+
+    fn take_seat(&self, state: &mut State, id: &RelayId, identity: &Arc<RelayIdentity>) -> Seat {
         state.seats += 1;
         let entry = state.ids.entry(id.clone()).or_default();
         entry.arriving.push(identity.clone());
         let left_at = entry.left_at;
         state.left.remove(&left_at);
-        Ok(Claim::Granted(Seat::new(self.clone(), id.clone(), identity.clone())))
+        Seat::new(self.clone(), id.clone(), identity.clone())
     }
 
-    fn take_free_seat(&self, identity: Arc<RelayIdentity>) -> Result<Seat, NotARelay> {
-        loop {
-            // With 128 random bits the first one is free.
-            if let Claim::Granted(seat) = self.try_claim(&RelayId::random(), &identity)? {
-                return Ok(seat);
-            }
-        }
+    fn too_many(&self, seats: usize, more: usize) -> NotARelay {
+        let message = match more {
+            1 => format!("the server holds {seats} relays, as many as MAX_RELAYS allows"),
+            ids => format!(
+                "the server holds {seats} relays and this one has {ids} ids, each of which counts as one; MAX_RELAYS is {}",
+                self.max_relays
+            ),
+        };
+        (Refusal::TooManyRelays, message)
     }
 
     /// A relay has said hello: it takes calls from now on, in place of an older tunnel of the same instance.
@@ -169,7 +176,7 @@ impl Registry {
         entry.relays.insert(0, relay);
         drop(state);
         if let Some(older) = older {
-            older.tunnel.close(CloseReason::Replaced);
+            older.tunnel.end.close(CloseReason::Replaced);
         }
     }
 
@@ -210,7 +217,7 @@ impl Registry {
 }
 
 enum Claim {
-    Granted(Seat),
+    Granted(Vec<Seat>),
     HeldBy(Vec<Arc<Relay>>),
 }
 
@@ -270,9 +277,17 @@ fn belong_together(holder: &RelayIdentity, newcomer: &RelayIdentity) -> bool {
     holder.instance == newcomer.instance || share_a_secret
 }
 
-fn taken(id: &RelayId) -> NotARelay {
+/// Asks the holder of an id for a sign of life.
+async fn is_silent(holder: &Relay, patience: Duration) -> Result<(), NotARelay> {
+    if holder.tunnel.end.is_alive(patience).await { Err(taken(holder.id.as_str())) } else { Ok(()) }
+}
+
+fn taken(id: &str) -> NotARelay {
     let message = format!(
         "the id {id} is held by another relay that is alive; choose another CLIENT_ID, or give both the same CLIENT_SECRET to share it"
     );
     (Refusal::IdTaken, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,7 +182,7 @@ fn relay_state(relay: &Relay) -> RelayState {
     RelayState {
         name: relay.identity.name.as_str().to_owned(),
         version: relay.identity.version.as_str().to_owned(),
-        remote_addr: relay.remote.to_string(),
+        remote_addr: relay.tunnel.remote.to_string(),
         connected_at: time(relay.connected_at),
         last_seen: time(relay.last_seen()),
         protected: offered.offer.protected,

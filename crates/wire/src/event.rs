@@ -1,4 +1,4 @@
-//! The relay's events: one JSON object a line, in the answer to the request for [`crate::path::EVENTS`].
+//! The relay's events: one JSON object a line, in the answer to the request for [`crate::path::events`].
 //!
 //! The first line is an offer, and so is every change: an offer is always whole, so none depends on an earlier one.
 //! The stream's end is the relay leaving. A line that names an event unknown here is to be skipped, not refused:

@@ -8,7 +8,8 @@ use http::HeaderName;
 /// What the names of llamapool's own headers start with.
 pub const PREFIX: &str = "llamapool-";
 
-/// Relay to server, on the upgrade: the id it wants. Server to relay, on the 101: the id it got.
+/// Relay to server, on the upgrade: the ids it wants, one line each. Server to relay, on the 101: the ids it got. See
+/// [`crate::read_ids`].
 pub const ID: HeaderName = HeaderName::from_static("llamapool-id");
 /// Relay to server, on the upgrade: its name for people to read, percent-encoded UTF-8.
 pub const NAME: HeaderName = HeaderName::from_static("llamapool-name");

@@ -9,6 +9,7 @@ mod cause;
 mod event;
 pub mod header;
 mod id;
+mod ids;
 pub mod path;
 mod refusal;
 mod secret;
@@ -17,6 +18,7 @@ pub use build::BuildInfo;
 pub use cause::{Cause, Failure, Hop};
 pub use event::{Event, EventError, MAX_EVENT_BYTES, Offer, ProviderHealth};
 pub use id::{DisplayName, IdError, InstanceId, NameError, RelayId};
+pub use ids::{IdsError, MAX_PROVIDERS, read_ids, write_ids};
 pub use refusal::{Refusal, RefusalBody};
 pub use secret::Secret;
 

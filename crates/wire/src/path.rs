@@ -1,18 +1,91 @@
 //! Paths of the HTTP requests that server and relay exchange.
 
+use crate::RelayId;
+
 /// Public: where relays of MCP providers connect (WebSocket).
 pub const MCP_CONNECT: &str = "/api/mcp/connect";
 /// Public: what the URL of an MCP provider starts with; the relay's id follows.
 pub const MCP_BY_ID: &str = "/api/mcp/id/";
-/// Inside the tunnel: the reserved path whose answer is the relay's stream of events.
-pub const EVENTS: &str = "/llamapool/events";
-/// Inside the tunnel: what the path of a call to an MCP provider starts with. What follows is what the caller's URL
-/// had behind the id: nothing, or a `/` and the rest, then the query.
-pub const MCP_CALL: &str = "/mcp";
-/// Inside the tunnel: the path of a request for the provider's metadata as an OAuth protected resource (RFC 9728).
-pub const RESOURCE_METADATA: &str = "/mcp-resource-metadata";
 /// Below an id, in the public URL and inside the tunnel: a path from the provider's root that the provider itself
 /// announced follows (MCP 2024-11-05, HTTP with SSE: the `endpoint` event).
 pub const ANNOUNCED: &str = "/~announced";
 /// Below an id, in the public URL alone: the sealed name of one of the relays that share the id follows.
 pub const AT: &str = "/~at/";
+
+const EVENTS: &str = "/llamapool/events/";
+const CALL: &str = "/mcp/";
+const RESOURCE_METADATA: &str = "/mcp-resource-metadata/";
+
+/// Inside the tunnel: what a request is for, as its path says. The id tells the relay which of its providers is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InTunnel<'a> {
+    /// The stream of events of this id.
+    Events(&'a str),
+    /// A call to the provider of this id.
+    Call {
+        /// The id.
+        id: &'a str,
+        /// What the caller's URL had behind the id: nothing, or a `/` and the rest.
+        below: &'a str,
+    },
+    /// The metadata of the provider of this id as an OAuth protected resource (RFC 9728).
+    ResourceMetadata(&'a str),
+}
+
+impl<'a> InTunnel<'a> {
+    /// What a path, which has no query, is for; nothing, if no request between server and relay has such a path.
+    pub fn parse(path: &'a str) -> Option<Self> {
+        if let Some(rest) = path.strip_prefix(CALL) {
+            let (id, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            return Some(Self::Call { id, below });
+        }
+        let metadata = path.strip_prefix(RESOURCE_METADATA).map(Self::ResourceMetadata);
+        metadata.or_else(|| path.strip_prefix(EVENTS).map(Self::Events))
+    }
+}
+
+/// Inside the tunnel: the path whose answer is the stream of events of an id.
+pub fn events(id: &RelayId) -> String {
+    format!("{EVENTS}{id}")
+}
+
+/// Inside the tunnel: the path of a call; `below` is what the caller's URL has behind the id, nothing or a `/` and the
+/// rest.
+pub fn call(id: &RelayId, below: &str) -> String {
+    format!("{CALL}{id}{below}")
+}
+
+/// Inside the tunnel: the path whose answer is the metadata of an id's provider as an OAuth protected resource.
+pub fn resource_metadata(id: &RelayId) -> String {
+    format!("{RESOURCE_METADATA}{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn paths_inside_the_tunnel_are_exactly_these() {
+        let id: RelayId = "mcp-1234".parse().unwrap();
+        assert_eq!(events(&id), "/llamapool/events/mcp-1234");
+        assert_eq!(call(&id, ""), "/mcp/mcp-1234");
+        assert_eq!(call(&id, "/sse/"), "/mcp/mcp-1234/sse/");
+        assert_eq!(resource_metadata(&id), "/mcp-resource-metadata/mcp-1234");
+        for unknown in ["/", "/mcp", "/llamapool/events", "/mcp-resource-metadata", "/mcpx/a", ""] {
+            assert_eq!(InTunnel::parse(unknown), None, "{unknown}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_path_says_what_it_was_made_of(id in "[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,20}", below in "(/[ -~]{0,20})?") {
+            let id: RelayId = id.parse().unwrap();
+            let (call, events, metadata) = (call(&id, &below), events(&id), resource_metadata(&id));
+            prop_assert_eq!(InTunnel::parse(&call), Some(InTunnel::Call { id: id.as_str(), below: &below }));
+            prop_assert_eq!(InTunnel::parse(&events), Some(InTunnel::Events(id.as_str())));
+            prop_assert_eq!(InTunnel::parse(&metadata), Some(InTunnel::ResourceMetadata(id.as_str())));
+        }
+    }
+}

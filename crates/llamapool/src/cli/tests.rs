@@ -35,7 +35,7 @@ fn relay(line: &str) -> llamapool_relay::RelayConfig {
 fn a_subcommand_is_a_role_and_so_is_the_name_of_a_symlink() {
     assert_eq!(server("llamapool server --port 1").bind.port(), 1);
     assert_eq!(server("/usr/bin/llamapool-server --port=1").bind.port(), 1);
-    assert_eq!(relay("llamapool-mcp --client-id a").identity.id.unwrap().as_str(), "a");
+    assert_eq!(relay("llamapool-mcp --client-id a").providers[0].id.as_ref().unwrap().as_str(), "a");
     assert!(matches!(parse_line("llamapool-demo --port 9000").unwrap(), Invocation::Demo(demo) if demo.port == 9000));
     assert!(matches!(parse_line("llamapool-mcp.exe").unwrap(), Invocation::Relay(_)));
 }
@@ -70,7 +70,7 @@ fn aliases_are_flags_too() {
 fn flags_of_several_values_may_be_repeated() {
     let hosts = server("llamapool server --allowed-hosts a,b --allowed-hosts c").edge.allowed_hosts;
     assert_eq!(hosts, ["a", "b", "c"]);
-    let headers = relay("llamapool mcp --provider-headers A:b --provider-headers C:d,e").provider.headers;
+    let headers = relay("llamapool mcp --provider-headers A:b --provider-headers C:d,e").providers.remove(0).headers;
     assert_eq!((&headers["a"], &headers["c"]), (&"b".parse().unwrap(), &"d,e".parse().unwrap()));
 }
 

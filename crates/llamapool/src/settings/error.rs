@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use llamapool_wire::MAX_PROVIDERS;
+
 use super::kind::Form;
 use super::setting::Setting;
 
@@ -16,10 +18,12 @@ const SHOWN_CHARS: usize = 80;
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A key of the file that no setting has.
-    #[error("unknown key {key:?} in the file {file:?}{}", Meant(nearest.as_deref()))]
+    #[error("unknown key {key:?} in {table}the file {file:?}{}", Meant(nearest.as_deref()))]
     UnknownKey {
         /// The key.
         key: String,
+        /// Nothing, or in which table it stands, such as `provider 2 of `.
+        table: String,
         /// The file.
         file: PathBuf,
         /// The known key that may be meant.
@@ -73,6 +77,39 @@ pub enum SettingsError {
         /// What was expected, naming the other setting.
         expected: String,
     },
+    /// A setting that is each provider's own, outside of the tables of providers.
+    #[error(
+        "the {place} is for a single provider and the file has tables of providers, expected {key} in each of them"
+    )]
+    BesideProviders {
+        /// Where the value stands.
+        place: Place,
+        /// The key in the tables.
+        key: &'static str,
+    },
+    /// A provider's table without something that it must have.
+    #[error("{table} of the file {file:?} has no {key}")]
+    Incomplete {
+        /// Which table.
+        table: String,
+        /// The file.
+        file: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
+    /// One id for two providers.
+    #[error("provider {one} and provider {other} of the file both have the id {id:?}, expected another one for each")]
+    SameId {
+        /// The id.
+        id: String,
+        /// The place of one of them, counted from 1.
+        one: usize,
+        /// The place of the other.
+        other: usize,
+    },
+    /// More providers than one relay may have.
+    #[error("the file has {0} providers, expected at most {MAX_PROVIDERS}: the others need a relay of their own")]
+    TooManyProviders(usize),
     /// No keys wanted, and a key given.
     #[error("NO_AUTH is on and {0} is set, expected only one of them")]
     KeyWithoutAuth(&'static str),

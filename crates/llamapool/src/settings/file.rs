@@ -8,26 +8,90 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::error::{Place, SettingsError, Shown};
-use super::given::{Layer, Written, layer};
+use super::given::{Layer, ProviderTable, Written, layer};
 use super::kind::Form;
 use super::nearest::nearest;
 use super::setting::Setting;
 
+/// The key under which the tables of providers stand.
+const PROVIDER: &str = "provider";
+
+/// What a file says: of the settings, and of each provider that has a table of its own.
+type Contents = (Layer, Vec<ProviderTable>);
+
 /// Reads a file.
-pub(super) fn read(table: &[&'static Setting], path: &Path) -> Result<Layer, SettingsError> {
+pub(super) fn read(table: &[&'static Setting], path: &Path) -> Result<Contents, SettingsError> {
     let text =
         std::fs::read_to_string(path).map_err(|error| SettingsError::Unreadable { file: path.to_owned(), error })?;
     parse(table, path, &text)
 }
 
-fn parse(table: &[&'static Setting], path: &Path, text: &str) -> Result<Layer, SettingsError> {
-    let document: Table = text.parse().map_err(|error| not_toml(path, text, &error))?;
+fn parse(table: &[&'static Setting], path: &Path, text: &str) -> Result<Contents, SettingsError> {
+    let mut document: Table = text.parse().map_err(|error| not_toml(path, text, &error))?;
+    let tables = if has_providers(table) { document.remove(PROVIDER) } else { None };
+    let providers = tables.map_or_else(|| Ok(Vec::new()), |tables| providers(table, path, tables))?;
     refuse_unknown_keys(table, path, &document)?;
-    layer(table, |setting| {
+    let settings = layer(table, |setting| {
         let keys = setting.keys().into_iter();
         let found = keys.filter_map(|key| document.get(&key).map(|value| (key, value)));
         found.map(|(key, value)| written(setting, Place::key(&key, path), value)).collect()
-    })
+    })?;
+    Ok((settings, providers))
+}
+
+/// Whether the role has providers.
+fn has_providers(table: &[&'static Setting]) -> bool {
+    table.iter().any(|setting| setting.per_provider.is_some())
+}
+
+/// The tables of providers: `[provider]` is one, `[[provider]]` are several.
+fn providers(table: &[&'static Setting], path: &Path, value: Value) -> Result<Vec<ProviderTable>, SettingsError> {
+    let wrong = |kind| SettingsError::Bad {
+        setting: PROVIDER,
+        place: Place::key(PROVIDER, path),
+        shown: Shown::Kind(kind),
+        expected: "a table, [provider], or several, each under [[provider]]".into(),
+    };
+    match value {
+        Value::Table(only) => Ok(vec![provider(table, path, PROVIDER.to_owned(), &only)?]),
+        Value::Array(tables) if !tables.is_empty() => {
+            let each = tables.iter().zip(1..).map(|(value, place)| match value {
+                Value::Table(one) => provider(table, path, format!("{PROVIDER} {place}"), one),
+                other => Err(wrong(kind_of(other))),
+            });
+            each.collect()
+        }
+        other => Err(wrong(kind_of(&other))),
+    }
+}
+
+fn provider(
+    table: &[&'static Setting],
+    path: &Path,
+    name: String,
+    document: &Table,
+) -> Result<ProviderTable, SettingsError> {
+    let keys = || table.iter().filter_map(|setting| Some((*setting, setting.per_provider?.key)));
+    if let Some(unknown) = document.keys().find(|key| keys().all(|(_, known)| known != key.as_str())) {
+        // Whoever writes the key that the setting has outside of the tables means the one that it has in them.
+        let outside: Vec<(String, &str)> =
+            keys().flat_map(|(setting, key)| setting.keys().into_iter().map(move |outside| (outside, key))).collect();
+        let words = keys().map(|(_, key)| key).chain(outside.iter().map(|(outside, _)| outside.as_str()));
+        let meant = nearest(unknown, words);
+        let inside = outside.iter().find(|(outside, _)| Some(outside.as_str()) == meant).map(|(_, key)| *key);
+        return Err(SettingsError::UnknownKey {
+            key: unknown.clone(),
+            table: format!("{name} of "),
+            file: path.to_owned(),
+            nearest: inside.or(meant).map(str::to_owned),
+        });
+    }
+    let layer = layer(table, |setting| {
+        let found = setting.per_provider.and_then(|own| document.get(own.key).map(|value| (own.key, value)));
+        let found = found.map(|(key, value)| written(setting, Place::key(&format!("{key} of {name}"), path), value));
+        found.into_iter().collect()
+    })?;
+    Ok(ProviderTable { layer, name, file: path.to_owned() })
 }
 
 fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> SettingsError {
@@ -37,11 +101,15 @@ fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> SettingsError {
 }
 
 fn refuse_unknown_keys(table: &[&'static Setting], path: &Path, document: &Table) -> Result<(), SettingsError> {
-    let known: Vec<String> = table.iter().flat_map(|setting| setting.keys()).collect();
+    let mut known: Vec<String> = table.iter().flat_map(|setting| setting.keys()).collect();
+    if has_providers(table) {
+        known.push(PROVIDER.to_owned());
+    }
     match document.keys().find(|key| !known.contains(key)) {
         None => Ok(()),
         Some(key) => Err(SettingsError::UnknownKey {
             key: key.clone(),
+            table: String::new(),
             file: path.to_owned(),
             nearest: nearest(key, known.iter().map(String::as_str)).map(str::to_owned),
         }),
@@ -109,7 +177,7 @@ mod tests {
     use crate::settings::Role;
 
     fn relay_file(text: &str) -> Result<Layer, SettingsError> {
-        parse(Role::Mcp.table(), Path::new("relay.toml"), text)
+        parse(Role::Mcp.table(), Path::new("relay.toml"), text).map(|(settings, _)| settings)
     }
 
     fn relay_error(text: &str) -> String {
@@ -155,6 +223,45 @@ mod tests {
         assert!(relay_error("PROVIDER_URL = 'http://x'").ends_with("did you mean provider_url?"));
         assert_eq!(relay_error("xyzzy = 1"), "unknown key \"xyzzy\" in the file \"relay.toml\"");
         assert!(relay_error("config_file = 'other.toml'").starts_with("unknown key"));
+        assert!(relay_error("[[providers]]\nurl = 'http://x'").ends_with("did you mean provider?"));
+        let server = parse(Role::Server.table(), Path::new("server.toml"), "[provider]\nid = 'a'");
+        assert!(server.map(|_| ()).unwrap_err().to_string().starts_with("unknown key \"provider\" in the file"));
+    }
+
+    #[test]
+    fn an_unknown_key_of_a_provider_is_named_with_the_one_that_its_table_may_have() {
+        let table = |key: &str| relay_error(&format!("[[provider]]\nid = 'a'\n[[provider]]\n{key} = 'x'"));
+        let said = "unknown key \"ulr\" in provider 2 of the file \"relay.toml\", did you mean url?";
+        assert_eq!(table("ulr"), said);
+        for (unknown, meant) in [
+            ("provider_url", "url"),
+            ("client_id", "id"),
+            ("auth_tokn", "auth_token"),
+            ("header", "headers"),
+            ("provider_header", "headers"),
+        ] {
+            assert!(table(unknown).ends_with(&format!("did you mean {meant}?")), "{}", table(unknown));
+        }
+        assert_eq!(table("worker_key"), "unknown key \"worker_key\" in provider 2 of the file \"relay.toml\"");
+        assert!(relay_error("[provider]\nxyzzy = 1").starts_with("unknown key \"xyzzy\" in provider of the file"));
+    }
+
+    #[test]
+    fn providers_are_tables_and_nothing_else() {
+        for (bad, said) in [
+            ("provider = 'hunter2'", "is a string"),
+            ("provider = []", "is an array"),
+            ("provider = ['hunter2']", "is a string"),
+            ("provider = [{ url = 'http://x' }, 4711]", "is an integer"),
+        ] {
+            let text = relay_error(bad);
+            assert!(text.starts_with("provider, from the key provider of the file \"relay.toml\", "), "{text}");
+            assert!(text.contains(said) && text.contains("[[provider]]") && !text.contains("hunter2"), "{text}");
+        }
+        let text = relay_error("[[provider]]\nurl = 4711");
+        let said =
+            "PROVIDER_URL, from the key url of provider 1 of the file \"relay.toml\", is an integer, expected a string";
+        assert_eq!(text, said);
     }
 
     #[test]

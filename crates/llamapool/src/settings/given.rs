@@ -1,22 +1,39 @@
 //! What somebody gave, from every source, and which of it counts.
 //!
 //! How a value is written is not here but in `kind`. The one rule: flag before environment before file before default,
-//! decided per setting and not per name, so a weaker source never wins by another name.
+//! decided per setting and not per name, so a weaker source never wins by another name. What stands in a provider's own
+//! table is closer than all of them.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use super::environment::Environment;
 use super::error::{Place, SettingsError, Shown};
 use super::file;
 use super::kind::Expected;
 use super::logging::CONFIG_FILE;
-use super::setting::{Naming, Setting, Typed, Unset};
+use super::setting::{Naming, PerProvider, Reach, Setting, Typed, Unset};
 
 /// Everything that was given to one process. There is no `Debug`: keys and tokens are in it.
 pub struct Given {
     flags: Layer,
     environment: Layer,
     file: Layer,
+    providers: Vec<ProviderTable>,
+}
+
+/// What the file's table of one provider says, and where it stands.
+pub(super) struct ProviderTable {
+    pub(super) layer: Layer,
+    /// Which table it is, such as `provider 2`.
+    pub(super) name: String,
+    pub(super) file: PathBuf,
+}
+
+/// What was given for one provider: by its own table before everything else, if it has one.
+pub(super) struct OfProvider<'a> {
+    given: &'a Given,
+    own: Option<&'a ProviderTable>,
 }
 
 /// A flag as it was given: by which of the setting's names, and with which text.
@@ -46,34 +63,87 @@ impl Given {
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
         let environment = from_environment(table, environment)?;
-        let mut given = Self { flags: from_flags(table, flags)?, environment, file: Layer::new() };
+        let (flags, file, providers) = (from_flags(table, flags)?, Layer::new(), Vec::new());
+        let mut given = Self { flags, environment, file, providers };
         if let Some(Some(path)) = given.asked(&CONFIG_FILE)? {
-            given.file = file::read(table, &path)?;
+            (given.file, given.providers) = file::read(table, &path)?;
+        }
+        if !given.providers.is_empty() {
+            given.refuse_beside_providers(table)?;
         }
         Ok(given)
     }
 
+    /// What was given for each provider. Without tables of providers there is one, described by the settings themselves.
+    pub(super) fn providers(&self) -> Vec<OfProvider<'_>> {
+        let of = |own| OfProvider { given: self, own };
+        if self.providers.is_empty() {
+            vec![of(None)]
+        } else {
+            self.providers.iter().map(|own| of(Some(own))).collect()
+        }
+    }
+
+    fn refuse_beside_providers(&self, table: &[&'static Setting]) -> Result<(), SettingsError> {
+        for setting in table {
+            if let Some(PerProvider { key, reach: Reach::Own }) = setting.per_provider
+                && let Some(written) = self.written(setting)
+            {
+                return Err(SettingsError::BesideProviders { place: written.place.clone(), key });
+            }
+        }
+        Ok(())
+    }
+
     /// The value of a setting: what somebody gave, or the default.
     pub(super) fn value<T>(&self, setting: &Typed<T>) -> Result<T, SettingsError> {
-        if let Some(value) = self.asked(setting)? {
-            return Ok(value);
-        }
-        let text = match setting.setting.unset {
-            Unset::Default(text) => text,
-            Unset::Otherwise(_) => "",
-        };
-        parse(setting, &Place::Default, text)
+        self.asked(setting)?.map_or_else(|| default(setting), Ok)
     }
 
     /// The value that somebody gave, if anybody did.
     pub(super) fn asked<T>(&self, setting: &Typed<T>) -> Result<Option<T>, SettingsError> {
-        let written =
-            [&self.flags, &self.environment, &self.file].into_iter().find_map(|l| l.get(setting.setting.name));
-        written.map(|written| parse(setting, &written.place, &written.text)).transpose()
+        self.written(&setting.setting).map(|written| parse(setting, written)).transpose()
+    }
+
+    fn written(&self, setting: &Setting) -> Option<&Written> {
+        [&self.flags, &self.environment, &self.file].into_iter().find_map(|layer| layer.get(setting.name))
     }
 }
 
-fn parse<T>(setting: &Typed<T>, place: &Place, text: &str) -> Result<T, SettingsError> {
+impl OfProvider<'_> {
+    /// The value of a setting for this provider: what somebody gave, or the default.
+    pub(super) fn value<T>(&self, setting: &Typed<T>) -> Result<T, SettingsError> {
+        self.asked(setting)?.map_or_else(|| default(setting), Ok)
+    }
+
+    /// The value that somebody gave for this provider, if anybody did.
+    pub(super) fn asked<T>(&self, setting: &Typed<T>) -> Result<Option<T>, SettingsError> {
+        match self.own.and_then(|own| own.layer.get(setting.setting.name)) {
+            Some(written) => parse(setting, written).map(Some),
+            None => self.given.asked(setting),
+        }
+    }
+
+    /// Refuses a table that does not have a setting.
+    pub(super) fn must_have(&self, setting: &Setting) -> Result<(), SettingsError> {
+        match (self.own, setting.per_provider) {
+            (Some(own), Some(PerProvider { key, .. })) if !own.layer.contains_key(setting.name) => {
+                Err(SettingsError::Incomplete { table: own.name.clone(), file: own.file.clone(), key })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn default<T>(setting: &Typed<T>) -> Result<T, SettingsError> {
+    let text = match setting.setting.unset {
+        Unset::Default(text) => text,
+        Unset::Otherwise(_) => "",
+    };
+    parse(setting, &Written { place: Place::Default, text: text.to_owned() })
+}
+
+fn parse<T>(setting: &Typed<T>, Written { place, text }: &Written) -> Result<T, SettingsError> {
     (setting.kind.parse)(text).map_err(|Expected(expected)| SettingsError::Bad {
         setting: setting.setting.name,
         place: place.clone(),

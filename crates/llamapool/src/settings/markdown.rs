@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::setting::{Setting, Unset, flag_of};
+use super::setting::{PerProvider, Reach, Setting, Unset, flag_of};
 use super::{Form, Role};
 
 /// The settings of a role as a Markdown table, with a line end after each row.
@@ -22,6 +22,24 @@ pub fn markdown(role: Role) -> String {
             default(setting),
             cell(setting.help)
         );
+        text
+    })
+}
+
+/// The settings that the file's table of one provider may have, as a Markdown table, with a line end after each row.
+pub fn provider_markdown() -> String {
+    let head = "| TOML key | setting | where the table does not say it | meaning |\n|---|---|---|---|\n";
+    let all = Role::Mcp.table().iter().filter_map(|setting| Some((setting, setting.per_provider?)));
+    all.fold(head.to_owned(), |mut text, (setting, PerProvider { key, reach })| {
+        let without = match reach {
+            Reach::All => format!("what {} says for all", codes([setting.name])),
+            Reach::Own => match setting.unset {
+                Unset::Otherwise(words) => cell(words),
+                Unset::Default(_) => "it must".into(),
+            },
+        };
+        // Writing into a `String` cannot fail.
+        let _ = writeln!(text, "| `{key}` | {} | {without} | {} |", codes([setting.name]), cell(setting.help));
         text
     })
 }

@@ -1,24 +1,25 @@
-//! The settings of the relay of an MCP provider: the table, and the way from what was given to the relay's own
+//! The settings of the relay of MCP providers: the table, and the way from what was given to the relay's own
 //! configuration.
 //!
-//! What the numbers do is in the relay's crate. The one rule: nothing that the server says ends up in here.
+//! What each provider can have for itself is in `provider`, what the numbers do in the relay's crate. The one rule: nothing that the server says ends up in here.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderMap, Uri};
-use llamapool_relay::{DialConfig, Identity, ProviderConfig, Reconnect, RelayConfig, StatusBind, StatusConfig};
+use http::Uri;
+use llamapool_relay::{DialConfig, Identity, Reconnect, RelayConfig, StatusBind, StatusConfig};
 use llamapool_tunnel::TunnelConfig;
-use llamapool_wire::{DisplayName, RelayId, Secret};
+use llamapool_wire::{DisplayName, Secret};
 
 use super::address::SERVER_URL as SERVER_KIND;
-use super::address::{ANY_PORT, HEADERS, LISTEN, Listen, METRICS, MetricsAt, PROVIDER_URL as PROVIDER_KIND, PROXY};
+use super::address::{ANY_PORT, LISTEN, Listen, METRICS, MetricsAt, PROXY};
 use super::error::SettingsError;
 use super::given::Given;
-use super::kind::{FILE, ID, MEMORY_OR_NONE, NAME, POSITIVE_SPAN, SECRET, SPAN, STREAMS, SWITCH, TEXT};
+use super::kind::{FILE, MEMORY_OR_NONE, NAME, POSITIVE_SPAN, SECRET, SPAN, STREAMS, SWITCH, TEXT};
 use super::logging::{self, CONFIG_FILE, LOG_FORMAT, LOG_LEVEL, LogSettings};
+use super::provider::{self, AUTH_TOKEN, CLIENT_ID, PROVIDER_HEADERS, PROVIDER_URL};
 use super::setting::{Group, Naming, Setting, Typed};
 use super::tunnel::{self, HEARTBEAT_INTERVAL, SILENCE_LIMIT, TUNNEL_MAX_HEADER_BYTES, TUNNEL_STREAM_WINDOW};
 use crate::version::BUILD;
@@ -46,7 +47,7 @@ impl RelaySettings {
             identity: identity(given)?,
             dial: dial(given)?,
             reconnect: reconnect(given)?,
-            provider: provider(given)?,
+            providers: provider::resolve(given)?,
             status: status(given)?,
             drain_timeout: given.value(&DRAIN_TIMEOUT)?,
             tunnel: TunnelConfig { max_streams: given.value(&TUNNEL_MAX_STREAMS)?, ..tunnel::resolve(given)? },
@@ -59,7 +60,6 @@ impl RelaySettings {
 fn identity(given: &Given) -> Result<Identity, SettingsError> {
     let name = given.asked(&WORKER_NAME)?.filter(|name| !name.as_str().is_empty());
     Ok(Identity {
-        id: given.value(&CLIENT_ID)?,
         name: name.unwrap_or_else(|| DisplayName::new(&gethostname::gethostname().to_string_lossy())),
         worker_key: given.asked(&WORKER_KEY)?,
         client_secret: given.asked(&CLIENT_SECRET)?,
@@ -88,17 +88,6 @@ fn reconnect(given: &Given) -> Result<Reconnect, SettingsError> {
         });
     }
     Ok(if given.value(&RECONNECT)? { Reconnect::Forever { min, max, stable_after } } else { Reconnect::Never })
-}
-
-fn provider(given: &Given) -> Result<ProviderConfig, SettingsError> {
-    Ok(ProviderConfig {
-        url: given.value(&PROVIDER_URL)?,
-        headers: given.value(&PROVIDER_HEADERS)?,
-        auth_token: given.asked(&AUTH_TOKEN)?,
-        connect_timeout: given.value(&CONNECT_TIMEOUT)?,
-        probe_interval: given.value(&PROBE_INTERVAL)?,
-        redirect_replay_bytes: given.value(&REDIRECT_REPLAY_BYTES)?,
-    })
 }
 
 fn status(given: &Given) -> Result<StatusConfig, SettingsError> {
@@ -130,14 +119,8 @@ static SERVER_URL: Typed<Uri> = Typed::new(
     "Where the relay connects to the server: ws, wss, http or https; without a path, /api/mcp/connect is used.",
 )
 .default("ws://localhost:8080/api/mcp/connect");
-static PROVIDER_URL: Typed<Uri> =
-    Typed::new("PROVIDER_URL", Group::Main, PROVIDER_KIND, "The MCP endpoint that becomes reachable: http or https.")
-        .default("http://127.0.0.1:7777/mcp/");
 static WORKER_KEY: Typed<Secret> =
     Typed::new("WORKER_KEY", Group::Main, SECRET, "The server's key for relays.").aliases(&["CLIENT_KEY"]);
-static CLIENT_ID: Typed<Option<RelayId>> =
-    Typed::new("CLIENT_ID", Group::Main, ID, "The id under which callers reach the provider.")
-        .otherwise("assigned by the server");
 static WORKER_NAME: Typed<DisplayName> = Typed::new("WORKER_NAME", Group::Main, NAME, "The relay's name for people.")
     .aliases(&["CLIENT_NAME"])
     .otherwise("the host name");
@@ -150,19 +133,7 @@ static RECONNECT: Typed<bool> = Typed::new(
 .short('r')
 .default("false");
 static CLIENT_SECRET: Typed<Secret> =
-    Typed::new("CLIENT_SECRET", Group::Access, SECRET, "Relays that present the same secret share an id.");
-static AUTH_TOKEN: Typed<Secret> = Typed::new(
-    "AUTH_TOKEN",
-    Group::Access,
-    SECRET,
-    "The token that callers must present; without one, whoever reaches the server may call.",
-);
-static PROVIDER_HEADERS: Typed<HeaderMap> = Typed::new(
-    "PROVIDER_HEADERS",
-    Group::Access,
-    HEADERS,
-    "Headers that are added for the provider, one a line; the flag may be repeated.",
-);
+    Typed::new("CLIENT_SECRET", Group::Access, SECRET, "Relays that present the same secret share their ids.");
 static CA_FILE: Typed<Option<PathBuf>> = Typed::new(
     "CA_FILE",
     Group::Network,
@@ -193,21 +164,21 @@ static METRICS_PORT: Typed<Option<MetricsAt>> = Typed::new(
     METRICS,
     "Another port for /metrics, on the IP address of STATUS_ADDR, or an IP address with a port.",
 );
-static REDIRECT_REPLAY_BYTES: Typed<usize> = Typed::new(
+pub(super) static REDIRECT_REPLAY_BYTES: Typed<usize> = Typed::new(
     "REDIRECT_REPLAY_BYTES",
     Group::Limits,
     MEMORY_OR_NONE,
     "How much of a request is kept until the provider begins to answer, in case it redirects.",
 )
 .default("1MiB");
-static CONNECT_TIMEOUT: Typed<Duration> = Typed::new(
+pub(super) static CONNECT_TIMEOUT: Typed<Duration> = Typed::new(
     "CONNECT_TIMEOUT",
     Group::Time,
     POSITIVE_SPAN,
     "How long connecting may take, to the server and to the provider.",
 )
 .default("10s");
-static PROBE_INTERVAL: Typed<Duration> = Typed::new(
+pub(super) static PROBE_INTERVAL: Typed<Duration> = Typed::new(
     "PROBE_INTERVAL",
     Group::Time,
     POSITIVE_SPAN,

@@ -34,6 +34,26 @@ pub struct Setting {
     pub unset: Unset,
     /// What it means, in one sentence.
     pub help: &'static str,
+    /// How it stands in the file's table of one provider; none: it is no provider's own.
+    pub per_provider: Option<PerProvider>,
+}
+
+/// How a setting stands in the file's table of one provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerProvider {
+    /// Its key there.
+    pub key: &'static str,
+    /// What the same setting outside of all such tables means for them.
+    pub reach: Reach,
+}
+
+/// What a setting outside of all tables of providers means where there are such tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It holds for every provider whose table does not say otherwise.
+    All,
+    /// It contradicts them: what is a provider's own stands in its table alone.
+    Own,
 }
 
 /// Whose names a setting has.
@@ -134,6 +154,7 @@ impl<T> Typed<T> {
             form: kind.form,
             unset: Unset::Otherwise("none"),
             help,
+            per_provider: None,
         };
         Self { setting, kind }
     }
@@ -160,6 +181,11 @@ impl<T> Typed<T> {
 
     pub(super) const fn flag_alias(mut self, flag: &'static str) -> Self {
         self.setting.flag_alias = Some(flag);
+        self
+    }
+
+    pub(super) const fn per_provider(mut self, key: &'static str, reach: Reach) -> Self {
+        self.setting.per_provider = Some(PerProvider { key, reach });
         self
     }
 

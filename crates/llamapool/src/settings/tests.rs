@@ -112,16 +112,17 @@ fn the_defaults_of_the_tables_are_those_of_the_crates() {
 fn a_relay_that_is_told_nothing_serves_the_usual_place() {
     let config = relay(&[]).unwrap().config;
     assert_eq!(config.dial.server_url, "ws://localhost:8080/api/mcp/connect");
-    assert_eq!(config.provider.url, "http://127.0.0.1:7777/mcp/");
+    let [provider] = &config.providers[..] else { panic!("{}", config.providers.len()) };
+    assert_eq!(provider.url, "http://127.0.0.1:7777/mcp/");
     assert_eq!(config.reconnect, Reconnect::Never);
     assert_eq!(config.status.bind, StatusBind::Default("127.0.0.1:4555".parse().unwrap()));
-    assert!(config.identity.id.is_none() && config.identity.worker_key.is_none());
+    assert!(provider.id.is_none() && config.identity.worker_key.is_none());
     assert!(!config.identity.name.as_str().is_empty());
-    assert!(config.provider.auth_token.is_none() && config.provider.headers.is_empty());
+    assert!(provider.auth_token.is_none() && provider.headers.is_empty());
     assert_eq!(config.dial.connect_timeout, Duration::from_secs(10));
-    assert_eq!(config.provider.connect_timeout, Duration::from_secs(10));
-    assert_eq!(config.provider.probe_interval, Duration::from_secs(10));
-    assert_eq!(config.provider.redirect_replay_bytes, 1 << 20);
+    assert_eq!(provider.connect_timeout, Duration::from_secs(10));
+    assert_eq!(provider.probe_interval, Duration::from_secs(10));
+    assert_eq!(provider.redirect_replay_bytes, 1 << 20);
     assert_eq!(config.drain_timeout, Duration::from_secs(60));
 }
 
@@ -138,7 +139,7 @@ fn the_environment_of_the_walkthrough_works_for_both() {
     ];
     let environment = &[&common[..], &own].concat();
     let config = relay_from(&Sources { environment, flags: &[("RECONNECT", "true")], file: None }).unwrap().config;
-    assert_eq!(config.identity.id.unwrap().as_str(), "mcp-1234");
+    assert_eq!(config.providers[0].id.as_ref().unwrap().as_str(), "mcp-1234");
     assert_eq!(config.identity.name.as_str(), "Alpha");
     let (min, max, stable_after) = (Duration::from_secs(1), Duration::from_secs(30), Duration::from_secs(10));
     assert_eq!(config.reconnect, Reconnect::Forever { min, max, stable_after });
@@ -326,7 +327,7 @@ fn no_secret_shows_in_debug_output() {
     ])
     .unwrap();
     assert!(!debug(&settings).contains("hunter2"));
-    assert!(!debug(&settings.config.provider).contains("hunter2"));
+    assert!(!debug(&settings.config.providers).contains("hunter2"));
 }
 
 #[test]
@@ -355,4 +356,92 @@ fn a_variable_that_is_not_utf8_is_refused_and_only_if_it_is_a_setting() {
         "API_KEY, from the environment variable API_KEY, has a value that is not shown, expected UTF-8"
     );
     assert!(gather("SOMETHING_ELSE").is_ok());
+}
+
+fn relay_file(file: &str) -> Result<RelaySettings, SettingsError> {
+    relay_from(&Sources { file: Some(file), ..NOTHING })
+}
+
+/// Two providers, the second of which says nothing of token and headers.
+const TWO: &str = "\
+[[provider]]
+id = 'clock'
+url = 'http://127.0.0.1:1/mcp'
+auth_token = 'hunter2'
+headers = { X-Own = 'a' }
+[[provider]]
+url = 'http://127.0.0.1:2/mcp'
+";
+
+#[test]
+fn each_table_of_the_file_is_a_provider_and_what_is_said_for_all_holds_where_it_says_nothing() {
+    let providers = |sources: &Sources<'_>| relay_from(sources).unwrap().config.providers;
+    let alone = providers(&Sources { file: Some(TWO), ..NOTHING });
+    let [clock, other] = &alone[..] else { panic!("{}", alone.len()) };
+    assert_eq!(
+        (clock.id.as_ref().unwrap().as_str(), &clock.url),
+        ("clock", &"http://127.0.0.1:1/mcp".parse().unwrap())
+    );
+    assert!(clock.auth_token.as_ref().unwrap().matches(b"hunter2") && clock.headers["x-own"] == "a");
+    assert_eq!((other.id.as_ref(), &other.url), (None, &"http://127.0.0.1:2/mcp".parse().unwrap()));
+    assert!(other.auth_token.is_none() && other.headers.is_empty());
+    let with = format!("auth_token = 'all'\n{TWO}");
+    let flags: &[_] = &[("PROVIDER_HEADERS", "X-All: b"), ("PROBE_INTERVAL", "7s")];
+    let both = providers(&Sources { flags, file: Some(&with), ..NOTHING });
+    assert!(both[0].auth_token.as_ref().unwrap().matches(b"hunter2") && both[0].headers.len() == 1);
+    assert!(both[1].auth_token.as_ref().unwrap().matches(b"all") && both[1].headers["x-all"] == "b");
+    assert!(both.iter().all(|provider| provider.probe_interval == Duration::from_secs(7)));
+}
+
+#[test]
+fn a_single_table_is_one_provider() {
+    let providers = relay_file("[provider]\nurl = 'http://a/mcp'\nid = 'a'\n[provider.headers]\nX-A = 'b'").unwrap();
+    let [only] = &providers.config.providers[..] else { panic!("{}", providers.config.providers.len()) };
+    assert_eq!((only.id.as_ref().unwrap().as_str(), &only.headers["x-a"]), ("a", &"b".parse().unwrap()));
+}
+
+#[test]
+fn where_providers_have_tables_an_id_or_a_url_outside_of_them_stops_the_start() {
+    let text = |sources: &Sources<'_>| relay_from(sources).map(|_| ()).unwrap_err().to_string();
+    let rest = "is for a single provider and the file has tables of providers, expected";
+    let flags: &[_] = &[("CLIENT_ID", "a")];
+    let flag = text(&Sources { flags, file: Some(TWO), ..NOTHING });
+    assert_eq!(flag, format!("the flag --client-id {rest} id in each of them"));
+    let environment: &[_] = &[("PROVIDER_URL", "http://a")];
+    let variable = text(&Sources { environment, file: Some(TWO), ..NOTHING });
+    assert_eq!(variable, format!("the environment variable PROVIDER_URL {rest} url in each of them"));
+    let key = text(&Sources { file: Some("client_id = 'a'\n[provider]\nurl = 'http://a'"), ..NOTHING });
+    assert!(key.starts_with("the key client_id of the file ") && key.contains(rest), "{key}");
+}
+
+#[test]
+fn providers_that_cannot_be_told_apart_or_found_or_are_too_many_stop_the_start() {
+    let text = |file: &str| relay_file(file).map(|_| ()).unwrap_err().to_string();
+    let table = |id: &str| format!("[[provider]]\nurl = 'http://a'\nid = '{id}'\n");
+    let same = text(&[table("a"), table("b"), table("a")].concat());
+    assert_eq!(same, "provider 1 and provider 3 of the file both have the id \"a\", expected another one for each");
+    let incomplete = text(&format!("{}[[provider]]\nid = 'b'", table("a")));
+    assert!(
+        incomplete.starts_with("provider 2 of the file \"/") && incomplete.ends_with(" has no url"),
+        "{incomplete}"
+    );
+    let many = |count: usize| (0..count).map(|number| table(&number.to_string())).collect::<String>();
+    assert_eq!(relay_file(&many(64)).unwrap().config.providers.len(), 64);
+    let too_many = "the file has 65 providers, expected at most 64: the others need a relay of their own";
+    assert_eq!(text(&many(65)), too_many);
+    let unassigned = format!("{}{}", table(""), table(""));
+    assert!(relay_file(&unassigned).unwrap().config.providers.iter().all(|provider| provider.id.is_none()));
+}
+
+#[test]
+fn a_wrong_value_in_a_providers_table_is_named_with_its_place_and_no_secret_shows() {
+    let text = |entry: &str| relay_file(&format!("[[provider]]\nurl = 'http://a'\n[[provider]]\n{entry}")).unwrap_err();
+    let bad = text("url = 'ftp://a'").to_string();
+    assert!(bad.starts_with("PROVIDER_URL, from the key url of provider 2 of the file \"/"), "{bad}");
+    for secret in ["auth_token = 'hunter2 '", "headers = 'hunter2'"] {
+        let error = text(&format!("url = 'http://a'\n{secret}"));
+        assert!(error.to_string().contains("of provider 2") && !debug(&error).contains("hunter2"), "{error}");
+    }
+    let settings = relay_file(TWO).unwrap();
+    assert!(!debug(&settings).contains("hunter2") && !debug(&settings.config.providers).contains("hunter2"));
 }

@@ -142,7 +142,7 @@ async fn version_and_metrics_say_what_runs_and_what_ran() {
     let counted = async {
         loop {
             let text = metrics().await;
-            if metric(&text, r#"llamapool_relay_calls_total{outcome="completed"}"#) == Some(3.0) {
+            if metric(&text, r#"llamapool_relay_calls_total{outcome="completed",provider="mcp-1234"}"#) == Some(3.0) {
                 return text;
             }
         }
@@ -150,10 +150,10 @@ async fn version_and_metrics_say_what_runs_and_what_ran() {
     let text = soon("the calls are counted", counted).await;
     for (series, value) in [
         ("llamapool_relay_connected", 1.0),
-        ("llamapool_relay_provider_reachable", 1.0),
-        ("llamapool_relay_calls_in_flight", 0.0),
+        (r#"llamapool_relay_provider_reachable{provider="mcp-1234"}"#, 1.0),
+        (r#"llamapool_relay_calls_in_flight{provider="mcp-1234"}"#, 0.0),
         ("llamapool_relay_connection_losses_total", 0.0),
-        (r#"llamapool_relay_calls_total{outcome="failed"}"#, 0.0),
+        (r#"llamapool_relay_calls_total{outcome="failed",provider="mcp-1234"}"#, 0.0),
     ] {
         assert_eq!(metric(&text, series), Some(value), "{series}\n{text}");
     }

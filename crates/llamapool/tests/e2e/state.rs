@@ -111,6 +111,7 @@ async fn metrics_agree(pool: &Pool, bytes_in: u64, bytes_out: u64) {
         (r#"llamapool_refusals_total{door="mcp",reason="relay_offline"}"#.into(), 2),
         (r#"llamapool_refusals_total{door="mcp",reason="tunnel_lost"}"#.into(), 1),
         ("llamapool_relays_connected".into(), 1),
+        ("llamapool_tunnels_connected".into(), 1),
     ] {
         assert_eq!(metric(&metrics, &series), Some(value as f64), "{series}\n{metrics}");
     }

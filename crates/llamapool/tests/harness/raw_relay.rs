@@ -171,9 +171,14 @@ impl Http2Relay {
 
     /// Answers the server's request for events; the stream into which they go.
     pub async fn events(&mut self) -> SendStream<Bytes> {
+        self.events_of_any().await.1
+    }
+
+    /// The same where the relay has several ids: also the id whose events are asked for.
+    pub async fn events_of_any(&mut self) -> (String, SendStream<Bytes>) {
         let (request, mut respond) = self.asked().await;
-        assert_eq!(request.uri().path(), "/llamapool/events");
-        respond.send_response(http::Response::new(()), false).expect("a head")
+        let id = request.uri().path().strip_prefix("/llamapool/events/").expect("a question for events").to_owned();
+        (id, respond.send_response(http::Response::new(()), false).expect("a head"))
     }
 
     /// Says hello; the stream of events.

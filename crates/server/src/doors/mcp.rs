@@ -118,7 +118,7 @@ async fn forward_call(
     let Outgoing { request, meter, wants_single_answer } =
         outgoing(app, target, admitted, &call, request).await.inspect_err(|failure| call.failed_with(failure))?;
     call.set_meter(meter.clone());
-    let upstream = Tunnel(&admitted.relay.tunnel);
+    let upstream = Tunnel(&admitted.relay.tunnel.end);
     let mut incoming = match forward(&upstream, request, &timeouts, || meter.bytes()).await {
         Ok(incoming) => incoming,
         Err(error) => {

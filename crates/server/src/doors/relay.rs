@@ -10,20 +10,21 @@ use axum::body::Body;
 use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use http_body_util::{BodyExt, Empty};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use llamapool_tunnel::{CloseCode, CloseReason, End, IncomingBody, ServerEnd};
-use llamapool_wire::{Event, MAX_EVENT_BYTES, Offer, Refusal, SUBPROTOCOL, header as wire, path};
+use llamapool_wire::{Event, MAX_EVENT_BYTES, Offer, Refusal, RelayId, SUBPROTOCOL, header as wire, path, write_ids};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::app::App;
 use crate::auth::{NotARelay, RelayIdentity};
 use crate::error;
 use crate::peer::Peer;
-use crate::registry::{Arrival, Membership, Relay, Seat};
+use crate::registry::{Arrival, Membership, Relay, RelayTunnel, Seat};
 
-/// From the upgrade to the relay's first event; a relay has nothing to do in between.
+/// From the upgrade to the first event of each of the relay's ids; a relay has nothing to do in between.
 const HELLO: Duration = Duration::from_secs(10);
 
 /// A relay connects.
@@ -48,9 +49,9 @@ async fn admit(app: &Arc<App>, mut request: Request) -> Result<Response<Body>, N
         return Err((Refusal::Version, "this connection cannot be upgraded; use HTTP/1.1".into()));
     };
     let remote = request.extensions().get::<Peer>().copied().unwrap_or_default();
-    let seat = app.registry.claim(identity, app.config.timeouts.takeover).await?;
-    let response = switching(&accept, &seat, app.config.build.version);
-    app.keep(serve(app.clone(), seat, upgrade, remote));
+    let seats = app.registry.claim(identity, app.config.timeouts.takeover).await?;
+    let response = switching(&accept, &seats, app.config.build.version);
+    app.keep(serve(app.clone(), seats, upgrade, remote));
     Ok(response)
 }
 
@@ -74,7 +75,7 @@ fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<String, NotARel
     Ok(derive_accept_key(key.as_bytes()))
 }
 
-fn switching(accept: &str, seat: &Seat, version: &'static str) -> Response<Body> {
+fn switching(accept: &str, seats: &[Seat], version: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -82,56 +83,66 @@ fn switching(accept: &str, seat: &Seat, version: &'static str) -> Response<Body>
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     headers.insert(wire::VERSION, HeaderValue::from_static(version));
-    // Base64 and an id have no byte that a header value cannot have.
-    for (name, value) in [(header::SEC_WEBSOCKET_ACCEPT, accept), (wire::ID, seat.id().as_str())] {
-        headers.extend(HeaderValue::from_str(value).map(|value| (name, value)));
-    }
+    // Base64 has no byte that a header value cannot have.
+    headers.extend(HeaderValue::from_str(accept).map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
+    write_ids(headers, &seats.iter().map(|seat| Some(seat.id().clone())).collect::<Vec<_>>());
     response
 }
 
 /// One tunnel's life.
-async fn serve(app: Arc<App>, seat: Seat, upgrade: OnUpgrade, remote: Peer) {
-    let id = seat.id().clone();
+async fn serve(app: Arc<App>, seats: Vec<Seat>, upgrade: OnUpgrade, remote: Peer) {
+    let id = names(&seats);
     let upgraded = match tokio::time::timeout(HELLO, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         Ok(Err(_)) | Err(_) => return tracing::debug!(%id, "the connection of a relay was lost before its upgrade"),
     };
-    let end = run_tunnel(&app, seat, TokioIo::new(upgraded), remote).await;
+    let end = run_tunnel(&app, seats, TokioIo::new(upgraded), remote).await;
     app.metrics.tunnel_ended(&end);
     tracing::info!(%id, reason = %end, "relay disconnected");
 }
 
-async fn run_tunnel(app: &App, seat: Seat, io: TokioIo<Upgraded>, remote: Peer) -> End {
+/// The ids of one relay for the log, such as `a, b`.
+fn names(seats: &[Seat]) -> String {
+    seats.iter().map(|seat| seat.id().as_str()).collect::<Vec<_>>().join(", ")
+}
+
+async fn run_tunnel(app: &App, seats: Vec<Seat>, io: TokioIo<Upgraded>, remote: Peer) -> End {
     let (tunnel, mut driver) = match ServerEnd::open(io, app.config.tunnel.clone()).await {
         Ok(opened) => opened,
         Err(end) => return end,
     };
+    let shared = Arc::new(RelayTunnel::new(tunnel.clone(), remote.0, seats.len()));
     // A pong is no hello: a relay that only answers pings is not waited for longer than a silent one.
     let patience = HELLO.min(app.config.tunnel.silence);
+    let hellos = try_join_all(seats.iter().map(|seat| hello(&tunnel, seat.id())));
     // Biased towards the driver, without which nothing else moves.
-    let hello = tokio::select! {
+    let hellos = tokio::select! {
         biased;
         end = &mut driver => return end,
-        hello = tokio::time::timeout(patience, hello(&tunnel)) => hello,
+        hellos = tokio::time::timeout(patience, hellos) => hellos,
     };
-    let Ok(Some((events, offer))) = hello else {
-        tracing::warn!(id = %seat.id(), "a relay did not say what it offers");
-        // Before the goodbye, which takes time: the id is free now.
-        drop(seat);
+    let Ok(Ok(hellos)) = hellos else {
+        tracing::warn!(id = %names(&seats), "a relay did not say what it offers");
+        // Before the goodbye, which takes time: the ids are free now.
+        drop(seats);
         tunnel.close(CloseReason::Protocol);
         return driver.await;
     };
-    let membership = seat.occupy(Arrival { remote: remote.0, tunnel: tunnel.clone(), offer });
-    greet(&membership);
-    let relay = membership.relay().clone();
+    // None takes calls before all have said hello: the first one ends an older tunnel, and with it all its ids.
+    let members = seats.into_iter().zip(hellos).map(|(seat, (events, offer))| {
+        let membership = seat.occupy(Arrival { tunnel: shared.clone(), offer });
+        greet(&membership);
+        (membership, events)
+    });
+    let members: Vec<_> = members.collect();
+    // Whatever it is, it drops the members before the goodbye, as above: nobody is to be sent to a tunnel that takes
+    // nothing.
     let (goodbye, end) = tokio::select! {
         biased;
         end = &mut driver => return end,
         end = tunnel.closed() => (None, end),
-        (reason, end) = heed(events, &relay) => (Some(reason), end),
+        (reason, end) = heed_all(members) => (Some(reason), end),
     };
-    // Before the goodbye, as above: nobody is to be sent to a tunnel that takes nothing.
-    drop(membership);
     if let Some(reason) = goodbye {
         tunnel.close(reason);
     }
@@ -140,14 +151,20 @@ async fn run_tunnel(app: &App, seat: Seat, io: TokioIo<Upgraded>, remote: Peer) 
 }
 
 /// Heeds what the relay says, up to when the tunnel is of no more use: how to close it then, and why it ended.
-async fn heed(events: Events, relay: &Relay) -> (CloseReason, End) {
-    match follow(events, relay).await {
-        Ok(()) => {
-            relay.leaves().await;
-            (CloseReason::Done, End::ClosedByPeer(CloseCode(1000)))
-        }
+async fn heed_all(members: Vec<(Membership, Events)>) -> (CloseReason, End) {
+    match try_join_all(members.into_iter().map(|(membership, events)| heed(membership, events))).await {
+        Ok(_) => (CloseReason::Done, End::ClosedByPeer(CloseCode(1000))),
         Err(Nonsense) => (CloseReason::Protocol, End::Broken("what the relay said was no event".into())),
     }
+}
+
+/// Heeds what the relay says of one id until it leaves there; the others stay.
+async fn heed(membership: Membership, events: Events) -> Result<(), Nonsense> {
+    let relay = membership.relay();
+    follow(events, relay).await?;
+    relay.leaves().await;
+    tracing::debug!(id = %relay.id, "the relay has left this id");
+    Ok(())
 }
 
 fn greet(membership: &Membership) {
@@ -155,7 +172,7 @@ fn greet(membership: &Membership) {
     let identity: &RelayIdentity = &relay.identity;
     let protected = relay.offered().offer.protected;
     tracing::info!(
-        id = %relay.id, name = identity.name.as_str(), version = identity.version.as_str(), remote = %relay.remote,
+        id = %relay.id, name = identity.name.as_str(), version = identity.version.as_str(), remote = %relay.tunnel.remote,
         protected, "relay connected"
     );
     if !protected {
@@ -163,17 +180,17 @@ fn greet(membership: &Membership) {
     }
 }
 
-/// Asks the relay for its events; the stream and its first offer.
-async fn hello(tunnel: &ServerEnd) -> Option<(Events, Offer)> {
-    let uri = format!("http://relay{}", path::EVENTS);
-    let request = axum::http::Request::get(uri).body(Empty::<Bytes>::new()).ok()?;
-    let answer = tunnel.send(request).await.ok()?;
+/// Asks the relay for the events of an id; the stream and its first offer.
+async fn hello(tunnel: &ServerEnd, id: &RelayId) -> Result<(Events, Offer), Nonsense> {
+    let uri = format!("http://relay{}", path::events(id));
+    let request = axum::http::Request::get(uri).body(Empty::<Bytes>::new()).map_err(|_| Nonsense)?;
+    let answer = tunnel.send(request).await.map_err(|_| Nonsense)?;
     let mut events = Events { body: answer.into_body(), buffer: Vec::new() };
-    let offer = events.next_offer().await.ok()??;
-    Some((events, offer))
+    let offer = events.next_offer().await?.ok_or(Nonsense)?;
+    Ok((events, offer))
 }
 
-/// Follows the relay's events until it takes its leave.
+/// Follows the events of an id until the relay takes its leave there.
 async fn follow(mut events: Events, relay: &Relay) -> Result<(), Nonsense> {
     while let Some(offer) = events.next_offer().await? {
         if offer.provider != relay.offered().offer.provider || offer.draining != relay.offered().offer.draining {
@@ -187,7 +204,7 @@ async fn follow(mut events: Events, relay: &Relay) -> Result<(), Nonsense> {
 /// What a relay says is no event, or broke off.
 struct Nonsense;
 
-/// The lines of a relay's event stream.
+/// The lines of an id's event stream.
 struct Events {
     body: IncomingBody,
     buffer: Vec<u8>,

@@ -49,7 +49,7 @@ async fn document(app: &Arc<App>, req_id: &RequestId, request: Request) -> Resul
     let resource = request.uri().path().strip_prefix("/.well-known/").and_then(|path| path.strip_prefix(NAME));
     let resource = resource.unwrap_or_default().to_owned();
     let Ok(mut target) = Target::parse_path(&resource) else { return Ok(None) };
-    target.in_tunnel = path::RESOURCE_METADATA.to_owned();
+    target.in_tunnel = path::resource_metadata(&target.id);
     let answer = ask(app, &target, req_id, request).await?;
     if answer.status() != StatusCode::OK {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! One connected relay.
+//! One connected relay, as far as one of its ids goes, and the tunnel that all its ids share.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,20 +13,17 @@ use crate::drain::Gate;
 use crate::scheduler::Candidate;
 use crate::sessions::RelayTag;
 
-/// One connected relay: its tunnel, and what it offers.
+/// One connected relay under one of its ids: its tunnel, and what it offers there.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    /// Tells this tunnel from an older or newer one of the same relay.
+    /// Tells this place from an older or newer one of the same relay.
     pub(super) serial: u64,
     pub(crate) id: RelayId,
     pub(crate) identity: Arc<RelayIdentity>,
     /// Tells its sessions from those of the other relays of the id.
     pub(crate) tag: RelayTag,
-    pub(crate) remote: SocketAddr,
     pub(crate) connected_at: SystemTime,
-    pub(crate) tunnel: ServerEnd,
-    /// How many calls it runs; permits count it.
-    pub(crate) slots: Arc<AtomicUsize>,
+    pub(crate) tunnel: Arc<RelayTunnel>,
     /// Closed when it has said goodbye; permits go through it.
     pub(crate) gate: Arc<Gate>,
     offer: Mutex<Offered>,
@@ -46,10 +43,8 @@ impl Relay {
             id,
             tag: RelayTag::of(&identity.instance),
             identity,
-            remote: arrival.remote,
             connected_at: SystemTime::now(),
             tunnel: arrival.tunnel,
-            slots: Arc::default(),
             gate: Arc::default(),
             offer: Mutex::new(Offered::now(arrival.offer)),
         }
@@ -76,20 +71,9 @@ impl Relay {
         self.gate.is_closed() || self.offered().offer.draining
     }
 
-    /// How many calls it runs.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.slots.load(Ordering::Acquire)
-    }
-
-    /// How many calls its tunnel carries.
-    pub(crate) fn room(&self) -> usize {
-        // One stream is taken for good, by the events.
-        self.tunnel.max_streams().saturating_sub(1)
-    }
-
     /// When it was last heard.
     pub(crate) fn last_seen(&self) -> SystemTime {
-        SystemTime::now() - self.tunnel.quiet()
+        SystemTime::now() - self.tunnel.end.quiet()
     }
 
     /// Whether its provider did not take the last connection.
@@ -102,18 +86,49 @@ impl Relay {
         Candidate {
             draining: self.is_draining(),
             unreachable: self.is_unreachable(),
-            in_flight: self.in_flight(),
-            room: self.room(),
+            in_flight: self.tunnel.in_flight(),
+            room: self.tunnel.room(),
             suits: self.tag.suits(caller),
         }
     }
 }
 
-/// What a relay brings when it has said hello.
+/// What a relay brings when it has said hello for an id.
 pub(crate) struct Arrival {
-    pub(crate) remote: SocketAddr,
-    pub(crate) tunnel: ServerEnd,
+    pub(crate) tunnel: Arc<RelayTunnel>,
     pub(crate) offer: Offer,
+}
+
+/// The tunnel of a relay, which all its ids share.
+#[derive(Debug)]
+pub(crate) struct RelayTunnel {
+    pub(crate) end: ServerEnd,
+    pub(crate) remote: SocketAddr,
+    ids: usize,
+    slots: Arc<AtomicUsize>,
+}
+
+impl RelayTunnel {
+    /// The tunnel of a relay with so many ids.
+    pub(crate) fn new(end: ServerEnd, remote: SocketAddr, ids: usize) -> Self {
+        Self { end, remote, ids, slots: Arc::default() }
+    }
+
+    /// How many calls it carries now, of all its ids.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.slots.load(Ordering::Acquire)
+    }
+
+    /// How many calls it can carry, of all its ids.
+    pub(crate) fn room(&self) -> usize {
+        // Each id's events take one stream for good.
+        self.end.max_streams().saturating_sub(self.ids)
+    }
+
+    /// The count of its calls; permits count it.
+    pub(crate) fn slots(&self) -> &Arc<AtomicUsize> {
+        &self.slots
+    }
 }
 
 impl Offered {

@@ -9,14 +9,14 @@ use super::Registry;
 use super::relay::{Arrival, Relay};
 use crate::auth::RelayIdentity;
 
-/// The place of a relay that was let in and has not said hello yet.
+/// The place of a relay under one of its ids, while it was let in and has not said hello there yet.
 #[must_use]
 pub(crate) struct Seat {
     arriving: Arriving,
     count: SeatCount,
 }
 
-/// The place of a relay that takes calls. Dropping it takes the relay out.
+/// The place of a relay that takes calls under one of its ids. Dropping it takes the relay out there.
 #[must_use]
 pub(crate) struct Membership {
     registry: Registry,

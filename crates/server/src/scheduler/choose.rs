@@ -7,9 +7,9 @@ pub(crate) struct Candidate {
     pub(crate) draining: bool,
     /// Its provider did not take the last connection.
     pub(crate) unreachable: bool,
-    /// How many calls it runs.
+    /// How many calls its tunnel carries now.
     pub(crate) in_flight: usize,
-    /// How many its tunnel carries.
+    /// How many it can carry.
     pub(crate) room: usize,
     /// How much it suits the caller: a number that stays the same for both.
     pub(crate) suits: u64,

@@ -15,8 +15,8 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Takes one of a relay's slots, for a call that has gone through the server's gate; nothing if all are taken by
-    /// now, or if the relay has left.
+    /// Takes one of the slots of a relay's tunnel, for a call that has gone through the server's gate; nothing if all are
+    /// taken by now, or if the relay has left.
     pub(crate) fn take(slots: &Arc<AtomicUsize>, room: usize, relay: &Arc<Gate>, server: &Arc<Gate>) -> Option<Self> {
         if !relay.enter() {
             return None;

@@ -103,7 +103,7 @@ fn take_permit(app: &App, client: &Client, wish: Wish, caller: u64) -> Result<(A
         let choice = choose(&candidates, wish);
         if let Choice::Run(index) = choice {
             let relay = &client.relays[index];
-            match Permit::take(&relay.slots, relay.room(), &relay.gate, &app.gate) {
+            match Permit::take(relay.tunnel.slots(), relay.tunnel.room(), &relay.gate, &app.gate) {
                 Some(permit) => return Ok((relay.clone(), permit)),
                 // Somebody else took the last slot meanwhile, or the relay left: the next choice is another one.
                 None => continue,

@@ -7,7 +7,7 @@ use super::failures::path_refused;
 
 /// What a call's URL says.
 pub(crate) struct Target {
-    pub(super) id: RelayId,
+    pub(crate) id: RelayId,
     /// The sealed name of one of the relays that share the id.
     pub(super) at: Option<String>,
     /// The path and query of the request inside the tunnel.
@@ -40,7 +40,8 @@ impl Target {
         };
         // The id's URL is the same with and without a slash at its end.
         let below = if below == "/" { "" } else { below };
-        Ok(Self { id, at, in_tunnel: format!("{}{below}", path::MCP_CALL) })
+        let in_tunnel = path::call(&id, below);
+        Ok(Self { id, at, in_tunnel })
     }
 }
 
@@ -63,12 +64,12 @@ mod tests {
     fn the_url_says_id_and_what_is_below_it() {
         let said =
             |at: Option<&str>, in_tunnel: &str| Ok(("x".to_owned(), at.map(str::to_owned), in_tunnel.to_owned()));
-        assert_eq!(parse("/api/mcp/id/x"), said(None, "/mcp"));
-        assert_eq!(parse("/api/mcp/id/x/"), said(None, "/mcp"));
-        assert_eq!(parse("/api/mcp/id/x?a=1"), said(None, "/mcp?a=1"));
-        assert_eq!(parse("/api/mcp/id/x/sse/?a=1"), said(None, "/mcp/sse/?a=1"));
-        assert_eq!(parse("/api/mcp/id/x/~at/seal/~announced/m?a=1"), said(Some("seal"), "/mcp/~announced/m?a=1"));
-        assert_eq!(parse("/api/mcp/id/x/~at/seal"), said(Some("seal"), "/mcp"));
+        assert_eq!(parse("/api/mcp/id/x"), said(None, "/mcp/x"));
+        assert_eq!(parse("/api/mcp/id/x/"), said(None, "/mcp/x"));
+        assert_eq!(parse("/api/mcp/id/x?a=1"), said(None, "/mcp/x?a=1"));
+        assert_eq!(parse("/api/mcp/id/x/sse/?a=1"), said(None, "/mcp/x/sse/?a=1"));
+        assert_eq!(parse("/api/mcp/id/x/~at/seal/~announced/m?a=1"), said(Some("seal"), "/mcp/x/~announced/m?a=1"));
+        assert_eq!(parse("/api/mcp/id/x/~at/seal"), said(Some("seal"), "/mcp/x"));
     }
 
     #[test]
