@@ -17,6 +17,9 @@ use crate::settings::{
 };
 use crate::version::version_line;
 
+/// The name of what follows `--`, which is no setting's.
+const PROGRAM: &str = "--";
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
@@ -51,7 +54,7 @@ pub enum CliError {
         nearest: Option<String>,
     },
     /// Something without a flag in front; it is not repeated, because it may be the value of a mistyped one.
-    #[error("an argument stands without a flag, expected only flags")]
+    #[error("an argument stands without a flag, expected only flags, or for a relay a program behind --")]
     Stray,
     /// Anything else that is wrong with the form of the command line.
     #[error("{0}")]
@@ -115,7 +118,13 @@ fn role_command(role: Role, name: String) -> Command {
         .long_about(help::introduction(role))
         .next_line_help(true)
         .next_help_heading("Other");
+    let command = if role == Role::Mcp { command.arg(program_argument()) } else { command };
     role.table().iter().fold(command, |command, setting| command.args(arguments_of(setting)))
+}
+
+/// What follows `--`: the program that is the provider, already in words.
+fn program_argument() -> Arg {
+    Arg::new(PROGRAM).last(true).num_args(1..).value_name("COMMAND").help(help::PROGRAM)
 }
 
 /// One argument for each name of a setting: the first is shown, the aliases work.
@@ -156,7 +165,15 @@ fn flags(role: Role, matches: &ArgMatches) -> Vec<Flag> {
         let text = texts.join(setting.form.separator().unwrap_or_default());
         Some(Flag { flag: format!("--{}", flag_of(name)), setting, text })
     });
-    given.collect()
+    given.chain(program(role, matches)).collect()
+}
+
+/// What follows `--`, as the flag that it stands for.
+fn program(role: Role, matches: &ArgMatches) -> Option<Flag> {
+    let setting = role.table().iter().find(|setting| setting.form == Form::Command)?;
+    let words: Vec<&str> = matches.get_many::<String>(PROGRAM)?.map(String::as_str).collect();
+    // No argument of a command line has a zero byte in it.
+    Some(Flag { flag: "--".to_owned(), setting, text: shlex::try_join(words).ok()? })
 }
 
 /// What clap stops at: help and version are answers, everything else is an error in one line.

@@ -10,7 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, bail};
 use llamapool_relay::{
-    DialConfig, Identity, LinkState, ProviderConfig, Reconnect, Relay, RelayConfig, StatusBind, StatusConfig,
+    DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, Reconnect, Relay, RelayConfig,
+    StatusBind, StatusConfig,
 };
 use llamapool_server::{EdgePolicy, Keys, Limits, Server, ServerConfig, Timeouts};
 use llamapool_tunnel::TunnelConfig;
@@ -107,12 +108,14 @@ fn relay_config(server: SocketAddr, provider: String, worker: &Secret) -> anyhow
         reconnect: Reconnect::Never,
         providers: vec![ProviderConfig {
             id: Some(ID.parse::<RelayId>()?),
-            url: provider.parse()?,
-            headers: http::HeaderMap::new(),
             auth_token: None,
-            connect_timeout,
-            probe_interval: Duration::from_secs(10),
-            redirect_replay_bytes: 1 << 20,
+            kind: ProviderKind::Http(HttpConfig {
+                url: provider.parse()?,
+                headers: http::HeaderMap::new(),
+                connect_timeout,
+                probe_interval: Duration::from_secs(10),
+                redirect_replay_bytes: 1 << 20,
+            }),
         }],
         status: StatusConfig { bind: StatusBind::Off, token: None, metrics_bind: None },
         drain_timeout: Duration::from_secs(60),

@@ -5,6 +5,8 @@
 
 pub mod cli;
 mod demo;
+#[cfg(unix)]
+pub mod guard;
 pub mod run;
 pub mod settings;
 mod stop;

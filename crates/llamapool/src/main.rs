@@ -7,6 +7,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use llamapool::cli::{self, Invocation};
+#[cfg(unix)]
+use llamapool::guard;
 use llamapool::run;
 use llamapool::settings::Environment;
 
@@ -16,6 +18,10 @@ const WRONG_USAGE: u8 = 64;
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    if std::env::args_os().nth(1).is_some_and(|word| word == guard::WORD) {
+        return guard::run(std::env::args_os().skip(2));
+    }
     let invocation = match cli::parse(std::env::args_os(), &Environment::of_process()) {
         Ok(invocation) => invocation,
         Err(error) => return fail(&error, WRONG_USAGE),

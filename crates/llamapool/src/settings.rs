@@ -13,6 +13,7 @@ mod kind;
 mod logging;
 mod markdown;
 mod nearest;
+mod program;
 mod provider;
 mod relay;
 mod server;

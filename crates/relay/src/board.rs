@@ -113,7 +113,7 @@ impl ProviderBoard {
             Health::Reachable => ProviderHealth::Reachable { for_ms },
             Health::Unreachable(error) => ProviderHealth::Unreachable { for_ms, error },
         };
-        Offer { draining, protected: self.protected, provider }
+        Offer { draining, protected: self.protected, provider, bridge: None }
     }
 
     pub(crate) fn set_draining(&self, draining: bool) {
@@ -218,6 +218,11 @@ impl RunningCall {
     pub(crate) fn begin(calls: &Arc<Calls>) -> Self {
         calls.running.fetch_add(1, Ordering::SeqCst);
         Self { calls: calls.clone(), ending: None }
+    }
+
+    /// It is answered whole, without a body that would say so.
+    pub(crate) fn answered(&mut self) {
+        self.ending = Some(Ending::Complete);
     }
 
     /// llamapool answers with an error of its own.

@@ -10,7 +10,7 @@ use llamapool_wire::RelayId;
 
 use crate::board::ProviderBoard;
 use crate::config::ProviderConfig;
-use crate::providers::McpHttp;
+use crate::providers::Provider;
 
 /// One provider that the relay makes reachable.
 pub(crate) struct Hosted {
@@ -18,7 +18,7 @@ pub(crate) struct Hosted {
     label: String,
     pub(crate) config: ProviderConfig,
     pub(crate) board: ProviderBoard,
-    pub(crate) provider: McpHttp,
+    pub(crate) provider: Provider,
 }
 
 impl Hosted {
@@ -30,7 +30,7 @@ impl Hosted {
         Self {
             id: config.id.clone().map_or_else(OnceLock::new, OnceLock::from),
             label,
-            provider: McpHttp::new(&config, tunnel.max_header_bytes, tls, board.health()),
+            provider: Provider::new(&config, tunnel.max_header_bytes, tls, &board),
             board,
             config,
         }

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::board::{Health, LinkState};
+use crate::providers::Load;
 use crate::status::without_browsers;
 
 /// Serves `/metrics` on an address of its own.
@@ -58,7 +59,26 @@ fn by_provider(app: &App) -> Vec<prometheus::proto::MetricFamily> {
         in_flight.with_label_values(&[label]).set(board.calls().running() as i64);
         reachable.with_label_values(&[label]).set((board.offer().health == Health::Reachable).into());
     }
-    [calls.collect(), in_flight.collect(), reachable.collect()].concat()
+    [calls.collect(), in_flight.collect(), reachable.collect(), by_bridge(app)].concat()
+}
+
+/// What is counted for each provider that is a program.
+fn by_bridge(app: &App) -> Vec<prometheus::proto::MetricFamily> {
+    let label = &["provider"];
+    let children = gauge("llamapool_relay_children", "Programs that run now.", label);
+    let sessions = gauge("llamapool_relay_sessions", "Sessions that are open, each with a program of its own.", label);
+    let started = counter("llamapool_relay_children_started_total", "Programs that were started.", label);
+    let crashed_help = "Programs that ended without being asked to.";
+    let crashed = counter("llamapool_relay_children_crashed_total", crashed_help, label);
+    for hosted in &app.hosted {
+        let Some(load) = hosted.provider.load().map(Load::now) else { continue };
+        let label = &[hosted.label()];
+        children.with_label_values(label).set(load.children as i64);
+        sessions.with_label_values(label).set(load.sessions as i64);
+        started.with_label_values(label).inc_by(load.started_total);
+        crashed.with_label_values(label).inc_by(load.crashed_total);
+    }
+    [children.collect(), sessions.collect(), started.collect(), crashed.collect()].concat()
 }
 
 fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {

@@ -1,23 +1,33 @@
 //! Looks whether a provider can be reached, before a caller finds out.
 //!
-//! It connects (TCP, and TLS where the URL wants it) and hangs up. Nothing is sent: a request, even a harmless one,
-//! makes some providers open a session.
+//! Of one that speaks HTTP: it connects (TCP, and TLS where the URL wants it) and hangs up. Nothing is sent: a request,
+//! even a harmless one, makes some providers open a session. A program's bridge finds out by itself, as it starts it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::board::Health;
+use crate::config::ProviderKind;
 use crate::hosted::Hosted;
+use crate::providers::{McpHttp, Provider};
 
 /// Between two looks while the provider cannot be reached: so long at the most is its return unknown.
 const WHILE_UNREACHABLE: Duration = Duration::from_secs(1);
 
-/// Looks again and again. A call that meets an unreachable provider reports it at once, without waiting for this.
+/// Looks after a provider for as long as the relay lives.
 pub(crate) async fn run(hosted: Arc<Hosted>) {
-    let interval = hosted.config.probe_interval;
+    match (&hosted.provider, &hosted.config.kind) {
+        (Provider::Http(http), ProviderKind::Http(config)) => look(&hosted, http, config.probe_interval).await,
+        (Provider::Stdio(stdio), _) => stdio.run().await,
+        (Provider::Http(_), ProviderKind::Stdio(_)) => {}
+    }
+}
+
+/// Looks again and again. A call that meets an unreachable provider reports it at once, without waiting for this.
+async fn look(hosted: &Hosted, http: &McpHttp, interval: Duration) {
     let mut offers = hosted.board.offers();
     loop {
-        hosted.provider.probe().await;
+        http.probe().await;
         let is_reachable = hosted.board.offer().health == Health::Reachable;
         let wait = if is_reachable { interval } else { interval.min(WHILE_UNREACHABLE) };
         let turned = offers.wait_for(|offer| (offer.health == Health::Reachable) != is_reachable);

@@ -1,5 +1,77 @@
-//! The kinds of providers that a relay makes reachable.
+//! The kinds of providers that a relay makes reachable, as one.
 
 mod mcp_http;
+mod mcp_stdio;
+mod token;
 
-pub(crate) use mcp_http::McpHttp;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use llamapool_tunnel::IncomingBody;
+use llamapool_wire::Failure;
+
+use self::mcp_stdio::McpStdio;
+use crate::answer_body::AnswerBody;
+use crate::board::{ProviderBoard, RunningCall};
+use crate::config::{ProviderConfig, ProviderKind};
+
+pub(crate) use self::mcp_http::McpHttp;
+pub(crate) use self::mcp_stdio::Load;
+
+/// A provider.
+pub(crate) enum Provider {
+    /// It speaks HTTP.
+    Http(Box<McpHttp>),
+    /// It is a program.
+    Stdio(Box<McpStdio>),
+}
+
+impl Provider {
+    /// The provider that a configuration describes, which reports to this board.
+    pub(crate) fn new(
+        config: &ProviderConfig,
+        max_header_bytes: u32,
+        tls: rustls::ClientConfig,
+        board: &ProviderBoard,
+    ) -> Self {
+        let (token, health) = (config.auth_token.clone(), board.health());
+        match &config.kind {
+            ProviderKind::Http(http) => Self::Http(Box::new(McpHttp::new(http, token, max_header_bytes, tls, health))),
+            ProviderKind::Stdio(stdio) => Self::Stdio(Box::new(McpStdio::new(stdio.clone(), token, health))),
+        }
+    }
+
+    /// Answers one call; `below` is what the caller's path has behind the id.
+    pub(crate) async fn call(
+        &self,
+        request: Request<IncomingBody>,
+        below: &str,
+        call: RunningCall,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        match self {
+            Self::Http(http) => http.call(request, below, call).await,
+            Self::Stdio(stdio) => stdio.call(request, below, call).await,
+        }
+    }
+
+    /// Its metadata as an OAuth protected resource. A program has none: it takes its credentials from its environment
+    /// (MCP 2025-06-18, authorization).
+    pub(crate) async fn resource_metadata(&self, mut call: RunningCall) -> Result<Response<AnswerBody>, Failure> {
+        match self {
+            Self::Http(http) => http.resource_metadata(call).await,
+            Self::Stdio(_) => {
+                call.answered();
+                let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+                *answer.status_mut() = http::StatusCode::NOT_FOUND;
+                Ok(answer)
+            }
+        }
+    }
+
+    /// What a program's bridge runs.
+    pub(crate) fn load(&self) -> Option<&Load> {
+        match self {
+            Self::Http(_) => None,
+            Self::Stdio(stdio) => Some(stdio.load()),
+        }
+    }
+}

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::board::{Health, LinkState};
+use crate::config::ProviderKind;
 use crate::hosted::Hosted;
 use crate::metrics;
 
@@ -112,9 +113,17 @@ fn provider(hosted: &Hosted) -> Value {
     let calls = hosted.board.calls();
     let totals: serde_json::Map<_, _> =
         calls.totals().into_iter().map(|(outcome, count)| (outcome.to_owned(), count.into())).collect();
+    let (url, command) = match &hosted.config.kind {
+        ProviderKind::Http(http) => (Some(without_query(&http.url)), None),
+        // Its arguments may have a key among them.
+        ProviderKind::Stdio(stdio) => (None, stdio.command.first().map(|program| program.to_string_lossy())),
+    };
+    let bridge = hosted.provider.load().map(|load| load.now());
     json!({
         "id": hosted.id(),
-        "url": without_query(&hosted.config.url),
+        "url": url,
+        "command": command,
+        "bridge": bridge,
         "status": status,
         "for_ms": offer.for_ms(),
         "error": error,

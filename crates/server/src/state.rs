@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use llamapool_wire::ProviderHealth;
+use llamapool_wire::{BridgeLoad, ProviderHealth};
 use serde::Serialize;
 
 use crate::app::App;
@@ -83,6 +83,8 @@ struct RelayState {
     last_seen: String,
     protected: bool,
     provider: ProviderState,
+    /// What the relay runs for a provider that is a program; null for one that speaks HTTP.
+    bridge: Option<BridgeLoad>,
 }
 
 #[derive(Clone, Serialize)]
@@ -187,6 +189,7 @@ fn relay_state(relay: &Relay) -> RelayState {
         last_seen: time(relay.last_seen()),
         protected: offered.offer.protected,
         provider: ProviderState { status, since: time(offered.provider_since), error },
+        bridge: offered.offer.bridge,
     }
 }
 

@@ -74,10 +74,16 @@ causes! {
     ServerDraining = "server_draining" SERVICE_UNAVAILABLE 5033 "MCP_PROVIDER_UNAVAILABLE" Server;
     /// The tunnel has no room for another call.
     TunnelFull = "tunnel_full" SERVICE_UNAVAILABLE 5034 "MCP_LIMIT_EXCEEDED" Tunnel;
+    /// The program that is the provider cannot be started, or is not started again yet; the call was not executed.
+    ProviderNotStarted = "provider_not_started" SERVICE_UNAVAILABLE 5035 "MCP_PROVIDER_UNAVAILABLE" Provider;
+    /// As many sessions or starts of the program that is the provider as there may be.
+    TooManySessions = "too_many_sessions" SERVICE_UNAVAILABLE 5036 "MCP_LIMIT_EXCEEDED" Relay;
     /// As many calls as one id may have are running.
     TooManyCalls = "too_many_calls" TOO_MANY_REQUESTS 4291 "MCP_LIMIT_EXCEEDED" Server;
     /// The request body exceeds the limit.
     RequestTooLarge = "request_too_large" PAYLOAD_TOO_LARGE 4131 "MCP_LIMIT_EXCEEDED" Server;
+    /// The message exceeds what the relay takes for a provider that is a program.
+    MessageTooLarge = "message_too_large" PAYLOAD_TOO_LARGE 4132 "MCP_LIMIT_EXCEEDED" Relay;
     /// The request's head exceeds what the tunnel carries.
     HeadTooLarge = "head_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE 4311 "MCP_LIMIT_EXCEEDED" Server;
     /// The request's body broke off, or is not framed as HTTP frames it.
@@ -106,6 +112,8 @@ causes! {
     AnswerTooLarge = "answer_too_large" BAD_GATEWAY 5027 "MCP_LIMIT_EXCEEDED" Server;
     /// The relay's answer breaks the tunnel's protocol.
     RelayGarbage = "relay_garbage" BAD_GATEWAY 5028 "MCP_UPSTREAM_ERROR" Relay;
+    /// The program that is the provider ended before it had answered; it may have executed the call.
+    ProviderExited = "provider_exited" BAD_GATEWAY 5029 "MCP_UPSTREAM_ERROR" Provider;
     /// The provider did not begin to answer in time; it may still execute the call.
     FirstByteTimeout = "first_byte_timeout" GATEWAY_TIMEOUT 5041 "MCP_TIMEOUT" Provider;
 }

@@ -33,6 +33,22 @@ pub struct Offer {
     pub protected: bool,
     /// Whether the provider can be reached.
     pub provider: ProviderHealth,
+    /// What the relay runs for a provider that is a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<BridgeLoad>,
+}
+
+/// What a relay runs, and has run, for a provider that is a program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeLoad {
+    /// Programs that run now.
+    pub children: u64,
+    /// Sessions that are open now, each with a program of its own.
+    pub sessions: u64,
+    /// Programs that were started.
+    pub started_total: u64,
+    /// Those of them that ended without being asked to.
+    pub crashed_total: u64,
 }
 
 /// Whether a provider can be reached.
@@ -92,7 +108,7 @@ impl Event {
 impl Default for Offer {
     /// What is known of a relay before its first event: nothing yet.
     fn default() -> Self {
-        Self { draining: false, protected: false, provider: ProviderHealth::Unknown }
+        Self { draining: false, protected: false, provider: ProviderHealth::Unknown, bridge: None }
     }
 }
 

@@ -16,7 +16,7 @@ mod secret;
 
 pub use build::BuildInfo;
 pub use cause::{Cause, Failure, Hop};
-pub use event::{Event, EventError, MAX_EVENT_BYTES, Offer, ProviderHealth};
+pub use event::{BridgeLoad, Event, EventError, MAX_EVENT_BYTES, Offer, ProviderHealth};
 pub use id::{DisplayName, IdError, InstanceId, NameError, RelayId};
 pub use ids::{IdsError, MAX_PROVIDERS, read_ids, write_ids};
 pub use refusal::{Refusal, RefusalBody};

@@ -17,6 +17,9 @@ Examples:
 
 Every command has its own help: llamapool server --help";
 
+/// What may follow `--` for a relay.
+pub(super) const PROGRAM: &str = "A program that is the MCP server, and its arguments; the same as --provider-command";
+
 /// A role in a few words, for the list of commands.
 pub(super) fn summary(role: Role) -> &'static str {
     match role {
@@ -55,6 +58,7 @@ environment. Durations: 500ms, 20s, 5m, 1h, or seconds. Sizes: 512KiB, 64MiB, 1G
 
 Examples:
   WORKER_KEY=secret llamapool mcp --server-url wss://llamapool.example --client-id clock -r
+  llamapool mcp --server-url wss://llamapool.example -r -- npx -y @modelcontextprotocol/server-filesystem ~/notes
   llamapool mcp --config-file relay.toml --provider-url http://127.0.0.1:7777/mcp/";
 
 const DEMO: &str = "\

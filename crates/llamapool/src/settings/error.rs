@@ -110,6 +110,26 @@ pub enum SettingsError {
     /// More providers than one relay may have.
     #[error("the file has {0} providers, expected at most {MAX_PROVIDERS}: the others need a relay of their own")]
     TooManyProviders(usize),
+    /// Two settings of which only one can be meant.
+    #[error("the {one} and the {other} contradict each other, expected only one of them")]
+    OnlyOne {
+        /// The one.
+        one: Place,
+        /// The other.
+        other: Place,
+    },
+    /// A key of llamapool's own that a program would see.
+    #[error("PROVIDER_ENV names {0}, a secret of llamapool's own that no provider may see")]
+    OwnSecret(String),
+    /// The executable that would guard a program cannot be found.
+    #[error("a PROVIDER_COMMAND needs the path of this executable, and it cannot be found: {0}")]
+    NoGuard(std::io::Error),
+    /// A program that is not there.
+    #[error("the program {program:?} of PROVIDER_COMMAND is not found in PATH, or is no file that can be executed")]
+    NoProgram {
+        /// The program.
+        program: String,
+    },
     /// No keys wanted, and a key given.
     #[error("NO_AUTH is on and {0} is set, expected only one of them")]
     KeyWithoutAuth(&'static str),

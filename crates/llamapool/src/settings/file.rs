@@ -135,7 +135,12 @@ fn text_of(form: Form, value: &Value) -> Option<String> {
         (Form::Span | Form::Size | Form::Count | Form::Port, Value::Integer(number)) => Some(number.to_string()),
         (Form::Span, Value::Float(number)) => Some(number.to_string()),
         (Form::Switch, Value::Boolean(on)) => Some(on.to_string()),
-        (Form::List | Form::Headers, Value::Array(items)) => {
+        (Form::Command, Value::Array(items)) => {
+            let words: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+            // A word with a zero byte cannot be one.
+            shlex::try_join(words?).ok()
+        }
+        (Form::List | Form::Variables | Form::Headers, Value::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
             Some(texts?.join(form.separator()?))
         }
@@ -165,7 +170,7 @@ fn wanted(form: Form) -> &'static str {
         Form::Span => "a string or a number",
         Form::Size | Form::Count | Form::Port => "a string or an integer",
         Form::Switch => "a boolean or a string",
-        Form::List => "an array of strings or a string",
+        Form::List | Form::Variables | Form::Command => "an array of strings or a string",
         Form::Headers => "a table of strings, an array of strings or a string",
         Form::Address | Form::Text | Form::Choice(_) | Form::Url | Form::File | Form::Secret => "a string",
     }

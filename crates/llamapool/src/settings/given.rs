@@ -20,6 +20,7 @@ pub struct Given {
     environment: Layer,
     file: Layer,
     providers: Vec<ProviderTable>,
+    inherited: Environment,
 }
 
 /// What the file's table of one provider says, and where it stands.
@@ -62,9 +63,10 @@ impl Given {
         flags: impl IntoIterator<Item = Flag>,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
+        let inherited = environment.clone();
         let environment = from_environment(table, environment)?;
         let (flags, file, providers) = (from_flags(table, flags)?, Layer::new(), Vec::new());
-        let mut given = Self { flags, environment, file, providers };
+        let mut given = Self { flags, environment, file, providers, inherited };
         if let Some(Some(path)) = given.asked(&CONFIG_FILE)? {
             (given.file, given.providers) = file::read(table, &path)?;
         }
@@ -82,6 +84,11 @@ impl Given {
         } else {
             self.providers.iter().map(|own| of(Some(own))).collect()
         }
+    }
+
+    /// The environment of the process, which a program that it starts may inherit in part.
+    pub(super) fn inherited(&self) -> &Environment {
+        &self.inherited
     }
 
     fn refuse_beside_providers(&self, table: &[&'static Setting]) -> Result<(), SettingsError> {
@@ -124,10 +131,27 @@ impl OfProvider<'_> {
         }
     }
 
-    /// Refuses a table that does not have a setting.
-    pub(super) fn must_have(&self, setting: &Setting) -> Result<(), SettingsError> {
+    /// Refuses two settings of which only one can be meant.
+    pub(super) fn only_one(&self, one: &Setting, other: &Setting) -> Result<(), SettingsError> {
+        match (self.written(one), self.written(other)) {
+            (Some(one), Some(other)) => {
+                Err(SettingsError::OnlyOne { one: one.place.clone(), other: other.place.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn written(&self, setting: &Setting) -> Option<&Written> {
+        let own = self.own.and_then(|own| own.layer.get(setting.name));
+        own.or_else(|| self.given.written(setting))
+    }
+
+    /// Refuses a table that has neither of two settings, naming the first.
+    pub(super) fn must_have(&self, setting: &Setting, or: &Setting) -> Result<(), SettingsError> {
         match (self.own, setting.per_provider) {
-            (Some(own), Some(PerProvider { key, .. })) if !own.layer.contains_key(setting.name) => {
+            (Some(own), Some(PerProvider { key, .. }))
+                if !own.layer.contains_key(setting.name) && !own.layer.contains_key(or.name) =>
+            {
                 Err(SettingsError::Incomplete { table: own.name.clone(), file: own.file.clone(), key })
             }
             _ => Ok(()),

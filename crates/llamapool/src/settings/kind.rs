@@ -34,6 +34,10 @@ pub enum Form {
     Switch,
     /// Several words, separated by commas.
     List,
+    /// Names of environment variables, or such with values, which are never shown.
+    Variables,
+    /// Words as a shell would split them, which are never shown.
+    Command,
     /// Any text.
     Text,
     /// One of these words.
@@ -59,6 +63,8 @@ impl Form {
             Self::Address => "address",
             Self::Switch => "true|false",
             Self::List => "list",
+            Self::Variables => "NAME,NAME=value",
+            Self::Command => "command",
             Self::Text => "text",
             Self::Choice(words) => words,
             Self::Url => "url",
@@ -71,7 +77,7 @@ impl Form {
     /// What separates several values in one text; none: there is one value.
     pub fn separator(self) -> Option<&'static str> {
         match self {
-            Self::List => Some(","),
+            Self::List | Self::Variables => Some(","),
             Self::Headers => Some("\n"),
             _ => None,
         }
@@ -79,7 +85,7 @@ impl Form {
 
     /// Whether no value of it may be shown.
     pub fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Headers)
+        matches!(self, Self::Secret | Self::Headers | Self::Variables | Self::Command)
     }
 }
 
@@ -125,6 +131,10 @@ pub(super) const SECRET: Kind<Secret> = Kind { form: Form::Secret, parse: secret
 pub(super) const ID: Kind<Option<RelayId>> = Kind { form: Form::Text, parse: id };
 /// A name for people.
 pub(super) const NAME: Kind<DisplayName> = Kind { form: Form::Text, parse: |text| Ok(DisplayName::new(text.trim())) };
+/// A program and its arguments, or nothing.
+pub(super) const COMMAND: Kind<Vec<String>> = Kind { form: Form::Command, parse: command };
+/// Environment variables.
+pub(super) const VARIABLES: Kind<Vec<Variable>> = Kind { form: Form::Variables, parse: variables };
 /// The path of a file, or nothing.
 pub(super) const FILE: Kind<Option<PathBuf>> =
     Kind { form: Form::File, parse: |text| Ok(some_text(text).map(PathBuf::from)) };
@@ -227,6 +237,29 @@ fn secret(text: &str) -> Result<Secret, Expected> {
     }
 }
 
+/// The words of a command. No shell is there: quotes and backslashes hold words together, and nothing else is special.
+fn command(text: &str) -> Result<Vec<String>, Expected> {
+    shlex::split(text).ok_or_else(|| Expected("a program and its arguments, with every quote closed".into()))
+}
+
+/// An environment variable: one that is passed on, or one with a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: Option<String>,
+}
+
+fn variables(text: &str) -> Result<Vec<Variable>, Expected> {
+    let one = |item: &str| {
+        let (name, value) = item.split_once('=').map_or((item, None), |(name, value)| (name, Some(value.to_owned())));
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let wanted = "names of environment variables, or such as NAME=value, separated by commas";
+        if is_name { Ok(Variable { name: name.to_owned(), value }) } else { expected(wanted) }
+    };
+    items(text).map(one).collect()
+}
+
 fn id(text: &str) -> Result<Option<RelayId>, Expected> {
     let parse =
         |text: String| text.parse().map_err(|_| Expected("1 to 128 of A-Z a-z 0-9 - _ . ~, not . or ..".into()));
@@ -273,6 +306,16 @@ mod tests {
             assert!((BYTES.parse)(bad).is_err(), "{bad}");
         }
         assert_eq!((MEMORY_OR_NONE.parse)("0"), Ok(0));
+    }
+
+    #[test]
+    fn a_command_is_split_as_a_shell_would_and_nothing_is_expanded() {
+        assert_eq!(
+            command("npx -y 'a b' \"c d\" e\\ f $HOME *"),
+            Ok(["npx", "-y", "a b", "c d", "e f", "$HOME", "*"].map(String::from).to_vec())
+        );
+        assert_eq!(command(" "), Ok(Vec::new()));
+        assert!(command("npx 'a").is_err());
     }
 
     #[test]

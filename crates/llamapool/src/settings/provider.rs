@@ -7,15 +7,16 @@
 use std::collections::HashMap;
 
 use http::{HeaderMap, Uri};
-use llamapool_relay::ProviderConfig;
+use llamapool_relay::{HttpConfig, ProviderConfig, ProviderKind};
 use llamapool_wire::{MAX_PROVIDERS, RelayId, Secret};
 
 use super::address::{HEADERS, PROVIDER_URL as PROVIDER_KIND};
 use super::error::SettingsError;
 use super::given::{Given, OfProvider};
 use super::kind::{ID, SECRET};
-use super::relay::{CONNECT_TIMEOUT, PROBE_INTERVAL, REDIRECT_REPLAY_BYTES};
-use super::setting::{Group, Reach, Typed};
+use super::program::{self, PROVIDER_COMMAND};
+use super::relay::{CONNECT_TIMEOUT, PROBE_INTERVAL, REDIRECT_REPLAY_BYTES, TABLE};
+use super::setting::{Group, Reach, Setting, Typed};
 
 pub(super) static PROVIDER_URL: Typed<Uri> =
     Typed::new("PROVIDER_URL", Group::Main, PROVIDER_KIND, "The MCP endpoint that becomes reachable: http or https.")
@@ -60,14 +61,18 @@ pub(super) fn resolve(given: &Given) -> Result<Vec<ProviderConfig>, SettingsErro
 
 fn provider(given: &Given, of: &OfProvider<'_>) -> Result<ProviderConfig, SettingsError> {
     // One of several that is forgotten must not become the default.
-    of.must_have(&PROVIDER_URL.setting)?;
-    Ok(ProviderConfig {
-        id: of.value(&CLIENT_ID)?,
-        url: of.value(&PROVIDER_URL)?,
-        headers: of.value(&PROVIDER_HEADERS)?,
-        auth_token: of.asked(&AUTH_TOKEN)?,
-        connect_timeout: given.value(&CONNECT_TIMEOUT)?,
-        probe_interval: given.value(&PROBE_INTERVAL)?,
-        redirect_replay_bytes: given.value(&REDIRECT_REPLAY_BYTES)?,
-    })
+    of.must_have(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
+    of.only_one(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
+    let secrets: Vec<&Setting> = TABLE.iter().copied().filter(|setting| setting.form.is_secret()).collect();
+    let kind = match program::resolve(given, of, &secrets)? {
+        Some(program) => ProviderKind::Stdio(program),
+        None => ProviderKind::Http(HttpConfig {
+            url: of.value(&PROVIDER_URL)?,
+            headers: of.value(&PROVIDER_HEADERS)?,
+            connect_timeout: given.value(&CONNECT_TIMEOUT)?,
+            probe_interval: given.value(&PROBE_INTERVAL)?,
+            redirect_replay_bytes: given.value(&REDIRECT_REPLAY_BYTES)?,
+        }),
+    };
+    Ok(ProviderConfig { id: of.value(&CLIENT_ID)?, auth_token: of.asked(&AUTH_TOKEN)?, kind })
 }

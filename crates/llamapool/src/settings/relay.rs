@@ -19,6 +19,7 @@ use super::error::SettingsError;
 use super::given::Given;
 use super::kind::{FILE, MEMORY_OR_NONE, NAME, POSITIVE_SPAN, SECRET, SPAN, STREAMS, SWITCH, TEXT};
 use super::logging::{self, CONFIG_FILE, LOG_FORMAT, LOG_LEVEL, LogSettings};
+use super::program;
 use super::provider::{self, AUTH_TOKEN, CLIENT_ID, PROVIDER_HEADERS, PROVIDER_URL};
 use super::setting::{Group, Naming, Setting, Typed};
 use super::tunnel::{self, HEARTBEAT_INTERVAL, SILENCE_LIMIT, TUNNEL_MAX_HEADER_BYTES, TUNNEL_STREAM_WINDOW};
@@ -212,6 +213,7 @@ static TUNNEL_MAX_STREAMS: Typed<u32> =
 pub(super) static TABLE: &[&Setting] = &[
     &SERVER_URL.setting,
     &PROVIDER_URL.setting,
+    &program::PROVIDER_COMMAND.setting,
     &WORKER_KEY.setting,
     &CLIENT_ID.setting,
     &WORKER_NAME.setting,
@@ -220,6 +222,16 @@ pub(super) static TABLE: &[&Setting] = &[
     &CLIENT_SECRET.setting,
     &AUTH_TOKEN.setting,
     &PROVIDER_HEADERS.setting,
+    &program::PROVIDER_DIR.setting,
+    &program::PROVIDER_ENV.setting,
+    &program::MAX_SESSIONS.setting,
+    &program::SESSION_IDLE_TIMEOUT.setting,
+    &program::SESSION_MAX_AGE.setting,
+    &program::SHARED_SESSION.setting,
+    &program::PROVIDER_MAX_STARTS.setting,
+    &program::PROVIDER_MAX_MESSAGE_BYTES.setting,
+    &program::PROVIDER_REPLAY_BYTES.setting,
+    &program::PROVIDER_ERA_TIMEOUT.setting,
     &CA_FILE.setting,
     &HTTPS_PROXY.setting,
     &HTTP_PROXY.setting,

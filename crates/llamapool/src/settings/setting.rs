@@ -84,6 +84,8 @@ pub enum Group {
     Main,
     /// Who may do what.
     Access,
+    /// What is only for a provider that is a program.
+    Program,
     /// How the outside is reached.
     Network,
     /// Where the process tells how it is.
@@ -104,6 +106,7 @@ impl Group {
         match self {
             Self::Main => "Main",
             Self::Access => "Access",
+            Self::Program => "Provider that is a program",
             Self::Network => "Network",
             Self::Status => "Status",
             Self::Limits => "Limits",

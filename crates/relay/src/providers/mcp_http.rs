@@ -28,9 +28,10 @@ use self::legacy_sse::{Announced, EndpointRewriter};
 use self::metadata::MetadataPlace;
 use self::redirect::Route;
 use self::replay::{NotReplayable, Replay};
+use super::token::check_token;
 use crate::answer_body::AnswerBody;
 use crate::board::{HealthReport, RunningCall};
-use crate::config::ProviderConfig;
+use crate::config::HttpConfig;
 use crate::error::with_causes;
 
 /// How long an idle connection to the provider is kept. Common servers close theirs after 5 s; a request that meets
@@ -56,7 +57,8 @@ pub(crate) struct McpHttp {
 
 impl McpHttp {
     pub(crate) fn new(
-        config: &ProviderConfig,
+        config: &HttpConfig,
+        auth_token: Option<Secret>,
         max_header_bytes: u32,
         tls: rustls::ClientConfig,
         health: HealthReport,
@@ -86,7 +88,7 @@ impl McpHttp {
         Self {
             upstream,
             extra_headers: config.headers.clone(),
-            auth_token: config.auth_token.clone(),
+            auth_token,
             announced: Announced::default(),
             metadata: MetadataPlace::default(),
             max_header_bytes,
@@ -104,7 +106,8 @@ impl McpHttp {
         let may_be_legacy_sse = head.method == Method::GET;
         let public_prefix =
             head.headers.get(wire::PUBLIC_PREFIX).and_then(|prefix| prefix.to_str().ok()).map(str::to_owned);
-        let target = self.check_token(&head.headers).and_then(|()| self.target(below, head.uri.query()));
+        let target =
+            check_token(self.auth_token.as_ref(), &head.headers).and_then(|()| self.target(below, head.uri.query()));
         let asked = target.as_ref().ok().cloned().unwrap_or_default();
         let result = match target {
             Ok(target) => {
@@ -187,20 +190,6 @@ impl McpHttp {
             Ok(Err(error)) => health.unreachable(with_causes(&*error)),
             Err(_) => health.unreachable(format!("no connection within {connect_timeout:?}")),
         }
-    }
-
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        let Some(token) = &self.auth_token else { return Ok(()) };
-        let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-        let presented = match (values.next(), values.next()) {
-            (Some(value), None) => value.as_bytes().split_at_checked("bearer ".len()),
-            _ => None,
-        };
-        let is_right = presented.is_some_and(|(scheme, presented)| {
-            scheme.eq_ignore_ascii_case(b"bearer ") && token.matches(presented.trim_ascii())
-        });
-        let message = "the token of this id is missing or wrong, expected Authorization: Bearer <AUTH_TOKEN>";
-        if is_right { Ok(()) } else { Err(Failure::new(Cause::WrongToken, message)) }
     }
 
     /// What the provider is not to see is taken away, what only it may see is added.

@@ -1,0 +1,169 @@
+//! One run of the program that is the provider, from its start to its end.
+//!
+//! Who hears it is told of every line and, last, of the end. The one rule: the program is started by the guard, which sees
+//! to it that nothing of it outlives its input; here its input is closed, and nothing else is done to end it.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use llamapool_wire::Cause;
+use tokio::process::{Child as Process, ChildStdout, Command};
+
+use super::crew::Crew;
+use super::input::{Input, input};
+use super::lines::Lines;
+use super::stderr::{self, LastWords};
+use crate::config::StdioConfig;
+
+/// From the end of a program's input to SIGTERM, and from there to SIGKILL.
+const STDIN_PATIENCE: Duration = Duration::from_secs(2);
+const TERM_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a program that has closed its output may take to end before this is called its end.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+/// What the guard adds to a signal's number, as shells do.
+const BY_SIGNAL: i32 = 128;
+
+/// Who hears a program.
+pub(super) trait Hears: Send + Sync + 'static {
+    /// It wrote a line. Nothing more is read until this is done.
+    fn heard(&self, line: Bytes) -> impl Future<Output = ()> + Send;
+    /// It has ended.
+    fn ended(&self, end: &Ended);
+}
+
+/// How a program ended.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    status: Option<i32>,
+    /// Why it was given up, if it was.
+    why: Option<String>,
+    /// Its last line on standard error, for the log alone.
+    pub(super) last_words: String,
+    /// Whether it was asked to.
+    pub(super) was_asked: bool,
+    /// Whether it has said anything before.
+    pub(super) has_spoken: bool,
+}
+
+impl Ended {
+    /// An end with an exit status, after it has spoken.
+    #[cfg(test)]
+    pub(super) fn by_itself(status: i32) -> Self {
+        Self { status: Some(status), why: None, last_words: String::new(), was_asked: false, has_spoken: true }
+    }
+
+    /// What a call that waited for it failed of.
+    pub(super) fn cause(&self) -> Cause {
+        if self.why.is_some() { Cause::ProviderGarbage } else { Cause::ProviderExited }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.why, self.status) {
+            (Some(why), _) => f.write_str(why),
+            (None, Some(status)) if status > BY_SIGNAL => {
+                write!(f, "exit status {status}, signal {}", status - BY_SIGNAL)
+            }
+            (None, Some(status)) => write!(f, "exit status {status}"),
+            (None, None) => f.write_str("ended by force"),
+        }
+    }
+}
+
+/// A program that runs and that nobody hears yet.
+pub(super) struct Child {
+    pub(super) input: Input,
+    process: Process,
+    lines: Lines<ChildStdout>,
+    last_words: LastWords,
+}
+
+impl Child {
+    /// Starts the program.
+    pub(super) fn start(config: &StdioConfig, crew: &Crew) -> io::Result<Self> {
+        let mut command = Command::new(&config.guard);
+        command
+            .arg("guard")
+            .args([STDIN_PATIENCE, TERM_PATIENCE].map(|patience| patience.as_millis().to_string()))
+            .args(&config.command)
+            .env_clear()
+            .envs(config.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // A terminal's Ctrl-C is for the relay, which then ends its programs in order.
+        #[cfg(unix)]
+        command.process_group(0);
+        if let Some(directory) = &config.directory {
+            command.current_dir(directory);
+        }
+        let mut process = command.spawn()?;
+        let pipes = (process.stdin.take(), process.stdout.take(), process.stderr.take());
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(io::Error::other("the program has no standard input and output"));
+        };
+        let (input, outgoings) = input();
+        let last_words = LastWords::default();
+        crew.take(outgoings.write_to(stdin));
+        crew.take(stderr::log(stderr, process.id().unwrap_or_default(), last_words.clone()));
+        Ok(Self { input, process, lines: Lines::new(stdout, config.max_message_bytes), last_words })
+    }
+
+    /// The process that guards the program.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id().unwrap_or_default()
+    }
+
+    /// Hands on every line until the program's end, and then that.
+    pub(super) async fn attend<H: Hears>(mut self, hears: Arc<H>) -> Ended {
+        let pid = self.pid();
+        let mut has_spoken = false;
+        let why = loop {
+            match self.lines.next().await {
+                Ok(Some(line)) => {
+                    has_spoken = true;
+                    hears.heard(line).await;
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        let was_asked = self.input.is_closed() && why.is_none();
+        // A program that has closed its output, or whose output is of no use, has nothing to live for.
+        self.input.close();
+        drop(self.lines);
+        let status = match tokio::time::timeout(END_PATIENCE, self.process.wait()).await {
+            Ok(Ok(status)) => code(status),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        if status.is_none() {
+            end_group(pid);
+        }
+        let last_words = self.last_words.get();
+        let ended = Ended { status, why, last_words, was_asked, has_spoken };
+        hears.ended(&ended);
+        ended
+    }
+}
+
+/// The exit code; none where the guard itself was ended by force.
+fn code(status: std::process::ExitStatus) -> Option<i32> {
+    status.code()
+}
+
+/// Where the guard could not do its work any more, its group is ended by force.
+fn end_group(pid: u32) {
+    #[cfg(unix)]
+    if let Some(group) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        // Nothing may be left of it.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    #[cfg(not(unix))]
+    let _ = pid;
+}

@@ -1,0 +1,219 @@
+//! The revisions without sessions, from 2026-07-28 on: every request stands for itself, and one program answers them all
+//! (MCP 2026-07-28, streamable HTTP and stdio).
+//!
+//! Whether the program knows these revisions is asked once, before a caller asks (MCP 2026-07-28, versioning). The one rule:
+//! who closes the stream cancels the request.
+
+mod headers;
+mod tools;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt;
+use llamapool_wire::{Cause, Failure};
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+
+use self::tools::{Tools, client_meta};
+use super::Answer;
+use super::answers::{Refusal, code, empty, event_stream, json};
+use super::launcher::Launcher;
+use super::message::{Kind, Message};
+use super::pipe::{Broken, Item};
+use super::posted::Posted;
+use super::shared::{Call, Shared};
+use super::sse::EventBody;
+use crate::answer_body::AnswerBody;
+
+/// How long an answer may take to be one JSON object instead of an event stream.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// So many programs that end while they are asked are tried one after the other; the next one when a caller asks.
+const TRIES: u32 = 3;
+/// The shortest wait between two of them.
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
+/// The program, as HTTP sees it.
+pub(super) struct Modern {
+    launcher: Launcher,
+    program: watch::Sender<Program>,
+    wanted: Notify,
+}
+
+/// What is known of the program.
+#[derive(Clone)]
+enum Program {
+    /// It is being asked which revisions it knows.
+    Asked,
+    /// It knows these, and runs.
+    Runs(Arc<Running>),
+    /// It knows only older ones.
+    IsOlder,
+    /// It has ended while it was asked.
+    Failed(Failure),
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    tools: Tools,
+}
+
+/// What the program said when it was asked.
+enum Verdict {
+    Modern,
+    Older,
+    Ended(Failure),
+}
+
+impl Modern {
+    pub(super) fn new(launcher: Launcher) -> Self {
+        Self { launcher, program: watch::Sender::new(Program::Asked), wanted: Notify::new() }
+    }
+
+    /// Keeps a program running that knows these revisions, if it does, for as long as the bridge lives.
+    pub(super) async fn run(&self) {
+        let mut tries = 0;
+        loop {
+            self.program.send_replace(Program::Asked);
+            match self.start().await {
+                Ok(running) => {
+                    tries = 0;
+                    self.program.send_replace(Program::Runs(running.clone()));
+                    running.shared.ended_at_all().await;
+                    continue;
+                }
+                Err(None) => {
+                    self.program.send_replace(Program::IsOlder);
+                    return;
+                }
+                Err(Some(failure)) => {
+                    tries += 1;
+                    self.program.send_replace(Program::Failed(failure));
+                }
+            }
+            if tries < TRIES {
+                let pause = self.launcher.pause().map_or(BETWEEN_TRIES, |until| until - tokio::time::Instant::now());
+                tokio::time::sleep(pause.max(BETWEEN_TRIES)).await;
+            } else {
+                self.wanted.notified().await;
+            }
+        }
+    }
+
+    /// `POST`: a request or notification.
+    pub(super) async fn post(&self, headers: &HeaderMap, posted: Posted) -> Answer {
+        let [message] = &posted.messages[..] else {
+            let text = "these revisions have no batches";
+            return Err(Refusal::bad_request(code::INVALID_REQUEST, text).into());
+        };
+        if message.kind == Kind::Response {
+            let text = "a client sends requests and notifications alone";
+            return Err(Refusal::bad_request(code::INVALID_REQUEST, text).into());
+        }
+        headers::check(headers, message).map_err(|refusal| refusal.of(message))?;
+        let running = self.running().await?;
+        let Some(running) = running else { return Err(is_older().of(message).into()) };
+        if message.kind == Kind::Notification {
+            // Whose request a cancellation means cannot be known here: callers cancel by leaving.
+            if message.method() != "notifications/cancelled" {
+                running.shared.notify(message).await?;
+            }
+            return Ok(empty(StatusCode::ACCEPTED));
+        }
+        if message.method() == "tools/call" {
+            let params = message.params();
+            let tool = params.name_for("tools/call").unwrap_or_default();
+            let repeated = running.tools.repeated(&running.shared, &tool).await?;
+            headers::check_arguments(headers, params.arguments, &repeated).map_err(|refusal| refusal.of(message))?;
+        }
+        answer(running.shared.call(message).await?).await
+    }
+
+    /// The program, once it is known; none if it knows only older revisions.
+    async fn running(&self) -> Result<Option<Arc<Running>>, Failure> {
+        let mut program = self.program.subscribe();
+        loop {
+            let known = program.borrow_and_update().clone();
+            match known {
+                Program::Runs(running) if !running.shared.is_gone() => return Ok(Some(running)),
+                Program::IsOlder => return Ok(None),
+                Program::Failed(failure) => {
+                    self.wanted.notify_one();
+                    return Err(failure);
+                }
+                Program::Asked | Program::Runs(_) => {}
+            }
+            // Its sender is here.
+            let _ = program.changed().await;
+        }
+    }
+
+    /// Starts a program and asks which revisions it knows; none where it knows older ones alone.
+    async fn start(&self) -> Result<Arc<Running>, Option<Failure>> {
+        let shared = self.launcher.start(|input| Arc::new(Shared::new(input, true))).map_err(Some)?;
+        let patience = self.launcher.config().era_patience;
+        match verdict(&shared, patience).await {
+            Verdict::Modern => Ok(Arc::new(Running { shared, tools: Tools::default() })),
+            Verdict::Older => {
+                shared.input.close();
+                Err(None)
+            }
+            // A program that runs otherwise, and ends of being asked, knows older revisions alone.
+            Verdict::Ended(_) if self.launcher.has_spoken() => Err(None),
+            Verdict::Ended(failure) => Err(Some(failure)),
+        }
+    }
+}
+
+async fn verdict(shared: &Arc<Shared>, patience: Duration) -> Verdict {
+    let params = json!({ "_meta": client_meta() }).to_string();
+    match tokio::time::timeout(patience, shared.ask("server/discover", &params)).await {
+        // Some programs of older revisions say nothing at all before they are initialized.
+        Err(_) => Verdict::Older,
+        Ok(Err(failure)) => Verdict::Ended(failure),
+        Ok(Ok(answer)) if answer.is_result() || is_modern_error(answer.error_code) => Verdict::Modern,
+        Ok(Ok(_)) => Verdict::Older,
+    }
+}
+
+fn is_modern_error(code: Option<i64>) -> bool {
+    matches!(code, Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION))
+}
+
+/// Makes a client that knows the older revisions too fall back to them: it must not look like an error of the new ones.
+fn is_older() -> Refusal {
+    Refusal::bad_request(code::BAD_REQUEST, "this MCP server knows only revisions with initialize, up to 2025-11-25")
+}
+
+/// The head of an answer as soon as it is known which it is.
+async fn answer(mut call: Call) -> Answer {
+    if tokio::time::timeout(AT_ONCE, call.outlet.something()).await.is_err() {
+        return Ok(events(call));
+    }
+    match call.outlet.next().await.map_err(|Broken(failure)| failure)? {
+        Some(Item::Whole(message)) => Ok(whole(message)),
+        Some(first) => {
+            let (outlet, guard) = call.into_parts();
+            Ok(event_stream(EventBody::new(outlet.with(first), guard).boxed_unsync()))
+        }
+        None => Err(Failure::new(Cause::ProviderExited, "the MCP server has ended before it had answered").into()),
+    }
+}
+
+fn events(call: Call) -> Response<AnswerBody> {
+    let (outlet, guard) = call.into_parts();
+    event_stream(EventBody::new(outlet, guard).boxed_unsync())
+}
+
+/// One JSON object, with the status that belongs to an error (MCP 2026-07-28, streamable HTTP).
+fn whole(message: bytes::Bytes) -> Response<AnswerBody> {
+    let code = Message::read(message.clone()).ok().and_then(|message| message.error_code);
+    let status = match code {
+        Some(code::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        Some(code::PARSE | code::INVALID_REQUEST | code::INVALID_PARAMS) => StatusCode::BAD_REQUEST,
+        code if is_modern_error(code) => StatusCode::BAD_REQUEST,
+        Some(_) | None => StatusCode::OK,
+    };
+    json(status, message)
+}

@@ -1,0 +1,94 @@
+//! A session of the bridge's own, for callers who have none and begin none: plain `curl`, webhooks.
+//!
+//! All of them share it. The one rule: it is there only if `SHARED_SESSION` says so.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use http_body_util::BodyExt;
+use llamapool_wire::{Cause, Failure};
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use super::Answer;
+use super::answers::{Refusal, code, empty, event_stream, json};
+use super::launcher::Launcher;
+use super::message::{Kind, Message};
+use super::pipe::{Broken, Item};
+use super::posted::Posted;
+use super::shared::Shared;
+use super::sse::EventBody;
+
+/// The revision that the bridge speaks as a client.
+const REVISION: &str = "2025-11-25";
+/// How long an answer may take to be one JSON object instead of an event stream.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// The session, begun when it is first wanted, and anew when its program has ended.
+pub(super) struct Plain {
+    launcher: Launcher,
+    session: Mutex<Arc<OnceCell<Arc<Shared>>>>,
+}
+
+impl Plain {
+    pub(super) fn new(launcher: Launcher) -> Self {
+        Self { launcher, session: Mutex::default() }
+    }
+
+    /// `POST` without a session.
+    pub(super) async fn post(&self, posted: Posted) -> Answer {
+        let [message] = &posted.messages[..] else {
+            return Err(Refusal::bad_request(code::INVALID_REQUEST, "a batch needs a session of its own").into());
+        };
+        let session = self.session().get_or_try_init(|| self.begin()).await?.clone();
+        match message.kind {
+            Kind::Request => {}
+            Kind::Notification => {
+                session.notify(message).await?;
+                return Ok(empty(StatusCode::ACCEPTED));
+            }
+            Kind::Response => {
+                return Err(Refusal::bad_request(code::INVALID_REQUEST, "nothing was asked").of(message).into());
+            }
+        }
+        let mut call = session.call(message).await?;
+        // Whoever waits for an event stream waits no longer than this for its head.
+        let is_prompt = tokio::time::timeout(AT_ONCE, call.outlet.something()).await.is_ok();
+        let first = if is_prompt { call.outlet.next().await.map_err(|Broken(failure)| failure)? } else { None };
+        let (outlet, guard) = call.into_parts();
+        Ok(match first {
+            Some(Item::Whole(message)) => json(StatusCode::OK, message),
+            Some(first) => event_stream(EventBody::new(outlet.with(first), guard).boxed_unsync()),
+            None => event_stream(EventBody::new(outlet, guard).boxed_unsync()),
+        })
+    }
+
+    fn session(&self) -> Arc<OnceCell<Arc<Shared>>> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if session.get().is_some_and(|session| session.is_gone()) {
+            *session = Arc::default();
+        }
+        session.clone()
+    }
+
+    async fn begin(&self) -> Result<Arc<Shared>, Failure> {
+        let session = self.launcher.start(|input| Arc::new(Shared::new(input, false)))?;
+        let params = json!({
+            "protocolVersion": REVISION,
+            "capabilities": {},
+            "clientInfo": { "name": "llamapool", "version": env!("CARGO_PKG_VERSION") },
+        });
+        let answer = session.ask("initialize", &params.to_string()).await?;
+        if !answer.is_result() {
+            session.input.close();
+            let message = "the MCP server did not let the relay initialize a session";
+            return Err(Failure::new(Cause::ProviderGarbage, message));
+        }
+        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        if let Ok(initialized) = Message::read(initialized.into()) {
+            session.notify(&initialized).await?;
+        }
+        Ok(session)
+    }
+}
