@@ -22,6 +22,8 @@ pub(super) struct Refusal {
     message: String,
     /// The JSON text of the id of the request that is refused.
     id: Option<Bytes>,
+    /// What a client can go on with.
+    data: Option<serde_json::Value>,
 }
 
 /// What JSON-RPC 2.0 and MCP call what is wrong.
@@ -41,7 +43,7 @@ pub(super) mod code {
 impl Refusal {
     /// A refusal of a request that is not known by id.
     pub(super) fn new(status: StatusCode, code: i64, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), id: None }
+        Self { status, code, message: message.into(), id: None, data: None }
     }
 
     /// The same for the request among these messages.
@@ -50,6 +52,13 @@ impl Refusal {
             self.id = Some(Bytes::copy_from_slice(id.raw(&message.text)));
         }
         self
+    }
+
+    /// A revision that the server does not know (MCP 2026-07-28, versioning).
+    pub(super) fn unsupported_version(requested: &str, supported: &[String]) -> Self {
+        let message = format!("Unsupported protocol version: {requested}");
+        let data = serde_json::json!({ "supported": supported, "requested": requested });
+        Self { data: Some(data), ..Self::bad_request(code::UNSUPPORTED_VERSION, message) }
     }
 
     pub(super) fn bad_request(code: i64, message: impl Into<String>) -> Self {
@@ -65,7 +74,9 @@ impl Refusal {
     pub(super) fn answer(&self) -> Response<AnswerBody> {
         let id = self.id.as_deref().and_then(|id| std::str::from_utf8(id).ok()).unwrap_or("null");
         let message = serde_json::Value::from(self.message.as_str());
-        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{},"message":{message}}}}}"#, self.code);
+        let data = self.data.as_ref().map(|data| format!(r#","data":{data}"#)).unwrap_or_default();
+        let error = format!(r#"{{"code":{},"message":{message}{data}}}"#, self.code);
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
         json(self.status, body.into())
     }
 }

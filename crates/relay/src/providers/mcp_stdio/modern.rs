@@ -57,11 +57,22 @@ enum Program {
 struct Running {
     shared: Arc<Shared>,
     tools: Tools,
+    /// The revisions that it knows, as it says.
+    supported: Vec<String>,
+}
+
+impl Running {
+    /// The program knows the revision that a request names.
+    fn check_version(&self, message: &Message) -> Result<(), Refusal> {
+        let Some(version) = message.modern_version() else { return Ok(()) };
+        let is_known = self.supported.is_empty() || self.supported.contains(&version);
+        if is_known { Ok(()) } else { Err(Refusal::unsupported_version(&version, &self.supported)) }
+    }
 }
 
 /// What the program said when it was asked.
 enum Verdict {
-    Modern,
+    Modern { supported: Vec<String> },
     Older,
     Ended(Failure),
 }
@@ -114,6 +125,7 @@ impl Modern {
         headers::check(headers, message).map_err(|refusal| refusal.of(message))?;
         let running = self.running().await?;
         let Some(running) = running else { return Err(is_older().of(message).into()) };
+        running.check_version(message).map_err(|refusal| refusal.of(message))?;
         if message.kind == Kind::Notification {
             // Whose request a cancellation means cannot be known here: callers cancel by leaving.
             if message.method() != "notifications/cancelled" {
@@ -154,7 +166,7 @@ impl Modern {
         let shared = self.launcher.start(|input| Arc::new(Shared::new(input, true))).map_err(Some)?;
         let patience = self.launcher.config().era_patience;
         match verdict(&shared, patience).await {
-            Verdict::Modern => Ok(Arc::new(Running { shared, tools: Tools::default() })),
+            Verdict::Modern { supported } => Ok(Arc::new(Running { shared, tools: Tools::default(), supported })),
             Verdict::Older => {
                 shared.input.close();
                 Err(None)
@@ -172,7 +184,11 @@ async fn verdict(shared: &Arc<Shared>, patience: Duration) -> Verdict {
         // Some programs of older revisions say nothing at all before they are initialized.
         Err(_) => Verdict::Older,
         Ok(Err(failure)) => Verdict::Ended(failure),
-        Ok(Ok(answer)) if answer.is_result() || is_modern_error(answer.error_code) => Verdict::Modern,
+        Ok(Ok(answer)) if answer.is_result() || is_modern_error(answer.error_code) => {
+            let result: serde_json::Value = serde_json::from_str(answer.result()).unwrap_or_default();
+            let versions = result["supportedVersions"].as_array().into_iter().flatten();
+            Verdict::Modern { supported: versions.filter_map(|it| it.as_str().map(str::to_owned)).collect() }
+        }
         Ok(Ok(_)) => Verdict::Older,
     }
 }
