@@ -1,0 +1,116 @@
+//! An HTTP server on one thread that answers every path: `http-echo PORT`.
+//!
+//! * `/down/N`: a body of N bytes; `/up`: takes a body and says how long it was
+//! * `/events/N/MS`: N events, one every MS milliseconds, each with the time at which it was made
+//! * anything else: a JSON-RPC answer to `tools/call`
+//!
+//! The one rule: it does as little as it can, so that what is measured is what stands in front of it.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::spawn_local;
+use tokio::time::{Interval, interval};
+
+type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
+
+const ANSWER: &[u8] = br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"ok"}]}}"#;
+const PIECE: usize = 64 * 1024;
+
+fn main() {
+    let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).expect("http-echo PORT");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, serve(port));
+}
+
+async fn serve(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        spawn_local(async move {
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infallible> {
+    let path: Vec<String> = request.uri().path().split('/').map(str::to_owned).collect();
+    let words: Vec<&str> = path.iter().map(String::as_str).collect();
+    let number = |word: &str| word.parse().unwrap_or(0);
+    Ok(match &words[..] {
+        [.., "down", bytes] => Response::new(Zeros { left: number(bytes) }.boxed_unsync()),
+        [.., "events", count, millis] => {
+            let every = Duration::from_millis(number(millis).max(1) as u64);
+            let events = Events { left: number(count), ticks: interval(every) };
+            Response::builder().header("content-type", "text/event-stream").body(events.boxed_unsync()).expect("a response")
+        }
+        [.., "up"] => {
+            let length = length(request.into_body()).await;
+            Response::new(Full::from(length.to_string()).boxed_unsync())
+        }
+        _ => {
+            length(request.into_body()).await;
+            let answer = Full::new(Bytes::from_static(ANSWER)).boxed_unsync();
+            Response::builder().header("content-type", "application/json").body(answer).expect("a response")
+        }
+    })
+}
+
+async fn length(mut body: Incoming) -> usize {
+    let mut length = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        length += frame.data_ref().map_or(0, Bytes::len);
+    }
+    length
+}
+
+struct Zeros {
+    left: usize,
+}
+
+impl Body for Zeros {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        static PIECES: [u8; PIECE] = [0; PIECE];
+        let length = self.left.min(PIECE);
+        self.left -= length;
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(Bytes::from_static(&PIECES[..length])))))
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::with_exact(self.left as u64)
+    }
+}
+
+struct Events {
+    left: usize,
+    ticks: Interval,
+}
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        ready!(self.ticks.poll_tick(cx));
+        self.left -= 1;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(format!("data: {now}\n\n"))))))
+    }
+}
