@@ -1,5 +1,7 @@
 //! Command lines as people type them.
 
+use llamapool_relay::{HttpConfig, ProviderKind};
+
 use super::*;
 
 fn parse_line(line: &str) -> Result<Invocation, CliError> {
@@ -70,7 +72,8 @@ fn aliases_are_flags_too() {
 fn flags_of_several_values_may_be_repeated() {
     let hosts = server("llamapool server --allowed-hosts a,b --allowed-hosts c").edge.allowed_hosts;
     assert_eq!(hosts, ["a", "b", "c"]);
-    let headers = relay("llamapool mcp --provider-headers A:b --provider-headers C:d,e").providers.remove(0).headers;
+    let provider = relay("llamapool mcp --provider-headers A:b --provider-headers C:d,e").providers.remove(0);
+    let ProviderKind::Http(HttpConfig { headers, .. }) = provider.kind else { panic!("a program") };
     assert_eq!((&headers["a"], &headers["c"]), (&"b".parse().unwrap(), &"d,e".parse().unwrap()));
 }
 
