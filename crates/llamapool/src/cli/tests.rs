@@ -92,7 +92,10 @@ fn other_misuse_is_one_line_and_repeats_no_value() {
     assert_eq!(error("llamapool"), format!("a command is missing, {roles}"));
     assert_eq!(error("llamapool --port 1"), format!("a command is missing, {roles}"));
     assert_eq!(error("llamapool sever"), format!("unknown command \"sever\", {roles}"));
-    assert_eq!(error("llamapool server hunter2"), "an argument stands without a flag, expected only flags");
+    assert_eq!(
+        error("llamapool server hunter2"),
+        "an argument stands without a flag, expected only flags, or for a relay a program behind --"
+    );
     assert_eq!(error("llamapool server --port"), "a value is required for '--port <port>' but none was supplied");
     let twice = error("llamapool server --api-key hunter2 --api-key hunter2");
     assert_eq!(twice, "the argument '--api-key <secret>' cannot be used multiple times");

@@ -253,6 +253,7 @@ fn every_setting_that_can_be_wrong_is_read_and_refused_by_name() {
                 Form::Text | Form::File if setting.name != "CLIENT_ID" => continue,
                 Form::Secret => "hunter2\n",
                 Form::Headers => "hunter2",
+                Form::Command => "'hunter2",
                 Form::Url => "http://hunter2@",
                 _ => "b/a d",
             };
@@ -403,8 +404,7 @@ fn each_table_of_the_file_is_a_provider_and_what_is_said_for_all_holds_where_it_
 
 #[test]
 fn a_single_table_is_one_provider() {
-    let providers =
-        relay_file("[provider]\nurl = 'http://a/mcp'\nid = 'a'\n[http(provider).headers]\nX-A = 'b'").unwrap();
+    let providers = relay_file("[provider]\nurl = 'http://a/mcp'\nid = 'a'\n[provider.headers]\nX-A = 'b'").unwrap();
     let [only] = &providers.config.providers[..] else { panic!("{}", providers.config.providers.len()) };
     assert_eq!((only.id.as_ref().unwrap().as_str(), &http(only).headers["x-a"]), ("a", &"b".parse().unwrap()));
 }
@@ -431,7 +431,8 @@ fn providers_that_cannot_be_told_apart_or_found_or_are_too_many_stop_the_start()
     assert_eq!(same, "provider 1 and provider 3 of the file both have the id \"a\", expected another one for each");
     let incomplete = text(&format!("{}[[provider]]\nid = 'b'", table("a")));
     assert!(
-        incomplete.starts_with("provider 2 of the file \"/") && incomplete.ends_with(" has no url"),
+        incomplete.starts_with("provider 2 of the file \"/")
+            && incomplete.ends_with(" has neither url nor command, expected one of them"),
         "{incomplete}"
     );
     let many = |count: usize| (0..count).map(|number| table(&number.to_string())).collect::<String>();
