@@ -49,6 +49,16 @@ fn advice(cause: Cause) -> &'static str {
         Cause::TooManyCalls => {
             "Try again: the call was not executed. The bound is `MAX_CONCURRENCY_PER_CLIENT` of the server."
         }
+        Cause::ProviderNotStarted => {
+            "Look at the log of the relay: the program of `PROVIDER_COMMAND` cannot be started, or ends at once. Try again: the call was not executed."
+        }
+        Cause::TooManySessions => {
+            "Try again: the call was not executed. The bounds are `MAX_SESSIONS` and `PROVIDER_MAX_STARTS` of the relay."
+        }
+        Cause::MessageTooLarge => "Send less, or raise `PROVIDER_MAX_MESSAGE_BYTES` of the relay.",
+        Cause::ProviderExited => {
+            "Look at the log of the relay. The program may have executed the call. In an MCP session, initialize again."
+        }
         Cause::RequestTooLarge => {
             "Send less, or raise `MAX_REQUEST_BYTES` of the server. What was sent up to the bound may have reached the provider."
         }

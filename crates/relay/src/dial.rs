@@ -233,7 +233,8 @@ fn check<B>(
     if ids.len() != wanted.len() {
         return Err(wrong(&format!("it gave {} ids to {} providers", ids.len(), wanted.len())));
     }
-    if let Some((wanted, got)) = wanted.iter().flatten().zip(&ids).find(|(wanted, got)| wanted != got) {
+    let mut named = wanted.iter().zip(&ids).filter_map(|(wanted, got)| Some((wanted.as_ref()?, got)));
+    if let Some((wanted, got)) = named.find(|(wanted, got)| wanted != got) {
         return Err(wrong(&format!("it gave the id {got} instead of {wanted}")));
     }
     Ok((ids, DisplayName::decode(text(wire::VERSION).unwrap_or_default()).unwrap_or_default()))
@@ -295,4 +296,45 @@ fn address(uri: &Uri) -> String {
 fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+    /// The ids that a relay which wants some gets from a server that says others.
+    fn check_ids(wanted: &[&str], said: &[&str]) -> Result<String, String> {
+        let wanted: Vec<Option<RelayId>> = wanted.iter().map(|id| id.parse().ok()).collect();
+        let mut answer = Response::new(());
+        let headers = answer.headers_mut();
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(KEY.as_bytes()).parse().unwrap());
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        headers.extend(said.iter().map(|id| (wire::ID, id.parse::<HeaderValue>().unwrap())));
+        let (ids, _) = check(&answer, &wanted, KEY).map_err(|error| error.to_string())?;
+        Ok(ids.iter().map(RelayId::as_str).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn the_server_gives_each_provider_the_id_that_it_wants_and_one_where_it_wants_none() {
+        assert_eq!(check_ids(&["a"], &["a"]), Ok("a".to_owned()));
+        assert_eq!(check_ids(&["", "b", "", "d"], &["w", "b", "x", "d"]), Ok("w b x d".to_owned()));
+    }
+
+    #[test]
+    fn ids_that_do_not_fit_those_that_were_wanted_are_no_answer_of_a_llamapool_server() {
+        for (wanted, said, error) in [
+            (&["", "b"][..], &["b", "x"][..], "it gave the id x instead of b"),
+            (&["a", "b"], &["a"], "it gave 1 ids to 2 providers"),
+            (&["a"], &["a", "b"], "it gave 2 ids to 1 providers"),
+            (&["a"], &[], "it left out an id"),
+            (&["", ""], &["x", ""], "it left out an id"),
+            (&["", ""], &["x", "x"], "the id x is there twice"),
+            (&["a"], &["a/b"], "the id has the character '/'"),
+        ] {
+            let text = check_ids(wanted, said).unwrap_err();
+            assert!(text.contains(error), "{text}");
+        }
+    }
 }

@@ -42,7 +42,12 @@ fn text(app: &App) -> String {
     let mut families = [info.collect(), losses.collect(), link.collect(), by_provider(app)].concat();
     #[cfg(target_os = "linux")]
     families.extend(prometheus::process_collector::ProcessCollector::for_self().collect());
-    TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    // A relay without programs has no series of theirs, and the encoder takes no family without one.
+    families.retain(|family| !family.get_metric().is_empty());
+    TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| {
+        tracing::error!(%error, "the metrics cannot be written");
+        String::new()
+    })
 }
 
 /// What is counted for each provider. There are as many labels as the configuration has providers, whatever the server

@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn an_offer_has_exactly_these_bytes() {
         let provider = ProviderHealth::Unreachable { for_ms: 1500, error: "connection refused".into() };
-        let event = Event::Offer(Offer { draining: false, protected: true, provider });
+        let event = Event::Offer(Offer { draining: false, protected: true, provider, bridge: None });
         let line = concat!(
             r#"{"event":"offer","draining":false,"protected":true,"#,
             r#""provider":{"status":"unreachable","for_ms":1500,"error":"connection refused"}}"#,
@@ -176,7 +176,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_offer_survives_its_line(draining: bool, protected: bool, provider in health()) {
-            let event = Event::Offer(Offer { draining, protected, provider });
+            let event = Event::Offer(Offer { draining, protected, provider, bridge: None });
             prop_assert_eq!(Event::from_line(event.to_line().as_bytes()).unwrap(), event);
         }
 
@@ -185,7 +185,7 @@ mod tests {
             provider in health(),
             hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         ) {
-            let mut line = Event::Offer(Offer { draining: true, protected: true, provider }).to_line().into_bytes();
+            let mut line = Event::Offer(Offer { draining: true, protected: true, provider, bridge: None }).to_line().into_bytes();
             for (place, byte) in hits {
                 let place = place.index(line.len());
                 line[place] = byte;

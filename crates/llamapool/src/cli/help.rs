@@ -50,8 +50,8 @@ Examples:
   llamapool server --config-file server.toml --port 8080 --metrics-port 9090";
 
 const MCP: &str = "\
-Runs the relay of a private MCP server. It dials out to the public server, so it needs no open port, and forwards what \
-callers send there to the provider.
+Runs the relay of a private MCP server, the provider. It dials out to the public server, so it needs no open port, and \
+forwards what callers send there to the provider. One relay can have several: each is a [[provider]] table of the file.
 
 Each setting is a flag, an environment variable, or a key of a TOML file; the flag counts first, then the \
 environment. Durations: 500ms, 20s, 5m, 1h, or seconds. Sizes: 512KiB, 64MiB, 1GiB, or bytes.

@@ -1,5 +1,7 @@
 //! Command lines as people type them.
 
+use llamapool_relay::{HttpConfig, ProviderKind};
+
 use super::*;
 
 fn parse_line(line: &str) -> Result<Invocation, CliError> {
@@ -70,7 +72,8 @@ fn aliases_are_flags_too() {
 fn flags_of_several_values_may_be_repeated() {
     let hosts = server("llamapool server --allowed-hosts a,b --allowed-hosts c").edge.allowed_hosts;
     assert_eq!(hosts, ["a", "b", "c"]);
-    let headers = relay("llamapool mcp --provider-headers A:b --provider-headers C:d,e").providers.remove(0).headers;
+    let provider = relay("llamapool mcp --provider-headers A:b --provider-headers C:d,e").providers.remove(0);
+    let ProviderKind::Http(HttpConfig { headers, .. }) = provider.kind else { panic!("a program") };
     assert_eq!((&headers["a"], &headers["c"]), (&"b".parse().unwrap(), &"d,e".parse().unwrap()));
 }
 
@@ -89,7 +92,10 @@ fn other_misuse_is_one_line_and_repeats_no_value() {
     assert_eq!(error("llamapool"), format!("a command is missing, {roles}"));
     assert_eq!(error("llamapool --port 1"), format!("a command is missing, {roles}"));
     assert_eq!(error("llamapool sever"), format!("unknown command \"sever\", {roles}"));
-    assert_eq!(error("llamapool server hunter2"), "an argument stands without a flag, expected only flags");
+    assert_eq!(
+        error("llamapool server hunter2"),
+        "an argument stands without a flag, expected only flags, or for a relay a program behind --"
+    );
     assert_eq!(error("llamapool server --port"), "a value is required for '--port <port>' but none was supplied");
     let twice = error("llamapool server --api-key hunter2 --api-key hunter2");
     assert_eq!(twice, "the argument '--api-key <secret>' cannot be used multiple times");

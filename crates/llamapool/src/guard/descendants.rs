@@ -61,7 +61,7 @@ mod tests {
     use super::linux::{below, parent};
 
     fn pid(number: i32) -> Pid {
-        Pid::from_raw(number).unwrap()
+        Pid::from_raw(number).expect("a number above zero")
     }
 
     #[test]

@@ -87,15 +87,17 @@ pub enum SettingsError {
         /// The key in the tables.
         key: &'static str,
     },
-    /// A provider's table without something that it must have.
-    #[error("{table} of the file {file:?} has no {key}")]
+    /// A provider's table that does not say what the provider is.
+    #[error("{table} of the file {file:?} has neither {key} nor {or}, expected one of them")]
     Incomplete {
         /// Which table.
         table: String,
         /// The file.
         file: PathBuf,
-        /// The key.
+        /// One key that would.
         key: &'static str,
+        /// The other one.
+        or: &'static str,
     },
     /// One id for two providers.
     #[error("provider {one} and provider {other} of the file both have the id {id:?}, expected another one for each")]

@@ -146,13 +146,14 @@ impl OfProvider<'_> {
         own.or_else(|| self.given.written(setting))
     }
 
-    /// Refuses a table that has neither of two settings, naming the first.
+    /// Refuses a table that has neither of two settings.
     pub(super) fn must_have(&self, setting: &Setting, or: &Setting) -> Result<(), SettingsError> {
-        match (self.own, setting.per_provider) {
-            (Some(own), Some(PerProvider { key, .. }))
+        match (self.own, setting.per_provider, or.per_provider) {
+            (Some(own), Some(PerProvider { key, .. }), Some(PerProvider { key: or_key, .. }))
                 if !own.layer.contains_key(setting.name) && !own.layer.contains_key(or.name) =>
             {
-                Err(SettingsError::Incomplete { table: own.name.clone(), file: own.file.clone(), key })
+                let (table, file) = (own.name.clone(), own.file.clone());
+                Err(SettingsError::Incomplete { table, file, key, or: or_key })
             }
             _ => Ok(()),
         }

@@ -35,7 +35,7 @@ pub fn provider_markdown() -> String {
             Reach::All => format!("what {} says for all", codes([setting.name])),
             Reach::Own => match setting.unset {
                 Unset::Otherwise(words) => cell(words),
-                Unset::Default(_) => "it must".into(),
+                Unset::Default(_) => "see below".into(),
             },
         };
         // Writing into a `String` cannot fail.

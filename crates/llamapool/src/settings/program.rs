@@ -120,18 +120,13 @@ pub(super) fn resolve(
     secrets: &[&Setting],
 ) -> Result<Option<StdioConfig>, SettingsError> {
     let command = of.asked(&PROVIDER_COMMAND)?.unwrap_or_default();
-    let Some(program) = command.first() else { return Ok(None) };
-    let (directory, environment) = (of.value(&PROVIDER_DIR)?, environment(given, of, secrets)?);
-    let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
-    if !is_there(program, path, directory.as_deref()) {
-        return Err(SettingsError::NoProgram { program: program.clone() });
-    }
     let max_age = of.value(&SESSION_MAX_AGE)?;
-    Ok(Some(StdioConfig {
-        command: command.into_iter().map(OsString::from).collect(),
-        directory,
-        environment,
-        guard: env::current_exe().map_err(SettingsError::NoGuard)?,
+    // All of it is read first: a value that means nothing stops the start also where there is no program.
+    let mut config = StdioConfig {
+        command: command.iter().map(OsString::from).collect(),
+        directory: of.value(&PROVIDER_DIR)?,
+        environment: environment(given, of, secrets)?,
+        guard: PathBuf::new(),
         max_sessions: of.value(&MAX_SESSIONS)?,
         session_idle: of.value(&SESSION_IDLE_TIMEOUT)?,
         session_max_age: Some(max_age).filter(|max_age| !max_age.is_zero()),
@@ -140,7 +135,14 @@ pub(super) fn resolve(
         replay_bytes: of.value(&PROVIDER_REPLAY_BYTES)?,
         era_patience: of.value(&PROVIDER_ERA_TIMEOUT)?,
         shared_session: of.value(&SHARED_SESSION)?,
-    }))
+    };
+    let Some(program) = command.first() else { return Ok(None) };
+    let path = config.environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
+    if !is_there(program, path, config.directory.as_deref()) {
+        return Err(SettingsError::NoProgram { program: program.clone() });
+    }
+    config.guard = env::current_exe().map_err(SettingsError::NoGuard)?;
+    Ok(Some(config))
 }
 
 /// The program's whole environment.

@@ -205,9 +205,13 @@ static RECONNECT_STABLE_AFTER: Typed<Duration> = Typed::new(
     "How long a connection must have held for the wait to start over.",
 )
 .default("10s");
-static TUNNEL_MAX_STREAMS: Typed<u32> =
-    Typed::new("TUNNEL_MAX_STREAMS", Group::Tunnel, STREAMS, "How many calls the relay serves at once.")
-        .default("4096");
+static TUNNEL_MAX_STREAMS: Typed<u32> = Typed::new(
+    "TUNNEL_MAX_STREAMS",
+    Group::Tunnel,
+    STREAMS,
+    "How many calls the relay serves at once, of all its providers.",
+)
+.default("4096");
 
 /// The settings of the relay.
 pub(super) static TABLE: &[&Setting] = &[

@@ -184,8 +184,13 @@ static MAX_CONCURRENCY_PER_CLIENT: Typed<usize> = Typed::new(
     "The most calls at once to one id; 0 is as many as its tunnels can carry.",
 )
 .default("0");
-static MAX_RELAYS: Typed<usize> =
-    Typed::new("MAX_RELAYS", Group::Limits, COUNT, "The most relays connected at once.").default("10000");
+static MAX_RELAYS: Typed<usize> = Typed::new(
+    "MAX_RELAYS",
+    Group::Limits,
+    COUNT,
+    "The most relays connected at once, each counted once for each of its ids.",
+)
+.default("10000");
 static MAX_CONNECTIONS: Typed<usize> = Typed::new(
     "MAX_CONNECTIONS",
     Group::Limits,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use llamapool_relay::{Reconnect, StatusBind};
+use llamapool_relay::{HttpConfig, ProviderConfig, ProviderKind, Reconnect, StatusBind};
 use llamapool_server::{Limits, Timeouts};
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::Secret;
@@ -47,6 +47,14 @@ fn server(environment: &[(&str, &str)]) -> Result<ServerSettings, SettingsError>
 
 fn relay(environment: &[(&str, &str)]) -> Result<RelaySettings, SettingsError> {
     relay_from(&Sources { environment, ..NOTHING })
+}
+
+/// What is known of a provider that speaks HTTP.
+fn http(provider: &ProviderConfig) -> &HttpConfig {
+    match &provider.kind {
+        ProviderKind::Http(http) => http,
+        ProviderKind::Stdio(_) => panic!("a program"),
+    }
 }
 
 fn debug(value: &impl std::fmt::Debug) -> String {
@@ -113,16 +121,16 @@ fn a_relay_that_is_told_nothing_serves_the_usual_place() {
     let config = relay(&[]).unwrap().config;
     assert_eq!(config.dial.server_url, "ws://localhost:8080/api/mcp/connect");
     let [provider] = &config.providers[..] else { panic!("{}", config.providers.len()) };
-    assert_eq!(provider.url, "http://127.0.0.1:7777/mcp/");
+    assert_eq!(http(provider).url, "http://127.0.0.1:7777/mcp/");
     assert_eq!(config.reconnect, Reconnect::Never);
     assert_eq!(config.status.bind, StatusBind::Default("127.0.0.1:4555".parse().unwrap()));
     assert!(provider.id.is_none() && config.identity.worker_key.is_none());
     assert!(!config.identity.name.as_str().is_empty());
-    assert!(provider.auth_token.is_none() && provider.headers.is_empty());
+    assert!(provider.auth_token.is_none() && http(provider).headers.is_empty());
     assert_eq!(config.dial.connect_timeout, Duration::from_secs(10));
-    assert_eq!(provider.connect_timeout, Duration::from_secs(10));
-    assert_eq!(provider.probe_interval, Duration::from_secs(10));
-    assert_eq!(provider.redirect_replay_bytes, 1 << 20);
+    assert_eq!(http(provider).connect_timeout, Duration::from_secs(10));
+    assert_eq!(http(provider).probe_interval, Duration::from_secs(10));
+    assert_eq!(http(provider).redirect_replay_bytes, 1 << 20);
     assert_eq!(config.drain_timeout, Duration::from_secs(60));
 }
 
@@ -245,6 +253,7 @@ fn every_setting_that_can_be_wrong_is_read_and_refused_by_name() {
                 Form::Text | Form::File if setting.name != "CLIENT_ID" => continue,
                 Form::Secret => "hunter2\n",
                 Form::Headers => "hunter2",
+                Form::Command => "'hunter2",
                 Form::Url => "http://hunter2@",
                 _ => "b/a d",
             };
@@ -379,25 +388,25 @@ fn each_table_of_the_file_is_a_provider_and_what_is_said_for_all_holds_where_it_
     let alone = providers(&Sources { file: Some(TWO), ..NOTHING });
     let [clock, other] = &alone[..] else { panic!("{}", alone.len()) };
     assert_eq!(
-        (clock.id.as_ref().unwrap().as_str(), &clock.url),
+        (clock.id.as_ref().unwrap().as_str(), &http(clock).url),
         ("clock", &"http://127.0.0.1:1/mcp".parse().unwrap())
     );
-    assert!(clock.auth_token.as_ref().unwrap().matches(b"hunter2") && clock.headers["x-own"] == "a");
-    assert_eq!((other.id.as_ref(), &other.url), (None, &"http://127.0.0.1:2/mcp".parse().unwrap()));
-    assert!(other.auth_token.is_none() && other.headers.is_empty());
+    assert!(clock.auth_token.as_ref().unwrap().matches(b"hunter2") && http(clock).headers["x-own"] == "a");
+    assert_eq!((other.id.as_ref(), &http(other).url), (None, &"http://127.0.0.1:2/mcp".parse().unwrap()));
+    assert!(other.auth_token.is_none() && http(other).headers.is_empty());
     let with = format!("auth_token = 'all'\n{TWO}");
     let flags: &[_] = &[("PROVIDER_HEADERS", "X-All: b"), ("PROBE_INTERVAL", "7s")];
     let both = providers(&Sources { flags, file: Some(&with), ..NOTHING });
-    assert!(both[0].auth_token.as_ref().unwrap().matches(b"hunter2") && both[0].headers.len() == 1);
-    assert!(both[1].auth_token.as_ref().unwrap().matches(b"all") && both[1].headers["x-all"] == "b");
-    assert!(both.iter().all(|provider| provider.probe_interval == Duration::from_secs(7)));
+    assert!(both[0].auth_token.as_ref().unwrap().matches(b"hunter2") && http(&both[0]).headers.len() == 1);
+    assert!(both[1].auth_token.as_ref().unwrap().matches(b"all") && http(&both[1]).headers["x-all"] == "b");
+    assert!(both.iter().all(|provider| http(provider).probe_interval == Duration::from_secs(7)));
 }
 
 #[test]
 fn a_single_table_is_one_provider() {
     let providers = relay_file("[provider]\nurl = 'http://a/mcp'\nid = 'a'\n[provider.headers]\nX-A = 'b'").unwrap();
     let [only] = &providers.config.providers[..] else { panic!("{}", providers.config.providers.len()) };
-    assert_eq!((only.id.as_ref().unwrap().as_str(), &only.headers["x-a"]), ("a", &"b".parse().unwrap()));
+    assert_eq!((only.id.as_ref().unwrap().as_str(), &http(only).headers["x-a"]), ("a", &"b".parse().unwrap()));
 }
 
 #[test]
@@ -422,7 +431,8 @@ fn providers_that_cannot_be_told_apart_or_found_or_are_too_many_stop_the_start()
     assert_eq!(same, "provider 1 and provider 3 of the file both have the id \"a\", expected another one for each");
     let incomplete = text(&format!("{}[[provider]]\nid = 'b'", table("a")));
     assert!(
-        incomplete.starts_with("provider 2 of the file \"/") && incomplete.ends_with(" has no url"),
+        incomplete.starts_with("provider 2 of the file \"/")
+            && incomplete.ends_with(" has neither url nor command, expected one of them"),
         "{incomplete}"
     );
     let many = |count: usize| (0..count).map(|number| table(&number.to_string())).collect::<String>();

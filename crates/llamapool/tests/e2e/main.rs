@@ -18,5 +18,6 @@ mod oauth;
 mod plain_callers;
 mod provider_faults;
 mod relay_status;
+mod several_providers;
 mod state;
 mod streams;

@@ -126,18 +126,12 @@ impl Outgoings {
             return Ok(());
         }
         let mut together = Vec::with_capacity(first.line.len() + 1);
-        let mut outgoings = vec![first];
-        loop {
-            let Some(last) = outgoings.last() else { break };
-            together.extend_from_slice(&last.line);
+        let (mut outgoings, mut next) = (Vec::new(), Some(first));
+        while let Some(outgoing) = next {
+            together.extend_from_slice(&outgoing.line);
             together.push(b'\n');
-            if together.len() > TOGETHER_BYTES {
-                break;
-            }
-            match self.lines.try_recv() {
-                Ok(more) => outgoings.push(more),
-                Err(_) => break,
-            }
+            outgoings.push(outgoing);
+            next = if together.len() < TOGETHER_BYTES { self.lines.try_recv().ok() } else { None };
         }
         program.write_all(&together).await?;
         program.flush().await?;

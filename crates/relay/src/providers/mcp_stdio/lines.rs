@@ -123,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_above_the_bound_is_an_error_and_one_below_is_not() {
         let long = "x".repeat(1000);
-        assert_eq!(all(&[long.as_bytes(), b"\n"], 1000).await.0, [long.clone()]);
+        assert_eq!(all(&[long.as_bytes(), b"\n"], 1000).await.0, [long.as_str()]);
         let (lines, error) = all(&[b"a\n", long.as_bytes(), long.as_bytes()], 1000).await;
         assert_eq!(lines, ["a"]);
         assert!(error.unwrap().contains("more than 1000 bytes"));

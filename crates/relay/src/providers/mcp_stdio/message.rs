@@ -265,10 +265,8 @@ impl Key {
         if json.starts_with('"') {
             return serde_json::from_str(json).ok().map(Self::Text);
         }
-        if let Ok(integer) = json.parse::<i64>() {
-            if integer.unsigned_abs() <= EXACT {
-                return Some(Self::Integer(integer));
-            }
+        if let Some(integer) = json.parse().ok().filter(|integer: &i64| integer.unsigned_abs() <= EXACT) {
+            return Some(Self::Integer(integer));
         }
         let number: f64 = json.parse().ok()?;
         let is_exact = number.fract() == 0.0 && number.abs() <= EXACT as f64;
