@@ -67,6 +67,14 @@ impl Provider {
         }
     }
 
+    /// Ends what was started for it, and waits until nothing is left.
+    pub(crate) async fn end(&self) {
+        match self {
+            Self::Http(_) => {}
+            Self::Stdio(stdio) => stdio.end().await,
+        }
+    }
+
     /// What a program's bridge runs.
     pub(crate) fn load(&self) -> Option<&Load> {
         match self {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use llamapool_wire::MAX_PROVIDERS;
 use tokio::net::TcpListener;
@@ -20,6 +21,9 @@ use crate::hosted::Hosted;
 use crate::probe;
 use crate::tls::{TlsError, tls_config};
 use crate::{metrics, status};
+
+/// How long the programs of providers may take to end with the relay: longer than their guards wait before they use force.
+const PROGRAMS_END: Duration = Duration::from_secs(6);
 
 /// A relay that has its addresses and waits to run.
 pub struct Relay {
@@ -114,30 +118,42 @@ impl Relay {
         for hosted in &app.hosted {
             helpers.spawn(probe::run(hosted.clone()));
         }
-        let token = app.stop.clone();
-        let stopping = async move {
-            tokio::select! {
-                () = stop => token.cancel(),
-                () = token.cancelled() => {}
-            }
-        };
-        let ended = connect::run(app.clone());
-        tokio::pin!(ended);
-        tokio::select! {
-            // Biased towards the tunnel's own end, which says why.
-            biased;
-            result = &mut ended => return result,
-            () = stopping => {}
+        let result = serve(&app, stop).await;
+        // Nobody starts a program any more, and those that run are ended in order.
+        helpers.shutdown().await;
+        let ends = app.hosted.iter().map(|hosted| hosted.provider.end());
+        if tokio::time::timeout(PROGRAMS_END, futures_util::future::join_all(ends)).await.is_err() {
+            tracing::warn!("a provider's program has not ended in time; its guard goes on ending it");
         }
-        app.set_draining(true);
-        let patience = app.config.drain_timeout;
-        tracing::info!(calls = app.running(), ?patience, "draining");
-        match tokio::time::timeout(patience, ended).await {
-            Ok(result) => result,
-            Err(_) => {
-                tracing::warn!(calls = app.running(), "drain timeout: ending what still runs");
-                Ok(())
-            }
+        result
+    }
+}
+
+/// Keeps the tunnel up until `stop` resolves, and then until nothing runs any more.
+async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), GaveUp> {
+    let token = app.stop.clone();
+    let stopping = async move {
+        tokio::select! {
+            () = stop => token.cancel(),
+            () = token.cancelled() => {}
+        }
+    };
+    let ended = connect::run(app.clone());
+    tokio::pin!(ended);
+    tokio::select! {
+        // Biased towards the tunnel's own end, which says why.
+        biased;
+        result = &mut ended => return result,
+        () = stopping => {}
+    }
+    app.set_draining(true);
+    let patience = app.config.drain_timeout;
+    tracing::info!(calls = app.running(), ?patience, "draining");
+    match tokio::time::timeout(patience, ended).await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::warn!(calls = app.running(), "drain timeout: ending what still runs");
+            Ok(())
         }
     }
 }

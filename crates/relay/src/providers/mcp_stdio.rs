@@ -59,7 +59,7 @@ enum NoAnswer {
 pub(crate) struct McpStdio {
     max_message_bytes: usize,
     auth_token: Option<Secret>,
-    load: Load,
+    launcher: Launcher,
     legacy: Legacy,
     modern: Modern,
     plain: Option<Plain>,
@@ -67,26 +67,31 @@ pub(crate) struct McpStdio {
 
 impl McpStdio {
     pub(crate) fn new(config: StdioConfig, auth_token: Option<Secret>, health: HealthReport) -> Self {
-        let (load, max_message_bytes, is_shared) = (Load::new(), config.max_message_bytes, config.shared_session);
-        let launcher = Launcher::new(config, load.clone(), health);
+        let (max_message_bytes, is_shared) = (config.max_message_bytes, config.shared_session);
+        let launcher = Launcher::new(config, Load::new(), health);
         Self {
             max_message_bytes,
             auth_token,
-            load,
             legacy: Legacy::new(launcher.clone()),
             modern: Modern::new(launcher.clone()),
-            plain: is_shared.then(|| Plain::new(launcher)),
+            plain: is_shared.then(|| Plain::new(launcher.clone())),
+            launcher,
         }
     }
 
     /// What the bridge runs.
     pub(crate) fn load(&self) -> &Load {
-        &self.load
+        self.launcher.load()
     }
 
     /// Looks after programs and sessions, for as long as the relay lives.
     pub(crate) async fn run(&self) {
         tokio::join!(self.legacy.tidy(), self.modern.run());
+    }
+
+    /// Ends every program, and waits until none is left.
+    pub(crate) async fn end(&self) {
+        self.launcher.end_all().await;
     }
 
     /// Answers one call; `below` is what the caller's path has behind the id.

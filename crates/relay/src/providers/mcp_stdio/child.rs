@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use llamapool_wire::Cause;
 use tokio::process::{Child as Process, ChildStdout, Command};
+use tokio_util::sync::CancellationToken;
 
 use super::crew::Crew;
 use super::input::{Input, input};
@@ -85,8 +86,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts the program.
-    pub(super) fn start(config: &StdioConfig, crew: &Crew) -> io::Result<Self> {
+    /// Starts the program; its input is closed at the latest with `bridge`.
+    pub(super) fn start(config: &StdioConfig, crew: &Crew, bridge: &CancellationToken) -> io::Result<Self> {
         let mut command = Command::new(&config.guard);
         command
             .arg("guard")
@@ -108,7 +109,7 @@ impl Child {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::Error::other("the program has no standard input and output"));
         };
-        let (input, outgoings) = input();
+        let (input, outgoings) = input(bridge);
         let last_words = LastWords::default();
         crew.take(outgoings.write_to(stdin));
         crew.take(stderr::log(stderr, process.id().unwrap_or_default(), last_words.clone()));

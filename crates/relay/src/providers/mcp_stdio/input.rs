@@ -45,10 +45,10 @@ struct Asides {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gone;
 
-/// A way to a program, and its other end.
-pub(super) fn input() -> (Input, Outgoings) {
+/// A way to a program, and its other end; it is closed at the latest with `bridge`.
+pub(super) fn input(bridge: &CancellationToken) -> (Input, Outgoings) {
     let (sender, receiver) = mpsc::channel(WAITING_LINES);
-    let (asides, closed) = (Arc::<Asides>::default(), CancellationToken::new());
+    let (asides, closed) = (Arc::<Asides>::default(), bridge.child_token());
     let outgoings = Outgoings { lines: receiver, asides: asides.clone(), closed: closed.clone() };
     (Input { lines: sender, asides, closed }, outgoings)
 }
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_arrive_whole_and_in_order_and_an_aside_before_those_that_wait() {
-        let (input, outgoings) = input();
+        let (input, outgoings) = input(&CancellationToken::new());
         input.send("one".into()).await.unwrap();
         input.send("two".into()).await.unwrap();
         input.aside("first".into());
@@ -181,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_is_delivered_when_the_program_has_all_of_it() {
-        let (input, outgoings) = input();
+        let (input, outgoings) = input(&CancellationToken::new());
         let (near, mut far) = tokio::io::duplex(4);
         let mut writing = Box::pin(outgoings.write_to(near));
         let mut delivered = Box::pin(input.deliver("123456".into()));
@@ -196,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_gone_takes_nothing() {
-        let (input, outgoings) = input();
+        let (input, outgoings) = input(&CancellationToken::new());
         let (near, far) = tokio::io::duplex(4);
         drop(far);
         let (_, delivered) = tokio::join!(outgoings.write_to(near), input.deliver("1".into()));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use llamapool_wire::{Cause, Failure};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::child::{Child, Ended, Hears};
 use super::crew::Crew;
@@ -29,6 +30,8 @@ pub(super) struct Launcher(Arc<Inner>);
 struct Inner {
     config: StdioConfig,
     crew: Crew,
+    /// Closes the input of every program.
+    bridge: CancellationToken,
     load: Load,
     health: HealthReport,
     starts: Mutex<Starts>,
@@ -48,8 +51,8 @@ struct Starts {
 
 impl Launcher {
     pub(super) fn new(config: StdioConfig, load: Load, health: HealthReport) -> Self {
-        let (crew, starts) = (Crew::default(), Mutex::default());
-        Self(Arc::new(Inner { config, crew, load, health, starts }))
+        let (crew, bridge, starts) = (Crew::default(), CancellationToken::new(), Mutex::default());
+        Self(Arc::new(Inner { config, crew, bridge, load, health, starts }))
     }
 
     pub(super) fn config(&self) -> &StdioConfig {
@@ -63,7 +66,7 @@ impl Launcher {
     /// Starts the program, heard by whoever `hearer` makes for its input.
     pub(super) fn start<H: Hears>(&self, hearer: impl FnOnce(Input) -> Arc<H>) -> Result<Arc<H>, Failure> {
         self.starts().admit(self.0.config.max_starts_per_minute, Instant::now())?;
-        let child = Child::start(&self.0.config, &self.0.crew).map_err(|error| {
+        let child = Child::start(&self.0.config, &self.0.crew, &self.0.bridge).map_err(|error| {
             let why = format!("cannot be started: {error}");
             self.0.health.unreachable(why.clone());
             self.starts().ended_silently(&why, Instant::now());
@@ -83,6 +86,16 @@ impl Launcher {
     /// Whether any program of this bridge has ever said anything.
     pub(super) fn has_spoken(&self) -> bool {
         self.starts().has_spoken
+    }
+
+    /// Ends every program, and waits until none is left.
+    pub(super) async fn end_all(&self) {
+        self.0.bridge.cancel();
+        let mut changes = self.0.load.changes();
+        while self.0.load.now().children > 0 {
+            // Its sender is in the load.
+            let _ = changes.changed().await;
+        }
     }
 
     /// When the next start is possible, if not now.

@@ -151,7 +151,7 @@ async fn call(session: &Arc<Session>, posted: Posted) -> Answer {
         return Ok(events(outlet));
     }
     match outlet.next().await.map_err(|broken| NoAnswer::from(broken.0))? {
-        Some(Item::Whole(message)) => Ok(json(StatusCode::OK, message)),
+        Some(Item::Whole(message, _)) => Ok(json(StatusCode::OK, message)),
         Some(first) => Ok(events(outlet.with(first))),
         None => Ok(events(outlet)),
     }

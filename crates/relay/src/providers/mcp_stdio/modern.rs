@@ -10,6 +10,7 @@ mod tools;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use llamapool_wire::{Cause, Failure};
@@ -208,7 +209,7 @@ async fn answer(mut call: Call) -> Answer {
         return Ok(events(call));
     }
     match call.outlet.next().await.map_err(|Broken(failure)| failure)? {
-        Some(Item::Whole(message)) => Ok(whole(message)),
+        Some(Item::Whole(message, error)) => Ok(whole(message, error)),
         Some(first) => {
             let (outlet, guard) = call.into_parts();
             Ok(event_stream(EventBody::new(outlet.with(first), guard).boxed_unsync()))
@@ -223,12 +224,11 @@ fn events(call: Call) -> Response<AnswerBody> {
 }
 
 /// One JSON object, with the status that belongs to an error (MCP 2026-07-28, streamable HTTP).
-fn whole(message: bytes::Bytes) -> Response<AnswerBody> {
-    let code = Message::read(message.clone()).ok().and_then(|message| message.error_code);
-    let status = match code {
+fn whole(message: Bytes, error: Option<i64>) -> Response<AnswerBody> {
+    let status = match error {
         Some(code::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
         Some(code::PARSE | code::INVALID_REQUEST | code::INVALID_PARAMS) => StatusCode::BAD_REQUEST,
-        code if is_modern_error(code) => StatusCode::BAD_REQUEST,
+        error if is_modern_error(error) => StatusCode::BAD_REQUEST,
         Some(_) | None => StatusCode::OK,
     };
     json(status, message)

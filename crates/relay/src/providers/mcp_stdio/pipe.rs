@@ -16,8 +16,8 @@ use super::event_id::EventId;
 /// One message on its way to a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item {
-    /// The whole answer, for a caller who gets no event stream.
-    Whole(Bytes),
+    /// The whole answer, for a caller who gets no event stream, and the code of its error, if it is one.
+    Whole(Bytes, Option<i64>),
     /// An event with a message.
     Event(Option<EventId>, Bytes),
     /// An event without one, from which a caller can resume already.
@@ -231,7 +231,7 @@ impl Queue {
 impl Item {
     fn len(&self) -> usize {
         match self {
-            Self::Whole(message) | Self::Event(_, message) => message.len(),
+            Self::Whole(message, _) | Self::Event(_, message) => message.len(),
             Self::Start(_) => 0,
         }
     }

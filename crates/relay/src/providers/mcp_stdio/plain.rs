@@ -58,7 +58,7 @@ impl Plain {
         let first = if is_prompt { call.outlet.next().await.map_err(|Broken(failure)| failure)? } else { None };
         let (outlet, guard) = call.into_parts();
         Ok(match first {
-            Some(Item::Whole(message)) => json(StatusCode::OK, message),
+            Some(Item::Whole(message, _)) => json(StatusCode::OK, message),
             Some(first) => event_stream(EventBody::new(outlet.with(first), guard).boxed_unsync()),
             None => event_stream(EventBody::new(outlet, guard).boxed_unsync()),
         })

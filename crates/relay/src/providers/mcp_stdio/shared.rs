@@ -96,7 +96,7 @@ impl Shared {
         let mut call = self.call(&request).await?;
         loop {
             match call.outlet.next().await.map_err(|Broken(failure)| failure)? {
-                Some(Item::Whole(answer)) => return Message::read(answer).map_err(|_| garbage()),
+                Some(Item::Whole(answer, _)) => return Message::read(answer).map_err(|_| garbage()),
                 Some(_) => {}
                 None => return Err(garbage()),
             }
@@ -150,7 +150,7 @@ impl Shared {
                 let id = own_id(message.id.as_ref()?)?;
                 let running = calls.running.remove(&id)?;
                 let text = running.restored(message, [message.id.clone(), subscription_of(&running, message)]);
-                Some((id, running.inlet, Item::Whole(text)))
+                Some((id, running.inlet, Item::Whole(text, message.error_code)))
             }
             Kind::Notification => {
                 let progress = (message.method() == "notifications/progress").then(|| message.progress_of()).flatten();

@@ -77,7 +77,7 @@ fn event(item: &Item) -> [Option<Bytes>; 3] {
             return [Some(start.into()), None, None];
         }
         Item::Event(id, message) => (*id, message),
-        Item::Whole(message) => (None, message),
+        Item::Whole(message, _) => (None, message),
     };
     let head = id.map(|id| format!("id: {id}\n")).unwrap_or_default() + "data: ";
     if message.len() > TOGETHER_BYTES {

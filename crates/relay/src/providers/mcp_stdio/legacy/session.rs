@@ -14,7 +14,6 @@ use super::sessions::Sessions;
 use super::streams::Streams;
 use crate::providers::mcp_stdio::child::{Ended, Hears};
 use crate::providers::mcp_stdio::input::Input;
-use crate::providers::mcp_stdio::load::OpenSession;
 use crate::providers::mcp_stdio::message::{Key, Kind, Message, messages};
 use crate::providers::mcp_stdio::pipe::Item;
 use crate::providers::mcp_stdio::rewrite::on_one_line;
@@ -37,13 +36,7 @@ pub(super) struct Session {
     version: OnceLock<String>,
     sessions: Weak<Sessions>,
     /// Held until the program is gone: so many programs there are at the most.
-    _place: Place,
-}
-
-/// What a session takes up.
-pub(super) struct Place {
-    pub(super) _permit: OwnedSemaphorePermit,
-    pub(super) _open: OpenSession,
+    _place: OwnedSemaphorePermit,
 }
 
 struct Used {
@@ -54,7 +47,13 @@ struct Used {
 }
 
 impl Session {
-    pub(super) fn new(id: Box<str>, input: Input, sessions: Weak<Sessions>, kept_bytes: usize, place: Place) -> Self {
+    pub(super) fn new(
+        id: Box<str>,
+        input: Input,
+        sessions: Weak<Sessions>,
+        kept_bytes: usize,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         let now = Instant::now();
         Self {
             id,
@@ -172,6 +171,8 @@ impl Hears for Session {
         let taken = delivery.inlet.put(delivery.item, SLOW_CALLER).await;
         if delivery.is_last {
             delivery.inlet.end();
+            // A client that waited for long was not idle.
+            self.touch();
         }
         if taken.is_err() {
             self.streams().give_up(delivery.stream);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use llamapool_wire::{Cause, Failure};
 use tokio::sync::Semaphore;
 
-use super::session::{Place, Session};
+use super::session::Session;
 use crate::providers::mcp_stdio::launcher::Launcher;
+use crate::providers::mcp_stdio::load::OpenSession;
 
 /// How often it is looked whether a session is abandoned or too old.
 const LOOK: Duration = Duration::from_secs(1);
@@ -18,8 +19,13 @@ const PING_PATIENCE: Duration = Duration::from_secs(30);
 /// The sessions.
 pub(super) struct Sessions {
     launcher: Launcher,
-    by_id: Mutex<HashMap<Box<str>, Arc<Session>>>,
+    by_id: Mutex<HashMap<Box<str>, Entry>>,
     places: Arc<Semaphore>,
+}
+
+struct Entry {
+    session: Arc<Session>,
+    _open: OpenSession,
 }
 
 impl Sessions {
@@ -31,16 +37,16 @@ impl Sessions {
     /// Begins a session, with a program of its own.
     pub(super) fn begin(self: &Arc<Self>) -> Result<Arc<Session>, Failure> {
         let config = self.launcher.config();
-        let permit = self.places.clone().try_acquire_owned().map_err(|_| {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{} sessions are open, as many as MAX_SESSIONS allows", config.max_sessions);
             Failure::new(Cause::TooManySessions, message)
         })?;
-        let place = Place { _permit: permit, _open: self.launcher.load().session() };
         let id: Box<str> = format!("{:032x}", rand::random::<u128>()).into();
         let (weak, kept_bytes) = (Arc::downgrade(self), config.replay_bytes);
         let session =
             self.launcher.start(|input| Arc::new(Session::new(id.clone(), input, weak, kept_bytes, place)))?;
-        self.by_id().insert(id, session.clone());
+        let entry = Entry { session: session.clone(), _open: self.launcher.load().session() };
+        self.by_id().insert(id, entry);
         // It may have ended before it was there to be removed.
         if session.input.is_closed() {
             self.remove(&session.id);
@@ -50,7 +56,7 @@ impl Sessions {
 
     /// The session of this id.
     pub(super) fn find(&self, id: &[u8]) -> Option<Arc<Session>> {
-        self.by_id().get(std::str::from_utf8(id).ok()?).cloned()
+        Some(self.by_id().get(std::str::from_utf8(id).ok()?)?.session.clone())
     }
 
     /// Ends a session.
@@ -70,7 +76,7 @@ impl Sessions {
         let patience = PING_PATIENCE.min(idle);
         loop {
             tokio::time::sleep(LOOK.min(idle)).await;
-            let all: Vec<_> = self.by_id().values().cloned().collect();
+            let all: Vec<_> = self.by_id().values().map(|entry| entry.session.clone()).collect();
             for session in all {
                 if max_age.is_some_and(|max_age| session.age() >= max_age) {
                     self.end(&session, "it has reached SESSION_MAX_AGE");
@@ -81,7 +87,7 @@ impl Sessions {
         }
     }
 
-    fn by_id(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Session>>> {
+    fn by_id(&self) -> MutexGuard<'_, HashMap<Box<str>, Entry>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

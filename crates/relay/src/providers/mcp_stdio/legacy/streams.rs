@@ -340,7 +340,7 @@ impl Streams {
         let stream = self.streams.get_mut(&id)?;
         if stream.mode == Mode::Undecided && is_last && !self.starts {
             let stream = self.streams.remove(&id)?;
-            return Some(Delivery { stream: id, inlet: stream.inlet?, item: Item::Whole(line), is_last });
+            return Some(Delivery { stream: id, inlet: stream.inlet?, item: Item::Whole(line, None), is_last });
         }
         if stream.mode == Mode::Undecided {
             self.start(id);

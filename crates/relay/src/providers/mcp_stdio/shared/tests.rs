@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, Lines};
+use tokio_util::sync::CancellationToken;
 
 use super::super::input::input;
 use super::*;
@@ -16,7 +17,7 @@ struct Played {
 
 impl Played {
     fn new() -> Self {
-        let (input, outgoings) = input();
+        let (input, outgoings) = input(&CancellationToken::new());
         let (near, far) = tokio::io::duplex(1 << 16);
         let mut writing = tokio::task::JoinSet::new();
         writing.spawn(outgoings.write_to(near));
@@ -43,7 +44,7 @@ fn message(text: &str) -> Message {
 
 async fn next(call: &mut Call) -> Result<String, Failure> {
     match call.outlet.next().await.map_err(|Broken(failure)| failure)? {
-        Some(Item::Whole(text)) => Ok(format!("whole {}", String::from_utf8_lossy(&text))),
+        Some(Item::Whole(text, _)) => Ok(format!("whole {}", String::from_utf8_lossy(&text))),
         Some(Item::Event(None, text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
         other => panic!("{other:?}"),
     }

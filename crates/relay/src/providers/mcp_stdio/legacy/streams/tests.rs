@@ -56,7 +56,9 @@ async fn heard(outlet: &mut Outlet) -> Vec<String> {
         let next = std::pin::pin!(outlet.next());
         heard.push(match futures_util::poll!(next) {
             std::task::Poll::Pending => return heard,
-            std::task::Poll::Ready(Ok(Some(Item::Whole(text)))) => format!("whole {}", String::from_utf8_lossy(&text)),
+            std::task::Poll::Ready(Ok(Some(Item::Whole(text, _)))) => {
+                format!("whole {}", String::from_utf8_lossy(&text))
+            }
             std::task::Poll::Ready(Ok(Some(Item::Event(_, text)))) => String::from_utf8_lossy(&text).into_owned(),
             std::task::Poll::Ready(Ok(Some(Item::Start(_)))) => "start".into(),
             std::task::Poll::Ready(Ok(None)) => "end".into(),
