@@ -51,13 +51,13 @@ pub enum ForwardError<E> {
     TooLong(Duration),
 }
 
-/// Forwards one request and waits for the head of its answer. `sent` says how many bytes of the request's body have
-/// gone by: as long as that grows, the upstream is not yet late. [`Timeouts::carry`] does the rest.
+/// Forwards one request and waits for the head of its answer. `last_sent` says when the last byte of the request's body
+/// went by, if one did: the upstream is late only that much later. [`Timeouts::carry`] does the rest.
 pub async fn forward<U, B>(
     upstream: &U,
     request: Request<B>,
     timeouts: &Timeouts,
-    sent: impl Fn() -> u64,
+    last_sent: impl Fn() -> Option<Instant>,
 ) -> Result<Response<U::Body>, ForwardError<U::Error>>
 where
     U: Upstream,
@@ -65,24 +65,24 @@ where
     B::Error: Into<BoxError>,
 {
     let mut answer = std::pin::pin!(upstream.send(request));
-    let end_of_time = timeouts.total.map(|total| Instant::now() + total);
-    let mut seen = sent();
+    let started = Instant::now();
+    let end_of_time = timeouts.total.map(|total| started + total);
+    let is_late_from = || timeouts.first_headers.map(|patience| last_sent().unwrap_or(started) + patience);
     loop {
-        let Some(alarm) = next_alarm(timeouts.first_headers, end_of_time) else {
+        let Some(alarm) = earlier(is_late_from(), end_of_time) else {
             return answer.await.map_err(ForwardError::Upstream);
         };
         if let Ok(answer) = tokio::time::timeout_at(alarm, answer.as_mut()).await {
             return answer.map_err(ForwardError::Upstream);
         }
-        let is_over = end_of_time.is_some_and(|end| Instant::now() >= end);
-        let progress = sent();
-        if is_over {
+        let now = Instant::now();
+        if end_of_time.is_some_and(|end| now >= end) {
             return Err(ForwardError::TooLong(timeouts.total.unwrap_or_default()));
         }
-        if progress == seen {
+        // What went by since the alarm was set has put it off.
+        if is_late_from().is_some_and(|late| now >= late) {
             return Err(ForwardError::NoHeaders(timeouts.first_headers.unwrap_or_default()));
         }
-        seen = progress;
     }
 }
 
@@ -100,8 +100,11 @@ impl Timeouts {
 
 /// When the next of two waits is over, if there is one.
 pub(crate) fn next_alarm(wait: Option<Duration>, end_of_time: Option<Instant>) -> Option<Instant> {
-    let wait = wait.map(|wait| Instant::now() + wait);
-    match (wait, end_of_time) {
+    earlier(wait.map(|wait| Instant::now() + wait), end_of_time)
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
@@ -109,8 +112,6 @@ pub(crate) fn next_alarm(wait: Option<Duration>, end_of_time: Option<Instant>) -
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use http_body_util::Empty;
 
     use super::*;
@@ -139,24 +140,31 @@ mod tests {
         Timeouts { first_headers: seconds(first_headers), idle: None, total: seconds(total) }
     }
 
-    async fn waited(upstream: Slow, timeouts: Timeouts, sent: impl Fn() -> u64) -> (bool, u64) {
+    async fn waited(upstream: Slow, timeouts: Timeouts, last_sent: impl Fn() -> Option<Instant>) -> (bool, u64) {
         let started = Instant::now();
-        let answer = forward(&upstream, Request::new(Empty::<Bytes>::new()), &timeouts, sent).await;
+        let answer = forward(&upstream, Request::new(Empty::<Bytes>::new()), &timeouts, last_sent).await;
         (answer.is_ok(), started.elapsed().as_secs())
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_upstream_that_is_late_is_given_up_and_one_in_time_is_not() {
-        assert_eq!(waited(Slow(None), seconds(Some(120), None), || 0).await, (false, 120));
-        assert_eq!(waited(Slow(Some(Duration::from_secs(119))), seconds(Some(120), None), || 0).await, (true, 119));
-        assert_eq!(waited(Slow(None), seconds(Some(120), Some(60)), || 0).await, (false, 60));
-        assert_eq!(waited(Slow(Some(Duration::from_secs(9999))), seconds(None, None), || 0).await, (true, 9999));
+        assert_eq!(waited(Slow(None), seconds(Some(120), None), || None).await, (false, 120));
+        assert_eq!(waited(Slow(Some(Duration::from_secs(119))), seconds(Some(120), None), || None).await, (true, 119));
+        assert_eq!(waited(Slow(None), seconds(Some(120), Some(60)), || None).await, (false, 60));
+        assert_eq!(waited(Slow(Some(Duration::from_secs(9999))), seconds(None, None), || None).await, (true, 9999));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_upload_that_moves_on_makes_nobody_late() {
-        let sent = Cell::new(0);
-        let upload = || sent.replace((sent.get() + 1).min(3));
-        assert_eq!(waited(Slow(None), seconds(Some(120), None), upload).await, (false, 4 * 120));
+    async fn the_wait_begins_with_the_last_byte_that_went_by() {
+        let started = Instant::now();
+        // A byte each second for 300 seconds, and none after.
+        let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
+        assert_eq!(waited(Slow(None), seconds(Some(120), None), upload).await, (false, 300 + 120));
+        let started = Instant::now();
+        let at_once = || Some(started);
+        assert_eq!(waited(Slow(None), seconds(Some(120), None), at_once).await, (false, 120));
+        let started = Instant::now();
+        let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
+        assert_eq!(waited(Slow(None), seconds(Some(120), Some(200)), upload).await, (false, 200));
     }
 }

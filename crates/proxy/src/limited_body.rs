@@ -10,21 +10,46 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::BoxError;
 
 /// What went by of a request's body, readable while it goes by.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RequestMeter {
+    started: Instant,
     bytes: AtomicU64,
+    /// When the last byte went by, in nanoseconds since the start.
+    last_nanos: AtomicU64,
     exceeded: AtomicBool,
+}
+
+impl Default for RequestMeter {
+    fn default() -> Self {
+        let (bytes, last_nanos, exceeded) = Default::default();
+        Self { started: Instant::now(), bytes, last_nanos, exceeded }
+    }
 }
 
 impl RequestMeter {
     /// How many bytes went by.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// When the last byte went by, if one did.
+    pub fn last_sent(&self) -> Option<Instant> {
+        let last = Duration::from_nanos(self.last_nanos.load(Ordering::Relaxed));
+        (self.bytes() > 0).then(|| self.started + last)
+    }
+
+    /// Counts bytes that go by; how many did by now.
+    fn count(&self, bytes: u64) -> u64 {
+        if bytes > 0 {
+            let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.last_nanos.store(nanos, Ordering::Relaxed);
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
     /// Whether the body was broken off because it exceeded its bound.
@@ -97,7 +122,7 @@ where
                 },
             };
             let length = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
-            let bytes = this.meter.bytes.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
+            let bytes = this.meter.count(length as u64);
             if bytes <= *this.max_bytes {
                 return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
             }
@@ -143,6 +168,22 @@ mod tests {
         let (body, meter) = LimitedBody::new(body_of(10, 10), 100);
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), 100);
         assert_eq!((meter.bytes(), meter.has_exceeded()), (100, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_meter_knows_when_the_last_byte_went_by() {
+        let (body, meter) = LimitedBody::new(body_of(2, 10), 100);
+        let mut body = std::pin::pin!(body);
+        assert_eq!(meter.last_sent(), None);
+        for _ in 0..2 {
+            tokio::time::advance(Duration::from_secs(7)).await;
+            body.frame().await.unwrap().unwrap();
+            assert_eq!(meter.last_sent(), Some(Instant::now()));
+        }
+        let last = Instant::now();
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert!(body.frame().await.is_none());
+        assert_eq!(meter.last_sent(), Some(last), "the end is no byte");
     }
 
     #[tokio::test]

@@ -116,16 +116,24 @@ async fn a_provider_that_does_not_speak_http_says_garbage() {
 
 #[tokio::test]
 async fn a_provider_that_says_nothing_is_late_and_hears_that_nobody_waits_any_more() {
-    let pool = Pool::with(&[("FIRST_BYTE_TIMEOUT", "300ms")]).await;
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let pool = Pool::with(&[("FIRST_BYTE_TIMEOUT", "1s")]).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("silent", &provider.url).await;
-    let provider_side = async {
-        let (mut connection, head) = provider.call().await;
-        connection.body(&head).await;
-        connection.rest_of_connection(&mut Vec::new()).await;
-    };
-    let ((), answer) = tokio::join!(provider_side, pool.raw_call(call("silent", b"{}")));
-    LATE.check(&answer);
+    for method in ["GET", "POST"] {
+        let body = if method == "POST" { &b"{}"[..] } else { b"" };
+        let provider_side = async {
+            let (mut connection, head) = provider.call().await;
+            connection.body(&head).await;
+            connection.rest_of_connection(&mut Vec::new()).await;
+        };
+        let called = Instant::now();
+        let call = pool.raw_call(http_request(method, "/api/mcp/id/silent", "", body));
+        let ((), answer) = tokio::join!(provider_side, call);
+        LATE.check(&answer);
+        let waited = called.elapsed();
+        assert!(PATIENCE <= waited && waited < 2 * PATIENCE, "{method}: {waited:?}");
+    }
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("silent", b"{}")));
     assert_eq!(answer.0.status(), 200);
 }

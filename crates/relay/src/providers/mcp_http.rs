@@ -113,7 +113,7 @@ impl McpHttp {
             Ok(target) => {
                 self.prepare(&mut head.headers);
                 head.uri = target;
-                forward(&self.upstream, Request::from_parts(head, body), &Timeouts::default(), || 0)
+                forward(&self.upstream, Request::from_parts(head, body), &Timeouts::default(), || None)
                     .await
                     .map_err(failure)
             }
@@ -141,7 +141,7 @@ impl McpHttp {
             let mut request = Request::new(http_body_util::Empty::<bytes::Bytes>::new());
             *request.uri_mut() = place;
             request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-            let answer = forward(&self.upstream, request, &Timeouts::default(), || 0).await.map_err(failure);
+            let answer = forward(&self.upstream, request, &Timeouts::default(), || None).await.map_err(failure);
             let answer = answer.inspect_err(|_| call.failed())?;
             if answer.status() == StatusCode::OK {
                 let mut answer = Timeouts::default().carry(answer, Instant::now(), call);

@@ -119,7 +119,7 @@ async fn forward_call(
         outgoing(app, target, admitted, &call, request).await.inspect_err(|failure| call.failed_with(failure))?;
     call.set_meter(meter.clone());
     let upstream = Tunnel(&admitted.relay.tunnel.end);
-    let mut incoming = match forward(&upstream, request, &timeouts, || meter.bytes()).await {
+    let mut incoming = match forward(&upstream, request, &timeouts, || meter.last_sent()).await {
         Ok(incoming) => incoming,
         Err(error) => {
             let has_left = is_by_the_caller(&error, &meter);
