@@ -245,14 +245,15 @@ async fn the_relays_token_opens_the_id_and_ends_at_the_relay() {
 #[tokio::test]
 async fn the_headers_for_the_provider_are_added_and_replace_the_callers() {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
-    let headers = "Authorization: Bearer the-providers\nX-Tenant: seven";
+    let headers = "Authorization: Bearer the-providers\nX-Tenant: seven\nX-Role: reader\nX-Tenant: eight";
     let settings = [("PROVIDER_HEADERS", headers), ("AUTH_TOKEN", "sesame")];
     let _relay = pool.relay_with("added", &provider.url, &settings).await;
-    let fields = "authorization: Bearer sesame\r\nx-tenant: six\r\nx-tenant: five\r\nx-other: 1\r\n";
+    let fields = "authorization: Bearer sesame\r\nx-tenant: six\r\nx-tenant: five\r\nx-role: admin\r\nx-other: 1\r\n";
     let request = http_request("POST", "/api/mcp/id/added", fields, b"{}");
     let ((seen, _), _) = tokio::join!(provider.answer(DONE), pool.raw_call(request));
     assert_eq!(seen.values("authorization"), ["Bearer the-providers"]);
-    assert_eq!((seen.values("x-tenant"), seen.values("x-other")), (vec!["seven".into()], vec!["1".to_owned()]));
+    assert_eq!(seen.values("x-tenant"), ["seven", "eight"], "all that are set, and none of the caller's");
+    assert_eq!((seen.values("x-role"), seen.values("x-other")), (vec!["reader".into()], vec!["1".to_owned()]));
 }
 
 /// The head of a message in bytes.

@@ -17,7 +17,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use llamapool_proxy::{BoxError, ForwardError, Timeouts, Upstream, forward, strip_hop_by_hop};
+use llamapool_proxy::{BoxError, Ending, ForwardError, Passenger, Timeouts, Upstream, forward, strip_hop_by_hop};
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::{Cause, Failure, Secret, header as wire, path};
 use std::time::Duration;
@@ -150,6 +150,8 @@ impl McpHttp {
                 return Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()));
             }
         }
+        // That there is none is an answer too.
+        call.ended(Ending::Complete);
         let none = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
         let mut answer = Response::new(none);
         *answer.status_mut() = StatusCode::NOT_FOUND;
@@ -202,8 +204,11 @@ impl McpHttp {
         if self.auth_token.is_some() {
             headers.remove(header::AUTHORIZATION);
         }
+        for name in self.extra_headers.keys() {
+            headers.remove(name);
+        }
         for (name, value) in &self.extra_headers {
-            headers.insert(name, value.clone());
+            headers.append(name, value.clone());
         }
     }
 }
