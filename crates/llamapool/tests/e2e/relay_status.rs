@@ -161,6 +161,18 @@ async fn version_and_metrics_say_what_runs_and_what_ran() {
 }
 
 #[tokio::test]
+async fn a_question_for_metadata_that_do_not_exist_is_a_call_that_was_answered() {
+    let (pool, provider) = (Pool::start().await, Provider::serving(axum::Router::new()).await);
+    let mut relay = pool.relay_with("mcp-1234", &provider.url, &[ON]).await;
+    let status = Status::of(&mut relay).await;
+    let place = format!("{}/.well-known/oauth-protected-resource/api/mcp/id/mcp-1234", pool.url);
+    assert_eq!(pool.http.get(place).send().await.unwrap().status(), 404);
+    let is_over = |_, body: &Value| body["calls"]["in_flight"] == 0;
+    let body = status.until("the call is over", "/status", is_over).await;
+    assert_eq!(body["calls"]["totals"], json!({ "completed": 1, "failed": 0, "caller_left": 0 }));
+}
+
+#[tokio::test]
 async fn a_relay_drains_and_goes_on_and_shuts_down_as_it_is_told() {
     let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
     let mut relay = pool.relay_with("mcp-1234", &provider.url, &[ON]).await;
