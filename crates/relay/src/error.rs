@@ -3,9 +3,20 @@
 
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
+pub(crate) use llamapool_wire::with_causes;
 use llamapool_wire::{Cause, Failure, header as wire};
 
 use crate::answer_body::AnswerBody;
+
+/// Logs a failure. Those that a caller can make at will must not fill the log.
+pub(crate) fn log_failure(failure: &Failure, id: Option<&str>, req_id: &str) {
+    let (cause, error) = (failure.cause.word(), failure.for_the_log());
+    if failure.cause.is_the_callers() {
+        tracing::debug!(req_id, id, cause, error, "call failed");
+    } else {
+        tracing::warn!(req_id, id, cause, error, "call failed");
+    }
+}
 
 /// The answer to a call that the provider does not answer.
 pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBody> {
@@ -24,19 +35,4 @@ pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBod
 /// The id of a call, as the server gave it.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
     headers.get(wire::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
-}
-
-/// An error and what caused it, as one line.
-pub(crate) fn with_causes(error: &(impl std::error::Error + ?Sized)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        let more = deeper.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = deeper.source();
-    }
-    text
 }

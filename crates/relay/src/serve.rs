@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer_body::AnswerBody;
 use crate::app::App;
 use crate::board::RunningCall;
-use crate::error::{failed_call, request_id};
+use crate::error::{failed_call, log_failure, request_id};
 use crate::events;
 
 /// Answers one request. Its future is dropped when the caller leaves.
@@ -22,8 +22,9 @@ pub(crate) async fn answer(
 ) -> Response<AnswerBody> {
     let path = request.uri().path().to_owned();
     let req_id = request_id(request.headers());
-    answer_for(&app, InTunnel::parse(&path), farewell, request).await.unwrap_or_else(|failure| {
-        tracing::debug!(req_id, cause = failure.cause.word(), error = failure.message, "call failed");
+    let asked = InTunnel::parse(&path);
+    answer_for(&app, asked, farewell, request).await.unwrap_or_else(|failure| {
+        log_failure(&failure, asked.map(InTunnel::id), &req_id);
         failed_call(&failure, &req_id)
     })
 }
@@ -36,9 +37,8 @@ async fn answer_for(
 ) -> Result<Response<AnswerBody>, Failure> {
     let unknown = || Failure::new(Cause::RelayGarbage, "the relay does not know this kind of request");
     let asked = asked.ok_or_else(unknown)?;
-    let (InTunnel::Events(id) | InTunnel::Call { id, .. } | InTunnel::ResourceMetadata(id)) = asked;
     let no_such = || Failure::new(Cause::RelayGarbage, "the relay has no provider with this id");
-    let hosted = app.by_id(id).ok_or_else(no_such)?;
+    let hosted = app.by_id(asked.id()).ok_or_else(no_such)?;
     match asked {
         InTunnel::Events(_) => {
             let mut response = Response::new(events::stream(hosted.clone(), farewell));

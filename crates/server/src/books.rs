@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 use llamapool_proxy::{Ending, Passenger, RequestMeter};
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{Failure, RelayId};
 use slab::Slab;
 
 use crate::mcp_method::{LABELS, Method};
@@ -78,6 +78,8 @@ pub(crate) struct Books {
 /// A call that runs now.
 #[derive(Debug)]
 pub(crate) struct Running {
+    /// The id that is called.
+    id: RelayId,
     /// The id of the call in the logs of every hop.
     pub(crate) req_id: String,
     pub(crate) started: SystemTime,
@@ -94,6 +96,12 @@ pub(crate) struct LastError {
 }
 
 impl Running {
+    /// A call to an id that begins now.
+    pub(crate) fn new(id: RelayId, req_id: String) -> Self {
+        let method = AtomicU8::new(Method::OTHER.index());
+        Self { id, req_id, started: SystemTime::now(), since: Instant::now(), method }
+    }
+
     /// Notes which method the call is for, once that is known.
     pub(crate) fn set_method(&self, method: Method) {
         self.method.store(method.index(), Ordering::Relaxed);
@@ -185,6 +193,13 @@ pub(crate) fn methods() -> impl Iterator<Item = Method> {
     (0..LABELS.len()).map(|index| Method::at(index as u8))
 }
 
+/// What went wrong with a call, for the log.
+struct Trouble {
+    cause: &'static str,
+    error: String,
+    is_the_callers: bool,
+}
+
 /// One call: it holds the permit, and closes its entry in the books when it is dropped, whatever happened to it.
 pub(crate) struct Call {
     books: Arc<Books>,
@@ -195,6 +210,7 @@ pub(crate) struct Call {
     bytes_out: u64,
     provider_failed: bool,
     outcome: Option<Outcome>,
+    trouble: Option<Trouble>,
     _permit: Permit,
 }
 
@@ -205,14 +221,9 @@ impl Call {
         limit: usize,
         permit: Permit,
         metrics: Metrics,
-        req_id: String,
+        running: Running,
     ) -> Option<Self> {
-        let running = Arc::new(Running {
-            req_id,
-            started: SystemTime::now(),
-            since: Instant::now(),
-            method: AtomicU8::new(Method::OTHER.index()),
-        });
+        let running = Arc::new(running);
         let key = {
             let mut all = lock(&books.running);
             if limit > 0 && all.len() >= limit {
@@ -229,6 +240,7 @@ impl Call {
             bytes_out: 0,
             provider_failed: false,
             outcome: None,
+            trouble: None,
             _permit: permit,
         })
     }
@@ -248,15 +260,38 @@ impl Call {
     }
 
     /// llamapool, here or at the relay, answers with an error of its own.
-    pub(crate) fn failed(&mut self, cause: Cause, message: impl Into<String>) {
+    pub(crate) fn failed(&mut self, failure: &Failure) {
         self.outcome = Some(Outcome::Failed);
-        self.books.note_error(cause.word(), message.into());
-        self.metrics.refused("mcp", cause.word());
+        self.books.note_error(failure.cause.word(), failure.message.clone());
+        self.metrics.refused("mcp", failure.cause.word());
+        self.noted(failure);
     }
 
-    /// The same, with the failure at hand.
-    pub(crate) fn failed_with(&mut self, failure: &Failure) {
-        self.failed(failure.cause, failure.message.clone());
+    /// The caller left, and what it sees of that is this failure: the call's own outcome stays what it is.
+    pub(crate) fn noted(&mut self, failure: &Failure) {
+        let is_the_callers = failure.cause.is_the_callers();
+        self.trouble = Some(Trouble { cause: failure.cause.word(), error: failure.for_the_log(), is_the_callers });
+    }
+
+    fn broke_off(&mut self, cause: &'static str, error: &str) {
+        self.books.note_error(cause, error.to_owned());
+        self.trouble = Some(Trouble { cause, error: error.to_owned(), is_the_callers: false });
+    }
+
+    /// The one line of the log that a call gets. Failures that no caller can make at will are warnings.
+    fn log(&self, outcome: Outcome, duration: Duration) {
+        let (id, req_id, method) =
+            (self.running.id.as_str(), self.running.req_id.as_str(), self.running.method().label());
+        let (outcome, ms) = (outcome.label(), duration.as_secs_f64() * 1000.0);
+        match &self.trouble {
+            None => tracing::debug!(req_id, id, method, outcome, ms, "call"),
+            Some(Trouble { cause, error, is_the_callers: true }) => {
+                tracing::debug!(req_id, id, method, outcome, ms, cause, error, "call failed");
+            }
+            Some(Trouble { cause, error, is_the_callers: false }) => {
+                tracing::warn!(req_id, id, method, outcome, ms, cause, error, "call failed");
+            }
+        }
     }
 }
 
@@ -273,8 +308,8 @@ impl Passenger for Call {
             Ending::TimedOut => Outcome::TimedOut,
         };
         match outcome {
-            Outcome::Broken => self.books.note_error("broken", "the answer broke off after its head".into()),
-            Outcome::TimedOut => self.books.note_error("timed_out", "a timeout broke the answer off".into()),
+            Outcome::Broken => self.broke_off("broken", "the answer broke off after its head"),
+            Outcome::TimedOut => self.broke_off("timed_out", "a timeout broke the answer off"),
             _ => {}
         }
         self.outcome.get_or_insert(outcome);
@@ -293,13 +328,7 @@ impl Drop for Call {
         }
         self.metrics.observe(method, outcome, duration);
         let _ = lock(&self.books.running).try_remove(self.key);
-        tracing::debug!(
-            req_id = self.running.req_id,
-            method = method.label(),
-            outcome = outcome.label(),
-            ms = duration.as_secs_f64() * 1000.0,
-            "call"
-        );
+        self.log(outcome, duration);
     }
 }
 

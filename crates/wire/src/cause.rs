@@ -124,25 +124,45 @@ impl Cause {
         matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
     }
 
+    /// Whether it is the request that must change: a status of the 400s. Anybody can make such failures at will.
+    pub fn is_the_callers(self) -> bool {
+        self.status().is_client_error()
+    }
+
     /// The cause that a `Llamapool-Error` header names.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|cause| cause.word() == word)
     }
 }
 
-/// One failure, as the caller may know it.
+/// One failure: what the caller may know of it, and what the log must.
 #[derive(Debug, Clone)]
 pub struct Failure {
     /// What went wrong.
     pub cause: Cause,
     /// The same in a sentence that names the wrong value and what was expected.
     pub message: String,
+    /// The error behind it, which the caller does not get to see.
+    internal: Option<String>,
 }
 
 impl Failure {
     /// A failure with its sentence.
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into() }
+        Self { cause, message: message.into(), internal: None }
+    }
+
+    /// The same failure with the error behind it, for the log alone.
+    pub fn because(self, error: impl Into<String>) -> Self {
+        Self { internal: Some(error.into()), ..self }
+    }
+
+    /// All that is known of it, for the log alone.
+    pub fn for_the_log(&self) -> String {
+        match &self.internal {
+            Some(internal) if !self.message.contains(internal) => format!("{}: {internal}", self.message),
+            _ => self.message.clone(),
+        }
     }
 
     /// The body of the answer: a JSON-RPC error object. Its id is null, as the request's body is never parsed.
@@ -170,6 +190,21 @@ impl Failure {
         // Plain structs of texts and numbers have a JSON form, always.
         serde_json::to_string(&Body { jsonrpc: "2.0", id: None, error }).unwrap_or_default()
     }
+}
+
+/// An error and what caused it, as one line.
+pub fn with_causes(error: &(impl std::error::Error + ?Sized)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let more = deeper.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = deeper.source();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -204,5 +239,8 @@ mod tests {
             r#""data":{"mcp":"MCP_PROVIDER_UNAVAILABLE","hop":"relay","req_id":"r1"}}}"#
         );
         assert_eq!(failure.to_json("r1"), json);
+        let failure = failure.because("what only the log may know");
+        assert_eq!(failure.to_json("r1"), json, "the caller does not get to see it");
+        assert_eq!(failure.for_the_log(), "no relay is connected as mcp-1234: what only the log may know");
     }
 }

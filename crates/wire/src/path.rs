@@ -42,6 +42,13 @@ impl<'a> InTunnel<'a> {
         let metadata = path.strip_prefix(RESOURCE_METADATA).map(Self::ResourceMetadata);
         metadata.or_else(|| path.strip_prefix(EVENTS).map(Self::Events))
     }
+
+    /// The id that is meant, whatever is asked of it.
+    pub fn id(self) -> &'a str {
+        match self {
+            Self::Events(id) | Self::Call { id, .. } | Self::ResourceMetadata(id) => id,
+        }
+    }
 }
 
 /// Inside the tunnel: the path whose answer is the stream of events of an id.

@@ -13,6 +13,7 @@ mod forwarding;
 mod headers;
 mod holding_an_id;
 mod keys;
+mod log;
 mod losses;
 mod oauth;
 mod plain_callers;

@@ -289,10 +289,14 @@ impl Provider {
 }
 
 fn failure(error: ForwardError<ProviderError>) -> Failure {
+    let for_the_log = with_causes(&error);
+    as_the_caller_may_know(error).because(for_the_log)
+}
+
+fn as_the_caller_may_know(error: ForwardError<ProviderError>) -> Failure {
     let ForwardError::Upstream(error) = error else {
         return Failure::new(Cause::FirstByteTimeout, "the provider did not answer in time");
     };
-    tracing::debug!(%error, "the provider did not answer");
     let ProviderError::Client(client) = &error else {
         return Failure::new(Cause::ProviderRedirect, error.to_string());
     };

@@ -18,7 +18,7 @@ use axum::body::Body;
 use axum::extract::{Request, State as Shared};
 use axum::http::Response;
 use llamapool_proxy::forward;
-use llamapool_wire::{Failure, header as wire, path};
+use llamapool_wire::{Failure, RelayId, header as wire, path};
 use tokio::time::Instant;
 
 use self::admission::{Admitted, NotAdmitted};
@@ -28,7 +28,7 @@ use self::outgoing::{Outgoing, Tunnel, outgoing, timeouts};
 pub(crate) use self::target::Target;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::books::Call;
+use crate::books::{Call, Running};
 use crate::challenge;
 use crate::cors;
 use crate::doors::well_known;
@@ -44,7 +44,7 @@ pub(crate) async fn call(
 ) -> Response<Body> {
     let caller = match app.auth.caller(request.headers(), request.uri()) {
         Ok(caller) => caller,
-        Err(failure) => return error::failed_call(&refused(&app, failure), req_id.as_str()),
+        Err(failure) => return error::failed_call(&refused(&app, &req_id, None, failure), req_id.as_str()),
     };
     let origin = caller.origin.clone();
     let preflight = origin.as_ref().and_then(|origin| cors::preflight(request.method(), request.headers(), origin));
@@ -64,7 +64,7 @@ pub(crate) async fn call(
 
 /// Finds a relay for the call and lets it in; a refusal before that is in nobody's books but the metrics'.
 async fn run(app: &Arc<App>, _: Caller, req_id: &RequestId, request: Request) -> Result<Response<Body>, NotAdmitted> {
-    let refuse = |failure| NotAdmitted::Failure(refused(app, failure));
+    let refuse = |failure| NotAdmitted::Failure(refused(app, req_id, None, failure));
     let target = Target::parse(request.uri()).map_err(refuse)?;
     run_at(app, &target, req_id, request).await
 }
@@ -88,7 +88,7 @@ async fn run_at(
     req_id: &RequestId,
     request: Request,
 ) -> Result<Response<Body>, NotAdmitted> {
-    let refuse = |failure| NotAdmitted::Failure(refused(app, failure));
+    let refuse = |failure| NotAdmitted::Failure(refused(app, req_id, Some(&target.id), failure));
     let client = app.registry.find(&target.id).ok_or_else(|| refuse(offline(&target.id)))?;
     let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
     let (admitted, permit) =
@@ -96,11 +96,14 @@ async fn run_at(
             NotAdmitted::Failure(failure) => refuse(failure),
             NotAdmitted::SessionGone => {
                 app.metrics.refused("mcp", "session_gone");
+                let (req_id, id) = (req_id.as_str(), target.id.as_str());
+                tracing::debug!(req_id, id, cause = "session_gone", "call refused");
                 NotAdmitted::SessionGone
             }
         })?;
     let limit = app.config.limits.max_calls_per_client;
-    let call = Call::open(client.books.clone(), limit, permit, app.metrics.clone(), req_id.as_str().to_owned());
+    let running = Running::new(client.id.clone(), req_id.as_str().to_owned());
+    let call = Call::open(client.books.clone(), limit, permit, app.metrics.clone(), running);
     let call = call.ok_or_else(|| refuse(too_many(&client.id, limit)))?;
     forward_call(app, target, &admitted, call, request).await.map_err(NotAdmitted::Failure)
 }
@@ -116,7 +119,7 @@ async fn forward_call(
     let (started, timeouts, method) = (Instant::now(), timeouts(app), request.method().clone());
     let address = app.public_url.of(request.headers(), request.uri());
     let Outgoing { request, meter, wants_single_answer } =
-        outgoing(app, target, admitted, &call, request).await.inspect_err(|failure| call.failed_with(failure))?;
+        outgoing(app, target, admitted, &call, request).await.inspect_err(|failure| call.failed(failure))?;
     call.set_meter(meter.clone());
     let upstream = Tunnel(&admitted.relay.tunnel.end);
     let mut incoming = match forward(&upstream, request, &timeouts, || meter.last_sent()).await {
@@ -124,8 +127,10 @@ async fn forward_call(
         Err(error) => {
             let has_left = is_by_the_caller(&error, &meter);
             let failure = failure(error, &meter, app.config.limits.max_request_bytes);
-            if !has_left {
-                call.failed_with(&failure);
+            if has_left {
+                call.noted(&failure);
+            } else {
+                call.failed(&failure);
             }
             return Err(failure);
         }
@@ -141,8 +146,10 @@ async fn forward_call(
     answer(app, Asked { method, wants_single_answer, started, timeouts }, call, incoming).await
 }
 
-/// Counts a call that was not let in.
-fn refused(app: &App, failure: Failure) -> Failure {
+/// Counts and logs a call that was not let in. Anybody can make such calls, so they must not fill the log.
+pub(crate) fn refused(app: &App, req_id: &RequestId, id: Option<&RelayId>, failure: Failure) -> Failure {
     app.metrics.refused("mcp", failure.cause.word());
+    let (id, cause, error) = (id.map(RelayId::as_str), failure.cause.word(), failure.for_the_log());
+    tracing::debug!(req_id = req_id.as_str(), id, cause, error, "call refused");
     failure
 }

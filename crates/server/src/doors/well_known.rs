@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use llamapool_wire::{Failure, path};
 
-use super::mcp::{Target, ask};
+use super::mcp::{Target, ask, refused};
 use crate::app::App;
 use crate::error;
 use crate::request_id::RequestId;
@@ -44,7 +44,7 @@ pub(crate) async fn resource_metadata(
 
 /// The provider's document with the public URL as its resource; nothing, if it has none.
 async fn document(app: &Arc<App>, req_id: &RequestId, request: Request) -> Result<Option<String>, Failure> {
-    app.auth.addressee(request.headers(), request.uri())?;
+    app.auth.addressee(request.headers(), request.uri()).map_err(|failure| refused(app, req_id, None, failure))?;
     let Some(public) = app.public_url.of(request.headers(), request.uri()) else { return Ok(None) };
     let resource = request.uri().path().strip_prefix("/.well-known/").and_then(|path| path.strip_prefix(NAME));
     let resource = resource.unwrap_or_default().to_owned();

@@ -28,7 +28,9 @@ pub(super) struct Asked {
 pub(super) fn note_head(call: &mut Call, answer: &Response<IncomingBody>) {
     let cause = answer.headers().get(wire::ERROR).and_then(|word| Cause::from_word(word.to_str().ok()?));
     match cause {
-        Some(cause) => call.failed(cause, cause.meaning().trim()),
+        Some(cause) => {
+            call.failed(&Failure::new(cause, cause.meaning().trim()).because("the log of its relay says more"))
+        }
         None => call.answered(answer.status().as_u16()),
     }
 }
@@ -50,7 +52,7 @@ pub(super) async fn answer(
         return match single_answer(answer, app.config.limits.max_answer_bytes).await {
             Ok(answer) => Ok(timeouts.carry(answer, started, call).map(Body::new)),
             Err(failure) => {
-                call.failed_with(&failure);
+                call.failed(&failure);
                 Err(failure)
             }
         };

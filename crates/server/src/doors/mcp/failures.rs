@@ -2,15 +2,20 @@
 
 use llamapool_proxy::{ForwardError, RequestMeter};
 use llamapool_tunnel::SendError;
-use llamapool_wire::{Cause, Failure, RelayId};
+use llamapool_wire::{Cause, Failure, RelayId, with_causes};
 
 /// Whether the caller broke its own request off: it has left, and that is no error of the call.
 pub(super) fn is_by_the_caller(error: &ForwardError<SendError>, meter: &RequestMeter) -> bool {
     matches!(error, ForwardError::Upstream(SendError::RequestBody(_))) && !meter.has_exceeded()
 }
 
-/// What a call failed with before the head of its answer, as its caller may know it.
+/// What a call failed with before the head of its answer.
 pub(super) fn failure(error: ForwardError<SendError>, meter: &RequestMeter, max_bytes: u64) -> Failure {
+    let for_the_log = with_causes(&error);
+    as_the_caller_may_know(error, meter, max_bytes).because(for_the_log)
+}
+
+fn as_the_caller_may_know(error: ForwardError<SendError>, meter: &RequestMeter, max_bytes: u64) -> Failure {
     match error {
         ForwardError::NoHeaders(patience) => {
             let message = format!("the provider did not begin to answer within {patience:?}, see FIRST_BYTE_TIMEOUT");
