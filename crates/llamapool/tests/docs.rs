@@ -7,10 +7,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use llamapool::cli::{self, Invocation};
-use llamapool::settings::{Environment, Role, markdown, provider_markdown};
+use llamapool::settings::{Environment, Group, Role, markdown, provider_markdown};
 
-/// The documents that may have tables of settings; the first must have those of every role.
-const DOCUMENTS: &[&str] = &["docs/settings.md", "README.md"];
+/// The settings that most set, for a document that does not show all.
+const COMMON: &[Group] = &[Group::Main, Group::Access];
 /// Which role reads which example file.
 const EXAMPLES: &[(&str, Role)] =
     &[("server.toml", Role::Server), ("relay.toml", Role::Mcp), ("relay-several.toml", Role::Mcp)];
@@ -19,10 +19,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Every table by the name in its markers: one for each role, and that of a relay's single provider.
-fn tables() -> Vec<(&'static str, String)> {
-    let roles = Role::ALL.iter().map(|role| (role.name(), markdown(*role)));
-    roles.chain([("provider", provider_markdown())]).collect()
+/// Each document with the tables that it must have, by the names in their markers.
+fn documents() -> [(&'static str, Vec<(&'static str, String)>); 2] {
+    let of = |role: Role, groups| (role.name(), markdown(role, groups));
+    let all = Role::ALL.iter().map(|role| of(*role, Group::ALL)).chain([("provider", provider_markdown())]);
+    let common = [Role::Server, Role::Mcp].map(|role| of(role, COMMON));
+    [("docs/settings.md", all.collect()), ("README.md", common.to_vec())]
 }
 
 /// The document with the text between the markers of a table replaced; none: it has no such markers.
@@ -35,18 +37,12 @@ fn with_table(document: &str, name: &str, table: &str) -> Option<String> {
 
 #[test]
 fn the_tables_of_settings_are_those_of_the_code() {
-    for (index, name) in DOCUMENTS.iter().enumerate() {
+    for (name, tables) in documents() {
         let path = root().join(name);
-        let Ok(document) = std::fs::read_to_string(&path) else {
-            assert!(index > 0, "{name} is missing");
-            continue;
-        };
+        let document = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut current = document.clone();
-        for (table, text) in tables() {
-            match with_table(&current, table, &text) {
-                Some(updated) => current = updated,
-                None => assert!(index > 0, "{name} has no table of {table}"),
-            }
+        for (table, text) in tables {
+            current = with_table(&current, table, &text).unwrap_or_else(|| panic!("{name} has no table of {table}"));
         }
         if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
             std::fs::write(&path, &current).unwrap();
@@ -57,6 +53,20 @@ fn the_tables_of_settings_are_those_of_the_code() {
             );
         }
     }
+}
+
+#[test]
+fn the_recipe_for_nginx_lets_no_caller_say_who_it_is() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, recipe) = readme.split_once("\nnginx:\n").expect("the recipe");
+    let places: Vec<&str> = recipe.split("\n```\n").nth(1).expect("the block").split("location ").skip(1).collect();
+    assert_eq!(places.len(), 2, "calls, and the relays' upgrade");
+    for place in places {
+        for header in ["X-Forwarded-For $remote_addr;", "X-Forwarded-Proto $scheme;", "X-Forwarded-Host $host;"] {
+            assert!(place.contains(&format!("proxy_set_header {header}")), "{header} is not set in location {place}");
+        }
+    }
+    assert!(readme.contains("--trust-forwarded"), "which is why it matters");
 }
 
 #[test]

@@ -6,12 +6,13 @@
 use std::fmt::Write;
 
 use super::setting::{PerProvider, Reach, Setting, Unset, flag_of};
-use super::{Form, Role};
+use super::{Form, Group, Role};
 
-/// The settings of a role as a Markdown table, with a line end after each row.
-pub fn markdown(role: Role) -> String {
+/// The settings of a role that are in these groups as a Markdown table, with a line end after each row.
+pub fn markdown(role: Role, groups: &[Group]) -> String {
     let head = "| setting | flag | TOML key | default | meaning |\n|---|---|---|---|---|\n";
-    role.table().iter().fold(head.to_owned(), |mut text, setting| {
+    let settings = role.table().iter().filter(|setting| groups.contains(&setting.group));
+    settings.fold(head.to_owned(), |mut text, setting| {
         // Writing into a `String` cannot fail.
         let _ = writeln!(
             text,
@@ -73,13 +74,22 @@ mod tests {
 
     #[test]
     fn a_row_has_every_name_of_a_setting_and_its_default() {
-        let server = markdown(Role::Server);
+        let server = markdown(Role::Server, Group::ALL);
         let row = |name: &str| server.lines().find(|line| line.starts_with(&format!("| `{name}`"))).unwrap();
         assert!(row("WORKER_KEY").starts_with(
             "| `WORKER_KEY`, `CLIENT_KEY` | `--worker-key`, `--client-key` | `worker_key`, `client_key` | generated"
         ));
         assert!(row("PORT").starts_with("| `PORT` | `--port` | `port` | `8080` | "));
         assert!(row("CONFIG_FILE").starts_with("| `CONFIG_FILE` | `--config-file`, `--config` | – | none | "));
-        assert_eq!(server.lines().count(), Role::Server.table().len() + 2);
+        for role in Role::ALL {
+            assert_eq!(markdown(*role, Group::ALL).lines().count(), role.table().len() + 2, "{role:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_has_the_settings_of_its_groups_alone() {
+        let access = markdown(Role::Server, &[Group::Access]);
+        assert!(access.contains("| `API_KEY`") && !access.contains("| `PORT`"), "{access}");
+        assert_eq!(markdown(Role::Demo, &[Group::Access]).lines().count(), 2);
     }
 }

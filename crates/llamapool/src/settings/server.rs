@@ -122,7 +122,7 @@ static METRICS_PORT: Typed<Option<u16>> = Typed::new(
 )
 .otherwise("same as PORT");
 static API_KEY: Typed<Secret> =
-    Typed::new("API_KEY", Group::Access, SECRET, "The key that opens the state API and the dashboard.")
+    Typed::new("API_KEY", Group::Access, SECRET, "The key that opens the state API, and single ids in /metrics.")
         .otherwise("generated and logged");
 static WORKER_KEY: Typed<Secret> = Typed::new("WORKER_KEY", Group::Access, SECRET, "The key that lets relays connect.")
     .aliases(&["CLIENT_KEY"])

@@ -101,6 +101,19 @@ pub enum Group {
 }
 
 impl Group {
+    /// Every group, in the order of the help.
+    pub const ALL: &'static [Self] = &[
+        Self::Main,
+        Self::Access,
+        Self::Program,
+        Self::Network,
+        Self::Status,
+        Self::Limits,
+        Self::Time,
+        Self::Tunnel,
+        Self::Logging,
+    ];
+
     /// The heading in the help.
     pub fn heading(self) -> &'static str {
         match self {
