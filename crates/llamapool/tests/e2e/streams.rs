@@ -16,8 +16,10 @@ use crate::harness::{
     BodyEnd, Pool, Provider, RawHttp, RawProvider, event_stream, http_request, json_answer, soon, tools_call,
 };
 
-/// How long a caller's leaving may take to reach the provider: far more than it does, far less than a timeout.
-const NOTICED: Duration = Duration::from_secs(2);
+/// How long a caller's leaving may take to reach the provider, in the best of so many attempts: a machine that does
+/// something else may be late now and then.
+const NOTICED: Duration = Duration::from_millis(50);
+const ATTEMPTS: usize = 10;
 
 /// The end into which a test puts the pieces of one answer.
 type Pieces = mpsc::Sender<Result<Bytes, std::io::Error>>;
@@ -122,26 +124,32 @@ async fn a_caller_who_leaves_a_stream_is_noticed_by_the_provider_at_once() {
     let pool = Pool::start().await;
     let (provider, mut calls) = streaming().await;
     let _relay = pool.relay("leave", &provider.url).await;
-    let (mut caller, pieces) = listen(&pool, "leave", &mut calls).await;
-    pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
-    caller.chunk().await.unwrap();
-    let left = Instant::now();
-    drop(caller);
-    soon("the provider's stream is dropped", pieces.closed()).await;
-    println!("HTTP/1.1: noticed after {:?}", left.elapsed());
-    assert!(left.elapsed() < NOTICED, "{:?}", left.elapsed());
+    let mut spans = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let (mut caller, pieces) = listen(&pool, "leave", &mut calls).await;
+        pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
+        caller.chunk().await.unwrap();
+        let left = Instant::now();
+        drop(caller);
+        soon("the provider's stream is dropped", pieces.closed()).await;
+        spans.push(left.elapsed());
+    }
+    check_noticed("HTTP/1.1", &spans);
 
     let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    let ask = http.post(pool.mcp("leave")).header("accept", "application/json, text/event-stream").body("{}").send();
-    let (answer, pieces) = tokio::join!(ask, calls.recv());
-    let (answer, pieces) = (answer.unwrap(), pieces.unwrap());
-    let left = Instant::now();
-    drop(answer);
-    soon("the provider's stream is dropped", pieces.closed()).await;
-    println!("HTTP/2: noticed after {:?}", left.elapsed());
-    assert!(left.elapsed() < NOTICED, "{:?}", left.elapsed());
-    let client = pool.until_client("leave", "both are over", |client| client["inflight"] == 0).await;
-    assert_eq!((&client["aborted_total"], &client["errors_total"]), (&2.into(), &0.into()));
+    let mut spans = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let ask = http.post(pool.mcp("leave")).header("accept", "application/json, text/event-stream");
+        let (answer, pieces) = tokio::join!(ask.body("{}").send(), calls.recv());
+        let (answer, pieces) = (answer.unwrap(), pieces.unwrap());
+        let left = Instant::now();
+        drop(answer);
+        soon("the provider's stream is dropped", pieces.closed()).await;
+        spans.push(left.elapsed());
+    }
+    check_noticed("HTTP/2", &spans);
+    let client = pool.until_client("leave", "all are over", |client| client["inflight"] == 0).await;
+    assert_eq!((&client["aborted_total"], &client["errors_total"]), (&(2 * ATTEMPTS).into(), &0.into()));
 }
 
 #[tokio::test]
@@ -149,23 +157,33 @@ async fn a_caller_who_leaves_before_the_head_is_noticed_too_whether_its_request_
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let _relay = pool.relay("head", &provider.url).await;
     for (fields, body) in [("", &b"{}"[..]), ("content-length: 100\r\n", b"")] {
-        let mut caller = RawHttp::to(&pool.url).await;
-        caller.send(http_request("POST", "/api/mcp/id/head", fields, body)).await;
-        let (mut connection, _) = provider.call().await;
-        let left = Instant::now();
-        drop(caller);
-        connection.rest_of_connection(&mut Vec::new()).await;
-        println!("before the head ({} bytes sent): noticed after {:?}", body.len(), left.elapsed());
-        assert!(left.elapsed() < NOTICED, "{:?}", left.elapsed());
+        let mut spans = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let mut caller = RawHttp::to(&pool.url).await;
+            caller.send(http_request("POST", "/api/mcp/id/head", fields, body)).await;
+            let (mut connection, _) = provider.call().await;
+            let left = Instant::now();
+            drop(caller);
+            connection.rest_of_connection(&mut Vec::new()).await;
+            spans.push(left.elapsed());
+        }
+        check_noticed(&format!("before the head ({} bytes sent)", body.len()), &spans);
     }
-    let client = pool.until_client("head", "both are over", |client| client["inflight"] == 0).await;
-    assert_eq!((&client["aborted_total"], &client["errors_total"]), (&2.into(), &0.into()));
+    let client = pool.until_client("head", "all are over", |client| client["inflight"] == 0).await;
+    assert_eq!((&client["aborted_total"], &client["errors_total"]), (&(2 * ATTEMPTS).into(), &0.into()));
+}
+
+fn check_noticed(what: &str, spans: &[Duration]) {
+    println!("{what}: noticed after {spans:?}");
+    assert!(spans.iter().min().is_some_and(|best| *best <= NOTICED), "{what}: noticed after {spans:?}");
 }
 
 #[tokio::test]
 async fn a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_make_little() {
     const PIECE: usize = 64 << 10;
-    const READ: usize = 128 << 20;
+    const READ: usize = 64 << 20;
+    // Far from any noise, and far less than a stall.
+    const SLOWER: u32 = 5;
     // What fits into the buffers of three connections of the kernel, and of the tunnel.
     const BOUND: usize = 48 << 20;
     let pool = Pool::start().await;
@@ -182,17 +200,26 @@ async fn a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_mak
     })
     .await;
     let _relay = pool.relay("slow", &provider.url).await;
+    let alone = time_to_read(&pool, "slow", READ).await;
     let mut stalled = RawHttp::to(&pool.url).await;
     stalled.send(http_request("POST", "/api/mcp/id/slow?stalled", "", b"{}")).await;
     assert_eq!(stalled.head().await.status(), 200);
-    let answer = pool.http.post(pool.mcp("slow")).body("{}").send().await.unwrap();
-    let (mut read, started, mut pieces) = (0, Instant::now(), answer.bytes_stream());
-    while read < READ {
-        read += soon("the other one's stream goes on", pieces.next()).await.unwrap().unwrap().len();
-    }
+    let beside = time_to_read(&pool, "slow", READ).await;
     let made = made.load(Ordering::Relaxed);
-    println!("{} MiB for nobody, {} MiB read meanwhile in {:?}", made >> 20, read >> 20, started.elapsed());
+    println!("{} MiB for nobody; {} MiB read in {beside:?}, and alone in {alone:?}", made >> 20, READ >> 20);
+    assert!(beside < SLOWER * alone, "beside a caller who reads nothing it took {beside:?}, alone {alone:?}");
     assert!(made < BOUND, "{made} bytes were made for a caller who reads nothing");
+}
+
+/// How long it takes to read so many bytes of an answer without an end.
+async fn time_to_read(pool: &Pool, id: &str, bytes: usize) -> Duration {
+    let started = Instant::now();
+    let answer = pool.http.post(pool.mcp(id)).body("{}").send().await.unwrap();
+    let (mut read, mut pieces) = (0, answer.bytes_stream());
+    while read < bytes {
+        read += soon("the stream goes on", pieces.next()).await.unwrap().unwrap().len();
+    }
+    started.elapsed()
 }
 
 #[tokio::test]
