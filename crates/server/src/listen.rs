@@ -30,8 +30,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const KEEPALIVE: Duration = Duration::from_secs(45);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// How much of an answer to an HTTP/1 caller waits for its socket; then the tunnel's flow control holds it back.
-const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+/// How large the head of a request may be at least: one that is larger than what the tunnel carries is better refused
+/// there, where that has a name. What HTTP/1 reads into is also how much of an answer waits for its socket; then the
+/// tunnel's flow control holds it back.
+const HEAD_BYTES: u32 = 64 * 1024;
+/// How many headers a request may have over HTTP/1. Room for all of them is made for every request.
+const HTTP1_HEADERS: usize = 512;
 /// How much of one request of an HTTP/2 caller may be on its way unread.
 const HTTP2_STREAM_WINDOW: u32 = 512 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
@@ -94,16 +98,20 @@ async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, router: Router)
             Ok::<_, Infallible>(answer)
         }
     });
+    // What the tunnel carries gets in.
+    let head_bytes = HEAD_BYTES.max(app.config.tunnel.max_header_bytes);
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(app.config.timeouts.header)
-        .max_buf_size(HTTP1_BUFFER_BYTES);
+        .max_headers(HTTP1_HEADERS)
+        .max_buf_size(head_bytes as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE)
+        .max_header_list_size(head_bytes)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
         .max_concurrent_streams(HTTP2_STREAMS);

@@ -306,3 +306,24 @@ async fn a_head_that_the_tunnel_does_not_carry_is_refused_by_its_name_on_either_
     assert!(failed.text().await.unwrap().contains("TUNNEL_MAX_HEADER_BYTES"));
     assert_eq!(wide.post("narrow", &tools_call(1, "echo")).await.status(), 200);
 }
+
+#[tokio::test]
+async fn a_head_that_the_tunnel_carries_gets_in_over_either_http() {
+    let wide = [("TUNNEL_MAX_HEADER_BYTES", "256KiB")];
+    let (pool, widened) = (Pool::start().await, Pool::with(&wide).await);
+    let provider = RawProvider::bind().await;
+    let _relay = pool.relay("large", &provider.url).await;
+    let _wide_relay = widened.relay_with("large", &provider.url, &wide).await;
+    let http1 = reqwest::Client::builder().http1_only().build().unwrap();
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    for http in [&http1, &http2] {
+        for (pool, bytes) in [(&pool, 20 << 10), (&pool, 60 << 10), (&widened, 250 << 10)] {
+            let call = http.post(pool.mcp("large")).header("x-large", "x".repeat(bytes)).body("{}").send();
+            let ((seen, _), answer) = tokio::join!(provider.answer(DONE), call);
+            assert_eq!((answer.unwrap().status().as_u16(), seen.values("x-large")[0].len()), (200, bytes));
+        }
+        let many = (0..400).fold(http.post(pool.mcp("large")), |call, _| call.header("x-many", "x"));
+        let ((seen, _), answer) = tokio::join!(provider.answer(DONE), many.body("{}").send());
+        assert_eq!((answer.unwrap().status().as_u16(), seen.values("x-many").len()), (200, 400));
+    }
+}
