@@ -5,6 +5,8 @@
 #   docker build --target mcp-worker -t llamapool-mcp-worker .
 #   docker build --target worker     -t llamapool-worker .
 #
+# `worker` is for LLM workers, which are not in this version: its image says so, and ends with code 64.
+#
 # BASE_IMAGE must have glibc, as new as the build image's or newer, and libgcc_s: a Debian, or a distroless "cc" image.
 ARG BUILD_IMAGE=rust:1-slim-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
@@ -16,9 +18,11 @@ COPY . .
 # that follow it.
 ARG LLAMAPOOL_BUILD_SHA
 ARG LLAMAPOOL_BUILD_DATE
-# The caches are not part of any image, so the executable is copied out of them in the same step.
+# The caches are not part of any image, so the executable is copied out of them in the same step. What is built there may be
+# of another checkout, and cargo takes a source for unchanged that is older: so every source is of now, one build at a time.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    find Cargo.toml Cargo.lock crates -type f -exec touch {} + && \
     cargo build --release --locked -p llamapool && \
     install -D target/release/llamapool /out/llamapool && \
     ln -s llamapool /out/llamapool-server && \
@@ -42,5 +46,6 @@ ENV STATUS_ADDR=0.0.0.0:4555
 EXPOSE 4555
 ENTRYPOINT ["/usr/local/bin/llamapool-mcp"]
 
+# A place that is kept: see above.
 FROM program AS worker
 ENTRYPOINT ["/usr/local/bin/llamapool-worker"]

@@ -21,10 +21,14 @@ def main() -> None:
     assert app.strip() == (HERE / "clock.py").read_text().strip(), f"clock.py is not the example's app:\n{app}"
     assert release in command, f"the example does not install {release}: {command[:4]}"
 
-    targets = {line.split(" AS ")[1].strip() for line in (HERE / "../../Dockerfile").read_text().splitlines() if " AS " in line}
+    dockerfile = (HERE / "../../Dockerfile").read_text().splitlines()
+    targets = {line.split(" AS ")[1].strip() for line in dockerfile if " AS " in line}
+    told = {line.removeprefix("ARG ") for line in dockerfile if line.startswith("ARG LLAMAPOOL_")}
     for name in ("server", "worker"):
-        target = services[name]["build"]["target"]
+        build = services[name]["build"]
+        target = build["target"]
         assert target in targets, f"service {name} is built from {target}, which the Dockerfile does not have: {targets}"
+        assert set(build["args"]) == told, f"service {name} is built with {build['args']}, and the Dockerfile takes {told}"
     print("compose.yaml and clock.py agree")
 
 
