@@ -45,6 +45,9 @@ pub enum CliError {
         /// What stands there instead.
         name: String,
     },
+    /// The role that an image is built for already, and that this version does not have.
+    #[error("LLM workers are not in this version, expected one of {} (see llamapool --help)", roles())]
+    NoWorker,
     /// A flag that does not exist.
     #[error("unknown flag {}{}", flag.escape_debug(), Meant(nearest.as_deref()))]
     UnknownFlag {
@@ -97,7 +100,11 @@ fn resolve(role: Role, matches: &ArgMatches, environment: &Environment) -> Resul
 fn role_by_name(program: &OsStr) -> Result<Option<Role>, CliError> {
     let name = Path::new(program).file_name().and_then(OsStr::to_str).unwrap_or_default();
     let Some(name) = name.strip_suffix(".exe").unwrap_or(name).strip_prefix("llamapool-") else { return Ok(None) };
-    Role::by_name(name).map(Some).ok_or_else(|| CliError::UnknownCommand { name: name.to_owned() })
+    Role::by_name(name).map(Some).ok_or_else(|| unknown_command(name.to_owned()))
+}
+
+fn unknown_command(name: String) -> CliError {
+    if name == "worker" { CliError::NoWorker } else { CliError::UnknownCommand { name } }
 }
 
 fn top_command() -> Command {
@@ -186,9 +193,7 @@ fn refused(error: &clap::Error, arguments: &[OsString], called_as: Option<Role>)
         ErrorKind::DisplayHelp => return Ok(Invocation::Say(error.to_string())),
         ErrorKind::DisplayVersion => return Ok(Invocation::Say(format!("{}\n", version_line()))),
         ErrorKind::MissingSubcommand => CliError::NoCommand,
-        ErrorKind::InvalidSubcommand => {
-            CliError::UnknownCommand { name: context(ContextKind::InvalidSubcommand).unwrap_or_default() }
-        }
+        ErrorKind::InvalidSubcommand => unknown_command(context(ContextKind::InvalidSubcommand).unwrap_or_default()),
         ErrorKind::UnknownArgument => {
             let flag = context(ContextKind::InvalidArg).unwrap_or_default();
             if flag.starts_with('-') { unknown_flag(&flag, arguments, called_as) } else { CliError::Stray }

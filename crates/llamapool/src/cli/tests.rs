@@ -44,7 +44,15 @@ fn a_subcommand_is_a_role_and_so_is_the_name_of_a_symlink() {
 
 #[test]
 fn the_name_of_a_role_that_is_not_there_is_said_to_be_unknown() {
-    assert!(error("/usr/bin/llamapool-worker").starts_with("unknown command \"worker\", expected one of server"));
+    assert!(error("/usr/bin/llamapool-wroker").starts_with("unknown command \"wroker\", expected one of server"));
+}
+
+#[test]
+fn the_role_of_the_worker_image_is_known_and_not_in_this_version() {
+    for line in ["/usr/local/bin/llamapool-worker", "llamapool worker", "llamapool worker --server-url ws://x"] {
+        let said = "LLM workers are not in this version, expected one of server, mcp, demo (see llamapool --help)";
+        assert_eq!(error(line), said, "{line}");
+    }
 }
 
 #[test]
