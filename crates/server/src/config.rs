@@ -44,7 +44,7 @@ pub struct Keys {
 pub struct EdgePolicy {
     /// Origins of browsers that may call, such as `https://inspector.example`; `*` allows all.
     pub allowed_origins: Vec<String>,
-    /// Host names under which the server may be addressed, without port; empty: any, except that a server which
+    /// Host names under which the server may be addressed, without port, IPv6 addresses in brackets; empty: any, except that a server which
     /// listens on loopback only is addressed by loopback names only.
     pub allowed_hosts: Vec<String>,
     /// The address under which callers know the server; none: the one that each request addresses.

@@ -30,7 +30,6 @@ impl Edge {
     pub(crate) fn new(policy: &EdgePolicy, bind: IpAddr) -> Self {
         let lower = |list: &[String]| list.iter().map(|entry| entry.to_ascii_lowercase()).collect::<Vec<_>>();
         let hosts = match (policy.allowed_hosts.is_empty(), bind.is_loopback()) {
-            (false, _) if policy.allowed_hosts.iter().any(|host| host == "*") => Hosts::Any,
             (false, _) => Hosts::Listed(lower(&policy.allowed_hosts)),
             (true, true) => Hosts::LoopbackAlone,
             (true, false) => Hosts::Any,
@@ -181,8 +180,11 @@ mod tests {
 
     #[test]
     fn listed_hosts_are_compared_without_their_port() {
-        let edge = edge(&[], &["Pool.example"], "127.0.0.1");
+        let edge = edge(&[], &["Pool.example", "[2001:db8::1]"], "127.0.0.1");
         assert_eq!(verdict(&edge, &[(HOST, "pool.example:8443")]), None);
+        assert_eq!(verdict(&edge, &[(HOST, "[2001:db8::1]:8443")]), None);
+        assert_eq!(verdict(&edge, &[(HOST, "[2001:DB8::1]")]), None);
+        assert_eq!(verdict(&edge, &[(HOST, "[2001:db8::2]:8443")]), Some(Cause::HostRefused));
         assert_eq!(verdict(&edge, &[(HOST, "localhost:8443")]), Some(Cause::HostRefused));
     }
 }

@@ -3,7 +3,7 @@
 //! The other kinds of values are in `kind`. The one rule: what is wrong inside of a URL or a header is described
 //! without showing it, because a password or a key may be what is wrong.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Scheme, Uri};
@@ -149,8 +149,9 @@ fn absolute_url(text: &str, schemes: &[&str]) -> Result<Uri, Expected> {
 fn proxy(text: &str) -> Result<Option<String>, Expected> {
     let Some(text) = some_text(text) else { return Ok(None) };
     let url = if text.contains("://") { text.clone() } else { format!("http://{text}") };
-    let has_host = url.parse::<Uri>().is_ok_and(|url| url.host().is_some_and(|host| !host.is_empty()));
-    if has_host { Ok(Some(text)) } else { expected("the URL of a proxy such as http://proxy.example:3128") }
+    let is_http = |url: &Uri| url.scheme() == Some(&Scheme::HTTP) && url.host().is_some_and(|host| !host.is_empty());
+    let wanted = "the URL of a proxy that is spoken to by plain HTTP, such as http://proxy.example:3128";
+    if url.parse::<Uri>().is_ok_and(|url| is_http(&url)) { Ok(Some(text)) } else { expected(wanted) }
 }
 
 fn headers(text: &str) -> Result<HeaderMap, Expected> {
@@ -184,11 +185,15 @@ fn origin(text: &str) -> Result<String, Expected> {
     if text == "*" || is_origin { Ok(text.to_ascii_lowercase()) } else { expected(wanted) }
 }
 
+/// A host as requests name it: an IPv6 address stands in brackets there.
 fn host(text: &str) -> Result<String, Expected> {
-    let is_ip = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(address) = bare.unwrap_or(text).parse::<Ipv6Addr>() {
+        return Ok(format!("[{address}]"));
+    }
     let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     let wanted = "host names such as llamapool.example, without scheme and port";
-    if is_ip || is_name { Ok(text.to_ascii_lowercase()) } else { expected(wanted) }
+    if is_name { Ok(text.to_ascii_lowercase()) } else { expected(wanted) }
 }
 
 #[cfg(test)]
@@ -271,13 +276,13 @@ mod tests {
     fn origins_and_hosts_are_whole_and_small() {
         assert_eq!((ORIGINS.parse)("https://A.example, *,"), Ok(vec!["https://a.example".into(), "*".into()]));
         assert_eq!(
-            (HOSTS.parse)("A.example,[::1],127.0.0.1"),
-            Ok(vec!["a.example".into(), "[::1]".into(), "127.0.0.1".into()])
+            (HOSTS.parse)("A.example,[::1],127.0.0.1,2001:DB8:0::1"),
+            Ok(["a.example", "[::1]", "127.0.0.1", "[2001:db8::1]"].map(String::from).to_vec())
         );
         for bad in ["a.example", "https://a.example/", "https://", "https://*.example"] {
             assert!((ORIGINS.parse)(bad).is_err(), "{bad}");
         }
-        for bad in ["https://a.example", "a.example:8080", "a/b", "*"] {
+        for bad in ["https://a.example", "a.example:8080", "a/b", "*", "[::1", "::1]", "[a]", "[::1]:80"] {
             assert!((HOSTS.parse)(bad).is_err(), "{bad}");
         }
     }
@@ -285,9 +290,12 @@ mod tests {
     #[test]
     fn a_proxy_is_a_url_or_a_host() {
         assert_eq!(proxy(""), Ok(None));
-        for good in ["http://user:pass@proxy:3128", "proxy:3128", "socks5://127.0.0.1:1080"] {
+        for good in ["http://user:pass@proxy:3128", "HTTP://proxy", "proxy:3128"] {
             assert_eq!(proxy(good), Ok(Some(good.into())));
         }
-        assert!(proxy("http://").is_err() && proxy("a b").is_err());
+        for bad in ["http://", "a b", "socks5://127.0.0.1:1080", "https://proxy:3128", "socks5h://user:pass@proxy"] {
+            let Expected(text) = proxy(bad).unwrap_err();
+            assert!(text.contains("plain HTTP") && !text.contains("pass"), "{bad}: {text}");
+        }
     }
 }

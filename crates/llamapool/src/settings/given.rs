@@ -107,13 +107,24 @@ impl Given {
         self.asked(setting)?.map_or_else(|| default(setting), Ok)
     }
 
-    /// The value that somebody gave, if anybody did.
+    /// The value that somebody gave, if anybody did. What a weaker source says must mean something too: it is what
+    /// holds as soon as the stronger one is silent.
     pub(super) fn asked<T>(&self, setting: &Typed<T>) -> Result<Option<T>, SettingsError> {
-        self.written(&setting.setting).map(|written| parse(setting, written)).transpose()
+        let mut strongest = None;
+        for written in self.all_written(&setting.setting) {
+            let value = parse(setting, written)?;
+            strongest.get_or_insert(value);
+        }
+        Ok(strongest)
     }
 
     fn written(&self, setting: &Setting) -> Option<&Written> {
-        [&self.flags, &self.environment, &self.file].into_iter().find_map(|layer| layer.get(setting.name))
+        self.all_written(setting).next()
+    }
+
+    /// What each source says, the strongest first.
+    fn all_written(&self, setting: &Setting) -> impl Iterator<Item = &Written> {
+        [&self.flags, &self.environment, &self.file].into_iter().filter_map(|layer| layer.get(setting.name))
     }
 }
 
@@ -125,10 +136,11 @@ impl OfProvider<'_> {
 
     /// The value that somebody gave for this provider, if anybody did.
     pub(super) fn asked<T>(&self, setting: &Typed<T>) -> Result<Option<T>, SettingsError> {
-        match self.own.and_then(|own| own.layer.get(setting.setting.name)) {
-            Some(written) => parse(setting, written).map(Some),
-            None => self.given.asked(setting),
-        }
+        let own = self.own.and_then(|own| own.layer.get(setting.setting.name));
+        let own = own.map(|written| parse(setting, written)).transpose()?;
+        // What holds for all providers must mean something although this one does without.
+        let for_all = self.given.asked(setting)?;
+        Ok(own.or(for_all))
     }
 
     /// Refuses two settings of which only one can be meant.

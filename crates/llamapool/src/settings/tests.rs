@@ -72,6 +72,18 @@ fn the_flag_counts_before_the_environment_before_the_file_before_the_default() {
 }
 
 #[test]
+fn a_value_that_means_nothing_is_refused_although_a_stronger_source_has_a_good_one() {
+    let text = |sources: &Sources<'_>| server_from(sources).unwrap_err().to_string();
+    let (flags, environment) = (&[("PORT", "1")], &[("PORT", "2")]);
+    let weaker = Sources { flags, environment: &[("PORT", "abc")], file: None };
+    assert!(text(&weaker).starts_with("PORT, from the environment variable PORT, is \"abc\", expected a port"));
+    let weakest = Sources { flags, environment, file: Some("port = 'abc'") };
+    assert!(text(&weakest).starts_with("PORT, from the key port of the file "), "{}", text(&weakest));
+    let both = Sources { flags: &[("PORT", "xyz")], environment: &[("PORT", "abc")], file: None };
+    assert!(text(&both).starts_with("PORT, from the flag --port, is \"xyz\""), "the strongest is named first");
+}
+
+#[test]
 fn a_weaker_source_does_not_win_by_the_other_name() {
     let sources = Sources { environment: &[("CLIENT_KEY", "weak")], flags: &[("WORKER_KEY", "strong")], ..NOTHING };
     assert!(server_from(&sources).unwrap().config.keys.worker.unwrap().matches(b"strong"));
