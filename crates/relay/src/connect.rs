@@ -20,9 +20,9 @@ pub(crate) enum Lost {
     /// It never began.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// It ended.
+    /// It ended after it had held for this long.
     #[error("the connection to the server was lost: {0}")]
-    Tunnel(End),
+    Tunnel(End, Duration),
 }
 
 /// Why a relay that does not reconnect has ended.
@@ -37,14 +37,13 @@ pub(crate) async fn run(app: Arc<App>) -> Result<(), GaveUp> {
         Reconnect::Forever { min, max, stable_after } => Some((Backoff::new(min, max), stable_after)),
     };
     loop {
-        let began = Instant::now();
         let lost = live_once(&app).await;
         if app.stop.is_cancelled() {
             return Ok(());
         }
         app.board.set_link(LinkState::Waiting { error: lost.to_string() });
         let Some((backoff, stable_after)) = &mut backoff else { return Err(GaveUp(lost.to_string())) };
-        if matches!(lost, Lost::Tunnel(_)) && began.elapsed() >= *stable_after {
+        if has_held(&lost, *stable_after) {
             backoff.reset();
         }
         let wait = backoff.next(rand::random()).max(asked_to_wait(&lost));
@@ -64,7 +63,7 @@ async fn live_once(app: &Arc<App>) -> Lost {
     let wanted: Vec<_> = app.hosted.iter().map(|hosted| hosted.id().cloned()).collect();
     let connected = tokio::select! {
         biased;
-        () = app.stop.cancelled() => return Lost::Tunnel(End::Closed),
+        () = app.stop.cancelled() => return Lost::Tunnel(End::Closed, Duration::ZERO),
         connected = app.dialer.dial(&wanted) => connected,
     };
     match connected {
@@ -73,10 +72,18 @@ async fn live_once(app: &Arc<App>) -> Lost {
             for (hosted, id) in app.hosted.iter().zip(&connected.ids) {
                 hosted.keep_id(id.clone());
             }
-            Lost::Tunnel(connect_once(app, connected).await)
+            // Dialling may have taken long, and is no time that the tunnel held.
+            let since = Instant::now();
+            let end = connect_once(app, connected).await;
+            Lost::Tunnel(end, since.elapsed())
         }
         Err(error) => Lost::Dial(error),
     }
+}
+
+/// Whether a tunnel was up for so long that its loss is the first of a new row.
+fn has_held(lost: &Lost, stable_after: Duration) -> bool {
+    matches!(lost, Lost::Tunnel(_, held) if *held >= stable_after)
 }
 
 fn asked_to_wait(lost: &Lost) -> Duration {
@@ -92,5 +99,21 @@ fn report(lost: &Lost, wait: Duration) {
             tracing::error!(error = %lost, ?wait, "the server does not accept the worker key; trying again");
         }
         _ => tracing::warn!(error = %lost, ?wait, "not connected; trying again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_tunnel_that_was_up_for_long_enough_starts_the_waits_over() {
+        let stable_after = Duration::from_secs(10);
+        let lost_after = |seconds| Lost::Tunnel(End::Silent, Duration::from_secs(seconds));
+        assert!(has_held(&lost_after(10), stable_after));
+        assert!(!has_held(&lost_after(9), stable_after));
+        let patience = Duration::from_secs(60);
+        let dialled = Lost::Dial(DialError::Timeout { server: "http://server".into(), patience });
+        assert!(!has_held(&dialled, stable_after), "dialling for long is not holding for long");
     }
 }

@@ -248,7 +248,7 @@ async fn refused(answer: Response<Incoming>) -> DialError {
     let body = Limited::new(answer.into_body(), MAX_REFUSAL_BYTES).collect().await;
     let body = body.ok().and_then(|body| serde_json::from_slice::<RefusalBody>(&body.to_bytes()).ok());
     let (refusal, message) = match body {
-        Some(body) => (Some(body.error), DisplayName::new(&body.message).as_str().to_owned()),
+        Some(body) => (Some(body.error), body.shown()),
         None => (None, "without a reason in llamapool's words; is SERVER_URL right?".to_owned()),
     };
     DialError::Refused { status, refusal, message, retry_after }

@@ -67,11 +67,14 @@ impl Relay {
             StatusBind::Default(address) => match listen(address).await {
                 Ok(listener) => Some(listener),
                 Err(error) => {
-                    tracing::warn!(%error, "no status server, as another program has its default address");
+                    tracing::warn!(%error, "{}", without_status(&error));
                     None
                 }
             },
         };
+        if config.status.token.is_none() && status.as_ref().is_some_and(|listener| !is_loopback(listener)) {
+            tracing::warn!("STATUS_TOKEN is not set: whoever reaches the status server reads it, the id included");
+        }
         let metrics = match config.status.metrics_bind {
             Some(address) => Some(listen(address).await?),
             None => None,
@@ -158,6 +161,36 @@ async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), Gav
     }
 }
 
+/// What is said of a relay that does without the status server, which nobody asked for.
+fn without_status(error: &StartError) -> &'static str {
+    match error {
+        StartError::Listen { error, .. } if error.kind() == io::ErrorKind::AddrInUse => {
+            "no status server, as another program has its default address"
+        }
+        _ => "no status server, as its default address cannot be had",
+    }
+}
+
+fn is_loopback(listener: &TcpListener) -> bool {
+    listener.local_addr().is_ok_and(|address| address.ip().is_loopback())
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_program_is_blamed_only_for_an_address_that_is_in_use() {
+        let said = |kind: io::ErrorKind| {
+            without_status(&StartError::Listen { address: ([127, 0, 0, 1], 4555).into(), error: kind.into() })
+        };
+        assert!(said(io::ErrorKind::AddrInUse).contains("another program"));
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::AddrNotAvailable] {
+            assert!(said(kind).contains("cannot be had"), "{kind}");
+        }
+    }
 }

@@ -4,7 +4,8 @@
 //! - `GET /healthz`: the process is alive; `GET /readyz`: connected, and every provider is reachable
 //! - `GET /metrics`
 //! - where `STATUS_TOKEN` is set, `/status`, `/version` and `/metrics` want it from elsewhere than loopback
-//! - `POST /control/drain`, `/control/undrain`, `/control/shutdown`: from loopback, or with the status token
+//! - `POST /control/drain`, `/control/undrain`, `/control/shutdown`: from loopback, or with the status token; 409 for an
+//!   `undrain` after the relay was told to end
 //!
 //! A page in a browser on the same machine must not be able to use it: whatever has an Origin, or a Host that is not a
 //! loopback name on a loopback address, is refused.
@@ -88,7 +89,7 @@ async fn status(State(app): State<Arc<App>>) -> Json<Value> {
         "id": first["id"],
         "name": app.config.identity.name.as_str(),
         "version": app.config.build.version,
-        "server_url": app.config.dial.server_url.to_string(),
+        "server_url": without_query(&app.config.dial.server_url),
         "connected_s": connected_s,
         "last_error": error,
         "connection_losses_total": app.board.losses(),
@@ -175,6 +176,8 @@ async fn control(
         return unauthorized();
     }
     match verb.as_str() {
+        // What was told to end does not take calls again.
+        "undrain" if app.stop.is_cancelled() => return refusal(StatusCode::CONFLICT, "the relay is shutting down"),
         "drain" => app.set_draining(true),
         "undrain" => app.set_draining(false),
         "shutdown" => app.stop.cancel(),
@@ -189,9 +192,7 @@ fn may_control(app: &App, peer: IpAddr, headers: &HeaderMap) -> bool {
 }
 
 fn presents_token(app: &App, headers: &HeaderMap) -> bool {
-    let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let token = app.config.status.token.as_ref();
-    token.is_some_and(|token| presented.is_some_and(|presented| token.matches(presented)))
+    app.config.status.token.as_ref().is_some_and(|token| token.is_presented_in(headers))
 }
 
 fn unauthorized() -> Response<Body> {

@@ -3,7 +3,7 @@
 //! Keys are compared in constant time and are never part of an error.
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use llamapool_wire::{DisplayName, Failure, InstanceId, Refusal, RelayId, Secret, header as wire, read_ids};
+use llamapool_wire::{DisplayName, Failure, InstanceId, Refusal, RelayId, Secret, bearer, header as wire, read_ids};
 
 use crate::config::Keys;
 use crate::edge::Edge;
@@ -129,16 +129,7 @@ impl AllowedOrigin {
 
 /// Whether the key is presented, once and well. A key that is not set is presented by everybody.
 fn is_presented(key: &Option<Secret>, headers: &HeaderMap) -> bool {
-    let Some(key) = key else { return true };
-    let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
-    bearer(value).is_some_and(|token| key.matches(token))
-}
-
-/// The token of a `Bearer` authorization; the scheme's case does not matter (RFC 9110, 11.1).
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = value.as_bytes().split_at_checked("bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
+    key.as_ref().is_none_or(|key| key.is_presented_in(headers))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::DisplayName;
 
 /// The longest line of the event stream, in bytes. A whole offer has a few hundred.
 pub const MAX_EVENT_BYTES: usize = 16 * 1024;
-/// The longest error text a relay can have shown, in characters; longer ones are cut.
+/// The longest text for people that the other side can have shown, in characters; longer ones are cut.
 const MAX_ERROR_CHARS: usize = 512;
 
 /// One line of a relay's event stream.
@@ -113,7 +113,7 @@ impl Default for Offer {
 }
 
 /// A text from outside, cut and without control characters.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     text.chars().take(MAX_ERROR_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

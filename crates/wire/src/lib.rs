@@ -20,7 +20,7 @@ pub use event::{BridgeLoad, Event, EventError, MAX_EVENT_BYTES, Offer, ProviderH
 pub use id::{DisplayName, IdError, InstanceId, NameError, RelayId};
 pub use ids::{IdsError, MAX_PROVIDERS, read_ids, write_ids};
 pub use refusal::{Refusal, RefusalBody};
-pub use secret::Secret;
+pub use secret::{Secret, bearer};
 
 /// The WebSocket sub-protocol that a relay asks for and the server confirms: the version of everything in this crate.
 pub const SUBPROTOCOL: &str = "llamapool.v1";

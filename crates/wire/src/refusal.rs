@@ -3,6 +3,8 @@
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::event::harmless;
+
 /// Why a relay's upgrade was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -55,9 +57,24 @@ impl Refusal {
     }
 }
 
+impl RefusalBody {
+    /// The message for people, cut and without control characters.
+    pub fn shown(&self) -> String {
+        harmless(&self.message)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_shown_up_to_a_bound_and_controls_no_terminal() {
+        let shown = |message: String| RefusalBody { error: Refusal::IdTaken, message }.shown();
+        assert_eq!(shown("x".repeat(512)).chars().count(), 512);
+        assert_eq!(shown("é".repeat(513)).chars().count(), 512);
+        assert_eq!(shown("a\n\u{1b}[31mb".to_owned()), "a  [31mb");
+    }
 
     #[test]
     fn a_refusal_has_exactly_these_bytes() {

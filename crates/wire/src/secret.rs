@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::{HeaderMap, HeaderValue, header};
 use subtle::ConstantTimeEq;
 
 /// A key or token. It is never shown by `Debug`, has no `Display`, and is compared in constant time.
@@ -30,6 +31,19 @@ impl Secret {
     pub fn matches(&self, presented: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(presented).into()
     }
+
+    /// Whether headers present this secret: as the one authorization there is, and as a `Bearer` token.
+    pub fn is_presented_in(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return false };
+        bearer(value).is_some_and(|token| self.matches(token))
+    }
+}
+
+/// The token of a `Bearer` authorization; the scheme's case does not matter (RFC 9110, 11.1).
+pub fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, token) = authorization.as_bytes().split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
 }
 
 impl fmt::Debug for Secret {
@@ -52,5 +66,23 @@ mod tests {
         assert!(!format!("{secret:?}").contains("sesame"));
         assert_eq!(Secret::random().expose().len(), 48);
         assert_ne!(Secret::random().expose(), Secret::random().expose());
+    }
+
+    #[test]
+    fn a_secret_is_presented_once_as_a_bearer_token_whatever_the_case_of_that_word() {
+        let is_presented = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            Secret::new("sesame").is_presented_in(&headers)
+        };
+        for right in ["Bearer sesame", "bearer sesame", "BEARER  sesame "] {
+            assert!(is_presented(&[right]), "{right}");
+        }
+        for wrong in [&[][..], &["Bearer"], &["Bearer "], &["sesame"], &["Basic sesame"], &["Bearer Sesame"]] {
+            assert!(!is_presented(wrong), "{wrong:?}");
+        }
+        assert!(!is_presented(&["Bearer sesame", "Bearer sesame"]));
     }
 }

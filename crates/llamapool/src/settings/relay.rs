@@ -154,11 +154,16 @@ static STATUS_ADDR: Typed<Listen> = Typed::new(
     "STATUS_ADDR",
     Group::Status,
     LISTEN,
-    "Where the relay tells its status, or off; the default is done without where it is in use already.",
+    "Where the relay tells its status, or off; the default is done without where it cannot be had.",
 )
 .default("127.0.0.1:4555");
-static STATUS_TOKEN: Typed<Secret> =
-    Typed::new("STATUS_TOKEN", Group::Status, SECRET, "The token that opens the status to others than this machine.");
+static STATUS_TOKEN: Typed<Secret> = Typed::new(
+    "STATUS_TOKEN",
+    Group::Status,
+    SECRET,
+    "The token that others than this machine must present for the status; without one, whoever reaches it reads it, the id \
+     included.",
+);
 static METRICS_PORT: Typed<Option<MetricsAt>> = Typed::new(
     "METRICS_PORT",
     Group::Status,

@@ -144,7 +144,7 @@ fn metrics_url(pool: &Pool) -> String {
 }
 
 /// Everything that a server and its relays can be told and nobody is to see.
-const SECRETS: [(&str, &str); 8] = [
+const SECRETS: [(&str, &str); 10] = [
     ("API_KEY", "5ec-api-key"),
     ("WORKER_KEY", "5ec-worker-key"),
     ("CLIENT_SECRET", "5ec-client-secret"),
@@ -153,6 +153,8 @@ const SECRETS: [(&str, &str); 8] = [
     ("PROVIDER_HEADERS", "Authorization: Bearer 5ec-provider-key"),
     ("HTTP_PROXY", "http://user:5ec-proxy-password@127.0.0.1:9"),
     ("caller", "5ec-callers-own-token"),
+    ("SERVER_URL", "5ec-in-the-servers-url"),
+    ("PROVIDER_URL", "5ec-in-the-providers-url"),
 ];
 
 fn secret(name: &str) -> &'static str {
@@ -164,7 +166,9 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
     let mut pool = Pool::with(&[SECRETS[0], SECRETS[1]]).await;
     let provider = Provider::echoing().await;
     let of_relay: Vec<_> = SECRETS[1..6].iter().copied().chain([("STATUS_ADDR", "127.0.0.1:0")]).collect();
-    let mut relay = Pool::relay_towards(&pool.url, "mcp-1234", &provider.url, &of_relay);
+    let server_url = format!("{}/api/mcp/connect?key={}", pool.url, secret("SERVER_URL"));
+    let provider_url = format!("{}?key={}", provider.url, secret("PROVIDER_URL"));
+    let mut relay = Pool::relay_towards(&server_url, "mcp-1234", &provider_url, &of_relay);
     relay.line("it is connected", |line| line.contains("the provider is reached at")).await;
     pool.server.event("relay connected").await;
     let status = relay.event("the status server listens").await["address"].as_str().unwrap().to_owned();
@@ -193,7 +197,7 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
     // Relays that fail with what they were told, and one that the server does not refuse.
     let debug = ("LOG_LEVEL", "debug");
     for settings in [[("WORKER_KEY", secret("caller")), debug].as_slice(), &[SECRETS[1], SECRETS[6], debug]] {
-        let mut failing = Pool::relay_once(&pool.url, &provider.url, settings);
+        let mut failing = Pool::relay_once(&server_url, &provider_url, settings);
         seen.push(failing.last_words().await.1);
     }
     let mut sharing = Pool::relay_towards(&pool.url, "mcp-1234", &provider.url, &[SECRETS[1], SECRETS[2]]);

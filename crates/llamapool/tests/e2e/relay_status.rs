@@ -195,11 +195,44 @@ async fn a_relay_drains_and_goes_on_and_shuts_down_as_it_is_told() {
     assert_eq!(status.ask("GET", "/control/drain").send().await.unwrap().status(), 405);
     assert_eq!(status.control("shutdown").await.0, 200);
     pool.until_client("mcp-1234", "it drains", |client| client["status"] == "draining").await;
+    let too_late = status.control("undrain").await;
+    assert_eq!(too_late, (409, json!({ "error": "the relay is shutting down" })));
+    assert_eq!(status.get("/status").await.1["draining"], true);
     pieces.send(Ok("data: last\n\n".into())).await.unwrap();
     drop(pieces);
     assert_eq!(soon("the piece arrives", answer.chunk()).await.unwrap().unwrap(), "data: last\n\n");
     assert_eq!(soon("the stream ends well", answer.chunk()).await.unwrap(), None);
     assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.whole_log());
+}
+
+#[tokio::test]
+async fn a_relay_that_was_told_to_end_by_a_signal_takes_no_calls_again() {
+    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let mut relay = pool.relay_with("mcp-1234", &provider.url, &[ON]).await;
+    let status = Status::of(&mut relay).await;
+    let mut call = pool.calling("mcp-1234");
+    let asked = provider.asked().await;
+    relay.signal("TERM").await;
+    status.until("it drains", "/status", |_, body| body["draining"] == true).await;
+    assert_eq!(status.control("undrain").await.0, 409);
+    assert_eq!(status.get("/status").await.1["draining"], true);
+    asked.answer(json_answer("{}"));
+    assert_eq!(call.answer().await.status(), 200);
+    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.whole_log());
+}
+
+#[tokio::test]
+async fn a_status_that_others_can_reach_without_a_token_is_warned_of() {
+    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+    let warning = "STATUS_TOKEN is not set: whoever reaches the status server reads it, the id included";
+    let everywhere = ("STATUS_ADDR", "0.0.0.0:0");
+    let mut open = pool.relay_with("open", &provider.url, &[everywhere]).await;
+    assert_eq!(open.event(warning).await["level"], "WARN");
+    for (id, settings) in [("kept", &[everywhere, ("STATUS_TOKEN", "sesame")][..]), ("local", &[ON])] {
+        let mut relay = pool.relay_with(id, &provider.url, settings).await;
+        relay.event("the status server listens").await;
+        assert_eq!(relay.lines_with("STATUS_TOKEN"), Vec::<String>::new(), "{id}");
+    }
 }
 
 #[tokio::test]
@@ -216,8 +249,10 @@ async fn with_a_token_only_whoever_presents_it_controls_the_relay() {
         }
     }
     assert_eq!(status.get("/status").await.1["draining"], false);
-    let right = status.ask("POST", "/control/drain").bearer_auth("open-sesame").send().await.unwrap();
-    assert_eq!(right.status(), 200);
+    for right in ["Bearer open-sesame", "bearer open-sesame"] {
+        let answer = status.ask("POST", "/control/drain").header("authorization", right).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{right}");
+    }
     assert_eq!(status.get("/status").await.1["draining"], true);
 }
 
