@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::harness::{
-    API_KEY, Pool, Provider, RawHead, RawProvider, WORKER_KEY, http_request, json_answer, tools_call,
+    API_KEY, Pool, Provider, RawHead, RawProvider, WORKER_KEY, http_request, json_answer, soon, tools_call,
 };
 
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
@@ -319,11 +319,13 @@ async fn a_head_that_the_tunnel_carries_gets_in_over_either_http() {
     for http in [&http1, &http2] {
         for (pool, bytes) in [(&pool, 20 << 10), (&pool, 60 << 10), (&widened, 250 << 10)] {
             let call = http.post(pool.mcp("large")).header("x-large", "x".repeat(bytes)).body("{}").send();
-            let ((seen, _), answer) = tokio::join!(provider.answer(DONE), call);
+            let both = async { tokio::join!(provider.answer(DONE), call) };
+            let ((seen, _), answer) = soon("the call goes through", both).await;
             assert_eq!((answer.unwrap().status().as_u16(), seen.values("x-large")[0].len()), (200, bytes));
         }
         let many = (0..400).fold(http.post(pool.mcp("large")), |call, _| call.header("x-many", "x"));
-        let ((seen, _), answer) = tokio::join!(provider.answer(DONE), many.body("{}").send());
+        let both = async { tokio::join!(provider.answer(DONE), many.body("{}").send()) };
+        let ((seen, _), answer) = soon("the call goes through", both).await;
         assert_eq!((answer.unwrap().status().as_u16(), seen.values("x-many").len()), (200, 400));
     }
 }
