@@ -81,6 +81,10 @@ fn a_value_that_means_nothing_is_refused_although_a_stronger_source_has_a_good_o
     assert!(text(&weakest).starts_with("PORT, from the key port of the file "), "{}", text(&weakest));
     let both = Sources { flags: &[("PORT", "xyz")], environment: &[("PORT", "abc")], file: None };
     assert!(text(&both).starts_with("PORT, from the flag --port, is \"xyz\""), "the strongest is named first");
+    let own = Some("[[provider]]\nurl = 'http://a'\nheaders = ['A: b']");
+    let for_all = Sources { environment: &[("PROVIDER_HEADERS", "nonsense")], file: own, ..NOTHING };
+    let text = relay_from(&for_all).unwrap_err().to_string();
+    assert!(text.starts_with("PROVIDER_HEADERS, from the environment variable PROVIDER_HEADERS, "), "{text}");
 }
 
 #[test]

@@ -174,7 +174,6 @@ async fn a_caller_who_leaves_before_the_head_is_noticed_too_whether_its_request_
 }
 
 fn check_noticed(what: &str, spans: &[Duration]) {
-    println!("{what}: noticed after {spans:?}");
     assert!(spans.iter().min().is_some_and(|best| *best <= NOTICED), "{what}: noticed after {spans:?}");
 }
 
