@@ -126,6 +126,9 @@ pub enum SettingsError {
     /// The executable that would guard a program cannot be found.
     #[error("a PROVIDER_COMMAND needs the path of this executable, and it cannot be found: {0}")]
     NoGuard(std::io::Error),
+    /// A system on which nobody would end a program with the relay.
+    #[error("a PROVIDER_COMMAND works on Unix alone, expected a PROVIDER_URL")]
+    NoPrograms,
     /// A program that is not there.
     #[error("the program {program:?} of PROVIDER_COMMAND is not found in PATH, or is no file that can be executed")]
     NoProgram {

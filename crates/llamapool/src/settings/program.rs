@@ -137,6 +137,9 @@ pub(super) fn resolve(
         shared_session: of.value(&SHARED_SESSION)?,
     };
     let Some(program) = command.first() else { return Ok(None) };
+    if cfg!(not(unix)) {
+        return Err(SettingsError::NoPrograms);
+    }
     let path = config.environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
     if !is_there(program, path, config.directory.as_deref()) {
         return Err(SettingsError::NoProgram { program: program.clone() });
