@@ -14,7 +14,8 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use llamapool_wire::{Cause, Failure};
 use serde_json::json;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::tools::{Tools, client_meta};
 use super::Answer;
@@ -22,6 +23,7 @@ use super::answers::{Refusal, code, empty, event_stream, json};
 use super::launcher::Launcher;
 use super::message::{Kind, Message};
 use super::pipe::{Broken, Item};
+use super::plain::initialize_params;
 use super::posted::Posted;
 use super::shared::{Call, Shared};
 use super::sse::EventBody;
@@ -29,16 +31,13 @@ use crate::answer_body::AnswerBody;
 
 /// How long an answer may take to be one JSON object instead of an event stream.
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// So many programs that end while they are asked are tried one after the other; the next one when a caller asks.
-const TRIES: u32 = 3;
-/// The shortest wait between two of them.
+/// The shortest wait before a program that has ended at once is tried again; the launcher knows the others.
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 /// The program, as HTTP sees it.
 pub(super) struct Modern {
     launcher: Launcher,
     program: watch::Sender<Program>,
-    wanted: Notify,
 }
 
 /// What is known of the program.
@@ -79,37 +78,50 @@ enum Verdict {
 
 impl Modern {
     pub(super) fn new(launcher: Launcher) -> Self {
-        Self { launcher, program: watch::Sender::new(Program::Asked), wanted: Notify::new() }
+        Self { launcher, program: watch::Sender::new(Program::Asked) }
     }
 
-    /// Keeps a program running that knows these revisions, if it does, for as long as the bridge lives.
+    /// Keeps a program running that knows these revisions, if it does, for as long as the bridge lives. Where it does not run,
+    /// it is tried again and again: what was in its way may be gone, and callers may go elsewhere meanwhile.
     pub(super) async fn run(&self) {
-        let mut tries = 0;
         loop {
             self.program.send_replace(Program::Asked);
             match self.start().await {
                 Ok(running) => {
-                    tries = 0;
                     self.program.send_replace(Program::Runs(running.clone()));
                     running.shared.ended_at_all().await;
-                    continue;
                 }
-                Err(None) => {
-                    self.program.send_replace(Program::IsOlder);
-                    return;
-                }
+                Err(None) => break,
                 Err(Some(failure)) => {
-                    tries += 1;
                     self.program.send_replace(Program::Failed(failure));
+                    self.until_it_works().await;
                 }
-            }
-            if tries < TRIES {
-                let pause = self.launcher.pause().map_or(BETWEEN_TRIES, |until| until - tokio::time::Instant::now());
-                tokio::time::sleep(pause.max(BETWEEN_TRIES)).await;
-            } else {
-                self.wanted.notified().await;
             }
         }
+        self.program.send_replace(Program::IsOlder);
+        loop {
+            self.launcher.until_unreachable().await;
+            self.until_it_works().await;
+        }
+    }
+
+    async fn until_it_works(&self) {
+        loop {
+            let pause = self.launcher.pause().map(|until| until - Instant::now()).unwrap_or_default();
+            tokio::time::sleep(pause.max(BETWEEN_TRIES)).await;
+            if self.works().await {
+                return;
+            }
+        }
+    }
+
+    /// Whether the program runs: it says anything to the request that programs of all revisions know, or stays.
+    async fn works(&self) -> bool {
+        let Ok(shared) = self.launcher.start(|input| Arc::new(Shared::new(input, false))) else { return false };
+        let params = initialize_params().to_string();
+        let asked = tokio::time::timeout(self.launcher.config().era_patience, shared.ask("initialize", &params)).await;
+        shared.input.close();
+        !matches!(asked, Ok(Err(_)))
     }
 
     /// `POST`: a request or notification.
@@ -150,10 +162,7 @@ impl Modern {
             match known {
                 Program::Runs(running) if !running.shared.is_gone() => return Ok(Some(running)),
                 Program::IsOlder => return Ok(None),
-                Program::Failed(failure) => {
-                    self.wanted.notify_one();
-                    return Err(failure);
-                }
+                Program::Failed(failure) => return Err(failure),
                 Program::Asked | Program::Runs(_) => {}
             }
             // Its sender is here.
@@ -173,7 +182,7 @@ impl Modern {
             }
             // A program that runs otherwise, and ends of being asked, knows older revisions alone.
             Verdict::Ended(_) if self.launcher.has_spoken() => Err(None),
-            Verdict::Ended(failure) => Err(Some(failure)),
+            Verdict::Ended(failure) => Err(Some(self.launcher.not_started().unwrap_or(failure))),
         }
     }
 }

@@ -74,12 +74,7 @@ impl Plain {
 
     async fn begin(&self) -> Result<Arc<Shared>, Failure> {
         let session = self.launcher.start(|input| Arc::new(Shared::new(input, false)))?;
-        let params = json!({
-            "protocolVersion": REVISION,
-            "capabilities": {},
-            "clientInfo": { "name": "llamapool", "version": env!("CARGO_PKG_VERSION") },
-        });
-        let answer = session.ask("initialize", &params.to_string()).await?;
+        let answer = session.ask("initialize", &initialize_params().to_string()).await?;
         if !answer.is_result() {
             session.input.close();
             let message = "the MCP server did not let the relay initialize a session";
@@ -91,4 +86,13 @@ impl Plain {
         }
         Ok(session)
     }
+}
+
+/// What the bridge says of itself when it begins a session.
+pub(super) fn initialize_params() -> serde_json::Value {
+    json!({
+        "protocolVersion": REVISION,
+        "capabilities": {},
+        "clientInfo": { "name": "llamapool", "version": env!("CARGO_PKG_VERSION") },
+    })
 }
