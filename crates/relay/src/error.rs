@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
 pub(crate) use llamapool_wire::with_causes;
-use llamapool_wire::{Cause, Failure, header as wire};
+use llamapool_wire::{Cause, Failure, RETRY_AFTER_SECONDS, header as wire};
 
 use crate::answer_body::AnswerBody;
 
@@ -26,6 +26,9 @@ pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBod
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
+    if failure.cause.is_worth_a_retry() {
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    }
     if failure.cause == Cause::WrongToken {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

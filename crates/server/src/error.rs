@@ -2,10 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use llamapool_wire::{Cause, Failure, Refusal, RefusalBody, SUBPROTOCOL, header as wire};
-
-/// After how many seconds a caller may try again what failed for want of a relay or of room.
-const RETRY_AFTER_SECONDS: u16 = 2;
+use llamapool_wire::{Cause, Failure, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire};
 
 /// The answer to a call that llamapool itself must answer.
 pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<Body> {

@@ -118,6 +118,9 @@ causes! {
     FirstByteTimeout = "first_byte_timeout" GATEWAY_TIMEOUT 5041 "MCP_TIMEOUT" Provider;
 }
 
+/// After how many seconds a caller may try again what failed for want of a relay, of a program or of room.
+pub const RETRY_AFTER_SECONDS: u16 = 2;
+
 impl Cause {
     /// Whether the same call may go through a little later, unchanged, without the risk of being executed twice.
     pub fn is_worth_a_retry(self) -> bool {

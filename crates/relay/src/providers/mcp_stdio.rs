@@ -8,6 +8,7 @@ mod answers;
 mod child;
 mod crew;
 mod event_id;
+mod head;
 mod input;
 mod launcher;
 mod legacy;

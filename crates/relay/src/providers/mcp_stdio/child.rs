@@ -139,6 +139,11 @@ impl Child {
         // A program that has closed its output, or whose output is of no use, has nothing to live for.
         self.input.close();
         drop(self.lines);
+        let gives_up = why.is_some();
+        if gives_up {
+            // How it ends says nothing more, so nobody need wait for that.
+            hears.ended(&Ended { status: None, why: why.clone(), last_words: String::new(), was_asked, has_spoken });
+        }
         let status = match tokio::time::timeout(END_PATIENCE, self.process.wait()).await {
             Ok(Ok(status)) => code(status),
             Ok(Err(_)) | Err(_) => None,
@@ -148,7 +153,9 @@ impl Child {
         }
         let last_words = self.last_words.get();
         let ended = Ended { status, why, last_words, was_asked, has_spoken };
-        hears.ended(&ended);
+        if !gives_up {
+            hears.ended(&ended);
+        }
         ended
     }
 }

@@ -2,6 +2,7 @@
 //! before they have said anything.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,8 +43,9 @@ struct Inner {
 struct Starts {
     /// Those of the last minute.
     recent: VecDeque<Instant>,
-    /// How many ended without a word since one that spoke.
+    /// How many ended without a word since one that spoke, and how the last of them did.
     silent_ends: u32,
+    last_silent_end: Option<String>,
     has_spoken: bool,
     /// Until when nothing is started, and why.
     pause: Option<(Instant, String)>,
@@ -74,7 +76,9 @@ impl Launcher {
         })?;
         tracing::debug!(pid = child.pid(), "started the provider's program");
         let (hears, running) = (hearer(child.input.clone()), self.0.load.child());
-        let (launcher, heard) = (self.clone(), Arc::new(Attentive { launcher: self.clone(), hears: hears.clone() }));
+        let launcher = self.clone();
+        let heard = Attentive { launcher: self.clone(), hears: hears.clone(), has_spoken: AtomicBool::new(false) };
+        let heard = Arc::new(heard);
         self.0.crew.take(async move {
             let _running = running;
             let ended = child.attend(heard).await;
@@ -96,6 +100,17 @@ impl Launcher {
             // Its sender is in the load.
             let _ = changes.changed().await;
         }
+    }
+
+    /// The failure of a call for which there is no program, as it ended before it said anything.
+    pub(super) fn not_started(&self) -> Option<Failure> {
+        let why = self.starts().last_silent_end.clone()?;
+        Some(Failure::new(Cause::ProviderNotStarted, format!("the MCP server does not run: {why}")))
+    }
+
+    /// Waits until the program is known not to run.
+    pub(super) async fn until_unreachable(&self) {
+        self.0.health.until_unreachable().await;
     }
 
     /// When the next start is possible, if not now.
@@ -126,12 +141,16 @@ impl Launcher {
 struct Attentive<H> {
     launcher: Launcher,
     hears: Arc<H>,
+    has_spoken: AtomicBool,
 }
 
 impl<H: Hears> Hears for Attentive<H> {
     async fn heard(&self, line: bytes::Bytes) {
-        self.launcher.starts().speaks();
-        self.launcher.0.health.reachable();
+        // Its first line alone shows that starting works: an old session must not hide that no new one can begin.
+        if !self.has_spoken.swap(true, Ordering::Relaxed) {
+            self.launcher.starts().speaks();
+            self.launcher.0.health.reachable();
+        }
         self.hears.heard(line).await;
     }
 
@@ -163,11 +182,13 @@ impl Starts {
     fn speaks(&mut self) {
         self.has_spoken = true;
         self.silent_ends = 0;
+        self.last_silent_end = None;
         self.pause = None;
     }
 
     fn ended_silently(&mut self, why: &str, now: Instant) {
         self.silent_ends += 1;
+        self.last_silent_end = Some(why.to_owned());
         let Some(beyond) = self.silent_ends.checked_sub(ACCIDENTS + 1) else { return };
         let wait = FIRST_WAIT.saturating_mul(1 << beyond.min(16)).min(LONGEST_WAIT);
         self.pause = Some((now + wait, why.to_owned()));

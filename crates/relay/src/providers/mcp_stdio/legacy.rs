@@ -12,18 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::BodyExt;
 use llamapool_wire::{Cause, Failure};
 
 use self::session::Session;
 use self::sessions::Sessions;
 use self::streams::{CALLS, NotOpened};
-use super::answers::{Refusal, SESSION_ID, code, empty, event_stream, json};
+use super::answers::{Refusal, SESSION_ID, code, empty, json};
+use super::head::{AT_ONCE, events, head};
 use super::launcher::Launcher;
 use super::message::Kind;
-use super::pipe::{Item, Outlet};
 use super::posted::Posted;
-use super::sse::EventBody;
 use super::{Answer, NoAnswer};
 use crate::answer_body::AnswerBody;
 
@@ -31,9 +29,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// The one revision that has batches, as clients name it and where they name none.
 const BATCHING: &str = "2025-03-26";
-/// How long an answer may take to be one JSON object instead of an event stream.
-const AT_ONCE: Duration = Duration::from_millis(100);
-/// The same where the answer is an event stream in any case, whose beginning then goes with the rest.
+/// How long an answer that is an event stream in any case may take for its beginning to go with the rest.
 const TOGETHER: Duration = Duration::from_millis(5);
 
 /// The sessions, as HTTP sees them.
@@ -94,7 +90,7 @@ impl Legacy {
                 })?
             }
         };
-        Ok(events(outlet))
+        Ok(events(outlet, ()))
     }
 
     /// `DELETE`: a client ends its session.
@@ -139,22 +135,15 @@ impl Legacy {
 
 /// Hands requests to the session's program and waits for the head of their answer.
 async fn call(session: &Arc<Session>, posted: Posted) -> Answer {
-    let (stream, mut outlet) =
+    let (stream, outlet) =
         session.streams().open_call(&posted.messages).map_err(|reason| not_opened(&reason, &posted))?;
     let mut sending = Sending { session, stream, is_sent: false };
     session.input.send(posted.text).await.map_err(|_| NoAnswer::from(Refusal::session_not_found()))?;
     sending.is_sent = true;
     drop(sending);
     let patience = if session.streams().starts_with_an_event() { TOGETHER } else { AT_ONCE };
-    if tokio::time::timeout(patience, outlet.something()).await.is_err() {
-        session.streams().become_events(stream);
-        return Ok(events(outlet));
-    }
-    match outlet.next().await.map_err(|broken| NoAnswer::from(broken.0))? {
-        Some(Item::Whole(message, _)) => Ok(json(StatusCode::OK, message)),
-        Some(first) => Ok(events(outlet.with(first))),
-        None => Ok(events(outlet)),
-    }
+    let late = || session.streams().become_events(stream);
+    head(outlet, (), patience, late, |message, _| json(StatusCode::OK, message)).await
 }
 
 fn not_opened(reason: &NotOpened, posted: &Posted) -> NoAnswer {
@@ -216,10 +205,6 @@ fn check_version(headers: &HeaderMap, session: &Session) -> Result<(), Refusal> 
     let agreed = agreed.unwrap_or(KNOWN[3]);
     let message = format!("Bad Request: MCP-Protocol-Version is not supported, expected {agreed}");
     Err(Refusal::bad_request(code::BAD_REQUEST, message))
-}
-
-fn events(outlet: Outlet) -> Response<AnswerBody> {
-    event_stream(EventBody::new(outlet, ()).boxed_unsync())
 }
 
 fn is_json(answer: &Response<AnswerBody>) -> bool {

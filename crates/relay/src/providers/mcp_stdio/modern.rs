@@ -12,34 +12,29 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use http_body_util::BodyExt;
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::Failure;
 use serde_json::json;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::tools::{Tools, client_meta};
 use super::Answer;
-use super::answers::{Refusal, code, empty, event_stream, json};
+use super::answers::{Refusal, code, empty, json};
+use super::head::{AT_ONCE, head};
 use super::launcher::Launcher;
 use super::message::{Kind, Message};
-use super::pipe::{Broken, Item};
+use super::plain::initialize_params;
 use super::posted::Posted;
-use super::shared::{Call, Shared};
-use super::sse::EventBody;
+use super::shared::Shared;
 use crate::answer_body::AnswerBody;
 
-/// How long an answer may take to be one JSON object instead of an event stream.
-const AT_ONCE: Duration = Duration::from_millis(100);
-/// So many programs that end while they are asked are tried one after the other; the next one when a caller asks.
-const TRIES: u32 = 3;
-/// The shortest wait between two of them.
+/// The shortest wait before a program that has ended at once is tried again; the launcher knows the others.
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 /// The program, as HTTP sees it.
 pub(super) struct Modern {
     launcher: Launcher,
     program: watch::Sender<Program>,
-    wanted: Notify,
 }
 
 /// What is known of the program.
@@ -80,37 +75,50 @@ enum Verdict {
 
 impl Modern {
     pub(super) fn new(launcher: Launcher) -> Self {
-        Self { launcher, program: watch::Sender::new(Program::Asked), wanted: Notify::new() }
+        Self { launcher, program: watch::Sender::new(Program::Asked) }
     }
 
-    /// Keeps a program running that knows these revisions, if it does, for as long as the bridge lives.
+    /// Keeps a program running that knows these revisions, if it does, for as long as the bridge lives. Where it does not run,
+    /// it is tried again and again: what was in its way may be gone, and callers may go elsewhere meanwhile.
     pub(super) async fn run(&self) {
-        let mut tries = 0;
         loop {
             self.program.send_replace(Program::Asked);
             match self.start().await {
                 Ok(running) => {
-                    tries = 0;
                     self.program.send_replace(Program::Runs(running.clone()));
                     running.shared.ended_at_all().await;
-                    continue;
                 }
-                Err(None) => {
-                    self.program.send_replace(Program::IsOlder);
-                    return;
-                }
+                Err(None) => break,
                 Err(Some(failure)) => {
-                    tries += 1;
                     self.program.send_replace(Program::Failed(failure));
+                    self.until_it_works().await;
                 }
-            }
-            if tries < TRIES {
-                let pause = self.launcher.pause().map_or(BETWEEN_TRIES, |until| until - tokio::time::Instant::now());
-                tokio::time::sleep(pause.max(BETWEEN_TRIES)).await;
-            } else {
-                self.wanted.notified().await;
             }
         }
+        self.program.send_replace(Program::IsOlder);
+        loop {
+            self.launcher.until_unreachable().await;
+            self.until_it_works().await;
+        }
+    }
+
+    async fn until_it_works(&self) {
+        loop {
+            let pause = self.launcher.pause().map(|until| until - Instant::now()).unwrap_or_default();
+            tokio::time::sleep(pause.max(BETWEEN_TRIES)).await;
+            if self.works().await {
+                return;
+            }
+        }
+    }
+
+    /// Whether the program runs: it says anything to the request that programs of all revisions know, or stays.
+    async fn works(&self) -> bool {
+        let Ok(shared) = self.launcher.start(|input| Arc::new(Shared::new(input, false))) else { return false };
+        let params = initialize_params().to_string();
+        let asked = tokio::time::timeout(self.launcher.config().era_patience, shared.ask("initialize", &params)).await;
+        shared.input.close();
+        !matches!(asked, Ok(Err(_)))
     }
 
     /// `POST`: a request or notification.
@@ -140,7 +148,8 @@ impl Modern {
             let repeated = running.tools.repeated(&running.shared, &tool).await?;
             headers::check_arguments(headers, params.arguments, &repeated).map_err(|refusal| refusal.of(message))?;
         }
-        answer(running.shared.call(message).await?).await
+        let (outlet, guard) = running.shared.call(message).await?.into_parts();
+        head(outlet, guard, AT_ONCE, || {}, whole).await
     }
 
     /// The program, once it is known; none if it knows only older revisions.
@@ -151,10 +160,7 @@ impl Modern {
             match known {
                 Program::Runs(running) if !running.shared.is_gone() => return Ok(Some(running)),
                 Program::IsOlder => return Ok(None),
-                Program::Failed(failure) => {
-                    self.wanted.notify_one();
-                    return Err(failure);
-                }
+                Program::Failed(failure) => return Err(failure),
                 Program::Asked | Program::Runs(_) => {}
             }
             // Its sender is here.
@@ -174,7 +180,7 @@ impl Modern {
             }
             // A program that runs otherwise, and ends of being asked, knows older revisions alone.
             Verdict::Ended(_) if self.launcher.has_spoken() => Err(None),
-            Verdict::Ended(failure) => Err(Some(failure)),
+            Verdict::Ended(failure) => Err(Some(self.launcher.not_started().unwrap_or(failure))),
         }
     }
 }
@@ -201,26 +207,6 @@ fn is_modern_error(code: Option<i64>) -> bool {
 /// Makes a client that knows the older revisions too fall back to them: it must not look like an error of the new ones.
 fn is_older() -> Refusal {
     Refusal::bad_request(code::BAD_REQUEST, "this MCP server knows only revisions with initialize, up to 2025-11-25")
-}
-
-/// The head of an answer as soon as it is known which it is.
-async fn answer(mut call: Call) -> Answer {
-    if tokio::time::timeout(AT_ONCE, call.outlet.something()).await.is_err() {
-        return Ok(events(call));
-    }
-    match call.outlet.next().await.map_err(|Broken(failure)| failure)? {
-        Some(Item::Whole(message, error)) => Ok(whole(message, error)),
-        Some(first) => {
-            let (outlet, guard) = call.into_parts();
-            Ok(event_stream(EventBody::new(outlet.with(first), guard).boxed_unsync()))
-        }
-        None => Err(Failure::new(Cause::ProviderExited, "the MCP server has ended before it had answered").into()),
-    }
-}
-
-fn events(call: Call) -> Response<AnswerBody> {
-    let (outlet, guard) = call.into_parts();
-    event_stream(EventBody::new(outlet, guard).boxed_unsync())
 }
 
 /// One JSON object, with the status that belongs to an error (MCP 2026-07-28, streamable HTTP).

@@ -3,27 +3,22 @@
 //! All of them share it. The one rule: it is there only if `SHARED_SESSION` says so.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use http::StatusCode;
-use http_body_util::BodyExt;
 use llamapool_wire::{Cause, Failure};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
 use super::Answer;
-use super::answers::{Refusal, code, empty, event_stream, json};
+use super::answers::{Refusal, code, empty, json};
+use super::head::{AT_ONCE, head};
 use super::launcher::Launcher;
 use super::message::{Kind, Message};
-use super::pipe::{Broken, Item};
 use super::posted::Posted;
 use super::shared::Shared;
-use super::sse::EventBody;
 
 /// The revision that the bridge speaks as a client.
 const REVISION: &str = "2025-11-25";
-/// How long an answer may take to be one JSON object instead of an event stream.
-const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// The session, begun when it is first wanted, and anew when its program has ended.
 pub(super) struct Plain {
@@ -52,16 +47,8 @@ impl Plain {
                 return Err(Refusal::bad_request(code::INVALID_REQUEST, "nothing was asked").of(message).into());
             }
         }
-        let mut call = session.call(message).await?;
-        // Whoever waits for an event stream waits no longer than this for its head.
-        let is_prompt = tokio::time::timeout(AT_ONCE, call.outlet.something()).await.is_ok();
-        let first = if is_prompt { call.outlet.next().await.map_err(|Broken(failure)| failure)? } else { None };
-        let (outlet, guard) = call.into_parts();
-        Ok(match first {
-            Some(Item::Whole(message, _)) => json(StatusCode::OK, message),
-            Some(first) => event_stream(EventBody::new(outlet.with(first), guard).boxed_unsync()),
-            None => event_stream(EventBody::new(outlet, guard).boxed_unsync()),
-        })
+        let (outlet, guard) = session.call(message).await?.into_parts();
+        head(outlet, guard, AT_ONCE, || {}, |message, _| json(StatusCode::OK, message)).await
     }
 
     fn session(&self) -> Arc<OnceCell<Arc<Shared>>> {
@@ -74,12 +61,7 @@ impl Plain {
 
     async fn begin(&self) -> Result<Arc<Shared>, Failure> {
         let session = self.launcher.start(|input| Arc::new(Shared::new(input, false)))?;
-        let params = json!({
-            "protocolVersion": REVISION,
-            "capabilities": {},
-            "clientInfo": { "name": "llamapool", "version": env!("CARGO_PKG_VERSION") },
-        });
-        let answer = session.ask("initialize", &params.to_string()).await?;
+        let answer = session.ask("initialize", &initialize_params().to_string()).await?;
         if !answer.is_result() {
             session.input.close();
             let message = "the MCP server did not let the relay initialize a session";
@@ -91,4 +73,13 @@ impl Plain {
         }
         Ok(session)
     }
+}
+
+/// What the bridge says of itself when it begins a session.
+pub(super) fn initialize_params() -> serde_json::Value {
+    json!({
+        "protocolVersion": REVISION,
+        "capabilities": {},
+        "clientInfo": { "name": "llamapool", "version": env!("CARGO_PKG_VERSION") },
+    })
 }

@@ -18,18 +18,20 @@ const HELD_BYTES: usize = 4 * SHOWN_CHARS;
 /// How much is read at once.
 const READ_BYTES: usize = 2 * 1024;
 
-/// The last line that a program said on standard error.
+/// The last line that a program said on standard error, as it came.
 #[derive(Clone, Default)]
-pub(super) struct LastWords(Arc<Mutex<String>>);
+pub(super) struct LastWords(Arc<Mutex<Vec<u8>>>);
 
 impl LastWords {
-    /// The line, or nothing.
+    /// The line without anything that does harm, or nothing.
     pub(super) fn get(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        harmless(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, line: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = line;
+    fn set(&self, line: &[u8]) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clear();
+        last.extend_from_slice(line);
     }
 }
 
@@ -54,18 +56,17 @@ pub(super) async fn log(mut stderr: impl AsyncRead + Unpin, pid: u32, last: Last
     say(&line, pid, &last, &mut budget);
 }
 
+/// What is not logged costs next to nothing: a program may say a lot.
 fn say(line: &[u8], pid: u32, last: &LastWords, budget: &mut Budget) {
-    let line = harmless(line);
-    if line.is_empty() {
+    if line.trim_ascii().is_empty() {
         return;
     }
-    if let Some(left_out) = budget.allows(Instant::now()) {
-        if left_out > 0 {
-            tracing::warn!(pid, left_out, "the provider says more on standard error than is logged");
-        }
-        tracing::info!(pid, line, "the provider says");
-    }
     last.set(line);
+    let Some(left_out) = budget.allows(Instant::now()) else { return };
+    if left_out > 0 {
+        tracing::warn!(pid, left_out, "the provider says more on standard error than is logged");
+    }
+    tracing::info!(pid, line = harmless(line), "the provider says");
 }
 
 /// A line without anything that a terminal would obey.

@@ -2,7 +2,7 @@
 //!
 //! No id is changed on the way, so what the client and the program say goes through as it came (MCP 2025-11-25, stdio).
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +10,10 @@ use llamapool_wire::{Cause, Failure};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::sessions::Sessions;
 use super::streams::Streams;
 use crate::providers::mcp_stdio::child::{Ended, Hears};
 use crate::providers::mcp_stdio::input::Input;
+use crate::providers::mcp_stdio::load::OpenSession;
 use crate::providers::mcp_stdio::message::{Key, Kind, Message, messages};
 use crate::providers::mcp_stdio::pipe::Item;
 use crate::providers::mcp_stdio::rewrite::on_one_line;
@@ -34,7 +34,8 @@ pub(super) struct Session {
     used: Mutex<Used>,
     born: Instant,
     version: OnceLock<String>,
-    sessions: Weak<Sessions>,
+    /// Counts it as open, until it ends.
+    open: Mutex<Option<OpenSession>>,
     /// Held until the program is gone: so many programs there are at the most.
     _place: OwnedSemaphorePermit,
 }
@@ -50,8 +51,8 @@ impl Session {
     pub(super) fn new(
         id: Box<str>,
         input: Input,
-        sessions: Weak<Sessions>,
         kept_bytes: usize,
+        open: OpenSession,
         place: OwnedSemaphorePermit,
     ) -> Self {
         let now = Instant::now();
@@ -62,7 +63,7 @@ impl Session {
             used: Mutex::new(Used { at: now, asked: None, questions: 0 }),
             born: now,
             version: OnceLock::new(),
-            sessions,
+            open: Mutex::new(Some(open)),
             _place: place,
         }
     }
@@ -125,8 +126,18 @@ impl Session {
     /// Ends it: nothing new, and its program's input is closed.
     pub(super) fn end(&self, why: &str) {
         tracing::debug!(why, "a session ends");
-        self.streams().end_all(&Failure::new(Cause::ProviderExited, format!("the session has ended: {why}")));
+        self.over(&Failure::new(Cause::ProviderExited, format!("the session has ended: {why}")));
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.input.is_closed()
+    }
+
+    fn over(&self, failure: &Failure) {
         self.input.close();
+        self.streams().end_all(failure);
+        drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
@@ -181,10 +192,6 @@ impl Hears for Session {
 
     fn ended(&self, end: &Ended) {
         let message = format!("the MCP server has ended ({end}) before it had answered; it may have executed the call");
-        self.streams().end_all(&Failure::new(end.cause(), message));
-        self.input.close();
-        if let Some(sessions) = self.sessions.upgrade() {
-            sessions.remove(&self.id);
-        }
+        self.over(&Failure::new(end.cause(), message));
     }
 }

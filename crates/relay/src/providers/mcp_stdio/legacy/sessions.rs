@@ -9,7 +9,6 @@ use tokio::sync::Semaphore;
 
 use super::session::Session;
 use crate::providers::mcp_stdio::launcher::Launcher;
-use crate::providers::mcp_stdio::load::OpenSession;
 
 /// How often it is looked whether a session is abandoned or too old.
 const LOOK: Duration = Duration::from_secs(1);
@@ -19,13 +18,8 @@ const PING_PATIENCE: Duration = Duration::from_secs(30);
 /// The sessions.
 pub(super) struct Sessions {
     launcher: Launcher,
-    by_id: Mutex<HashMap<Box<str>, Entry>>,
+    by_id: Mutex<HashMap<Box<str>, Arc<Session>>>,
     places: Arc<Semaphore>,
-}
-
-struct Entry {
-    session: Arc<Session>,
-    _open: OpenSession,
 }
 
 impl Sessions {
@@ -35,38 +29,29 @@ impl Sessions {
     }
 
     /// Begins a session, with a program of its own.
-    pub(super) fn begin(self: &Arc<Self>) -> Result<Arc<Session>, Failure> {
+    pub(super) fn begin(&self) -> Result<Arc<Session>, Failure> {
         let config = self.launcher.config();
         let place = self.places.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{} sessions are open, as many as MAX_SESSIONS allows", config.max_sessions);
             Failure::new(Cause::TooManySessions, message)
         })?;
         let id: Box<str> = format!("{:032x}", rand::random::<u128>()).into();
-        let (weak, kept_bytes) = (Arc::downgrade(self), config.replay_bytes);
+        let (kept_bytes, open) = (config.replay_bytes, self.launcher.load().session());
         let session =
-            self.launcher.start(|input| Arc::new(Session::new(id.clone(), input, weak, kept_bytes, place)))?;
-        let entry = Entry { session: session.clone(), _open: self.launcher.load().session() };
-        self.by_id().insert(id, entry);
-        // It may have ended before it was there to be removed.
-        if session.input.is_closed() {
-            self.remove(&session.id);
-        }
+            self.launcher.start(|input| Arc::new(Session::new(id.clone(), input, kept_bytes, open, place)))?;
+        self.by_id().insert(id, session.clone());
         Ok(session)
     }
 
     /// The session of this id.
     pub(super) fn find(&self, id: &[u8]) -> Option<Arc<Session>> {
-        Some(self.by_id().get(std::str::from_utf8(id).ok()?)?.session.clone())
+        self.by_id().get(std::str::from_utf8(id).ok()?).filter(|session| !session.is_over()).cloned()
     }
 
     /// Ends a session.
     pub(super) fn end(&self, session: &Session, why: &str) {
-        self.remove(&session.id);
+        self.by_id().remove(&session.id);
         session.end(why);
-    }
-
-    pub(super) fn remove(&self, id: &str) {
-        self.by_id().remove(id);
     }
 
     /// Ends what is abandoned or too old, for as long as the bridge lives.
@@ -76,7 +61,8 @@ impl Sessions {
         let patience = PING_PATIENCE.min(idle);
         loop {
             tokio::time::sleep(LOOK.min(idle)).await;
-            let all: Vec<_> = self.by_id().values().map(|entry| entry.session.clone()).collect();
+            self.by_id().retain(|_, session| !session.is_over());
+            let all: Vec<_> = self.by_id().values().cloned().collect();
             for session in all {
                 if max_age.is_some_and(|max_age| session.age() >= max_age) {
                     self.end(&session, "it has reached SESSION_MAX_AGE");
@@ -87,7 +73,7 @@ impl Sessions {
         }
     }
 
-    fn by_id(&self) -> MutexGuard<'_, HashMap<Box<str>, Entry>> {
+    fn by_id(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Session>>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
