@@ -91,7 +91,7 @@ fn router(app: Arc<App>, with_metrics: bool) -> Router {
     let doors = Router::new()
         .route("/api/mcp/connect", any(relay::connect))
         .route("/api/mcp/id/{*tail}", any(mcp::call))
-        .route("/.well-known/oauth-protected-resource/api/mcp/id/{*tail}", any(well_known::resource_metadata))
+        .route("/.well-known/{*name}", any(well_known::look))
         .route("/api/state", get(admin::state))
         .route("/api/state/stream", get(admin::state_stream))
         .route("/healthz", get(admin::healthz))

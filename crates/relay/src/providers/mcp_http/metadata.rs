@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use http::{Response, StatusCode, Uri, header};
 use llamapool_wire::challenge;
 
+use super::own_url::is_own_origin;
 use super::redirect::Route;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -33,7 +34,10 @@ impl MetadataPlace {
     /// The places to look at, in their order.
     pub(super) fn places(&self, route: &Route) -> Vec<Uri> {
         let named = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let own = named.filter(|place| place.authority() == route.base().authority());
+        let own = named.filter(|place| {
+            let origin = place.scheme_str().zip(place.authority());
+            origin.is_some_and(|(scheme, authority)| is_own_origin(route.base(), scheme, authority.as_str()))
+        });
         let inserted = format!("{WELL_KNOWN}{}", route.base().path().trim_end_matches('/'));
         let mut places: Vec<_> = own.into_iter().map(|place| route.at_root(place.path(), place.query())).collect();
         for path in [inserted.as_str(), WELL_KNOWN] {
