@@ -22,5 +22,6 @@ mod plain_callers;
 mod provider_faults;
 mod relay_status;
 mod several_providers;
+mod spreading;
 mod state;
 mod streams;

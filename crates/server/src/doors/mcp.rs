@@ -140,7 +140,7 @@ async fn forward_call(
         let metadata = address.well_known(well_known::RESOURCE, &format!("{}{}", path::MCP_BY_ID, target.id));
         challenge::make_public(incoming.status(), incoming.headers_mut(), &metadata);
     }
-    if admitted.is_shared {
+    if admitted.has_sessions {
         seal_session(app, &target.id, &admitted.relay, incoming.headers_mut());
     }
     answer(app, Asked { method, wants_single_answer, started, timeouts }, call, incoming).await
