@@ -66,7 +66,16 @@ impl Edge {
         if is_allowed { Ok(()) } else { Err(host_refused(&format!("the Host {}", quoted(sent)))) }
     }
 
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    /// Whether a request says once where it goes and where it comes from: on every port, whatever is asked. Two that look
+    /// at one with several may read different ones.
+    pub(crate) fn check_single(headers: &HeaderMap) -> Result<(), Failure> {
+        the_one(headers, &header::HOST).map_err(|wrong| host_refused(&wrong))?;
+        the_one(headers, &header::ORIGIN).map_err(|wrong| origin_refused(&wrong))?;
+        Ok(())
+    }
+
+    /// Whether a request comes from no page, or from one that is let in: for what programs ask under any name.
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Failure> {
         let origin = match the_one(headers, &header::ORIGIN) {
             Ok(None) => return Ok(()),
             Ok(Some(origin)) => origin.to_ascii_lowercase(),
@@ -204,6 +213,13 @@ mod tests {
         assert_eq!(verdict(&edge, &twice), Some(Cause::OriginRefused));
         assert_eq!(verdict(&edge, &[(HOST, "a.example"), (HOST, "a.example")]), Some(Cause::HostRefused));
         assert_eq!(verdict(&edge, &[(HOST, "a.example"), (ORIGIN, "null")]), Some(Cause::OriginRefused));
+        for name in [HOST, ORIGIN] {
+            let mut headers = HeaderMap::new();
+            headers.append(&name, "https://b.example".parse().unwrap());
+            assert!(Edge::check_single(&headers).is_ok());
+            headers.append(&name, "https://b.example".parse().unwrap());
+            assert!(Edge::check_single(&headers).is_err(), "whatever is allowed: {name}");
+        }
     }
 
     #[test]
