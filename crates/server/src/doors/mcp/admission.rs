@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::peer::Peer;
 use crate::registry::{Client, Relay};
 use crate::scheduler::{Choice, Permit, Wish, choose};
-use crate::sessions::RelayTag;
+use crate::sessions::{Purpose, RelayTag};
 
 /// The session of a call or of an answer (MCP 2025-03-26 to 2025-11-25, session management).
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -82,11 +82,11 @@ fn binding(
     has_sessions: bool,
 ) -> Result<(Option<RelayTag>, Option<HeaderValue>), NotAdmitted> {
     if let Some(at) = &target.at {
-        let (tag, _) = app.seal.open(&target.id, at.as_bytes()).ok_or(NotAdmitted::SessionGone)?;
+        let (tag, _) = app.seal.open(Purpose::Place, &target.id, at.as_bytes()).ok_or(NotAdmitted::SessionGone)?;
         return Ok((Some(tag), None));
     }
     let Some(sealed) = headers.get(SESSION_ID).filter(|_| has_sessions) else { return Ok((None, None)) };
-    let opened = app.seal.open(&target.id, sealed.as_bytes());
+    let opened = app.seal.open(Purpose::Session, &target.id, sealed.as_bytes());
     let (tag, session) = opened.ok_or(NotAdmitted::SessionGone)?;
     let session = HeaderValue::from_bytes(&session).map_err(|_| NotAdmitted::SessionGone)?;
     Ok((Some(tag), Some(session)))
