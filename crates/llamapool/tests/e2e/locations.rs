@@ -100,6 +100,22 @@ async fn a_redirect_that_names_the_public_origin_is_followed_within_the_provider
     assert_eq!(answer.json::<Value>().await.unwrap(), tools_call(1, "echo"));
 }
 
+/// A stream of HTTP with SSE may be where a redirect leads; what it announces is beside that place.
+#[tokio::test]
+async fn an_endpoint_is_understood_where_its_stream_is_and_not_where_it_was_asked_for() {
+    let stream = get(async || ([(header::CONTENT_TYPE, "text/event-stream")], "event: endpoint\ndata: messages\n\n"));
+    let moved = get(async || led_to("/other/sse".to_owned(), StatusCode::TEMPORARY_REDIRECT).await);
+    let posts = any(async || "posted");
+    let router = Router::new().route("/mcp", moved).route("/other/sse", stream).route("/other/messages", posts);
+    let (pool, provider) = (Pool::start().await, Provider::serving(router).await);
+    let _relay = pool.relay("moved", &provider.url).await;
+    let event = pool.http.get(pool.mcp("moved")).send().await.unwrap().text().await.unwrap();
+    let public = "/api/mcp/id/moved/~announced/other/messages";
+    assert_eq!(event, format!("event: endpoint\ndata: {public}\n\n"));
+    let posted = pool.http.post(format!("{}{public}", pool.url)).send().await.unwrap();
+    assert_eq!(posted.text().await.unwrap(), "posted");
+}
+
 #[tokio::test]
 async fn on_a_shared_id_a_job_is_found_at_the_relay_that_made_it() {
     let pool = Pool::start().await;
