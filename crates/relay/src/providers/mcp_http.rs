@@ -165,10 +165,14 @@ impl McpHttp {
             self.make_location_public(answer.headers_mut(), &answered, public);
         }
         match public {
-            Some(public) if may_be_legacy_sse && is_plain_event_stream(&answer) => Ok(answer.map(|body| {
-                let body = body.map_err(Into::into).boxed_unsync();
-                EndpointRewriter::new(body, answered.0, public, self.announced.clone()).boxed_unsync()
-            })),
+            Some(public) if may_be_legacy_sse && is_plain_event_stream(&answer) => {
+                // What is public may be longer.
+                answer.headers_mut().remove(header::CONTENT_LENGTH);
+                Ok(answer.map(|body| {
+                    let body = body.map_err(Into::into).boxed_unsync();
+                    EndpointRewriter::new(body, answered.0, public, self.announced.clone()).boxed_unsync()
+                }))
+            }
             _ => Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync())),
         }
     }
