@@ -121,7 +121,8 @@ mod tests {
             prop_assert_eq!(InTunnel::parse(&events), Some(InTunnel::Events(id.as_str())));
             for which in [Document::Resource, Document::Server, Document::OpenId] {
                 let asked = InTunnel::Document { which, id: id.as_str() };
-                prop_assert_eq!(InTunnel::parse(&document(which, &id)), Some(asked));
+                let path = document(which, &id);
+                prop_assert_eq!(InTunnel::parse(&path), Some(asked));
             }
         }
     }
