@@ -17,8 +17,8 @@ import threading
 import uvicorn
 
 
-def serve_on_loopback() -> None:
-    """Take `--port` (0, the default, is any free one), and let the uvicorn server to come listen on it."""
+def serve_on_loopback() -> int:
+    """Take `--port` (0, the default, is any free one), and let the uvicorn server to come listen on it. Which one it is."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--port", type=int, default=0)
     listener = bind(arguments.parse_args().port)
@@ -31,6 +31,7 @@ def serve_on_loopback() -> None:
         print("ready", listener.getsockname()[1], flush=True)
 
     uvicorn.Server.startup = start_here
+    return listener.getsockname()[1]
 
 
 def bind(port: int) -> socket.socket:

@@ -112,6 +112,7 @@ fn relay_config(server: SocketAddr, provider: String, worker: &Secret) -> anyhow
             kind: ProviderKind::Http(HttpConfig {
                 url: provider.parse()?,
                 headers: http::HeaderMap::new(),
+                publishes_oauth: false,
                 connect_timeout,
                 probe_interval: Duration::from_secs(10),
                 redirect_replay_bytes: 1 << 20,

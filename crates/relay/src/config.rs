@@ -101,6 +101,8 @@ pub struct HttpConfig {
     pub url: Uri,
     /// Headers that are added on the last hop, such as the provider's own key.
     pub headers: HeaderMap,
+    /// Whether callers get at an OAuth authorization server on the provider's own origin.
+    pub publishes_oauth: bool,
     /// For connecting to the provider.
     pub connect_timeout: Duration,
     /// Between two looks whether the provider can be reached.

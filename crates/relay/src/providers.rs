@@ -4,10 +4,11 @@ mod mcp_http;
 mod mcp_stdio;
 mod token;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Empty};
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::Failure;
+use llamapool_wire::path::Document;
 
 use self::mcp_stdio::McpStdio;
 use crate::answer_body::AnswerBody;
@@ -53,11 +54,16 @@ impl Provider {
         }
     }
 
-    /// Its metadata as an OAuth protected resource. A program has none: it takes its credentials from its environment
-    /// (MCP 2025-06-18, authorization).
-    pub(crate) async fn resource_metadata(&self, mut call: RunningCall) -> Result<Response<AnswerBody>, Failure> {
+    /// One of its OAuth documents. A program has none: it takes its credentials from its environment (MCP 2025-06-18,
+    /// authorization).
+    pub(crate) async fn document(
+        &self,
+        which: Document,
+        asked: &HeaderMap,
+        mut call: RunningCall,
+    ) -> Result<Response<AnswerBody>, Failure> {
         match self {
-            Self::Http(http) => http.resource_metadata(call).await,
+            Self::Http(http) => http.document(which, asked, call).await,
             Self::Stdio(_) => {
                 call.answered();
                 let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());

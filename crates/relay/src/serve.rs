@@ -48,8 +48,9 @@ async fn answer_for(
         InTunnel::Call { below, .. } => {
             hosted.provider.call(request, below, RunningCall::begin(hosted.board.calls())).await
         }
-        InTunnel::ResourceMetadata(_) => {
-            hosted.provider.resource_metadata(RunningCall::begin(hosted.board.calls())).await
+        InTunnel::Document { which, .. } => {
+            let call = RunningCall::begin(hosted.board.calls());
+            hosted.provider.document(which, request.headers(), call).await
         }
     }
 }

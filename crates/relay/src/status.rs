@@ -7,8 +7,8 @@
 //! - `POST /control/drain`, `/control/undrain`, `/control/shutdown`: from loopback, or with the status token; 409 for an
 //!   `undrain` after the relay was told to end
 //!
-//! A page in a browser on the same machine must not be able to use it: whatever has an Origin, or a Host that is not a
-//! loopback name on a loopback address, is refused.
+//! A page in a browser on the same machine must not be able to use it: whatever has an Origin, several Hosts, or one that
+//! is no loopback name on a loopback address, is refused.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -54,11 +54,12 @@ pub(crate) fn without_browsers(router: Router, listener: &TcpListener) -> Router
 }
 
 async fn keep_browsers_out(State(is_loopback): State<bool>, request: Request, next: Next) -> Response<Body> {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if request.headers().contains_key(header::ORIGIN) || is_loopback && !names_loopback(host) {
+    let mut hosts = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let (host, is_ambiguous) = (hosts.next().unwrap_or_default(), hosts.next().is_some());
+    if is_ambiguous || request.headers().contains_key(header::ORIGIN) || is_loopback && !names_loopback(host) {
         return refusal(
             StatusCode::FORBIDDEN,
-            "the status server is not for browsers, and on loopback its host is localhost",
+            "the status server is not for browsers, and has one Host, which on loopback is localhost",
         );
     }
     next.run(request).await

@@ -67,6 +67,11 @@ impl Auth {
         self.edge.check_host(headers, uri)
     }
 
+    /// Somebody who asks how the server is, under whatever name it was found; but no hostile page.
+    pub(crate) fn prober(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        self.edge.check_origin(headers)
+    }
+
     /// Who looks at the state: whoever presents the API key.
     pub(crate) fn operator(&self, headers: &HeaderMap, uri: &Uri) -> Result<Operator, NotAnOperator> {
         self.edge.check(headers, uri).map_err(NotAnOperator::Edge)?;

@@ -5,7 +5,9 @@
 //! without that parameter.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use llamapool_wire::challenge;
 
+/// The name of the parameter.
 const PARAMETER: &str = "resource_metadata";
 
 /// Rewrites the parameter in every challenge of an answer, to `metadata_url`.
@@ -24,50 +26,12 @@ pub(crate) fn make_public(status: StatusCode, headers: &mut HeaderMap, metadata_
 
 fn rewritten(challenge: &HeaderValue, metadata_url: &str) -> HeaderValue {
     let Ok(text) = challenge.to_str() else { return challenge.clone() };
-    let Some((start, end)) = value_of(text) else { return challenge.clone() };
-    let text = format!("{}\"{metadata_url}\"{}", &text[..start], &text[end..]);
-    HeaderValue::from_str(&text).unwrap_or_else(|_| challenge.clone())
-}
-
-/// Where the parameter's value stands, its quotes included.
-fn value_of(text: &str) -> Option<(usize, usize)> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        if bytes[at] == b'"' {
-            at = end_of_quoted(bytes, at);
-            continue;
-        }
-        let is_start = at == 0 || matches!(bytes[at - 1], b' ' | b',' | b'\t');
-        let rest = &text[at..];
-        let is_name = rest.get(..PARAMETER.len()).is_some_and(|name| name.eq_ignore_ascii_case(PARAMETER));
-        if is_start && is_name {
-            let behind = rest[PARAMETER.len()..].trim_start();
-            if let Some(value) = behind.strip_prefix('=').map(str::trim_start) {
-                let start = text.len() - value.len();
-                let end = match value.starts_with('"') {
-                    true => end_of_quoted(bytes, start),
-                    false => start + value.find([',', ' ', '\t']).unwrap_or(value.len()),
-                };
-                return Some((start, end));
-            }
-        }
-        at += text[at..].chars().next().map_or(1, char::len_utf8);
+    let mut public = text.to_owned();
+    // From the end, so that the places before stay where they are.
+    for value in challenge::values_of(PARAMETER, text).into_iter().rev() {
+        public.replace_range(value, &format!("\"{metadata_url}\""));
     }
-    None
-}
-
-/// The place behind a quoted text that begins here.
-fn end_of_quoted(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'\\' => at += 2,
-            b'"' => return at + 1,
-            _ => at += 1,
-        }
-    }
-    bytes.len()
+    HeaderValue::from_str(&public).unwrap_or_else(|_| challenge.clone())
 }
 
 #[cfg(test)]
@@ -96,6 +60,10 @@ mod tests {
             (r#"Bearer resource_metadata=http://p/m,scope=a"#, r#"Bearer resource_metadata="URL",scope=a"#),
             (r#"Bearer realm="say \"resource_metadata=\"", a=b"#, r#"Bearer realm="say \"resource_metadata=\"", a=b"#),
             (r#"Bearer not_resource_metadata="x""#, r#"Bearer not_resource_metadata="x""#),
+            (
+                r#"Bearer resource_metadata="http://10.0.0.1/m", DPoP algs="ES256", resource_metadata=http://10.0.0.1/m"#,
+                r#"Bearer resource_metadata="URL", DPoP algs="ES256", resource_metadata="URL""#,
+            ),
             ("Basic realm=x", "Basic realm=x"),
         ] {
             assert_eq!(public(&[own], StatusCode::UNAUTHORIZED), [expected.replace("URL", PUBLIC)]);

@@ -34,7 +34,10 @@ impl Edge {
             (true, true) => Hosts::LoopbackAlone,
             (true, false) => Hosts::Any,
         };
-        let allowed_origins = lower(&policy.allowed_origins);
+        let mut allowed_origins = lower(&policy.allowed_origins);
+        // Pages of the server's own come from providers that sign callers in. What a request says of the server's address
+        // is no reason: with DNS rebinding it says what the hostile page wants.
+        allowed_origins.extend(policy.public_url.as_ref().and_then(origin_of));
         let allows_any_origin = allowed_origins.iter().any(|origin| origin == "*");
         Self { allowed_origins, allows_any_origin, hosts }
     }
@@ -63,7 +66,16 @@ impl Edge {
         if is_allowed { Ok(()) } else { Err(host_refused(&format!("the Host {}", quoted(sent)))) }
     }
 
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    /// Whether a request says once where it goes and where it comes from: on every port, whatever is asked. Two that look
+    /// at one with several may read different ones.
+    pub(crate) fn check_single(headers: &HeaderMap) -> Result<(), Failure> {
+        the_one(headers, &header::HOST).map_err(|wrong| host_refused(&wrong))?;
+        the_one(headers, &header::ORIGIN).map_err(|wrong| origin_refused(&wrong))?;
+        Ok(())
+    }
+
+    /// Whether a request comes from no page, or from one that is let in: for what programs ask under any name.
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Failure> {
         let origin = match the_one(headers, &header::ORIGIN) {
             Ok(None) => return Ok(()),
             Ok(Some(origin)) => origin.to_ascii_lowercase(),
@@ -74,6 +86,14 @@ impl Edge {
             origin != "null" && (self.allows_any_origin || is_own_machine || self.allowed_origins.contains(&origin));
         if is_allowed { Ok(()) } else { Err(origin_refused(&format!("the Origin {}", quoted(&origin)))) }
     }
+}
+
+/// The origin of a URL, as browsers write it.
+fn origin_of(url: &Uri) -> Option<String> {
+    let (scheme, authority) = (url.scheme_str()?, url.authority()?);
+    let default_port = if scheme == "https" { 443 } else { 80 };
+    let port = authority.port_u16().filter(|&port| port != default_port).map(|port| format!(":{port}"));
+    Some(format!("{scheme}://{}{}", authority.host(), port.unwrap_or_default()).to_ascii_lowercase())
 }
 
 /// The only value of a header; what is wrong, if there are several or one that is no text.
@@ -169,6 +189,23 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_the_public_address_get_in_if_the_server_was_told_what_it_is() {
+        for (url, origin) in [
+            ("https://Pool.example/llama", "https://pool.example"),
+            ("https://pool.example:443", "https://pool.example"),
+            ("http://pool.example:8080/", "http://pool.example:8080"),
+        ] {
+            let policy = EdgePolicy { public_url: Some(Uri::from_static(url)), ..EdgePolicy::default() };
+            let edge = Edge::new(&policy, IpAddr::from([0, 0, 0, 0]));
+            assert_eq!(verdict(&edge, &[(ORIGIN, origin)]), None, "{url}");
+            assert_eq!(verdict(&edge, &[(ORIGIN, "https://pool.example:1")]), Some(Cause::OriginRefused), "{url}");
+        }
+        let untold = edge(&[], &[], "0.0.0.0");
+        let rebound = [(HOST, "evil.example"), (ORIGIN, "http://evil.example")];
+        assert_eq!(verdict(&untold, &rebound), Some(Cause::OriginRefused));
+    }
+
+    #[test]
     fn several_origins_or_hosts_are_refused_even_if_each_is_allowed() {
         let edge = edge(&["*"], &["a.example"], "0.0.0.0");
         assert_eq!(verdict(&edge, &[(HOST, "a.example"), (ORIGIN, "https://b.example")]), None);
@@ -176,6 +213,13 @@ mod tests {
         assert_eq!(verdict(&edge, &twice), Some(Cause::OriginRefused));
         assert_eq!(verdict(&edge, &[(HOST, "a.example"), (HOST, "a.example")]), Some(Cause::HostRefused));
         assert_eq!(verdict(&edge, &[(HOST, "a.example"), (ORIGIN, "null")]), Some(Cause::OriginRefused));
+        for name in [HOST, ORIGIN] {
+            let mut headers = HeaderMap::new();
+            headers.append(&name, "https://b.example".parse().unwrap());
+            assert!(Edge::check_single(&headers).is_ok());
+            headers.append(&name, "https://b.example".parse().unwrap());
+            assert!(Edge::check_single(&headers).is_err(), "whatever is allowed: {name}");
+        }
     }
 
     #[test]

@@ -62,15 +62,15 @@ pub(crate) fn not_found() -> Response<Body> {
     plain(StatusCode::NOT_FOUND, "not_found", "no such path; MCP servers are at /api/mcp/id/<id>")
 }
 
-/// The answer where a provider has no metadata: MCP clients then go on without (MCP 2025-06-18, authorization).
+/// The answer where there are no metadata: MCP clients then go on without (MCP 2025-06-18, authorization).
 pub(crate) fn no_metadata() -> Response<Body> {
-    plain(StatusCode::NOT_FOUND, "not_found", "the MCP server of this id has no OAuth metadata")
+    plain(StatusCode::NOT_FOUND, "not_found", "there is no such OAuth metadata; those of an MCP server have its path")
 }
 
 /// The answer to a request that wants to do more with a document than read it.
 pub(crate) fn only_get() -> Response<Body> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "expected GET");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, OPTIONS"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
     response
 }
 

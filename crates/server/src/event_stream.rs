@@ -18,8 +18,11 @@ use tokio::time::{Instant, Sleep};
 /// A sign of life that means nothing.
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 /// How long a stream may say nothing at all before its first sign of life: some middleboxes hold even the head back
-/// until the first byte of the body.
+/// until the first byte of the body. Not at once, as most streams speak at once, and then need no comment.
 const FIRST_SIGN: Duration = Duration::from_millis(250);
+
+/// What may stand at the very beginning of a stream, and there means nothing (the HTML standard, server-sent events).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether an answer is an event stream.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -44,6 +47,7 @@ pin_project! {
         alarm: Pin<Box<Sleep>>,
         last_byte: Option<Instant>,
         between_events: BetweenEvents,
+        mark: Mark,
     }
 }
 
@@ -51,7 +55,7 @@ impl<B> KeptAlive<B> {
     /// Shows life whenever nothing was sent for `every`.
     pub(crate) fn new(inner: B, every: Duration) -> Self {
         let alarm = Box::pin(tokio::time::sleep(FIRST_SIGN.min(every)));
-        Self { inner, every, alarm, last_byte: None, between_events: BetweenEvents::default() }
+        Self { inner, every, alarm, last_byte: None, between_events: BetweenEvents::default(), mark: Mark::First }
     }
 }
 
@@ -61,7 +65,17 @@ impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-        if let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) {
+        while let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) {
+            let frame = match frame {
+                Some(Ok(frame)) if *this.mark != Mark::Over => match frame.into_data() {
+                    Ok(data) => match this.mark.without(data) {
+                        Some(data) => Some(Ok(Frame::data(data))),
+                        None => continue,
+                    },
+                    Err(other) => Some(Ok(other)),
+                },
+                other => other,
+            };
             if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
                 this.between_events.saw(data);
                 *this.last_byte = Some(Instant::now());
@@ -76,6 +90,7 @@ impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
             let is_place = this.between_events.here();
             this.alarm.as_mut().reset(if due > now { due } else { now + *this.every });
             if due <= now && is_place {
+                this.mark.is_late();
                 *this.last_byte = Some(now);
                 return Poll::Ready(Some(Ok(Frame::data(COMMENT))));
             }
@@ -88,6 +103,46 @@ impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
+    }
+}
+
+/// What is known of the byte order mark that a stream may begin with. Behind a comment it is none any more, and would make
+/// the first line unreadable; so there it is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// Whatever comes first is the beginning.
+    First,
+    /// A comment came first; so many bytes of a mark have been left out behind it.
+    Late(usize),
+    /// The beginning is over.
+    Over,
+}
+
+impl Mark {
+    /// A comment is sent.
+    fn is_late(&mut self) {
+        if *self == Self::First {
+            *self = Self::Late(0);
+        }
+    }
+
+    /// What goes on of the next bytes; nothing, if that is none of them. What only begins like a mark is no UTF-8, and
+    /// so no event stream.
+    fn without(&mut self, data: Bytes) -> Option<Bytes> {
+        let Self::Late(seen) = *self else {
+            *self = Self::Over;
+            return Some(data);
+        };
+        let rest = &BYTE_ORDER_MARK[seen..];
+        let same = data.iter().zip(rest).take_while(|(byte, expected)| byte == expected).count();
+        let is_unfinished = same == data.len() && same < rest.len();
+        *self = if is_unfinished { Self::Late(seen + same) } else { Self::Over };
+        let is_mark = same == rest.len();
+        match (is_unfinished, is_mark) {
+            (true, _) => None,
+            (false, true) => Some(data.slice(same..)).filter(|rest| !rest.is_empty()),
+            (false, false) => Some([&BYTE_ORDER_MARK[..seen], &data].concat().into()),
+        }
     }
 }
 
@@ -151,6 +206,46 @@ mod tests {
         for expected in [250, 15_250, 30_250] {
             assert_eq!(next(&mut body).await, ":\n\n");
             assert_eq!(started.elapsed().as_millis(), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_byte_order_mark_behind_a_comment_is_left_out_and_another_goes_through() {
+        for pieces in [&["\u{feff}data: 1\n\n"][..], &["\u{feff}", "data: 1\n\n"], &["data: 1\n\n"]] {
+            let (sender, mut body) = stream(15);
+            assert_eq!(next(&mut body).await, ":\n\n");
+            let mut heard = String::new();
+            for text in pieces {
+                sender.send(piece(text)).await.unwrap();
+            }
+            while heard.len() < 9 {
+                heard.push_str(&next(&mut body).await);
+            }
+            assert_eq!(heard, "data: 1\n\n");
+        }
+        let (sender, mut body) = stream(15);
+        sender.send(piece("\u{feff}data: 1\n\n")).await.unwrap();
+        assert_eq!(next(&mut body).await, "\u{feff}data: 1\n\n");
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(next(&mut body).await, ":\n\n");
+        sender.send(piece("\u{feff}")).await.unwrap();
+        assert_eq!(next(&mut body).await, "\u{feff}", "in the middle it is a character");
+    }
+
+    #[test]
+    fn a_mark_is_known_however_it_is_cut_and_nothing_else_is_lost() {
+        for (whole, expected) in [
+            (&b"\xef\xbb\xbfdata"[..], &b"data"[..]),
+            (b"\xef\xbbx", b"\xef\xbbx"),
+            (b"\xefx", b"\xefx"),
+            (b"\xef\xbb\xbf\xef\xbb\xbf", b"\xef\xbb\xbf"),
+            (b"data", b"data"),
+        ] {
+            for size in 1..=whole.len() {
+                let mut mark = Mark::Late(0);
+                let pieces = whole.chunks(size).filter_map(|piece| mark.without(Bytes::copy_from_slice(piece)));
+                assert_eq!(pieces.collect::<Vec<_>>().concat(), expected, "{whole:?} in pieces of {size}");
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! The address under which callers know this server: told by `PUBLIC_URL`, or read off a request.
 //!
 //! What a request says of it is believed only where it cannot lie about more than itself: the host that it addresses,
-//! and, if `TRUST_FORWARDED` says so, what the reverse proxy in front adds.
+//! and, if `TRUST_FORWARDED` says so, what the reverse proxies in front add. Of several the first counts, which the caller
+//! itself has reached.
 
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -43,7 +44,7 @@ impl PublicUrl {
             let path = told.path().trim_end_matches('/').to_owned();
             return Some(Address { scheme: scheme(told.scheme_str()), authority, path });
         }
-        let forwarded = |name: &HeaderName| headers.get(name).filter(|_| self.trusts_forwarded)?.to_str().ok();
+        let forwarded = |name: &HeaderName| self.forwarded(headers, name).next();
         let addressed = uri.authority().map(Authority::as_str);
         let host = forwarded(&FORWARDED_HOST).or(addressed).or_else(|| headers.get(header::HOST)?.to_str().ok())?;
         let authority: Authority = host.parse().ok()?;
@@ -54,11 +55,21 @@ impl PublicUrl {
     /// Where the caller is: the peer, behind those whom a trusted proxy names.
     pub(crate) fn forwarded_for(&self, head: &Parts) -> Option<HeaderValue> {
         let peer = head.extensions.get::<Peer>().copied().unwrap_or_default().0.ip().to_string();
-        let before = head.headers.get(&FORWARDED_FOR).filter(|_| self.trusts_forwarded);
-        match before.and_then(|before| before.to_str().ok()) {
-            Some(before) => HeaderValue::from_str(&format!("{before}, {peer}")).ok(),
-            None => HeaderValue::from_str(&peer).ok(),
-        }
+        let callers: Vec<_> = self.forwarded(&head.headers, &FORWARDED_FOR).chain([peer.as_str()]).collect();
+        HeaderValue::from_str(&callers.join(", ")).ok()
+    }
+
+    /// What tells callers apart by where they are.
+    pub(crate) fn client(&self, headers: &HeaderMap, peer: Peer) -> String {
+        let named = self.forwarded(headers, &FORWARDED_FOR).next();
+        named.map_or_else(|| peer.0.ip().to_string(), str::to_owned)
+    }
+
+    /// What the proxies in front say, the outermost first: several lines are one list (RFC 9110, section 5.3).
+    fn forwarded<'a>(&self, headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
+        let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+        let entries = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|entry| !entry.is_empty());
+        entries.take(if self.trusts_forwarded { usize::MAX } else { 0 })
     }
 }
 
@@ -105,6 +116,37 @@ mod tests {
         assert_eq!(of(&PublicUrl::new(None, false), &all).as_deref(), Some("http://pool.example:8080/p"));
         assert_eq!(of(&PublicUrl::new(None, true), &all).as_deref(), Some("https://public.example/p"));
         assert_eq!(of(&PublicUrl::new(None, true), &[HOST]).as_deref(), Some("http://pool.example:8080/p"));
+    }
+
+    #[test]
+    fn of_several_proxies_the_outermost_counts_however_they_say_it() {
+        let trusting = PublicUrl::new(None, true);
+        for lists in [
+            &[(FORWARDED_HOST, "public.example, inner"), (FORWARDED_PROTO, "https,http")][..],
+            &[(FORWARDED_HOST, " ,public.example"), (FORWARDED_PROTO, "HTTPS")],
+        ] {
+            assert_eq!(of(&trusting, lists).as_deref(), Some("https://public.example/p"), "{lists:?}");
+        }
+        let mut lines = HeaderMap::new();
+        for (name, value) in [
+            (FORWARDED_HOST, "public.example"),
+            (FORWARDED_HOST, "inner"),
+            (FORWARDED_FOR, "1.1.1.1"),
+            (FORWARDED_FOR, "2.2.2.2, 3.3.3.3"),
+        ] {
+            lines.append(name, HeaderValue::from_static(value));
+        }
+        assert_eq!(trusting.of(&lines, &Uri::from_static("/")).unwrap().authority, "public.example");
+        let peer = Peer::default();
+        let ip = peer.0.ip();
+        let (mut head, ()) = axum::http::Request::new(()).into_parts();
+        head.headers = lines.clone();
+        head.extensions.insert(peer);
+        assert_eq!(trusting.forwarded_for(&head).unwrap(), &*format!("1.1.1.1, 2.2.2.2, 3.3.3.3, {ip}"));
+        assert_eq!(trusting.client(&lines, peer), "1.1.1.1");
+        let wary = PublicUrl::new(None, false);
+        assert_eq!(wary.forwarded_for(&head).unwrap(), &*ip.to_string());
+        assert_eq!(wary.client(&lines, peer), ip.to_string());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 use llamapool_tunnel::CloseReason;
 use tokio::net::TcpListener;
@@ -91,14 +92,14 @@ fn router(app: Arc<App>, with_metrics: bool) -> Router {
     let doors = Router::new()
         .route("/api/mcp/connect", any(relay::connect))
         .route("/api/mcp/id/{*tail}", any(mcp::call))
-        .route("/.well-known/oauth-protected-resource/api/mcp/id/{*tail}", any(well_known::resource_metadata))
+        .route("/.well-known/{*name}", any(well_known::look))
         .route("/api/state", get(admin::state))
         .route("/api/state/stream", get(admin::state_stream))
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .fallback(admin::not_found);
     let doors = if with_metrics { doors.route("/metrics", get(admin::public_metrics)) } else { doors };
-    doors.with_state(app)
+    doors.layer(from_fn_with_state(app.clone(), admin::single_minded)).with_state(app)
 }
 
 fn metrics_router(app: Arc<App>) -> Router {
@@ -107,5 +108,6 @@ fn metrics_router(app: Arc<App>) -> Router {
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .fallback(admin::not_found)
+        .layer(from_fn_with_state(app.clone(), admin::single_minded))
         .with_state(app)
 }

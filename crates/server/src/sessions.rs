@@ -15,8 +15,29 @@ use ring::{digest, hmac};
 
 /// How many bytes tell the relays of an id apart.
 const TAG_BYTES: usize = 8;
-/// The longest session id that is taken apart, in bytes. Longer ones are nobody's.
-const MAX_SEALED_BYTES: usize = 8 * 1024;
+/// The longest sealed text that is taken apart, in bytes: as long as the head of a request may be, so that whatever a
+/// caller can send back opens.
+const MAX_SEALED_BYTES: usize = 64 * 1024;
+
+/// What a sealed text is for. One is never taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The session id that a caller sees.
+    Session,
+    /// The name of one of the relays in a URL.
+    Place,
+}
+
+impl Purpose {
+    /// What it and the id are bound to the content as.
+    fn of_id(self, id: &RelayId) -> Vec<u8> {
+        let word: &[u8] = match self {
+            Self::Session => b"session\0",
+            Self::Place => b"place\0",
+        };
+        [word, id.as_str().as_bytes()].concat()
+    }
+}
 
 /// Which relay process a session belongs to. It survives reconnects and restarts of the server, and no restart of the
 /// relay: its sessions do not either.
@@ -58,21 +79,21 @@ impl Seal {
         Self { aead: key.map(LessSafeKey::new), nonces }
     }
 
-    /// The session id that a caller sees; nothing, if it cannot be made.
-    pub(crate) fn seal(&self, id: &RelayId, tag: RelayTag, session: &[u8]) -> Option<String> {
+    /// The text that a caller sees in place of a relay and a session id; nothing, if it cannot be made.
+    pub(crate) fn seal(&self, purpose: Purpose, id: &RelayId, tag: RelayTag, session: &[u8]) -> Option<String> {
         let mut content = [&tag.0, session].concat();
+        let bound = purpose.of_id(id);
         // Made of what is sealed: another content never meets the same nonce.
-        let made_of = hmac::sign(&self.nonces, &[id.as_str().as_bytes(), b"\0", &content].concat());
+        let made_of = hmac::sign(&self.nonces, &[&bound, &b"\0"[..], &content].concat());
         let nonce: [u8; NONCE_LEN] = made_of.as_ref().get(..NONCE_LEN)?.try_into().ok()?;
-        let bound = Aad::from(id.as_str().as_bytes());
         let aead = self.aead.as_ref()?;
-        aead.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), bound, &mut content).ok()?;
+        aead.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound), &mut content).ok()?;
         Some(URL_SAFE_NO_PAD.encode([&nonce, content.as_slice()].concat()))
     }
 
-    /// The relay and the provider's session id that a caller's session id stands for; nothing, if this server did not
-    /// make it, or not for this id.
-    pub(crate) fn open(&self, id: &RelayId, sealed: &[u8]) -> Option<(RelayTag, Vec<u8>)> {
+    /// The relay and the provider's session id that a caller's text stands for; nothing, if this server did not make it,
+    /// or not for this purpose and id.
+    pub(crate) fn open(&self, purpose: Purpose, id: &RelayId, sealed: &[u8]) -> Option<(RelayTag, Vec<u8>)> {
         if sealed.len() > MAX_SEALED_BYTES {
             return None;
         }
@@ -80,7 +101,7 @@ impl Seal {
         let (nonce, content) = bytes.split_at_checked(NONCE_LEN)?;
         let mut content = content.to_vec();
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let opened = self.aead.as_ref()?.open_in_place(nonce, Aad::from(id.as_str().as_bytes()), &mut content).ok()?;
+        let opened = self.aead.as_ref()?.open_in_place(nonce, Aad::from(purpose.of_id(id)), &mut content).ok()?;
         let (tag, session) = opened.split_at_checked(TAG_BYTES)?;
         Some((RelayTag(tag.try_into().ok()?), session.to_vec()))
     }
@@ -102,9 +123,9 @@ mod tests {
     fn what_was_sealed_opens_after_a_restart_and_looks_the_same_each_time() {
         let tag = RelayTag::of(&InstanceId::random());
         let session = b"!~any visible~ASCII!";
-        let sealed = seal().seal(&id("a"), tag, session).unwrap();
-        assert_eq!(seal().seal(&id("a"), tag, session).unwrap(), sealed);
-        assert_eq!(seal().open(&id("a"), sealed.as_bytes()), Some((tag, session.to_vec())));
+        let sealed = seal().seal(Purpose::Session, &id("a"), tag, session).unwrap();
+        assert_eq!(seal().seal(Purpose::Session, &id("a"), tag, session).unwrap(), sealed);
+        assert_eq!(seal().open(Purpose::Session, &id("a"), sealed.as_bytes()), Some((tag, session.to_vec())));
         assert!(sealed.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
         assert!(!sealed.contains("visible"));
     }
@@ -112,17 +133,38 @@ mod tests {
     #[test]
     fn nothing_else_opens() {
         let tag = RelayTag::of(&InstanceId::random());
-        let sealed = seal().seal(&id("a"), tag, b"session").unwrap();
-        assert_eq!(seal().open(&id("b"), sealed.as_bytes()), None, "moved to another id");
-        assert_eq!(Seal::new(&Secret::new("other")).open(&id("a"), sealed.as_bytes()), None, "another key");
+        let sealed = seal().seal(Purpose::Session, &id("a"), tag, b"session").unwrap();
+        assert_eq!(seal().open(Purpose::Session, &id("b"), sealed.as_bytes()), None, "moved to another id");
+        assert_eq!(
+            Seal::new(&Secret::new("other")).open(Purpose::Session, &id("a"), sealed.as_bytes()),
+            None,
+            "another key"
+        );
         for place in 0..sealed.len() {
             let mut forged = sealed.clone().into_bytes();
             forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
-            assert_eq!(seal().open(&id("a"), &forged), None, "byte {place} changed");
+            assert_eq!(seal().open(Purpose::Session, &id("a"), &forged), None, "byte {place} changed");
         }
         for hostile in [&b""[..], b"x", b"\0\xff", &[b'A'; 16], &vec![b'A'; 100_000]] {
-            assert_eq!(seal().open(&id("a"), hostile), None);
+            assert_eq!(seal().open(Purpose::Session, &id("a"), hostile), None);
         }
+    }
+
+    #[test]
+    fn the_name_of_a_relay_is_no_session_and_the_other_way_round() {
+        let tag = RelayTag::of(&InstanceId::random());
+        for (purpose, other) in [(Purpose::Session, Purpose::Place), (Purpose::Place, Purpose::Session)] {
+            let sealed = seal().seal(purpose, &id("a"), tag, b"").unwrap();
+            assert_eq!(seal().open(purpose, &id("a"), sealed.as_bytes()), Some((tag, Vec::new())));
+            assert_eq!(seal().open(other, &id("a"), sealed.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn a_session_id_as_long_as_any_that_a_head_carries_opens() {
+        let (tag, long) = (RelayTag::of(&InstanceId::random()), vec![b'x'; 40 * 1024]);
+        let sealed = seal().seal(Purpose::Session, &id("a"), tag, &long).unwrap();
+        assert_eq!(seal().open(Purpose::Session, &id("a"), sealed.as_bytes()), Some((tag, long)));
     }
 
     #[test]

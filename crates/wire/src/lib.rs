@@ -6,6 +6,7 @@
 
 mod build;
 mod cause;
+pub mod challenge;
 mod event;
 pub mod header;
 mod id;

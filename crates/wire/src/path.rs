@@ -9,12 +9,30 @@ pub const MCP_BY_ID: &str = "/api/mcp/id/";
 /// Below an id, in the public URL and inside the tunnel: a path from the provider's root that the provider itself
 /// announced follows (MCP 2024-11-05, HTTP with SSE: the `endpoint` event).
 pub const ANNOUNCED: &str = "/~announced";
+/// Below an id, in the public URL and inside the tunnel: the last of the places where clients look for the metadata of an
+/// authorization server, as OpenID Connect has them.
+pub const OPENID_BELOW: &str = "/.well-known/openid-configuration";
 /// Below an id, in the public URL alone: the sealed name of one of the relays that share the id follows.
 pub const AT: &str = "/~at/";
 
 const EVENTS: &str = "/llamapool/events/";
 const CALL: &str = "/mcp/";
-const RESOURCE_METADATA: &str = "/mcp-resource-metadata/";
+const DOCUMENTS: [(Document, &str); 3] = [
+    (Document::Resource, "/mcp-resource-metadata/"),
+    (Document::Server, "/mcp-server-metadata/"),
+    (Document::OpenId, "/mcp-openid-metadata/"),
+];
+
+/// An OAuth document of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document {
+    /// Its metadata as a protected resource (RFC 9728).
+    Resource,
+    /// The metadata of the authorization server on its own origin (RFC 8414).
+    Server,
+    /// The same as OpenID Connect has them (OpenID Connect Discovery 1.0).
+    OpenId,
+}
 
 /// Inside the tunnel: what a request is for, as its path says. The id tells the relay which of its providers is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +46,13 @@ pub enum InTunnel<'a> {
         /// What the caller's URL had behind the id: nothing, or a `/` and the rest.
         below: &'a str,
     },
-    /// The metadata of the provider of this id as an OAuth protected resource (RFC 9728).
-    ResourceMetadata(&'a str),
+    /// A document of the provider of this id.
+    Document {
+        /// Which one.
+        which: Document,
+        /// The id.
+        id: &'a str,
+    },
 }
 
 impl<'a> InTunnel<'a> {
@@ -39,14 +62,15 @@ impl<'a> InTunnel<'a> {
             let (id, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             return Some(Self::Call { id, below });
         }
-        let metadata = path.strip_prefix(RESOURCE_METADATA).map(Self::ResourceMetadata);
-        metadata.or_else(|| path.strip_prefix(EVENTS).map(Self::Events))
+        let document = DOCUMENTS.iter().find_map(|&(which, start)| Some((which, path.strip_prefix(start)?)));
+        let document = document.map(|(which, id)| Self::Document { which, id });
+        document.or_else(|| path.strip_prefix(EVENTS).map(Self::Events))
     }
 
     /// The id that is meant, whatever is asked of it.
     pub fn id(self) -> &'a str {
         match self {
-            Self::Events(id) | Self::Call { id, .. } | Self::ResourceMetadata(id) => id,
+            Self::Events(id) | Self::Call { id, .. } | Self::Document { id, .. } => id,
         }
     }
 }
@@ -62,9 +86,10 @@ pub fn call(id: &RelayId, below: &str) -> String {
     format!("{CALL}{id}{below}")
 }
 
-/// Inside the tunnel: the path whose answer is the metadata of an id's provider as an OAuth protected resource.
-pub fn resource_metadata(id: &RelayId) -> String {
-    format!("{RESOURCE_METADATA}{id}")
+/// Inside the tunnel: the path whose answer is a document of an id's provider.
+pub fn document(which: Document, id: &RelayId) -> String {
+    let start = DOCUMENTS.iter().find(|(known, _)| *known == which).map_or("", |(_, start)| start);
+    format!("{start}{id}")
 }
 
 #[cfg(test)]
@@ -79,7 +104,9 @@ mod tests {
         assert_eq!(events(&id), "/llamapool/events/mcp-1234");
         assert_eq!(call(&id, ""), "/mcp/mcp-1234");
         assert_eq!(call(&id, "/sse/"), "/mcp/mcp-1234/sse/");
-        assert_eq!(resource_metadata(&id), "/mcp-resource-metadata/mcp-1234");
+        assert_eq!(document(Document::Resource, &id), "/mcp-resource-metadata/mcp-1234");
+        assert_eq!(document(Document::Server, &id), "/mcp-server-metadata/mcp-1234");
+        assert_eq!(document(Document::OpenId, &id), "/mcp-openid-metadata/mcp-1234");
         for unknown in ["/", "/mcp", "/llamapool/events", "/mcp-resource-metadata", "/mcpx/a", ""] {
             assert_eq!(InTunnel::parse(unknown), None, "{unknown}");
         }
@@ -89,10 +116,14 @@ mod tests {
         #[test]
         fn every_path_says_what_it_was_made_of(id in "[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,20}", below in "(/[ -~]{0,20})?") {
             let id: RelayId = id.parse().unwrap();
-            let (call, events, metadata) = (call(&id, &below), events(&id), resource_metadata(&id));
+            let (call, events) = (call(&id, &below), events(&id));
             prop_assert_eq!(InTunnel::parse(&call), Some(InTunnel::Call { id: id.as_str(), below: &below }));
             prop_assert_eq!(InTunnel::parse(&events), Some(InTunnel::Events(id.as_str())));
-            prop_assert_eq!(InTunnel::parse(&metadata), Some(InTunnel::ResourceMetadata(id.as_str())));
+            for which in [Document::Resource, Document::Server, Document::OpenId] {
+                let asked = InTunnel::Document { which, id: id.as_str() };
+                let path = document(which, &id);
+                prop_assert_eq!(InTunnel::parse(&path), Some(asked));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use llamapool_wire::{MAX_PROVIDERS, RelayId, Secret};
 use super::address::{HEADERS, PROVIDER_URL as PROVIDER_KIND};
 use super::error::SettingsError;
 use super::given::{Given, OfProvider};
-use super::kind::{ID, SECRET};
+use super::kind::{ID, SECRET, SWITCH};
 use super::program::{self, PROVIDER_COMMAND};
 use super::relay::{CONNECT_TIMEOUT, PROBE_INTERVAL, REDIRECT_REPLAY_BYTES, TABLE};
 use super::setting::{Group, Reach, Setting, Typed};
@@ -40,6 +40,14 @@ pub(super) static PROVIDER_HEADERS: Typed<HeaderMap> = Typed::new(
     "Headers that are added for the provider, one a line; the flag may be repeated.",
 )
 .per_provider("headers", Reach::All);
+pub(super) static PROVIDER_OAUTH: Typed<bool> = Typed::new(
+    "PROVIDER_OAUTH",
+    Group::Access,
+    SWITCH,
+    "Makes an OAuth authorization server on the provider's own host reachable, as far as its metadata announce it.",
+)
+.default("false")
+.per_provider("oauth", Reach::All);
 
 /// The providers as they were given: those of the file's tables, or without any table the one that the settings
 /// themselves describe.
@@ -69,10 +77,19 @@ fn provider(given: &Given, of: &OfProvider<'_>) -> Result<ProviderConfig, Settin
         None => ProviderKind::Http(HttpConfig {
             url: of.value(&PROVIDER_URL)?,
             headers: of.value(&PROVIDER_HEADERS)?,
+            publishes_oauth: of.value(&PROVIDER_OAUTH)?,
             connect_timeout: given.value(&CONNECT_TIMEOUT)?,
             probe_interval: given.value(&PROBE_INTERVAL)?,
             redirect_replay_bytes: given.value(&REDIRECT_REPLAY_BYTES)?,
         }),
     };
-    Ok(ProviderConfig { id: of.value(&CLIENT_ID)?, auth_token: of.asked(&AUTH_TOKEN)?, kind })
+    let auth_token = of.asked(&AUTH_TOKEN)?;
+    if auth_token.is_some() && matches!(&kind, ProviderKind::Http(http) if http.publishes_oauth) {
+        return Err(SettingsError::Contradiction {
+            setting: PROVIDER_OAUTH.setting.name,
+            value: "true".to_owned(),
+            expected: format!("false where {} is set: callers have one Authorization header", AUTH_TOKEN.setting.name),
+        });
+    }
+    Ok(ProviderConfig { id: of.value(&CLIENT_ID)?, auth_token, kind })
 }

@@ -20,7 +20,7 @@ use super::given::Given;
 use super::kind::{FILE, MEMORY_OR_NONE, NAME, POSITIVE_SPAN, SECRET, SPAN, STREAMS, SWITCH, TEXT};
 use super::logging::{self, CONFIG_FILE, LOG_FORMAT, LOG_LEVEL, LogSettings};
 use super::program;
-use super::provider::{self, AUTH_TOKEN, CLIENT_ID, PROVIDER_HEADERS, PROVIDER_URL};
+use super::provider::{self, AUTH_TOKEN, CLIENT_ID, PROVIDER_HEADERS, PROVIDER_OAUTH, PROVIDER_URL};
 use super::setting::{Group, Naming, Setting, Typed};
 use super::tunnel::{self, HEARTBEAT_INTERVAL, SILENCE_LIMIT, TUNNEL_MAX_HEADER_BYTES, TUNNEL_STREAM_WINDOW};
 use crate::version::BUILD;
@@ -231,6 +231,7 @@ pub(super) static TABLE: &[&Setting] = &[
     &CLIENT_SECRET.setting,
     &AUTH_TOKEN.setting,
     &PROVIDER_HEADERS.setting,
+    &PROVIDER_OAUTH.setting,
     &program::PROVIDER_DIR.setting,
     &program::PROVIDER_ENV.setting,
     &program::MAX_SESSIONS.setting,

@@ -133,7 +133,7 @@ static SESSION_KEY: Typed<Secret> = Typed::new(
     SECRET,
     "Seals the session ids of ids that several relays share; servers that stand in for each other need the same.",
 )
-.otherwise("made of the worker key");
+.otherwise("made of the worker key; with NO_AUTH, of each run");
 static NO_AUTH: Typed<bool> = Typed::new(
     "NO_AUTH",
     Group::Access,

@@ -316,6 +316,8 @@ fn settings_that_contradict_each_other_are_refused() {
     assert_eq!(text, "SILENCE_LIMIT is 6s, expected more than HEARTBEAT_INTERVAL, which is 6s");
     let text = relay(&[("RECONNECT_MIN", "1m")]).unwrap_err().to_string();
     assert_eq!(text, "RECONNECT_MAX is 30s, expected at least RECONNECT_MIN, which is 60s");
+    let text = relay(&[("AUTH_TOKEN", "t"), ("PROVIDER_OAUTH", "true")]).unwrap_err().to_string();
+    assert!(text.starts_with("PROVIDER_OAUTH is true, expected false where AUTH_TOKEN is set"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{API_KEY, Pool, Process, Provider, RawProvider, Upgrade, WORKER_KEY, error_of, soon, tools_call};
+use crate::harness::{
+    API_KEY, Pool, Process, Provider, RawHttp, RawProvider, Upgrade, WORKER_KEY, error_of, http_request, soon,
+    tools_call,
+};
 
 const STATE_PATHS: [&str; 2] = ["/api/state", "/api/state/stream"];
 
@@ -134,6 +137,43 @@ async fn a_page_in_a_browser_gets_nothing_that_has_data_from_a_server_on_loopbac
         assert_eq!(get().header("host", "localhost").send().await.unwrap().status(), 200, "{url}");
     }
     assert_eq!(pool.client("mcp-1234").await["calls_total"], 1);
+}
+
+/// Probes come under any name, also where everybody else is asked for the right one.
+#[tokio::test]
+async fn every_route_of_every_port_refuses_what_is_ambiguous_and_health_refuses_pages() {
+    let pool = Pool::with(&[("METRICS_PORT", "0"), ("ALLOWED_ORIGINS", "*"), ("ALLOWED_HOSTS", "127.0.0.1")]).await;
+    let metrics = metrics_url(&pool);
+    let everywhere = ["/healthz", "/readyz", "/nowhere"];
+    let here = ["/api/state", "/api/mcp/connect", "/api/mcp/id/x", "/.well-known/oauth-protected-resource"];
+    let routes = [(&pool.url, &everywhere[..]), (&metrics, &everywhere), (&metrics, &["/metrics"]), (&pool.url, &here)];
+    for (url, paths) in routes {
+        for path in paths {
+            for (twice, word) in [
+                ("host: 127.0.0.1\r\n", "host_refused"),
+                ("origin: http://localhost\r\norigin: http://localhost\r\n", "origin_refused"),
+            ] {
+                let mut caller = RawHttp::to(url).await;
+                caller.send(http_request("GET", path, twice, b"")).await;
+                let head = caller.head().await;
+                assert_eq!(
+                    (head.status(), head.values("llamapool-error")),
+                    (403, vec![word.to_owned()]),
+                    "{url}{path}"
+                );
+            }
+        }
+    }
+    let local = Pool::with(&[("METRICS_PORT", "0")]).await;
+    for url in [&local.url, &metrics_url(&local)] {
+        for path in ["/healthz", "/readyz"] {
+            let ask = |name: &str, value: &str| local.http.get(format!("{url}{path}")).header(name, value).send();
+            assert_eq!(ask("host", "10.1.2.3:8080").await.unwrap().status(), 200, "{path}");
+            for page in ["http://evil.example", "null"] {
+                assert_eq!(error_of(ask("origin", page).await.unwrap()).await, "origin_refused", "{path} {page}");
+            }
+        }
+    }
 }
 
 fn metrics_url(pool: &Pool) -> String {

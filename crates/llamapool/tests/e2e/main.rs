@@ -6,6 +6,7 @@
 mod harness;
 
 mod abuse;
+mod authorization_server;
 mod bodies;
 mod dialling;
 mod draining;
@@ -13,6 +14,7 @@ mod forwarding;
 mod headers;
 mod holding_an_id;
 mod keys;
+mod locations;
 mod log;
 mod losses;
 mod oauth;
@@ -20,5 +22,6 @@ mod plain_callers;
 mod provider_faults;
 mod relay_status;
 mod several_providers;
+mod spreading;
 mod state;
 mod streams;

@@ -107,3 +107,69 @@ async fn where_there_are_no_metadata_the_answer_is_a_plain_404() {
         (503, &"relay_offline".parse().unwrap())
     );
 }
+
+/// What somebody who asks for the metadata of an id gets.
+async fn metadata_of(pool: &Pool, id: &str) -> reqwest::Response {
+    let url = format!("{}/.well-known/oauth-protected-resource/api/mcp/id/{id}", pool.url);
+    pool.http.get(url).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_to_give_its_metadata_is_not_taken_for_one_that_has_none() {
+    for (status, expected) in [(500, 500), (503, 503), (429, 429), (404, 404), (401, 404), (204, 404)] {
+        let pool = Pool::start().await;
+        let provider = Provider::answering(move |_| {
+            let answer = Response::builder().status(status).header(header::RETRY_AFTER, "7");
+            std::future::ready(answer.body(axum::body::Body::empty()).unwrap())
+        })
+        .await;
+        let _relay = pool.relay("failing", &provider.url).await;
+        let answer = metadata_of(&pool, "failing").await;
+        assert_eq!(answer.status().as_u16(), expected, "{status}");
+        assert_eq!(answer.headers().contains_key("retry-after"), expected != 404, "its own words go with it");
+        assert_eq!(answer.headers()["access-control-allow-origin"], "*", "{status}");
+    }
+    let (pool, provider) = (Pool::start().await, guarded("/.well-known/oauth-protected-resource/mcp").await);
+    let _relay = pool.relay("gone", &provider.url).await;
+    drop(provider);
+    let answer = metadata_of(&pool, "gone").await;
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    let word = answer.headers()["llamapool-error"].to_str().unwrap().to_owned();
+    assert_eq!((answer.status().as_u16(), &*word), (502, "provider_unreachable"));
+}
+
+#[tokio::test]
+async fn the_metadata_are_asked_for_with_the_headers_that_the_provider_wants() {
+    let router = Router::new().fallback(async |request: Request| match request.headers().get("x-api-key") {
+        Some(key) if key == "k" => json_answer(r#"{"authorization_servers":["https://login.example"]}"#),
+        _ => StatusCode::UNAUTHORIZED.into_response(),
+    });
+    let (pool, provider) = (Pool::start().await, Provider::serving(router).await);
+    let _relay = pool.relay_with("keyed", &provider.url, &[("PROVIDER_HEADERS", "X-Api-Key: k")]).await;
+    let answer = metadata_of(&pool, "keyed").await;
+    assert_eq!(answer.json::<Value>().await.unwrap()["authorization_servers"], json!(["https://login.example"]));
+}
+
+#[tokio::test]
+async fn pages_from_anywhere_may_read_what_is_well_known_and_a_head_is_answered() {
+    let (pool, provider) = (Pool::start().await, guarded("/.well-known/oauth-protected-resource/mcp").await);
+    let _relay = pool.relay("guarded", &provider.url).await;
+    let there = format!("{}/.well-known/oauth-protected-resource/api/mcp/id/guarded", pool.url);
+    let nowhere = format!("{}/.well-known/oauth-authorization-server", pool.url);
+    let length = pool.http.get(&there).send().await.unwrap().headers()["content-length"].clone();
+    for (url, status) in [(&there, 200), (&nowhere, 404)] {
+        let ask = async |method| {
+            let request = pool.http.request(method, url).header("origin", "https://anywhere.example");
+            request.header("access-control-request-method", "GET").send().await.unwrap()
+        };
+        let (get, head, preflight) =
+            (ask(reqwest::Method::GET).await, ask(reqwest::Method::HEAD).await, ask(reqwest::Method::OPTIONS).await);
+        assert_eq!((get.status().as_u16(), head.status().as_u16(), preflight.status().as_u16()), (status, status, 204));
+        assert_eq!(ask(reqwest::Method::POST).await.status(), 405);
+        for answer in [get, head, preflight] {
+            assert_eq!(answer.headers()["access-control-allow-origin"], "*", "{url}");
+        }
+    }
+    let head = pool.http.head(&there).send().await.unwrap();
+    assert_eq!(head.headers()["content-length"], length, "the head of the whole answer");
+}

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::harness::{
-    Pool, Process, Provider, RawProvider, Scripted, error_of, event_stream, json_answer, metric, soon, tools_call,
+    Pool, Process, Provider, RawHttp, RawProvider, Scripted, error_of, event_stream, http_request, json_answer, metric,
+    soon, tools_call,
 };
 
 /// A relay's status server.
@@ -285,6 +286,9 @@ async fn a_page_in_a_browser_gets_nothing_from_a_relay_on_loopback() {
             let answer = server.ask(method, path).header(name, value).send().await.unwrap();
             assert_eq!(answer.status(), 403, "{method} {path} {name}: {value}");
         }
+        let mut twice = RawHttp::to(&server.url).await;
+        twice.send(http_request(method, path, "host: localhost\r\n", b"")).await;
+        assert_eq!(twice.head().await.status(), 403, "{method} {path} with two hosts");
     }
     for host in ["localhost", "localhost:1", "127.0.0.1", "[::1]:80"] {
         assert_eq!(metrics.ask("GET", "/metrics").header("host", host).send().await.unwrap().status(), 200, "{host}");

@@ -221,6 +221,16 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         reason: "it names a path in the provider's address space; the caller needs the public one",
         is_it: is_public_endpoint,
     },
+    Allowed {
+        name: "`Location` within the provider",
+        at: At::Answer,
+        what: "location",
+        reason: "it names a path in the provider's address space; the caller needs the public one",
+        is_it: |difference| match (&difference.direct[..], &difference.through[..]) {
+            ([own], [public]) => [&b"/api/mcp/id/same/~announced"[..], own].concat() == *public,
+            _ => false,
+        },
+    },
 ];
 
 /// Whether an endpoint event is the same but for what stands before the last of the path.

@@ -154,6 +154,33 @@ pub(crate) const RULES: &[Rule] = &[
         "posts of HTTP with SSE reach the relay that holds the stream",
         &["posts_of_http_with_sse_reach_the_relay_that_holds_the_stream"],
     ),
+    by(
+        "where an answer leads resolves below the public URL, and elsewhere as it came",
+        &[
+            "a_caller_gets_to_what_the_provider_made_wherever_on_its_host_that_is",
+            "what_leads_elsewhere_goes_through_as_it_came_and_every_value_does",
+        ],
+    ),
+    by(
+        "an authorization server on the provider's origin is found and used through the public URL, if its relay opted in",
+        &[
+            "a_client_signs_in_at_the_providers_own_server_through_public_urls_alone",
+            "all_three_places_of_the_metadata_have_them_and_nothing_else_is_reachable",
+            "who_did_not_opt_in_publishes_nothing_of_the_providers_origin",
+            "a_client_finds_signs_in_and_calls_with_the_public_url_alone",
+        ],
+    ),
+    by(
+        "callers without sessions are spread, and what is about a task goes to the relay that its caller keeps to (2026-07-28)",
+        &[
+            "callers_with_one_token_behind_one_proxy_are_spread_and_each_keeps_to_its_relay",
+            "a_caller_goes_elsewhere_when_its_relay_is_clearly_busier_but_not_with_a_task",
+        ],
+    ),
+    by(
+        "`Mcp-Session-Id` decides nothing where there are no sessions (2026-07-28)",
+        &["a_session_id_means_nothing_where_there_are_no_sessions_and_goes_through"],
+    ),
     not("informational answers and trailers", "they end at each hop by design, see ARCHITECTURE.md"),
     not("resuming a tunnel's streams after a reconnect", "llamapool breaks them off; clients resume at the provider"),
 ];

@@ -15,5 +15,6 @@ mod many;
 mod parts;
 mod readme;
 mod shell;
+mod signing_in;
 mod stateful;
 mod walkthrough;

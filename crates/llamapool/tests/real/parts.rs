@@ -35,7 +35,7 @@ pub(crate) fn python(part: &str) -> PathBuf {
 }
 
 /// A program of `tests/parts`, as it is run with a part.
-fn program(part: &str, name: &str) -> Command {
+pub(crate) fn program(part: &str, name: &str) -> Command {
     let mut command = Command::new(python(part));
     command.arg(root().join("tests/parts").join(name));
     command.env_clear().env("PATH", PATH).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");

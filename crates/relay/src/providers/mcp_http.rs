@@ -3,12 +3,17 @@
 //! The one rule: only the configured host and port are ever dialled. What a caller adds is path and query below the
 //! configured URL, or a path that the provider itself announced; a redirect is followed only to the same place.
 
+mod announced;
+mod authorization_server;
+mod documents;
 mod legacy_sse;
+mod location;
 mod metadata;
+mod own_url;
 mod redirect;
 mod replay;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -17,15 +22,20 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use llamapool_proxy::{BoxError, Ending, ForwardError, Passenger, Timeouts, Upstream, forward, strip_hop_by_hop};
+use llamapool_proxy::{BoxError, ForwardError, Timeouts, Upstream, forward, strip_hop_by_hop};
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::{Cause, Failure, Secret, header as wire, path};
+use llamapool_wire::path::{self, Document};
+use llamapool_wire::{Cause, Failure, Secret, header as wire};
 use std::time::Duration;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use self::legacy_sse::{Announced, EndpointRewriter};
+use self::announced::{Announced, How};
+use self::authorization_server::AuthorizationServer;
+use self::legacy_sse::EndpointRewriter;
+use self::location::Asked;
 use self::metadata::MetadataPlace;
+use self::own_url::PublicPlace;
 use self::redirect::Route;
 use self::replay::{NotReplayable, Replay};
 use super::token::check_token;
@@ -53,7 +63,27 @@ pub(crate) struct McpHttp {
     announced: Announced,
     max_header_bytes: u32,
     metadata: MetadataPlace,
+    authorization_server: AuthorizationServer,
 }
+
+/// Where a call goes.
+struct Target {
+    url: Uri,
+    redirects: Redirects,
+}
+
+/// What becomes of redirects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Redirects {
+    /// The relay follows those within the provider.
+    Followed,
+    /// They are the caller's to follow.
+    HandedOn,
+}
+
+/// The URL that was answered, which is not always the one that was asked. It rides in the answer's extensions.
+#[derive(Debug, Clone)]
+struct Answered(Uri);
 
 impl McpHttp {
     pub(crate) fn new(
@@ -91,6 +121,7 @@ impl McpHttp {
             auth_token,
             announced: Announced::default(),
             metadata: MetadataPlace::default(),
+            authorization_server: AuthorizationServer::new(config.publishes_oauth),
             max_header_bytes,
         }
     }
@@ -102,71 +133,105 @@ impl McpHttp {
         below: &str,
         mut call: RunningCall,
     ) -> Result<Response<AnswerBody>, Failure> {
+        if below == path::OPENID_BELOW && request.method() == Method::GET && self.authorization_server.is_public() {
+            return self.document(Document::OpenId, request.headers(), call).await;
+        }
         let (mut head, body) = request.into_parts();
         let may_be_legacy_sse = head.method == Method::GET;
-        let public_prefix =
-            head.headers.get(wire::PUBLIC_PREFIX).and_then(|prefix| prefix.to_str().ok()).map(str::to_owned);
-        let target =
-            check_token(self.auth_token.as_ref(), &head.headers).and_then(|()| self.target(below, head.uri.query()));
-        let asked = target.as_ref().ok().cloned().unwrap_or_default();
+        let public = PublicPlace::of(&head.headers);
+        let target = match check_token(self.auth_token.as_ref(), &head.headers) {
+            Ok(()) => self.target(below, head.uri.query(), public.as_ref()).await,
+            Err(failure) => Err(failure),
+        };
         let result = match target {
             Ok(target) => {
                 self.prepare(&mut head.headers);
-                head.uri = target;
-                forward(&self.upstream, Request::from_parts(head, body), &Timeouts::default(), || None)
-                    .await
-                    .map_err(failure)
+                if let Some(public) = public.clone() {
+                    head.extensions.insert(public);
+                }
+                head.uri = target.url;
+                self.forward(target.redirects, Request::from_parts(head, body)).await
             }
             Err(failure) => Err(failure),
         };
         let answer = result.and_then(|answer| self.check_size(answer)).inspect_err(|_| call.failed())?;
         self.metadata.learn(&answer);
+        let answered =
+            answer.extensions().get().cloned().unwrap_or_else(|| Answered(self.upstream.route.base().clone()));
         let mut answer = Timeouts::default().carry(answer, Instant::now(), call);
         strip_hop_by_hop(answer.headers_mut(), is_end_to_end);
         remove_own(answer.headers_mut());
-        match public_prefix {
-            Some(prefix) if may_be_legacy_sse && is_plain_event_stream(&answer) => Ok(answer.map(|body| {
-                let body = body.map_err(Into::into).boxed_unsync();
-                EndpointRewriter::new(body, asked, prefix, self.announced.clone()).boxed_unsync()
-            })),
+        if let Some(public) = &public {
+            self.make_location_public(answer.headers_mut(), &answered, public);
+        }
+        match public {
+            Some(public) if may_be_legacy_sse && is_plain_event_stream(&answer) => {
+                // What is public may be longer.
+                answer.headers_mut().remove(header::CONTENT_LENGTH);
+                Ok(answer.map(|body| {
+                    let body = body.map_err(Into::into).boxed_unsync();
+                    EndpointRewriter::new(body, answered.0, public, self.announced.clone()).boxed_unsync()
+                }))
+            }
             _ => Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync())),
         }
     }
 
-    /// The provider's metadata as an OAuth protected resource, from the first place that has them; 404 if none has.
-    pub(crate) async fn resource_metadata(&self, mut call: RunningCall) -> Result<Response<AnswerBody>, Failure> {
-        // Where llamapool checks the token, the provider's authorization servers are not the caller's concern.
-        let places = if self.auth_token.is_some() { Vec::new() } else { self.metadata.places(&self.upstream.route) };
-        for place in places {
-            let mut request = Request::new(http_body_util::Empty::<bytes::Bytes>::new());
-            *request.uri_mut() = place;
-            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-            let answer = forward(&self.upstream, request, &Timeouts::default(), || None).await.map_err(failure);
-            let answer = answer.inspect_err(|_| call.failed())?;
-            if answer.status() == StatusCode::OK {
-                let mut answer = Timeouts::default().carry(answer, Instant::now(), call);
-                strip_hop_by_hop(answer.headers_mut(), is_end_to_end);
-                remove_own(answer.headers_mut());
-                return Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()));
-            }
+    async fn forward(
+        &self,
+        redirects: Redirects,
+        request: Request<IncomingBody>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let timeouts = Timeouts::default();
+        let answer = match redirects {
+            Redirects::Followed => forward(&self.upstream, request, &timeouts, || None).await,
+            Redirects::HandedOn => forward(&AsAsked(&self.upstream), request, &timeouts, || None).await,
+        };
+        answer.map_err(failure)
+    }
+
+    /// Where an answer leads, as its caller must read it.
+    fn make_location_public(&self, headers: &mut HeaderMap, answered: &Answered, public: &PublicPlace) {
+        if headers.contains_key(header::LOCATION) {
+            let asked = Asked { base: self.upstream.route.base(), answered: &answered.0, public };
+            location::make_public(headers, &asked, &self.announced);
+            self.authorization_server.make_redirect_public(headers, public, &self.announced);
         }
-        // That there is none is an answer too.
-        call.ended(Ending::Complete);
-        let none = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let mut answer = Response::new(none);
-        *answer.status_mut() = StatusCode::NOT_FOUND;
-        Ok(answer)
     }
 
     /// The URL of a call: below the configured one, or a path that the provider itself announced.
-    fn target(&self, below: &str, query: Option<&str>) -> Result<Uri, Failure> {
+    async fn target(&self, below: &str, query: Option<&str>, public: Option<&PublicPlace>) -> Result<Target, Failure> {
+        let route = &self.upstream.route;
         if !below.starts_with(path::ANNOUNCED) {
-            return Ok(self.upstream.route.target(below, query));
+            return Ok(Target { url: route.target(below, query), redirects: Redirects::Followed });
         }
-        let announced = self.announced.path_of(below).map(|path| self.upstream.route.at_root(&path, query));
+        let announced = match self.announced_path(below) {
+            None if self.authorization_server.wants_a_look() => {
+                if let Some(public) = public {
+                    self.look_at_authorization_server(public).await;
+                }
+                self.announced_path(below)
+            }
+            known => known,
+        };
+        let announced = announced.map(|(path, redirects)| Target { url: route.at_root(&path, query), redirects });
         announced.ok_or_else(|| {
-            Failure::new(Cause::PathRefused, "the provider has announced no such endpoint; its stream may have ended")
+            Failure::new(Cause::PathRefused, "the provider has announced no such path; its stream may have ended")
         })
+    }
+
+    /// The path on the provider that a caller's path stands for, if it is announced. What a browser may show is a page,
+    /// whose address counts: its redirects are the caller's to follow.
+    fn announced_path(&self, below: &str) -> Option<(String, Redirects)> {
+        if let Some(path) = self.authorization_server.path_of(below) {
+            return Some((path, Redirects::HandedOn));
+        }
+        let (path, how) = self.announced.path_of(below)?;
+        let redirects = match how {
+            How::Endpoint => Redirects::Followed,
+            How::LedTo => Redirects::HandedOn,
+        };
+        Some((path, redirects))
     }
 
     /// An answer whose head does not fit through the tunnel is named here, where it is known whose it is.
@@ -249,6 +314,7 @@ impl Upstream for Provider {
         let mut uri = self.route.shortcut(&asked);
         let body = body.map_err(Into::into).boxed_unsync();
         let may_redirect = self.route.is_unknown();
+        let public = head.extensions.get::<PublicPlace>();
         let replay = Replay::new(body, self.replay_bytes, may_redirect);
         for redirects in 0..=MAX_REDIRECTS {
             let body = replay.body().map_err(|NotReplayable| {
@@ -262,15 +328,45 @@ impl Upstream for Provider {
             let client = if may_redirect || redirects > 0 { &self.once } else { &self.client };
             let answer = client.request(attempt).await;
             self.report(&answer);
-            let answer = answer?;
+            let mut answer = answer?;
             replay.verdict();
-            match self.route.redirect(&asked, &uri, &answer) {
+            match self.route.redirect(&asked, &uri, &answer, public) {
                 Some(next) => uri = next,
-                None => return Ok(answer),
+                None => {
+                    answer.extensions_mut().insert(Answered(uri));
+                    return Ok(answer);
+                }
             }
         }
         self.route.forget();
         Err(ProviderError::Redirect(format!("more than {MAX_REDIRECTS} in a row")))
+    }
+}
+
+/// The same for what is asked once, whatever the answer.
+struct AsAsked<'a>(&'a Provider);
+
+impl Upstream for AsAsked<'_> {
+    type Body = Incoming;
+    type Error = ProviderError;
+
+    async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, ProviderError>
+    where
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
+        let url = head.uri;
+        // Anew, as what came through the tunnel is a request of HTTP/2.
+        let mut request = Request::new(body.map_err(Into::into).boxed_unsync());
+        *request.method_mut() = head.method;
+        *request.headers_mut() = head.headers;
+        *request.uri_mut() = url.clone();
+        let answer = self.0.once.request(request).await;
+        self.0.report(&answer);
+        let mut answer = answer?;
+        answer.extensions_mut().insert(Answered(url));
+        Ok(answer)
     }
 }
 

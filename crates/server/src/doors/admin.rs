@@ -1,4 +1,5 @@
-//! What people and monitors look at: `/api/state`, its stream, `/healthz`, `/readyz`, `/metrics`.
+//! What people and monitors look at: `/api/state`, its stream, `/healthz`, `/readyz`, `/metrics`. Health is for probes, which
+//! know the server by any name: only its pages' origins are looked at.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,8 +8,9 @@ use std::task::{Context, Poll, ready};
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::State as Shared;
+use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, Response, Uri, header};
+use axum::middleware::Next;
 use http_body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -16,6 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::app::App;
 use crate::auth::NotAnOperator;
+use crate::edge::Edge;
 use crate::error;
 use crate::metrics::Detail;
 use crate::request_id::RequestId;
@@ -57,13 +60,44 @@ pub(crate) async fn state_stream(
 }
 
 /// `GET /healthz`: the process is alive.
-pub(crate) async fn healthz() -> Response<Body> {
-    json(r#"{"status":"ok"}"#.to_owned())
+pub(crate) async fn healthz(
+    Shared(app): Shared<Arc<App>>,
+    Extension(req_id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    match app.auth.prober(&headers) {
+        Ok(()) => json(r#"{"status":"ok"}"#.to_owned()),
+        Err(failure) => refuse(&app, &NotAnOperator::Edge(failure), &req_id),
+    }
 }
 
 /// `GET /readyz`: it takes calls, that is, it is not draining.
-pub(crate) async fn readyz(Shared(app): Shared<Arc<App>>) -> Response<Body> {
-    if app.gate.is_closed() { error::draining() } else { json(r#"{"status":"ready"}"#.to_owned()) }
+pub(crate) async fn readyz(
+    Shared(app): Shared<Arc<App>>,
+    Extension(req_id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    match app.auth.prober(&headers) {
+        Ok(()) if app.gate.is_closed() => error::draining(),
+        Ok(()) => json(r#"{"status":"ready"}"#.to_owned()),
+        Err(failure) => refuse(&app, &NotAnOperator::Edge(failure), &req_id),
+    }
+}
+
+/// What stands before every door, on every port: whoever says several times where a request goes or comes from is refused.
+pub(crate) async fn single_minded(
+    Shared(app): Shared<Arc<App>>,
+    Extension(req_id): Extension<RequestId>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    match Edge::check_single(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => {
+            app.metrics.refused("edge", failure.cause.word());
+            error::failed_call(&failure, req_id.as_str())
+        }
+    }
 }
 
 /// `GET /metrics` on an address of its own: for Prometheus. It names ids, so a page in a browser must not get at it.

@@ -137,10 +137,10 @@ async fn forward_call(
     };
     note_head(&mut call, &incoming);
     if let Some(address) = address.filter(|_| !incoming.headers().contains_key(wire::ERROR)) {
-        let metadata = address.well_known(well_known::NAME, &format!("{}{}", path::MCP_BY_ID, target.id));
+        let metadata = address.well_known(well_known::RESOURCE, &format!("{}{}", path::MCP_BY_ID, target.id));
         challenge::make_public(incoming.status(), incoming.headers_mut(), &metadata);
     }
-    if admitted.is_shared {
+    if admitted.has_sessions {
         seal_session(app, &target.id, &admitted.relay, incoming.headers_mut());
     }
     answer(app, Asked { method, wants_single_answer, started, timeouts }, call, incoming).await

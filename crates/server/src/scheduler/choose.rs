@@ -1,5 +1,7 @@
 //! Which of an id's relays runs the next call: a pure function, without clock, lock or I/O.
 
+use std::cmp::Reverse;
+
 /// What is known of one relay.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
@@ -15,13 +17,19 @@ pub(crate) struct Candidate {
     pub(crate) suits: u64,
 }
 
+/// How many calls more than twice those of the least busy relay make a relay clearly busier: below that, the gain of going
+/// elsewhere is less than what the caller may lose with the process that knows it.
+const CLEARLY_MORE: usize = 8;
+
 /// Which relay a call is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// Any: the least busy one.
     Anyone,
-    /// Any, but the same one again as long as it takes calls: the one that suits the caller most.
+    /// Any, but the same one again: the one that suits the caller most, as long as it is not clearly busier than others.
     Steady,
+    /// The same as that, as long as it takes calls at all.
+    Same,
     /// The one with this index alone.
     Only(usize),
 }
@@ -45,10 +53,17 @@ pub(crate) enum Choice {
 pub(crate) fn choose(candidates: &[Candidate], wish: Wish) -> Choice {
     let is_wished = |index: usize| !matches!(wish, Wish::Only(wished) if wished != index);
     let taking = || candidates.iter().enumerate().filter(|&(index, relay)| is_wished(index) && !relay.draining);
-    let with_room = taking().filter(|(_, relay)| relay.in_flight < relay.room);
+    let with_room = || taking().filter(|(_, relay)| relay.in_flight < relay.room);
+    let by_load = |(_, relay): &(usize, &Candidate)| (relay.unreachable, relay.in_flight);
+    let by_caller = |(_, relay): &(usize, &Candidate)| (relay.unreachable, Reverse(relay.suits));
     let chosen = match wish {
-        Wish::Steady => with_room.min_by_key(|(_, relay)| (relay.unreachable, std::cmp::Reverse(relay.suits))),
-        Wish::Anyone | Wish::Only(_) => with_room.min_by_key(|(_, relay)| (relay.unreachable, relay.in_flight)),
+        Wish::Anyone | Wish::Only(_) => with_room().min_by_key(by_load),
+        Wish::Same => with_room().min_by_key(by_caller),
+        Wish::Steady => {
+            let least = with_room().min_by_key(by_load).map_or(0, |(_, relay)| relay.in_flight);
+            let is_fair = |relay: &Candidate| relay.in_flight <= 2 * least + CLEARLY_MORE;
+            with_room().filter(|(_, relay)| is_fair(relay)).min_by_key(by_caller)
+        }
     };
     match chosen {
         Some((index, _)) => Choice::Run(index),
@@ -79,11 +94,27 @@ mod tests {
     #[test]
     fn a_steady_caller_keeps_its_relay_until_that_takes_nothing() {
         let suited = Candidate { suits: 7, ..BUSY };
-        assert_eq!(choose(&[IDLE, suited], Wish::Steady), Choice::Run(1));
-        for lost in [Candidate { suits: 7, ..DRAINING }, Candidate { suits: 7, ..DOWN }, Candidate { suits: 7, ..FULL }]
-        {
-            assert_eq!(choose(&[IDLE, lost], Wish::Steady), Choice::Run(0), "{lost:?}");
+        for wish in [Wish::Steady, Wish::Same] {
+            assert_eq!(choose(&[IDLE, suited], wish), Choice::Run(1));
+            for lost in [DRAINING, DOWN, FULL].map(|lost| Candidate { suits: 7, ..lost }) {
+                assert_eq!(choose(&[IDLE, lost], wish), Choice::Run(0), "{lost:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_steady_caller_goes_elsewhere_when_its_relay_is_clearly_busier() {
+        let with = |in_flight, suits| Candidate { in_flight, suits, room: 1000, ..IDLE };
+        for (own, least, index) in [(8, 0, 0), (9, 0, 1), (208, 100, 0), (209, 100, 1)] {
+            let relays = [with(own, 7), with(least, 0)];
+            assert_eq!(choose(&relays, Wish::Steady), Choice::Run(index), "{own} and {least}");
+            assert_eq!(choose(&relays, Wish::Same), Choice::Run(0), "{own} and {least}");
+        }
+        // The next that suits, not the least busy of all.
+        assert_eq!(choose(&[with(9, 7), with(5, 6), with(0, 0)], Wish::Steady), Choice::Run(1));
+        // One that cannot reach its provider says nothing of how busy the others may be.
+        let down = Candidate { unreachable: true, ..with(0, 9) };
+        assert_eq!(choose(&[down, with(50, 7), with(45, 0)], Wish::Steady), Choice::Run(1));
     }
 
     #[test]

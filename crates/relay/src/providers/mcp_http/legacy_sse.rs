@@ -3,9 +3,7 @@
 //! The provider names it in its own address space; the caller sees it below the public URL, and nothing else of the
 //! stream is touched. What a caller may then reach is what the provider itself announced, and no other path.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,54 +11,35 @@ use http::Uri;
 use http_body::{Body, Frame, SizeHint};
 use llamapool_wire::path;
 
-/// How many announced paths are remembered. Most providers have one, some have one per session.
-const REMEMBERED_PATHS: usize = 4096;
+use super::announced::{Announced, OpenEndpoint};
+use super::own_url::{PublicPlace, end_of_path, own_path};
+
 /// How much of a stream is looked at for its first event. One with an endpoint is far shorter.
 const FIRST_EVENT_BYTES: usize = 16 * 1024;
-
-/// The paths that the provider announced. Clones are the same list.
-#[derive(Clone, Default)]
-pub(super) struct Announced(Arc<Mutex<VecDeque<String>>>);
-
-impl Announced {
-    fn add(&self, path: &str) {
-        let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if paths.iter().any(|known| known == path) {
-            return;
-        }
-        if paths.len() == REMEMBERED_PATHS {
-            paths.pop_front();
-        }
-        paths.push_back(path.to_owned());
-    }
-
-    /// The path on the provider that a caller's path stands for, if the provider announced it.
-    pub(super) fn path_of(&self, below: &str) -> Option<String> {
-        let path = below.strip_prefix(path::ANNOUNCED)?;
-        let paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        paths.iter().any(|known| known == path).then(|| path.to_owned())
-    }
-}
 
 /// An event stream whose first event, if it names an endpoint, names the public one.
 pub(super) struct EndpointRewriter<B: Body> {
     inner: B,
     /// Where the stream was asked for, and what the public URL starts with; gone when the first event is over.
     first: Option<FirstEvent>,
+    /// What the stream announced, for as long as it is open.
+    endpoint: Option<OpenEndpoint>,
     /// Why the stream broke off, while what came before that is on its way.
     broken_off: Option<B::Error>,
 }
 
 struct FirstEvent {
-    asked: Uri,
-    public_prefix: String,
+    answered: Uri,
+    public: PublicPlace,
     announced: Announced,
     held: Vec<u8>,
 }
 
 impl<B: Body> EndpointRewriter<B> {
-    pub(super) fn new(inner: B, asked: Uri, public_prefix: String, announced: Announced) -> Self {
-        Self { inner, first: Some(FirstEvent { asked, public_prefix, announced, held: Vec::new() }), broken_off: None }
+    /// A stream from this URL of the provider, for a caller who is there.
+    pub(super) fn new(inner: B, answered: Uri, public: PublicPlace, announced: Announced) -> Self {
+        let first = FirstEvent { answered, public, announced, held: Vec::new() };
+        Self { inner, first: Some(first), endpoint: None, broken_off: None }
     }
 }
 
@@ -96,8 +75,8 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
             let data = match first.decide() {
                 Verdict::Hold => continue,
                 Verdict::NotYet(data) => data,
-                Verdict::Over(data) => {
-                    this.first = None;
+                Verdict::Over(data, endpoint) => {
+                    (this.first, this.endpoint) = (None, endpoint);
                     data
                 }
             };
@@ -119,66 +98,29 @@ impl FirstEvent {
     /// What is to become of what has come so far.
     fn decide(&mut self) -> Verdict {
         let lines = Lines::of(&self.held);
-        let Some(event) = lines.first_event() else {
-            return match lines.beginning() {
-                Beginning::MayBeEndpoint if self.held.len() <= FIRST_EVENT_BYTES => Verdict::Hold,
-                Beginning::Nothing => Verdict::NotYet(std::mem::take(&mut self.held)),
-                Beginning::MayBeEndpoint | Beginning::Another => Verdict::Over(std::mem::take(&mut self.held)),
-            };
+        let found = match lines.look() {
+            Look::Nothing => return Verdict::NotYet(std::mem::take(&mut self.held)),
+            Look::MayBeEndpoint if self.held.len() <= FIRST_EVENT_BYTES => return Verdict::Hold,
+            Look::MayBeEndpoint | Look::Another => None,
+            Look::Endpoint(data) => data,
         };
-        let public = event.and_then(|(start, end)| {
+        let public = found.and_then(|(start, end)| {
             let data = std::str::from_utf8(&self.held[start..end]).ok()?;
             Some((start, end, self.public_form(data)?))
         });
         let mut held = std::mem::take(&mut self.held);
-        if let Some((start, end, public)) = public {
-            held.splice(start..end, public.into_bytes());
-        }
-        Verdict::Over(held)
+        let Some((start, end, (public, endpoint))) = public else { return Verdict::Over(held, None) };
+        held.splice(start..end, public.into_bytes());
+        Verdict::Over(held, Some(endpoint))
     }
 
     /// The endpoint below the public URL. One on another host stays as it is: no client would follow it anyway.
-    fn public_form(&self, endpoint: &str) -> Option<String> {
-        let own = self.asked.authority()?.as_str();
-        let path = match endpoint.split_once("://") {
-            Some((_, rest)) => {
-                let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
-                (authority.eq_ignore_ascii_case(own)).then(|| path.to_owned())?
-            }
-            None if endpoint.starts_with("//") => return None,
-            None if endpoint.starts_with('/') => endpoint.to_owned(),
-            None if endpoint.starts_with('?') => format!("{}{endpoint}", self.asked.path()),
-            None => {
-                let folder = self.asked.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-                format!("{folder}/{endpoint}")
-            }
-        };
-        let (path, query) = path.split_at(path.find(['?', '#']).unwrap_or(path.len()));
-        let path = without_dot_segments(path);
-        self.announced.add(&path);
-        Some(format!("{}{}{path}{query}", self.public_prefix, path::ANNOUNCED))
+    fn public_form(&self, endpoint: &str) -> Option<(String, OpenEndpoint)> {
+        let own = own_path(&self.answered, Some(&self.public), endpoint)?;
+        let (path, rest) = own.split_at(end_of_path(&own));
+        let open = self.announced.endpoint(path)?;
+        Some((format!("{}{}{path}{rest}", self.public.prefix(), path::ANNOUNCED), open))
     }
-}
-
-/// The path that is meant (RFC 3986, section 5.2.4). A client would resolve the segments too, but against the public URL.
-fn without_dot_segments(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        match segment {
-            "." => {}
-            ".." => drop(kept.pop()),
-            other => {
-                kept.push(other);
-                continue;
-            }
-        }
-        if is_last {
-            kept.push("");
-        }
-    }
-    format!("/{}", kept.join("/"))
 }
 
 /// What is to become of the bytes that have come.
@@ -188,29 +130,36 @@ enum Verdict {
     /// They go on; the first event has not begun.
     NotYet(Vec<u8>),
     /// They go on, and so does everything after them.
-    Over(Vec<u8>),
+    Over(Vec<u8>, Option<OpenEndpoint>),
 }
 
 /// What a stream begins with, behind comments and blank lines.
-enum Beginning {
+enum Look {
     Nothing,
     MayBeEndpoint,
+    /// An endpoint, and where its data stand.
+    Endpoint(Option<(usize, usize)>),
     Another,
 }
+
+/// A byte order mark, which may precede the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The beginning of an event stream, as lines.
 struct Lines<'a> {
     bytes: &'a [u8],
+    /// Where the first line begins.
+    start: usize,
 }
 
 impl<'a> Lines<'a> {
     fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes }
+        Self { bytes, start: if bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 } }
     }
 
     /// Each complete line as its place in the bytes.
     fn complete(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let mut at = 0;
+        let mut at = self.start;
         std::iter::from_fn(move || {
             let rest = &self.bytes[at..];
             let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
@@ -221,49 +170,42 @@ impl<'a> Lines<'a> {
         })
     }
 
-    /// Once the first event is complete: the place of its data if it is an endpoint.
-    fn first_event(&self) -> Option<Option<(usize, usize)>> {
-        let (mut is_endpoint, mut data) = (false, None);
-        let mut has_fields = false;
+    /// What the first event is. Its name comes first with every known provider, so only what may become that is held
+    /// back, and an event that begins with anything else is another one, however it is cut.
+    fn look(&self) -> Look {
+        let (mut rest, mut data, mut is_named) = (self.start, None, false);
         for (start, end) in self.complete() {
+            rest = end + 1;
             let line = &self.bytes[start..end];
             if line.is_empty() {
-                if has_fields {
-                    return Some(data.filter(|_| is_endpoint));
+                if is_named {
+                    return Look::Endpoint(data);
                 }
-            } else if let Some(name) = line.strip_prefix(b"event:") {
-                is_endpoint = name.trim_ascii() == b"endpoint";
-                has_fields = true;
+            } else if line.starts_with(b":") {
+            } else if !is_named {
+                is_named = line.strip_prefix(b"event:").is_some_and(|name| name.trim_ascii() == b"endpoint");
+                if !is_named {
+                    return Look::Another;
+                }
             } else if line.starts_with(b"data:") {
                 let skip = if line.starts_with(b"data: ") { 6 } else { 5 };
                 data = Some((start + skip, end));
-                has_fields = true;
-            } else if !line.starts_with(b":") {
-                has_fields = true;
             }
         }
-        None
-    }
-
-    /// What an incomplete first event begins with: the first line of an endpoint event is its name with every known
-    /// provider, so only what may be that is held back.
-    fn beginning(&self) -> Beginning {
-        let mut rest = 0;
-        for (start, end) in self.complete() {
-            let line = &self.bytes[start..end];
-            if !line.is_empty() && !line.starts_with(b":") {
-                let is_endpoint = line.strip_prefix(b"event:").is_some_and(|name| name.trim_ascii() == b"endpoint");
-                return if is_endpoint { Beginning::MayBeEndpoint } else { Beginning::Another };
-            }
-            rest = end + 1;
+        if is_named {
+            return Look::MayBeEndpoint;
         }
-        let rest = self.bytes[rest.min(self.bytes.len())..].trim_ascii_start();
+        let rest = &self.bytes[rest.min(self.bytes.len())..];
+        if self.bytes.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(self.bytes) && !rest.is_empty() {
+            return Look::MayBeEndpoint;
+        }
+        let rest = rest.trim_ascii_start();
         let begins = |name: &[u8]| name.starts_with(&rest[..rest.len().min(name.len())]);
         match rest {
-            [] => Beginning::Nothing,
-            [b':', ..] => Beginning::MayBeEndpoint,
-            _ if begins(b"event: endpoint") || begins(b"event:endpoint") => Beginning::MayBeEndpoint,
-            _ => Beginning::Another,
+            [] => Look::Nothing,
+            [b':', ..] => Look::MayBeEndpoint,
+            _ if begins(b"event: endpoint") || begins(b"event:endpoint") => Look::MayBeEndpoint,
+            _ => Look::Another,
         }
     }
 }
@@ -274,6 +216,7 @@ mod tests {
 
     use http_body_util::{BodyExt, StreamBody};
 
+    use super::super::own_url::tests::public;
     use super::*;
 
     const PREFIX: &str = "/api/mcp/id/x";
@@ -282,9 +225,9 @@ mod tests {
         let announced = Announced::default();
         let pieces: Vec<Result<_, Infallible>> =
             stream.as_bytes().chunks(piece).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
-        let asked = Uri::from_static("http://provider:7777/base/sse");
+        let answered = Uri::from_static("http://provider:7777/base/sse");
         let body = StreamBody::new(futures_util::stream::iter(pieces));
-        let rewriter = EndpointRewriter::new(body, asked, PREFIX.to_owned(), announced.clone());
+        let rewriter = EndpointRewriter::new(body, answered, public(PREFIX), announced.clone());
         let bytes = rewriter.collect().await.unwrap().to_bytes();
         (String::from_utf8(bytes.to_vec()).unwrap(), announced)
     }
@@ -304,6 +247,7 @@ mod tests {
             ("../other/./messages?sid=1/../2", "/other/messages?sid=1/../2"),
             ("/../../m/..", "/"),
             ("./", "/base/"),
+            ("https://pool.example/messages", "/messages"),
         ] {
             let expected = event(&format!("{PREFIX}{}{path}", path::ANNOUNCED));
             for piece in [1, 3, 1000] {
@@ -311,7 +255,7 @@ mod tests {
                 assert_eq!(got, expected, "{own} in pieces of {piece}");
                 let without_query = path.split('?').next().unwrap();
                 let below = format!("{}{without_query}", path::ANNOUNCED);
-                assert_eq!(announced.path_of(&below).as_deref(), Some(without_query));
+                assert_eq!(announced.path_of(&below).unwrap().0, without_query);
             }
         }
     }
@@ -320,9 +264,12 @@ mod tests {
     async fn endpoints_elsewhere_and_other_streams_stay_as_they_are() {
         let newer = "event: message\ndata: {\"a\":1}\n\nevent: endpoint\ndata: /x\n\n".to_owned();
         let unnamed = "id: 1\ndata:\n\nevent: endpoint\ndata: /x\n\n".to_owned();
-        for stream in [event("http://other:7777/m"), event("//other/m"), newer, unnamed, "data: cut".to_owned()] {
-            for piece in [1, 1000] {
-                assert_eq!(through(&stream, piece).await.0, stream);
+        let nameless = "data: /x\nevent: endpoint\n\n".to_owned();
+        let there = event("https://pool.example/api/mcp/id/x/~announced/m");
+        let cut = "data: cut".to_owned();
+        for stream in [event("http://other:7777/m"), event("//other/m"), newer, unnamed, nameless, there, cut] {
+            for piece in [1, 3, 1000] {
+                assert_eq!(through(&stream, piece).await.0, stream, "in pieces of {piece}");
             }
         }
     }
@@ -333,17 +280,11 @@ mod tests {
         assert_eq!(got, format!("event:endpoint\r\ndata:{PREFIX}{}/m\r\n\r\n", path::ANNOUNCED));
     }
 
-    #[test]
-    fn only_announced_paths_are_reachable() {
-        let announced = Announced::default();
-        announced.add("/messages/");
-        for below in ["/messages/", "/~announced/admin", "/~announced/messages/../admin", "/~announced/messages"] {
-            assert_eq!(announced.path_of(below), None, "{below}");
+    #[tokio::test]
+    async fn a_byte_order_mark_before_the_endpoint_is_understood() {
+        for piece in [1, 2, 1000] {
+            let (got, _) = through("\u{feff}event: endpoint\ndata: /m\n\n", piece).await;
+            assert_eq!(got, format!("\u{feff}event: endpoint\ndata: {PREFIX}{}/m\n\n", path::ANNOUNCED));
         }
-        for number in 0..REMEMBERED_PATHS {
-            announced.add(&format!("/{number}"));
-        }
-        assert_eq!(announced.path_of("/~announced/messages/"), None, "the oldest is forgotten");
-        assert_eq!(announced.path_of("/~announced/7").as_deref(), Some("/7"));
     }
 }

@@ -6,11 +6,13 @@
 use std::sync::{Mutex, PoisonError};
 
 use http::{Response, StatusCode, Uri, header};
+use llamapool_wire::challenge;
 
+use super::own_url::is_own_origin;
 use super::redirect::Route;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
-const PARAMETER: &str = "resource_metadata=";
+const PARAMETER: &str = "resource_metadata";
 
 /// What is known of the place.
 #[derive(Default)]
@@ -32,7 +34,10 @@ impl MetadataPlace {
     /// The places to look at, in their order.
     pub(super) fn places(&self, route: &Route) -> Vec<Uri> {
         let named = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let own = named.filter(|place| place.authority() == route.base().authority());
+        let own = named.filter(|place| {
+            let origin = place.scheme_str().zip(place.authority());
+            origin.is_some_and(|(scheme, authority)| is_own_origin(route.base(), scheme, authority.as_str()))
+        });
         let inserted = format!("{WELL_KNOWN}{}", route.base().path().trim_end_matches('/'));
         let mut places: Vec<_> = own.into_iter().map(|place| route.at_root(place.path(), place.query())).collect();
         for path in [inserted.as_str(), WELL_KNOWN] {
@@ -45,13 +50,9 @@ impl MetadataPlace {
     }
 }
 
-fn named_place(challenge: &str) -> Option<Uri> {
-    let (_, value) = challenge.split_once(PARAMETER)?;
-    let value = match value.strip_prefix('"') {
-        Some(quoted) => quoted.split('"').next()?,
-        None => value.split([',', ' ']).next()?,
-    };
-    value.parse().ok()
+fn named_place(header: &str) -> Option<Uri> {
+    let value = challenge::values_of(PARAMETER, header).into_iter().next()?;
+    challenge::unquoted(&header[value]).parse().ok()
 }
 
 #[cfg(test)]
@@ -78,6 +79,8 @@ mod tests {
         assert_eq!(places(None), USUAL);
         let named = places(Some(r#"Bearer scope="a", resource_metadata="http://p:7777/m?x=1""#));
         assert_eq!(named, ["http://p:7777/m?x=1", USUAL[0], USUAL[1]]);
+        let spelt = places(Some(r#"Basic realm=x, Bearer Resource_Metadata = "http://p:7777/m?x=1", scope=a"#));
+        assert_eq!(spelt, named);
         assert_eq!(places(Some(&format!("Bearer resource_metadata={}", USUAL[0]))), USUAL);
     }
 

@@ -6,9 +6,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
 use http::{Response, StatusCode, Uri, header};
 use tokio::time::Instant;
+
+use super::own_url::{PublicPlace, own_path};
 
 /// How long it is remembered where the base URL leads.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -88,8 +89,14 @@ impl Route {
 
     /// The URL that an answer redirects to, if that is to be followed; notes where the base URL leads. `asked` is the
     /// URL of the call, `tried` the one that was answered.
-    pub(super) fn redirect<B>(&self, asked: &Uri, tried: &Uri, answer: &Response<B>) -> Option<Uri> {
-        let next = self.followed(tried, answer);
+    pub(super) fn redirect<B>(
+        &self,
+        asked: &Uri,
+        tried: &Uri,
+        answer: &Response<B>,
+        public: Option<&PublicPlace>,
+    ) -> Option<Uri> {
+        let next = self.followed(tried, answer, public);
         if asked.path() == self.base.path() {
             let mut known = self.known();
             match &next {
@@ -103,22 +110,12 @@ impl Route {
         next
     }
 
-    fn followed<B>(&self, tried: &Uri, answer: &Response<B>) -> Option<Uri> {
+    fn followed<B>(&self, tried: &Uri, answer: &Response<B>, public: Option<&PublicPlace>) -> Option<Uri> {
         // 303 means "look there with GET", which is not the call any more.
         let keeps_the_call = matches!(answer.status().as_u16(), 301 | 302 | 307 | 308);
         let location = answer.headers().get(header::LOCATION).filter(|_| keeps_the_call)?.to_str().ok()?;
-        let location: Uri = resolve(tried, location)?.parse().ok()?;
-        if let Some(authority) = location.authority() {
-            // The scheme may differ: a provider that believes in forwarding headers names the public one.
-            let port = authority.port_u16().or(default_port(location.scheme_str()));
-            let own_port = self.base.port_u16().or(default_port(self.base.scheme_str()));
-            let same_host = Some(authority.host()) == self.base.host();
-            let own_authority = self.base.authority().is_some_and(|own| own == authority);
-            if !(own_authority || same_host && port == own_port) {
-                return None;
-            }
-        }
-        let next = self.at(location.path_and_query().map_or("/", PathAndQuery::as_str));
+        let own = own_path(tried, public, location)?;
+        let next = self.at(own.split('#').next().unwrap_or_default());
         (next != *tried).then_some(next)
     }
 
@@ -136,29 +133,9 @@ impl Route {
     }
 }
 
-/// A location that is relative to a path, as one from the root. Others are left as they are.
-fn resolve(tried: &Uri, location: &str) -> Option<String> {
-    if location.starts_with("//") {
-        return Some(format!("{}:{location}", tried.scheme_str()?));
-    }
-    if location.starts_with('/') || location.contains("://") {
-        return Some(location.to_owned());
-    }
-    let folder = tried.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-    // Steps up are not resolved: no provider needs them to say where its own endpoint is.
-    (!location.contains("..") && !location.contains(':')).then(|| format!("{folder}/{location}"))
-}
-
-fn default_port(scheme: Option<&str>) -> Option<u16> {
-    match scheme {
-        Some("https") => Some(443),
-        Some("http") => Some(80),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::own_url::tests::public;
     use super::*;
 
     fn route() -> Route {
@@ -172,7 +149,9 @@ mod tests {
     fn follow(status: u16, location: &str) -> Option<String> {
         let route = route();
         let asked = route.target("", None);
-        route.redirect(&asked, &asked, &answer(status, location)).map(|uri| uri.to_string())
+        route
+            .redirect(&asked, &asked, &answer(status, location), Some(&public("/api/mcp/id/x")))
+            .map(|uri| uri.to_string())
     }
 
     #[test]
@@ -187,7 +166,7 @@ mod tests {
     #[test]
     fn redirects_within_the_providers_host_and_port_are_followed() {
         for location in
-            ["http://clock:7777/mcp", "https://clock:7777/mcp", "//clock:7777/mcp", "/mcp", "http://CLOCK:7777/mcp"]
+            ["http://clock:7777/mcp", "https://clock:7777/mcp", "//clock:7777/mcp", "/mcp", "https://pool.example/mcp"]
         {
             let next = follow(307, location);
             assert!(next.as_deref().is_some_and(|uri| uri == "http://clock:7777/mcp"), "{location}: {next:?}");
@@ -206,7 +185,7 @@ mod tests {
             "http://evil@other:7777/mcp",
             "file:///etc/passwd",
             "//other:7777/mcp",
-            "../up",
+            "https://pool.example/api/mcp/id/x/mcp",
             "",
         ] {
             assert_eq!(follow(307, location).filter(|uri| !uri.starts_with("http://clock:7777/")), None, "{location}");
@@ -222,7 +201,7 @@ mod tests {
         let route = route();
         let asked = route.target("", Some("a=2"));
         assert!(route.is_unknown());
-        route.redirect(&asked, &asked, &answer(307, "/mcp?k=1&a=2"));
+        route.redirect(&asked, &asked, &answer(307, "/mcp?k=1&a=2"), None);
         assert_eq!(route.shortcut(&asked), "http://clock:7777/mcp?k=1&a=2");
         assert_eq!(route.shortcut(&route.target("/below", None)), "http://clock:7777/mcp/below?k=1");
         tokio::time::advance(MEMORY).await;
@@ -234,9 +213,9 @@ mod tests {
     fn what_was_remembered_is_forgotten_when_it_leads_nowhere() {
         let route = route();
         let asked = route.target("", None);
-        let next = route.redirect(&asked, &asked, &answer(307, "/mcp")).unwrap();
+        let next = route.redirect(&asked, &asked, &answer(307, "/mcp"), None).unwrap();
         assert!(!route.is_unknown());
-        route.redirect(&asked, &next, &answer(404, "/"));
+        route.redirect(&asked, &next, &answer(404, "/"), None);
         assert!(route.is_unknown());
     }
 }

@@ -1,8 +1,9 @@
 //! Which of an id's relays a call goes to, and whether it may.
 //!
 //! With one relay there is nothing to decide. Where several share an id, a session belongs to the relay that began it
-//! (see `sessions`), and callers of MCP 2026-07-28 keep to one relay as long as it takes calls: task handles and request
-//! state are often good in one provider process only.
+//! (see `sessions`), and callers without a session keep to one relay: task handles and request state are often good in one
+//! provider process only. In MCP 2026-07-28 they go elsewhere when that relay is clearly busier than others, except for
+//! what is about a task.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -16,20 +17,27 @@ use crate::app::App;
 use crate::peer::Peer;
 use crate::registry::{Client, Relay};
 use crate::scheduler::{Choice, Permit, Wish, choose};
-use crate::sessions::RelayTag;
+use crate::sessions::{Purpose, RelayTag};
 
 /// The session of a call or of an answer (MCP 2025-03-26 to 2025-11-25, session management).
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Named on every request after `initialize`, from MCP 2025-06-18 on.
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
+/// The method of a request (MCP 2026-07-28, streamable-http).
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// The first revision without sessions: what a call says of one there is not about where it goes.
+const SESSIONLESS: &str = "2026-07-28";
+
 /// The relay that runs a call.
 pub(super) struct Admitted {
     pub(super) relay: Arc<Relay>,
     /// The provider's own session id, where the caller has a sealed one.
     pub(super) session: Option<HeaderValue>,
-    /// Whether session ids are sealed on this id.
+    /// Whether several relays may share this id.
     pub(super) is_shared: bool,
+    /// Whether session ids of this call are sealed.
+    pub(super) has_sessions: bool,
 }
 
 /// Why a call is not let in.
@@ -49,19 +57,21 @@ pub(super) fn admit(
     peer: Peer,
 ) -> Result<(Admitted, Permit), NotAdmitted> {
     let is_shared = client.relays.iter().any(|relay| relay.identity.secret.is_some());
-    let (binding, session) = if is_shared { binding(app, target, headers)? } else { (None, None) };
+    let has_sessions = is_shared && !is_sessionless(headers);
+    let (binding, session) = if is_shared { binding(app, target, headers, has_sessions)? } else { (None, None) };
     let wish = match binding {
         Some(tag) => Wish::Only(place_of(app, client, tag)?),
-        None if is_shared && headers.contains_key(PROTOCOL_VERSION) => Wish::Steady,
+        None if is_shared => wish_without_session(headers),
         None => Wish::Anyone,
     };
-    let (relay, permit) = take_permit(app, client, wish, caller_number(headers, peer)).map_err(|failure| {
+    let caller = caller_number(app, client, headers, peer);
+    let (relay, permit) = take_permit(app, client, wish, caller).map_err(|failure| {
         // A session cannot go on where its relay takes nothing new, but it can begin again at another one.
         let others_take = client.relays.iter().any(|relay| !relay.is_draining());
         let begins_again = matches!(wish, Wish::Only(_)) && failure.cause == Cause::RelayDraining && others_take;
         if begins_again { NotAdmitted::SessionGone } else { NotAdmitted::Failure(failure) }
     })?;
-    Ok((Admitted { relay, session, is_shared }, permit))
+    Ok((Admitted { relay, session, is_shared, has_sessions }, permit))
 }
 
 /// The relay that a call of a shared id belongs to, and the provider's own session id.
@@ -69,13 +79,14 @@ fn binding(
     app: &App,
     target: &Target,
     headers: &HeaderMap,
+    has_sessions: bool,
 ) -> Result<(Option<RelayTag>, Option<HeaderValue>), NotAdmitted> {
     if let Some(at) = &target.at {
-        let (tag, _) = app.seal.open(&target.id, at.as_bytes()).ok_or(NotAdmitted::SessionGone)?;
+        let (tag, _) = app.seal.open(Purpose::Place, &target.id, at.as_bytes()).ok_or(NotAdmitted::SessionGone)?;
         return Ok((Some(tag), None));
     }
-    let Some(sealed) = headers.get(SESSION_ID) else { return Ok((None, None)) };
-    let opened = app.seal.open(&target.id, sealed.as_bytes());
+    let Some(sealed) = headers.get(SESSION_ID).filter(|_| has_sessions) else { return Ok((None, None)) };
+    let opened = app.seal.open(Purpose::Session, &target.id, sealed.as_bytes());
     let (tag, session) = opened.ok_or(NotAdmitted::SessionGone)?;
     let session = HeaderValue::from_bytes(&session).map_err(|_| NotAdmitted::SessionGone)?;
     Ok((Some(tag), Some(session)))
@@ -121,12 +132,63 @@ fn take_permit(app: &App, client: &Client, wish: Wish, caller: u64) -> Result<(A
     }
 }
 
-/// A number that stays the same for a caller: of what it presents, or of where it is.
-fn caller_number(headers: &HeaderMap, peer: Peer) -> u64 {
+/// Where a call without a session wants to go.
+fn wish_without_session(headers: &HeaderMap) -> Wish {
+    let is_about_a_task = headers.get(METHOD).is_some_and(|method| method.as_bytes().starts_with(b"tasks/"));
+    match headers.contains_key(PROTOCOL_VERSION) {
+        true if is_sessionless(headers) && !is_about_a_task => Wish::Steady,
+        // An answer to a question of the provider's, for instance.
+        true => Wish::Same,
+        // It may begin a session.
+        false => Wish::Anyone,
+    }
+}
+
+/// Whether a call is of a revision without sessions. Versions are dates; what is none is taken for an older one.
+fn is_sessionless(headers: &HeaderMap) -> bool {
+    let version = headers.get(PROTOCOL_VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default();
+    let is_date = version.len() == SESSIONLESS.len()
+        && version.bytes().zip(SESSIONLESS.bytes()).all(|(byte, like)| byte.is_ascii_digit() == like.is_ascii_digit());
+    is_date && version >= SESSIONLESS
+}
+
+/// A number that stays the same for a caller: of what it presents, or of where it is. What all callers must present says
+/// nothing of which one calls.
+fn caller_number(app: &App, client: &Client, headers: &HeaderMap, peer: Peer) -> u64 {
+    let is_common = client.relays.iter().any(|relay| relay.offered().offer.protected);
     let mut hasher = DefaultHasher::new();
-    match headers.get(header::AUTHORIZATION) {
+    match headers.get(header::AUTHORIZATION).filter(|_| !is_common) {
         Some(authorization) => authorization.as_bytes().hash(&mut hasher),
-        None => peer.0.ip().hash(&mut hasher),
+        None => app.public_url.client(headers, peer).hash(&mut hasher),
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn revisions_without_sessions_are_known_by_their_date() {
+        for version in ["2026-07-28", "2026-07-29", "2030-01-01"] {
+            assert!(is_sessionless(&headers(&[(PROTOCOL_VERSION, version)])), "{version}");
+        }
+        for version in ["2025-11-25", "2026-07-27", "DRAFT-2026-v1", "9", "9999999999", "", "2026-07-28x"] {
+            assert!(!is_sessionless(&headers(&[(PROTOCOL_VERSION, version)])), "{version}");
+        }
+        assert!(!is_sessionless(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn calls_without_a_session_are_steady_and_what_is_about_a_task_more_so() {
+        let new = (PROTOCOL_VERSION, "2026-07-28");
+        assert_eq!(wish_without_session(&headers(&[new.clone(), (METHOD, "tools/call")])), Wish::Steady);
+        assert_eq!(wish_without_session(&headers(&[new, (METHOD, "tasks/get")])), Wish::Same);
+        assert_eq!(wish_without_session(&headers(&[(PROTOCOL_VERSION, "2025-11-25")])), Wish::Same);
+        assert_eq!(wish_without_session(&HeaderMap::new()), Wish::Anyone);
+    }
 }

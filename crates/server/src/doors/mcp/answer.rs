@@ -15,6 +15,7 @@ use crate::books::Call;
 use crate::event_stream::{KeptAlive, ask_for_no_buffering, is_event_stream};
 use crate::plain_answer::single_answer;
 use crate::registry::Relay;
+use crate::sessions::Purpose;
 
 /// What of the request matters for its answer.
 pub(super) struct Asked {
@@ -77,7 +78,10 @@ pub(super) async fn answer(
 /// Seals the session that an answer of a shared id names.
 pub(super) fn seal_session(app: &App, id: &RelayId, relay: &Relay, headers: &mut HeaderMap) {
     let Some(session) = headers.get(SESSION_ID) else { return };
-    let sealed = app.seal.seal(id, relay.tag, session.as_bytes()).and_then(|id| HeaderValue::from_str(&id).ok());
+    let sealed = app
+        .seal
+        .seal(Purpose::Session, id, relay.tag, session.as_bytes())
+        .and_then(|id| HeaderValue::from_str(&id).ok());
     match sealed {
         Some(sealed) => drop(headers.insert(SESSION_ID, sealed)),
         None => drop(headers.remove(SESSION_ID)),

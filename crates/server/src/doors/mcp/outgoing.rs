@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::books::Call;
 use crate::mcp_method::Method;
 use crate::plain_answer::takes_anything;
+use crate::sessions::Purpose;
 
 /// A request that is ready to go.
 pub(super) struct Outgoing {
@@ -71,7 +72,7 @@ pub(super) async fn outgoing(
 fn public_prefix(app: &App, public_path: &str, target: &Target, admitted: &Admitted) -> Option<HeaderValue> {
     let own = format!("{public_path}{}{}", path::MCP_BY_ID, target.id);
     let prefix = match admitted.is_shared {
-        true => format!("{own}{}{}", path::AT, app.seal.seal(&target.id, admitted.relay.tag, b"")?),
+        true => format!("{own}{}{}", path::AT, app.seal.seal(Purpose::Place, &target.id, admitted.relay.tag, b"")?),
         false => own,
     };
     HeaderValue::from_str(&prefix).ok()
