@@ -425,8 +425,10 @@ async fn a_relay_that_never_reads_holds_up_nobody_else_and_is_dropped_for_its_si
 async fn a_relay_that_flaps_leaves_nothing_behind() {
     let pool = Pool::start().await;
     for number in 0..100 {
-        let mut relay = Upgrade::of(&format!("flap-{number}")).relay(&pool).await.http2();
+        let id = format!("flap-{number}");
+        let mut relay = Upgrade::of(&id).relay(&pool).await.http2();
         let _events = relay.hello().await;
+        pool.connected(&id).await;
         drop(relay);
     }
     pool.until_metric("llamapool_relays_connected", 0).await;
