@@ -16,4 +16,7 @@ mod framing;
 mod large;
 mod marked;
 mod session;
+mod sessions;
 mod stream;
+mod supervision;
+mod surroundings;
