@@ -52,9 +52,7 @@ async fn a_session_is_named_once_and_by_its_id_and_is_gone_when_it_is_deleted() 
     let mut ids = vec![session.id.clone(), program.session().await.id];
     ids.dedup();
     assert!(ids.len() == 2 && ids.iter().all(|id| id.len() >= 32 && id.bytes().all(|byte| byte.is_ascii_graphic())));
-    let named = |ids: &[&str]| {
-        ids.iter().fold(program.post(PING), |request, id| request.header("mcp-session-id", *id))
-    };
+    let named = |ids: &[&str]| ids.iter().fold(program.post(PING), |request, id| request.header("mcp-session-id", *id));
     for (ids, status) in [
         (&[][..], 400),
         (&["0123456789abcdef0123456789abcdef"], 404),
@@ -70,7 +68,8 @@ async fn a_session_is_named_once_and_by_its_id_and_is_gone_when_it_is_deleted() 
     }
     let again = sent(session.post(initialize("2025-06-18"))).await;
     assert_eq!(refused(again).await.0, 400, "it is initialized already");
-    let strange = sent(program.post(PING).header("mcp-session-id", &session.id).header("mcp-protocol-version", "1999-01-01"));
+    let strange =
+        sent(program.post(PING).header("mcp-session-id", &session.id).header("mcp-protocol-version", "1999-01-01"));
     assert_eq!(refused(strange.await).await.0, 400);
     assert_eq!(sent(session.delete()).await.status(), 200);
     for request in [session.post(PING), session.get(), session.delete()] {

@@ -47,7 +47,8 @@ async fn progress_comes_on_the_stream_of_the_call_that_wants_it() {
     let program = Faulty::of(&pool, "progress", &[]).await;
     let session = program.session().await;
     let with_token = |id: u64, token: Value| {
-        let mut request: Value = serde_json::from_str(&call(&json!(id), "hold", &json!({ "name": id.to_string() }))).unwrap();
+        let mut request: Value =
+            serde_json::from_str(&call(&json!(id), "hold", &json!({ "name": id.to_string() }))).unwrap();
         request["params"]["_meta"] = json!({ "progressToken": token });
         request.to_string()
     };
@@ -55,7 +56,9 @@ async fn progress_comes_on_the_stream_of_the_call_that_wants_it() {
     let mut other = Events::of(sent(session.post(with_token(102, json!("1")))).await);
     let mut listening = session.listen().await;
     let progress = |token: &str| {
-        format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#)
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+        )
     };
     let said = lines(&[&progress(r#""1""#), &progress("1"), &log("for all"), DONE]);
     assert_eq!(message(session.say(said).await).await["result"]["done"], true);

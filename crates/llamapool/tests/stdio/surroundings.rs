@@ -6,8 +6,11 @@ use crate::faulty::{Faulty, command, new_mark};
 use crate::harness::{Pool, Process};
 
 /// Secrets of the relay, each with a value of its own.
-const SECRETS: [(&str, &str); 3] =
-    [("AUTH_TOKEN", "secret-of-callers"), ("CLIENT_SECRET", "secret-of-the-id"), ("STATUS_TOKEN", "secret-of-the-status")];
+const SECRETS: [(&str, &str); 3] = [
+    ("AUTH_TOKEN", "secret-of-callers"),
+    ("CLIENT_SECRET", "secret-of-the-id"),
+    ("STATUS_TOKEN", "secret-of-the-status"),
+];
 
 /// What a relay says that does not start.
 async fn refusal(settings: &[(&str, &str)], arguments: &[&str]) -> String {
@@ -131,7 +134,8 @@ async fn a_program_that_disappears_is_an_error_that_says_so() {
     pool.connected("disappears").await;
     let session = crate::session::Session::begin(&pool.http, &pool.mcp("disappears"), "2025-06-18").await;
     std::fs::remove_file(&file).unwrap();
-    let refused = pool.post("disappears", &serde_json::from_str(&crate::session::initialize("2025-06-18")).unwrap()).await;
+    let refused =
+        pool.post("disappears", &serde_json::from_str(&crate::session::initialize("2025-06-18")).unwrap()).await;
     assert_ne!(refused.status(), 200);
     let is_down = |client: &Value| client["provider"]["status"] == "unreachable";
     let client = pool.until_client("disappears", "it is down", is_down).await;
