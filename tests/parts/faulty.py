@@ -2,6 +2,7 @@
 
 Traits are of the whole program:
   modern              knows MCP 2026-07-28, and nothing older
+  dual                knows both
   silent              answers nothing but initialize and what comes after it
   stubborn            ignores SIGTERM and the ends of its input and output
   forks               has a child and a daemon from the start, both as stubborn as it is
@@ -163,7 +164,7 @@ TOOLS = {
 
 
 def initialize(id, params):
-    if "modern" in TRAITS:
+    if "modern" in TRAITS and "dual" not in TRAITS:
         return fail(id, -32601, "this server has no initialize")
     revision = params["protocolVersion"]
     server = {"name": "faulty", "version": "0"}

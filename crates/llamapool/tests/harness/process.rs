@@ -101,6 +101,11 @@ impl Process {
         self.child.try_wait().expect("it can be asked").is_none()
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Sends it a signal.
     pub async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();

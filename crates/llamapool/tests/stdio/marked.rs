@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
-use crate::harness::soon;
+use crate::harness::PATIENCE;
 
 /// The name of the variable that marks processes.
 pub(crate) const MARK: &str = "LLAMAPOOL_TEST_MARK";
@@ -42,7 +42,9 @@ pub(crate) async fn none_left(mark: &str) {
             }
         }
     };
-    soon("no process is left", none_left).await;
+    if tokio::time::timeout(PATIENCE, none_left).await.is_err() {
+        panic!("these are left: {:#?}", marked(mark));
+    }
 }
 
 /// The processes whose parent this is, also those that have ended and that it has not heard of.
@@ -89,7 +91,9 @@ impl Marked {
         // It may have ended by now.
         let Ok(process) = pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
         let process = AsyncFd::new(process).unwrap();
-        let end = soon("a process ends", process.readable()).await;
-        assert!(end.is_ok(), "{self:?}");
+        match tokio::time::timeout(PATIENCE, process.readable()).await {
+            Ok(end) => drop(end.unwrap()),
+            Err(_) => panic!("it does not end: {self:#?}"),
+        }
     }
 }

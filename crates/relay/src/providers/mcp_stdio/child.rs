@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::crew::Crew;
 use super::input::{Input, input};
-use super::lines::Lines;
+use super::lines::{Lines, NoLine};
 use super::stderr::{self, LastWords};
 use crate::config::StdioConfig;
 
@@ -126,7 +126,7 @@ impl Child {
         let pid = self.pid();
         let mut has_spoken = false;
         let why = loop {
-            match self.lines.next().await {
+            match self.next(pid).await {
                 Ok(Some(line)) => {
                     has_spoken = true;
                     hears.heard(line).await;
@@ -157,6 +157,22 @@ impl Child {
             hears.ended(&ended);
         }
         ended
+    }
+
+    /// The next line; none at the end of the output. The guard ends last; where it was ended by force, that is the end of the
+    /// program, too.
+    async fn next(&mut self, pid: u32) -> Result<Option<Bytes>, NoLine> {
+        let status = tokio::select! {
+            // Biased towards what was said: all of it counts.
+            biased;
+            line = self.lines.next() => return line,
+            status = self.process.wait() => status,
+        };
+        if status.ok().and_then(code).is_none() {
+            end_group(pid);
+        }
+        // What was said before is there; who got away and holds the output is not waited for.
+        tokio::time::timeout(END_PATIENCE, self.lines.next()).await.unwrap_or(Ok(None))
     }
 }
 

@@ -29,6 +29,9 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// The one revision that has batches, as clients name it and where they name none.
 const BATCHING: &str = "2025-03-26";
+/// How long the first answer of a session may take to be one JSON object: its program starts meanwhile, and what goes before
+/// its word, such as the id of the session, cannot be taken back.
+const TO_BEGIN: Duration = Duration::from_secs(20);
 /// How long an answer that is an event stream in any case may take for its beginning to go with the rest.
 const TOGETHER: Duration = Duration::from_millis(5);
 
@@ -68,7 +71,8 @@ impl Legacy {
             }
         }
         if posted.messages.iter().any(|message| message.kind == Kind::Request) {
-            return call(&session, posted).await;
+            let patience = if session.streams().starts_with_an_event() { TOGETHER } else { AT_ONCE };
+            return call(&session, posted, patience).await;
         }
         session.input.deliver(posted.text).await.map_err(|_| Refusal::session_not_found())?;
         Ok(empty(StatusCode::ACCEPTED))
@@ -110,7 +114,7 @@ impl Legacy {
         }
         let session = self.sessions.begin()?;
         let beginning = Beginning { sessions: &self.sessions, session: &session, is_begun: false };
-        let mut answer = call(&session, posted).await?;
+        let mut answer = call(&session, posted, TO_BEGIN).await?;
         // A session that began with an error is none.
         if session.version().is_some() || !is_json(&answer) {
             beginning.done();
@@ -133,15 +137,14 @@ impl Legacy {
     }
 }
 
-/// Hands requests to the session's program and waits for the head of their answer.
-async fn call(session: &Arc<Session>, posted: Posted) -> Answer {
+/// Hands requests to the session's program and waits for the head of their answer; so long that it may be one JSON object.
+async fn call(session: &Arc<Session>, posted: Posted, patience: Duration) -> Answer {
     let (stream, outlet) =
         session.streams().open_call(&posted.messages).map_err(|reason| not_opened(&reason, &posted))?;
     let mut sending = Sending { session, stream, is_sent: false };
     session.input.send(posted.text).await.map_err(|_| NoAnswer::from(Refusal::session_not_found()))?;
     sending.is_sent = true;
     drop(sending);
-    let patience = if session.streams().starts_with_an_event() { TOGETHER } else { AT_ONCE };
     let late = || session.streams().become_events(stream);
     head(outlet, (), patience, late, |message, _| json(StatusCode::OK, message)).await
 }

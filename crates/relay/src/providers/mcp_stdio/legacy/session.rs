@@ -10,7 +10,7 @@ use llamapool_wire::{Cause, Failure};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::streams::Streams;
+use super::streams::{FIRST_STREAM, Streams};
 use crate::providers::mcp_stdio::child::{Ended, Hears};
 use crate::providers::mcp_stdio::input::Input;
 use crate::providers::mcp_stdio::load::OpenSession;
@@ -187,6 +187,9 @@ impl Hears for Session {
         }
         if taken.is_err() {
             self.streams().give_up(delivery.stream);
+        }
+        if delivery.is_last && delivery.stream == FIRST_STREAM && self.version().is_none() {
+            self.end("it began with an error");
         }
     }
 

@@ -24,6 +24,8 @@ const RESUMABLE: Duration = Duration::from_secs(5 * 60);
 const LISTENERS: usize = 8;
 /// How many calls of one session run at once, those included whose callers have left.
 pub(super) const CALLS: usize = 1024;
+/// The number of the stream that answers `initialize`.
+pub(super) const FIRST_STREAM: u64 = 1;
 /// How many messages wait for a caller who listens, while none does.
 const UNCLAIMED: usize = 64;
 /// How many questions of the program are remembered, so that their cancellations follow them.
@@ -103,7 +105,7 @@ impl Streams {
             questions: VecDeque::new(),
             unclaimed: VecDeque::new(),
             kept: Kept::new(max_kept_bytes),
-            opened: 0,
+            opened: FIRST_STREAM - 1,
             starts: false,
         }
     }

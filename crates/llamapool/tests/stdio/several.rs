@@ -1,0 +1,74 @@
+//! Several providers in one relay, programs and HTTP mixed, each with an id and settings of its own.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::faulty::{command, new_mark};
+use crate::harness::{Pool, Process, Provider, WORKER_KEY, json_answer, tools_call};
+use crate::marked::{MARK, marked, none_left};
+use crate::session::{Session, call, refused, sent};
+
+#[tokio::test]
+async fn programs_and_http_providers_stand_side_by_side_in_one_relay() {
+    let pool = Pool::start().await;
+    let http = Provider::answering(async |_| json_answer(r#"{"from":"http"}"#)).await;
+    let (mark, other_mark) = (new_mark(), new_mark());
+    let command = |traits: &[&str]| serde_json::to_string(&command(traits)).unwrap();
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    write!(
+        file,
+        "provider_env = '{MARK}={mark},FOR_ALL=1'\n\
+         [[provider]]\nid = 'http'\nurl = '{}'\n\
+         [[provider]]\nid = 'program'\ncommand = {}\nmax_sessions = 1\n\
+         [[provider]]\nid = 'other'\ncommand = {}\nenv = '{MARK}={other_mark}'\nshared_session = true\n\
+         [[provider]]\nid = 'down'\ncommand = ['false']\n",
+        http.url,
+        command(&[]),
+        command(&["modern", "dual"]),
+    )
+    .unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let settings = [
+        ("CONFIG_FILE", file.path().to_str().unwrap()),
+        ("SERVER_URL", &pool.url),
+        ("WORKER_KEY", WORKER_KEY),
+        ("STATUS_ADDR", "off"),
+        ("PATH", &path),
+    ];
+    let mut relay = Process::llamapool(&["mcp", "--reconnect"], &settings);
+    for id in ["http", "program", "other", "down"] {
+        pool.connected(id).await;
+    }
+    assert_eq!(pool.post("http", &tools_call(1, "x")).await.json::<Value>().await.unwrap(), json!({ "from": "http" }));
+
+    let session = Session::begin(&pool.http, &pool.mcp("program"), "2025-06-18").await;
+    let environment = session.call("surroundings", json!({})).await["environment"].clone();
+    assert_eq!((&environment["FOR_ALL"], &environment[MARK]), (&json!("1"), &json!(mark)));
+    let full = pool.post("program", &serde_json::from_str(&crate::session::initialize("2025-06-18")).unwrap()).await;
+    assert_eq!(full.headers()["llamapool-error"], "too_many_sessions");
+    let none = sent(pool.http.post(pool.mcp("program")).header("content-type", "application/json").body("{}")).await;
+    assert_eq!(refused(none).await.0, 400);
+
+    let body = call(&json!(1), "surroundings", &json!({}));
+    let plain = pool.http.post(pool.mcp("other")).header("content-type", "application/json").body(body);
+    let environment = sent(plain).await.json::<Value>().await.unwrap()["result"]["environment"].clone();
+    assert_eq!((&environment["FOR_ALL"], &environment[MARK]), (&Value::Null, &json!(other_mark)));
+    let theirs = sent(pool.http.post(pool.mcp("other")).header("mcp-session-id", &session.id));
+    assert_ne!(theirs.await.status(), 200, "a session is one of its own provider");
+
+    let is_down = |client: &Value| client["provider"]["status"] == "unreachable";
+    pool.until_client("down", "its program does not run", is_down).await;
+    for id in ["program", "other", "http"] {
+        assert_eq!(pool.client(id).await["provider"]["status"], "reachable", "{id}");
+    }
+    let bridge = |client: &Value| client["relays"][0]["bridge"].clone();
+    assert_eq!(bridge(&pool.client("program").await)["sessions"], 1);
+    assert_eq!(bridge(&pool.client("http").await), Value::Null);
+
+    assert!(!marked(&mark).is_empty() && !marked(&other_mark).is_empty());
+    relay.signal("TERM").await;
+    none_left(&mark).await;
+    none_left(&other_mark).await;
+    relay.ended().await;
+}
