@@ -140,6 +140,6 @@ async fn the_time_server_is_the_same_to_every_client() {
         newest: MODERN,
     };
     let seen = server.is_the_same_to_every_client().await;
-    let converted: Value = serde_json::from_str(result(&seen, "convert_time")).unwrap_or_default();
-    assert!(result(&seen, "convert_time").contains(r#""time_difference": "+5.75h""#), "{converted}");
+    let converted = result(&seen, "convert_time");
+    assert!(converted.contains(r#""time_difference": "+5.75h""#), "{converted}");
 }
