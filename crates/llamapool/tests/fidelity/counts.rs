@@ -52,15 +52,15 @@ pub(crate) fn section() -> String {
     for Passed { name, straight, through, stdio, .. } in PASSED {
         text.push_str(&format!("| {name} | {straight} | {through} | {stdio} |\n"));
     }
-    text.push_str(&format!("\nThe one that a program lacks is `{}`: {}.\n", MISSING.check, MISSING.reason));
+    text.push_str(&format!("\nThe one that a program lacks is `{}`:\n{}.\n", MISSING.check, MISSING.reason));
     text
 }
 
 const OPENING: &str = "
 ## Conformance
 
-How many checks of the official suite pass. They are the same ones in every column, none fails and none warns. The last column is
-the same provider as a program, which is spoken to on standard input and output.
+How many checks of the official suite pass. They are the same ones in every column, but for the one below; none fails, and none
+warns. The last column is the same provider as a program, which is spoken to on standard input and output.
 
 | the suite runs | straight | through llamapool | a program, through llamapool |
 |---|---|---|---|

@@ -22,7 +22,7 @@ pub(crate) const MISSING: Missing = Missing {
     scenario: "server-sse-polling",
     check: "server-sse-disconnect-resume",
     reason: "a server over HTTP may end the event stream of a call before its answer, for the client to resume it, and a program \
-             knows of no stream that it could end",
+             knows\nof no stream that it could end",
 };
 
 /// What the suite must say of every scenario: what it says straight, without the check that is missing.

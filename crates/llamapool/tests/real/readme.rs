@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::by_hand::initialize;
 use crate::harness::{Pool, Process, soon};
 use crate::parts::{FASTMCP_2, file_server, python, root, see};
 use crate::shell::{bash, blocks, run_json};
@@ -103,10 +104,7 @@ async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
     assert_eq!(texts, ["[FILE] llama.txt", "grüße 🦙"], "{seen:?}");
 
     // A client that leaves its session open.
-    let hello =
-        json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "x", "version": "0" } });
-    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello });
-    let answer = pool.post("notes", &hello).await.text().await.unwrap();
+    let answer = pool.post("notes", &initialize()).await.text().await.unwrap();
     assert!(answer.contains("secure-filesystem-server"), "{answer}");
     let path = notes.to_str().expect("UTF-8");
     assert!(runs(|command| command.contains("mcp-server-filesystem") && command.contains(path)), "the program runs");
