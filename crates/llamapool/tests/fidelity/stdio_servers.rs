@@ -95,7 +95,7 @@ async fn the_file_server_is_the_same_to_every_client() {
     let (folder, file) = (text(folder.path()), text(&folder.path().join("grüße.txt")));
     let path = "server-filesystem-2026.8.31/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js";
     let server = Server {
-        command: script(path, &[folder.clone()]),
+        command: script(path, std::slice::from_ref(&folder)),
         calls: json!([
             ["write_file", { "path": file, "content": "grüße 🦙\n" }, 0],
             ["read_text_file", { "path": file }, 0],
