@@ -7,13 +7,12 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
 const LIMIT_MS = 25_000;
-const STEPS = 3;
-const WITH_STEPS = 'test_tool_with_progress';
+// Tool, arguments, and how many steps of progress there are.
 const CALLS = [
-    ['test_simple_text', {}],
-    [WITH_STEPS, {}],
-    ['test_sampling', { prompt: 'Say grüße 🦙' }],
-    ['test_elicitation', { message: 'Who are you?' }],
+    ['test_simple_text', {}, 0],
+    ['test_tool_with_progress', {}, 3],
+    ['test_sampling', { prompt: 'Say grüße 🦙' }, 0],
+    ['test_elicitation', { message: 'Who are you?' }, 0],
 ];
 // What the model and the user behind these clients always answer.
 const SAMPLED = { role: 'assistant', model: 'a model', content: { type: 'text', text: 'grüße 🦙' } };
@@ -39,17 +38,19 @@ export async function walk(listTools, call) {
         console.error(`not through after ${LIMIT_MS} ms`);
         process.exit(1);
     }, LIMIT_MS);
-    const complete = Promise.withResolvers();
-    let missing = STEPS;
+    let complete;
+    let missing;
     const onprogress = ({ progress, total }) => {
         saw('progress', { done: progress, total });
         missing -= 1;
         if (missing === 0) complete.resolve();
     };
     saw('tools', { names: (await listTools()).tools.map((tool) => tool.name) });
-    for (const [tool, args] of CALLS) {
+    for (const [tool, args, steps] of JSON.parse(process.env.LLAMAPOOL_CALLS ?? 'null') ?? CALLS) {
+        complete = Promise.withResolvers();
+        missing = steps;
         const { content } = await call(tool, args, onprogress);
-        if (tool === WITH_STEPS) await complete.promise;
+        if (steps > 0) await complete.promise;
         saw('result', { tool, text: content.map((part) => part.text).join('') });
     }
     clearTimeout(limit);

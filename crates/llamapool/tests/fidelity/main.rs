@@ -17,6 +17,7 @@ mod allowed;
 mod bytes;
 mod clients;
 mod conformance;
+mod counts;
 mod differential;
 mod document;
 mod ends;
@@ -27,6 +28,10 @@ mod oldest;
 mod programs;
 mod rules;
 mod several_relays;
+mod stdio;
+mod stdio_clients;
+mod stdio_conformance;
+mod stdio_servers;
 mod streams;
 mod transcript;
 

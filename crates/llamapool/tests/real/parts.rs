@@ -24,14 +24,24 @@ pub(crate) fn root() -> PathBuf {
 
 /// The Python of a part.
 pub(crate) fn python(part: &str) -> PathBuf {
+    file(part, "bin/python")
+}
+
+/// Where the official file server is installed.
+pub(crate) fn file_server() -> PathBuf {
+    file("server-filesystem-2026.8.31", "")
+}
+
+/// A file or folder of a part.
+fn file(part: &str, name: &str) -> PathBuf {
     let how = "run ./test once, then: LLAMAPOOL_PARTS=$PWD/target/parts cargo test -p llamapool --test real";
     let Some(parts) = std::env::var_os("LLAMAPOOL_PARTS") else {
         panic!("LLAMAPOOL_PARTS does not say where the real parts are: {how}");
     };
-    let python = Path::new(&parts).join(part).join("bin/python");
-    assert!(python.is_absolute(), "LLAMAPOOL_PARTS is not an absolute path: {parts:?}");
-    assert!(python.exists(), "the part {part} is not installed in {parts:?}: {how}");
-    python
+    let file = Path::new(&parts).join(part).join(name);
+    assert!(file.is_absolute(), "LLAMAPOOL_PARTS is not an absolute path: {parts:?}");
+    assert!(file.exists(), "the part {part} is not installed in {parts:?}: {how}");
+    file
 }
 
 /// A program of `tests/parts`, as it is run with a part.
@@ -62,6 +72,17 @@ impl Served {
     pub(crate) fn redirecting_url(&self) -> String {
         format!("{}/", self.url)
     }
+}
+
+/// What the official client sees at a URL with these calls: each a tool, arguments, and how many steps of progress there
+/// are.
+pub(crate) async fn see(url: &str, calls: &Value) -> Vec<Value> {
+    let mut command = program(MCP, "clients/official_1.py");
+    command.env("LLAMAPOOL_CALLS", calls.to_string()).arg(url).stdin(Stdio::null()).kill_on_drop(true);
+    let output = soon("the client is through", command.output()).await.expect("the client starts");
+    assert!(output.status.success(), "the client has failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    let seen = String::from_utf8(output.stdout).expect("UTF-8");
+    seen.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
 }
 
 /// Runs `drive.py`: what each of so many official clients has seen of the `stateful.py` at a URL.

@@ -1,14 +1,15 @@
-//! README.md's walkthrough without Docker, block by block, as a newcomer runs it.
+//! README.md's walkthrough without Docker, block by block, as a newcomer runs it; and its one line for a program.
 //!
 //! The one rule: what is replaced is listed here, and must be there to be replaced. Ports become free ones, the built
-//! executable stands in for `cargo run`, and the installed part for what `pip` would download.
+//! executable stands in for `cargo run`, and installed parts for what `pip` and `npx` would download.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::Process;
-use crate::parts::{FASTMCP_2, python, root};
+use crate::by_hand::initialize;
+use crate::harness::{Pool, Process, soon};
+use crate::parts::{FASTMCP_2, file_server, python, root, see};
 use crate::shell::{bash, blocks, run_json};
 
 /// The shell blocks of one section.
@@ -77,4 +78,49 @@ async fn the_walkthrough_of_the_readme_works_block_by_block() {
     let result = &call["result"];
     assert_eq!(result["isError"], Value::Bool(false), "{call}");
     assert_eq!(result["content"][0]["text"], result["structuredContent"]["result"], "{call}");
+}
+
+/// `npx` finds the package where it runs, and asks nobody for it.
+#[tokio::test]
+async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
+    let blocks = section("Your own MCP server");
+    let line = blocks.iter().find(|block| block.contains("-- npx -y ")).expect("the one line");
+    let (pool, home) = (Pool::start().await, tempfile::tempdir().unwrap());
+    let notes = home.path().join("notes");
+    std::fs::create_dir(&notes).unwrap();
+    std::fs::write(notes.join("llama.txt"), "grüße 🦙").unwrap();
+    let llamapool = concat!("exec ", env!("CARGO_BIN_EXE_llamapool"), " mcp");
+    let server = pool.url.replace("http", "ws");
+    let mut relay = bash(&with(line, &[("llamapool mcp", llamapool), ("ws://server.example:8080", &server)]));
+    relay.env("HOME", home.path()).env("STATUS_ADDR", "off").env("PROVIDER_DIR", file_server());
+    relay.env("PROVIDER_ENV", "npm_config_offline=true,npm_config_update_notifier=false");
+    let mut relay = Process::start(relay);
+    pool.connected("notes").await;
+
+    let file = notes.join("llama.txt");
+    let calls = json!([["list_directory", { "path": notes }, 0], ["read_text_file", { "path": file }, 0]]);
+    let seen = see(&pool.mcp("notes"), &calls).await;
+    let texts: Vec<_> = seen.iter().filter(|it| it["saw"] == "result").map(|it| it["text"].clone()).collect();
+    assert_eq!(texts, ["[FILE] llama.txt", "grüße 🦙"], "{seen:?}");
+
+    // A client that leaves its session open.
+    let answer = pool.post("notes", &initialize()).await.text().await.unwrap();
+    assert!(answer.contains("secure-filesystem-server"), "{answer}");
+    let path = notes.to_str().expect("UTF-8");
+    assert!(runs(|command| command.contains("mcp-server-filesystem") && command.contains(path)), "the program runs");
+    relay.signal("INT").await;
+    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.whole_log());
+    let ends = async {
+        while runs(|command| command.contains(path)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("nothing is left of npx", ends).await;
+}
+
+/// Whether a process runs with a command line like this, in which the words are separated by zero bytes.
+fn runs(is_it: impl Fn(&str) -> bool) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("a list of processes");
+    let command = |process: std::fs::DirEntry| std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+    processes.flatten().any(|process| is_it(&String::from_utf8_lossy(&command(process))))
 }
