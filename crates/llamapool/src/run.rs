@@ -3,6 +3,7 @@
 //! What the role does is in its crate. The one rule: the log is there before anything else is started.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 
 use anyhow::{Context, bail};
 use llamapool_relay::Relay;
@@ -25,13 +26,16 @@ pub fn run_server(settings: ServerSettings) -> anyhow::Result<()> {
         tracing::warn!("running without keys: anyone can connect relays and read the state");
     }
     let config = settings.config;
-    on_all_cores(run_until_told(async move |stop| {
-        let server = Server::bind(config).await?;
-        tracing::info!(address = %server.address()?, metrics = ?server.metrics_address()?, "the server listens");
-        server.run(stop.told()).await;
-        tracing::info!("the server has ended");
-        Ok(())
-    }))
+    on_threads(
+        settings.threads,
+        run_until_told(async move |stop| {
+            let server = Server::bind(config).await?;
+            tracing::info!(address = %server.address()?, metrics = ?server.metrics_address()?, "the server listens");
+            server.run(stop.told()).await;
+            tracing::info!("the server has ended");
+            Ok(())
+        }),
+    )
 }
 
 /// Runs the relay of an MCP provider until it is told to stop.
@@ -57,6 +61,22 @@ pub fn run_relay(settings: RelaySettings) -> anyhow::Result<()> {
 pub fn run_demo(settings: DemoSettings) -> anyhow::Result<()> {
     telemetry::install(&settings.log)?;
     on_all_cores(run_until_told(async move |stop| demo::run(settings.port, stop).await))
+}
+
+/// Hand-overs between threads cost more than a second core brings while relays, providers or the system want it too: up to
+/// two cores, one thread serves.
+const CORES_FOR_ONE_THREAD: usize = 2;
+
+fn on_threads(threads: Option<NonZeroUsize>, role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let suggested = if cores <= CORES_FOR_ONE_THREAD { 1 } else { cores };
+    match threads.map_or(suggested, NonZeroUsize::get) {
+        1 => on_one_core(role),
+        threads => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(threads).enable_all().build().context("no runtime")?.block_on(role)
+        }
+    }
 }
 
 fn on_all_cores(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 //! that nobody set is generated.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use http::Uri;
@@ -26,6 +27,8 @@ pub struct ServerSettings {
     pub config: ServerConfig,
     /// The keys that nobody set, to be logged once, at start.
     pub generated: Vec<GeneratedKey>,
+    /// How many threads serve; none: as the machine suggests.
+    pub threads: Option<NonZeroUsize>,
     /// What is logged.
     pub log: LogSettings,
 }
@@ -61,7 +64,8 @@ impl ServerSettings {
             tunnel: tunnel::resolve(given)?,
             build: BUILD,
         };
-        Ok(Self { config, generated, log: logging::resolve(given)? })
+        let threads = NonZeroUsize::new(given.value(&THREADS)?);
+        Ok(Self { config, generated, threads, log: logging::resolve(given)? })
     }
 }
 
@@ -200,6 +204,13 @@ static MAX_CONNECTIONS: Typed<usize> = Typed::new(
 .default("50000");
 static MAX_STATE_STREAMS: Typed<usize> =
     Typed::new("MAX_STATE_STREAMS", Group::Limits, COUNT, "The most open streams of the state API.").default("100");
+static THREADS: Typed<usize> = Typed::new(
+    "THREADS",
+    Group::Limits,
+    COUNT_OR_ZERO,
+    "How many threads serve callers and relays; 0: one on a machine with one or two cores, otherwise one for each core.",
+)
+.default("0");
 static FIRST_BYTE_TIMEOUT: Typed<Duration> = Typed::new(
     "FIRST_BYTE_TIMEOUT",
     Group::Time,
@@ -275,6 +286,7 @@ pub(super) static TABLE: &[&Setting] = &[
     &MAX_RELAYS.setting,
     &MAX_CONNECTIONS.setting,
     &MAX_STATE_STREAMS.setting,
+    &THREADS.setting,
     &FIRST_BYTE_TIMEOUT.setting,
     &STREAM_IDLE_TIMEOUT.setting,
     &STREAM_KEEPALIVE.setting,
