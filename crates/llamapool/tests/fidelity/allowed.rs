@@ -188,7 +188,11 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         at: At::Answer,
         what: "access-control-expose-headers",
         reason: "a browser hides from its page what is not named there",
-        is_it: |difference| difference.through.len() == 1,
+        is_it: |difference| {
+            let exposed = "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Last-Event-ID, Retry-After, X-Request-Id, \
+                Llamapool-Error";
+            difference.added() == Some(exposed.as_bytes())
+        },
     },
     Allowed {
         name: "`Vary`",

@@ -85,16 +85,17 @@ impl Place {
         format!("{}{path}", self.path.trim_end_matches('/'))
     }
 
-    /// The same for a provider that frames a short answer one way or the other, by chance.
-    pub(crate) fn transcript_without_framing(&self) -> Transcript {
-        let mut log = self.transcript();
-        log.leave_framing_out();
-        log
-    }
-
     /// A transcript that knows what this place is called.
     pub(crate) fn transcript(&self) -> Transcript {
-        let mut log = Transcript::default();
+        self.named(Transcript::default())
+    }
+
+    /// The same for a provider that is a program of others, which makes up session and event ids by chance.
+    pub(crate) fn transcript_of_a_program(&self) -> Transcript {
+        self.named(Transcript::of_random_ids())
+    }
+
+    fn named(&self, mut log: Transcript) -> Transcript {
         log.alias(&self.provider, "provider");
         log.alias(&self.authority, "server");
         log

@@ -47,7 +47,7 @@ fn id_of(event: &str) -> String {
 async fn a_session_from_its_beginning_to_its_end(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         for method in
@@ -72,7 +72,7 @@ async fn a_session_from_its_beginning_to_its_end(way: Way) -> Transcript {
 async fn sessions_that_are_not_there(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     for (fields, status) in [
         (&[("mcp-session-id", "nobody")][..], 404),
@@ -100,7 +100,7 @@ async fn sessions_that_are_not_there(way: Way) -> Transcript {
 async fn a_session_with_the_example_server(way: Way) -> Transcript {
     let program = Program::everything("streamableHttp").await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         session.call(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#, &mut log).await;
@@ -117,7 +117,7 @@ async fn a_session_with_the_example_server(way: Way) -> Transcript {
 async fn a_batch_in_a_session(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let session = Session::begin(&place, BATCHING[0], &mut log).await;
     let batch = r#"[{"jsonrpc":"2.0","id":7,"method":"ping"},{"jsonrpc":"2.0","id":8,"method":"ping"}]"#;
     let (_, answers) = session.call(batch, &mut log).await;
@@ -131,7 +131,7 @@ async fn a_batch_in_a_session(way: Way) -> Transcript {
 async fn listening_with_get(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let (mut caller, mut events) = listen(&place, &session, None, &mut log).await;
@@ -150,7 +150,7 @@ async fn listening_with_get(way: Way) -> Transcript {
 async fn listening_twice(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let _first = listen(&place, &session, None, &mut log).await;
@@ -172,7 +172,7 @@ fn answer_to(event: &str, result: &str) -> String {
 async fn resuming_a_stream_that_the_caller_left(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let message = tool(2, "test_sampling", r#"{"prompt":"say something"}"#);
@@ -192,7 +192,7 @@ async fn resuming_a_stream_that_the_caller_left(way: Way) -> Transcript {
 async fn resuming_a_stream_that_the_provider_ended(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let session = Session::begin(&place, POLLING[0], &mut log).await;
     let (_, primed) = session.call(&tool(2, "test_reconnection", "{}"), &mut log).await;
     assert!(primed.contains("retry: 200") && !primed.contains("answered"), "{primed}");
@@ -205,7 +205,7 @@ async fn resuming_a_stream_that_the_provider_ended(way: Way) -> Transcript {
 async fn asked(way: Way, call: &str, question: &str, answer: &str, result: &str) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let (mut caller, mut events) = open(&place, &session, call, &mut log).await;
@@ -232,7 +232,7 @@ async fn elicitation_on_the_stream_of_a_call(way: Way) -> Transcript {
 async fn elicitation_and_progress_with_python(way: Way) -> Transcript {
     let served = Served::start(FASTMCP_4, "stateful.py").await;
     let place = way.to(&served.url).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let (mut caller, mut events) = open(&place, &session, &tool(2, "ask", "{}"), &mut log).await;
@@ -257,7 +257,7 @@ async fn elicitation_and_progress_with_python(way: Way) -> Transcript {
 async fn cancelling_in_a_session(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let message = tool(2, "test_sampling", r#"{"prompt":"say something"}"#);

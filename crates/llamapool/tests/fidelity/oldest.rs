@@ -69,7 +69,7 @@ async fn session(place: &Place, path: &str, log: &mut Transcript) {
 async fn the_example_server_below_its_url(way: Way) -> Transcript {
     let program = Program::everything("sse").await;
     let place = way.to(&format!("{}/", program.origin)).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     session(&place, &place.below("/sse"), &mut log).await;
     log
 }
@@ -77,7 +77,7 @@ async fn the_example_server_below_its_url(way: Way) -> Transcript {
 async fn the_example_server_at_its_url(way: Way) -> Transcript {
     let program = Program::everything("sse").await;
     let place = way.to(&format!("{}/sse", program.origin)).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     session(&place, &place.path, &mut log).await;
     // A second client has its own session, and the first one's is not disturbed.
     session(&place, &place.path, &mut log).await;
@@ -87,7 +87,7 @@ async fn the_example_server_at_its_url(way: Way) -> Transcript {
 async fn sampling_on_the_one_stream(way: Way) -> Transcript {
     let program = Program::everything("sse").await;
     let place = way.to(&format!("{}/sse", program.origin)).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let mut client = Client::connect(&place, &place.path, &mut log).await;
     client.post(&initialize("2024-11-05"), &mut log).await;
     client.hears(r#""id":1"#, &mut log).await;
@@ -162,7 +162,7 @@ async fn an_endpoint_without_spaces(way: Way) -> Transcript {
 async fn an_endpoint_that_was_not_announced(way: Way) -> Transcript {
     let program = Program::everything("sse").await;
     let place = way.to(&format!("{}/", program.origin)).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let request = place.request_to("POST", &place.below("/nobody/announced/this"), &mcp_fields(&[]), b"{}");
     read_answer(&mut place.send(&request).await, &mut log).await;
     log

@@ -1,7 +1,8 @@
 //! What a scenario has seen, on both sides, in the order in which it saw it; and how two such transcripts differ.
 //!
-//! The one rule: everything is compared, to the byte, but for what `allowed.rs` has a name and a reason for. Random ids
-//! and addresses are compared by where they come back: each becomes a number, by its first appearance.
+//! The one rule: everything is compared, to the byte, but for what `allowed.rs` has a name and a reason for. Addresses
+//! have names; and where a provider makes ids up by chance, those are compared by where they come back: each becomes a
+//! number, by its first appearance.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice::from_ref;
@@ -11,8 +12,6 @@ use crate::harness::{BodyEnd, RawHead};
 
 /// What the server sends on an idle stream.
 pub(crate) const COMMENT: &[u8] = b":\n\n";
-/// The headers that say how a body is framed.
-const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 /// How much of a long body is shown when something is wrong.
 const SHOWN_BYTES: usize = 600;
 
@@ -38,13 +37,13 @@ pub(crate) struct Transcript {
     entries: Vec<Entry>,
     /// What differs in each run and has a name.
     aliases: Vec<(Vec<u8>, String)>,
-    leaves_framing_out: bool,
+    has_random_ids: bool,
 }
 
 impl Transcript {
-    /// From now on, answers are recorded without the headers that say how they are framed.
-    pub(crate) fn leave_framing_out(&mut self) {
-        self.leaves_framing_out = true;
+    /// Of a provider that makes up ids by chance: they are compared by where they come back.
+    pub(crate) fn of_random_ids() -> Self {
+        Self { has_random_ids: true, ..Self::default() }
     }
 
     /// A request as the provider got it.
@@ -55,11 +54,7 @@ impl Transcript {
 
     /// The head of an answer as the caller got it.
     pub(crate) fn answered(&mut self, head: &RawHead) {
-        let mut head = head.clone();
-        if self.leaves_framing_out {
-            head.fields.retain(|(name, _)| !FRAMING.contains(&name.as_str()));
-        }
-        self.entries.push(Entry::Answered(head));
+        self.entries.push(Entry::Answered(head.clone()));
     }
 
     pub(crate) fn body(&mut self, body: &[u8]) {
@@ -95,7 +90,7 @@ impl Transcript {
     }
 
     fn with_numbers_for_ids(&self) -> Vec<Entry> {
-        let mut ids = Ids { aliases: &self.aliases, seen: Vec::new() };
+        let mut ids = Ids { aliases: &self.aliases, has_random: self.has_random_ids, seen: Vec::new() };
         let head = |ids: &mut Ids<'_>, head: &RawHead| RawHead {
             line: String::from_utf8_lossy(&ids.numbered(head.line.as_bytes())).into_owned(),
             fields: head.fields.iter().map(|(name, value)| (name.clone(), ids.numbered_in(name, value))).collect(),
@@ -114,6 +109,7 @@ impl Transcript {
 /// Puts numbers in the place of random ids.
 struct Ids<'a> {
     aliases: &'a [(Vec<u8>, String)],
+    has_random: bool,
     seen: Vec<Vec<u8>>,
 }
 
@@ -126,7 +122,9 @@ impl Ids<'_> {
             if let Some((alias, name)) = self.aliases.iter().find(|(alias, _)| rest.starts_with(alias)) {
                 out.extend(name.bytes());
                 at += alias.len();
-            } else if let Some(length) = id_length(rest, at == 0 || !text[at - 1].is_ascii_alphanumeric()) {
+            } else if let Some(length) =
+                id_length(rest, at == 0 || !text[at - 1].is_ascii_alphanumeric()).filter(|_| self.has_random)
+            {
                 let number = self.number(&rest[..length]);
                 out.extend(format!("<id {number}>").bytes());
                 at += length;
