@@ -12,8 +12,18 @@ pub(crate) enum At {
     Answer,
     /// In an event.
     Event,
+    /// In a whole body.
+    Body,
     /// Between two events.
     IdleStream,
+    /// Before the head of an answer.
+    Interim,
+    /// Behind the last chunk of a body.
+    Trailers,
+    /// In how the names of headers are written.
+    Names,
+    /// In an exchange that somebody in between may see to.
+    Exchange,
 }
 
 /// An allowed difference.
@@ -21,11 +31,22 @@ pub(crate) struct Allowed {
     /// What the document calls it.
     pub(crate) name: &'static str,
     pub(crate) at: At,
-    /// The header's name, or what else it is about.
+    /// The header's name, or what else it is about; with a star at its end, all that begin so.
     pub(crate) what: &'static str,
     pub(crate) reason: &'static str,
     /// Whether a difference in that place is this one.
     pub(crate) is_it: fn(&Difference) -> bool,
+}
+
+impl Allowed {
+    /// Whether it is about something in a place.
+    pub(crate) fn is_about(&self, at: At, what: &str) -> bool {
+        let is_what = match self.what.strip_suffix('*') {
+            Some(prefix) => what.starts_with(prefix),
+            None => what == self.what,
+        };
+        at == self.at && is_what
+    }
 }
 
 /// The values of one header, or what else differs.

@@ -7,6 +7,7 @@ use crate::transcript::Transcript;
 scenarios! {
     huge_integers_and_odd_json: Bodies, ALL;
     all_of_unicode: Bodies, ALL;
+    ids_that_look_random: Bodies, ALL;
     big_bodies_both_ways: Bodies, ALL;
     a_body_of_unknown_length: Bodies, ALL;
     an_answer_that_ends_with_its_connection: Bodies, ALL;
@@ -62,6 +63,13 @@ async fn huge_integers_and_odd_json(way: Way) -> Transcript {
 async fn all_of_unicode(way: Way) -> Transcript {
     let text: String = ('\u{0}'..=char::MAX).collect();
     exchange(way, text.as_bytes(), &[], &answer("200 OK", JSON, text.as_bytes())).await
+}
+
+/// Here they are not, so that they are compared as they are.
+async fn ids_that_look_random(way: Way) -> Transcript {
+    let ids = br#"{"uuid":"0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d","hex":"0a1b2c3d4e5f4a6b8c7d9e0f1a2b3c4d"}"#;
+    let session = [("mcp-session-id", "6f1d2e3c-4b5a-4968-8776-655443322110")];
+    exchange(way, ids, &session, &answer("200 OK", JSON, ids)).await
 }
 
 async fn big_bodies_both_ways(way: Way) -> Transcript {

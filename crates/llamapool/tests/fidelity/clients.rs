@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
-use crate::differential::Way;
+use crate::differential::{MANY_COMMENTS, Way};
 use crate::harness::soon;
 use crate::parts::{FASTMCP_4, PATH, python, root};
 use crate::programs::{Program, installed};
@@ -100,12 +100,16 @@ fn results() -> [Value; 4] {
     .map(|(tool, text)| json!({ "saw": "result", "tool": tool, "text": text }))
 }
 
-/// A client takes the walk straight at the provider and through llamapool.
+/// A client takes the walk straight at the provider, through llamapool as it is shipped, and through one that fills every
+/// pause of a stream with comments.
 async fn walks_the_same(what: &str, protocol: &str, client: impl AsyncFn(&str) -> Vec<Value>) -> Vec<Value> {
     let program = Program::conformance().await;
     let direct = client(&program.url()).await;
     let place = Way::Through.to(&program.url()).await;
     let through = client(&place.url()).await;
+    let place = Way::Through.with(&program.url(), MANY_COMMENTS).await;
+    let among_comments = client(&place.url()).await;
+    assert_eq!(direct, among_comments, "direct, then among many comments");
     for (way, report) in [("direct", &direct), ("through", &through)] {
         let counts = ["progress", "sampling", "elicitation", "result"].map(|kind| count(report, kind));
         #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]

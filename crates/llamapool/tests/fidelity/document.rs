@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::allowed::ALLOWED;
 use crate::counts;
 use crate::matrix::{ALL, FEATURES};
+use crate::pace::TIMED;
 use crate::parts::root;
 use crate::rules::{Held, RULES};
 use crate::scenarios;
@@ -86,6 +87,10 @@ fn document() -> String {
     for allowed in ALLOWED {
         text.push_str(&format!("| {} | {} |\n", allowed.name, allowed.reason));
     }
+    text.push_str(TIMES);
+    for timed in TIMED {
+        text.push_str(&format!("* {}\n", timed.name()));
+    }
     text.push_str(KEPT);
     for rule in RULES {
         let held = match &rule.held {
@@ -117,6 +122,13 @@ Nothing else may, or the tests fail; and each of these occurs in them.
 
 | difference | reason |
 |---|---|
+";
+const TIMES: &str = "
+## Times
+
+Through llamapool none of these takes longer than straight at the provider, in classes: less than 100 ms, less than a second,
+longer. On one and the same machine, that is; a network adds its own. What was slower once is looked at again before it counts.
+
 ";
 const KEPT: &str = "
 ## Rules for what is in between

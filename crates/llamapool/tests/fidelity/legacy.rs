@@ -1,8 +1,11 @@
 //! Sessions: MCP 2025-03-26, 2025-06-18 and 2025-11-25, with providers that are made with the official SDKs.
 
+use std::time::Instant;
+
 use crate::differential::{Events, Place, Way, read_answer, scenarios};
 use crate::harness::RawHttp;
 use crate::matrix::{BATCHING, POLLING, SESSIONS as REVISIONS};
+use crate::pace::Timed;
 use crate::parts::{FASTMCP_4, Served};
 use crate::programs::{Program, Session, call, data_of, initialize, tool};
 use crate::transcript::Transcript;
@@ -136,10 +139,14 @@ async fn listening_with_get(way: Way) -> Transcript {
         let session = Session::begin(&place, *revision, &mut log).await;
         let (mut caller, mut events) = listen(&place, &session, None, &mut log).await;
         log.note("the stream was open before anything was said on it");
+        let mut times = Vec::new();
         for id in 2..5 {
             session.tool(id, "test_trigger_tool_change", "{}", &mut log).await;
+            let answered_at = Instant::now();
             events.with("notifications/tools/list_changed", &mut caller, &mut log).await;
+            times.push(answered_at.elapsed());
         }
+        log.took(Timed::EventOnGet, &mut times);
         session.end(&mut log).await;
         events.rest(&mut caller, &mut log).await;
     }
