@@ -175,7 +175,18 @@ async fn headers_about_the_connection(way: Way) -> Transcript {
 
 /// What it says about who it is must not reach a provider that believes its proxy.
 async fn what_a_caller_says_of_itself(way: Way) -> Transcript {
-    exchange(way, b"{}", &[("x-forwarded-for", "10.0.0.1")], &answer("200 OK", "", b"{}")).await
+    let asked = [
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-prefix", "/evil"),
+        ("forwarded", "for=10.0.0.1"),
+        ("x-real-ip", "10.0.0.1"),
+        ("llamapool-id", "other"),
+        ("x-request-id", "two words"),
+        ("via", "1.1 somebody"),
+    ];
+    exchange(way, b"{}", &asked, &answer("200 OK", "", b"{}")).await
 }
 
 /// The answer is JSON anyway; a stream would be made one, see `plain_answer.rs`.

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice::from_ref;
 
-use crate::allowed::{ALLOWED, At, Difference};
+use crate::allowed;
+use crate::difference::{At, Difference};
 use crate::harness::RawHead;
 use crate::transcript::{COMMENT, Entry, Fields, Transcript};
 
@@ -87,9 +88,9 @@ fn same_kind(one: &Entry, other: &Entry) -> bool {
 /// The name of what is there on one way alone.
 fn one_sided(entry: &Entry) -> Result<&'static str, Wrong> {
     match entry {
-        Entry::Event(_) => allowed(At::IdleStream, "comments", &Difference::default()),
-        Entry::Interim(head) => allowed(At::Interim, &head.status().to_string(), &Difference::default()),
-        Entry::Trailers(_) => allowed(At::Trailers, "trailers", &Difference::default()),
+        Entry::Event(_) => the_allowed(At::IdleStream, "comments", &Difference::default()),
+        Entry::Interim(head) => the_allowed(At::Interim, &head.status().to_string(), &Difference::default()),
+        Entry::Trailers(_) => the_allowed(At::Trailers, "trailers", &Difference::default()),
         _ => Err(Wrong::new(format!("on one way alone: {}", shown(entry)))),
     }
 }
@@ -105,14 +106,14 @@ fn entries(direct: &Entry, through: &Entry, is_of_a_program: bool, seen: &mut Se
         }
         (direct, through) if direct == through => return Ok(()),
         (Entry::Event(direct), Entry::Event(through)) => {
-            allowed(At::Event, "endpoint", &Difference::of(from_ref(direct), from_ref(through)))?
+            the_allowed(At::Event, "endpoint", &Difference::of(from_ref(direct), from_ref(through)))?
         }
         (Entry::Body(direct), Entry::Body(through)) => {
-            allowed(At::Body, "body", &Difference::of(from_ref(direct), from_ref(through)))?
+            the_allowed(At::Body, "body", &Difference::of(from_ref(direct), from_ref(through)))?
         }
         (Entry::Names(direct), Entry::Names(through)) => {
             let bytes = |names: &[String]| names.iter().map(|name| name.clone().into_bytes()).collect::<Vec<_>>();
-            allowed(At::Names, "names", &Difference::of(&bytes(direct), &bytes(through)))?
+            the_allowed(At::Names, "names", &Difference::of(&bytes(direct), &bytes(through)))?
         }
         (Entry::Took(what, usual), Entry::Took(same, pace)) if what == same && pace <= usual => return Ok(()),
         (Entry::Took(what, _), Entry::Took(same, _)) if what == same => {
@@ -154,14 +155,14 @@ fn exchanges(
         return Ok(());
     }
     let lines = |entries: &[Entry]| entries.iter().map(|entry| shown(entry).into_bytes()).collect::<Vec<_>>();
-    seen.insert(allowed(At::Exchange, what, &Difference::of(&lines(direct), &lines(through)))?);
+    seen.insert(the_allowed(At::Exchange, what, &Difference::of(&lines(direct), &lines(through)))?);
     Ok(())
 }
 
 fn heads(at: At, direct: &RawHead, through: &RawHead, seen: &mut Seen) -> Result<(), Wrong> {
     if direct.line != through.line {
         let difference = Difference::of(&[direct.line.clone().into_bytes()], &[through.line.clone().into_bytes()]);
-        seen.insert(allowed(at, "the first line", &difference)?);
+        seen.insert(the_allowed(at, "the first line", &difference)?);
     }
     let (mine, theirs) = (direct.without(&[]), through.without(&[]));
     let names: BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
@@ -173,15 +174,15 @@ fn heads(at: At, direct: &RawHead, through: &RawHead, seen: &mut Seen) -> Result
             is_event_stream: values(&mine, "content-type").iter().any(|value| value.starts_with(b"text/event-stream")),
         };
         if difference.direct != difference.through {
-            seen.insert(allowed(at, name, &difference)?);
+            seen.insert(the_allowed(at, name, &difference)?);
         }
     }
     Ok(())
 }
 
 /// The name of the allowed difference that this is.
-fn allowed(at: At, what: &str, difference: &Difference) -> Result<&'static str, Wrong> {
-    let it = ALLOWED.iter().find(|allowed| allowed.is_about(at, what) && (allowed.is_it)(difference));
+fn the_allowed(at: At, what: &str, difference: &Difference) -> Result<&'static str, Wrong> {
+    let it = allowed::all().find(|allowed| allowed.is_about(at, what) && (allowed.is_it)(difference));
     it.map(|allowed| allowed.name).ok_or_else(|| Wrong::new(format!("{at:?}, {what}: {difference}")))
 }
 

@@ -26,6 +26,8 @@ const TRIES: usize = 4;
 /// What MCP clients send with every message.
 const BOTH_TYPES: &str = "application/json, text/event-stream";
 
+/// The path of the MCP endpoint of providers that are made of connections.
+pub(crate) const MCP_PATH: &str = "/mcp";
 /// Settings of a server whose event streams show life so often that comments stand between all events.
 pub(crate) const MANY_COMMENTS: Settings<'_> = &[("STREAM_KEEPALIVE", "5ms")];
 

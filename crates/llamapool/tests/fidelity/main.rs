@@ -14,11 +14,13 @@ mod harness;
 mod parts;
 
 mod allowed;
+mod between;
 mod bytes;
 mod clients;
 mod compare;
 mod conformance;
 mod counts;
+mod difference;
 mod differential;
 mod document;
 mod ends;
@@ -45,6 +47,7 @@ use differential::Scenario;
 fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     let themes = [
         &bytes::SCENARIOS,
+        &between::SCENARIOS,
         &ends::SCENARIOS,
         &streams::SCENARIOS,
         &oldest::SCENARIOS,
