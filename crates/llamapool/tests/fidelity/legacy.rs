@@ -25,14 +25,6 @@ scenarios! {
     cancelling_in_a_session: Cancelling, SESSIONS;
 }
 
-/// A stream that a request in a session has opened.
-async fn open(place: &Place, session: &Session<'_>, message: &str, log: &mut Transcript) -> (RawHttp, Events) {
-    let mut caller = place.post(&session.fields(), message.as_bytes()).await;
-    let head = caller.head().await;
-    log.answered(&head);
-    (caller, Events::of(&head))
-}
-
 /// A stream that was opened with GET.
 async fn listen(place: &Place, session: &Session<'_>, last: Option<&str>, log: &mut Transcript) -> (RawHttp, Events) {
     let fields: Vec<_> = session.fields().into_iter().chain(last.map(|last| ("last-event-id", last))).collect();
@@ -183,7 +175,7 @@ async fn resuming_a_stream_that_the_caller_left(way: Way) -> Transcript {
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let message = tool(2, "test_sampling", r#"{"prompt":"say something"}"#);
-        let (mut caller, mut events) = open(&place, &session, &message, &mut log).await;
+        let (mut caller, mut events) = session.open(&message, &mut log).await;
         let question = events.with("sampling/createMessage", &mut caller, &mut log).await;
         drop(caller);
         assert_eq!(session.call(&answer_to(&question, SAMPLED), &mut log).await.0.status(), 202);
@@ -215,7 +207,7 @@ async fn asked(way: Way, call: &str, question: &str, answer: &str, result: &str)
     let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
-        let (mut caller, mut events) = open(&place, &session, call, &mut log).await;
+        let (mut caller, mut events) = session.open(call, &mut log).await;
         let asked = events.with(question, &mut caller, &mut log).await;
         log.note("the question came before it was answered");
         assert_eq!(session.call(&answer_to(&asked, answer), &mut log).await.0.status(), 202);
@@ -242,14 +234,14 @@ async fn elicitation_and_progress_with_python(way: Way) -> Transcript {
     let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
-        let (mut caller, mut events) = open(&place, &session, &tool(2, "ask", "{}"), &mut log).await;
+        let (mut caller, mut events) = session.open(&tool(2, "ask", "{}"), &mut log).await;
         let question = events.with("elicitation/create", &mut caller, &mut log).await;
         let answer = r#"{"action":"accept","content":{"value":"Alpha"}}"#;
         session.call(&answer_to(&question, answer), &mut log).await;
         events.with("hello Alpha", &mut caller, &mut log).await;
         events.rest(&mut caller, &mut log).await;
 
-        let (mut caller, mut events) = open(&place, &session, &tool(3, "count", r#"{"to":3}"#), &mut log).await;
+        let (mut caller, mut events) = session.open(&tool(3, "count", r#"{"to":3}"#), &mut log).await;
         for step in 1..=3 {
             events.with(&format!("step {step}"), &mut caller, &mut log).await;
             session.tool(10 + step, "hear", &format!(r#"{{"step":{step}}}"#), &mut log).await;
@@ -268,7 +260,7 @@ async fn cancelling_in_a_session(way: Way) -> Transcript {
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let message = tool(2, "test_sampling", r#"{"prompt":"say something"}"#);
-        let (mut caller, mut events) = open(&place, &session, &message, &mut log).await;
+        let (mut caller, mut events) = session.open(&message, &mut log).await;
         events.with("sampling/createMessage", &mut caller, &mut log).await;
         let cancel =
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2,"reason":"no more"}}"#;

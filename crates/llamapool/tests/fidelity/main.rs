@@ -26,6 +26,7 @@ mod document;
 mod ends;
 mod faults;
 mod faulty;
+mod forms;
 mod legacy;
 mod matrix;
 mod modern;
@@ -53,6 +54,7 @@ fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         &oldest::SCENARIOS,
         &legacy::SCENARIOS,
         &modern::SCENARIOS,
+        &forms::SCENARIOS,
     ];
     themes.into_iter().flat_map(|scenarios| scenarios.iter())
 }

@@ -132,7 +132,8 @@ impl Feature {
             Self::Sessions | Self::ListeningByGet | Self::Resuming => SESSIONS,
             Self::AskingTheClient => ASKING,
             Self::HttpWithSse => OLDEST,
-            Self::Calls | Self::QuestionsInResults | Self::Subscriptions | Self::ParamHeaders => MODERN,
+            Self::Calls => STREAMABLE,
+            Self::QuestionsInResults | Self::Subscriptions | Self::ParamHeaders => MODERN,
         }
     }
 }

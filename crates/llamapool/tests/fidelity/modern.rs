@@ -41,7 +41,8 @@ fn mirrored(message: &Value) -> Vec<(&str, &str)> {
     fields
 }
 
-async fn ask(place: &Place, method: &str, params: &Value, log: &mut Transcript) -> (RawHead, String) {
+/// Asks and reads the answer to its end.
+pub(crate) async fn ask(place: &Place, method: &str, params: &Value, log: &mut Transcript) -> (RawHead, String) {
     let message = request("an id", method, params);
     call(place, &mirrored(&message), &message.to_string(), log).await
 }

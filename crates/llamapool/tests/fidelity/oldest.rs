@@ -20,7 +20,7 @@ scenarios! {
 }
 
 /// A client as the official ones are: the endpoint is resolved against the stream's URL.
-struct Client<'a> {
+pub(crate) struct Client<'a> {
     place: &'a Place,
     stream: RawHttp,
     events: Events,
@@ -28,7 +28,8 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    async fn connect(place: &'a Place, path: &str, log: &mut Transcript) -> Self {
+    /// Opens the stream and waits for the endpoint.
+    pub(crate) async fn connect(place: &'a Place, path: &str, log: &mut Transcript) -> Self {
         let request = place.request_to("GET", path, &[("accept", "text/event-stream")], b"");
         let mut stream = place.send(&request).await;
         let head = stream.head().await;
@@ -41,13 +42,13 @@ impl<'a> Client<'a> {
     }
 
     /// Posts a message; the answer to that alone.
-    async fn post(&self, message: &str, log: &mut Transcript) -> u16 {
+    pub(crate) async fn post(&self, message: &str, log: &mut Transcript) -> u16 {
         let request = self.place.request_to("POST", &self.endpoint, &mcp_fields(&[]), message.as_bytes());
         read_answer(&mut self.place.send(&request).await, log).await.0.status()
     }
 
     /// The next event with a text.
-    async fn hears(&mut self, text: &str, log: &mut Transcript) -> String {
+    pub(crate) async fn hears(&mut self, text: &str, log: &mut Transcript) -> String {
         self.events.with(text, &mut self.stream, log).await
     }
 }
