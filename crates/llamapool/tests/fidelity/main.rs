@@ -15,6 +15,7 @@ mod parts;
 
 mod allowed;
 mod between;
+mod browsers;
 mod bytes;
 mod clients;
 mod compare;
@@ -27,6 +28,8 @@ mod ends;
 mod faults;
 mod faulty;
 mod forms;
+mod hostile;
+mod http2;
 mod legacy;
 mod matrix;
 mod modern;
