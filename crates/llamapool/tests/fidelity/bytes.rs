@@ -21,6 +21,7 @@ scenarios! {
     a_caller_that_takes_anything: Headers, STREAMABLE;
     param_headers_that_nobody_knows: ParamHeaders, MODERN;
     statuses_with_what_belongs_to_them: Statuses, ALL;
+    paths_and_queries_below: Statuses, ALL;
     an_accepted_notification_has_no_body: Statuses, STREAMABLE;
     methods_that_a_provider_does_not_have: Statuses, STREAMABLE;
     a_head_without_a_length: Statuses, ALL;
@@ -252,6 +253,30 @@ async fn statuses_with_what_belongs_to_them(way: Way) -> Transcript {
         let mut caller = place.post(&[], b"{}").await;
         provider.answer(format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n")).await;
         read_answer(&mut caller, &mut log).await;
+    }
+    log
+}
+
+/// What is below the URL is the provider's, as it is spelt.
+async fn paths_and_queries_below(way: Way) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let place = way.to(&provider.url).await;
+    let mut log = place.transcript();
+    for path in [
+        "/sse",
+        "/server-card",
+        "/a//b/",
+        "/a%2Fb;c=1/%F0%9F%A6%99?x=%20&x=+&y",
+        "?q=1&q=2",
+        "/...?/../",
+        "/~tilde/%7E",
+    ] {
+        for method in ["GET", "POST"] {
+            let mut caller = place.send(&place.request_to(method, &place.below(path), &mcp_fields(&[]), b"")).await;
+            let (head, body) = provider.answer(answer("200 OK", JSON, b"{}")).await;
+            log.asked(&head, &body);
+            read_answer(&mut caller, &mut log).await;
+        }
     }
     log
 }

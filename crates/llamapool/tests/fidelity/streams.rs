@@ -17,6 +17,8 @@ scenarios! {
     comments_of_the_provider: EventStreams, ALL;
     a_stream_that_says_nothing: EventStreams, ALL;
     an_event_that_comes_in_halves: EventStreams, ALL;
+    a_slow_answer_that_is_no_stream: EventStreams, ALL;
+    a_stream_that_outlives_every_limit: EventStreams, ALL;
     a_stream_that_says_what_middleboxes_may: EventStreams, ALL;
     a_reader_that_does_not_read: ManyAtOnce, ALL;
     two_hundred_streams: ManyAtOnce, ALL;
@@ -172,12 +174,7 @@ async fn an_event_that_comes_in_halves(way: Way) -> Transcript {
         }
         log.event(COMMENT);
     };
-    if place.through.is_some() {
-        let (_other, mut idle) = open(&place, &provider, STREAM, &mut Transcript::default()).await;
-        for _ in 0..3 {
-            assert_eq!(idle.chunk().await.unwrap().as_deref(), Some(COMMENT));
-        }
-    }
+    comments_elsewhere(&place, &provider, 3).await;
     connection.send(chunk(" two\n\n")).await;
     connection.send("0\r\n\r\n").await;
     let mut rest = Vec::new();
@@ -190,6 +187,52 @@ async fn an_event_that_comes_in_halves(way: Way) -> Transcript {
         log.event(comment);
     }
     log
+}
+
+/// Comments are for event streams; JSON with a comment in it would be none. Another stream tells when one could have come.
+async fn a_slow_answer_that_is_no_stream(way: Way) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let place = way.with(&provider.url, &[("STREAM_KEEPALIVE", "20ms")]).await;
+    let mut log = place.transcript();
+    for media_type in ["content-type: application/json\r\n", "content-type: text/plain; of=text/event-stream\r\n", ""] {
+        let head = format!("HTTP/1.1 200 OK\r\n{media_type}transfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+        let (mut connection, mut caller) = open(&place, &provider, &head, &mut log).await;
+        connection.send(chunk("{\"half\":\n\n")).await;
+        let mut body = caller.chunk().await.unwrap().unwrap();
+        comments_elsewhere(&place, &provider, 3).await;
+        connection.send(chunk("1}\n\n")).await;
+        comments_elsewhere(&place, &provider, 3).await;
+        connection.send("0\r\n\r\n").await;
+        while let Some(piece) = caller.chunk().await.unwrap() {
+            body.extend(piece);
+        }
+        log.body(&body);
+    }
+    log
+}
+
+/// The limits are for what comes before a stream: it may say nothing for longer than any of them.
+async fn a_stream_that_outlives_every_limit(way: Way) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let limits = [("FIRST_BYTE_TIMEOUT", "100ms"), ("HEADER_TIMEOUT", "100ms"), ("STREAM_KEEPALIVE", "20ms")];
+    let place = way.with(&provider.url, &limits).await;
+    let mut log = place.transcript();
+    let (mut connection, mut caller) = open(&place, &provider, STREAM, &mut log).await;
+    comments_elsewhere(&place, &provider, 15).await;
+    connection.send(chunk("data: at last\n\n")).await;
+    connection.send("0\r\n\r\n").await;
+    Events::default().rest(&mut caller, &mut log).await;
+    log
+}
+
+/// Waits until so many comments have come on another stream; straight at the provider there is nothing to wait for.
+async fn comments_elsewhere(place: &Place, provider: &RawProvider, times: usize) {
+    if place.through.is_some() {
+        let (_other, mut idle) = open(place, provider, STREAM, &mut Transcript::default()).await;
+        for _ in 0..times {
+            assert_eq!(idle.chunk().await.unwrap().as_deref(), Some(COMMENT));
+        }
+    }
 }
 
 async fn a_stream_that_says_what_middleboxes_may(way: Way) -> Transcript {
