@@ -344,8 +344,8 @@ const EXCHANGE: &[Allowed] = &[
 
 /// The JSON of the last body among what was seen, as it is shown.
 fn json_in(lines: &[Vec<u8>]) -> Option<serde_json::Value> {
-    let lines = lines.iter().filter_map(|line| std::str::from_utf8(line).ok());
-    let shown = lines.filter(|line| line.starts_with("body ") && line.contains('{')).last()?;
+    let mut lines = lines.iter().rev().filter_map(|line| std::str::from_utf8(line).ok());
+    let shown = lines.find(|line| line.starts_with("body ") && line.contains('{'))?;
     let text: String = serde_json::from_str(&shown[shown.find('"')?..]).ok()?;
     serde_json::from_str(&text).ok()
 }

@@ -58,7 +58,8 @@ fn lists(direct: &[Entry], through: &[Entry], is_of_a_program: bool, seen: &mut 
         let found = match (alone, pair) {
             (Some(alone), _) => one_sided(alone).map(|name| seen.extend([name])),
             (None, (Some(direct), Some(through))) => {
-                (mine.next(), theirs.next());
+                mine.next();
+                theirs.next();
                 entries(direct, through, is_of_a_program, seen)
             }
             (None, (Some(direct), None)) => Err(Wrong::new(format!("direct {}, through nothing", shown(direct)))),
@@ -73,7 +74,11 @@ fn lists(direct: &[Entry], through: &[Entry], is_of_a_program: bool, seen: &mut 
 
 /// What may be there through llamapool alone.
 fn is_extra(entry: &Entry) -> bool {
-    matches!(entry, Entry::Interim(_)) || matches!(entry, Entry::Event(event) if event == COMMENT)
+    match entry {
+        Entry::Interim(head) => head.status() == 100,
+        Entry::Event(event) => event == COMMENT,
+        _ => false,
+    }
 }
 
 /// What may be there straight at the provider alone.

@@ -74,11 +74,9 @@ fn tests_of(text: &str) -> Vec<String> {
             is_marked = true;
         }
         let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
-        if let Some(name) = function.and_then(|rest| rest.split_once('(')).map(|(name, _)| name) {
-            if std::mem::take(&mut is_marked) {
-                names.push(name.to_owned());
-            }
-        }
+        let name = function.and_then(|rest| rest.split_once('(')).map(|(name, _)| name);
+        // Whichever function comes next, the mark is its own.
+        names.extend(name.filter(|_| std::mem::take(&mut is_marked)).map(str::to_owned));
     }
     names
 }
