@@ -48,6 +48,8 @@ async fn fastmcp_over_http_with_sse(way: Way) -> Transcript {
     for _ in 0..3 {
         client.hears("notifications/progress", &mut log).await;
     }
+    let ping = client.hears(r#""method":"ping""#, &mut log).await;
+    client.post(&answer_to(&ping, "{}"), &mut log).await;
     client.hears("went from 0 to 100", &mut log).await;
     for (name, arguments, question, answer, result) in QUESTIONS {
         client.post(&tool(4, name, arguments), &mut log).await;
