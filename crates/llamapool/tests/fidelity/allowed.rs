@@ -162,6 +162,12 @@ const ANSWER: &[Allowed] = &[
         |it| it.added() == Some(b"chunked"),
     ),
     answer(
+        "length of an event stream that was opened with GET",
+        "content-length",
+        "its first event may name an endpoint, and the public one has another length",
+        |it| it.is_event_stream && it.is_taken_away(),
+    ),
+    answer(
         "`X-Request-Id` of an answer",
         "x-request-id",
         "finds the call in the logs of every hop",

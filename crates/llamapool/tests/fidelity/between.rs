@@ -11,6 +11,7 @@ scenarios! {
     what_follows_the_last_chunk: SeenTo, ALL;
     names_as_they_are_written: SeenTo, ALL;
     a_slash_at_the_end: SeenTo, ALL;
+    event_streams_of_known_length: SeenTo, ALL;
     a_stream_for_a_caller_that_takes_anything: SeenTo, STREAMABLE;
     a_provider_that_redirects: SeenTo, ALL;
     a_challenge_and_its_metadata: SeenTo, AUTHORIZING;
@@ -173,6 +174,22 @@ async fn a_slash_at_the_end(way: Way) -> Transcript {
     let mut log = place.transcript();
     let request = place.request_to("POST", &place.below("/"), &mcp_fields(&[]), b"{}");
     exchange(&place, &provider, &request, OK, &mut log).await;
+    log
+}
+
+/// Only one that was opened with GET may be HTTP with SSE.
+async fn event_streams_of_known_length(way: Way) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let place = way.to(&provider.url).await;
+    let mut log = place.transcript();
+    let given = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\nconnection: close\r\n\r\ndata: 1\n\n";
+    for method in ["GET", "POST"] {
+        let request = place.request_to(method, &place.path, &mcp_fields(&[]), b"");
+        let head = exchange(&place, &provider, &request, given, &mut log).await;
+        if method == "POST" {
+            log.note(format!("its length is {:?}", head.values("content-length")));
+        }
+    }
     log
 }
 

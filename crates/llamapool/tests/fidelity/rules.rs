@@ -187,6 +187,7 @@ pub(crate) const RULES: &[Rule] = &[
         &[
             "a_page_in_a_browser_gets_nothing_that_has_data_from_a_server_on_loopback",
             "a_page_in_a_browser_gets_nothing_from_a_relay_on_loopback",
+            "every_route_of_every_port_refuses_what_is_ambiguous_and_health_refuses_pages",
         ],
     ),
     by(
@@ -215,11 +216,15 @@ pub(crate) const RULES: &[Rule] = &[
             "a_challenge_leads_to_metadata_whose_resource_is_the_url_that_was_called",
             "a_challenge_and_its_metadata",
             "a_page_from_anywhere_may_ask_for_oauth_metadata",
+            "pages_from_anywhere_may_read_what_is_well_known_and_a_head_is_answered",
         ],
     ),
     by(
-        "where there are no metadata the answer is a plain 404, which sends clients on",
-        &["where_there_are_no_metadata_the_answer_is_a_plain_404"],
+        "where there are no metadata the answer is a plain 404, which sends clients on; a failure is none",
+        &[
+            "where_there_are_no_metadata_the_answer_is_a_plain_404",
+            "a_provider_that_fails_to_give_its_metadata_is_not_taken_for_one_that_has_none",
+        ],
     ),
     by(
         "every status goes through with what belongs to it",
