@@ -1,5 +1,5 @@
 """FastMCP's client: `fastmcp_4.py URL MODE`, where the mode is the era it speaks: `legacy`, or `auto` for the newest one that
-both know. What it does and prints is said in `walk.py`.
+both know; or `sse` for HTTP with SSE. What it does and prints is said in `walk.py`.
 """
 
 import sys
@@ -7,6 +7,7 @@ import sys
 import anyio
 from fastmcp import Client
 from fastmcp.client.elicitation import ElicitResult
+from fastmcp.client.transports import SSETransport
 
 from walk import FORM, LIMIT_SECONDS, WORDS, Walk, saw
 
@@ -23,7 +24,9 @@ async def answer(message: str, _type: type | None, _params: object, _context: ob
 
 async def main(url: str, mode: str) -> None:
     with anyio.fail_after(LIMIT_SECONDS):
-        async with Client(url, mode=mode, sampling_handler=sample, elicitation_handler=answer) as client:
+        where = SSETransport(url) if mode == "sse" else url
+        era = "legacy" if mode == "sse" else mode
+        async with Client(where, mode=era, sampling_handler=sample, elicitation_handler=answer) as client:
             saw("initialize", server=client.server_info.name, protocol=client.protocol_version)
 
             async def call(tool: str, arguments: dict, progress: object) -> list:

@@ -1,5 +1,6 @@
-"""The official Python client, before its second version: `official_1.py URL`, or `official_1.py - COMMAND…` for a server that
-is spoken to over the standard input and output of a command. What it does and prints is said in `walk.py`.
+"""The official Python client, before its second version: `official_1.py URL`, `official_1.py URL sse` for HTTP with SSE, or
+`official_1.py - COMMAND…` for a server that is spoken to over the standard input and output of a command. What it does and
+prints is said in `walk.py`.
 """
 
 import os
@@ -8,12 +9,15 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 from mcp import ClientSession, StdioServerParameters, stdio_client, types
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from walk import FORM, LIMIT_SECONDS, MODEL, WORDS, Walk, saw
 
 
 def reach(where: list[str]) -> AbstractAsyncContextManager:
+    if where[1:] == ["sse"]:
+        return sse_client(where[0])
     if where[0] != "-":
         return streamable_http_client(where[0])
     # Without `env`, the command would see no more than a few variables that the client holds harmless.

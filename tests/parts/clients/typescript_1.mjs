@@ -1,22 +1,33 @@
-// The official TypeScript client of the older era: `typescript_1.mjs URL`. What it does and prints is said in `walk.py`.
+// The official TypeScript client of the older era: `typescript_1.mjs URL`, or `typescript_1.mjs URL sse` for HTTP with SSE. What
+// it does and prints is said in `walk.py`.
 
 import { answer, part, sample, saw, walk } from './walk.mjs';
 
 const sdk = part('typescript-sdk-1.32.2');
 const { Client } = sdk('@modelcontextprotocol/sdk/client/index.js');
+const { SSEClientTransport } = sdk('@modelcontextprotocol/sdk/client/sse.js');
 const { StreamableHTTPClientTransport } = sdk('@modelcontextprotocol/sdk/client/streamableHttp.js');
 const { CreateMessageRequestSchema, ElicitRequestSchema } = sdk('@modelcontextprotocol/sdk/types.js');
 
 const client = new Client({ name: 'typescript 1', version: '0' }, { capabilities: { sampling: {}, elicitation: {} } });
 client.setRequestHandler(CreateMessageRequestSchema, sample);
 client.setRequestHandler(ElicitRequestSchema, answer);
-const transport = new StreamableHTTPClientTransport(new URL(process.argv[2]));
+const [url, form] = process.argv.slice(2);
+const isSse = form === 'sse';
+const transport = new (isSse ? SSEClientTransport : StreamableHTTPClientTransport)(new URL(url));
+// One of the two transports does not tell what it was told.
+let protocol;
+const setVersion = transport.setProtocolVersion?.bind(transport);
+transport.setProtocolVersion = (version) => {
+    protocol = version;
+    setVersion?.(version);
+};
 await client.connect(transport);
-saw('initialize', { server: client.getServerVersion().name, protocol: transport.protocolVersion });
+saw('initialize', { server: client.getServerVersion().name, protocol });
 await walk(
     () => client.listTools(),
     (name, args, onprogress) => client.callTool({ name, arguments: args }, undefined, { onprogress }),
 );
-await transport.terminateSession();
+if (!isSse) await transport.terminateSession();
 await client.close();
 saw('done');

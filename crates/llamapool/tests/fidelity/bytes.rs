@@ -7,6 +7,7 @@ use crate::transcript::Transcript;
 scenarios! {
     huge_integers_and_odd_json: Bodies, ALL;
     all_of_unicode: Bodies, ALL;
+    ids_that_look_random: Bodies, ALL;
     big_bodies_both_ways: Bodies, ALL;
     a_body_of_unknown_length: Bodies, ALL;
     an_answer_that_ends_with_its_connection: Bodies, ALL;
@@ -20,6 +21,7 @@ scenarios! {
     a_caller_that_takes_anything: Headers, STREAMABLE;
     param_headers_that_nobody_knows: ParamHeaders, MODERN;
     statuses_with_what_belongs_to_them: Statuses, ALL;
+    paths_and_queries_below: Statuses, ALL;
     an_accepted_notification_has_no_body: Statuses, STREAMABLE;
     methods_that_a_provider_does_not_have: Statuses, STREAMABLE;
     a_head_without_a_length: Statuses, ALL;
@@ -62,6 +64,13 @@ async fn huge_integers_and_odd_json(way: Way) -> Transcript {
 async fn all_of_unicode(way: Way) -> Transcript {
     let text: String = ('\u{0}'..=char::MAX).collect();
     exchange(way, text.as_bytes(), &[], &answer("200 OK", JSON, text.as_bytes())).await
+}
+
+/// Here they are not, so that they are compared as they are.
+async fn ids_that_look_random(way: Way) -> Transcript {
+    let ids = br#"{"uuid":"0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d","hex":"0a1b2c3d4e5f4a6b8c7d9e0f1a2b3c4d"}"#;
+    let session = [("mcp-session-id", "6f1d2e3c-4b5a-4968-8776-655443322110")];
+    exchange(way, ids, &session, &answer("200 OK", JSON, ids)).await
 }
 
 async fn big_bodies_both_ways(way: Way) -> Transcript {
@@ -167,7 +176,18 @@ async fn headers_about_the_connection(way: Way) -> Transcript {
 
 /// What it says about who it is must not reach a provider that believes its proxy.
 async fn what_a_caller_says_of_itself(way: Way) -> Transcript {
-    exchange(way, b"{}", &[("x-forwarded-for", "10.0.0.1")], &answer("200 OK", "", b"{}")).await
+    let asked = [
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-prefix", "/evil"),
+        ("forwarded", "for=10.0.0.1"),
+        ("x-real-ip", "10.0.0.1"),
+        ("llamapool-id", "other"),
+        ("x-request-id", "two words"),
+        ("via", "1.1 somebody"),
+    ];
+    exchange(way, b"{}", &asked, &answer("200 OK", "", b"{}")).await
 }
 
 /// The answer is JSON anyway; a stream would be made one, see `plain_answer.rs`.
@@ -233,6 +253,30 @@ async fn statuses_with_what_belongs_to_them(way: Way) -> Transcript {
         let mut caller = place.post(&[], b"{}").await;
         provider.answer(format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n")).await;
         read_answer(&mut caller, &mut log).await;
+    }
+    log
+}
+
+/// What is below the URL is the provider's, as it is spelt.
+async fn paths_and_queries_below(way: Way) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let place = way.to(&provider.url).await;
+    let mut log = place.transcript();
+    for path in [
+        "/sse",
+        "/server-card",
+        "/a//b/",
+        "/a%2Fb;c=1/%F0%9F%A6%99?x=%20&x=+&y",
+        "?q=1&q=2",
+        "/...?/../",
+        "/~tilde/%7E",
+    ] {
+        for method in ["GET", "POST"] {
+            let mut caller = place.send(&place.request_to(method, &place.below(path), &mcp_fields(&[]), b"")).await;
+            let (head, body) = provider.answer(answer("200 OK", JSON, b"{}")).await;
+            log.asked(&head, &body);
+            read_answer(&mut caller, &mut log).await;
+        }
     }
     log
 }

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
-use crate::differential::Way;
+use crate::differential::{MANY_COMMENTS, Way};
 use crate::harness::soon;
 use crate::parts::{FASTMCP_4, PATH, python, root};
 use crate::programs::{Program, installed};
@@ -100,12 +100,34 @@ fn results() -> [Value; 4] {
     .map(|(tool, text)| json!({ "saw": "result", "tool": tool, "text": text }))
 }
 
-/// A client takes the walk straight at the provider and through llamapool.
-async fn walks_the_same(what: &str, protocol: &str, client: impl AsyncFn(&str) -> Vec<Value>) -> Vec<Value> {
+/// A client takes the walk straight at the provider, through llamapool as it is shipped, and through one that fills every
+/// pause of a stream with comments.
+async fn walks_the_same(what: &str, protocol: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
     let program = Program::conformance().await;
-    let direct = client(&program.url()).await;
-    let place = Way::Through.to(&program.url()).await;
+    let provider = Walked { name: "llamapool-conformance", url: program.url() };
+    walks_the_same_at(&provider, what, protocol, client).await;
+}
+
+/// The same over HTTP with SSE.
+async fn walks_the_same_over_sse(what: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
+    let program = Program::fastmcp("sse").await;
+    let provider = Walked { name: "llamapool-forms", url: format!("{}/sse", program.origin) };
+    walks_the_same_at(&provider, &format!("{what}, http with sse"), LEGACY, client).await;
+}
+
+/// A provider that has the tools of the walk.
+struct Walked {
+    name: &'static str,
+    url: String,
+}
+
+async fn walks_the_same_at(provider: &Walked, what: &str, protocol: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
+    let direct = client(&provider.url).await;
+    let place = Way::Through.to(&provider.url).await;
     let through = client(&place.url()).await;
+    let place = Way::Through.with(&provider.url, MANY_COMMENTS).await;
+    let among_comments = client(&place.url()).await;
+    assert_eq!(direct, among_comments, "direct, then among many comments");
     for (way, report) in [("direct", &direct), ("through", &through)] {
         let counts = ["progress", "sampling", "elicitation", "result"].map(|kind| count(report, kind));
         #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]
@@ -119,7 +141,7 @@ async fn walks_the_same(what: &str, protocol: &str, client: impl AsyncFn(&str) -
         }
     }
     assert_eq!(direct, through, "direct, then through");
-    let hello = json!({ "saw": "initialize", "server": "llamapool-conformance", "protocol": protocol });
+    let hello = json!({ "saw": "initialize", "server": provider.name, "protocol": protocol });
     assert_eq!((&through[0], through.last()), (&hello, Some(&json!({ "saw": "done" }))));
     assert!(tools(&through).contains(&"test_elicitation"), "{:?}", tools(&through));
     let seen: Vec<_> = through.iter().filter(|observation| observation["saw"] == "result").cloned().collect();
@@ -129,7 +151,6 @@ async fn walks_the_same(what: &str, protocol: &str, client: impl AsyncFn(&str) -
         assert!(through.contains(&step), "{done} of 100");
     }
     assert_eq!((count(&through, "sampling"), count(&through, "elicitation")), (1, 1));
-    through
 }
 
 /// The same for a program that takes the URL and what else there is.
@@ -174,17 +195,48 @@ async fn the_official_typescript_client_of_both_eras_sees_the_same() {
     program_walks_the_same("typescript 2.4", MODERN, program, &["auto"]).await;
 }
 
-/// The bridge is between a client that has no HTTP and llamapool.
-#[tokio::test]
-async fn a_client_behind_mcp_remote_sees_the_same() {
-    let home = tempfile::tempdir().expect("a directory");
-    walks_the_same("mcp-remote 0.15", LEGACY, async |url| {
-        let mut command = with_python(MCP_1, "official_1.py");
-        command.env("HOME", home.path()).env("MCP_REMOTE_CONFIG_DIR", home.path()).arg("-");
-        command.arg(installed(NODE)).arg(installed(MCP_REMOTE)).args([url, "--allow-http", "--transport", "http-only"]);
+/// The same for a program, over HTTP with SSE.
+async fn program_walks_the_same_over_sse(what: &str, program: impl Fn() -> Command) {
+    walks_the_same_over_sse(what, async |url| {
+        let mut command = program();
+        command.args([url, "sse"]);
         report(command).await
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_official_python_client_sees_the_same_over_http_with_sse() {
+    program_walks_the_same_over_sse("mcp 1.30", || with_python(MCP_1, "official_1.py")).await;
+}
+
+#[tokio::test]
+async fn fastmcps_client_sees_the_same_over_http_with_sse() {
+    program_walks_the_same_over_sse("fastmcp 4.1", || with_python(FASTMCP_4, "fastmcp_4.py")).await;
+}
+
+#[tokio::test]
+async fn the_official_typescript_client_sees_the_same_over_http_with_sse() {
+    program_walks_the_same_over_sse("typescript 1.32", || with_node("typescript_1.mjs")).await;
+}
+
+/// The bridge is between a client that has no HTTP and llamapool.
+#[tokio::test]
+async fn a_client_behind_mcp_remote_sees_the_same() {
+    walks_the_same("mcp-remote 0.15", LEGACY, async |url| behind_mcp_remote(url, "http-only").await).await;
+}
+
+#[tokio::test]
+async fn a_client_behind_mcp_remote_sees_the_same_over_http_with_sse() {
+    walks_the_same_over_sse("mcp-remote 0.15", async |url| behind_mcp_remote(url, "sse-only").await).await;
+}
+
+async fn behind_mcp_remote(url: &str, transport: &str) -> Vec<Value> {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut command = with_python(MCP_1, "official_1.py");
+    command.env("HOME", home.path()).env("MCP_REMOTE_CONFIG_DIR", home.path()).arg("-");
+    command.arg(installed(NODE)).arg(installed(MCP_REMOTE)).args([url, "--allow-http", "--transport", transport]);
+    report(command).await
 }
 
 // --- The Inspector ------------------------------------------------------------------------------------------------------------

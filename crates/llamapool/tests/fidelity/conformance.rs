@@ -10,7 +10,8 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::counts::{Form, hold};
-use crate::differential::Way;
+use crate::differential::{MANY_COMMENTS, Way};
+use crate::harness::Settings;
 use crate::parts::{PATH, root};
 use crate::programs::{Program, installed};
 
@@ -47,10 +48,10 @@ pub(crate) async fn judged(url: &str, mode: &str) -> Value {
     summary["modes"][mode].clone()
 }
 
-async fn is_judged_the_same(mode: &str) {
+async fn is_judged_the_same(mode: &str, settings: Settings<'_>) {
     let program = Program::conformance().await;
     let direct = straight(mode).await;
-    let place = Way::Through.to(&program.url()).await;
+    let place = Way::Through.with(&program.url(), settings).await;
     let through = judged(&place.url(), mode).await;
     hold(mode, Form::Through, &through);
     #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]
@@ -76,15 +77,20 @@ async fn is_judged_the_same(mode: &str) {
 
 #[tokio::test]
 async fn the_suite_says_the_same_of_2025_11_25() {
-    is_judged_the_same("2025-11-25").await;
+    is_judged_the_same("2025-11-25", &[]).await;
 }
 
 #[tokio::test]
 async fn the_suite_says_the_same_of_2026_07_28() {
-    is_judged_the_same("2026-07-28").await;
+    is_judged_the_same("2026-07-28", &[]).await;
 }
 
 #[tokio::test]
 async fn the_suite_says_the_same_of_everything_it_has() {
-    is_judged_the_same("all").await;
+    is_judged_the_same("all", &[]).await;
+}
+
+#[tokio::test]
+async fn the_suite_says_the_same_among_many_comments() {
+    is_judged_the_same("2025-11-25", MANY_COMMENTS).await;
 }

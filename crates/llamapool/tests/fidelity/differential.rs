@@ -3,7 +3,6 @@
 //! A scenario makes its own provider, and is told the way. The one rule: a scenario never asks which way it goes in order
 //! to expect something else, only where the way itself must be broken.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -12,22 +11,33 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::OnceCell;
 
-use crate::harness::{BodyEnd, Link, Pool, Process, RawHead, RawHttp};
+use crate::compare::{Seen, Wrong, compare};
+use crate::faulty::{Fault, FaultyProxy};
+use crate::harness::{BodyEnd, Link, Pool, Process, RawHead, RawHttp, Settings};
 use crate::matrix::{Feature, Revision};
-use crate::transcript::{COMMENT, Transcript, compare};
+use crate::transcript::{COMMENT, Transcript};
 
 /// The id of every provider here.
 const ID: &str = "same";
 /// After this a scenario has failed.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How often a scenario runs before what may be the moment's counts.
+const TRIES: usize = 4;
 /// What MCP clients send with every message.
 const BOTH_TYPES: &str = "application/json, text/event-stream";
+
+/// The path of the MCP endpoint of providers that are made of connections.
+pub(crate) const MCP_PATH: &str = "/mcp";
+/// Settings of a server whose event streams show life so often that comments stand between all events.
+pub(crate) const MANY_COMMENTS: Settings<'_> = &[("STREAM_KEEPALIVE", "5ms")];
 
 /// How a provider is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Direct,
     Through,
+    /// Through a proxy that does one thing wrong.
+    Past(Fault),
 }
 
 /// Where a provider is reached.
@@ -39,6 +49,7 @@ pub(crate) struct Place {
     /// What the provider's own authority is.
     provider: String,
     pub(crate) through: Option<Through>,
+    _faulty: Option<FaultyProxy>,
 }
 
 /// What is between.
@@ -56,21 +67,39 @@ impl Way {
     }
 
     /// The same with these settings of the server.
-    pub(crate) async fn with(self, provider_url: &str, settings: &[(&str, &str)]) -> Place {
+    pub(crate) async fn with(self, provider_url: &str, settings: Settings<'_>) -> Place {
+        self.between(provider_url, settings, &[]).await
+    }
+
+    /// The same with these settings of the server and of the relay; whatever they do not say is as it is shipped.
+    pub(crate) async fn between(self, provider_url: &str, server: Settings<'_>, relay: Settings<'_>) -> Place {
         let rest = provider_url.strip_prefix("http://").expect("a plain URL");
         let (provider, path) = rest.split_at(rest.find('/').expect("a path"));
-        if self == Self::Direct {
-            let authority = provider.to_owned();
-            return Place { authority: authority.clone(), path: path.to_owned(), provider: authority, through: None };
+        let provider = provider.to_owned();
+        let at = |authority: String| Place {
+            authority,
+            path: path.to_owned(),
+            provider: provider.clone(),
+            through: None,
+            _faulty: None,
+        };
+        match self {
+            Self::Direct => return at(provider.clone()),
+            Self::Past(fault) => {
+                let proxy = FaultyProxy::before(&provider, fault).await;
+                let place = at(proxy.authority.clone());
+                return Place { _faulty: Some(proxy), ..place };
+            }
+            Self::Through => {}
         }
-        let pool = Pool::with(settings).await;
+        let pool = Pool::as_shipped(server).await;
         let link = Link::to(&pool.url).await;
-        let relay = Pool::relay_towards(&link.url, ID, provider_url, &[]);
+        let relay = Pool::relay_towards(&link.url, ID, provider_url, relay);
         pool.connected(ID).await;
         let authority = pool.url.strip_prefix("http://").expect("a plain URL").to_owned();
         let path = format!("/api/mcp/id/{ID}");
         let through = Through { link, _pool: pool, _relay: relay };
-        Place { authority, path, provider: provider.to_owned(), through: Some(through) }
+        Place { authority, path, provider, through: Some(through), _faulty: None }
     }
 }
 
@@ -85,16 +114,17 @@ impl Place {
         format!("{}{path}", self.path.trim_end_matches('/'))
     }
 
-    /// The same for a provider that frames a short answer one way or the other, by chance.
-    pub(crate) fn transcript_without_framing(&self) -> Transcript {
-        let mut log = self.transcript();
-        log.leave_framing_out();
-        log
-    }
-
     /// A transcript that knows what this place is called.
     pub(crate) fn transcript(&self) -> Transcript {
-        let mut log = Transcript::default();
+        self.named(Transcript::default())
+    }
+
+    /// The same for a provider that is a program of others, which makes up session and event ids by chance.
+    pub(crate) fn transcript_of_a_program(&self) -> Transcript {
+        self.named(Transcript::of_random_ids())
+    }
+
+    fn named(&self, mut log: Transcript) -> Transcript {
         log.alias(&self.provider, "provider");
         log.alias(&self.authority, "server");
         log
@@ -150,8 +180,7 @@ pub(crate) fn mcp_fields<'a>(fields: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a
 
 /// An answer that is read to its end and recorded: each event of a stream for itself, any other body whole.
 pub(crate) async fn read_answer(caller: &mut RawHttp, log: &mut Transcript) -> (RawHead, Vec<u8>) {
-    let head = caller.head().await;
-    log.answered(&head);
+    let head = final_head(caller, log).await;
     if is_stream(&head) {
         let body = Events::of(&head).rest(caller, log).await;
         return (head, body);
@@ -161,8 +190,20 @@ pub(crate) async fn read_answer(caller: &mut RawHttp, log: &mut Transcript) -> (
         false => caller.body_and_end(&head).await,
     };
     log.body(&body);
+    log.trailers(caller.trailers());
     log.end(end);
     (head, body)
+}
+
+/// The head of an answer, behind those of interim ones; all of them are recorded.
+pub(crate) async fn final_head(caller: &mut RawHttp, log: &mut Transcript) -> RawHead {
+    loop {
+        let head = caller.head().await;
+        log.answered(&head);
+        if !(100..200).contains(&head.status()) {
+            return head;
+        }
+    }
 }
 
 fn is_stream(head: &RawHead) -> bool {
@@ -233,6 +274,7 @@ impl Events {
         }
         log.body(&self.held);
         all.append(&mut self.held);
+        log.trailers(caller.trailers());
         log.end(self.ended.take().expect("it has ended"));
         all
     }
@@ -263,21 +305,33 @@ pub(crate) struct Scenario {
     pub(crate) revisions: &'static [Revision],
     pub(crate) run: fn(Way) -> Running,
     /// It runs once in a process, however many tests ask for it.
-    pub(crate) outcome: OnceCell<Result<BTreeSet<&'static str>, String>>,
+    pub(crate) outcome: OnceCell<Result<Seen, String>>,
 }
 
 impl Scenario {
     /// Which allowed differences there were; it fails if there was any other.
-    pub(crate) async fn holds(&'static self) -> Result<BTreeSet<&'static str>, String> {
-        self.outcome.get_or_init(|| self.run_both()).await.clone()
+    pub(crate) async fn holds(&'static self) -> Result<Seen, String> {
+        self.outcome.get_or_init(|| self.differs_from_direct(Way::Through)).await.clone()
     }
 
-    async fn run_both(&'static self) -> Result<BTreeSet<&'static str>, String> {
-        let (direct, through) = (self.run_one(Way::Direct).await?, self.run_one(Way::Through).await?);
-        if direct.is_empty() {
-            return Err("nothing was seen".to_owned());
+    /// How another way differs from the direct one. What may be the moment's is looked at again before it counts.
+    pub(crate) async fn differs_from_direct(&'static self, way: Way) -> Result<Seen, String> {
+        let mut tries = 1;
+        loop {
+            match self.differs_once(way).await {
+                Err(wrong) if wrong.is_of_the_moment && tries < TRIES => tries += 1,
+                outcome => return outcome.map_err(|wrong| wrong.says),
+            }
         }
-        compare(&direct, &through)
+    }
+
+    async fn differs_once(&'static self, way: Way) -> Result<Seen, Wrong> {
+        let direct = self.run_one(Way::Direct).await.map_err(Wrong::new)?;
+        let other = self.run_one(way).await.map_err(Wrong::new)?;
+        if direct.is_empty() {
+            return Err(Wrong::new("nothing was seen"));
+        }
+        compare(&direct, &other)
     }
 
     async fn run_one(&'static self, way: Way) -> Result<Transcript, String> {

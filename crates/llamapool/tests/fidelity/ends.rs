@@ -1,7 +1,10 @@
 //! How an exchange ends before its end, and who notices.
 
+use std::time::Instant;
+
 use crate::differential::{Events, Place, Way, read_answer, scenarios};
 use crate::harness::{RawHttp, RawProvider, tools_call};
+use crate::pace::Timed;
 use crate::transcript::Transcript;
 
 scenarios! {
@@ -27,12 +30,16 @@ fn chunk(text: &str) -> String {
 
 /// A call whose answer is a stream with its first event; the provider's end and the caller's.
 async fn begun(place: &Place, provider: &RawProvider, log: &mut Transcript) -> (RawHttp, RawHttp, Events) {
+    let asked_at = Instant::now();
     let mut caller = place.post(&[], tools_call(1, "t").to_string().as_bytes()).await;
     let (mut connection, head) = provider.call().await;
+    log.took(Timed::Request, &mut [asked_at.elapsed()]);
     let body = connection.body(&head).await;
     log.asked(&head, &body);
+    let answered_at = Instant::now();
     connection.send(STREAM).await;
     log.answered(&caller.head().await);
+    log.took(Timed::Head, &mut [answered_at.elapsed()]);
     log.note("the head came before the first event was made");
     connection.send(chunk("id: 1\nretry: 50\ndata: {\"n\":1}\n\n")).await;
     let mut events = Events::default();
@@ -40,8 +47,16 @@ async fn begun(place: &Place, provider: &RawProvider, log: &mut Transcript) -> (
     (connection, caller, events)
 }
 
+/// The caller leaves; what else the provider's connection brings, up to its end.
+async fn leave(caller: RawHttp, connection: &mut RawHttp, log: &mut Transcript) {
+    let left_at = Instant::now();
+    drop(caller);
+    ended(connection, log).await;
+    log.took(Timed::Leaving, &mut [left_at.elapsed()]);
+}
+
 /// What else the provider's connection brings, up to its end.
-async fn left(connection: &mut RawHttp, log: &mut Transcript) {
+async fn ended(connection: &mut RawHttp, log: &mut Transcript) {
     let mut rest = Vec::new();
     connection.rest_of_connection(&mut rest).await;
     log.body(&rest);
@@ -56,8 +71,7 @@ async fn the_caller_leaves_before_the_head(way: Way) -> Transcript {
     let (mut connection, head) = provider.call().await;
     let body = connection.body(&head).await;
     log.asked(&head, &body);
-    drop(caller);
-    left(&mut connection, &mut log).await;
+    leave(caller, &mut connection, &mut log).await;
     log
 }
 
@@ -66,8 +80,7 @@ async fn the_caller_leaves_in_the_middle_of_a_stream(way: Way) -> Transcript {
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
     let (mut connection, caller, _) = begun(&place, &provider, &mut log).await;
-    drop(caller);
-    left(&mut connection, &mut log).await;
+    leave(caller, &mut connection, &mut log).await;
     log
 }
 
@@ -80,8 +93,7 @@ async fn the_caller_leaves_an_idle_stream(way: Way) -> Transcript {
     log.asked(&head, b"");
     connection.send(STREAM).await;
     log.answered(&caller.head().await);
-    drop(caller);
-    left(&mut connection, &mut log).await;
+    leave(caller, &mut connection, &mut log).await;
     log
 }
 
@@ -96,8 +108,10 @@ async fn the_caller_leaves_in_the_middle_of_its_request(way: Way) -> Transcript 
     let (mut connection, head) = provider.call().await;
     let begun = connection.chunk().await.unwrap().unwrap();
     log.asked(&head, &begun);
+    let left_at = Instant::now();
     drop(caller);
     log.end(connection.chunk().await.unwrap_err());
+    log.took(Timed::Leaving, &mut [left_at.elapsed()]);
     log
 }
 
@@ -107,8 +121,10 @@ async fn the_provider_breaks_a_stream_off(way: Way) -> Transcript {
     let mut log = place.transcript();
     let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
     connection.send(chunk("data: {\"n\":2}\n\n")).await;
+    let ended_at = Instant::now();
     drop(connection);
     events.rest(&mut caller, &mut log).await;
+    log.took(Timed::End, &mut [ended_at.elapsed()]);
     log
 }
 
@@ -118,8 +134,10 @@ async fn the_provider_breaks_off_within_an_event(way: Way) -> Transcript {
     let mut log = place.transcript();
     let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
     connection.send(chunk("data: {\"n\":2}\n\nid: 3\ndata: {\"n\"")).await;
+    let ended_at = Instant::now();
     drop(connection);
     events.rest(&mut caller, &mut log).await;
+    log.took(Timed::End, &mut [ended_at.elapsed()]);
     log
 }
 
@@ -153,8 +171,10 @@ async fn the_provider_ends_a_stream_well(way: Way) -> Transcript {
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
     let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
+    let ended_at = Instant::now();
     connection.send("0\r\n\r\n").await;
     events.rest(&mut caller, &mut log).await;
+    log.took(Timed::End, &mut [ended_at.elapsed()]);
     log
 }
 
@@ -168,7 +188,7 @@ async fn the_way_is_lost_in_the_middle_of_a_stream(way: Way) -> Transcript {
         Some(through) => {
             through.link.cut();
             events.rest(&mut caller, &mut log).await;
-            left(&mut connection, &mut log).await;
+            ended(&mut connection, &mut log).await;
         }
         None => {
             connection.reset();
@@ -204,8 +224,7 @@ async fn closing_a_stream_cancels(way: Way) -> Transcript {
     let mut log = place.transcript();
     let (mut goes_on, mut caller, mut events) = begun(&place, &provider, &mut log).await;
     let (mut cancelled, other, _) = begun(&place, &provider, &mut log).await;
-    drop(other);
-    left(&mut cancelled, &mut log).await;
+    leave(other, &mut cancelled, &mut log).await;
     goes_on.send(chunk("data: {\"n\":2}\n\n")).await;
     goes_on.send("0\r\n\r\n").await;
     events.rest(&mut caller, &mut log).await;

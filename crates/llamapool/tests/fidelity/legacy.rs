@@ -1,8 +1,11 @@
 //! Sessions: MCP 2025-03-26, 2025-06-18 and 2025-11-25, with providers that are made with the official SDKs.
 
+use std::time::Instant;
+
 use crate::differential::{Events, Place, Way, read_answer, scenarios};
 use crate::harness::RawHttp;
 use crate::matrix::{BATCHING, POLLING, SESSIONS as REVISIONS};
+use crate::pace::Timed;
 use crate::parts::{FASTMCP_4, Served};
 use crate::programs::{Program, Session, call, data_of, initialize, tool};
 use crate::transcript::Transcript;
@@ -22,14 +25,6 @@ scenarios! {
     cancelling_in_a_session: Cancelling, SESSIONS;
 }
 
-/// A stream that a request in a session has opened.
-async fn open(place: &Place, session: &Session<'_>, message: &str, log: &mut Transcript) -> (RawHttp, Events) {
-    let mut caller = place.post(&session.fields(), message.as_bytes()).await;
-    let head = caller.head().await;
-    log.answered(&head);
-    (caller, Events::of(&head))
-}
-
 /// A stream that was opened with GET.
 async fn listen(place: &Place, session: &Session<'_>, last: Option<&str>, log: &mut Transcript) -> (RawHttp, Events) {
     let fields: Vec<_> = session.fields().into_iter().chain(last.map(|last| ("last-event-id", last))).collect();
@@ -47,7 +42,7 @@ fn id_of(event: &str) -> String {
 async fn a_session_from_its_beginning_to_its_end(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         for method in
@@ -72,7 +67,7 @@ async fn a_session_from_its_beginning_to_its_end(way: Way) -> Transcript {
 async fn sessions_that_are_not_there(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     for (fields, status) in [
         (&[("mcp-session-id", "nobody")][..], 404),
@@ -100,7 +95,7 @@ async fn sessions_that_are_not_there(way: Way) -> Transcript {
 async fn a_session_with_the_example_server(way: Way) -> Transcript {
     let program = Program::everything("streamableHttp").await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         session.call(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#, &mut log).await;
@@ -117,7 +112,7 @@ async fn a_session_with_the_example_server(way: Way) -> Transcript {
 async fn a_batch_in_a_session(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let session = Session::begin(&place, BATCHING[0], &mut log).await;
     let batch = r#"[{"jsonrpc":"2.0","id":7,"method":"ping"},{"jsonrpc":"2.0","id":8,"method":"ping"}]"#;
     let (_, answers) = session.call(batch, &mut log).await;
@@ -131,15 +126,19 @@ async fn a_batch_in_a_session(way: Way) -> Transcript {
 async fn listening_with_get(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let (mut caller, mut events) = listen(&place, &session, None, &mut log).await;
         log.note("the stream was open before anything was said on it");
+        let mut times = Vec::new();
         for id in 2..5 {
             session.tool(id, "test_trigger_tool_change", "{}", &mut log).await;
+            let answered_at = Instant::now();
             events.with("notifications/tools/list_changed", &mut caller, &mut log).await;
+            times.push(answered_at.elapsed());
         }
+        log.took(Timed::EventOnGet, &mut times);
         session.end(&mut log).await;
         events.rest(&mut caller, &mut log).await;
     }
@@ -150,7 +149,7 @@ async fn listening_with_get(way: Way) -> Transcript {
 async fn listening_twice(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let _first = listen(&place, &session, None, &mut log).await;
@@ -172,11 +171,11 @@ fn answer_to(event: &str, result: &str) -> String {
 async fn resuming_a_stream_that_the_caller_left(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let message = tool(2, "test_sampling", r#"{"prompt":"say something"}"#);
-        let (mut caller, mut events) = open(&place, &session, &message, &mut log).await;
+        let (mut caller, mut events) = session.open(&message, &mut log).await;
         let question = events.with("sampling/createMessage", &mut caller, &mut log).await;
         drop(caller);
         assert_eq!(session.call(&answer_to(&question, SAMPLED), &mut log).await.0.status(), 202);
@@ -192,7 +191,7 @@ async fn resuming_a_stream_that_the_caller_left(way: Way) -> Transcript {
 async fn resuming_a_stream_that_the_provider_ended(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let session = Session::begin(&place, POLLING[0], &mut log).await;
     let (_, primed) = session.call(&tool(2, "test_reconnection", "{}"), &mut log).await;
     assert!(primed.contains("retry: 200") && !primed.contains("answered"), "{primed}");
@@ -205,10 +204,10 @@ async fn resuming_a_stream_that_the_provider_ended(way: Way) -> Transcript {
 async fn asked(way: Way, call: &str, question: &str, answer: &str, result: &str) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
-        let (mut caller, mut events) = open(&place, &session, call, &mut log).await;
+        let (mut caller, mut events) = session.open(call, &mut log).await;
         let asked = events.with(question, &mut caller, &mut log).await;
         log.note("the question came before it was answered");
         assert_eq!(session.call(&answer_to(&asked, answer), &mut log).await.0.status(), 202);
@@ -232,17 +231,17 @@ async fn elicitation_on_the_stream_of_a_call(way: Way) -> Transcript {
 async fn elicitation_and_progress_with_python(way: Way) -> Transcript {
     let served = Served::start(FASTMCP_4, "stateful.py").await;
     let place = way.to(&served.url).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
-        let (mut caller, mut events) = open(&place, &session, &tool(2, "ask", "{}"), &mut log).await;
+        let (mut caller, mut events) = session.open(&tool(2, "ask", "{}"), &mut log).await;
         let question = events.with("elicitation/create", &mut caller, &mut log).await;
         let answer = r#"{"action":"accept","content":{"value":"Alpha"}}"#;
         session.call(&answer_to(&question, answer), &mut log).await;
         events.with("hello Alpha", &mut caller, &mut log).await;
         events.rest(&mut caller, &mut log).await;
 
-        let (mut caller, mut events) = open(&place, &session, &tool(3, "count", r#"{"to":3}"#), &mut log).await;
+        let (mut caller, mut events) = session.open(&tool(3, "count", r#"{"to":3}"#), &mut log).await;
         for step in 1..=3 {
             events.with(&format!("step {step}"), &mut caller, &mut log).await;
             session.tool(10 + step, "hear", &format!(r#"{{"step":{step}}}"#), &mut log).await;
@@ -257,11 +256,11 @@ async fn elicitation_and_progress_with_python(way: Way) -> Transcript {
 async fn cancelling_in_a_session(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for revision in REVISIONS {
         let session = Session::begin(&place, *revision, &mut log).await;
         let message = tool(2, "test_sampling", r#"{"prompt":"say something"}"#);
-        let (mut caller, mut events) = open(&place, &session, &message, &mut log).await;
+        let (mut caller, mut events) = session.open(&message, &mut log).await;
         events.with("sampling/createMessage", &mut caller, &mut log).await;
         let cancel =
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2,"reason":"no more"}}"#;

@@ -14,17 +14,27 @@ mod harness;
 mod parts;
 
 mod allowed;
+mod between;
+mod browsers;
 mod bytes;
 mod clients;
+mod compare;
 mod conformance;
 mod counts;
+mod difference;
 mod differential;
 mod document;
 mod ends;
+mod faults;
+mod faulty;
+mod forms;
+mod hostile;
+mod http2;
 mod legacy;
 mod matrix;
 mod modern;
 mod oldest;
+mod pace;
 mod programs;
 mod rules;
 mod several_relays;
@@ -41,11 +51,13 @@ use differential::Scenario;
 fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     let themes = [
         &bytes::SCENARIOS,
+        &between::SCENARIOS,
         &ends::SCENARIOS,
         &streams::SCENARIOS,
         &oldest::SCENARIOS,
         &legacy::SCENARIOS,
         &modern::SCENARIOS,
+        &forms::SCENARIOS,
     ];
     themes.into_iter().flat_map(|scenarios| scenarios.iter())
 }

@@ -21,6 +21,8 @@ pub(crate) const ALL: &[Revision] = &[R2024_11_05, R2025_03_26, R2025_06_18, R20
 pub(crate) const STREAMABLE: &[Revision] = &[R2025_03_26, R2025_06_18, R2025_11_25, R2026_07_28];
 /// Those with sessions.
 pub(crate) const SESSIONS: &[Revision] = &[R2025_03_26, R2025_06_18, R2025_11_25];
+/// Those with OAuth metadata of the server itself.
+pub(crate) const AUTHORIZING: &[Revision] = &[R2025_06_18, R2025_11_25, R2026_07_28];
 /// Those whose servers ask their clients by a request.
 const ASKING: &[Revision] = &[R2024_11_05, R2025_03_26, R2025_06_18, R2025_11_25];
 /// HTTP with SSE.
@@ -65,6 +67,7 @@ pub(crate) enum Feature {
     QuestionsInResults,
     Subscriptions,
     ParamHeaders,
+    SeenTo,
 }
 
 /// All of them, in the order of the table.
@@ -86,6 +89,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     Feature::QuestionsInResults,
     Feature::Subscriptions,
     Feature::ParamHeaders,
+    Feature::SeenTo,
 ];
 
 impl Feature {
@@ -109,6 +113,7 @@ impl Feature {
             Self::QuestionsInResults => "questions in results",
             Self::Subscriptions => "`subscriptions/listen`",
             Self::ParamHeaders => "`Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`",
+            Self::SeenTo => "what llamapool sees to itself",
         }
     }
 
@@ -121,12 +126,14 @@ impl Feature {
             | Self::EventStreams
             | Self::Disconnects
             | Self::Cancelling
-            | Self::ManyAtOnce => ALL,
+            | Self::ManyAtOnce
+            | Self::SeenTo => ALL,
             Self::Batches => BATCHING,
             Self::Sessions | Self::ListeningByGet | Self::Resuming => SESSIONS,
             Self::AskingTheClient => ASKING,
             Self::HttpWithSse => OLDEST,
-            Self::Calls | Self::QuestionsInResults | Self::Subscriptions | Self::ParamHeaders => MODERN,
+            Self::Calls => STREAMABLE,
+            Self::QuestionsInResults | Self::Subscriptions | Self::ParamHeaders => MODERN,
         }
     }
 }

@@ -41,7 +41,8 @@ fn mirrored(message: &Value) -> Vec<(&str, &str)> {
     fields
 }
 
-async fn ask(place: &Place, method: &str, params: &Value, log: &mut Transcript) -> (RawHead, String) {
+/// Asks and reads the answer to its end.
+pub(crate) async fn ask(place: &Place, method: &str, params: &Value, log: &mut Transcript) -> (RawHead, String) {
     let message = request("an id", method, params);
     call(place, &mirrored(&message), &message.to_string(), log).await
 }
@@ -49,7 +50,7 @@ async fn ask(place: &Place, method: &str, params: &Value, log: &mut Transcript) 
 async fn discovering_and_calling(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for method in ["server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list"] {
         let (head, _) = ask(&place, method, &json!({}), &mut log).await;
         assert_eq!(head.status(), 200, "{method}");
@@ -67,7 +68,7 @@ async fn discovering_and_calling(way: Way) -> Transcript {
 async fn calls_that_are_refused(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let (head, answer) = ask(&place, "future/method", &json!({}), &mut log).await;
     assert!(head.status() == 404 && answer.contains("-32601"), "{answer}");
     let mut future = request("1", "tools/list", &json!({}));
@@ -87,7 +88,7 @@ async fn calls_that_are_refused(way: Way) -> Transcript {
 async fn progress_on_the_stream_of_a_call(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let params = json!({ "name": "test_tool_with_progress", "arguments": {}, "_meta": { "progressToken": 9007199254740991_u64 } });
     let (_, answer) = ask(&place, "tools/call", &params, &mut log).await;
     assert_eq!(answer.matches("notifications/progress").count(), 3, "{answer}");
@@ -97,7 +98,7 @@ async fn progress_on_the_stream_of_a_call(way: Way) -> Transcript {
 async fn methods_of_the_older_revisions(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     for method in ["GET", "DELETE", "PUT"] {
         let fields = [("mcp-protocol-version", VERSION), ("accept", "text/event-stream")];
         let mut caller = place.send(&place.request_to(method, &place.path, &fields, b"")).await;
@@ -109,7 +110,7 @@ async fn methods_of_the_older_revisions(way: Way) -> Transcript {
 async fn a_question_in_a_result(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let mut params = json!({ "name": "test_input_required_result_elicitation", "arguments": {} });
     let (_, asked) = ask(&place, "tools/call", &params, &mut log).await;
     assert!(asked.contains("input_required"), "{asked}");
@@ -123,7 +124,7 @@ async fn a_question_in_a_result(way: Way) -> Transcript {
 async fn questions_with_a_state(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let mut params = json!({ "name": "test_input_required_result_multi_round", "arguments": {} });
     let mut last = String::new();
     for (key, value) in [("step1", json!({ "name": "Alpha" })), ("step2", json!({ "color": "gr\u{fc}n" }))] {
@@ -157,7 +158,7 @@ async fn subscribe(place: &Place, id: &str, log: &mut Transcript) -> (crate::har
 async fn listening_to_a_subscription(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let (mut caller, mut events) = subscribe(&place, "listen \u{1f999}", &mut log).await;
     for (tool, heard) in [
         ("test_trigger_tool_change", "tools/list_changed"),
@@ -174,7 +175,7 @@ async fn listening_to_a_subscription(way: Way) -> Transcript {
 async fn two_subscriptions(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let (mut one, mut of_one) = subscribe(&place, "one", &mut log).await;
     let (other, _) = subscribe(&place, "other", &mut log).await;
     drop(other);
@@ -195,7 +196,7 @@ async fn with_region(place: &Place, fields: &[(&str, &str)], region: &str, log: 
 async fn arguments_in_headers(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let rest = [("mcp-param-depth", "3"), ("mcp-param-dry", "true"), ("mcp-param-unknown", "x")];
     for (region, written) in [("eu-1", "eu-1"), ("gr\u{fc}n", "=?base64?Z3LDvG4=?=")] {
         let fields = [&rest[..], &[("mcp-param-region", written)]].concat();
@@ -208,7 +209,7 @@ async fn arguments_in_headers(way: Way) -> Transcript {
 async fn headers_that_contradict_the_body(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let rest = [("mcp-param-depth", "3"), ("mcp-param-dry", "true"), ("mcp-param-region", "us")];
     let (head, answer) = with_region(&place, &rest, "eu", &mut log).await;
     assert!(head.status() == 400 && answer.contains("-32020"), "{answer}");

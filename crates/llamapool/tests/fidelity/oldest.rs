@@ -20,7 +20,7 @@ scenarios! {
 }
 
 /// A client as the official ones are: the endpoint is resolved against the stream's URL.
-struct Client<'a> {
+pub(crate) struct Client<'a> {
     place: &'a Place,
     stream: RawHttp,
     events: Events,
@@ -28,7 +28,8 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    async fn connect(place: &'a Place, path: &str, log: &mut Transcript) -> Self {
+    /// Opens the stream and waits for the endpoint.
+    pub(crate) async fn connect(place: &'a Place, path: &str, log: &mut Transcript) -> Self {
         let request = place.request_to("GET", path, &[("accept", "text/event-stream")], b"");
         let mut stream = place.send(&request).await;
         let head = stream.head().await;
@@ -41,13 +42,13 @@ impl<'a> Client<'a> {
     }
 
     /// Posts a message; the answer to that alone.
-    async fn post(&self, message: &str, log: &mut Transcript) -> u16 {
+    pub(crate) async fn post(&self, message: &str, log: &mut Transcript) -> u16 {
         let request = self.place.request_to("POST", &self.endpoint, &mcp_fields(&[]), message.as_bytes());
         read_answer(&mut self.place.send(&request).await, log).await.0.status()
     }
 
     /// The next event with a text.
-    async fn hears(&mut self, text: &str, log: &mut Transcript) -> String {
+    pub(crate) async fn hears(&mut self, text: &str, log: &mut Transcript) -> String {
         self.events.with(text, &mut self.stream, log).await
     }
 }
@@ -69,7 +70,7 @@ async fn session(place: &Place, path: &str, log: &mut Transcript) {
 async fn the_example_server_below_its_url(way: Way) -> Transcript {
     let program = Program::everything("sse").await;
     let place = way.to(&format!("{}/", program.origin)).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     session(&place, &place.below("/sse"), &mut log).await;
     log
 }
@@ -77,7 +78,7 @@ async fn the_example_server_below_its_url(way: Way) -> Transcript {
 async fn the_example_server_at_its_url(way: Way) -> Transcript {
     let program = Program::everything("sse").await;
     let place = way.to(&format!("{}/sse", program.origin)).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     session(&place, &place.path, &mut log).await;
     // A second client has its own session, and the first one's is not disturbed.
     session(&place, &place.path, &mut log).await;
@@ -87,7 +88,7 @@ async fn the_example_server_at_its_url(way: Way) -> Transcript {
 async fn sampling_on_the_one_stream(way: Way) -> Transcript {
     let program = Program::everything("sse").await;
     let place = way.to(&format!("{}/sse", program.origin)).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let mut client = Client::connect(&place, &place.path, &mut log).await;
     client.post(&initialize("2024-11-05"), &mut log).await;
     client.hears(r#""id":1"#, &mut log).await;
@@ -162,7 +163,7 @@ async fn an_endpoint_without_spaces(way: Way) -> Transcript {
 async fn an_endpoint_that_was_not_announced(way: Way) -> Transcript {
     let program = Program::everything("sse").await;
     let place = way.to(&format!("{}/", program.origin)).await;
-    let mut log = place.transcript_without_framing();
+    let mut log = place.transcript_of_a_program();
     let request = place.request_to("POST", &place.below("/nobody/announced/this"), &mcp_fields(&[]), b"{}");
     read_answer(&mut place.send(&request).await, &mut log).await;
     log

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::differential::{Place, read_answer};
-use crate::harness::{Process, RawHead};
+use crate::differential::{Events, Place, read_answer};
+use crate::harness::{Process, RawHead, RawHttp};
 use crate::matrix::Revision;
-use crate::parts::{PATH, root};
+use crate::parts::{FASTMCP_4, PATH, python, root};
 use crate::transcript::Transcript;
 
 /// A provider as a process. Dropping it ends it.
@@ -35,8 +35,16 @@ impl Program {
         Self::start(command).await
     }
 
+    /// A server made with FastMCP, in one of the forms that FastMCP gives its servers.
+    pub(crate) async fn fastmcp(form: &str) -> Self {
+        let mut command = Command::new(python(FASTMCP_4));
+        command.arg(root().join("tests/parts/forms.py")).arg(form);
+        Self::start(command).await
+    }
+
     async fn start(mut command: Command) -> Self {
         command.env_clear().env("PATH", PATH).env("PORT", "0").env("LLAMAPOOL_PARTS", installed(""));
+        command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
         let mut process = Process::start(command);
         let ready = process.line("ready", |line| line.starts_with("ready ")).await;
         let port = ready.strip_prefix("ready ").expect("it was there a moment ago");
@@ -62,6 +70,7 @@ pub(crate) fn installed(path: &str) -> PathBuf {
 /// A session of the older revisions.
 pub(crate) struct Session<'a> {
     place: &'a Place,
+    /// Empty, if the provider has no sessions.
     pub(crate) id: String,
     version: &'static str,
 }
@@ -78,9 +87,23 @@ impl<'a> Session<'a> {
         session
     }
 
+    /// What is said to a provider that has no sessions, in a revision that has them.
+    pub(crate) fn none(place: &'a Place, revision: Revision) -> Self {
+        Self { place, id: String::new(), version: revision.name() }
+    }
+
     /// The headers of everything in it.
-    pub(crate) fn fields(&self) -> [(&str, &str); 2] {
-        [("mcp-session-id", &self.id), ("mcp-protocol-version", self.version)]
+    pub(crate) fn fields(&self) -> Vec<(&str, &str)> {
+        let id = (!self.id.is_empty()).then_some(("mcp-session-id", &*self.id));
+        id.into_iter().chain([("mcp-protocol-version", self.version)]).collect()
+    }
+
+    /// Opens the stream of a request.
+    pub(crate) async fn open(&self, message: &str, log: &mut Transcript) -> (RawHttp, Events) {
+        let mut caller = self.place.post(&self.fields(), message.as_bytes()).await;
+        let head = caller.head().await;
+        log.answered(&head);
+        (caller, Events::of(&head))
     }
 
     /// Sends a message and reads the answer to its end.

@@ -1,6 +1,7 @@
 //! What somebody between an MCP client and an MCP server must and must not do, and which test holds it.
 //!
-//! The one rule: a test is named as it is called, anywhere in the workspace; what has none says why.
+//! The one rule: a test is named as it is called, anywhere in the workspace, and a name that is no test's is a failure; what
+//! has none says why.
 
 /// A rule.
 pub(crate) struct Rule {
@@ -33,8 +34,21 @@ pub(crate) const RULES: &[Rule] = &[
         "`Mcp-Session-Id` goes both ways, with any visible characters",
         &["every_value_of_every_header", "with_one_relay_and_no_secret_session_ids_are_left_alone"],
     ),
-    by("a session keeps to its relay", &["a_session_stays_with_its_relay_and_looks_the_same_each_time"]),
-    by("nobody makes up or moves a session id", &["a_session_id_that_was_made_up_or_moved_is_nobodys"]),
+    by(
+        "a session keeps to its relay: its calls, the streams that are listened to and resumed, and its end",
+        &[
+            "a_session_stays_with_its_relay_and_looks_the_same_each_time",
+            "listening_resuming_and_ending_reach_the_relay_of_the_session",
+        ],
+    ),
+    by(
+        "nobody makes up or moves a session id",
+        &["a_session_id_that_was_made_up_or_moved_is_nobodys", "session_ids_of_every_kind_are_passed_on_or_nobodys"],
+    ),
+    not(
+        "a session is bound to whoever began it",
+        "the provider sees token and session together and checks them; the server knows nobody but by a token, and tokens are renewed while a session lasts",
+    ),
     by(
         "`Last-Event-ID`, `id:` and `retry:` are exact, and resuming reaches the same session",
         &[
@@ -46,7 +60,12 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by(
         "GET and DELETE are forwarded, and nothing is invented for them",
-        &["methods_that_a_provider_does_not_have", "methods_of_the_older_revisions", "listening_twice"],
+        &[
+            "methods_that_a_provider_does_not_have",
+            "methods_of_the_older_revisions",
+            "listening_twice",
+            "every_method_reaches_the_provider_with_its_path_its_query_and_its_body",
+        ],
     ),
     by(
         "a caller that leaves is a connection that ends at the provider, at once",
@@ -72,15 +91,27 @@ pub(crate) const RULES: &[Rule] = &[
             "the_provider_breaks_a_body_of_known_length_off",
         ],
     ),
-    by("a lost tunnel breaks streams off", &["the_way_is_lost_in_the_middle_of_a_stream"]),
+    by(
+        "a lost tunnel breaks streams off, over HTTP/2 with a reset",
+        &[
+            "the_way_is_lost_in_the_middle_of_a_stream",
+            "a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_relay_is_killed",
+            "over_http_2_a_lost_tunnel_resets_its_streams_and_no_others",
+            "over_http_2_a_break_resets_the_stream_and_nothing_else",
+        ],
+    ),
     by(
         "an id whose relay is away is answered with 503 and `Retry-After`, never with 400, 404 or 405",
         &["a_session_waits_for_its_relay_and_then_is_gone"],
     ),
+    by(
+        "an id that nobody holds is answered with 503 too, not with 404: the server cannot know that nobody will, and clients take 404 for the end of a session",
+        &["hostile_ids_are_nobodys", "what_is_no_id_is_offline_and_what_leads_up_is_refused"],
+    ),
     by("a session whose relay is gone is answered with 404", &["a_session_waits_for_its_relay_and_then_is_gone"]),
     by("a session does not wait for a relay that drains", &["a_session_does_not_wait_for_a_relay_that_drains"]),
     by("sessions survive a restart of the server", &["sessions_survive_a_restart_of_the_server"]),
-    not("an open stream has no time limit", "it would have to wait for ever; the limits are settings, 0 by default"),
+    by("an open stream has no time limit", &["a_stream_that_outlives_every_limit"]),
     by(
         "questions to the client come on the stream, and the answers reach the same provider",
         &[
@@ -88,7 +119,13 @@ pub(crate) const RULES: &[Rule] = &[
             "elicitation_on_the_stream_of_a_call",
             "elicitation_and_progress_with_python",
             "sampling_on_the_one_stream",
+            "fastmcp_with_sessions_and_streams",
+            "fastmcp_over_http_with_sse",
         ],
+    ),
+    by(
+        "answers to such questions outside of sessions reach the relay that asked (from 2025-06-18 on, whose messages can be told apart)",
+        &["a_caller_of_an_older_revision_without_a_session_keeps_to_one_relay"],
     ),
     by(
         "a final answer is never made up, and subscriptions keep their ids (2026-07-28)",
@@ -106,40 +143,181 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by("headers are checked against bodies by the provider alone", &["headers_that_contradict_the_body"]),
     by("all values of all headers go through, bytes beyond ASCII too", &["every_value_of_every_header"]),
-    by("headers about the connection end with it", &["headers_about_the_connection"]),
-    by("forwarding headers are the server's own", &["what_a_caller_says_of_itself"]),
+    by(
+        "headers about the connection end with it, and `Connection` takes nothing away that a client needs",
+        &[
+            "headers_about_the_connection",
+            "what_ends_with_a_connection",
+            "what_belongs_to_one_hop_ends_there",
+            "connection_cannot_take_away_what_the_other_end_needs",
+        ],
+    ),
+    by(
+        "forwarding headers are the server's own: `X-Forwarded-For`, `-Proto`, `-Host`",
+        &[
+            "what_a_caller_says_of_itself",
+            "nobody_can_forge_what_only_llamapool_says",
+            "behind_a_trusted_proxy_a_caller_can_forge_nothing_else",
+            "the_public_address_is_the_one_that_was_told_or_that_a_trusted_proxy_names",
+        ],
+    ),
+    not(
+        "`X-Forwarded-Prefix` and `Forwarded` say under which path the server was called",
+        "a provider that follows a prefix names paths of the public address space, and the relay makes those that it names public itself: both together would do it twice; `Forwarded` would say nothing new",
+    ),
+    not("forwarding headers can be turned off", "a provider believes them only if it is told to"),
     by("`Host` is the provider's", &["every_value_of_every_header", "the_suite_says_the_same_of_2025_11_25"]),
     by(
-        "`Origin` is checked at the server and goes no further",
-        &["headers_about_the_connection", "the_suite_says_the_same_of_2026_07_28"],
+        "`Origin` is checked at the server and goes no further; several of them, and `null`, are refused",
+        &[
+            "headers_about_the_connection",
+            "pages_in_browsers",
+            "the_origin_that_the_edge_has_checked_is_not_passed_on",
+            "several_origins_or_hosts_are_refused_even_if_each_is_allowed",
+            "on_a_public_address_any_host_gets_in_but_only_listed_origins",
+            "the_suite_says_the_same_of_2026_07_28",
+        ],
     ),
     by(
-        "a browser's preflight is answered for exactly what it asks",
-        &["a_preflight_is_answered_with_exactly_the_headers_that_it_asks_for"],
+        "a server on loopback answers to loopback names alone",
+        &["on_loopback_only_loopback_names_and_origins_get_in", "pages_in_browsers"],
     ),
-    by("what is said of origins is said once", &["the_edge_speaks_of_origins_and_the_provider_does_not"]),
-    by("every status goes through with what belongs to it", &["statuses_with_what_belongs_to_them"]),
+    by(
+        "state, metrics and the relay's status are as closed to pages as calls are",
+        &[
+            "a_page_in_a_browser_gets_nothing_that_has_data_from_a_server_on_loopback",
+            "a_page_in_a_browser_gets_nothing_from_a_relay_on_loopback",
+            "every_route_of_every_port_refuses_what_is_ambiguous_and_health_refuses_pages",
+        ],
+    ),
+    by(
+        "a browser's preflight is answered for exactly what it asks, and before any token is asked for",
+        &[
+            "a_preflight_is_answered_with_exactly_the_headers_that_it_asks_for",
+            "a_preflight_is_answered_before_any_token_is_asked_for_and_reaches_nobody",
+            "an_options_request_that_is_no_preflight_is_the_providers",
+        ],
+    ),
+    by(
+        "a page that is let in reads answers and errors, and one that is not reads nothing",
+        &["a_page_reads_answers_and_errors_whoever_made_them", "a_page_that_is_not_listed_may_neither_ask_nor_read"],
+    ),
+    by(
+        "what is said of origins is said once, and `Vary` says that it depends on them",
+        &[
+            "the_edge_speaks_of_origins_and_the_provider_does_not",
+            "an_answer_depends_on_what_the_provider_says_and_on_the_origin",
+            "a_program_gets_what_the_provider_says_of_origins",
+        ],
+    ),
+    by(
+        "a challenge leads to the provider's metadata at a public place, which any page may read",
+        &[
+            "a_challenge_leads_to_metadata_whose_resource_is_the_url_that_was_called",
+            "a_challenge_and_its_metadata",
+            "a_page_from_anywhere_may_ask_for_oauth_metadata",
+            "pages_from_anywhere_may_read_what_is_well_known_and_a_head_is_answered",
+        ],
+    ),
+    by(
+        "where there are no metadata the answer is a plain 404, which sends clients on; a failure is none",
+        &[
+            "where_there_are_no_metadata_the_answer_is_a_plain_404",
+            "a_provider_that_fails_to_give_its_metadata_is_not_taken_for_one_that_has_none",
+        ],
+    ),
+    by(
+        "every status goes through with what belongs to it",
+        &[
+            "statuses_with_what_belongs_to_them",
+            "every_status_goes_through_with_its_headers_and_its_body_and_nothing_invented",
+        ],
+    ),
+    by(
+        "what is below an id's URL is forwarded, as it is spelt, and nothing that leads up",
+        &[
+            "paths_and_queries_below",
+            "the_path_below_the_id_goes_below_the_providers_own_and_both_queries_go_too",
+            "dot_segments_in_any_spelling_are_refused_and_reach_no_provider",
+        ],
+    ),
+    by(
+        "what fails on the way is 502, what takes too long 504, what is too much 429 or 503, each with its name in `Llamapool-Error`",
+        &[
+            "a_provider_that_takes_no_connection_is_unreachable",
+            "a_provider_that_hangs_up_before_its_answer_has_closed",
+            "a_provider_that_does_not_speak_http_says_garbage",
+            "over_http_2_a_tunnel_that_is_lost_before_the_head_is_an_error_with_a_name",
+            "a_provider_that_says_nothing_is_late_and_hears_that_nobody_waits_any_more",
+            "an_id_gets_no_more_calls_at_once_than_it_may",
+        ],
+    ),
+    by(
+        "nothing is sent to a provider twice",
+        &[
+            "a_provider_that_closes_after_every_answer_loses_no_call_and_gets_none_twice",
+            "a_provider_that_hangs_up_before_its_answer_has_closed",
+        ],
+    ),
+    by(
+        "a body has 64 MiB, above that comes a 413 that can be read",
+        &[
+            "more_than_the_limits",
+            "a_body_above_the_limit_is_refused_with_an_answer_that_the_caller_can_read",
+            "a_request_that_never_ends_is_answered_and_ended",
+            "big_bodies_both_ways",
+        ],
+    ),
+    by(
+        "`Expect` is answered at the server",
+        &["a_caller_who_asks_before_it_sends", "a_caller_who_asks_whether_to_send_its_body_is_told_at_the_edge"],
+    ),
+    by(
+        "keys of the server and of the relay are no provider's business, and a caller's own token is",
+        &["keys_that_are_not_the_providers", "the_servers_own_keys_never_reach_a_provider_and_a_callers_token_does"],
+    ),
     by("202 has no body and no type", &["an_accepted_notification_has_no_body"]),
     by("`HEAD` gets no length made up", &["a_head_without_a_length"]),
     by("nothing is compressed, unpacked or transcoded", &["a_compressed_answer"]),
     by("an answer may begin before its request is whole", &["an_answer_before_the_request_is_whole"]),
     by(
         "each event is on its way before the next is made",
-        &["each_event_before_the_next_is_made", "listening_with_get", "progress_on_the_stream_of_a_call"],
+        &[
+            "each_event_before_the_next_is_made",
+            "each_event_on_a_stream_that_was_opened_with_get",
+            "listening_with_get",
+            "progress_on_the_stream_of_a_call",
+        ],
     ),
     by("an open stream shows itself before anything is said", &["listening_with_get", "a_stream_that_says_nothing"]),
     by(
         "comments are added between events alone, and the provider's own go through",
-        &["a_stream_that_says_nothing", "an_event_that_comes_in_halves", "comments_of_the_provider"],
+        &[
+            "a_stream_that_says_nothing",
+            "an_event_that_comes_in_halves",
+            "comments_of_the_provider",
+            "the_suite_says_the_same_among_many_comments",
+        ],
+    ),
+    by(
+        "nothing is added to a body that is no event stream, or an encoded one",
+        &["a_slow_answer_that_is_no_stream", "an_encoded_stream_gets_no_comments_between_its_bytes"],
     ),
     by(
         "middleboxes are asked not to buffer, unless the provider says what it wants of them",
         &["a_stream_that_says_what_middleboxes_may"],
     ),
-    by("a slow reader holds back its own provider and nobody else", &["a_reader_that_does_not_read"]),
+    by(
+        "a slow reader holds back its own provider and nobody else",
+        &[
+            "a_reader_that_does_not_read",
+            "a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_make_little",
+        ],
+    ),
+    by("nothing is held for its size", &["a_big_event", "an_event_of_100_mb_goes_through_and_is_held_by_nobody"]),
     by("many streams at once are not mixed", &["two_hundred_streams"]),
     by(
-        "the endpoint of HTTP with SSE resolves below the public URL, in every form",
+        "the endpoint of HTTP with SSE resolves below the public URL, in every form, for real clients too",
         &[
             "an_endpoint_from_the_root",
             "an_endpoint_beside_the_stream",
@@ -148,6 +326,11 @@ pub(crate) const RULES: &[Rule] = &[
             "an_endpoint_with_dots",
             "the_example_server_at_its_url",
             "the_example_server_below_its_url",
+            "the_official_python_client_sees_the_same_over_http_with_sse",
+            "the_official_typescript_client_sees_the_same_over_http_with_sse",
+            "fastmcps_client_sees_the_same_over_http_with_sse",
+            "a_client_behind_mcp_remote_sees_the_same_over_http_with_sse",
+            "the_inspector_sees_the_same_over_http_with_sse",
         ],
     ),
     by(
@@ -181,6 +364,13 @@ pub(crate) const RULES: &[Rule] = &[
         "`Mcp-Session-Id` decides nothing where there are no sessions (2026-07-28)",
         &["a_session_id_means_nothing_where_there_are_no_sessions_and_goes_through"],
     ),
-    not("informational answers and trailers", "they end at each hop by design, see ARCHITECTURE.md"),
+    by(
+        "informational answers and trailers end at each hop",
+        &[
+            "hints_before_the_answer",
+            "what_follows_the_last_chunk",
+            "interim_answers_end_at_the_hop_and_the_final_one_goes_through",
+        ],
+    ),
     not("resuming a tunnel's streams after a reconnect", "llamapool breaks them off; clients resume at the provider"),
 ];

@@ -35,14 +35,20 @@ async fn answer(name: &str, own: &str, request: &Parts, streams: &Streams) -> Re
     if header("x-hold").is_some() {
         return std::future::pending().await;
     }
-    if request.method == Method::GET {
+    if request.method == Method::GET && header("mcp-session-id").is_none() {
         let (sender, stream) = event_stream();
         sender.send(Ok(format!("event: endpoint\ndata: /messages?of={name}\n\n").into())).await.expect("it is open");
         // The stream stays open as long as the provider lives.
         streams.lock().unwrap().push(sender);
         return stream;
     }
-    let said = json!({ "provider": name, "session": header("mcp-session-id"), "path": request.uri.to_string() });
+    let said = json!({
+        "provider": name,
+        "session": header("mcp-session-id"),
+        "path": request.uri.to_string(),
+        "method": request.method.as_str(),
+        "last": header("last-event-id"),
+    });
     let said = json_answer(&said.to_string());
     match (header("mcp-session-id"), header("mcp-protocol-version")) {
         (None, None) => ([("mcp-session-id", own)], said).into_response(),
@@ -137,6 +143,25 @@ async fn a_session_stays_with_its_relay_and_looks_the_same_each_time() {
     let busy = hold(&two.pool, &two.sessions[1]).await;
     assert_eq!(begin(&two.pool).await, two.sessions[0]);
     drop(busy);
+}
+
+/// A stream that is listened to, one that is resumed, and the session's end are as much of it as its calls.
+#[tokio::test]
+async fn listening_resuming_and_ending_reach_the_relay_of_the_session() {
+    let two = Two::with(&[]).await;
+    for _ in 0..3 {
+        for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
+            let own = format!("!session~of~{name}!");
+            for (method, last) in [("GET", None), ("GET", Some("7/of a stream")), ("DELETE", None), ("POST", None)] {
+                let request = two.pool.http.request(method.parse().unwrap(), two.pool.mcp(ID));
+                let request = request.header("accept", "text/event-stream").header("mcp-session-id", session);
+                let request = last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
+                let said = said(soon("an answer", request.send()).await.unwrap()).await;
+                let seen = ["provider", "session", "method", "last"].map(|what| said[what].clone());
+                assert_eq!(seen, [json!(name), json!(own), json!(method), json!(last)]);
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -244,6 +269,29 @@ async fn a_caller_without_sessions_keeps_to_one_relay_and_goes_on_at_the_other()
     two.relays[0].kill().await;
     two.pool.until_metric(CONNECTED, 1).await;
     assert_eq!(ask(&two.pool, &homes["alpha"]).await, "beta");
+}
+
+/// A provider without sessions may ask in the middle of a call; the answer is a message of its own, and must find the call.
+#[tokio::test]
+async fn a_caller_of_an_older_revision_without_a_session_keeps_to_one_relay() {
+    let two = Two::with(&[]).await;
+    let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": {} });
+    for version in ["2025-06-18", "2025-11-25"] {
+        let mut homes = std::collections::BTreeSet::new();
+        for caller in 0..20 {
+            let mut home = None;
+            for _ in 0..4 {
+                let request = two.pool.http.post(two.pool.mcp(ID)).header("mcp-protocol-version", version);
+                let request = request.header("accept", "application/json, text/event-stream");
+                let request = request.bearer_auth(format!("caller {caller}")).json(&answer);
+                let said = said(soon("an answer", request.send()).await.unwrap()).await;
+                let provider = said["provider"].as_str().unwrap().to_owned();
+                assert_eq!(home.get_or_insert_with(|| provider.clone()), &provider, "{version}, caller {caller}");
+            }
+            homes.extend(home);
+        }
+        assert_eq!(homes.len(), 2, "not all of them have the same home");
+    }
 }
 
 #[tokio::test]

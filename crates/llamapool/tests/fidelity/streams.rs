@@ -1,18 +1,24 @@
 //! Event streams at a provider that sends what a test gives it, when the test gives it.
 
+use std::time::Instant;
+
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::differential::{Events, Place, Way, read_answer, scenarios};
 use crate::harness::{RawHttp, RawProvider, soon, tools_call};
+use crate::pace::Timed;
 use crate::transcript::{COMMENT, Transcript};
 
 scenarios! {
     events_of_every_shape: EventStreams, ALL;
     each_event_before_the_next_is_made: EventStreams, ALL;
+    each_event_on_a_stream_that_was_opened_with_get: EventStreams, ALL;
     comments_of_the_provider: EventStreams, ALL;
     a_stream_that_says_nothing: EventStreams, ALL;
     an_event_that_comes_in_halves: EventStreams, ALL;
+    a_slow_answer_that_is_no_stream: EventStreams, ALL;
+    a_stream_that_outlives_every_limit: EventStreams, ALL;
     a_stream_that_says_what_middleboxes_may: EventStreams, ALL;
     a_reader_that_does_not_read: ManyAtOnce, ALL;
     two_hundred_streams: ManyAtOnce, ALL;
@@ -30,12 +36,27 @@ fn chunk(text: &str) -> String {
 
 /// An open stream: the provider's end and the caller's.
 async fn open(place: &Place, provider: &RawProvider, head: &str, log: &mut Transcript) -> (RawHttp, RawHttp) {
-    let mut caller = place.post(&[], tools_call(1, "t").to_string().as_bytes()).await;
+    let asked_at = Instant::now();
+    let caller = place.post(&[], tools_call(1, "t").to_string().as_bytes()).await;
+    opened(caller, asked_at, provider, head, log).await
+}
+
+/// The provider begins to answer a call.
+async fn opened(
+    mut caller: RawHttp,
+    asked_at: Instant,
+    provider: &RawProvider,
+    head: &str,
+    log: &mut Transcript,
+) -> (RawHttp, RawHttp) {
     let (mut connection, asked) = provider.call().await;
+    log.took(Timed::Request, &mut [asked_at.elapsed()]);
     let body = connection.body(&asked).await;
     log.asked(&asked, &body);
+    let answered_at = Instant::now();
     connection.send(head).await;
     log.answered(&caller.head().await);
+    log.took(Timed::Head, &mut [answered_at.elapsed()]);
     log.note("the head came before anything else was made");
     (connection, caller)
 }
@@ -74,15 +95,36 @@ async fn each_event_before_the_next_is_made(way: Way) -> Transcript {
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
     let (mut connection, mut caller) = open(&place, &provider, STREAM, &mut log).await;
+    one_by_one(&mut connection, &mut caller, Timed::Event, &mut log).await;
+    log
+}
+
+/// What a provider says between calls comes on such a stream, and comes at once.
+async fn each_event_on_a_stream_that_was_opened_with_get(way: Way) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let place = way.to(&provider.url).await;
+    let mut log = place.transcript();
+    let asked_at = Instant::now();
+    let caller = place.get(&[("mcp-session-id", "s")]).await;
+    let (mut connection, mut caller) = opened(caller, asked_at, &provider, STREAM, &mut log).await;
+    one_by_one(&mut connection, &mut caller, Timed::EventOnGet, &mut log).await;
+    log
+}
+
+/// Sends events, each when the one before has arrived.
+async fn one_by_one(connection: &mut RawHttp, caller: &mut RawHttp, what: Timed, log: &mut Transcript) {
     let mut events = Events::default();
-    for number in 0..20 {
+    let mut times = Vec::new();
+    for number in 0..10 {
+        let sent_at = Instant::now();
         connection.send(chunk(&format!("id: {number}\ndata: {number}\n\n"))).await;
-        events.with(&format!("data: {number}\n"), &mut caller, &mut log).await;
+        events.with(&format!("data: {number}\n"), caller, log).await;
+        times.push(sent_at.elapsed());
         log.note("it came before the next was made");
     }
+    log.took(what, &mut times);
     connection.send("0\r\n\r\n").await;
-    events.rest(&mut caller, &mut log).await;
-    log
+    events.rest(caller, log).await;
 }
 
 async fn comments_of_the_provider(way: Way) -> Transcript {
@@ -132,12 +174,7 @@ async fn an_event_that_comes_in_halves(way: Way) -> Transcript {
         }
         log.event(COMMENT);
     };
-    if place.through.is_some() {
-        let (_other, mut idle) = open(&place, &provider, STREAM, &mut Transcript::default()).await;
-        for _ in 0..3 {
-            assert_eq!(idle.chunk().await.unwrap().as_deref(), Some(COMMENT));
-        }
-    }
+    comments_elsewhere(&place, &provider, 3).await;
     connection.send(chunk(" two\n\n")).await;
     connection.send("0\r\n\r\n").await;
     let mut rest = Vec::new();
@@ -150,6 +187,52 @@ async fn an_event_that_comes_in_halves(way: Way) -> Transcript {
         log.event(comment);
     }
     log
+}
+
+/// Comments are for event streams; JSON with a comment in it would be none. Another stream tells when one could have come.
+async fn a_slow_answer_that_is_no_stream(way: Way) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let place = way.with(&provider.url, &[("STREAM_KEEPALIVE", "20ms")]).await;
+    let mut log = place.transcript();
+    for media_type in ["content-type: application/json\r\n", "content-type: text/plain; of=text/event-stream\r\n", ""] {
+        let head = format!("HTTP/1.1 200 OK\r\n{media_type}transfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+        let (mut connection, mut caller) = open(&place, &provider, &head, &mut log).await;
+        connection.send(chunk("{\"half\":\n\n")).await;
+        let mut body = caller.chunk().await.unwrap().unwrap();
+        comments_elsewhere(&place, &provider, 3).await;
+        connection.send(chunk("1}\n\n")).await;
+        comments_elsewhere(&place, &provider, 3).await;
+        connection.send("0\r\n\r\n").await;
+        while let Some(piece) = caller.chunk().await.unwrap() {
+            body.extend(piece);
+        }
+        log.body(&body);
+    }
+    log
+}
+
+/// The limits are for what comes before a stream: it may say nothing for longer than any of them.
+async fn a_stream_that_outlives_every_limit(way: Way) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let limits = [("FIRST_BYTE_TIMEOUT", "100ms"), ("HEADER_TIMEOUT", "100ms"), ("STREAM_KEEPALIVE", "20ms")];
+    let place = way.with(&provider.url, &limits).await;
+    let mut log = place.transcript();
+    let (mut connection, mut caller) = open(&place, &provider, STREAM, &mut log).await;
+    comments_elsewhere(&place, &provider, 15).await;
+    connection.send(chunk("data: at last\n\n")).await;
+    connection.send("0\r\n\r\n").await;
+    Events::default().rest(&mut caller, &mut log).await;
+    log
+}
+
+/// Waits until so many comments have come on another stream; straight at the provider there is nothing to wait for.
+async fn comments_elsewhere(place: &Place, provider: &RawProvider, times: usize) {
+    if place.through.is_some() {
+        let (_other, mut idle) = open(place, provider, STREAM, &mut Transcript::default()).await;
+        for _ in 0..times {
+            assert_eq!(idle.chunk().await.unwrap().as_deref(), Some(COMMENT));
+        }
+    }
 }
 
 async fn a_stream_that_says_what_middleboxes_may(way: Way) -> Transcript {

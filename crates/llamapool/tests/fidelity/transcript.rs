@@ -1,33 +1,42 @@
-//! What a scenario has seen, on both sides, in the order in which it saw it; and how two such transcripts differ.
+//! What a scenario has seen, on both sides, in the order in which it saw it.
 //!
-//! The one rule: everything is compared, to the byte, but for what `allowed.rs` has a name and a reason for. Random ids
-//! and addresses are compared by where they come back: each becomes a number, by its first appearance.
+//! The one rule: whatever is recorded is compared (`compare.rs`), to the byte. What differs in each run has a name here:
+//! addresses by what they belong to; and where a provider makes ids up by chance, each becomes a number, by its first
+//! appearance, so that they are compared by where they come back.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::slice::from_ref;
+use std::time::Duration;
 
-use crate::allowed::{ALLOWED, At, Difference};
 use crate::harness::{BodyEnd, RawHead};
+use crate::pace::{Pace, Timed};
 
 /// What the server sends on an idle stream.
 pub(crate) const COMMENT: &[u8] = b":\n\n";
-/// The headers that say how a body is framed.
-const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
-/// How much of a long body is shown when something is wrong.
-const SHOWN_BYTES: usize = 600;
+
+/// The fields of a head or of a trailer section, in their order.
+pub(crate) type Fields = Vec<(String, Vec<u8>)>;
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq)]
-enum Entry {
+pub(crate) enum Entry {
     /// The head of a request, as the provider got it.
     Asked(RawHead),
+    /// An interim answer (1xx), as the caller got it.
+    Interim(RawHead),
     /// The head of an answer, as the caller got it.
     Answered(RawHead),
+    /// The names of a head's fields as they were written.
+    Names(Vec<String>),
     /// A whole body, or the rest of one.
     Body(Vec<u8>),
     /// One event of a stream with the blank line at its end, or one comment.
     Event(Vec<u8>),
+    /// What followed the last chunk.
+    Trailers(Fields),
     End(BodyEnd),
+    /// How long something took.
+    Took(Timed, Pace),
+    /// An exchange that somebody in between may see to, by what that is called.
+    Exchange(&'static str, Vec<Entry>),
     /// Something that can only be said in words, such as what came before what.
     Note(String),
 }
@@ -38,13 +47,13 @@ pub(crate) struct Transcript {
     entries: Vec<Entry>,
     /// What differs in each run and has a name.
     aliases: Vec<(Vec<u8>, String)>,
-    leaves_framing_out: bool,
+    has_random_ids: bool,
 }
 
 impl Transcript {
-    /// From now on, answers are recorded without the headers that say how they are framed.
-    pub(crate) fn leave_framing_out(&mut self) {
-        self.leaves_framing_out = true;
+    /// Of a provider that makes up ids by chance: they are compared by where they come back.
+    pub(crate) fn of_random_ids() -> Self {
+        Self { has_random_ids: true, ..Self::default() }
     }
 
     /// A request as the provider got it.
@@ -55,11 +64,14 @@ impl Transcript {
 
     /// The head of an answer as the caller got it.
     pub(crate) fn answered(&mut self, head: &RawHead) {
-        let mut head = head.clone();
-        if self.leaves_framing_out {
-            head.fields.retain(|(name, _)| !FRAMING.contains(&name.as_str()));
-        }
-        self.entries.push(Entry::Answered(head));
+        let is_interim = (100..200).contains(&head.status());
+        let entry = if is_interim { Entry::Interim } else { Entry::Answered };
+        self.entries.push(entry(head.clone()));
+    }
+
+    /// The names of a head's fields as they were written.
+    pub(crate) fn names(&mut self, names: &[String]) {
+        self.entries.push(Entry::Names(names.to_vec()));
     }
 
     pub(crate) fn body(&mut self, body: &[u8]) {
@@ -70,12 +82,31 @@ impl Transcript {
         self.entries.push(Entry::Event(event.to_vec()));
     }
 
+    /// What followed the last chunk, if anything did.
+    pub(crate) fn trailers(&mut self, fields: &[(String, Vec<u8>)]) {
+        if !fields.is_empty() {
+            self.entries.push(Entry::Trailers(fields.to_vec()));
+        }
+    }
+
     pub(crate) fn end(&mut self, end: BodyEnd) {
         self.entries.push(Entry::End(end));
     }
 
+    /// How long something took; of several times, the one in the middle.
+    pub(crate) fn took(&mut self, what: Timed, times: &mut [Duration]) {
+        times.sort();
+        self.entries.push(Entry::Took(what, Pace::of(times[times.len() / 2])));
+    }
+
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.entries.push(Entry::Note(note.into()));
+    }
+
+    /// All of an exchange that somebody in between may see to.
+    pub(crate) fn exchange(&mut self, what: &'static str, seen: Self) {
+        self.aliases.extend(seen.aliases);
+        self.entries.push(Entry::Exchange(what, seen.entries));
     }
 
     /// What stands for something that is different in each run, such as an address.
@@ -94,39 +125,61 @@ impl Transcript {
         self.entries.is_empty()
     }
 
-    fn with_numbers_for_ids(&self) -> Vec<Entry> {
-        let mut ids = Ids { aliases: &self.aliases, seen: Vec::new() };
-        let head = |ids: &mut Ids<'_>, head: &RawHead| RawHead {
-            line: String::from_utf8_lossy(&ids.numbered(head.line.as_bytes())).into_owned(),
-            fields: head.fields.iter().map(|(name, value)| (name.clone(), ids.numbered_in(name, value))).collect(),
-        };
-        let numbered = |entry: &Entry| match entry {
-            Entry::Asked(it) => Entry::Asked(head(&mut ids, it)),
-            Entry::Answered(it) => Entry::Answered(head(&mut ids, it)),
-            Entry::Body(it) => Entry::Body(ids.numbered(it)),
-            Entry::Event(it) => Entry::Event(ids.numbered(it)),
-            Entry::End(_) | Entry::Note(_) => entry.clone(),
-        };
-        self.entries.iter().map(numbered).collect()
+    /// Whether its provider makes up what it says by chance.
+    pub(crate) fn is_of_a_program(&self) -> bool {
+        self.has_random_ids
+    }
+
+    /// What was seen, with names and numbers for what differs in each run.
+    pub(crate) fn named(&self) -> Vec<Entry> {
+        let mut names = Names { aliases: &self.aliases, has_random_ids: self.has_random_ids, seen: Vec::new() };
+        self.entries.iter().map(|entry| names.entry(entry)).collect()
     }
 }
 
-/// Puts numbers in the place of random ids.
-struct Ids<'a> {
+/// Puts names in the place of addresses, and numbers in the place of random ids.
+struct Names<'a> {
     aliases: &'a [(Vec<u8>, String)],
+    has_random_ids: bool,
     seen: Vec<Vec<u8>>,
 }
 
-impl Ids<'_> {
-    fn numbered(&mut self, text: &[u8]) -> Vec<u8> {
+impl Names<'_> {
+    fn entry(&mut self, entry: &Entry) -> Entry {
+        match entry {
+            Entry::Asked(it) => Entry::Asked(self.head(it)),
+            Entry::Interim(it) => Entry::Interim(self.head(it)),
+            Entry::Answered(it) => Entry::Answered(self.head(it)),
+            Entry::Body(it) => Entry::Body(self.text(it)),
+            Entry::Event(it) => Entry::Event(self.text(it)),
+            Entry::Exchange(what, of) => Entry::Exchange(what, of.iter().map(|entry| self.entry(entry)).collect()),
+            Entry::Names(_) | Entry::Trailers(_) | Entry::End(_) | Entry::Took(..) | Entry::Note(_) => entry.clone(),
+        }
+    }
+
+    fn head(&mut self, head: &RawHead) -> RawHead {
+        RawHead {
+            line: String::from_utf8_lossy(&self.text(head.line.as_bytes())).into_owned(),
+            fields: head.fields.iter().map(|(name, value)| (name.clone(), self.value(name, value))).collect(),
+        }
+    }
+
+    /// The id of a request is there on one way alone, so it must not take a number.
+    fn value(&mut self, name: &str, value: &[u8]) -> Vec<u8> {
+        if name == "x-request-id" { value.to_vec() } else { self.text(value) }
+    }
+
+    fn text(&mut self, text: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(text.len());
         let mut at = 0;
         while at < text.len() {
             let rest = &text[at..];
+            let is_word_start = at == 0 || !text[at - 1].is_ascii_alphanumeric();
+            let id = if self.has_random_ids && is_word_start { id_length(rest) } else { None };
             if let Some((alias, name)) = self.aliases.iter().find(|(alias, _)| rest.starts_with(alias)) {
                 out.extend(name.bytes());
                 at += alias.len();
-            } else if let Some(length) = id_length(rest, at == 0 || !text[at - 1].is_ascii_alphanumeric()) {
+            } else if let Some(length) = id {
                 let number = self.number(&rest[..length]);
                 out.extend(format!("<id {number}>").bytes());
                 at += length;
@@ -136,11 +189,6 @@ impl Ids<'_> {
             }
         }
         out
-    }
-
-    /// The id of a request is there on one way alone, so it must not take a number.
-    fn numbered_in(&mut self, name: &str, value: &[u8]) -> Vec<u8> {
-        if name == "x-request-id" { value.to_vec() } else { self.numbered(value) }
     }
 
     fn number(&mut self, id: &[u8]) -> usize {
@@ -153,8 +201,8 @@ impl Ids<'_> {
 }
 
 /// The length of the random id that a text begins with: a UUID, or as many hexadecimal digits.
-fn id_length(text: &[u8], is_word_start: bool) -> Option<usize> {
-    if !is_word_start || !text.first()?.is_ascii_hexdigit() {
+fn id_length(text: &[u8]) -> Option<usize> {
+    if !text.first()?.is_ascii_hexdigit() {
         return None;
     }
     let is_hex = |byte: &u8| byte.is_ascii_hexdigit();
@@ -170,95 +218,4 @@ fn id_length(text: &[u8], is_word_start: bool) -> Option<usize> {
     }
     let digits = text.iter().take(33).take_while(|byte| is_hex(byte)).count();
     (digits == 32).then_some(32)
-}
-
-/// Compares what was seen straight at the provider with what was seen through llamapool: which of the allowed
-/// differences there were, or the one that is not allowed.
-pub(crate) fn compare(direct: &Transcript, through: &Transcript) -> Result<BTreeSet<&'static str>, String> {
-    let (direct, through) = (direct.with_numbers_for_ids(), through.with_numbers_for_ids());
-    let mut seen = BTreeSet::new();
-    let whole = || format!("--- direct\n{}\n--- through\n{}", shown_all(&direct), shown_all(&through));
-    let mut ours = through.iter().peekable();
-    for (place, own) in direct.iter().enumerate() {
-        while ours.next_if(|entry| is_comment(entry) && *entry != own).is_some() {
-            seen.insert(allowed(At::IdleStream, "comments", &Difference::default())?);
-        }
-        entries(own, ours.next(), &mut seen).map_err(|what| format!("entry {place}: {what}\n{}", whole()))?;
-    }
-    for rest in ours {
-        if !is_comment(rest) {
-            return Err(format!("only through llamapool: {}\n{}", shown(rest), whole()));
-        }
-        seen.insert(allowed(At::IdleStream, "comments", &Difference::default())?);
-    }
-    Ok(seen)
-}
-
-fn is_comment(entry: &Entry) -> bool {
-    matches!(entry, Entry::Event(event) if event == COMMENT)
-}
-
-fn entries(direct: &Entry, through: Option<&Entry>, seen: &mut BTreeSet<&'static str>) -> Result<(), String> {
-    match (direct, through) {
-        (Entry::Asked(direct), Some(Entry::Asked(through))) => heads(At::Request, direct, through, seen),
-        (Entry::Answered(direct), Some(Entry::Answered(through))) => heads(At::Answer, direct, through, seen),
-        (direct, Some(through)) if direct == through => Ok(()),
-        (Entry::Event(direct), Some(Entry::Event(through))) => {
-            let difference = Difference::of(from_ref(direct), from_ref(through));
-            seen.insert(allowed(At::Event, "endpoint", &difference)?);
-            Ok(())
-        }
-        (direct, Some(through)) => Err(format!("direct {}, through {}", shown(direct), shown(through))),
-        (direct, None) => Err(format!("direct {}, through nothing", shown(direct))),
-    }
-}
-
-fn heads(at: At, direct: &RawHead, through: &RawHead, seen: &mut BTreeSet<&'static str>) -> Result<(), String> {
-    if direct.line != through.line {
-        let difference = Difference::of(&[direct.line.clone().into_bytes()], &[through.line.clone().into_bytes()]);
-        seen.insert(allowed(at, "the first line", &difference)?);
-    }
-    let (mine, theirs) = (direct.without(&[]), through.without(&[]));
-    let names: BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
-    let values = |fields: &BTreeMap<String, Vec<Vec<u8>>>, name: &str| fields.get(name).cloned().unwrap_or_default();
-    for name in names {
-        let difference = Difference {
-            direct: values(&mine, name),
-            through: values(&theirs, name),
-            is_event_stream: values(&mine, "content-type").iter().any(|value| value.starts_with(b"text/event-stream")),
-        };
-        if difference.direct != difference.through {
-            seen.insert(allowed(at, name, &difference)?);
-        }
-    }
-    Ok(())
-}
-
-/// The name of the allowed difference that this is.
-fn allowed(at: At, what: &str, difference: &Difference) -> Result<&'static str, String> {
-    let it = ALLOWED.iter().find(|allowed| allowed.at == at && allowed.what == what && (allowed.is_it)(difference));
-    it.map(|allowed| allowed.name).ok_or_else(|| format!("{at:?}, {what}: {difference}"))
-}
-
-fn shown_all(entries: &[Entry]) -> String {
-    entries.iter().map(shown).collect::<Vec<_>>().join("\n")
-}
-
-fn shown(entry: &Entry) -> String {
-    let text = |bytes: &[u8]| {
-        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned();
-        format!("{} bytes {start:?}", bytes.len())
-    };
-    match entry {
-        Entry::Asked(head) => format!("asked {:?} {:?}", head.line, fields(head)),
-        Entry::Answered(head) => format!("answered {:?} {:?}", head.line, fields(head)),
-        Entry::Body(body) => format!("body {}", text(body)),
-        Entry::Event(event) => format!("event {}", text(event)),
-        Entry::End(end) => format!("end {end:?}"),
-        Entry::Note(note) => format!("note {note:?}"),
-    }
-}
-
-fn fields(head: &RawHead) -> Vec<String> {
-    head.fields.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value))).collect()
 }

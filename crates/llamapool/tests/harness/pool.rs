@@ -21,7 +21,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A server with its default settings.
+    /// A server with its default settings, except that its event streams show no signs of life.
     pub async fn start() -> Self {
         Self::with(&[]).await
     }
@@ -33,9 +33,18 @@ impl Pool {
 
     /// A server on a certain port, such as one that comes back.
     pub async fn on_port(port: &str, settings: &[(&str, &str)]) -> Self {
-        let keys = [("API_KEY", API_KEY), ("WORKER_KEY", WORKER_KEY)];
         // Signs of life come by the clock: only tests that are about them want them among a provider's pieces.
-        let own = [("PORT", port), ("BIND_ADDR", "127.0.0.1"), keys[0], keys[1], ("STREAM_KEEPALIVE", "0")];
+        let settings: Vec<_> = [("STREAM_KEEPALIVE", "0")].into_iter().chain(settings.iter().copied()).collect();
+        Self::start_on(port, &settings).await
+    }
+
+    /// A server as it is shipped, but for these settings: its event streams show signs of life.
+    pub async fn as_shipped(settings: &[(&str, &str)]) -> Self {
+        Self::start_on("0", settings).await
+    }
+
+    async fn start_on(port: &str, settings: &[(&str, &str)]) -> Self {
+        let own = [("PORT", port), ("BIND_ADDR", "127.0.0.1"), ("API_KEY", API_KEY), ("WORKER_KEY", WORKER_KEY)];
         let environment: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
         let mut server = Process::llamapool(&["server"], &environment);
         let listens = server.event("the server listens").await;

@@ -108,7 +108,7 @@ impl Process {
 
     /// Sends it a signal.
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status().await.expect("kill runs");
         assert!(status.success(), "kill -s {name} {id}");
     }

@@ -100,12 +100,16 @@ impl RawProvider {
 
     /// The same, taken apart, with the rest of the connection.
     pub async fn call(&self) -> (RawHttp, RawHead) {
-        loop {
-            let mut connection = RawHttp::on(soon("the provider is called", self.accept()).await);
-            if let Some(head) = connection.try_head().await {
-                return (connection, head);
+        let call = async {
+            loop {
+                let mut connection = RawHttp::on(self.accept().await);
+                if let Some(head) = connection.try_head().await {
+                    return (connection, head);
+                }
             }
-        }
+        };
+        // As a whole: probes come as long as the relay lives.
+        soon("the provider is called", call).await
     }
 
     /// Reads the next call whole, answers it with these bytes and hangs up; what the call was.

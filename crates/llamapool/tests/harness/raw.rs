@@ -9,6 +9,8 @@ use super::soon;
 /// One end of a connection.
 pub struct RawHttp {
     stream: BufReader<TcpStream>,
+    written_names: Vec<String>,
+    trailers: Vec<(String, Vec<u8>)>,
 }
 
 /// The head of a message: its first line, and its fields in their order, the names in lower case.
@@ -37,7 +39,7 @@ impl RawHttp {
     /// This end of a connection.
     pub fn on(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an open connection");
-        Self { stream: BufReader::new(stream) }
+        Self { stream: BufReader::new(stream), written_names: Vec::new(), trailers: Vec::new() }
     }
 
     /// Sends bytes as they are.
@@ -58,15 +60,32 @@ impl RawHttp {
     /// The next message's head; nothing, if the connection ends.
     pub async fn try_head(&mut self) -> Option<RawHead> {
         let line = self.line().await?;
+        let fields = self.fields().await?;
+        self.written_names = fields.iter().map(|(name, _)| name.clone()).collect();
+        let fields = fields.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        Some(RawHead { line: String::from_utf8(line).expect("a first line in ASCII"), fields })
+    }
+
+    /// The names of the last head's fields, as they were written.
+    pub fn written_names(&self) -> &[String] {
+        &self.written_names
+    }
+
+    /// What followed the last chunk of the body in chunks that was read last, the names as they were written.
+    pub fn trailers(&self) -> &[(String, Vec<u8>)] {
+        &self.trailers
+    }
+
+    /// Fields up to a blank line; nothing, if the connection ends before.
+    async fn fields(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
         let mut fields = Vec::new();
         loop {
             let field = self.line().await?;
             if field.is_empty() {
-                let line = String::from_utf8(line).expect("a first line in ASCII");
-                return Some(RawHead { line, fields });
+                return Some(fields);
             }
             let colon = field.iter().position(|&byte| byte == b':').expect("a field with a colon");
-            let name = String::from_utf8(field[..colon].to_ascii_lowercase()).expect("a name in ASCII");
+            let name = String::from_utf8(field[..colon].to_vec()).expect("a name in ASCII");
             fields.push((name, field[colon + 1..].trim_ascii().to_vec()));
         }
     }
@@ -101,11 +120,15 @@ impl RawHttp {
         let size = std::str::from_utf8(&size).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
         let mut chunk = Vec::new();
         let size = size.expect("the size of a chunk");
+        if size == 0 {
+            self.trailers = self.fields().await.ok_or(BodyEnd::Aborted)?;
+            return Ok(None);
+        }
         if self.exactly(size + 2, &mut chunk).await == BodyEnd::Aborted {
             return Err(BodyEnd::Aborted);
         }
         chunk.truncate(size);
-        Ok((size > 0).then_some(chunk))
+        Ok(Some(chunk))
     }
 
     /// Everything up to the end of the connection, whether that is an end or a reset.
