@@ -4,8 +4,6 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::Value;
-
 use crate::harness::{Pool, Process, Settings, WORKER_KEY};
 use crate::marked::{MARK, Marked, marked, none_left};
 use crate::session::Session;
@@ -101,11 +99,6 @@ impl Faulty {
             bridge["started_total"] == 1 && bridge["children"] == 0
         })
         .await;
-    }
-
-    /// What the server's state says of its one relay.
-    pub(crate) async fn state(&self, pool: &Pool) -> Value {
-        pool.client(&self.id).await["relays"][0].clone()
     }
 }
 

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::unix::AsyncFd;
 
 use crate::harness::PATIENCE;
 
@@ -89,11 +89,10 @@ impl Marked {
     pub(crate) async fn ended(&self) {
         let pid = Pid::from_raw(self.pid).expect("a number above zero");
         // It may have ended by now.
-        let Ok(process) = pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
-        let process = AsyncFd::new(process).unwrap();
-        match tokio::time::timeout(PATIENCE, process.readable()).await {
-            Ok(end) => drop(end.unwrap()),
-            Err(_) => panic!("it does not end: {self:#?}"),
-        }
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        let patience = Timespec::try_from(PATIENCE).expect("not for ever");
+        let waiting = move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience));
+        let ended = tokio::task::spawn_blocking(waiting).await.unwrap().unwrap();
+        assert!(ended > 0, "it does not end: {self:#?}");
     }
 }
