@@ -33,8 +33,10 @@ impl Pool {
 
     /// A server on a certain port, such as one that comes back.
     pub async fn on_port(port: &str, settings: &[(&str, &str)]) -> Self {
-        // Signs of life come by the clock: only tests that are about them want them among a provider's pieces.
-        let settings: Vec<_> = [("STREAM_KEEPALIVE", "0")].into_iter().chain(settings.iter().copied()).collect();
+        // Signs of life come by the clock: only tests that are about them want them among a provider's pieces. And where
+        // one thread would serve, what only several can do wrong would not be seen.
+        let own = [("STREAM_KEEPALIVE", "0"), ("THREADS", "2")];
+        let settings: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
         Self::start_on(port, &settings).await
     }
 
