@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::faulty::Faulty;
 use crate::harness::{Pool, soon};
-use crate::session::{End, Failed, Session, end_of, failed, initialize, message, sent};
+use crate::session::{End, Failed, Session, body, end_of, failed, initialize, message, sent};
 
 /// Has programs end in calls until one ends before the head of its answer was sent; the error of that call. Where a program
 /// takes longer than it takes to send the head, the stream breaks off instead.
@@ -54,7 +54,7 @@ async fn the_session_of_a_program_that_has_ended_is_not_found_and_the_next_one_h
     for request in [session.post(initialize("x").replace("initialize", "ping")), session.get(), session.delete()] {
         let answer = sent(request).await;
         assert_eq!((answer.status().as_u16(), answer.headers().get("llamapool-error")), (404, None));
-        let body: Value = answer.json().await.unwrap();
+        let body: Value = serde_json::from_str(&body(answer).await).unwrap();
         assert_eq!(body["error"]["code"], -32001);
     }
     assert_eq!(other.call("echo", json!({})).await["echo"], json!({}), "another session goes on");

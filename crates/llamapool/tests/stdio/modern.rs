@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::faulty::Faulty;
 use crate::harness::{Pool, soon};
-use crate::session::{End, end_of, failed, initialize, message, refused, said, sent};
+use crate::session::{End, body as text_of, end_of, failed, initialize, message, refused, said, sent};
 use crate::stream::Events;
 
 const REVISION: &str = "2026-07-28";
@@ -193,7 +193,7 @@ async fn a_revision_that_the_program_does_not_know_is_refused_with_those_that_it
     let request = program.post(body.to_string()).header("mcp-protocol-version", "2099-01-01");
     let answer = sent(request.header("mcp-method", "tools/list")).await;
     assert_eq!(answer.status(), 400);
-    let error: Value = answer.json().await.unwrap();
+    let error: Value = serde_json::from_str(&text_of(answer).await).unwrap();
     let data = json!({ "supported": [REVISION], "requested": "2099-01-01" });
     assert_eq!(
         (&error["id"], &error["error"]["code"], &error["error"]["data"]),

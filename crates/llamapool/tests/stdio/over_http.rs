@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::faulty::Faulty;
 use crate::harness::Pool;
-use crate::session::{call, initialize, message, refused, sent, text};
+use crate::session::{body, call, initialize, message, refused, sent, text};
 use crate::stream::Events;
 
 const BOTH: &str = "application/json, text/event-stream";
@@ -121,7 +121,7 @@ async fn a_notification_is_accepted_when_the_program_has_it() {
     ] {
         let answer = sent(session.post(posted)).await;
         assert_eq!(answer.status(), 202);
-        assert_eq!(answer.text().await.unwrap(), "");
+        assert_eq!(body(answer).await, "");
         let heard = session.heard().await;
         assert!(heard.contains(&format!("{posted}\n")), "{posted}: {heard:?}");
     }
@@ -136,7 +136,7 @@ async fn what_a_client_says_comes_to_the_program_byte_for_byte_on_one_line() {
 {"big":123456789012345678901234567890,"small":-0.0,"exp":1E400,"text":"gr\u00fc\u00DFe grüße 😀 \ud83d\ude00 \/ \t","twice":1,"twice":2,"_":null}}}"#;
     let answer = sent(session.post(odd)).await;
     assert_eq!(answer.status(), 200);
-    assert!(answer.text().await.unwrap().contains(r#""id": 9007199254740993"#));
+    assert!(body(answer).await.contains(r#""id": 9007199254740993"#));
     for posted in [odd.to_owned(), odd.replace('\n', "\r\n\r\n\t")] {
         message(sent(session.post(&*posted)).await).await;
         let heard = session.heard().await;
@@ -202,11 +202,11 @@ async fn batches_are_for_the_one_revision_that_has_them() {
     assert_eq!(events.next().await, Ok(None));
     assert!(session.heard().await.contains(&format!("{}\n", batch.replace('\n', " "))), "one line for one batch");
     let nothing = sent(session.post(format!("[{notification}]"))).await;
-    assert_eq!((nothing.status().as_u16(), &*nothing.text().await.unwrap()), (202, ""));
+    assert_eq!((nothing.status().as_u16(), &*body(nothing).await), (202, ""));
 
     // A program may answer with a batch, too.
     let said = r#"[{"jsonrpc":"2.0","id":$ID,"result":{}},{"jsonrpc":"2.0","method":"notifications/x"}]"#;
-    let answer: Value = serde_json::from_str(&batch_text(session.say(format!("{said}\n")).await).await).unwrap();
+    let answer: Value = serde_json::from_str(&body(session.say(format!("{said}\n")).await).await).unwrap();
     assert_eq!(answer.as_array().map(Vec::len), Some(2));
 
     for revision in ["2025-06-18", "2025-11-25"] {
@@ -215,9 +215,4 @@ async fn batches_are_for_the_one_revision_that_has_them() {
     }
     let begins = sent(program.post(format!("[{}]", initialize("2025-03-26")))).await;
     assert_eq!(refused(begins).await.0, 400);
-}
-
-async fn batch_text(answer: reqwest::Response) -> String {
-    assert_eq!(answer.status(), 200);
-    answer.text().await.unwrap()
 }

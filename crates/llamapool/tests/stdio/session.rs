@@ -26,7 +26,7 @@ impl Session {
         let answer = sent(session.post(initialize(revision))).await;
         let id = answer.headers().get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
         let status = answer.status();
-        let Some(id) = id else { panic!("{status}: {}", answer.text().await.unwrap()) };
+        let Some(id) = id else { panic!("{status}: {}", body(answer).await) };
         assert_eq!(message(answer).await["result"]["protocolVersion"], revision);
         session.id = id;
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
@@ -92,7 +92,7 @@ impl Session {
     /// Goes on behind an event.
     pub(crate) async fn resume(&self, last: &str) -> Events {
         let answer = sent(self.get().header("last-event-id", last)).await;
-        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+        assert_eq!(answer.status(), 200, "{}", body(answer).await);
         Events::of(answer)
     }
 }
@@ -120,6 +120,11 @@ pub(crate) async fn sent(request: RequestBuilder) -> Response {
     soon("the call is answered", request.send()).await.expect("an HTTP answer")
 }
 
+/// The whole body of an answer.
+pub(crate) async fn body(answer: Response) -> String {
+    soon("the body arrives", answer.text()).await.unwrap()
+}
+
 /// The JSON-RPC response in an answer, be it one object or a stream of events.
 pub(crate) async fn message(answer: Response) -> Value {
     let text = text(answer).await;
@@ -128,9 +133,9 @@ pub(crate) async fn message(answer: Response) -> Value {
 
 /// The same as it stands there.
 pub(crate) async fn text(answer: Response) -> String {
-    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    assert_eq!(answer.status(), 200, "{}", body(answer).await);
     if answer.headers()["content-type"] == "application/json" {
-        return soon("the body arrives", answer.text()).await.unwrap();
+        return body(answer).await;
     }
     let mut events = Events::of(answer);
     loop {
@@ -154,7 +159,7 @@ pub(crate) struct Failed {
 /// What llamapool says in its error.
 pub(crate) async fn failed(answer: Response) -> Failed {
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let body: Value = serde_json::from_str(&body(answer).await).unwrap();
     let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let word = header("llamapool-error").unwrap_or_else(|| panic!("no error of llamapool: {status} {body}"));
     let (hop, message) = (body["error"]["data"]["hop"].as_str().unwrap(), body["error"]["message"].as_str().unwrap());
@@ -166,7 +171,7 @@ pub(crate) async fn failed(answer: Response) -> Failed {
 pub(crate) async fn refused(answer: Response) -> (u16, i64, String) {
     let status = answer.status().as_u16();
     assert!(!answer.headers().contains_key("llamapool-error"));
-    let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let body: Value = serde_json::from_str(&body(answer).await).unwrap();
     (status, body["error"]["code"].as_i64().unwrap(), body["error"]["message"].as_str().unwrap().to_owned())
 }
 

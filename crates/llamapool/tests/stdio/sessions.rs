@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::faulty::Faulty;
 use crate::harness::{Pool, soon};
 use crate::marked::{children, memory};
-use crate::session::{Failed, Session, failed, initialize, message, sent};
+use crate::session::{Failed, Session, body, failed, initialize, message, sent};
 
 /// Begins a session and forgets it; the refusal, if there is no room.
 async fn abandoned(program: &Faulty) -> Result<(), Failed> {
@@ -100,7 +100,7 @@ async fn a_session_ends_at_its_greatest_age_however_busy_it_is() {
             }
             // A call that met the end has failed of it.
             if answer.status() == StatusCode::OK {
-                answer.text().await.unwrap();
+                body(answer).await;
             }
         }
     };

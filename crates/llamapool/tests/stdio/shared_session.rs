@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::faulty::Faulty;
 use crate::harness::Pool;
-use crate::session::{call, refused, sent};
+use crate::session::{body, call, refused, sent};
 
 const ON: (&str, &str) = ("SHARED_SESSION", "true");
 
@@ -16,7 +16,7 @@ fn curl(program: &Faulty, body: String) -> reqwest::RequestBuilder {
 async fn result(program: &Faulty, id: u64, tool: &str, arguments: Value) -> Value {
     let answer = sent(curl(program, call(&json!(id), tool, &arguments))).await;
     assert_eq!(answer.headers()["content-type"], "application/json");
-    let answer: Value = answer.json().await.unwrap();
+    let answer: Value = serde_json::from_str(&body(answer).await).unwrap();
     assert_eq!(answer["id"], id, "{answer}");
     answer["result"].clone()
 }
