@@ -1,5 +1,7 @@
 //! A server with its keys, the relays that connect to it, and a caller.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -237,5 +239,8 @@ pub async fn error_of(answer: reqwest::Response) -> String {
 
 /// A client that follows no redirect: one that it followed would lead past the tunnel, and nobody would notice.
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+    // Servers of others close their idle connections after some seconds: this client never meets the closing.
+    let idle = Duration::from_secs(1);
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).pool_idle_timeout(idle);
+    builder.build().expect("a client")
 }
