@@ -23,9 +23,10 @@ def run(rig, lineup):
 def take(rig, lineup, what, measure):
     """One turn: `what` is round, route and number of connections."""
     turn, route, connections = what
+    seconds = lineup.plan.gateway_seconds if route.in_session else lineup.plan.call_seconds
     before = lineup.cpu(route)
     try:
-        calls = as_fast_as_it_goes(route, connections, lineup.plan.call_seconds)
+        calls = as_fast_as_it_goes(route, connections, seconds)
     except LoadFailed as why:
         rig.note(f"{measure}, {route.name}, {connections} connections: {why}")
         return
@@ -33,6 +34,7 @@ def take(rig, lineup, what, measure):
     if calls.failed:
         rig.note(f"{measure}, {route.name}, {connections} connections: {calls.failed} calls failed in a round")
     if not calls.answered:
+        rig.note(f"{measure}, {route.name}, {connections} connections: no call was answered within {seconds} s in a round")
         return
     figures = {"": (calls.answered / calls.seconds, "1/s"), " p50": (calls.p50, "ms"), " p99": (calls.p99, "ms")}
     for role, seconds in {**roles, "load generator": calls.cpu_seconds}.items():

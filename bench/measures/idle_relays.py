@@ -1,6 +1,7 @@
 """What an idle relay costs the server in memory, by number of relays, and what it takes itself.
 
-The one rule: relays are real processes with a tunnel each; the server's resident memory is compared with what it was without any.
+The one rule: relays are real processes with a tunnel each; the server's resident memory is compared with what it was without
+any.
 
 Samples: `idle relay on the server` (KB for each relay), `idle relay itself` (MB, proportional), `server with relays` (MB),
 `idle relays cpu` (ms of the server's processor time a second for all of them).

@@ -1,7 +1,7 @@
-"""The same calls when the private side is far away: 50 ms for a round trip, one packet in a hundred lost in each direction.
+"""The same calls when the private side is far away: 50 ms for a round trip, one packet in a hundred lost each way.
 
-The one rule: the caller is beside the public end, so all that is slow is the tunnel; straight to the provider, the caller itself
-is at the far end.
+The one rule: the caller is beside the public end, so all that is slow is the tunnel; straight to the provider, the caller
+itself is at the far end.
 
 Samples: `slow link calls` (a second), `slow link p50`, `slow link p99` (ms).
 """

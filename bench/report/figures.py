@@ -34,8 +34,8 @@ class Figures:
         return Figure(median(values), min(values), max(values), len(values), unit)
 
     def ratio(self, measure, path, other, case=""):
-        """`path` over `other`."""
-        return self._pairs(measure, (path, other), case, lambda one, two: one / two if two else None, "×")
+        """`path` over `other`; of nothing over itself."""
+        return None if path == other else self._pairs(measure, (path, other), case, lambda one, two: one / two if two else None, "×")
 
     def added(self, measure, path, case=""):
         """What `path` adds to the way straight to the provider."""

@@ -17,7 +17,9 @@ def about(parts, quick):
         "quick": quick,
         "machine": {"cores": os.cpu_count(), "processor": _processor(), "memory_gib": round(_memory_gib(), 1),
                     "kernel": platform.release(), "load_before": os.getloadavg()[0], "niceness": os.nice(0)},
-        "llamapool": {"commit": _git("rev-parse", "--short", "HEAD"), "changed": bool(_git("status", "--porcelain", "crates"))},
+        # The last commit that changed what is compiled.
+        "llamapool": {"commit": _git("log", "-1", "--format=%h", "--", "crates", "Cargo.toml", "Cargo.lock"),
+                      "changed": bool(_git("status", "--porcelain", "crates", "Cargo.toml", "Cargo.lock"))},
         "versions": {name: version for name, version in parts.versions.items() if version},
         "not_installed": parts.missing,
     }

@@ -49,7 +49,7 @@ def install_all():
     """Everything that can be installed, in the order in which it is needed."""
     LOGS.mkdir(parents=True, exist_ok=True)
     parts = Parts()
-    for name, package in [("wrk", "wrk"), ("curl", "curl"), ("nginx", "nginx-light"), ("setpriv", "util-linux"), ("cc", "gcc")]:
+    for name, package in TOOLS.items():
         parts.add(name, "", None, lambda n=name, p=package: debian(n, p))
     parts.add("llamapool", "", None, build_llamapool)
     parts.add("http-echo", "", None, lambda: build_provider("http-echo"))
@@ -57,15 +57,20 @@ def install_all():
     # rathole's own lock file is too old for today's compilers; of its features only those that carry plain TCP are needed.
     cargo(parts, "rathole", "0.5.0", ["--no-default-features", "--features", "server,client"])
     cargo(parts, "bore", "0.6.0", ["--locked"], package="bore-cli")
-    cargo(parts, "oha", "1.16.0", ["--locked", "--no-default-features"])
+    cargo(parts, "oha", "1.16.0", ["--locked"])
     npm(parts, "supergateway", "4.0.0")
     pip(parts, "mcp-proxy", "0.13.0", "mcp-proxy")
     pip(parts, "fastmcp", "4.2.3", "python")
     cargo(parts, "mcp-proxy", "0.6.0", ["--locked"])
-    for name, why in NOT_HERE.items():
-        parts.missing[name] = why
+    parts.missing.update(NOT_HERE)
+    if lacking := [name for name in NEEDED if not parts.has(name)]:
+        raise SystemExit(f"there is no run without {', '.join(lacking)}: {parts.missing}")
     return parts
 
+
+# Programs of Debian's packages, and what there is no run without.
+TOOLS = {"cc": "gcc", "setpriv": "util-linux", "wrk": "wrk", "curl": "curl", "ip": "iproute2", "nginx": "nginx-light"}
+NEEDED = ["cc", "setpriv", "wrk", "curl", "llamapool", "http-echo", "stdio-echo"]
 
 _GO = "is a Go module: no package of Debian, crates.io, npm or PyPI has the program itself, and the run uses no other registry"
 NOT_HERE = {
@@ -80,16 +85,22 @@ NOT_HERE = {
 
 
 def debian(program, package):
-    if not shutil.which(program):
-        if not shutil.which("apt-get") or os.geteuid() != 0:
-            raise NotInstalled(f"on Debian: sudo apt-get install {package}")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        _run(f"apt-{package}", ["apt-get", "update"], env=environment)
-        _run(f"apt-{package}", ["apt-get", "install", "--yes", "--no-install-recommends", package], env=environment)
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-    if not found:
+    def find():
+        return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+
+    if not find():
+        _apt(package)
+    if not find():
         raise NotInstalled(f"{package} has no {program}")
-    return found
+    return find()
+
+
+def _apt(package):
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise NotInstalled(f"on Debian: sudo apt-get install {package}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    _run(f"apt-{package}", ["apt-get", "update"], env=environment)
+    _run(f"apt-{package}", ["apt-get", "install", "--yes", "--no-install-recommends", package], env=environment)
 
 
 def build_llamapool():
@@ -131,6 +142,8 @@ def pip(parts, name, version, program):
     folder = FOLDER / "parts" / f"python-{name}-{version}"
 
     def make():
+        if subprocess.run(["python3", "-c", "import ensurepip, venv"], capture_output=True).returncode:
+            _apt("python3-venv")
         _run(f"python-{name}", ["python3", "-m", "venv", folder])
         _run(f"python-{name}", [folder / "bin" / "python", "-m", "pip", "install", "--no-input",
                                 "--disable-pip-version-check", f"{name}=={version}"])

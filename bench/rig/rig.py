@@ -3,6 +3,7 @@
 The one rule: leaving the rig ends every process that was started through it, whatever happened.
 """
 
+import itertools
 import json
 import shutil
 import socket
@@ -34,6 +35,7 @@ class Rig:
         self.processes = []
         self.folder = Path(tempfile.mkdtemp(prefix="llamapool-bench-"))
         self._addresses = iter(range(2, 250))
+        self._numbers = itertools.count()
 
     def __enter__(self):
         return self
@@ -48,7 +50,7 @@ class Rig:
     # --- Processes ---
 
     def start(self, role, name, command, env=None):
-        log = self.folder / f"{len(list(self.folder.iterdir())):04}-{name}.log"
+        log = self.folder / f"{next(self._numbers):05}-{name}.log"
         process = Process(role, command, log, env)
         self.processes.append(process)
         return process
