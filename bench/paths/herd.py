@@ -12,7 +12,7 @@ from rig.route import Ends
 
 # What a relay takes by a large estimate, until one was measured.
 RELAY_BYTES = 6_000_000
-CONNECT_SECONDS = 120
+CONNECT_SECONDS = 300
 
 
 class Herd:

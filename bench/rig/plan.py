@@ -43,7 +43,7 @@ MIB = 1024 * 1024
 
 WHOLE = Plan(
     rounds=7, call_seconds=3, warm_seconds=1, connections=(1, 16, 32, 128, 512), gateway_connections=(1, 32), gateway_seconds=6,
-    fixed_rate=2000, fixed_connections=32, fixed_seconds=5,
+    fixed_rate=1000, fixed_connections=32, fixed_seconds=5,
     lone_streams=(50, 10, 5), many_streams=1000, many_streams_seconds=5,
     bulk_bytes=512 * MIB, relays=(100, 1000, 5000), reconnecting=1000, herd_rounds=3, sessions=50,
     stdio_connections=(1, 16), slow_link=(32, 5, 5), cold_starts=7,
@@ -51,7 +51,7 @@ WHOLE = Plan(
 
 QUICK = Plan(
     rounds=3, call_seconds=1, warm_seconds=1, connections=(1, 32, 128), gateway_connections=(32,), gateway_seconds=2,
-    fixed_rate=2000, fixed_connections=32, fixed_seconds=1,
+    fixed_rate=1000, fixed_connections=32, fixed_seconds=2,
     lone_streams=(20, 5, 5), many_streams=200, many_streams_seconds=2,
     bulk_bytes=64 * MIB, relays=(100,), reconnecting=100, herd_rounds=2, sessions=10,
     stdio_connections=(16,), slow_link=(32, 2, 2), cold_starts=2,

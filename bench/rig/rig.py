@@ -80,7 +80,7 @@ class Rig:
     def sample(self, measure, path, case, turn, figure):
         """`figure` is a value and its unit."""
         value, unit = figure
-        self.samples.append(Sample(measure, path, str(case), turn, float(value), unit))
+        self.samples.append(Sample(measure, path, str(case), turn, float(f"{value:.6g}"), unit))
 
     def note(self, text):
         """What must be known about the figures: what was left out, what failed."""
