@@ -21,4 +21,4 @@ def number(value):
         return f"{round(value, 3 - digits):,.0f}".replace(",", "\u202f")
     if size >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 0.005 or not size else f"{value:.4f}"
+    return f"{value:.2f}"
