@@ -1,8 +1,8 @@
-//! An HTTP server on one thread that answers every path: `http-echo PORT`.
+//! An HTTP server on one thread that answers every path: `http-echo PORT [ADDRESS]`.
 //!
 //! * `/down/N`: a body of N bytes; `/up`: takes a body and says how long it was
 //! * `/events/N/MS`: N events, one every MS milliseconds, each with the time at which it was made
-//! * anything else: a JSON-RPC answer to `tools/call`
+//! * `/mcp` and anything else: a JSON-RPC answer to the message that was posted; 202 for a notification; 405 for a `GET`
 //!
 //! The one rule: it does as little as it can, so that what is measured is what stands in front of it.
 
@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
@@ -24,17 +24,20 @@ use tokio::time::{Interval, interval};
 
 type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
 
-const ANSWER: &[u8] = br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"ok"}]}}"#;
+/// Enough for the answer to a call.
+const ANSWER_BYTES: usize = 256;
 const PIECE: usize = 64 * 1024;
 
 fn main() {
-    let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).expect("http-echo PORT");
+    let mut words = std::env::args().skip(1);
+    let port = words.next().and_then(|port| port.parse().ok()).expect("http-echo PORT [ADDRESS]");
+    let address = words.next().unwrap_or_else(|| "127.0.0.1".to_owned());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, serve(port));
+    tokio::task::LocalSet::new().block_on(&runtime, serve(&address, port));
 }
 
-async fn serve(port: u16) {
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
+async fn serve(address: &str, port: u16) {
+    let listener = TcpListener::bind((address, port)).await.expect("the port is free");
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
@@ -53,18 +56,33 @@ async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infalli
         [.., "events", count, millis] => {
             let every = Duration::from_millis(number(millis).max(1) as u64);
             let events = Events { left: number(count), ticks: interval(every) };
-            Response::builder().header("content-type", "text/event-stream").body(events.boxed_unsync()).expect("a response")
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(events.boxed_unsync())
+                .expect("a response")
         }
         [.., "up"] => {
             let length = length(request.into_body()).await;
             Response::new(Full::from(length.to_string()).boxed_unsync())
         }
-        _ => {
-            length(request.into_body()).await;
-            let answer = Full::new(Bytes::from_static(ANSWER)).boxed_unsync();
-            Response::builder().header("content-type", "application/json").body(answer).expect("a response")
-        }
+        _ if request.method() == Method::POST => answer_message(request.into_body()).await,
+        _ => empty(StatusCode::METHOD_NOT_ALLOWED),
     })
+}
+
+async fn answer_message(body: Incoming) -> Response<AnyBody> {
+    let Ok(message) = body.collect().await else { return empty(StatusCode::BAD_REQUEST) };
+    let mut answer = Vec::with_capacity(ANSWER_BYTES);
+    bench_provider::answer(&message.to_bytes(), &mut answer);
+    if answer.is_empty() {
+        return empty(StatusCode::ACCEPTED);
+    }
+    let body = Full::from(answer).boxed_unsync();
+    Response::builder().header("content-type", "application/json").body(body).expect("a response")
+}
+
+fn empty(status: StatusCode) -> Response<AnyBody> {
+    Response::builder().status(status).body(Full::default().boxed_unsync()).expect("a response")
 }
 
 async fn length(mut body: Incoming) -> usize {

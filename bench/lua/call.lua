@@ -1,0 +1,40 @@
+-- What wrk sends: tools/call, each with an id of its own, and what it says at the end: one line of JSON.
+--
+-- The one rule: a request is made by joining three strings, so that the load generator is never what is measured.
+--
+--   wrk … -s call.lua URL -- TOOL ["Header: value" …]
+
+local head, tail
+local id = 1000000000
+
+function init(args)
+  wrk.method = "POST"
+  wrk.headers["Content-Type"] = "application/json"
+  wrk.headers["Accept"] = "application/json, text/event-stream"
+  for i = 2, #args do
+    local name, value = args[i]:match("^([^:]+): (.*)$")
+    wrk.headers[name] = value
+  end
+  local before, after = '{"jsonrpc":"2.0","id":', ',"method":"tools/call","params":{"name":"' .. args[1] .. '","arguments":{}}}'
+  -- All ids have as many digits, so all requests are as long as this one.
+  local whole = wrk.format(nil, nil, nil, before .. id .. after)
+  local at = whole:find(id, 1, true)
+  while whole:sub(at - #before, at - 1) ~= before do
+    at = whole:find(id, at + 1, true)
+  end
+  head, tail = whole:sub(1, at - 1), whole:sub(at + 10)
+end
+
+function request()
+  id = id + 1
+  return head .. id .. tail
+end
+
+function done(summary, latency, _)
+  local errors = summary.errors
+  io.write(string.format(
+    '\n{"requests":%d,"microseconds":%d,"failed":%d,"bad_status":%d,"p50":%d,"p99":%d,"max":%d}\n',
+    summary.requests, summary.duration,
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout, errors.status,
+    latency:percentile(50), latency:percentile(99), latency.max))
+end

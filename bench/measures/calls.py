@@ -1,0 +1,45 @@
+"""How many `tools/call` a second go through, by number of connections, and what processor time one costs on each side.
+
+The one rule: the load generator, the provider and every process of the path share the same cores, as does whatever else runs
+on the machine: only figures of the same round are compared.
+
+Samples: `calls` (a second), `call p50`, `call p99` (ms, while the path is saturated), `cpu public`, `cpu private`,
+`cpu provider`, `cpu load generator` (µs for each call), `others` (% of the machine that something outside the run used).
+"""
+
+import os
+
+from rig.lineup import spent
+from rig.load import LoadFailed, as_fast_as_it_goes
+
+
+def run(rig, lineup):
+    for connections in lineup.plan.connections:
+        for turn, route in lineup.turns():
+            if not route.in_session or connections in lineup.plan.gateway_connections:
+                take(rig, lineup, (turn, route, connections), "calls")
+
+
+def take(rig, lineup, what, measure):
+    """One turn: `what` is round, route and number of connections."""
+    turn, route, connections = what
+    seconds = lineup.plan.gateway_seconds if route.in_session else lineup.plan.call_seconds
+    before = lineup.cpu(route)
+    try:
+        calls = as_fast_as_it_goes(route, connections, seconds)
+    except LoadFailed as why:
+        rig.note(f"{measure}, {route.name}, {connections} connections: {why}")
+        return
+    roles, machine = spent(before, lineup.cpu(route))
+    if calls.failed:
+        rig.note(f"{measure}, {route.name}, {connections} connections: {calls.failed} calls failed in a round")
+    if not calls.answered:
+        rig.note(f"{measure}, {route.name}, {connections} connections: no call was answered within {seconds} s in a round")
+        return
+    figures = {"": (calls.answered / calls.seconds, "1/s"), " p50": (calls.p50, "ms"), " p99": (calls.p99, "ms")}
+    for role, seconds in {**roles, "load generator": calls.cpu_seconds}.items():
+        figures[f" cpu {role}"] = (1e6 * seconds / calls.answered, "µs")
+    others = machine - sum(roles.values()) - calls.cpu_seconds
+    figures[" others"] = (100 * max(0.0, others) / calls.seconds / os.cpu_count(), "%")
+    for name, figure in figures.items():
+        rig.sample(measure + name, route.name, connections, turn, figure)

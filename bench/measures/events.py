@@ -1,0 +1,29 @@
+"""How long the first event of a stream takes from the request, and each event from when the provider made it.
+
+The one rule: streams come one after another on an otherwise idle path, so nothing waits for anything but the path.
+
+Samples: `first event`, `event` (ms; the median of one round).
+"""
+
+from statistics import median
+
+from rig.event_reader import read_streams
+
+STREAM_SECONDS = 10
+
+
+def run(rig, lineup):
+    streams, events, pause = lineup.plan.lone_streams
+    for turn, route in lineup.turns("streams"):
+        firsts, each = [], []
+        for _ in range(streams):
+            (stream,) = read_streams([f"{route.url}/events/{events}/{pause}"], STREAM_SECONDS)
+            came = stream.events()
+            if len(came) < events:
+                rig.note(f"events, {route.name}: a stream had {len(came)} of {events} events")
+                continue
+            firsts.append((came[0][0] - stream.asked) / 1e6)
+            each += [(arrived - made) / 1e6 for arrived, made in came[1:]]
+        if firsts:
+            rig.sample("first event", route.name, "", turn, (median(firsts), "ms"))
+            rig.sample("event", route.name, "", turn, (median(each), "ms"))

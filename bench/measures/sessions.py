@@ -1,0 +1,29 @@
+"""What an idle session with a provider that is a program costs: all memory of the private side, programs included.
+
+The one rule: proportional memory of the whole family of processes, so what processes share is counted once, whoever starts how
+many.
+
+Samples: `session memory` (KB for each session), `session processes` (for each session).
+"""
+
+from rig.mcp_client import NotAnswered, open_session
+from rig.processes import memory, tree
+
+
+def run(rig, lineup):
+    for turn, route in lineup.turns():
+        sessions, pids = lineup.plan.sessions, route.pids("private")
+        before, family = memory(pids), _family(pids)
+        try:
+            for _ in range(sessions):
+                open_session(route.url)
+        except (OSError, NotAnswered) as why:
+            rig.note(f"sessions, {route.name}: {why}")
+            continue
+        grown, more = memory(pids) - before, _family(pids) - family
+        rig.sample("session memory", route.name, sessions, turn, (grown / sessions / 1e3, "KB"))
+        rig.sample("session processes", route.name, sessions, turn, (more / sessions, "processes"))
+
+
+def _family(pids):
+    return sum(len(tree(pid)) for pid in pids)

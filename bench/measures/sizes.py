@@ -1,0 +1,20 @@
+"""How large what must be installed is: an executable, or the folder of a package with all that it depends on.
+
+The one rule: what the machine has already, such as Node or Python itself, does not count.
+
+Samples: `size` (MB).
+"""
+
+PATHS = {"llamapool": "llamapool", "rathole": "rathole", "bore": "bore", "rust-mcp-proxy": "mcp-proxy (Rust)"}
+FOLDERS = {"supergateway": "supergateway", "python-mcp-proxy": "mcp-proxy (Python)", "fastmcp-proxy": "fastmcp"}
+
+
+def run(rig):
+    parts = rig.parts
+    for path, part in PATHS.items():
+        if parts.has(part):
+            rig.sample("size", path, "executable", 0, (parts.programs[part].stat().st_size / 1e6, "MB"))
+    for path, part in FOLDERS.items():
+        if parts.has(part):
+            files = (file for file in parts.folders[part].rglob("*") if file.is_file() and not file.is_symlink())
+            rig.sample("size", path, "folder", 0, (sum(file.stat().st_size for file in files) / 1e6, "MB"))

@@ -1,0 +1,62 @@
+"""Median, spread and ratio of samples.
+
+The one rule: a ratio is taken within each round, between neighbours in time, and only then the median is.
+"""
+
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass
+class Figure:
+    """The median of the rounds, the smallest and the largest, and how many there were."""
+
+    value: float
+    low: float
+    high: float
+    rounds: int
+    unit: str
+
+
+class Figures:
+    def __init__(self, samples):
+        self._of = {}
+        for sample in samples:
+            key = (sample["measure"], sample["path"], sample["case"])
+            self._of.setdefault(key, {})[sample["round"]] = (sample["value"], sample["unit"])
+
+    def get(self, measure, path, case=""):
+        rounds = self._of.get((measure, path, str(case)))
+        if not rounds:
+            return None
+        values = [value for value, _ in rounds.values()]
+        unit = next(unit for _, unit in rounds.values())
+        return Figure(median(values), min(values), max(values), len(values), unit)
+
+    def ratio(self, measure, path, other, case=""):
+        """`path` over `other`; of nothing over itself."""
+        return None if path == other else self._pairs(measure, (path, other), case, lambda one, two: one / two if two else None, "×")
+
+    def added(self, measure, path, case=""):
+        """What `path` adds to the way straight to the provider."""
+        figure = self.get(measure, path, case)
+        return figure and self._pairs(measure, (path, "direct"), case, lambda one, two: one - two, figure.unit)
+
+    def cases(self, measure):
+        """The cases of a measure; numbers in their order."""
+        found = {case for name, _, case in self._of if name == measure}
+        return sorted(found, key=lambda case: (not case.isdigit(), int(case) if case.isdigit() else 0, case))
+
+    def paths(self, measure):
+        return {path for name, path, _ in self._of if name == measure}
+
+    def _pairs(self, measure, paths, case, combine, unit):
+        one, two = (self._of.get((measure, path, str(case)), {}) for path in paths)
+        values = [combine(one[turn][0], two[turn][0]) for turn in one if turn in two]
+        values = [value for value in values if value is not None]
+        return Figure(median(values), min(values), max(values), len(values), unit) if values else None
+
+
+def percentile(ordered, percent):
+    """The value below which so many percent of an ordered list are."""
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]

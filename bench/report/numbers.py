@@ -1,0 +1,24 @@
+"""How figures are written for people.
+
+The one rule: three digits that count, and never more than were measured.
+"""
+
+
+def text(figure):
+    """A median with its spread: `12 300 (11 900–12 800)`."""
+    if figure is None:
+        return "–"
+    unit = "×" if figure.unit == "×" else ""
+    middle, low, high = (number(value) for value in (figure.value, figure.low, figure.high))
+    return middle + unit if low == high else f"{middle}{unit} ({low}–{high})"
+
+
+def number(value):
+    size = abs(value)
+    if size >= 100:
+        digits = len(str(int(size)))
+        # A narrow space that does not break groups thousands.
+        return f"{round(value, 3 - digits):,.0f}".replace(",", "\u202f")
+    if size >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}"

@@ -1,0 +1,58 @@
+"""The pictures of a result: which figures each shows.
+
+The one rule: a picture shows one thing, and says in its second line what is long and what is short.
+"""
+
+from paths import LABELS
+from report.chart import Bar, chart, simple
+from report.numbers import number
+
+
+def all_pictures(figures):
+    """Name and SVG of each picture for which there are figures."""
+    made = {"calls": calls(figures), "latency": latency(figures), "cpu": cpu(figures), "stdio": stdio(figures)}
+    return {name: picture for name, picture in made.items() if picture}
+
+
+def calls(figures):
+    bars = _simple(figures, "calls", "32")
+    return bars and chart("tools/call a second, 32 connections", "Longer is better. The line is the spread over the rounds.",
+                          bars)
+
+
+def stdio(figures):
+    bars = _simple(figures, "stdio", "16")
+    return bars and chart("tools/call a second to a program, 16 connections",
+                          "Longer is better. llamapool goes through a server and a tunnel besides.", bars)
+
+
+def latency(figures):
+    (case,) = figures.cases("latency p50") or [""]
+    bars = []
+    for path in LABELS:
+        half, most = figures.get("latency p50", path, case), figures.get("latency p99", path, case)
+        if half and most:
+            pieces = [(0, most.value, True), (0, half.value, False)]
+            said = f"{number(half.value)} / {number(most.value)} ms"
+            bars.append(Bar(LABELS[path], path == "llamapool", pieces, None, said))
+    return bars and chart(f"Latency at {number(float(case))} calls a second",
+                          "Shorter is better. Dark: half of all calls (p50); light: 99 in 100 (p99).", bars)
+
+
+def cpu(figures):
+    bars = []
+    for path in LABELS:
+        public, private = (figures.get(f"calls cpu {side}", path, "32") for side in ("public", "private"))
+        # Gateways have one side, and are so far from the rest that they are left to the table.
+        if public and private:
+            both = public.value + private.value
+            said = f"{number(public.value)} + {number(private.value)} µs"
+            pieces = [(0, public.value, False), (public.value, both, True)]
+            bars.append(Bar(LABELS[path], path == "llamapool", pieces, None, said))
+    return bars and chart("Processor time of one call, 32 connections",
+                          "Shorter is better. Dark: the public side; light: the private side.", bars)
+
+
+def _simple(figures, measure, case):
+    found = [(path, figures.get(measure, path, case)) for path in LABELS]
+    return [simple(LABELS[path], path == "llamapool", figure) for path, figure in found if figure]

@@ -1,0 +1,179 @@
+"""The tables of a result, as Markdown: one for each question, with what stands in it said once above it.
+
+The one rule: a cell is the median of the rounds with the smallest and the largest in brackets; what was not measured is a dash.
+"""
+
+from paths import LABELS
+from report.numbers import text
+
+
+def all_tables(figures):
+    tables = [calls, ratios, cpu, latency, events, many_streams, bulk, stdio, sessions, idle_relays, reconnect, slow_link,
+              cold_start, sizes]
+    return "\n\n".join(part for part in (table(figures) for table in tables) if part)
+
+
+# --- Calls --------------------------------------------------------------------------------------------------------------------
+
+
+def calls(figures):
+    columns = [(connections(case), of(figures, "calls", case)) for case in figures.cases("calls")]
+    return _table("Calls a second", """
+        `tools/call` through each path, as fast as it goes, by number of connections. mcp-proxy and fastmcp's proxy are gateways
+        that stand next to the provider: one hop less than a tunnel.""", columns)
+
+
+def ratios(figures):
+    others = [path for path in LABELS if path != "llamapool" and path in figures.paths("calls")]
+    columns = [(connections(case), lambda path, c=case: figures.ratio("calls", "llamapool", path, c))
+               for case in figures.cases("calls")]
+    return _table("Calls a second: llamapool divided by each", "Taken within each round, then the median.", columns, others)
+
+
+def cpu(figures):
+    cases = [case for case in ("32", "128") if case in figures.cases("calls")]
+    columns = [(f"{side} side, {connections(case)}", of(figures, f"calls cpu {side}", case))
+               for case in cases for side in ("public", "private")]
+    return _table("Processor time of one call (µs)", """
+        Of all processes of that side, as the operating system counts it, in steps of 10 ms. A gateway has one side.""",
+                  columns, [path for path in LABELS if path != "direct"])
+
+
+def latency(figures):
+    case = only(figures, "latency p50")
+    columns = [(name, of(figures, f"latency {name}", case)) for name in ("p50", "p99", "p99.9")]
+    columns.append(("added to p50", added(figures, "latency p50", case)))
+    return _table("Latency at a fixed rate (ms)", f"""
+        {case} calls a second over 32 connections. A call that starts late counts from when it should have started.""", columns)
+
+
+# --- Streams and bodies -------------------------------------------------------------------------------------------------------
+
+
+def events(figures):
+    columns = [("first event", of(figures, "first event")), ("first event, added", added(figures, "first event")),
+               ("each event", of(figures, "event")), ("each event, added", added(figures, "event"))]
+    return _table("Event streams (ms)", """
+        From the request to the first event, on a new connection; from when the provider made an event to when it was read.
+        Median within a round.""", columns)
+
+
+def many_streams(figures):
+    case = only(figures, "many streams p50")
+    names = {"event p50, ms": "p50", "event p99, ms": "p99", "lost": "lost", "public side, µs an event": "cpu public",
+             "private side, µs an event": "cpu private"}
+    columns = [(head, of(figures, f"many streams {name}", case)) for head, name in names.items()]
+    return _table(f"{case} event streams at once", "Ten events a second in each.", columns)
+
+
+def bulk(figures):
+    columns = [("down, MB/s", of(figures, "download")), ("up, MB/s", of(figures, "upload")),
+               ("down ÷ rathole", lambda path: figures.ratio("download", path, "rathole")),
+               ("up ÷ rathole", lambda path: figures.ratio("upload", path, "rathole")),
+               ("growth of the public side, MB", of(figures, "bulk growth public")),
+               ("growth of the private side, MB", of(figures, "bulk growth private"))]
+    return _table("Large bodies", """
+        One at a time over one connection. Growth is the peak of resident memory over what it was before.""", columns)
+
+
+# --- Programs -----------------------------------------------------------------------------------------------------------------
+
+
+def stdio(figures):
+    cases = figures.cases("stdio")
+    columns = [(f"{connections(case)}, calls a second", of(figures, "stdio", case)) for case in cases]
+    columns += [(f"llamapool ÷ it, {case}", lambda path, c=case: figures.ratio("stdio", "llamapool", path, c))
+                for case in cases]
+    columns += [(f"private side, µs a call, {case}", of(figures, "stdio cpu private", case)) for case in cases]
+    return _table("A provider that is a program", """
+        `tools/call` in one session. llamapool's calls go through a server and a tunnel besides; the others stand next to the
+        program.""", columns)
+
+
+def sessions(figures):
+    case = only(figures, "session memory")
+    columns = [("memory of a session, KB", of(figures, "session memory", case)),
+               ("processes of a session", of(figures, "session processes", case))]
+    return _table("An idle session with a program", """
+        Proportional memory (PSS) of the whole private side, programs included. Without a process of its own, a session shares
+        one program with all others.""", columns)
+
+
+# --- Relays -------------------------------------------------------------------------------------------------------------------
+
+
+def idle_relays(figures):
+    names = {"idle relay on the server": "memory of the server for each, KB", "server with relays": "the server's memory, MB",
+             "idle relay itself": "a relay itself, MB (PSS)", "idle relays cpu": "the server's processor time, ms a second"}
+    columns = [(f"{case} relays", lambda name, c=case: figures.get(name, "llamapool", c))
+               for case in figures.cases("idle relay on the server")]
+    return _table("Idle relays", "Each a process of its own with a tunnel of its own.", columns, names, names)
+
+
+def reconnect(figures):
+    case = only(figures, "reconnect p50")
+    names = {"reconnect p50": "half of them were back, ms", "reconnect p99": "99 in 100, ms", "reconnect last": "the last, ms",
+             "reconnect cpu": "the server's processor time for each, µs"}
+    columns = [(f"{case} relays", lambda name: figures.get(name, "llamapool", case))]
+    return _table("Back after the server was killed", "From the kill; the server is started again at once.", columns, names,
+                  names)
+
+
+# --- The rest -----------------------------------------------------------------------------------------------------------------
+
+
+def slow_link(figures):
+    case = only(figures, "slow link calls")
+    names = {"calls a second": "calls", "p50, ms": "p50", "p99, ms": "p99"}
+    columns = [(head, of(figures, f"slow link {name}", case)) for head, name in names.items()]
+    return _table("Over a slow link", f"""
+        50 ms for a round trip, one packet in a hundred lost in each direction, {case} connections. Straight to the provider the
+        caller is at the far end; else the caller is beside the public end.""", columns)
+
+
+def cold_start(figures):
+    columns = [("provider that speaks HTTP", of(figures, "cold start")),
+               ("provider that is a program", of(figures, "cold start stdio"))]
+    return _table("From start to the first answer (ms)", "All processes of the path, started together.", columns)
+
+
+def sizes(figures):
+    columns = [("executable, MB", of(figures, "size", "executable")),
+               ("package with what it depends on, MB", of(figures, "size", "folder"))]
+    return _table("Size", "Without what must be there already, such as Node or Python.", columns)
+
+
+# --- Columns and rows ---------------------------------------------------------------------------------------------------------
+
+
+def connections(case):
+    return "1 connection" if case == "1" else f"{case} connections"
+
+
+def of(figures, measure, case=""):
+    """The column with this figure of each path."""
+    return lambda path: figures.get(measure, path, case)
+
+
+def added(figures, measure, case=""):
+    """The column with what each path adds to the way straight to the provider."""
+    return lambda path: None if path == "direct" else figures.added(measure, path, case)
+
+
+def only(figures, measure):
+    """The one case of a measure that has one."""
+    return next(iter(figures.cases(measure)), "")
+
+
+def _table(title, explained, columns, rows=None, labels=None):
+    """A row of dashes is left out, and a table of such rows too."""
+    lines = []
+    for row in rows or LABELS:
+        cells = [text(cell(row)) for _, cell in columns]
+        if any(cell != "–" for cell in cells):
+            lines.append(f"| {(labels or LABELS)[row]} | {' | '.join(cells)} |")
+    if not lines:
+        return ""
+    heads = "".join(f"| {head} " for head, _ in columns)
+    rule = "|---|" + "---:|" * len(columns)
+    return "\n".join([f"### {title}", "", " ".join(explained.split()), "", f"| {heads}|", rule, *lines])

@@ -1,0 +1,178 @@
+"""What the run is made of, and how each part gets onto the machine: llamapool and its provider are built, peers installed.
+
+The one rule: a part that cannot be installed is no failure of the run. It is missing, with a reason, and so are its figures.
+
+Everything is installed into target/bench/, which git ignores, and is found there by the next run. Versions are pinned.
+"""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "target" / "bench"
+LOGS = FOLDER / "log"
+# Compiling a large peer on a small machine takes its time; one that hangs must not hang the run.
+INSTALL_SECONDS = 1800
+
+
+class NotInstalled(Exception):
+    """Why a part is not there."""
+
+
+@dataclass
+class Parts:
+    """Where the parts are, by name, and why those that are not there are not."""
+
+    programs: dict = field(default_factory=dict)
+    versions: dict = field(default_factory=dict)
+    folders: dict = field(default_factory=dict)
+    missing: dict = field(default_factory=dict)
+
+    def has(self, name):
+        return name in self.programs
+
+    def add(self, name, version, folder, install):
+        """Installs one part. `install` gives the path of its program."""
+        print(f"part: {name} {version}", flush=True)
+        try:
+            self.programs[name] = install()
+            self.versions[name], self.folders[name] = version, folder
+        except NotInstalled as why:
+            print(f"  not installed: {why}", flush=True)
+            self.missing[f"{name} {version}".strip()] = str(why)
+
+
+def install_all():
+    """Everything that can be installed, in the order in which it is needed."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    parts = Parts()
+    for name, package in TOOLS.items():
+        parts.add(name, "", None, lambda n=name, p=package: debian(n, p))
+    parts.add("llamapool", "", None, build_llamapool)
+    parts.add("http-echo", "", None, lambda: build_provider("http-echo"))
+    parts.add("stdio-echo", "", None, lambda: build_provider("stdio-echo"))
+    # rathole's own lock file is too old for today's compilers; of its features only those that carry plain TCP are needed.
+    cargo(parts, "rathole", "0.5.0", ["--no-default-features", "--features", "server,client"])
+    cargo(parts, "bore", "0.6.0", ["--locked"], package="bore-cli")
+    cargo(parts, "oha", "1.16.0", ["--locked"])
+    npm(parts, "supergateway", "4.0.0")
+    pip(parts, "mcp-proxy", "0.13.0", "mcp-proxy")
+    pip(parts, "fastmcp", "4.2.3", "python")
+    cargo(parts, "mcp-proxy", "0.6.0", ["--locked"])
+    parts.missing.update(NOT_HERE)
+    if lacking := [name for name in NEEDED if not parts.has(name)]:
+        raise SystemExit(f"there is no run without {', '.join(lacking)}: {parts.missing}")
+    return parts
+
+
+# Programs of Debian's packages, and what there is no run without.
+TOOLS = {"cc": "gcc", "setpriv": "util-linux", "wrk": "wrk", "curl": "curl", "ip": "iproute2", "nginx": "nginx-light"}
+NEEDED = ["cc", "setpriv", "wrk", "curl", "llamapool", "http-echo", "stdio-echo"]
+
+_GO = "is a Go module: no package of Debian, crates.io, npm or PyPI has the program itself, and the run uses no other registry"
+NOT_HERE = {
+    "frp": _GO,
+    "chisel": _GO,
+    "nfrx (the original llamapool)": _GO,
+    "OpenAI tunnel-client": _GO,
+}
+
+
+# --- From where ---------------------------------------------------------------------------------------------------------------
+
+
+def debian(program, package):
+    def find():
+        return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+
+    if not find():
+        _apt(package)
+    if not find():
+        raise NotInstalled(f"{package} has no {program}")
+    return find()
+
+
+def _apt(package):
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise NotInstalled(f"on Debian: sudo apt-get install {package}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    _run(f"apt-{package}", ["apt-get", "update"], env=environment)
+    _run(f"apt-{package}", ["apt-get", "install", "--yes", "--no-install-recommends", package], env=environment)
+
+
+def build_llamapool():
+    _run("llamapool", ["cargo", "build", "--release", "--locked", "-p", "llamapool"])
+    return ROOT / "target" / "release" / "llamapool"
+
+
+def build_provider(program):
+    manifest = ROOT / "bench" / "provider" / "Cargo.toml"
+    target = FOLDER / "provider"
+    _run("provider", ["cargo", "build", "--release", "--locked", "--manifest-path", manifest, "--target-dir", target])
+    return target / "release" / program
+
+
+def cargo(parts, name, version, options, package=None):
+    folder = FOLDER / "parts" / f"{package or name}-{version}"
+
+    def install():
+        environment = {**os.environ, "CARGO_TARGET_DIR": str(FOLDER / "build")}
+        command = ["cargo", "install", f"{package or name}@{version}", *options, "--root", folder]
+        return _once(folder, folder / "bin" / name, lambda: _run(name, command, env=environment))
+
+    parts.add(f"{name} (Rust)" if name == "mcp-proxy" else name, version, folder, install)
+
+
+def npm(parts, name, version):
+    folder = FOLDER / "parts" / f"{name}-{version}"
+
+    def install():
+        if not shutil.which("npm"):
+            debian("npm", "npm")
+        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, f"{name}@{version}"]
+        return _once(folder, folder / "node_modules" / ".bin" / name, lambda: _run(name, command))
+
+    parts.add(name, version, folder, install)
+
+
+def pip(parts, name, version, program):
+    folder = FOLDER / "parts" / f"python-{name}-{version}"
+
+    def make():
+        if subprocess.run(["python3", "-c", "import ensurepip, venv"], capture_output=True).returncode:
+            _apt("python3-venv")
+        _run(f"python-{name}", ["python3", "-m", "venv", folder])
+        _run(f"python-{name}", [folder / "bin" / "python", "-m", "pip", "install", "--no-input",
+                                "--disable-pip-version-check", f"{name}=={version}"])
+
+    part = f"{name} (Python)" if name == "mcp-proxy" else name
+    parts.add(part, version, folder, lambda: _once(folder, folder / "bin" / program, make))
+
+
+def _once(folder, program, make):
+    """A stamp is written last, so half an installation has none and is made anew."""
+    stamp = folder / "installed"
+    if not stamp.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        make()
+        if not program.exists():
+            raise NotInstalled(f"its installation brought no {program.name}")
+        stamp.touch()
+    return program
+
+
+def _run(name, command, env=None):
+    log = LOGS / f"{name}.log"
+    with open(log, "ab") as out:
+        try:
+            done = subprocess.run([str(word) for word in command], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
+                                  stdout=out, stderr=out, timeout=INSTALL_SECONDS)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NotInstalled(str(error)) from error
+    if done.returncode:
+        shown = log.relative_to(ROOT)
+        raise NotInstalled(f"{Path(command[0]).name} {command[1]} failed with {done.returncode}; see {shown}")

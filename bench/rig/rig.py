@@ -1,0 +1,101 @@
+"""The run's own things: a folder for it, ports nobody has, the processes it started, the samples it took.
+
+The one rule: leaving the rig ends every process that was started through it, whatever happened.
+"""
+
+import itertools
+import json
+import shutil
+import socket
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rig.processes import Process, end_all
+
+
+@dataclass
+class Sample:
+    """One figure of one round. `case` is what was varied, such as the number of connections."""
+
+    measure: str
+    path: str
+    case: str
+    round: int
+    value: float
+    unit: str
+
+
+class Rig:
+    def __init__(self, parts, quick):
+        self.parts = parts
+        self.quick = quick
+        self.samples = []
+        self.notes = []
+        self.processes = []
+        self.folder = Path(tempfile.mkdtemp(prefix="llamapool-bench-"))
+        self._addresses = iter(range(2, 250))
+        self._numbers = itertools.count()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        end_all(self.processes)
+        if kind is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            print(f"the logs of the run are in {self.folder}")
+
+    # --- Processes ---
+
+    def start(self, role, name, command, env=None):
+        log = self.folder / f"{next(self._numbers):05}-{name}.log"
+        process = Process(role, command, log, env)
+        self.processes.append(process)
+        return process
+
+    def end(self, processes):
+        end_all(processes)
+        for process in processes:
+            self.processes.remove(process)
+
+    def port(self):
+        """A port that was free a moment ago."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    def address(self):
+        """A loopback address that nobody else in the run has, for programs whose port cannot be chosen."""
+        return f"127.0.0.{next(self._addresses)}"
+
+    def file(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    # --- Findings ---
+
+    def sample(self, measure, path, case, turn, figure):
+        """`figure` is a value and its unit."""
+        value, unit = figure
+        self.samples.append(Sample(measure, path, str(case), turn, float(f"{value:.6g}"), unit))
+
+    def note(self, text):
+        """What must be known about the figures: what was left out, what failed."""
+        print(f"  note: {text}", flush=True)
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def write(self, path, about):
+        findings = {**about, "notes": self.notes, "samples": [asdict(sample) for sample in self.samples]}
+        path.write_text(_compact(findings))
+
+
+def _compact(findings):
+    """JSON with one line for each sample: a result is read by people and compared by git."""
+    samples = findings.pop("samples")
+    head = json.dumps(findings, indent=1, ensure_ascii=False)[:-2]
+    lines = ",\n".join("  " + json.dumps(sample, ensure_ascii=False) for sample in samples)
+    return f'{head},\n "samples": [\n{lines}\n ]\n}}\n'
