@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::board::Health;
-use crate::config::ProviderKind;
 use crate::hosted::Hosted;
 use crate::providers::{McpHttp, Provider};
 
@@ -16,15 +15,15 @@ const WHILE_UNREACHABLE: Duration = Duration::from_secs(1);
 
 /// Looks after a provider for as long as the relay lives.
 pub(crate) async fn run(hosted: Arc<Hosted>) {
-    match (&hosted.provider, &hosted.config.kind) {
-        (Provider::Http(http), ProviderKind::Http(config)) => look(&hosted, http, config.probe_interval).await,
-        (Provider::Stdio(stdio), _) => stdio.run().await,
-        (Provider::Http(_), ProviderKind::Stdio(_)) => {}
+    match &hosted.provider {
+        Provider::Http(http) => look(&hosted, http).await,
+        Provider::Stdio(stdio) => stdio.run().await,
     }
 }
 
 /// Looks again and again. A call that meets an unreachable provider reports it at once, without waiting for this.
-async fn look(hosted: &Hosted, http: &McpHttp, interval: Duration) {
+async fn look(hosted: &Hosted, http: &McpHttp) {
+    let interval = http.probe_interval();
     let mut offers = hosted.board.offers();
     loop {
         http.probe().await;

@@ -5,13 +5,12 @@ mod mcp_stdio;
 mod token;
 
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt, Empty};
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::Failure;
 use llamapool_wire::path::Document;
 
 use self::mcp_stdio::McpStdio;
-use crate::answer_body::AnswerBody;
+use crate::answer_body::{self, AnswerBody};
 use crate::board::{ProviderBoard, RunningCall};
 use crate::config::{ProviderConfig, ProviderKind};
 
@@ -66,9 +65,7 @@ impl Provider {
             Self::Http(http) => http.document(which, asked, call).await,
             Self::Stdio(_) => {
                 call.answered();
-                let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-                *answer.status_mut() = http::StatusCode::NOT_FOUND;
-                Ok(answer)
+                Ok(answer_body::empty(http::StatusCode::NOT_FOUND))
             }
         }
     }

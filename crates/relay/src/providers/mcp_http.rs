@@ -14,7 +14,7 @@ mod redirect;
 mod replay;
 
 use http::header::{self, HeaderMap, HeaderName};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, request};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
@@ -64,6 +64,7 @@ pub(crate) struct McpHttp {
     max_header_bytes: u32,
     metadata: MetadataPlace,
     authorization_server: AuthorizationServer,
+    probe_interval: Duration,
 }
 
 /// Where a call goes.
@@ -122,6 +123,7 @@ impl McpHttp {
             announced: Announced::default(),
             metadata: MetadataPlace::default(),
             authorization_server: AuthorizationServer::new(config.publishes_oauth),
+            probe_interval: config.probe_interval,
             max_header_bytes,
         }
     }
@@ -248,6 +250,11 @@ impl McpHttp {
         Err(Failure::new(Cause::ProviderGarbage, message))
     }
 
+    /// How often it is looked whether the provider can be reached.
+    pub(crate) fn probe_interval(&self) -> Duration {
+        self.probe_interval
+    }
+
     /// Looks whether the provider takes a connection.
     pub(crate) async fn probe(&self) {
         let Provider { connector, route, connect_timeout, health, .. } = &self.upstream;
@@ -321,21 +328,12 @@ impl Upstream for Provider {
                 let bytes = self.replay_bytes;
                 ProviderError::Redirect(format!("the request has more than {bytes} bytes, see REDIRECT_REPLAY_BYTES"))
             })?;
-            let mut attempt = Request::new(body);
-            *attempt.method_mut() = head.method.clone();
-            *attempt.headers_mut() = head.headers.clone();
-            *attempt.uri_mut() = uri.clone();
             let client = if may_redirect || redirects > 0 { &self.once } else { &self.client };
-            let answer = client.request(attempt).await;
-            self.report(&answer);
-            let mut answer = answer?;
+            let answer = self.ask(client, &head, uri.clone(), body).await?;
             replay.verdict();
             match self.route.redirect(&asked, &uri, &answer, public) {
                 Some(next) => uri = next,
-                None => {
-                    answer.extensions_mut().insert(Answered(uri));
-                    return Ok(answer);
-                }
+                None => return Ok(answer),
             }
         }
         self.route.forget();
@@ -356,21 +354,32 @@ impl Upstream for AsAsked<'_> {
         B::Error: Into<BoxError>,
     {
         let (head, body) = request.into_parts();
-        let url = head.uri;
-        // Anew, as what came through the tunnel is a request of HTTP/2.
-        let mut request = Request::new(body.map_err(Into::into).boxed_unsync());
-        *request.method_mut() = head.method;
-        *request.headers_mut() = head.headers;
-        *request.uri_mut() = url.clone();
-        let answer = self.0.once.request(request).await;
-        self.0.report(&answer);
-        let mut answer = answer?;
-        answer.extensions_mut().insert(Answered(url));
-        Ok(answer)
+        let (url, body) = (head.uri.clone(), body.map_err(Into::into).boxed_unsync());
+        self.0.ask(&self.0.once, &head, url, body).await
     }
 }
 
 impl Provider {
+    /// Asks once; the answer knows which URL was asked.
+    async fn ask(
+        &self,
+        client: &Client<Connector, RequestBody>,
+        head: &request::Parts,
+        url: Uri,
+        body: RequestBody,
+    ) -> Result<Response<Incoming>, ProviderError> {
+        // Anew, as what came through the tunnel is a request of HTTP/2.
+        let mut request = Request::new(body);
+        *request.method_mut() = head.method.clone();
+        *request.headers_mut() = head.headers.clone();
+        *request.uri_mut() = url.clone();
+        let answer = client.request(request).await;
+        self.report(&answer);
+        let mut answer = answer?;
+        answer.extensions_mut().insert(Answered(url));
+        Ok(answer)
+    }
+
     /// A call finds out sooner than the probe whether the provider can be reached.
     fn report(&self, answer: &Result<Response<Incoming>, ClientError>) {
         match answer {

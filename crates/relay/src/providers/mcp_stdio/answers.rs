@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 
 use super::message::{Kind, Message};
 use crate::answer_body::AnswerBody;
@@ -88,13 +88,6 @@ pub(super) fn json(status: StatusCode, body: Bytes) -> Response<AnswerBody> {
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer.headers_mut().insert(header::CONTENT_LENGTH, length);
-    answer
-}
-
-/// An answer without a body.
-pub(super) fn empty(status: StatusCode) -> Response<AnswerBody> {
-    let mut answer = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *answer.status_mut() = status;
     answer
 }
 

@@ -17,13 +17,13 @@ use llamapool_wire::{Cause, Failure};
 use self::session::Session;
 use self::sessions::Sessions;
 use self::streams::{CALLS, NotOpened};
-use super::answers::{Refusal, SESSION_ID, code, empty, json};
+use super::answers::{Refusal, SESSION_ID, code, json};
 use super::head::{AT_ONCE, events, head};
 use super::launcher::Launcher;
 use super::message::Kind;
 use super::posted::Posted;
 use super::{Answer, NoAnswer};
-use crate::answer_body::AnswerBody;
+use crate::answer_body::{AnswerBody, empty};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");

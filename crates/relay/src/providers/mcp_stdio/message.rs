@@ -152,6 +152,12 @@ impl Message {
         Ok(Self { kind, id, method, params, result, error_code, text })
     }
 
+    /// Whose answer a line was to be that is no message, if that can be told all the same.
+    pub(super) fn answered_by(line: &[u8]) -> Option<Token> {
+        let legible = Self::read(String::from_utf8_lossy(line).into_owned().into()).ok()?;
+        legible.id.filter(|_| legible.kind == Kind::Response)
+    }
+
     /// The method, or nothing.
     pub(super) fn method(&self) -> &str {
         self.method.as_deref().unwrap_or_default()

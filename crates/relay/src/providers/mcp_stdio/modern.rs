@@ -19,14 +19,14 @@ use tokio::time::Instant;
 
 use self::tools::{Tools, client_meta};
 use super::Answer;
-use super::answers::{Refusal, code, empty, json};
+use super::answers::{Refusal, code, json};
 use super::head::{AT_ONCE, head};
 use super::launcher::Launcher;
 use super::message::{Kind, Message};
 use super::plain::initialize_params;
 use super::posted::Posted;
 use super::shared::Shared;
-use crate::answer_body::AnswerBody;
+use crate::answer_body::{AnswerBody, empty};
 
 /// The shortest wait before a program that has ended at once is tried again; the launcher knows the others.
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);

@@ -10,12 +10,13 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use super::Answer;
-use super::answers::{Refusal, code, empty, json};
+use super::answers::{Refusal, code, json};
 use super::head::{AT_ONCE, head};
 use super::launcher::Launcher;
 use super::message::{Kind, Message};
 use super::posted::Posted;
 use super::shared::Shared;
+use crate::answer_body::empty;
 
 /// The revision that the bridge speaks as a client.
 const REVISION: &str = "2025-11-25";

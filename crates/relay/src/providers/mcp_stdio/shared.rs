@@ -191,8 +191,7 @@ impl Shared {
     /// A line that is no message. If it can be told whose answer it was to be, that call fails.
     fn garbage(&self, line: &Bytes, error: &dyn std::fmt::Display) {
         tracing::debug!(%error, bytes = line.len(), "the provider's program wrote a line that is no message");
-        let legible = Message::read(String::from_utf8_lossy(line).into_owned().into());
-        let id = legible.ok().filter(|message| message.kind == Kind::Response).and_then(|message| own_id(&message.id?));
+        let id = Message::answered_by(line).as_ref().and_then(own_id);
         if let Some(running) = id.and_then(|id| self.calls().running.remove(&id)) {
             let message = format!("the MCP server's answer is no message: {error}");
             running.inlet.fail(Failure::new(Cause::ProviderGarbage, message));

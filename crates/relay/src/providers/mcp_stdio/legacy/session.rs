@@ -42,8 +42,8 @@ pub(super) struct Session {
 
 struct Used {
     at: Instant,
-    /// When a client who only listens was asked whether it is there, and with which question.
-    asked: Option<(Instant, u64)>,
+    /// When a client who only listens was asked whether it is there.
+    asked: Option<Instant>,
     questions: u64,
 }
 
@@ -106,10 +106,10 @@ impl Session {
         }
         let Some(listener) = listener else { return true };
         match used.asked {
-            Some((at, _)) => at.elapsed() >= patience,
+            Some(at) => at.elapsed() >= patience,
             None => {
                 used.questions += 1;
-                used.asked = Some((Instant::now(), used.questions));
+                used.asked = Some(Instant::now());
                 let ping = format!(r#"{{"jsonrpc":"2.0","id":"{OWN_ID}{}","method":"ping"}}"#, used.questions);
                 listener.push(Item::Event(None, ping.into()));
                 false
@@ -160,11 +160,7 @@ impl Session {
     /// What the program wrote is no message. If it can be told whose answer it was to be, that call fails.
     fn garbage(&self, line: &Bytes, error: &dyn std::fmt::Display) {
         tracing::debug!(%error, bytes = line.len(), "the provider's program wrote a line that is no message");
-        let legible = Message::read(String::from_utf8_lossy(line).into_owned().into());
-        let Some(id) = legible.ok().filter(|message| message.kind == Kind::Response).and_then(|message| message.id)
-        else {
-            return;
-        };
+        let Some(id) = Message::answered_by(line) else { return };
         let failure = Failure::new(Cause::ProviderGarbage, format!("the MCP server's answer is no message: {error}"));
         self.streams().fail(&id.key, failure);
     }
