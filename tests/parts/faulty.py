@@ -4,6 +4,7 @@ Traits are of the whole program:
   modern              knows MCP 2026-07-28, and nothing older
   dual                knows both
   silent              answers nothing but initialize and what comes after it
+  hesitant            does not answer initialize
   stubborn            ignores SIGTERM and the ends of its input and output
   forks               has a child and a daemon from the start, both as stubborn as it is
   ends-while=FILE     ends with status 3 at once while there is such a file
@@ -166,6 +167,8 @@ TOOLS = {
 def initialize(id, params):
     if "modern" in TRAITS and "dual" not in TRAITS:
         return fail(id, -32601, "this server has no initialize")
+    if "hesitant" in TRAITS:
+        return
     revision = params["protocolVersion"]
     server = {"name": "faulty", "version": "0"}
     answer(id, protocolVersion=revision, capabilities={"tools": {}, "logging": {}}, serverInfo=server)

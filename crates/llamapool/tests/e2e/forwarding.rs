@@ -238,6 +238,26 @@ async fn a_first_call_of_32_mib_is_redirected_whole() {
 }
 
 #[tokio::test]
+async fn each_step_of_a_redirect_comes_on_a_connection_of_its_own() {
+    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+    let _relay = pool.relay("steps", &provider.url).await;
+    let provider_side = async {
+        // Those that were answered stay open, and nobody reads from them any more: what came there would be lost.
+        let mut answered = Vec::new();
+        for place in ["/a", "/b", "/c"] {
+            let (mut connection, head) = provider.call().await;
+            connection.body(&head).await;
+            connection.send(format!("HTTP/1.1 307 Moved\r\nlocation: {place}\r\ncontent-length: 0\r\n\r\n")).await;
+            answered.push(connection);
+        }
+        (provider.answer(DONE).await, answered)
+    };
+    let request = http_request("POST", "/api/mcp/id/steps", "", b"{}");
+    let (((seen, came), _answered), (answer, _)) = tokio::join!(provider_side, pool.raw_call(request));
+    assert_eq!((seen.line.as_str(), &came[..], answer.status()), ("POST /c HTTP/1.1", &b"{}"[..], 200));
+}
+
+#[tokio::test]
 async fn a_redirect_loop_is_an_error_with_a_name() {
     let pool = Pool::start().await;
     let provider = Provider::answering(async |request| {

@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::faulty::Faulty;
-use crate::harness::Pool;
+use crate::harness::{Pool, RawHttp, http_request};
 use crate::session::{body, call, initialize, message, refused, sent, text};
 use crate::stream::Events;
 
@@ -101,11 +101,28 @@ async fn a_session_that_begins_with_an_error_is_none() {
     let answer = sent(program.post(initialize("2025-06-18"))).await;
     assert_eq!((answer.status(), answer.headers().get("mcp-session-id")), (StatusCode::OK, None));
     assert_eq!(message(answer).await["error"]["code"], -32601, "what the program says");
-    pool.until_client("modern", "the session is over", |client| {
+    pool.until_client("modern", "the session was there and is over", |client| {
         let bridge = &client["relays"][0]["bridge"];
-        bridge["sessions"] == 0 && bridge["children"] == 1
+        bridge["started_total"] == 2 && bridge["sessions"] == 0 && bridge["children"] == 1
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_before_its_session_has_begun_leaves_none_behind() {
+    let pool = Pool::start().await;
+    let program = Faulty::of(&pool, "hesitant", &["hesitant"]).await;
+    program.is_known_to_be_older(&pool).await;
+    let bridge = |client: &Value| client["relays"][0]["bridge"].clone();
+    let mut caller = RawHttp::to(&pool.url).await;
+    let types = format!("accept: {BOTH}\r\ncontent-type: application/json\r\n");
+    let hello = initialize("2025-06-18");
+    caller.send(http_request("POST", "/api/mcp/id/hesitant", types, hello.as_bytes())).await;
+    pool.until_client("hesitant", "the session begins", |client| bridge(client)["sessions"] == 1).await;
+    drop(caller);
+    let over = |client: &Value| bridge(client)["sessions"] == 0 && bridge(client)["children"] == 0;
+    pool.until_client("hesitant", "the session is over", over).await;
+    program.none_left().await;
 }
 
 #[tokio::test]

@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::input::input;
 use super::*;
 
+/// What does not come within this time does not come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A program that a test plays: what it is told, and the way to say something.
 struct Played {
     shared: Arc<Shared>,
@@ -30,7 +33,8 @@ impl Played {
     }
 
     async fn is_told(&mut self) -> String {
-        self.told.next_line().await.unwrap().unwrap()
+        let told = tokio::time::timeout(PATIENCE, self.told.next_line()).await;
+        told.expect("the program is told something").unwrap().unwrap()
     }
 
     async fn says(&self, text: &str) {
@@ -43,7 +47,8 @@ fn message(text: &str) -> Message {
 }
 
 async fn next(call: &mut Call) -> Result<String, Failure> {
-    match call.outlet.next().await.map_err(|Broken(failure)| failure)? {
+    let next = tokio::time::timeout(PATIENCE, call.outlet.next()).await.expect("something comes");
+    match next.map_err(|Broken(failure)| failure)? {
         Some(Item::Whole(text, _)) => Ok(format!("whole {}", String::from_utf8_lossy(&text))),
         Some(Item::Event(None, text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
         other => panic!("{other:?}"),
@@ -169,5 +174,5 @@ async fn when_the_program_ends_all_calls_fail_and_no_new_one_begins() {
     assert!(next(&mut call).await.unwrap_err().message.contains("exit status 7"));
     let again = program.shared.call(&message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)).await;
     assert_eq!(again.map(|_| ()).unwrap_err().cause, Cause::ProviderExited);
-    tokio::time::timeout(Duration::from_secs(5), program.shared.ended_at_all()).await.unwrap();
+    tokio::time::timeout(PATIENCE, program.shared.ended_at_all()).await.unwrap();
 }
