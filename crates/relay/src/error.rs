@@ -1,6 +1,7 @@
 //! Makes the answers that the relay gives in the provider's place: the only place on this side where an error gets
 //! its status and its body.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
 pub(crate) use llamapool_wire::with_causes;
@@ -20,7 +21,7 @@ pub(crate) fn log_failure(failure: &Failure, id: Option<&str>, req_id: &str) {
 
 /// The answer to a call that the provider does not answer.
 pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBody> {
-    let body = Full::from(failure.to_json(req_id)).map_err(|never| match never {}).boxed_unsync();
+    let body = Full::from(failure.to_json(None, req_id)).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = failure.cause.status();
     let headers = response.headers_mut();
@@ -33,6 +34,12 @@ pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBod
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// The same for requests whose answer has begun already, as events of it.
+pub(crate) fn unanswered_events(failure: &Failure, ids: &[Bytes], req_id: &str) -> Bytes {
+    let error = |id: &Bytes| failure.to_json(serde_json::from_slice(id).ok(), req_id);
+    ids.iter().map(|id| format!("data: {}\n\n", error(id))).collect::<String>().into()
 }
 
 /// The id of a call, as the server gave it.

@@ -6,7 +6,7 @@ use llamapool_wire::{Cause, Failure, RETRY_AFTER_SECONDS, Refusal, RefusalBody, 
 
 /// The answer to a call that llamapool itself must answer.
 pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<Body> {
-    let mut response = json(failure.cause.status(), failure.to_json(req_id));
+    let mut response = json(failure.cause.status(), failure.to_json(None, req_id));
     let headers = response.headers_mut();
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
     if failure.cause.is_worth_a_retry() {

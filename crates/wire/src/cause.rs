@@ -7,6 +7,7 @@
 
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 /// Where on the way from caller to provider a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -168,12 +169,13 @@ impl Failure {
         }
     }
 
-    /// The body of the answer: a JSON-RPC error object. Its id is null, as the request's body is never parsed.
-    pub fn to_json(&self, req_id: &str) -> String {
+    /// The body of the answer: a JSON-RPC error object. Its id is null, as the request's body is never parsed, unless it is a
+    /// program's bridge that knows it.
+    pub fn to_json(&self, id: Option<&RawValue>, req_id: &str) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
             jsonrpc: &'a str,
-            id: Option<()>,
+            id: Option<&'a RawValue>,
             error: Error<'a>,
         }
         #[derive(Serialize)]
@@ -191,7 +193,7 @@ impl Failure {
         let data = Data { mcp: self.cause.mcp(), hop: self.cause.hop(), req_id };
         let error = Error { code: self.cause.code(), message: &self.message, data };
         // Plain structs of texts and numbers have a JSON form, always.
-        serde_json::to_string(&Body { jsonrpc: "2.0", id: None, error }).unwrap_or_default()
+        serde_json::to_string(&Body { jsonrpc: "2.0", id, error }).unwrap_or_default()
     }
 }
 
@@ -241,9 +243,9 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":5031,"message":"no relay is connected as mcp-1234","#,
             r#""data":{"mcp":"MCP_PROVIDER_UNAVAILABLE","hop":"relay","req_id":"r1"}}}"#
         );
-        assert_eq!(failure.to_json("r1"), json);
+        assert_eq!(failure.to_json(None, "r1"), json);
         let failure = failure.because("what only the log may know");
-        assert_eq!(failure.to_json("r1"), json, "the caller does not get to see it");
+        assert_eq!(failure.to_json(None, "r1"), json, "the caller does not get to see it");
         assert_eq!(failure.for_the_log(), "no relay is connected as mcp-1234: what only the log may know");
     }
 }

@@ -4,16 +4,17 @@ use serde_json::{Value, json};
 
 use crate::faulty::Faulty;
 use crate::harness::{Pool, soon};
-use crate::session::{End, Failed, Session, body, end_of, failed, initialize, message, sent};
+use crate::session::{End, Failed, Session, body, call, end_of, failed, initialize, message, sent};
+use crate::stream::{BrokenOff, Events};
 
 /// Has programs end in calls until one ends before the head of its answer was sent; the error of that call. Where a program
-/// takes longer than it takes to send the head, the stream breaks off instead.
+/// takes longer than it takes to send the head, the stream says the same.
 async fn error_of_an_end(program: &Faulty, tool: &str, arguments: Value) -> Failed {
     for _ in 0..50 {
         let session = program.session().await;
         match end_of(session.calling(tool, arguments.clone()).await).await {
             End::Failed(failed) => return failed,
-            end => assert_eq!(end, End::BrokenOff),
+            end => assert_eq!(end.reason().0, "provider_exited"),
         }
     }
     panic!("no program ended at once")
@@ -48,8 +49,10 @@ async fn the_session_of_a_program_that_has_ended_is_not_found_and_the_next_one_h
     listening.event().await;
     let waiting = session.calling("hold", json!({ "name": "waiting" })).await;
     let ending = session.calling("end", json!({ "status": 3 })).await;
-    assert_ne!(end_of(ending).await, End::Clean);
-    assert_eq!(end_of(waiting).await, End::BrokenOff);
+    assert_eq!(end_of(ending).await.reason().0, "provider_exited");
+    let (word, reason) = end_of(waiting).await.reason();
+    assert_eq!(word, "provider_exited");
+    assert!(reason.contains("exit status 3"), "{reason}");
     assert_eq!(listening.next().await, Ok(None));
     for request in [session.post(initialize("x").replace("initialize", "ping")), session.get(), session.delete()] {
         let answer = sent(request).await;
@@ -60,6 +63,37 @@ async fn the_session_of_a_program_that_has_ended_is_not_found_and_the_next_one_h
     assert_eq!(other.call("echo", json!({})).await["echo"], json!({}), "another session goes on");
     let fresh = program.session().await;
     assert_ne!(fresh.call("pid", json!({})).await["pid"], pid);
+}
+
+#[tokio::test]
+async fn a_stream_whose_head_was_sent_says_of_each_of_its_requests_what_happened_and_breaks_off() {
+    let pool = Pool::start().await;
+    let program = Faulty::of(&pool, "told", &[]).await;
+    for (version, is_batch) in [("2025-11-25", false), ("2025-06-18", false), ("2025-03-26", true)] {
+        let session = program.session_of(version).await;
+        let hold = |id: Value| call(&id, "hold", &json!({ "name": id }));
+        let posted = if is_batch { format!("[{},{}]", hold(json!("a")), hold(json!(1.5))) } else { hold(json!("a")) };
+        let mut waiting = Events::of(sent(session.post(posted)).await);
+        assert_ne!(end_of(session.calling("end", json!({ "status": 3 })).await).await, End::Clean);
+        let mut ids = Vec::new();
+        let end = loop {
+            match waiting.next().await {
+                Ok(Some(event)) if event.data.is_empty() => {}
+                Ok(Some(event)) => {
+                    let message: Value = serde_json::from_str(&event.data).unwrap();
+                    let error = &message["error"];
+                    assert_eq!((&error["code"], &error["data"]["hop"]), (&json!(5029), &json!("provider")));
+                    assert!(error["message"].as_str().unwrap().contains("exit status 3"), "{error}");
+                    ids.push(message["id"].clone());
+                }
+                end => break end,
+            }
+        };
+        assert_eq!(end, Err(BrokenOff));
+        assert_eq!(ids, [json!("a"), json!(1.5)][..if is_batch { 2 } else { 1 }]);
+    }
+    let is_failed = |client: &Value| client["errors_total"].as_u64() >= Some(6);
+    pool.until_client("told", "it is no good call", is_failed).await;
 }
 
 #[tokio::test]
@@ -145,7 +179,7 @@ async fn a_program_that_keeps_ending_is_started_ever_more_seldom_and_why_is_know
                     assert!(failed.message.contains("exit status 3"), "{failed:?}");
                 }
                 End::Failed(failed) => return failed,
-                end => assert_eq!(end, End::BrokenOff),
+                end => assert!(end.reason().1.contains("exit status 3")),
             }
         }
     };

@@ -239,16 +239,17 @@ async fn a_program_that_ends_of_being_asked_serves_the_older_revisions() {
 async fn a_shared_program_that_ends_fails_all_its_calls_and_another_one_follows() {
     let pool = Pool::start().await;
     let program = Faulty::of(&pool, "ends", &["modern"]).await;
-    for (tool, arguments, word) in
-        [("end", json!({ "status": 4 }), "provider_exited"), ("be_killed", json!({}), "provider_exited")]
+    let word = "provider_exited";
+    for (tool, arguments, status) in
+        [("end", json!({ "status": 4 }), "exit status 4"), ("be_killed", json!({}), "signal 9")]
     {
         let pid = call(&program, "pid", json!({})).await["pid"].clone();
         let waiting = calling(&program, &json!(1), "hold", json!({ "name": "waiting" })).await;
-        match end_of(calling(&program, &json!(1), tool, arguments).await).await {
-            End::Failed(failed) => assert_eq!((failed.status, &*failed.word, &*failed.hop), (502, word, "provider")),
-            end => assert_eq!(end, End::BrokenOff),
-        }
-        assert_eq!(end_of(waiting).await, End::BrokenOff);
+        let ending = calling(&program, &json!("1"), tool, arguments).await;
+        assert_eq!(end_of(ending).await.reason().0, word);
+        let End::Told(told) = end_of(waiting).await else { panic!("its head was sent long ago") };
+        assert_eq!((told.id, told.code, &*told.hop), (json!(1), 5029, "provider"));
+        assert!(told.message.contains(status), "{}", told.message);
         assert_ne!(call(&program, "pid", json!({})).await["pid"], pid);
     }
     assert_eq!(program.programs().len(), 1);
@@ -303,11 +304,9 @@ async fn what_a_shared_program_says_that_is_wrong_is_nobodys() {
     assert_eq!(message(waiting).await["result"]["let_go"], "waiting");
     let waiting = calling(&program, &json!(1), "hold", json!({ "name": "waiting" })).await;
     let long = calling(&program, &json!(1), "say_long", json!({ "bytes": 2_000_000 })).await;
-    match end_of(long).await {
-        End::Failed(failed) => assert_eq!(failed.word, "provider_garbage"),
-        end => assert_eq!(end, End::BrokenOff),
+    for call in [long, waiting] {
+        assert_eq!(end_of(call).await.reason().0, "provider_garbage");
     }
-    assert_eq!(end_of(waiting).await, End::BrokenOff);
     assert_eq!(call(&program, "echo", json!({})).await["echo"], json!({}));
 }
 

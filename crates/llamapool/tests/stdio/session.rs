@@ -180,10 +180,49 @@ pub(crate) async fn refused(answer: Response) -> (u16, i64, String) {
 pub(crate) enum End {
     /// With an error of llamapool instead of it.
     Failed(Failed),
-    /// With a stream that breaks off, because its head was sent when it failed.
+    /// With the same in the stream, which breaks off behind it, because the head was sent when it failed.
+    Told(Told),
+    /// With a stream that only breaks off.
     BrokenOff,
     /// As if all was well.
     Clean,
+}
+
+/// What a stream says of the request that it was to answer, before it breaks off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) id: Value,
+    pub(crate) code: u64,
+    pub(crate) hop: String,
+    pub(crate) message: String,
+}
+
+impl Told {
+    fn of(message: &Value) -> Option<Self> {
+        let error = &message["error"];
+        let (hop, text) = (error["data"]["hop"].as_str()?.to_owned(), error["message"].as_str()?.to_owned());
+        assert_eq!(error["data"]["req_id"].as_str().map(str::is_empty), Some(false), "{message}");
+        Some(Self { id: message["id"].clone(), code: error["code"].as_u64()?, hop, message: text })
+    }
+}
+
+impl End {
+    /// The word of the cause and the message, in the head's place or in the stream.
+    pub(crate) fn reason(self) -> (String, String) {
+        match self {
+            Self::Failed(failed) => {
+                assert_eq!((failed.status, &*failed.hop), (502, "provider"), "{failed:?}");
+                (failed.word, failed.message)
+            }
+            Self::Told(told) => {
+                assert_eq!(told.hop, "provider", "{told:?}");
+                let words = [(5024, "provider_garbage"), (5029, "provider_exited")];
+                let word = words.iter().find(|(code, _)| *code == told.code).expect("a code of the provider");
+                (word.1.to_owned(), told.message)
+            }
+            Self::BrokenOff | Self::Clean => panic!("no reason: {self:?}"),
+        }
+    }
 }
 
 /// How an answer ends.
@@ -192,11 +231,15 @@ pub(crate) async fn end_of(answer: Response) -> End {
         return End::Failed(failed(answer).await);
     }
     let mut events = Events::of(answer);
+    let mut told = None;
     loop {
         match events.next().await {
-            Ok(Some(_)) => {}
+            Ok(Some(event)) => {
+                let message = serde_json::from_str(&event.data).unwrap_or_default();
+                told = Told::of(&message).or(told);
+            }
             Ok(None) => return End::Clean,
-            Err(_) => return End::BrokenOff,
+            Err(_) => return told.map_or(End::BrokenOff, End::Told),
         }
     }
 }

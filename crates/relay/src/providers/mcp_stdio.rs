@@ -23,6 +23,7 @@ mod rewrite;
 mod shared;
 mod sse;
 mod stderr;
+mod told;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -37,9 +38,11 @@ use self::legacy::Legacy;
 use self::modern::Modern;
 use self::plain::Plain;
 use self::posted::{Era, Posted, check_listens};
+use self::told::ToldBody;
 use crate::answer_body::AnswerBody;
 use crate::board::{HealthReport, RunningCall};
 use crate::config::StdioConfig;
+use crate::error::request_id;
 use crate::providers::token::check_token;
 
 pub(crate) use self::load::Load;
@@ -122,6 +125,7 @@ impl McpStdio {
             }
         };
         let answer = NoAnswer::or_refusal(answer).inspect_err(|_| call.failed())?;
+        let answer = answer.map(|body| ToldBody::new(body, request_id(&head.headers)));
         let answer = Timeouts::default().carry(answer, Instant::now(), call);
         Ok(answer
             .map(|body| http_body_util::BodyExt::map_err(body, Into::into))

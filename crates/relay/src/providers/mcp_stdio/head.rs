@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 
 use super::Answer;
 use super::answers::event_stream;
-use super::pipe::{Broken, Item, Outlet};
+use super::pipe::{Item, Outlet};
 use super::sse::EventBody;
 use crate::answer_body::AnswerBody;
 
@@ -28,7 +28,7 @@ pub(super) async fn head<P: Send + Unpin + 'static>(
         late();
         return Ok(events(outlet, passenger));
     }
-    match outlet.next().await.map_err(|Broken(failure)| failure)? {
+    match outlet.next().await.map_err(|broken| broken.failure)? {
         Some(Item::Whole(message, error)) => Ok(whole(message, error)),
         Some(first) => Ok(events(outlet.with(first), passenger)),
         None => Ok(events(outlet, passenger)),

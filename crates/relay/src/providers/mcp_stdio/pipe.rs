@@ -42,7 +42,7 @@ pub(super) enum NotTaken {
 #[derive(Debug, Clone)]
 enum End {
     Clean,
-    Broken(Failure),
+    Broken(Failure, Vec<Bytes>),
 }
 
 struct Shared {
@@ -86,9 +86,9 @@ impl Inlet {
         self.0.close(End::Clean);
     }
 
-    /// Nothing more comes, because of this.
-    pub(super) fn fail(&self, failure: Failure) {
-        self.0.close(End::Broken(failure));
+    /// Nothing more comes, because of this, and the requests with these ids have no response.
+    pub(super) fn fail(&self, failure: Failure, unanswered: Vec<Bytes>) {
+        self.0.close(End::Broken(failure, unanswered));
     }
 
     /// Whether the caller has left.
@@ -126,14 +126,18 @@ impl Inlet {
 impl Drop for Inlet {
     fn drop(&mut self) {
         let message = "the MCP server was given up before it had answered; it may have executed the call";
-        self.0.close(End::Broken(Failure::new(Cause::ProviderExited, message)));
+        self.0.close(End::Broken(Failure::new(Cause::ProviderExited, message), Vec::new()));
     }
 }
 
 /// The stream has broken off, for this reason.
 #[derive(Debug, thiserror::Error)]
-#[error("the stream broke off: {}", .0.message)]
-pub(super) struct Broken(pub(super) Failure);
+#[error("the stream broke off: {}", .failure.message)]
+pub(super) struct Broken {
+    pub(super) failure: Failure,
+    /// The ids of the requests that will get no response, as their caller wrote them; none of those that only listen.
+    pub(super) unanswered: Vec<Bytes>,
+}
 
 impl Outlet {
     /// The next item; none at the clean end.
@@ -147,7 +151,9 @@ impl Outlet {
         }
         match &queue.end {
             Some(End::Clean) => Poll::Ready(Ok(None)),
-            Some(End::Broken(failure)) => Poll::Ready(Err(Broken(failure.clone()))),
+            Some(End::Broken(failure, unanswered)) => {
+                Poll::Ready(Err(Broken { failure: failure.clone(), unanswered: unanswered.clone() }))
+            }
             None => {
                 queue.reader = Some(cx.waker().clone());
                 Poll::Pending
@@ -268,7 +274,7 @@ mod tests {
         inlet.put(event(1), NOW).await.unwrap();
         drop(inlet);
         assert_eq!(outlet.next().await.unwrap(), Some(event(1)));
-        assert_eq!(outlet.next().await.unwrap_err().0.cause, Cause::ProviderExited);
+        assert_eq!(outlet.next().await.unwrap_err().failure.cause, Cause::ProviderExited);
     }
 
     #[tokio::test(start_paused = true)]

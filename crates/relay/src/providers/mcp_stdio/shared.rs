@@ -16,7 +16,7 @@ use super::answers::code;
 use super::child::{Ended, Hears};
 use super::input::Input;
 use super::message::{Key, Kind, Message, Token};
-use super::pipe::{Broken, Inlet, Item, Outlet, pipe};
+use super::pipe::{Inlet, Item, Outlet, pipe};
 use super::rewrite::{on_one_line, replaced};
 
 /// How much of one answer waits for its caller to read.
@@ -95,7 +95,7 @@ impl Shared {
         let request = Message::read(text.into()).map_err(|_| garbage())?;
         let mut call = self.call(&request).await?;
         loop {
-            match call.outlet.next().await.map_err(|Broken(failure)| failure)? {
+            match call.outlet.next().await.map_err(|broken| broken.failure)? {
                 Some(Item::Whole(answer, _)) => return Message::read(answer).map_err(|_| garbage()),
                 Some(_) => {}
                 None => return Err(garbage()),
@@ -167,7 +167,7 @@ impl Shared {
     /// Gives up a call whose caller does not read; the program is told.
     fn give_up(&self, id: i64) {
         if let Some(running) = self.calls().running.remove(&id) {
-            running.inlet.fail(Failure::new(Cause::TunnelLost, "the caller did not read its answer"));
+            running.inlet.fail(Failure::new(Cause::TunnelLost, "the caller did not read its answer"), Vec::new());
             self.cancel(id);
         }
     }
@@ -194,7 +194,7 @@ impl Shared {
         let id = Message::answered_by(line).as_ref().and_then(own_id);
         if let Some(running) = id.and_then(|id| self.calls().running.remove(&id)) {
             let message = format!("the MCP server's answer is no message: {error}");
-            running.inlet.fail(Failure::new(Cause::ProviderGarbage, message));
+            running.fail(Failure::new(Cause::ProviderGarbage, message));
         }
     }
 
@@ -237,7 +237,7 @@ impl Hears for Shared {
             calls.over = Some(failure.clone());
             std::mem::take(&mut calls.running)
         };
-        running.into_values().for_each(|running| running.inlet.fail(failure.clone()));
+        running.into_values().for_each(|running| running.fail(failure.clone()));
         self.input.close();
         self.is_gone.send_replace(true);
     }
@@ -253,6 +253,12 @@ impl Calls {
 }
 
 impl Running {
+    /// It gets no response. Who only listens is no worse off for that than for a stream that breaks off.
+    fn fail(&self, failure: Failure) {
+        let unanswered = (!self.listens).then(|| self.id.clone());
+        self.inlet.fail(failure, unanswered.into_iter().collect());
+    }
+
     /// A message with these tokens, which are all the request's id, as its caller wrote it.
     fn restored(&self, message: &Message, tokens: [Option<Token>; 2]) -> Bytes {
         let changes = tokens.into_iter().flatten().map(|token| (token.span, self.id.clone()));

@@ -61,9 +61,16 @@ struct Stream {
 
 enum StreamKind {
     /// The answer to requests: those that have no response yet.
-    Call { waiting: Vec<Key>, progress: Vec<Key>, is_cancelled: bool },
+    Call { waiting: Vec<Waiting>, progress: Vec<Key>, is_cancelled: bool },
     /// Whatever belongs to no call.
     Listener,
+}
+
+/// A request without a response.
+struct Waiting {
+    key: Key,
+    /// Its id as its caller wrote it.
+    id: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,8 +130,10 @@ impl Streams {
     /// Opens the stream that answers these messages.
     pub(super) fn open_call(&mut self, messages: &[Message]) -> Result<(u64, Outlet), NotOpened> {
         let requests = || messages.iter().filter(|message| message.kind == Kind::Request);
-        let waiting: Vec<Key> = requests().filter_map(|request| Some(request.id.as_ref()?.key.clone())).collect();
-        let is_double = |(at, id): (usize, &Key)| self.calls.contains_key(id) || waiting[..at].contains(id);
+        let waiting: Vec<Waiting> = requests().filter_map(Waiting::of).collect();
+        let is_double = |(at, request): (usize, &Waiting)| {
+            self.calls.contains_key(&request.key) || waiting[..at].iter().any(|other| other.key == request.key)
+        };
         if waiting.iter().enumerate().any(is_double) {
             return Err(NotOpened::IdInUse);
         }
@@ -133,7 +142,7 @@ impl Streams {
         }
         let progress: Vec<Key> = requests().filter_map(|request| Some(request.wants_progress()?.key)).collect();
         let stream = self.opened + 1;
-        self.calls.extend(waiting.iter().map(|id| (id.clone(), stream)));
+        self.calls.extend(waiting.iter().map(|request| (request.key.clone(), stream)));
         self.progress.extend(progress.iter().map(|token| (token.clone(), stream)));
         Ok(self.open(StreamKind::Call { waiting, progress, is_cancelled: false }, Mode::Undecided))
     }
@@ -231,8 +240,8 @@ impl Streams {
     /// A call fails, and whatever else its stream was to answer.
     pub(super) fn fail(&mut self, id: &Key, failure: Failure) {
         let Some(stream) = self.calls.get(id).copied() else { return };
-        if let Some(inlet) = self.streams.get(&stream).and_then(|stream| stream.inlet.as_ref()) {
-            inlet.fail(failure);
+        if let Some(stream) = self.streams.get(&stream) {
+            stream.fail(failure);
         }
         self.forget(stream);
     }
@@ -247,10 +256,9 @@ impl Streams {
     /// Ends all streams: listeners well, calls with a failure.
     pub(super) fn end_all(&mut self, failure: &Failure) {
         for stream in std::mem::take(&mut self.streams).into_values() {
-            match stream.inlet {
-                Some(inlet) if stream.kind.is_listener() => inlet.end(),
-                Some(inlet) => inlet.fail(failure.clone()),
-                None => {}
+            match &stream.inlet {
+                Some(inlet) if stream.is_listener() => inlet.end(),
+                _ => stream.fail(failure.clone()),
             }
         }
         self.calls.clear();
@@ -326,8 +334,9 @@ impl Streams {
             return false;
         };
         for message in messages.iter().filter(|message| message.kind == Kind::Response) {
-            let Some(id) = message.id.as_ref().filter(|id| waiting.contains(&id.key)) else { continue };
-            waiting.retain(|waiting| *waiting != id.key);
+            let Some(id) = message.id.as_ref() else { continue };
+            let Some(at) = waiting.iter().position(|request| request.key == id.key) else { continue };
+            waiting.remove(at);
             self.calls.remove(&id.key);
         }
         if waiting.is_empty() {
@@ -363,12 +372,31 @@ impl Streams {
         let Some(Stream { kind: StreamKind::Call { waiting, progress, .. }, .. }) = self.streams.remove(&id) else {
             return;
         };
-        self.calls.retain(|call, _| !waiting.contains(call));
+        for request in waiting {
+            self.calls.remove(&request.key);
+        }
         self.progress.retain(|token, _| !progress.contains(token));
     }
 }
 
+impl Waiting {
+    fn of(request: &Message) -> Option<Self> {
+        let id = request.id.as_ref()?;
+        Some(Self { key: id.key.clone(), id: request.text.slice(id.span.clone()) })
+    }
+}
+
 impl Stream {
+    /// Nothing more comes, because of this. No response may come for a request that was cancelled.
+    fn fail(&self, failure: Failure) {
+        let Some(inlet) = &self.inlet else { return };
+        let unanswered = match &self.kind {
+            StreamKind::Call { waiting, is_cancelled: false, .. } => waiting.iter().map(|it| it.id.clone()).collect(),
+            _ => Vec::new(),
+        };
+        inlet.fail(failure, unanswered);
+    }
+
     fn is_listener(&self) -> bool {
         self.kind.is_listener()
     }

@@ -48,7 +48,7 @@ fn message(text: &str) -> Message {
 
 async fn next(call: &mut Call) -> Result<String, Failure> {
     let next = tokio::time::timeout(PATIENCE, call.outlet.next()).await.expect("something comes");
-    match next.map_err(|Broken(failure)| failure)? {
+    match next.map_err(|broken| broken.failure)? {
         Some(Item::Whole(text, _)) => Ok(format!("whole {}", String::from_utf8_lossy(&text))),
         Some(Item::Event(None, text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
         other => panic!("{other:?}"),
