@@ -16,7 +16,9 @@ const WHILE_UNREACHABLE: Duration = Duration::from_secs(1);
 /// Looks after a provider for as long as the relay lives.
 pub(crate) async fn run(hosted: Arc<Hosted>) {
     match &hosted.provider {
-        Provider::Http(http) => look(&hosted, http).await,
+        Provider::Http(http) => {
+            tokio::join!(look(&hosted, http), http.tidy());
+        }
         Provider::Stdio(stdio) => stdio.run().await,
     }
 }

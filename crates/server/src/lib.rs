@@ -13,6 +13,7 @@ mod cors;
 mod doors;
 mod drain;
 mod edge;
+mod entrance;
 mod error;
 mod event_stream;
 mod listen;

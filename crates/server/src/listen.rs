@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -17,9 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower_service::Service;
 
 use crate::app::App;
+use crate::entrance::Entrance;
 use crate::peer::Peer;
 use crate::request_id::RequestId;
 
@@ -43,7 +42,7 @@ const HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 const HTTP2_STREAMS: u32 = 1000;
 
 /// Accepts until the server says farewell, then waits for the connections to end.
-pub(crate) async fn serve_connections(app: Arc<App>, listener: TcpListener, router: Router) {
+pub(crate) async fn serve_connections(app: Arc<App>, listener: TcpListener, entrance: Entrance) {
     let places = Arc::new(Semaphore::new(app.config.limits.max_connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     loop {
@@ -56,7 +55,7 @@ pub(crate) async fn serve_connections(app: Arc<App>, listener: TcpListener, rout
         };
         match accepted {
             Ok((stream, peer, place)) => {
-                let connection = serve_one(app.clone(), stream, peer, router.clone());
+                let connection = serve_one(app.clone(), stream, peer, entrance.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -80,7 +79,7 @@ async fn accept(
     Ok((stream, Peer(peer), place))
 }
 
-async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, router: Router) {
+async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, entrance: Entrance) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "a connection could not be tuned");
     }
@@ -91,9 +90,9 @@ async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, router: Router)
         let req_id = RequestId::of(request.headers());
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(req_id.clone());
-        let answer = router.clone().call(request.map(Body::new));
+        let entrance = entrance.clone();
         async move {
-            let mut answer = answer.await?;
+            let mut answer = entrance.answer(&req_id, request.map(Body::new)).await;
             answer.headers_mut().entry(wire::REQUEST_ID).or_insert(req_id.to_value());
             Ok::<_, Infallible>(answer)
         }

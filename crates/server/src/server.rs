@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 use llamapool_tunnel::CloseReason;
 use tokio::net::TcpListener;
@@ -15,7 +14,8 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::config::ServerConfig;
-use crate::doors::{admin, mcp, relay, well_known};
+use crate::doors::{admin, relay, well_known};
+use crate::entrance::{Calls, Entrance};
 use crate::listen::serve_connections;
 
 /// How long closing tunnels and connections may take once all calls are over.
@@ -55,10 +55,11 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { app, listener, metrics_listener } = self;
         let mut listeners = JoinSet::new();
-        let public = router(app.clone(), metrics_listener.is_none());
+        let public = Entrance::new(app.clone(), Calls::Taken, router(app.clone(), metrics_listener.is_none()));
         listeners.spawn(serve_connections(app.clone(), listener, public));
         if let Some(listener) = metrics_listener {
-            listeners.spawn(serve_connections(app.clone(), listener, metrics_router(app.clone())));
+            let metrics = Entrance::new(app.clone(), Calls::None, metrics_router(app.clone()));
+            listeners.spawn(serve_connections(app.clone(), listener, metrics));
         }
         stop.await;
         app.gate.close();
@@ -91,7 +92,6 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn router(app: Arc<App>, with_metrics: bool) -> Router {
     let doors = Router::new()
         .route("/api/mcp/connect", any(relay::connect))
-        .route("/api/mcp/id/{*tail}", any(mcp::call))
         .route("/.well-known/{*name}", any(well_known::look))
         .route("/api/state", get(admin::state))
         .route("/api/state/stream", get(admin::state_stream))
@@ -99,7 +99,7 @@ fn router(app: Arc<App>, with_metrics: bool) -> Router {
         .route("/readyz", get(admin::readyz))
         .fallback(admin::not_found);
     let doors = if with_metrics { doors.route("/metrics", get(admin::public_metrics)) } else { doors };
-    doors.layer(from_fn_with_state(app.clone(), admin::single_minded)).with_state(app)
+    doors.with_state(app)
 }
 
 fn metrics_router(app: Arc<App>) -> Router {
@@ -108,6 +108,5 @@ fn metrics_router(app: Arc<App>) -> Router {
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .fallback(admin::not_found)
-        .layer(from_fn_with_state(app.clone(), admin::single_minded))
         .with_state(app)
 }

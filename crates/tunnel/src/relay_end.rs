@@ -1,6 +1,7 @@
 //! The relay's end: answers the requests that the server sends. HTTP/2's server on the WebSocket's client side.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -81,7 +82,8 @@ where
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    let answer = handler(request.map(IncomingBody::new));
+                    // Boxed, as a task that holds it by value is twice its size and moved more than once.
+                    let answer = Box::pin(handler(request.map(IncomingBody::new)));
                     calls.spawn(answer_one(answer, respond, config.max_header_bytes));
                 }
                 Some(Err(error)) => break Err(error),
@@ -104,7 +106,7 @@ where
 }
 
 /// Answers one request, unless its caller leaves before.
-async fn answer_one<A, B>(answer: A, mut respond: SendResponse<Bytes>, max_header_bytes: u32)
+async fn answer_one<A, B>(answer: Pin<Box<A>>, mut respond: SendResponse<Bytes>, max_header_bytes: u32)
 where
     A: Future<Output = Response<B>>,
     B: Body<Data = Bytes>,

@@ -5,8 +5,10 @@
 
 mod announced;
 mod authorization_server;
+mod connections;
 mod documents;
 mod legacy_sse;
+mod line;
 mod location;
 mod metadata;
 mod own_url;
@@ -17,21 +19,20 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Request, Response, StatusCode, Uri, request};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioIo;
 use llamapool_proxy::{BoxError, ForwardError, Timeouts, Upstream, forward, strip_hop_by_hop};
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::path::{self, Document};
 use llamapool_wire::{Cause, Failure, Secret, header as wire};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tower_service::Service;
 
 use self::announced::{Announced, How};
 use self::authorization_server::AuthorizationServer;
+use self::connections::{Connections, On, ProviderBody, SendError};
 use self::legacy_sse::EndpointRewriter;
 use self::location::Asked;
 use self::metadata::MetadataPlace;
@@ -44,15 +45,12 @@ use crate::board::{HealthReport, RunningCall};
 use crate::config::HttpConfig;
 use crate::error::with_causes;
 
-/// How long an idle connection to the provider is kept. Common servers close theirs after 5 s; a request that meets
-/// the closing is lost, as it must not be sent twice, so this side hangs up first.
-const IDLE_CONNECTION: Duration = Duration::from_secs(4);
-/// How many idle connections to the provider are kept.
-const IDLE_CONNECTIONS: usize = 256;
 /// How many redirects one call follows.
 const MAX_REDIRECTS: usize = 3;
 
 type Connector = HttpsConnector<HttpConnector>;
+/// A connection, over TLS or not.
+type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 type RequestBody = UnsyncBoxBody<bytes::Bytes, BoxError>;
 
 /// The provider.
@@ -100,17 +98,8 @@ impl McpHttp {
         tcp.set_connect_timeout(Some(config.connect_timeout));
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-        let client = |idle_connections| {
-            Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE_CONNECTION)
-                .pool_max_idle_per_host(idle_connections)
-                .build(connector.clone())
-        };
         let upstream = Provider {
-            client: client(IDLE_CONNECTIONS),
-            once: client(0),
-            connector,
+            connections: Connections::new(connector),
             route: Route::new(config.url.clone()),
             connect_timeout: config.connect_timeout,
             replay_bytes: config.redirect_replay_bytes,
@@ -183,7 +172,7 @@ impl McpHttp {
         &self,
         redirects: Redirects,
         request: Request<IncomingBody>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<ProviderBody>, Failure> {
         let timeouts = Timeouts::default();
         let answer = match redirects {
             Redirects::Followed => forward(&self.upstream, request, &timeouts, || None).await,
@@ -237,7 +226,7 @@ impl McpHttp {
     }
 
     /// An answer whose head does not fit through the tunnel is named here, where it is known whose it is.
-    fn check_size(&self, answer: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
+    fn check_size(&self, answer: Response<ProviderBody>) -> Result<Response<ProviderBody>, Failure> {
         let bytes: usize = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         // Room for the status, and for what this side adds.
         if bytes + 256 <= self.max_header_bytes as usize {
@@ -255,11 +244,15 @@ impl McpHttp {
         self.probe_interval
     }
 
+    /// Looks after the connections that are kept, for as long as the relay lives.
+    pub(crate) async fn tidy(&self) {
+        self.upstream.connections.tidy().await;
+    }
+
     /// Looks whether the provider takes a connection.
     pub(crate) async fn probe(&self) {
-        let Provider { connector, route, connect_timeout, health, .. } = &self.upstream;
-        let mut connector = connector.clone();
-        match tokio::time::timeout(*connect_timeout, connector.call(route.base().clone())).await {
+        let Provider { connections, route, connect_timeout, health, .. } = &self.upstream;
+        match tokio::time::timeout(*connect_timeout, connections.connect(route.base())).await {
             Ok(Ok(_)) => health.reachable(),
             Ok(Err(error)) => health.unreachable(with_causes(&*error)),
             Err(_) => health.unreachable(format!("no connection within {connect_timeout:?}")),
@@ -287,11 +280,7 @@ impl McpHttp {
 
 /// The connections to the provider, as the next hop.
 struct Provider {
-    client: Client<Connector, RequestBody>,
-    /// Makes a connection for each request. A provider that redirects often has not read the request, and hangs up
-    /// without a word: a request that met this on a kept connection would be lost.
-    once: Client<Connector, RequestBody>,
-    connector: Connector,
+    connections: Connections,
     route: Route,
     connect_timeout: Duration,
     replay_bytes: usize,
@@ -302,16 +291,16 @@ struct Provider {
 #[derive(Debug, thiserror::Error)]
 enum ProviderError {
     #[error("the provider did not answer: {}", with_causes(.0))]
-    Client(#[from] ClientError),
+    Send(#[from] SendError),
     #[error("a redirect cannot be followed: {0}")]
     Redirect(String),
 }
 
 impl Upstream for Provider {
-    type Body = Incoming;
+    type Body = ProviderBody;
     type Error = ProviderError;
 
-    async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, ProviderError>
+    async fn send<B>(&self, request: Request<B>) -> Result<Response<ProviderBody>, ProviderError>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -328,8 +317,8 @@ impl Upstream for Provider {
                 let bytes = self.replay_bytes;
                 ProviderError::Redirect(format!("the request has more than {bytes} bytes, see REDIRECT_REPLAY_BYTES"))
             })?;
-            let client = if may_redirect || redirects > 0 { &self.once } else { &self.client };
-            let answer = self.ask(client, &head, uri.clone(), body).await?;
+            let on = if may_redirect || redirects > 0 { On::ItsOwn } else { On::Kept };
+            let answer = self.ask(on, anew(&head, uri.clone(), body), || replay.is_through()).await?;
             replay.verdict();
             match self.route.redirect(&asked, &uri, &answer, public) {
                 Some(next) => uri = next,
@@ -345,17 +334,17 @@ impl Upstream for Provider {
 struct AsAsked<'a>(&'a Provider);
 
 impl Upstream for AsAsked<'_> {
-    type Body = Incoming;
+    type Body = ProviderBody;
     type Error = ProviderError;
 
-    async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, ProviderError>
+    async fn send<B>(&self, request: Request<B>) -> Result<Response<ProviderBody>, ProviderError>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let (head, body) = request.into_parts();
         let (url, body) = (head.uri.clone(), body.map_err(Into::into).boxed_unsync());
-        self.0.ask(&self.0.once, &head, url, body).await
+        self.0.ask(On::ItsOwn, anew(&head, url, body), || false).await
     }
 }
 
@@ -363,17 +352,12 @@ impl Provider {
     /// Asks once; the answer knows which URL was asked.
     async fn ask(
         &self,
-        client: &Client<Connector, RequestBody>,
-        head: &request::Parts,
-        url: Uri,
-        body: RequestBody,
-    ) -> Result<Response<Incoming>, ProviderError> {
-        // Anew, as what came through the tunnel is a request of HTTP/2.
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method.clone();
-        *request.headers_mut() = head.headers.clone();
-        *request.uri_mut() = url.clone();
-        let answer = client.request(request).await;
+        on: On,
+        request: Request<RequestBody>,
+        is_sent: impl Fn() -> bool,
+    ) -> Result<Response<ProviderBody>, ProviderError> {
+        let url = request.uri().clone();
+        let answer = self.connections.send(request, on, is_sent).await;
         self.report(&answer);
         let mut answer = answer?;
         answer.extensions_mut().insert(Answered(url));
@@ -381,16 +365,25 @@ impl Provider {
     }
 
     /// A call finds out sooner than the probe whether the provider can be reached.
-    fn report(&self, answer: &Result<Response<Incoming>, ClientError>) {
+    fn report(&self, answer: &Result<Response<ProviderBody>, SendError>) {
         match answer {
             Ok(_) => self.health.reachable(),
-            Err(error) if error.is_connect() => {
+            Err(SendError::Unreachable(error)) => {
                 self.route.forget();
-                self.health.unreachable(with_causes(error));
+                self.health.unreachable(with_causes(&**error));
             }
-            Err(_) => {}
+            Err(SendError::Lost(_)) => {}
         }
     }
+}
+
+/// A request for the provider: anew, as what came through the tunnel is a request of HTTP/2.
+fn anew(head: &request::Parts, url: Uri, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.headers_mut() = head.headers.clone();
+    *request.uri_mut() = url;
+    request
 }
 
 fn failure(error: ForwardError<ProviderError>) -> Failure {
@@ -402,16 +395,17 @@ fn as_the_caller_may_know(error: ForwardError<ProviderError>) -> Failure {
     let ForwardError::Upstream(error) = error else {
         return Failure::new(Cause::FirstByteTimeout, "the provider did not answer in time");
     };
-    let ProviderError::Client(client) = &error else {
-        return Failure::new(Cause::ProviderRedirect, error.to_string());
-    };
-    let hyper = std::error::Error::source(client).and_then(|source| source.downcast_ref::<hyper::Error>());
-    if client.is_connect() {
-        Failure::new(Cause::ProviderUnreachable, "the relay cannot connect to its provider")
-    } else if hyper.is_some_and(|error| error.is_parse() || error.is_parse_status()) {
-        Failure::new(Cause::ProviderGarbage, "the provider's answer is not HTTP, or its head is far too large")
-    } else {
-        Failure::new(Cause::ProviderClosed, "the provider closed the connection before it answered")
+    match &error {
+        ProviderError::Redirect(_) => Failure::new(Cause::ProviderRedirect, error.to_string()),
+        ProviderError::Send(SendError::Unreachable(_)) => {
+            Failure::new(Cause::ProviderUnreachable, "the relay cannot connect to its provider")
+        }
+        ProviderError::Send(SendError::Lost(error)) if error.is_parse() || error.is_parse_status() => {
+            Failure::new(Cause::ProviderGarbage, "the provider's answer is not HTTP, or its head is far too large")
+        }
+        ProviderError::Send(SendError::Lost(_)) => {
+            Failure::new(Cause::ProviderClosed, "the provider closed the connection before it answered")
+        }
     }
 }
 

@@ -8,9 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State as Shared};
+use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, Response, Uri, header};
-use axum::middleware::Next;
 use http_body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -18,7 +17,6 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::app::App;
 use crate::auth::NotAnOperator;
-use crate::edge::Edge;
 use crate::error;
 use crate::metrics::Detail;
 use crate::request_id::RequestId;
@@ -81,22 +79,6 @@ pub(crate) async fn readyz(
         Ok(()) if app.gate.is_closed() => error::draining(),
         Ok(()) => json(r#"{"status":"ready"}"#.to_owned()),
         Err(failure) => refuse(&app, &NotAnOperator::Edge(failure), &req_id),
-    }
-}
-
-/// What stands before every door, on every port: whoever says several times where a request goes or comes from is refused.
-pub(crate) async fn single_minded(
-    Shared(app): Shared<Arc<App>>,
-    Extension(req_id): Extension<RequestId>,
-    request: Request,
-    next: Next,
-) -> Response<Body> {
-    match Edge::check_single(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(failure) => {
-            app.metrics.refused("edge", failure.cause.word());
-            error::failed_call(&failure, req_id.as_str())
-        }
     }
 }
 

@@ -13,9 +13,8 @@ mod target;
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Request, State as Shared};
+use axum::extract::Request;
 use axum::http::Response;
 use llamapool_proxy::forward;
 use llamapool_wire::{Failure, RelayId, header as wire, path};
@@ -24,7 +23,7 @@ use tokio::time::Instant;
 use self::admission::{Admitted, NotAdmitted};
 use self::answer::{Asked, answer, note_head, seal_session};
 use self::failures::{failure, is_by_the_caller, offline, too_many};
-use self::outgoing::{Outgoing, Tunnel, outgoing, timeouts};
+use self::outgoing::{Bound, Outgoing, Tunnel, outgoing, timeouts};
 pub(crate) use self::target::Target;
 use crate::app::App;
 use crate::auth::Caller;
@@ -37,21 +36,17 @@ use crate::peer::Peer;
 use crate::request_id::RequestId;
 
 /// A call arrives.
-pub(crate) async fn call(
-    Shared(app): Shared<Arc<App>>,
-    Extension(req_id): Extension<RequestId>,
-    request: Request,
-) -> Response<Body> {
+pub(crate) async fn call(app: &Arc<App>, req_id: &RequestId, request: Request) -> Response<Body> {
     let caller = match app.auth.caller(request.headers(), request.uri()) {
         Ok(caller) => caller,
-        Err(failure) => return error::failed_call(&refused(&app, &req_id, None, failure), req_id.as_str()),
+        Err(failure) => return error::failed_call(&refused(app, req_id, None, failure), req_id.as_str()),
     };
     let origin = caller.origin.clone();
     let preflight = origin.as_ref().and_then(|origin| cors::preflight(request.method(), request.headers(), origin));
     if let Some(answer) = preflight {
         return answer;
     }
-    let answer = run(&app, caller, &req_id, request).await;
+    let answer = run(app, caller, req_id, request).await;
     let mut answer = answer.unwrap_or_else(|reason| match reason {
         NotAdmitted::Failure(failure) => error::failed_call(&failure, req_id.as_str()),
         NotAdmitted::SessionGone => error::session_gone(),
@@ -119,7 +114,9 @@ async fn forward_call(
     let (started, timeouts, method) = (Instant::now(), timeouts(app), request.method().clone());
     let address = app.public_url.of(request.headers(), request.uri());
     let Outgoing { request, meter, wants_single_answer } =
-        outgoing(app, target, admitted, &call, request).await.inspect_err(|failure| call.failed(failure))?;
+        outgoing(app, Bound { target, admitted, address: address.as_ref() }, &call, request)
+            .await
+            .inspect_err(|failure| call.failed(failure))?;
     call.set_meter(meter.clone());
     let upstream = Tunnel(&admitted.relay.tunnel.end);
     let mut incoming = match forward(&upstream, request, &timeouts, || meter.last_sent()).await {

@@ -6,7 +6,6 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use llamapool_proxy::{Timeouts, forward, strip_hop_by_hop};
 use llamapool_wire::path::Document;
 use llamapool_wire::{Cause, Failure};
@@ -14,6 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::authorization_server::{Kind, Object, make_resource_public, own_issuer, places};
+use super::connections::ProviderBody;
 use super::own_url::PublicPlace;
 use super::{McpHttp, failure, is_end_to_end, remove_own};
 use crate::answer_body::AnswerBody;
@@ -26,7 +26,7 @@ const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 enum NotRead {
     Failed(Failure),
     /// The provider answered that it fails.
-    Answered(Box<Response<Incoming>>),
+    Answered(Box<Response<ProviderBody>>),
 }
 
 impl McpHttp {
@@ -140,7 +140,7 @@ fn is_failure(status: StatusCode) -> bool {
 }
 
 /// The document, or nothing where there is something else: some servers have a page for every path.
-async fn parsed(answer: Response<Incoming>) -> Result<Option<Object>, NotRead> {
+async fn parsed(answer: Response<ProviderBody>) -> Result<Option<Object>, NotRead> {
     let body = match Limited::new(answer.into_body(), MAX_DOCUMENT_BYTES).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Ok(None),

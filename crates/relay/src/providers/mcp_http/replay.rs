@@ -75,6 +75,11 @@ impl Replay {
         Ok(Attempt { shared: self.0.clone(), turn, at: 0, size, patience: None }.boxed_unsync())
     }
 
+    /// Whether all of the body has gone by.
+    pub(super) fn is_through(&self) -> bool {
+        lock(&self.0).ended
+    }
+
     /// The provider has answered: nothing needs to wait any more.
     pub(super) fn verdict(&self) {
         let hold = std::mem::replace(&mut lock(&self.0).hold, Hold::No);

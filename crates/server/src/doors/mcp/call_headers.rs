@@ -11,12 +11,17 @@ use llamapool_wire::header as wire;
 use crate::app::App;
 use crate::books::Running;
 use crate::plain_answer::BOTH_TYPES;
-use crate::public_url::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
+use crate::public_url::{Address, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
 
 /// Makes a caller's head one that goes into the tunnel.
-pub(super) fn prepare(app: &App, head: &mut Parts, call: &Running, wants_single_answer: bool) {
+pub(super) fn prepare(
+    app: &App,
+    head: &mut Parts,
+    address: Option<&Address>,
+    call: &Running,
+    wants_single_answer: bool,
+) {
     let forwarded_for = app.public_url.forwarded_for(head);
-    let address = app.public_url.of(&head.headers, &head.uri);
     let headers = &mut head.headers;
     strip_hop_by_hop(headers, is_end_to_end);
     // The edge has answered it.
@@ -30,7 +35,12 @@ pub(super) fn prepare(app: &App, head: &mut Parts, call: &Running, wants_single_
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(address.scheme));
         headers.extend(HeaderValue::from_str(&address.authority).map(|host| (FORWARDED_HOST, host)));
     }
-    headers.extend(HeaderValue::from_str(&call.req_id).map(|id| (wire::REQUEST_ID, id)));
+    headers.extend(HeaderValue::from_str(&call.req_id).map(|mut id| {
+        // Not for secrecy: HTTP/2 then keeps it out of the table of headers, where one that never comes again would push
+        // out those that do.
+        id.set_sensitive(true);
+        (wire::REQUEST_ID, id)
+    }));
     if wants_single_answer {
         headers.insert(header::ACCEPT, BOTH_TYPES);
     }

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::books::Call;
 use crate::mcp_method::Method;
 use crate::plain_answer::takes_anything;
+use crate::public_url::Address;
 use crate::sessions::Purpose;
 
 /// A request that is ready to go.
@@ -29,14 +30,15 @@ pub(super) struct Outgoing {
     pub(super) wants_single_answer: bool,
 }
 
+/// Where a request goes, and under which address its caller knows this server.
+pub(super) struct Bound<'a> {
+    pub(super) target: &'a Target,
+    pub(super) admitted: &'a Admitted,
+    pub(super) address: Option<&'a Address>,
+}
+
 /// The request as it goes into the tunnel.
-pub(super) async fn outgoing(
-    app: &App,
-    target: &Target,
-    admitted: &Admitted,
-    call: &Call,
-    request: Request,
-) -> Result<Outgoing, Failure> {
+pub(super) async fn outgoing(app: &App, bound: Bound<'_>, call: &Call, request: Request) -> Result<Outgoing, Failure> {
     let (mut head, body) = request.into_parts();
     let max_bytes = app.config.limits.max_request_bytes;
     let declared = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -50,16 +52,15 @@ pub(super) async fn outgoing(
     let wants_single_answer = head.method == HttpMethod::POST && takes_anything(&head.headers);
     let method = Method::named(head.method.as_str());
     call.running().set_method(method);
-    let public_path = app.public_url.of(&head.headers, &head.uri).map(|address| address.path).unwrap_or_default();
-    prepare(app, &mut head, call.running(), wants_single_answer);
-    if let Some(session) = admitted.session.clone() {
+    prepare(app, &mut head, bound.address, call.running(), wants_single_answer);
+    if let Some(session) = bound.admitted.session.clone() {
         // In the place of the sealed one, which the provider does not know.
         head.headers.insert(SESSION_ID, session);
     }
-    head.headers.extend(public_prefix(app, &public_path, target, admitted).map(|prefix| (wire::PUBLIC_PREFIX, prefix)));
+    head.headers.extend(public_prefix(app, &bound).map(|prefix| (wire::PUBLIC_PREFIX, prefix)));
     let (body, meter) = LimitedBody::new(body, max_bytes);
     let body = PassingLook::new(body, &head.headers, call.running().clone());
-    let uri = Uri::builder().scheme("http").authority("relay").path_and_query(target.in_tunnel.as_str()).build();
+    let uri = Uri::builder().scheme("http").authority("relay").path_and_query(bound.target.in_tunnel.as_str()).build();
     let mut request = axum::http::Request::new(body);
     *request.method_mut() = head.method;
     *request.headers_mut() = head.headers;
@@ -69,7 +70,9 @@ pub(super) async fn outgoing(
 
 /// What the public URL of this id starts with, for a relay whose provider announces an endpoint. Where relays share the
 /// id it names this one.
-fn public_prefix(app: &App, public_path: &str, target: &Target, admitted: &Admitted) -> Option<HeaderValue> {
+fn public_prefix(app: &App, bound: &Bound<'_>) -> Option<HeaderValue> {
+    let Bound { target, admitted, address } = bound;
+    let public_path = address.map(|address| address.path.as_str()).unwrap_or_default();
     let own = format!("{public_path}{}{}", path::MCP_BY_ID, target.id);
     let prefix = match admitted.is_shared {
         true => format!("{own}{}{}", path::AT, app.seal.seal(Purpose::Place, &target.id, admitted.relay.tag, b"")?),
