@@ -42,11 +42,11 @@ class Plan:
 MIB = 1024 * 1024
 
 WHOLE = Plan(
-    rounds=7, call_seconds=3, warm_seconds=1, connections=(1, 16, 32, 128, 512), gateway_connections=(1, 32), gateway_seconds=6,
-    fixed_rate=1000, fixed_connections=32, fixed_seconds=5,
-    lone_streams=(50, 10, 5), many_streams=1000, many_streams_seconds=5,
-    bulk_bytes=512 * MIB, relays=(100, 1000, 5000), reconnecting=1000, herd_rounds=3, sessions=50,
-    stdio_connections=(1, 16), slow_link=(32, 5, 5), cold_starts=7,
+    rounds=5, call_seconds=2, warm_seconds=1, connections=(1, 16, 32, 128, 512), gateway_connections=(1, 32), gateway_seconds=4,
+    fixed_rate=1000, fixed_connections=32, fixed_seconds=4,
+    lone_streams=(50, 10, 5), many_streams=1000, many_streams_seconds=4,
+    bulk_bytes=256 * MIB, relays=(100, 1000, 5000), reconnecting=1000, herd_rounds=2, sessions=50,
+    stdio_connections=(1, 16), slow_link=(32, 4, 4), cold_starts=5,
 )
 
 QUICK = Plan(

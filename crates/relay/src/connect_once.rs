@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_tunnel::{End, serve_relay_end};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +33,10 @@ pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> End {
         let (app, farewell) = (app.clone(), farewell.clone());
         move |request| answer(app.clone(), farewell.clone(), request)
     };
-    let drained = async {
-        app.stop.cancelled().await;
-        app.none_running().await;
+    let relay = app.clone();
+    let drained = async move {
+        relay.stop.cancelled().await;
+        relay.none_running().await;
         farewell.cancel();
         // The server closes when nothing runs any more on its side either. If this end closed first, a call that is
         // on its way here would fail.
@@ -43,5 +45,12 @@ pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> End {
     let mut config = app.config.tunnel.clone();
     // Each event stream takes one.
     config.max_streams = config.max_streams.saturating_add(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-    serve_relay_end(io, config, handler, drained).await
+    // A task of its own: the runtime wakes the one that it was started with at a price.
+    let mut tunnel = JoinSet::new();
+    tunnel.spawn(serve_relay_end(io, config, handler, drained));
+    match tunnel.join_next().await {
+        Some(Ok(end)) => end,
+        Some(Err(error)) => End::Broken(error.to_string()),
+        None => End::Closed,
+    }
 }

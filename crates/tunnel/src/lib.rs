@@ -11,6 +11,7 @@
 mod body;
 mod config;
 mod head;
+mod head_start;
 mod link;
 mod pump;
 mod relay_end;

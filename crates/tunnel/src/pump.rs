@@ -55,6 +55,13 @@ where
     }
 }
 
+/// Sends a whole body if there is room for it now.
+pub(crate) fn sent_at_once(stream: &mut SendStream<Bytes>, body: &Bytes) -> bool {
+    stream.reserve_capacity(body.len());
+    // Sending fails if the receiver has just given the stream up, which its answer says too.
+    stream.capacity() >= body.len() && stream.send_data(body.clone(), true).is_ok()
+}
+
 async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, is_last: bool) -> Result<(), PumpError> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());

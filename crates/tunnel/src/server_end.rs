@@ -21,8 +21,9 @@ use crate::config::{
     TunnelConfig,
 };
 use crate::head::check_request;
+use crate::head_start::HeadStart;
 use crate::link::{CloseReason, End, Link};
-use crate::pump::{PumpError, pump};
+use crate::pump::{PumpError, pump, sent_at_once};
 use crate::websocket::Socket;
 
 /// The server's end of one tunnel. Clones are the same end.
@@ -103,9 +104,15 @@ impl ServerEnd {
         let (head, body) = request.into_parts();
         check_request(&head, self.max_header_bytes).map_err(SendError::HeadTooLarge)?;
         let mut requests = self.requests.clone().ready().await.map_err(|error| self.not_ready(error))?;
+        let body = HeadStart::new(body).await.map_err(|error| SendError::RequestBody(error.into()))?;
         let is_empty = body.is_end_stream();
         let (mut answer, mut stream) = requests.send_request(Request::from_parts(head, ()), is_empty)?;
         if is_empty {
+            return Ok(answer.await?.map(IncomingBody::new));
+        }
+        if let Some(all) = body.all()
+            && sent_at_once(&mut stream, all)
+        {
             return Ok(answer.await?.map(IncomingBody::new));
         }
         let mut upload = Box::pin(async move {
