@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{any, get};
 use llamapool_tunnel::CloseReason;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use crate::app::App;
@@ -20,6 +20,9 @@ use crate::listen::serve_connections;
 
 /// How long closing tunnels and connections may take once all calls are over.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How many connections wait to be accepted. One more than fits is tried again by its peer a second later: all relays come at
+/// once after a restart, and callers come in bursts. The system may have a lower bound (`net.core.somaxconn`).
+const BACKLOG: u32 = 4096;
 
 /// A server that has its addresses and waits to run.
 pub struct Server {
@@ -31,9 +34,9 @@ pub struct Server {
 impl Server {
     /// Takes the addresses. From here on connections queue up; [`Server::run`] answers them.
     pub async fn bind(config: ServerConfig) -> io::Result<Self> {
-        let listener = listen(config.bind).await?;
+        let listener = listen(config.bind)?;
         let metrics_listener = match config.metrics_bind {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen(address)?),
             None => None,
         };
         let app = Arc::new(App::new(config));
@@ -82,10 +85,16 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let listening = socket.and_then(|socket| {
+        // A server that was just restarted gets its port back. On Windows this would mean another thing.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    });
+    listening.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
 /// Which door is where.

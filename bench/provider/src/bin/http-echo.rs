@@ -7,6 +7,7 @@
 //! The one rule: it does as little as it can, so that what is measured is what stands in front of it.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::task::spawn_local;
 use tokio::time::{Interval, interval};
 
@@ -31,13 +32,17 @@ const PIECE: usize = 64 * 1024;
 fn main() {
     let mut words = std::env::args().skip(1);
     let port = words.next().and_then(|port| port.parse().ok()).expect("http-echo PORT [ADDRESS]");
-    let address = words.next().unwrap_or_else(|| "127.0.0.1".to_owned());
+    let address = words.next().unwrap_or_else(|| "127.0.0.1".to_owned()).parse().expect("an IPv4 address");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, serve(&address, port));
+    tokio::task::LocalSet::new().block_on(&runtime, serve(address, port));
 }
 
-async fn serve(address: &str, port: u16) {
-    let listener = TcpListener::bind((address, port)).await.expect("the port is free");
+async fn serve(address: IpAddr, port: u16) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("a socket option");
+    socket.bind(SocketAddr::new(address, port)).expect("the port is free");
+    // All of a burst gets in at once: a connection that does not fit comes again a second later, and would be measured.
+    let listener = socket.listen(4096).expect("a socket that listens");
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
