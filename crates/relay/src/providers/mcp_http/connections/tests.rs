@@ -90,9 +90,12 @@ async fn a_kept_connection_that_the_provider_has_closed_is_not_used() {
             let (mut stream, _) = listener.accept().await.unwrap();
             read(&mut stream).await;
             stream.write_all(ANSWER).await.unwrap();
+            stream
         };
         let asking = async { whole(ask(&connections, &url, On::Kept).await.unwrap()).await };
-        assert_eq!(timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.unwrap().1, "ok");
+        let (stream, answer) = timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.unwrap();
+        assert_eq!((answer, connections.kept.lines().len()), ("ok".into(), 1));
+        drop(stream);
         // What the provider has sent is noticed by now, though nobody has looked.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
