@@ -13,19 +13,24 @@ use http_body::{Body, Frame, SizeHint};
 pub(crate) struct HeadStart<B> {
     first: Option<Bytes>,
     rest: Pin<Box<B>>,
+    /// The rest has said that nothing more comes, and is not to be asked again.
+    has_ended: bool,
 }
 
 impl<B: Body<Data = Bytes>> HeadStart<B> {
     /// Gives the body its turn.
     pub(crate) async fn new(body: B) -> Result<Self, B::Error> {
         let mut rest = Box::pin(body);
-        let mut had_its_turn = false;
+        let (mut had_its_turn, mut has_ended) = (false, false);
         let first = poll_fn(|cx| {
             if rest.is_end_stream() {
                 return Poll::Ready(None);
             }
             match rest.as_mut().poll_frame(cx) {
-                Poll::Ready(frame) => Poll::Ready(frame),
+                Poll::Ready(frame) => {
+                    has_ended = frame.is_none();
+                    Poll::Ready(frame)
+                }
                 Poll::Pending if had_its_turn => Poll::Ready(None),
                 Poll::Pending => {
                     had_its_turn = true;
@@ -35,7 +40,7 @@ impl<B: Body<Data = Bytes>> HeadStart<B> {
             }
         });
         let first = first.await.transpose()?.and_then(|frame| frame.into_data().ok());
-        Ok(Self { first, rest })
+        Ok(Self { first, rest, has_ended })
     }
 
     /// All of it, if nothing comes behind the first piece.
@@ -51,6 +56,7 @@ impl<B: Body<Data = Bytes>> Body for HeadStart<B> {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.first.take() {
             Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None if self.has_ended => Poll::Ready(None),
             None => self.rest.as_mut().poll_frame(cx),
         }
     }
@@ -70,6 +76,22 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+
+    /// A body that is empty, and does not know it before it is asked, as one in chunks.
+    struct Unknowing(bool);
+
+    impl Body for Unknowing {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            assert!(!std::mem::replace(&mut self.0, true), "it is asked again behind its end");
+            Poll::Ready(None)
+        }
+    }
 
     /// A body that has nothing for so many turns, and then these pieces.
     struct Late(usize, Vec<Result<&'static str, &'static str>>);
@@ -114,6 +136,13 @@ mod tests {
         assert!(!body.is_end_stream());
         assert_eq!(body.collect().await.unwrap().to_bytes(), "a");
         assert!(HeadStart::new(Late(usize::MAX, vec![Ok("a")])).now_or_never().is_none(), "it has one turn");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_has_said_its_end_is_not_asked_again() {
+        let body = HeadStart::new(Unknowing(false)).await.unwrap();
+        assert!(body.all().is_none());
+        assert!(body.collect().await.unwrap().to_bytes().is_empty());
     }
 
     #[tokio::test]

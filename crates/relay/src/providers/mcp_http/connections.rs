@@ -94,7 +94,7 @@ impl Connections {
                         task.spawn(line.finish());
                         Mover::Task { _task: task }
                     };
-                    return Ok(answer.map(|incoming| ProviderBody { incoming, mover, is_read: false }));
+                    return Ok(answer.map(|incoming| ProviderBody { incoming, mover }));
                 }
                 Err(NotAnswered::NotBegun(again, _)) if was_kept => request = *again,
                 Err(NotAnswered::NotBegun(_, error) | NotAnswered::Begun(error)) => return Err(SendError::Lost(error)),
@@ -165,7 +165,6 @@ fn host(url: &Uri) -> Option<HeaderValue> {
 pub(crate) struct ProviderBody {
     incoming: Incoming,
     mover: Mover,
-    is_read: bool,
 }
 
 /// Who moves the connection of an answer along.
@@ -190,7 +189,6 @@ impl Body for ProviderBody {
             line.drive(cx);
             polled = incoming.poll_frame(cx);
         }
-        this.is_read |= matches!(polled, Poll::Ready(None));
         polled
     }
 
@@ -205,9 +203,8 @@ impl Body for ProviderBody {
 
 impl Drop for ProviderBody {
     fn drop(&mut self) {
-        let is_read = self.is_read || self.incoming.is_end_stream();
+        // One with an answer that was not read to its end is not free, and is hung up.
         if let Mover::Reader(mut line, Some(kept)) = std::mem::replace(&mut self.mover, Mover::Nobody)
-            && is_read
             && line.is_free()
         {
             kept.keep(line);

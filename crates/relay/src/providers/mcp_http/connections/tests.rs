@@ -42,6 +42,21 @@ async fn read(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// One call on a connection that is new; the provider's end of it.
+async fn called_once(listener: &TcpListener, url: &Uri, connections: &Connections, on: On) -> TcpStream {
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read(&mut stream).await;
+        stream.write_all(ANSWER).await.unwrap();
+        stream
+    };
+    let asking = async { whole(ask(connections, url, on).await.unwrap()).await };
+    let both = async { tokio::join!(serving, asking) };
+    let (stream, answer) = timeout(PATIENCE, both).await.expect("no connection is made");
+    assert_eq!(answer, "ok");
+    stream
+}
+
 #[tokio::test]
 async fn a_request_says_where_it_goes_and_a_free_connection_is_used_again() {
     let (listener, url, connections) = provider().await;
@@ -68,16 +83,8 @@ async fn a_request_says_where_it_goes_and_a_free_connection_is_used_again() {
 async fn a_request_on_a_connection_of_its_own_neither_takes_nor_leaves_one() {
     let (listener, url, connections) = provider().await;
     for (on, kept) in [(On::Kept, 1), (On::ItsOwn, 1), (On::ItsOwn, 1)] {
-        let serving = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            read(&mut stream).await;
-            stream.write_all(ANSWER).await.unwrap();
-            stream
-        };
-        let asking = async { whole(ask(&connections, &url, on).await.unwrap()).await };
-        let both = timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.expect("no connection is made");
         // The provider's end of the kept one stays open.
-        std::mem::forget(both.0);
+        std::mem::forget(called_once(&listener, &url, &connections, on).await);
         assert_eq!(connections.kept.lines().len(), kept, "{on:?}");
     }
 }
@@ -86,15 +93,8 @@ async fn a_request_on_a_connection_of_its_own_neither_takes_nor_leaves_one() {
 async fn a_kept_connection_that_the_provider_has_closed_is_not_used() {
     let (listener, url, connections) = provider().await;
     for _ in 0..3 {
-        let serving = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            read(&mut stream).await;
-            stream.write_all(ANSWER).await.unwrap();
-            stream
-        };
-        let asking = async { whole(ask(&connections, &url, On::Kept).await.unwrap()).await };
-        let (stream, answer) = timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.unwrap();
-        assert_eq!((answer, connections.kept.lines().len()), ("ok".into(), 1));
+        let stream = called_once(&listener, &url, &connections, On::Kept).await;
+        assert_eq!(connections.kept.lines().len(), 1);
         drop(stream);
         // What the provider has sent is noticed by now, though nobody has looked.
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -104,14 +104,7 @@ async fn a_kept_connection_that_the_provider_has_closed_is_not_used() {
 #[tokio::test]
 async fn connections_that_were_free_for_too_long_are_hung_up() {
     let (listener, url, connections) = provider().await;
-    let serving = async {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        read(&mut stream).await;
-        stream.write_all(ANSWER).await.unwrap();
-        stream
-    };
-    let asking = async { whole(ask(&connections, &url, On::Kept).await.unwrap()).await };
-    let (mut stream, _) = timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.unwrap();
+    let mut stream = called_once(&listener, &url, &connections, On::Kept).await;
     let began = Instant::now();
     tokio::select! {
         () = connections.tidy() => unreachable!("it goes on"),
