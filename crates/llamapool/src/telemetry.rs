@@ -184,8 +184,8 @@ mod tests {
             tracing::debug!("ours");
             tracing::trace!("too much");
             tracing::debug!(target: "llamapool_relay::connect", "sister");
-            tracing::info!(target: "h2::client", "theirs");
-            tracing::warn!(target: "h2::client", "loud");
+            tracing::info!(target: "hyper::client", "theirs");
+            tracing::warn!(target: "hyper::client", "loud");
         };
         let text = logged(LevelFilter::DEBUG, LogFormat::Text, Colours::Off, events);
         assert!(["ours", "sister", "loud"].iter().all(|word| text.contains(word)), "{text}");

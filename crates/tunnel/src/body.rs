@@ -1,22 +1,16 @@
-//! A body that arrives through the tunnel, and the mark of one that was aborted.
+//! A body that arrives through the tunnel.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::JoinSet;
 
-/// Marks, in the trailers inside the tunnel, a body that broke off. A reset would overtake the bytes that were sent
-/// before it; trailers come after them. They never leave the tunnel.
-const ABORTED: HeaderName = HeaderName::from_static("llamapool-aborted");
-
-/// The trailers of a body that broke off.
-pub(crate) fn abort_trailers() -> HeaderMap {
-    HeaderMap::from_iter([(ABORTED, HeaderValue::from_static("1"))])
-}
+use crate::halves::ReceiveHalf;
+use crate::stream::{Incoming, Over};
 
 /// A body that arrives through the tunnel. Dropping it before its end tells the sender to stop.
 ///
@@ -24,7 +18,12 @@ pub(crate) fn abort_trailers() -> HeaderMap {
 /// make this end hold more than [`crate::TunnelConfig::stream_window`].
 #[derive(Debug)]
 pub struct IncomingBody {
-    stream: RecvStream,
+    half: ReceiveHalf,
+    /// How much its head says is still to come. A body that has more or less is not what was sent.
+    announced: Option<u64>,
+    /// Whether it may say that it has ended before it was asked for its end. A body that only turns out to be empty may not: its
+    /// head left open that more comes, and must look so on the other side, too.
+    knows_its_end: bool,
     /// The rest of the request that this body answers, if it is still being sent.
     upload: Option<JoinSet<()>>,
     ended: bool,
@@ -42,8 +41,16 @@ pub enum BodyError {
 }
 
 impl IncomingBody {
-    pub(crate) fn new(stream: RecvStream) -> Self {
-        Self { stream, upload: None, ended: false }
+    /// The body behind a head with these headers, which may say that nothing comes behind it.
+    pub(crate) fn new(half: ReceiveHalf, headers: &HeaderMap, ends: bool) -> Self {
+        let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self { half, announced, knows_its_end: ends, upload: None, ended: false }
+    }
+
+    /// A body that is empty whatever the head says: that may speak of another answer.
+    pub(crate) fn announced_for_another(mut self) -> Self {
+        self.announced = None;
+        self
     }
 
     /// Keeps the rest of a request going for as long as its answer is read.
@@ -67,39 +74,29 @@ impl Body for IncomingBody {
         if this.ended {
             return Poll::Ready(None);
         }
-        let data = loop {
-            match ready!(this.stream.poll_data(cx)) {
-                // HTTP/2 may end a body with an empty piece, which is no piece of the body.
-                Some(Ok(data)) if data.is_empty() => {}
-                other => break other,
-            }
-        };
-        match data {
-            Some(Ok(data)) => {
-                // Room is given back even to a stream that is closed by now; then nobody needs it.
-                let _ = this.stream.flow_control().release_capacity(data.len());
+        match ready!(this.half.poll_incoming(cx)) {
+            Incoming::Data(data) => {
+                if let Some(announced) = &mut this.announced {
+                    let Some(left) = announced.checked_sub(data.len() as u64) else {
+                        return this.end(Err(BodyError::Aborted));
+                    };
+                    *announced = left;
+                }
+                this.knows_its_end = true;
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Some(Err(error)) => this.end(Err(error.into())),
-            None => match ready!(this.stream.poll_trailers(cx)) {
-                Ok(Some(trailers)) if trailers.contains_key(ABORTED) => this.end(Err(BodyError::Aborted)),
-                Ok(_) => this.end(Ok(())),
-                Err(error) => this.end(Err(error.into())),
-            },
+            Incoming::End if this.announced.is_some_and(|left| left > 0) => this.end(Err(BodyError::Aborted)),
+            Incoming::End => this.end(Ok(())),
+            Incoming::Aborted | Incoming::Over(Over::Cancelled(_)) => this.end(Err(BodyError::Aborted)),
+            Incoming::Over(Over::Lost(why)) => this.end(Err(BodyError::TunnelLost(why.to_string()))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.stream.is_end_stream()
+        self.ended || (self.knows_its_end && self.announced.is_none_or(|left| left == 0) && self.half.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
         if self.is_end_stream() { SizeHint::with_exact(0) } else { SizeHint::default() }
-    }
-}
-
-impl From<h2::Error> for BodyError {
-    fn from(error: h2::Error) -> Self {
-        if error.is_reset() { Self::Aborted } else { Self::TunnelLost(error.to_string()) }
     }
 }

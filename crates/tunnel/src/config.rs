@@ -10,8 +10,8 @@ pub struct TunnelConfig {
     pub stream_window: u32,
     /// How many calls a relay serves at once; the server's end learns it from the relay's.
     pub max_streams: u32,
-    /// Below how many bytes the head of a message must stay, decoded, as HTTP/2 counts them (32 bytes a header on top).
-    /// Each end also refuses to send more: a head far too large is an attack to the peer's HTTP/2, and ends the tunnel.
+    /// Below how many bytes the head of a message must stay, as HTTP/2 counts them (32 bytes a header on top). Each end tells
+    /// the other, which refuses to send more.
     pub max_header_bytes: u32,
     /// How often the peer is asked for a sign of life. Also while it is heard: a peer that only listens shows none by
     /// itself, and an answer may wait long behind what is on its way.
@@ -32,17 +32,16 @@ impl Default for TunnelConfig {
     }
 }
 
-/// The window of a whole tunnel: as large as HTTP/2 allows, so that the windows of the streams alone hold senders
-/// back, and callers who stop reading never use up what the others need.
-pub(crate) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// What the bookkeeping of small pieces may cost that wait unread in one tunnel, in bytes as HTTP/2 counts it: what a
-/// piece lacks to 256. More ends the tunnel of all calls, so it is far beyond what event streams make, whose callers
-/// have stopped reading: four million pieces.
-pub(crate) const SMALL_PIECES_BYTES: usize = 1 << 30;
-/// The largest HTTP/2 frame. Larger ones cost less per byte and keep small calls waiting longer behind bulk.
-pub(crate) const FRAME_BYTES: u32 = 64 * 1024;
-/// How much of one body waits inside the HTTP/2 layer for the socket.
-pub(crate) const SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// The largest piece of a body in one frame: what one body puts into the outbox before it is another's turn.
+pub(crate) const PIECE_BYTES: usize = 16 * 1024;
+/// How many bytes wait in the outbox before bodies wait for their turn. More carries bulk no faster and keeps small calls
+/// waiting behind it.
+pub(crate) const OUTBOX_BYTES: usize = 64 * 1024;
+/// With how many things that wait somebody carries them off at once, instead of when all who are ready have had their turn.
+/// Fewer cost more writes; more keep the peer waiting while this end works.
+pub(crate) const EARLY_FRAMES: usize = 8;
+/// The largest content of a frame that is taken, heads apart, which have a limit of their own.
+pub(crate) const FRAME_BYTES: usize = 64 * 1024;
 /// The largest WebSocket message this end sends. A sign of life counts when its message is whole, so on a slow link a
 /// message must arrive well within the silence that is allowed: 32 KiB do at 2 KB/s.
 pub(crate) const MESSAGE_BYTES: usize = 32 * 1024;
@@ -50,10 +49,7 @@ pub(crate) const MESSAGE_BYTES: usize = 32 * 1024;
 pub(crate) const MAX_MESSAGE_BYTES: usize = 512 * 1024;
 /// How many bytes wait in the WebSocket layer before it must reach the socket.
 pub(crate) const WEBSOCKET_BUFFER_BYTES: usize = 128 * 1024;
-/// How many streams that were reset are remembered, so that frames still under way for them are not errors. Callers
-/// abort whenever they like, in any number: that must never look like an attack of the peer.
-pub(crate) const REMEMBERED_RESETS: usize = 16 * 1024;
-/// For how long they are remembered: longer than any frame is under way.
-pub(crate) const RESET_MEMORY: Duration = Duration::from_secs(30);
+/// How much is read from the socket at once. It is held by every idle tunnel.
+pub(crate) const READ_BUFFER_BYTES: usize = 8 * 1024;
 /// How long an end that closes waits for the peer to acknowledge it. Nothing but the end of the socket waits for it.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);

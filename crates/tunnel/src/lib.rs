@@ -1,8 +1,8 @@
-//! One tunnel: an HTTP/2 connection over a WebSocket, its roles reversed.
+//! One tunnel: many HTTP requests and their answers over one WebSocket, its roles reversed.
 //!
-//! The relay dials, so it is the WebSocket's client; the server sends the requests, so it is HTTP/2's client. This
-//! crate has the two ends, [`ServerEnd`] and [`serve_relay_end`], and nothing else: no MCP, no LLM, no keys, no JSON.
-//! It takes a byte stream on which the WebSocket upgrade has already happened.
+//! The relay dials, so it is the WebSocket's client; the server sends the requests. This crate has the two ends,
+//! [`ServerEnd`] and [`serve_relay_end`], and nothing else: no MCP, no LLM, no keys, no JSON. It takes a byte stream on
+//! which the WebSocket upgrade has already happened.
 //!
 //! The one rule: a body's clean end, its abort and the loss of the tunnel arrive as three different things.
 //!
@@ -10,16 +10,26 @@
 
 mod body;
 mod config;
+mod connection;
+mod frame;
+mod halves;
 mod head;
 mod head_start;
 mod link;
+mod outbox;
 mod pump;
 mod relay_end;
 mod server_end;
+mod shared_socket;
+mod stream;
+mod streams;
+mod tunnel;
+mod unread;
 mod websocket;
 
 pub use body::{BodyError, IncomingBody};
 pub use config::TunnelConfig;
+pub use frame::Why;
 pub use link::{CloseCode, CloseReason, End};
 pub use relay_end::serve_relay_end;
 pub use server_end::{Driver, SendError, ServerEnd};

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::TunnelConfig;
+use crate::connection::ConnectionError;
 
 /// Why an end closes the tunnel: it travels as the WebSocket's close code, so the peer knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,11 +166,10 @@ impl Link {
         tokio::time::timeout(patience, heard).await.is_ok()
     }
 
-    /// Why the connection ended, given what HTTP/2 has to say about it.
-    pub(crate) fn end(&self, result: Result<(), h2::Error>) -> End {
+    /// Why the connection ended, given what it has to say about it.
+    pub(crate) fn end(&self, result: Result<(), ConnectionError>) -> End {
         match (self.closing().by_peer, result) {
             (Some(code), _) => End::ClosedByPeer(code),
-            // The peer's HTTP/2 has said that it is finished; its close comes after.
             (None, Ok(())) => End::ClosedByPeer(CloseCode(CloseReason::Done.code())),
             (None, Err(error)) => End::Broken(error.to_string()),
         }

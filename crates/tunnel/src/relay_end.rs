@@ -1,27 +1,29 @@
-//! The relay's end: answers the requests that the server sends. HTTP/2's server on the WebSocket's client side.
+//! The relay's end: answers the requests that the server sends. On the WebSocket's client side.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
-use h2::server::{Connection, SendResponse};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::Role as WebSocketRole;
 
 use crate::BoxError;
-use crate::body::{IncomingBody, abort_trailers};
-use crate::config::{
-    CONNECTION_WINDOW, FRAME_BYTES, REMEMBERED_RESETS, RESET_MEMORY, SEND_BUFFER_BYTES, SMALL_PIECES_BYTES,
-    TunnelConfig,
-};
-use crate::head::check_response;
+use crate::body::IncomingBody;
+use crate::config::TunnelConfig;
+use crate::connection::{Arrived, Connection, ConnectionError, Drain, Role};
+use crate::frame::Why;
+use crate::halves::{Leaving, ReceiveHalf, SendHalf};
+use crate::head::{fits_response, read_request, write_response};
 use crate::link::{CloseCode, End, Link};
 use crate::pump::{PumpError, pump};
-use crate::websocket::{Socket, WebSocketBytes};
+use crate::tunnel::Tunnel;
+use crate::websocket::Socket;
 
 /// Serves one tunnel to its end, on a byte stream whose WebSocket upgrade is done.
 ///
@@ -35,64 +37,76 @@ pub async fn serve_relay_end<S, H, A, B>(
     drain: impl Future<Output = ()>,
 ) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<IncomingBody>) -> A,
     A: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let link = Arc::new(Link::new());
-    let socket = Socket::new(io, Role::Client).await;
-    let bytes = socket.bytes(link.clone());
+    let socket = Socket::new(io, WebSocketRole::Client, link.clone()).await;
+    let tunnel = Tunnel::new(socket, &config);
+    let role = Role::Relay { max_streams: config.max_streams as usize, drain: Drain::No, requests: VecDeque::new() };
+    let mut connection = Connection::new(tunnel.clone(), &config, role);
     let end = tokio::select! {
         // Biased towards what the connection says itself: it knows better than a timer.
         biased;
-        end = accept_all(bytes, &config, &link, handler, drain) => end,
+        end = answer_all(&mut connection, &tunnel, &link, handler, drain) => end,
         end = link.silence(&config) => end,
     };
-    // The connection and the calls are dropped by now: only the goodbye takes time.
-    if let Some(reason) = link.farewell(&end) {
+    // The calls are dropped by now: only the goodbye takes time.
+    let socket = connection.lose(&end);
+    if let (Some(reason), Some(socket)) = (link.farewell(&end), socket) {
         socket.close(reason).await;
     }
     end
 }
 
-async fn accept_all<S, H, A, B>(
-    socket: WebSocketBytes<S>,
-    config: &TunnelConfig,
+/// What has moved.
+enum Moved {
+    Requests,
+    Drained,
+    Over(Result<(), ConnectionError>),
+}
+
+async fn answer_all<H, A, B>(
+    connection: &mut Connection,
+    tunnel: &Arc<Tunnel>,
     link: &Link,
     handler: H,
     drain: impl Future<Output = ()>,
 ) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request<IncomingBody>) -> A,
     A: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut connection: Connection<_, Bytes> = match settings(config).handshake(socket).await {
-        Ok(connection) => connection,
-        Err(error) => return link.end(Err(error)),
-    };
     let mut calls = JoinSet::new();
     let mut drain = std::pin::pin!(drain);
     let mut draining = false;
     let result = loop {
+        let moved = poll_fn(|cx| match connection.poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Moved::Over(result)),
+            Poll::Pending if connection.has_requests() => Poll::Ready(Moved::Requests),
+            Poll::Pending if connection.is_drained() => Poll::Ready(Moved::Drained),
+            Poll::Pending => Poll::Pending,
+        });
         tokio::select! {
-            accepted = connection.accept() => match accepted {
-                Some(Ok((request, respond))) => {
+            moved = moved => match moved {
+                Moved::Over(result) => break result,
+                Moved::Drained => return End::Closed,
+                Moved::Requests => while let Some(request) = connection.next_request() {
+                    let Some((request, half)) = begin(request) else { continue };
                     // Boxed, as a task that holds it by value is twice its size and moved more than once.
-                    let answer = Box::pin(handler(request.map(IncomingBody::new)));
-                    calls.spawn(answer_one(answer, respond, config.max_header_bytes));
-                }
-                Some(Err(error)) => break Err(error),
-                None => break Ok(()),
+                    let answer = Box::pin(handler(request));
+                    calls.spawn(answer_one(answer, half, tunnel.max_header_bytes()));
+                },
             },
             Some(_) = calls.join_next() => {}
             () = &mut drain, if !draining => {
                 draining = true;
-                connection.graceful_shutdown();
+                connection.start_drain();
             }
         }
     };
@@ -105,8 +119,20 @@ where
     }
 }
 
+/// The request that has come, and where its answer goes. One that makes no sense is given up, and nothing else with it.
+fn begin(request: Arrived) -> Option<(Request<IncomingBody>, SendHalf)> {
+    let Arrived { stream, head } = request;
+    let ends = head.ends;
+    let Ok(head) = read_request(head.bytes) else {
+        stream.cancel(Why::Nonsense);
+        return None;
+    };
+    let body = IncomingBody::new(ReceiveHalf::new(stream.clone(), Leaving::EndsTheBody), head.headers(), ends);
+    Some((head.map(|()| body), SendHalf::new(stream, Why::GivenUp)))
+}
+
 /// Answers one request, unless its caller leaves before.
-async fn answer_one<A, B>(answer: Pin<Box<A>>, mut respond: SendResponse<Bytes>, max_header_bytes: u32)
+async fn answer_one<A, B>(answer: Pin<Box<A>>, mut half: SendHalf, max_header_bytes: u32)
 where
     A: Future<Output = Response<B>>,
     B: Body<Data = Bytes>,
@@ -115,40 +141,22 @@ where
     let answer = tokio::select! {
         // Biased: for a caller who has left, nothing more is to be started.
         biased;
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        () = poll_fn(|cx| half.poll_unwanted(cx)) => return,
         answer = answer => answer,
     };
     let (head, body) = answer.into_parts();
-    if check_response(&head, max_header_bytes).is_err() {
-        return;
+    if !fits_response(&head, max_header_bytes) {
+        return half.cancel(Why::HeadTooLarge);
     }
     // These two have no body, whatever their content-length says of another answer.
     let is_empty = body.is_end_stream() || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    // It fails if the caller has just left, or if the head cannot be put into HTTP/2: then the stream is reset.
-    let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), is_empty) else { return };
+    // It fails if the caller has just left.
+    let Ok(()) = poll_fn(|cx| half.poll_head(cx, is_empty, |out| write_response(&head, out))).await else { return };
     if is_empty {
         return;
     }
     let mut body = std::pin::pin!(body);
-    if let Err(PumpError::Source(_)) = pump(body.as_mut(), &mut stream).await {
-        // Fails only if the caller is gone, who then needs no mark.
-        let _ = stream.send_trailers(abort_trailers());
+    if let Err(PumpError::Source(_)) = pump(body.as_mut(), &mut half).await {
+        half.abort();
     }
-}
-
-fn settings(config: &TunnelConfig) -> h2::server::Builder {
-    let mut builder = h2::server::Builder::new();
-    builder
-        .initial_window_size(config.stream_window)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(FRAME_BYTES)
-        .max_header_list_size(config.max_header_bytes)
-        .max_concurrent_streams(config.max_streams)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
-        .max_pending_accept_reset_streams(REMEMBERED_RESETS)
-        .reset_stream_duration(RESET_MEMORY)
-        .max_local_error_reset_streams(None)
-        .data_frame_budget(SMALL_PIECES_BYTES);
-    builder
 }

@@ -1,38 +1,39 @@
-//! The server's end: sends requests to the relay. HTTP/2's client on the WebSocket's server side.
+//! The server's end: sends requests to the relay. On the WebSocket's server side.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::Reason;
-use h2::client::SendRequest;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::Role as WebSocketRole;
 
 use crate::BoxError;
 use crate::body::IncomingBody;
-use crate::config::{
-    CONNECTION_WINDOW, FRAME_BYTES, REMEMBERED_RESETS, RESET_MEMORY, SEND_BUFFER_BYTES, SMALL_PIECES_BYTES,
-    TunnelConfig,
-};
-use crate::head::check_request;
+use crate::config::TunnelConfig;
+use crate::connection::{Connection, Role};
+use crate::frame::Why;
+use crate::halves::{Leaving, ReceiveHalf, SendHalf};
+use crate::head::{check_request, read_response, write_request};
 use crate::head_start::HeadStart;
 use crate::link::{CloseReason, End, Link};
-use crate::pump::{PumpError, pump, sent_at_once};
+use crate::outbox::NoRequest;
+use crate::pump::{PumpError, pump};
+use crate::stream::{Over, Stream};
+use crate::tunnel::Tunnel;
 use crate::websocket::Socket;
 
-/// The server's end of one tunnel. Clones are the same end.
+/// The server's end of one tunnel. Clones are the same end; without the last of them the tunnel is closed.
 #[derive(Clone)]
 pub struct ServerEnd {
-    requests: SendRequest<Bytes>,
+    tunnel: Arc<Tunnel>,
     link: Arc<Link>,
     ended: watch::Receiver<Option<End>>,
-    max_header_bytes: u32,
+    _last: Arc<ClosesWithTheLast>,
 }
 
 /// What keeps a tunnel going: it must be awaited for as long as the tunnel is to live, and says why it ended.
@@ -49,49 +50,48 @@ pub enum SendError {
     #[error("the tunnel was lost: {0}")]
     TunnelLost(String),
     /// The relay gave the request up before it answered.
-    #[error("the relay gave the request up ({0})")]
-    GivenUp(Reason),
+    #[error("the relay gave the request up: {0}")]
+    GivenUp(Why),
     /// The request's own body broke off.
     #[error("the request's body broke off")]
     RequestBody(#[source] BoxError),
-    /// The request's head is more than the relay's HTTP/2 takes.
+    /// The request's head is more than the tunnel takes.
     #[error("the request is too large: {0}")]
     HeadTooLarge(String),
-    /// The request cannot be put into HTTP/2.
+    /// The request has what no request in a tunnel can have.
     #[error("the request cannot be sent: {0}")]
     Malformed(String),
 }
 
 impl ServerEnd {
     /// Starts on a byte stream whose WebSocket upgrade is done. The driver must run before anything is sent.
-    pub async fn open<S>(io: S, config: TunnelConfig) -> Result<(Self, Driver), End>
+    pub async fn open<S>(io: S, config: TunnelConfig) -> (Self, Driver)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let link = Arc::new(Link::new());
-        let socket = Socket::new(io, Role::Server).await;
-        let bytes = socket.bytes(link.clone());
-        // Only queues this end's preface: nothing of the peer's is waited for.
-        let (requests, connection) = settings(&config).handshake(bytes).await.map_err(|error| link.end(Err(error)))?;
+        let socket = Socket::new(io, WebSocketRole::Server, link.clone()).await;
+        let tunnel = Tunnel::new(socket, &config);
+        let mut connection = Connection::new(tunnel.clone(), &config, Role::Server);
         let (report, ended) = watch::channel(None);
-        let end = Self { requests, link: link.clone(), ended, max_header_bytes: config.max_header_bytes };
+        let end = Self { tunnel, link: link.clone(), ended, _last: Arc::new(ClosesWithTheLast(link.clone())) };
         let driver = Box::pin(async move {
             let end = tokio::select! {
                 // Biased towards what the connection says itself: it knows better than a timer.
                 biased;
-                // Without an end that could ask for more, the connection finishes by itself.
-                result = connection => if report.is_closed() { End::Closed } else { link.end(result) },
+                result = poll_fn(|cx| connection.poll(cx)) => link.end(result),
                 end = link.close_wanted() => end,
                 end = link.silence(&config) => end,
             };
-            // The connection is dropped by now, so every call has failed: only the goodbye takes time.
+            let socket = connection.lose(&end);
+            // Every call has failed by now: only the goodbye takes time.
             report.send_replace(Some(end.clone()));
-            if let Some(reason) = link.farewell(&end) {
+            if let (Some(reason), Some(socket)) = (link.farewell(&end), socket) {
                 socket.close(reason).await;
             }
             end
         });
-        Ok((end, driver))
+        (end, driver)
     }
 
     /// Sends a request; the answer's head comes back as soon as it arrives. The request's body goes on being sent
@@ -102,55 +102,66 @@ impl ServerEnd {
         B::Error: Into<BoxError>,
     {
         let (head, body) = request.into_parts();
-        check_request(&head, self.max_header_bytes).map_err(SendError::HeadTooLarge)?;
-        let mut requests = self.requests.clone().ready().await.map_err(|error| self.not_ready(error))?;
+        check_request(&head, self.tunnel.max_header_bytes())?;
+        let place = self.tunnel.place().await.ok_or_else(|| self.not_taken())?;
         let body = HeadStart::new(body).await.map_err(|error| SendError::RequestBody(error.into()))?;
-        let is_empty = body.is_end_stream();
-        let (mut answer, mut stream) = requests.send_request(Request::from_parts(head, ()), is_empty)?;
-        if is_empty {
-            return Ok(answer.await?.map(IncomingBody::new));
+        let stream = Stream::to_open(self.tunnel.clone(), place);
+        poll_fn(|cx| stream.poll_turn(cx)).await.map_err(|_| self.not_taken())?;
+        let all = body.all().filter(|all| all.len() <= stream.window()).cloned();
+        let is_all = all.is_some() || body.is_end_stream();
+        stream.open(|out| write_request(&head, out), all.as_ref(), is_all).map_err(|why| self.refused(why))?;
+        let answer = Answer {
+            half: ReceiveHalf::new(stream.clone(), Leaving::EndsTheStream),
+            is_head: head.method == Method::HEAD,
+        };
+        if is_all {
+            return answer.await_head().await;
         }
-        if let Some(all) = body.all()
-            && sent_at_once(&mut stream, all)
-        {
-            return Ok(answer.await?.map(IncomingBody::new));
-        }
+        let mut half = SendHalf::new(stream, Why::Left);
         let mut upload = Box::pin(async move {
             let mut body = std::pin::pin!(body);
-            let result = pump(body.as_mut(), &mut stream).await;
-            if let Err(PumpError::Source(_)) = &result {
-                stream.send_reset(Reason::CANCEL);
+            let result = pump(body.as_mut(), &mut half).await;
+            if let Err(PumpError::Receiver) = &result {
+                half.forgo();
             }
             result
         });
+        let mut answer = std::pin::pin!(answer.await_head());
         tokio::select! {
             // Biased towards the answer: once it is here, the rest of the request goes on beside it.
             biased;
-            head = &mut answer => {
+            answer = &mut answer => {
                 let mut rest = JoinSet::new();
                 rest.spawn(async move { drop(upload.await) });
-                Ok(head?.map(|body| IncomingBody::new(body).with_upload(rest)))
+                Ok(answer?.map(|body| body.with_upload(rest)))
             }
             sent = &mut upload => match sent {
                 Err(PumpError::Source(error)) => Err(SendError::RequestBody(error)),
                 // A relay that wants no more of the request may well have answered it.
-                Ok(()) | Err(PumpError::Receiver) => Ok(answer.await?.map(IncomingBody::new)),
+                Ok(()) | Err(PumpError::Receiver) => answer.await,
             },
         }
     }
 
-    /// A tunnel that takes no more requests is closed if it does not know that yet: after 2^30 requests HTTP/2 has no
-    /// numbers left, and the relay must come again.
-    fn not_ready(&self, error: h2::Error) -> SendError {
-        if !error.is_io() && !error.is_go_away() {
-            self.close(CloseReason::Done);
-        }
-        SendError::NotTaken(error.to_string())
+    fn not_taken(&self) -> SendError {
+        let why = match &*self.ended.borrow() {
+            Some(end) => end.to_string(),
+            None => NoRequest::Draining.to_string(),
+        };
+        SendError::NotTaken(why)
     }
 
-    /// How many calls the relay serves at once.
+    fn refused(&self, why: NoRequest) -> SendError {
+        if why == NoRequest::NoNumbersLeft {
+            // The relay must come again.
+            self.close(CloseReason::Done);
+        }
+        SendError::NotTaken(why.to_string())
+    }
+
+    /// How many calls the relay serves at once; none, before it has said how many.
     pub fn max_streams(&self) -> usize {
-        self.requests.current_max_send_streams()
+        self.tunnel.peer_max_streams()
     }
 
     /// Whether the relay shows a sign of life within `patience`, asked now.
@@ -191,31 +202,33 @@ impl std::fmt::Debug for ServerEnd {
     }
 }
 
-fn settings(config: &TunnelConfig) -> h2::client::Builder {
-    let mut builder = h2::client::Builder::new();
-    builder
-        .enable_push(false)
-        .initial_window_size(config.stream_window)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(FRAME_BYTES)
-        .max_header_list_size(config.max_header_bytes)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
-        .reset_stream_duration(RESET_MEMORY)
-        .max_local_error_reset_streams(None)
-        .data_frame_budget(SMALL_PIECES_BYTES);
-    builder
+/// Nobody is left who could send a request.
+struct ClosesWithTheLast(Arc<Link>);
+
+impl Drop for ClosesWithTheLast {
+    fn drop(&mut self) {
+        self.0.close(CloseReason::Done);
+    }
 }
 
-impl From<h2::Error> for SendError {
-    fn from(error: h2::Error) -> Self {
-        match error.reason() {
-            // Both say that the peer has not begun with the stream (RFC 9113, 6.8 and 8.7).
-            Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => Self::NotTaken(error.to_string()),
-            Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => Self::NotTaken(error.to_string()),
-            Some(reason) if error.is_reset() => Self::GivenUp(reason),
-            None if !error.is_io() && !error.is_go_away() => Self::Malformed(error.to_string()),
-            _ => Self::TunnelLost(error.to_string()),
-        }
+/// An answer that has not begun yet.
+struct Answer {
+    half: ReceiveHalf,
+    /// Whether it answers HEAD, whose answers speak of the body that another request would get.
+    is_head: bool,
+}
+
+impl Answer {
+    async fn await_head(self) -> Result<Response<IncomingBody>, SendError> {
+        let head = poll_fn(|cx| self.half.poll_head(cx)).await.map_err(|over| match over {
+            Over::Cancelled(Why::NotBegun) => SendError::NotTaken(Why::NotBegun.to_string()),
+            Over::Cancelled(why) => SendError::GivenUp(why),
+            Over::Lost(why) => SendError::TunnelLost(why.to_string()),
+        })?;
+        let ends = head.ends;
+        let (head, ()) = read_response(head.bytes).map_err(|_| SendError::GivenUp(Why::Nonsense))?.into_parts();
+        let has_no_body = self.is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let body = IncomingBody::new(self.half, &head.headers, ends);
+        Ok(Response::from_parts(head, if has_no_body { body.announced_for_another() } else { body }))
     }
 }

@@ -10,7 +10,7 @@ use llamapool_wire::{DisplayName, RelayId, Secret};
 
 /// The longest span that can be set, a year: far from every overflow of a clock.
 const MAX_SPAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// The largest number that a window or a block of headers may have in HTTP/2.
+/// The largest number that a window or a block of headers may have: that of HTTP/2, which callers speak too.
 const MAX_HTTP2_NUMBER: u64 = (1 << 31) - 1;
 /// The smallest window of a stream: smaller ones make a round trip of every little piece.
 const MIN_WINDOW_BYTES: u64 = 64 * 1024;
@@ -121,7 +121,7 @@ pub(super) const HEADER_BYTES: Kind<u32> = Kind { form: Form::Size, parse: |text
 pub(super) const COUNT: Kind<usize> = Kind { form: Form::Count, parse: |text| count(text, 1) };
 /// A number of things, or zero.
 pub(super) const COUNT_OR_ZERO: Kind<usize> = Kind { form: Form::Count, parse: |text| count(text, 0) };
-/// A number of HTTP/2 streams.
+/// A number of streams in a tunnel.
 pub(super) const STREAMS: Kind<u32> = Kind { form: Form::Count, parse: streams };
 /// On or off.
 pub(super) const SWITCH: Kind<bool> = Kind { form: Form::Switch, parse: switch };

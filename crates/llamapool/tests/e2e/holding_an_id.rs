@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -233,7 +232,7 @@ async fn a_hostile_name_is_shown_as_harmless_text() {
     let pool = Pool::start().await;
     let name = "%1b[31m<script>%0a%00".to_owned() + &"x".repeat(500);
     let relay = Upgrade::of("named").with("llamapool-name", &name).with("llamapool-version", &name).relay(&pool).await;
-    let mut relay = relay.http2();
+    let mut relay = relay.frames();
     let _events = relay.hello().await;
     let client = pool.connected("named").await;
     for field in ["name", "version"] {
@@ -298,9 +297,9 @@ async fn a_relay_whose_first_event_is_none_is_dropped_and_holds_no_id() {
     ];
     let each = lines.into_iter().enumerate().map(async |(number, line)| {
         let id = format!("liar-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.http2();
-        let mut events = relay.events().await;
-        events.send_data(Bytes::from(line.to_owned()), false).unwrap();
+        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
+        let events = relay.events().await;
+        events.data(line).await;
         relay.closed().await;
         is_free(&pool, &id).await;
     });
@@ -310,12 +309,11 @@ async fn a_relay_whose_first_event_is_none_is_dropped_and_holds_no_id() {
 #[tokio::test]
 async fn a_relay_that_does_not_tell_its_events_is_dropped_and_holds_no_id() {
     let pool = impatient().await;
-    let mut refusing = Upgrade::of("refusing").relay(&pool).await.http2();
-    let (_, mut respond) = refusing.asked().await;
-    respond.send_response(Response::builder().status(StatusCode::NOT_FOUND).body(()).unwrap(), true).unwrap();
+    let mut refusing = Upgrade::of("refusing").relay(&pool).await.frames();
+    refusing.asked().await.reply.answer(404, "").await;
     refusing.closed().await;
     is_free(&pool, "refusing").await;
-    let mut ignoring = Upgrade::of("ignoring").relay(&pool).await.http2();
+    let mut ignoring = Upgrade::of("ignoring").relay(&pool).await.frames();
     let _asked = ignoring.asked().await;
     ignoring.closed().await;
     is_free(&pool, "ignoring").await;
@@ -327,45 +325,47 @@ async fn a_relay_whose_later_event_is_none_is_dropped_and_an_unknown_event_is_sk
     let too_long = "x".repeat(20_000) + "\n";
     for (number, line) in ["nonsense\n", &too_long, "{\"event\":\"offer\"}\n"].into_iter().enumerate() {
         let id = format!("liar-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.http2();
-        let mut events = relay.events().await;
-        events.send_data("{\"event\":\"weather\",\"sky\":\"blue\"}\n".into(), false).unwrap();
-        events.send_data(OFFER.into(), false).unwrap();
+        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
+        let events = relay.events().await;
+        events.data("{\"event\":\"weather\",\"sky\":\"blue\"}\n").await;
+        events.data(OFFER).await;
         pool.connected(&id).await;
-        events.send_data("{\"event\":\"weather\"}\n".into(), false).unwrap();
-        events.send_data(OFFER.replace("\"draining\":false", "\"draining\":true").into(), false).unwrap();
+        events.data("{\"event\":\"weather\"}\n").await;
+        events.data(OFFER.replace("\"draining\":false", "\"draining\":true")).await;
         pool.until_client(&id, "the offer behind the unknown event counts", |client| client["status"] == "draining")
             .await;
-        events.send_data(Bytes::from(line.to_owned()), false).unwrap();
+        events.data(line).await;
         relay.closed().await;
         is_free(&pool, &id).await;
     }
 }
 
 #[tokio::test]
-async fn a_relay_whose_event_stream_is_reset_is_dropped() {
+async fn a_relay_that_gives_its_event_stream_up_is_dropped() {
     let pool = Pool::start().await;
-    let mut relay = Upgrade::of("mcp-1234").relay(&pool).await.http2();
-    let mut events = relay.hello().await;
+    let mut relay = Upgrade::of("mcp-1234").relay(&pool).await.frames();
+    let events = relay.hello().await;
     pool.connected("mcp-1234").await;
-    events.send_reset(h2::Reason::INTERNAL_ERROR);
+    events.give_up().await;
     relay.closed().await;
     is_free(&pool, "mcp-1234").await;
 }
 
 #[tokio::test]
-async fn a_relay_that_answers_with_bad_http2_is_dropped_and_its_calls_get_an_error_each() {
+async fn a_relay_that_answers_with_bad_frames_is_dropped_and_its_calls_get_an_error_each() {
     let pool = Pool::start().await;
-    let frames: [&[u8]; 4] = [
-        // DATA on a stream that nobody opened; HEADERS that are no HPACK; SETTINGS of a wrong length; a frame too large.
-        b"\x00\x00\x01\x00\x00\x00\x00\x0f\xffx",
-        b"\x00\x00\x04\x01\x04\x00\x00\x00\x03\xff\xff\xff\xff",
-        b"\x00\x00\x01\x04\x00\x00\x00\x00\x00\x00",
-        b"\xff\xff\xff\x00\x00\x00\x00\x00\x03",
+    let frames: [&[u8]; 5] = [
+        // Data of a stream that nobody opened, data before its head, a cancel of a wrong length, a frame too large, an
+        // unknown kind.
+        b"\x03\0\0\x0f\xff\0\0\0\x01x",
+        b"\x03\0\0\0\x02\0\0\0\x01x",
+        b"\x06\0\0\0\x02\0\0\0\0",
+        b"\x03\0\0\0\x02\xff\xff\xff\xff",
+        b"\x09\0\0\0\x02\0\0\0\0",
     ];
     for (number, frame) in frames.into_iter().enumerate() {
         let id = format!("garbled-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.http2();
+        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
         let _events = relay.hello().await;
         pool.connected(&id).await;
         let mut calls = [pool.calling(&id), pool.calling(&id)];
@@ -382,19 +382,18 @@ async fn a_relay_that_answers_with_bad_http2_is_dropped_and_its_calls_get_an_err
 }
 
 #[tokio::test]
-async fn a_relay_that_resets_a_call_spoils_only_that_one() {
+async fn a_relay_that_gives_a_call_up_spoils_only_that_one() {
     let pool = Pool::start().await;
-    let mut relay = Upgrade::of("mcp-1234").relay(&pool).await.http2();
+    let mut relay = Upgrade::of("mcp-1234").relay(&pool).await.frames();
     let _events = relay.hello().await;
     pool.connected("mcp-1234").await;
-    let mut reset = pool.calling("mcp-1234");
-    let (_, mut respond) = relay.asked().await;
+    let mut spoilt = pool.calling("mcp-1234");
+    let given_up = relay.asked().await.reply;
     let mut answered = pool.calling("mcp-1234");
-    let (_, mut other) = relay.asked().await;
-    respond.send_reset(h2::Reason::INTERNAL_ERROR);
-    assert_eq!(reset.error().await, "relay_garbage");
-    let mut body = other.send_response(Response::new(()), false).unwrap();
-    body.send_data(Bytes::from_static(b"fine"), true).unwrap();
+    let other = relay.asked().await.reply;
+    given_up.give_up().await;
+    assert_eq!(spoilt.error().await, "relay_garbage");
+    other.answer(200, "fine").await;
     let answer = answered.answer().await;
     assert_eq!((answer.status().as_u16(), answer.text().await.unwrap()), (200, "fine".to_owned()));
 }
@@ -403,7 +402,7 @@ async fn a_relay_that_resets_a_call_spoils_only_that_one() {
 async fn a_relay_that_never_reads_holds_up_nobody_else_and_is_dropped_for_its_silence() {
     let (pool, provider) = (impatient().await, Provider::echoing().await);
     let _relay = pool.relay("other", &provider.url).await;
-    let mut deaf = Upgrade::of("deaf").relay(&pool).await.http2();
+    let mut deaf = Upgrade::of("deaf").relay(&pool).await.frames();
     let _events = deaf.hello().await;
     pool.connected("deaf").await;
     let mut call = tokio::task::JoinSet::new();
@@ -426,7 +425,7 @@ async fn a_relay_that_flaps_leaves_nothing_behind() {
     let pool = Pool::start().await;
     for number in 0..100 {
         let id = format!("flap-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.http2();
+        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
         let _events = relay.hello().await;
         pool.connected(&id).await;
         drop(relay);

@@ -2,13 +2,11 @@
 
 use std::io::Write;
 
-use bytes::Bytes;
-use http::Response;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Link, OFFER, Pool, Process, Provider, RawProvider, Scripted, Upgrade, WORKER_KEY, error_of, event_stream,
-    json_answer, metric, soon, tools_call,
+    FrameRequest, Link, OFFER, Pool, Process, Provider, RawProvider, Scripted, Upgrade, WORKER_KEY, error_of,
+    event_stream, json_answer, metric, soon, tools_call,
 };
 
 /// What a relay logs for each of its ids when it is connected.
@@ -281,38 +279,36 @@ async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_c
 #[tokio::test]
 async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunnel() {
     let pool = Pool::start().await;
-    let mut relay = Upgrade::of("b").also("llamapool-id", "a").relay(&pool).await.http2();
+    let mut relay = Upgrade::of("b").also("llamapool-id", "a").relay(&pool).await.frames();
     let mut streams = std::collections::HashMap::new();
     for _ in 0..2 {
-        let (id, mut events) = relay.events_of_any().await;
+        let (id, events) = relay.events_of_any().await;
         // The first has said hello by now, and is not there before the second has.
         for _ in 0..20 {
             assert_eq!(pool.state().await["mcp"]["clients"], json!([]));
         }
-        events.send_data(OFFER.into(), false).unwrap();
+        events.data(OFFER).await;
         streams.insert(id, events);
     }
     all_connected(&pool, &["a", "b"]).await;
     let mut calls = [pool.calling("a"), pool.calling("b")];
     let mut asked = std::collections::HashMap::new();
     for _ in 0..2 {
-        let (request, respond) = relay.asked().await;
-        asked.insert(request.uri().path().to_owned(), respond);
+        let FrameRequest { path, reply } = relay.asked().await;
+        asked.insert(path, reply);
     }
     // The call that runs is finished first.
-    streams.get_mut("a").unwrap().send_data(Bytes::new(), true).unwrap();
+    streams["a"].end().await;
     pool.until_client("a", "it drains", |client| client["status"] == "draining").await;
-    let mut body = asked.get_mut("/mcp/a").unwrap().send_response(Response::new(()), false).unwrap();
-    body.send_data(Bytes::from_static(b"fine"), true).unwrap();
+    asked["/mcp/a"].answer(200, "fine").await;
     assert_eq!(calls[0].answer().await.text().await.unwrap(), "fine");
     pool.until_client("a", "it is gone", Value::is_null).await;
-    let mut body = asked.get_mut("/mcp/b").unwrap().send_response(Response::new(()), false).unwrap();
-    body.send_data(Bytes::from_static(b"fine too"), true).unwrap();
+    asked["/mcp/b"].answer(200, "fine too").await;
     assert_eq!(calls[1].answer().await.text().await.unwrap(), "fine too");
     let metrics = pool.metrics().await;
     let tunnels = ["llamapool_relays_connected", "llamapool_tunnels_connected"].map(|series| metric(&metrics, series));
     assert_eq!(tunnels, [Some(1.0), Some(1.0)]);
-    streams.get_mut("b").unwrap().send_data(Bytes::new(), true).unwrap();
+    streams["b"].end().await;
     relay.closed().await;
     pool.until_metric("llamapool_tunnels_connected", 0).await;
 }
@@ -321,11 +317,11 @@ async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunn
 async fn nonsense_about_one_id_ends_the_tunnel_with_all_its_ids() {
     let pool = Pool::start().await;
     for nonsense in ["nonsense\n", "{\"event\":\"offer\"}\n"] {
-        let mut relay = Upgrade::of("a").also("llamapool-id", "b").relay(&pool).await.http2();
-        let (mut one, mut other) = (relay.hello().await, relay.hello().await);
+        let mut relay = Upgrade::of("a").also("llamapool-id", "b").relay(&pool).await.frames();
+        let (one, other) = (relay.hello().await, relay.hello().await);
         all_connected(&pool, &["a", "b"]).await;
-        one.send_data(OFFER.into(), false).unwrap();
-        other.send_data(Bytes::from_static(nonsense.as_bytes()), false).unwrap();
+        one.data(OFFER).await;
+        other.data(nonsense).await;
         relay.closed().await;
         pool.until("both are gone", |state| state["mcp"]["clients"] == json!([])).await;
     }

@@ -106,7 +106,7 @@ const REQUEST: &[Allowed] = &[
         name: "case and order of the names of headers",
         at: At::Names,
         what: "names",
-        reason: "HTTP/2, which the tunnel speaks, has small letters alone (RFC 9113, section 8.2.1); \
+        reason: "names have no case (RFC 9110, section 5.1), and the tunnel has small letters alone; \
             the order of different headers means nothing (RFC 9110, section 5.3)",
         is_it: |it| {
             let small = |names: &[Vec<u8>]| {
@@ -131,7 +131,7 @@ const ANSWER: &[Allowed] = &[
     answer(
         "the words behind a status",
         "the first line",
-        "HTTP/2, which the tunnel speaks, has none (RFC 9113, section 8.3.2)",
+        "they mean nothing to a client (RFC 9112, section 4), and the tunnel has none",
         |it| {
             let status = |lines: &[Vec<u8>]| lines.first().and_then(|line| line.get(..12).map(<[u8]>::to_vec));
             status(&it.direct).is_some() && status(&it.direct) == status(&it.through)

@@ -25,7 +25,7 @@ pub use pool::{API_KEY, Calling, Pool, WORKER_KEY, error_of, metric};
 pub use process::Process;
 pub use provider::{Provider, RawProvider, event_stream, json_answer};
 pub use raw::{BodyEnd, RawHead, RawHttp, http_request};
-pub use raw_relay::{AT_ONCE, Http2Relay, OFFER, RawAnswer, RawRelay, Upgrade, raw_request};
+pub use raw_relay::{AT_ONCE, FrameRelay, FrameRequest, OFFER, RawAnswer, RawRelay, Upgrade, raw_request};
 pub use scripted::{Asked, Scripted};
 pub use tls_front::TlsFront;
 

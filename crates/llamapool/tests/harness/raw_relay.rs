@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut};
 use futures_util::{SinkExt, StreamExt};
-use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -139,58 +137,69 @@ impl RawRelay {
         soon("the server hangs up", end).await
     }
 
-    /// Speaks HTTP/2 from here on.
-    pub fn http2(self) -> Http2Relay {
-        let (near, far) = tokio::io::duplex(1 << 20);
-        let (bytes, raw) = mpsc::channel(16);
+    /// Speaks in frames from here on (docs/design/0001-tunnel.md).
+    pub fn frames(self) -> FrameRelay {
+        let (frames, to_send) = mpsc::channel(16);
         let (requests, asked) = mpsc::channel(64);
         let mut tasks = JoinSet::new();
         let deaf = watch::Sender::new(false);
-        tasks.spawn(carry(self.socket, far, raw, deaf.subscribe()));
-        tasks.spawn(accept(near, requests));
-        Http2Relay { asked, bytes, deaf, tasks }
+        tasks.spawn(carry(self.socket, to_send, Requests { requests, frames: frames.clone() }, deaf.subscribe()));
+        FrameRelay { asked, frames, deaf, tasks }
     }
 }
 
-/// A relay that speaks HTTP/2 as the test says.
-pub struct Http2Relay {
-    asked: mpsc::Receiver<(http::Request<RecvStream>, SendResponse<Bytes>)>,
-    bytes: mpsc::Sender<Vec<u8>>,
+/// A relay that speaks in frames as the test says.
+pub struct FrameRelay {
+    asked: mpsc::Receiver<FrameRequest>,
+    frames: mpsc::Sender<Vec<u8>>,
     deaf: watch::Sender<bool>,
     tasks: JoinSet<()>,
+}
+
+/// A request from the server.
+pub struct FrameRequest {
+    pub path: String,
+    pub reply: Reply,
+}
+
+/// Where the answer to a request goes.
+pub struct Reply {
+    stream: u32,
+    frames: mpsc::Sender<Vec<u8>>,
 }
 
 /// The first line of a relay whose provider is fine.
 pub const OFFER: &str = "{\"event\":\"offer\",\"draining\":false,\"protected\":false,\"provider\":{\"status\":\"reachable\",\"for_ms\":0}}\n";
 
-impl Http2Relay {
+impl FrameRelay {
     /// The next request from the server.
-    pub async fn asked(&mut self) -> (http::Request<RecvStream>, SendResponse<Bytes>) {
+    pub async fn asked(&mut self) -> FrameRequest {
         soon("the server asks", self.asked.recv()).await.expect("a tunnel")
     }
 
-    /// Answers the server's request for events; the stream into which they go.
-    pub async fn events(&mut self) -> SendStream<Bytes> {
+    /// Answers the server's request for events; where they go.
+    pub async fn events(&mut self) -> Reply {
         self.events_of_any().await.1
     }
 
     /// The same where the relay has several ids: also the id whose events are asked for.
-    pub async fn events_of_any(&mut self) -> (String, SendStream<Bytes>) {
-        let (request, mut respond) = self.asked().await;
-        let id = request.uri().path().strip_prefix("/llamapool/events/").expect("a question for events").to_owned();
-        (id, respond.send_response(http::Response::new(()), false).expect("a head"))
+    pub async fn events_of_any(&mut self) -> (String, Reply) {
+        let FrameRequest { path, reply } = self.asked().await;
+        let id = path.strip_prefix("/llamapool/events/").expect("a question for events").to_owned();
+        reply.head(200).await;
+        (id, reply)
     }
 
-    /// Says hello; the stream of events.
-    pub async fn hello(&mut self) -> SendStream<Bytes> {
-        let mut events = self.events().await;
-        events.send_data(OFFER.into(), false).expect("an open stream");
+    /// Says hello; where events go.
+    pub async fn hello(&mut self) -> Reply {
+        let events = self.events().await;
+        events.data(OFFER).await;
         events
     }
 
-    /// Puts bytes into the tunnel that HTTP/2 did not make.
+    /// Puts any bytes into the tunnel.
     pub async fn inject(&mut self, bytes: &[u8]) {
-        self.bytes.send(bytes.to_vec()).await.expect("a tunnel");
+        self.frames.send(bytes.to_vec()).await.expect("a tunnel");
     }
 
     /// Takes nothing more out of the socket, pings included.
@@ -206,51 +215,123 @@ impl Http2Relay {
     }
 }
 
-/// Carries the bytes of HTTP/2 in messages.
+impl Reply {
+    /// Sends a head without fields.
+    pub async fn head(&self, status: u16) {
+        self.frame(HEAD, &status.to_be_bytes()).await;
+    }
+
+    /// Sends a piece of the body.
+    pub async fn data(&self, data: impl AsRef<[u8]>) {
+        self.frame(DATA, data.as_ref()).await;
+    }
+
+    /// Ends the body.
+    pub async fn end(&self) {
+        self.frame(DATA | ENDS, b"").await;
+    }
+
+    /// Sends a whole answer.
+    pub async fn answer(&self, status: u16, body: &str) {
+        self.head(status).await;
+        self.data(body).await;
+        self.end().await;
+    }
+
+    /// Gives the request up.
+    pub async fn give_up(&self) {
+        self.frame(CANCEL, &[2]).await;
+    }
+
+    async fn frame(&self, kind: u8, content: &[u8]) {
+        self.frames.send(frame(kind, self.stream, content)).await.expect("a tunnel");
+    }
+}
+
+// The kinds of frames that are needed here; this is the table of the design, written down a second time.
+const HELLO: u8 = 1;
+const HEAD: u8 = 2;
+const DATA: u8 = 3;
+const CANCEL: u8 = 6;
+const ENDS: u8 = 0x80;
+
+fn frame(kind: u8, stream: u32, content: &[u8]) -> Vec<u8> {
+    let mut frame = vec![kind];
+    frame.put_u32(stream);
+    frame.put_u32(content.len() as u32);
+    frame.extend_from_slice(content);
+    frame
+}
+
+/// What a relay says first: version 1, room for 64 KiB of each body, 4096 streams, heads below 64 KiB.
+fn hello() -> Vec<u8> {
+    let mut hello = vec![1];
+    hello.put_u32(64 << 10);
+    hello.put_u32(4096);
+    hello.put_u32(64 << 10);
+    frame(HELLO, 0, &hello)
+}
+
+/// Carries frames between the socket and the test.
 async fn carry(
     socket: WebSocketStream<TcpStream>,
-    io: DuplexStream,
-    mut raw: mpsc::Receiver<Vec<u8>>,
+    mut to_send: mpsc::Receiver<Vec<u8>>,
+    requests: Requests,
     deaf: watch::Receiver<bool>,
 ) {
     let (mut messages_out, mut messages_in) = socket.split();
-    let (mut bytes_in, mut bytes_out) = tokio::io::split(io);
-    let mut buffer = vec![0; 16 * 1024];
-    let mut speaks = true;
+    if messages_out.send(Message::Binary(hello().into())).await.is_err() {
+        return;
+    }
+    let mut unread = Vec::new();
     loop {
-        let message = tokio::select! {
-            read = bytes_in.read(&mut buffer), if speaks => match read {
-                Ok(length) if length > 0 => Message::Binary(buffer[..length].to_vec().into()),
-                // HTTP/2 is over, and the socket is the server's to close.
-                _ => {
-                    speaks = false;
-                    continue;
-                }
+        tokio::select! {
+            Some(frame) = to_send.recv() => if messages_out.send(Message::Binary(frame.into())).await.is_err() {
+                return;
             },
-            Some(bytes) = raw.recv() => Message::Binary(bytes.into()),
             message = messages_in.next(), if !*deaf.borrow() => match message {
                 Some(Ok(Message::Binary(bytes))) => {
-                    // It fails when HTTP/2 is over.
-                    let _ = bytes_out.write_all(&bytes).await;
-                    continue;
+                    unread.extend_from_slice(&bytes);
+                    requests.find(&mut unread).await;
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 _ => return,
             },
-        };
-        if messages_out.send(message).await.is_err() {
-            return;
         }
     }
 }
 
-async fn accept(io: DuplexStream, requests: mpsc::Sender<(http::Request<RecvStream>, SendResponse<Bytes>)>) {
-    let Ok(mut connection) = h2::server::handshake(io).await else { return };
-    while let Some(Ok(asked)) = connection.accept().await {
-        if requests.send(asked).await.is_err() {
-            return;
+/// Finds the requests in what the server sends.
+struct Requests {
+    requests: mpsc::Sender<FrameRequest>,
+    frames: mpsc::Sender<Vec<u8>>,
+}
+
+impl Requests {
+    async fn find(&self, unread: &mut Vec<u8>) {
+        const PRELUDE: usize = 9;
+        while let Some(mut prelude) = unread.get(..PRELUDE) {
+            let (kind, stream, length) = (prelude.get_u8(), prelude.get_u32(), prelude.get_u32() as usize);
+            if unread.len() < PRELUDE + length {
+                return;
+            }
+            let frame: Vec<u8> = unread.drain(..PRELUDE + length).collect();
+            if kind & !ENDS == HEAD {
+                let reply = Reply { stream, frames: self.frames.clone() };
+                // It fails when the test asks for no more.
+                let _ = self.requests.send(FrameRequest { path: path(&frame[PRELUDE..]), reply }).await;
+            }
         }
     }
+}
+
+/// The path of a request, whose head begins with the method and the target, each behind its length.
+fn path(mut head: &[u8]) -> String {
+    let method = head.get_u16().into();
+    head.advance(method);
+    let target = head.get_u32() as usize;
+    let target = std::str::from_utf8(&head[..target]).expect("text");
+    target.strip_prefix("http://relay").unwrap_or(target).to_owned()
 }
 
 /// Long after what is over at once is over.

@@ -107,10 +107,7 @@ fn names(seats: &[Seat]) -> String {
 }
 
 async fn run_tunnel(app: &App, seats: Vec<Seat>, io: TokioIo<Upgraded>, remote: Peer) -> End {
-    let (tunnel, mut driver) = match ServerEnd::open(io, app.config.tunnel.clone()).await {
-        Ok(opened) => opened,
-        Err(end) => return end,
-    };
+    let (tunnel, mut driver) = ServerEnd::open(io, app.config.tunnel.clone()).await;
     let shared = Arc::new(RelayTunnel::new(tunnel.clone(), remote.0, seats.len()));
     // A pong is no hello: a relay that only answers pings is not waited for longer than a silent one.
     let patience = HELLO.min(app.config.tunnel.silence);
@@ -182,8 +179,7 @@ fn greet(membership: &Membership) {
 
 /// Asks the relay for the events of an id; the stream and its first offer.
 async fn hello(tunnel: &ServerEnd, id: &RelayId) -> Result<(Events, Offer), Nonsense> {
-    let uri = format!("http://relay{}", path::events(id));
-    let request = axum::http::Request::get(uri).body(Empty::<Bytes>::new()).map_err(|_| Nonsense)?;
+    let request = axum::http::Request::get(path::events(id)).body(Empty::<Bytes>::new()).map_err(|_| Nonsense)?;
     let answer = tunnel.send(request).await.map_err(|_| Nonsense)?;
     let mut events = Events { body: answer.into_body(), buffer: Vec::new() };
     let offer = events.next_offer().await?.ok_or(Nonsense)?;

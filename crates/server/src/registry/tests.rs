@@ -63,7 +63,7 @@ impl Holders {
         let (near, far) = tokio::io::duplex(1 << 16);
         let forever = Duration::from_secs(3600);
         let config = TunnelConfig { heartbeat: forever, silence: 2 * forever, ..TunnelConfig::default() };
-        let (end, driver) = ServerEnd::open(near, config).await.unwrap();
+        let (end, driver) = ServerEnd::open(near, config).await;
         self.tasks.spawn(async move { drop(driver.await) });
         let tunnel = Arc::new(RelayTunnel::new(end, ([127, 0, 0, 1], 1).into(), seats.len()));
         let arrive = |seat: Seat| seat.occupy(Arrival { tunnel: tunnel.clone(), offer: Offer::default() });

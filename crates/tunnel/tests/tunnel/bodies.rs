@@ -245,6 +245,20 @@ fn empty_pieces_in_a_body_are_no_attack() {
     });
 }
 
+#[test]
+fn a_body_that_only_turns_out_to_be_empty_does_not_know_it_before() {
+    for (body, knows) in [(empty as fn() -> AnyBody, true), (|| streamed(futures_util::stream::empty()), false)] {
+        paused(async move {
+            let tunnel = Tunnel::new(move |_| async move { Response::new(body()) }).await;
+            let mut answer = tunnel.send(get()).await.unwrap().into_body();
+            until_idle().await;
+            assert_eq!(answer.is_end_stream(), knows);
+            assert_eq!(next(&mut answer).await, None);
+            assert!(answer.is_end_stream());
+        });
+    }
+}
+
 type Feed = mpsc::Sender<Result<Bytes, llamapool_tunnel::BoxError>>;
 
 /// A relay that answers at once, with a body that the test feeds.

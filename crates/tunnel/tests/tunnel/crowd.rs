@@ -87,18 +87,17 @@ fn calls_beyond_the_limit_wait_for_their_turn_or_leave_the_queue() {
         let (arrived, tunnel) =
             relay_that_answers_posts_alone(TunnelConfig { max_streams: 4, ..TunnelConfig::default() }).await;
         tunnel.assert_serves().await;
-        let mut calls: Vec<_> = (0..40).map(|_| Box::pin(tunnel.send(get()))).collect();
-        for call in &mut calls {
-            begin(call.as_mut());
-        }
+        let mut calls = JoinSet::new();
+        let call = |server: llamapool_tunnel::ServerEnd| async move { server.send(get()).await.map(drop) };
+        let mut handles: Vec<_> = (0..40).map(|_| calls.spawn(call(tunnel.server.clone()))).collect();
         until_idle().await;
         assert_eq!(arrived.available_permits(), 4);
         // Some of those that wait leave, then some of those that run: the next in the queue get their turn.
-        calls.truncate(20);
-        calls.drain(..2);
+        handles.split_off(20).iter().for_each(tokio::task::AbortHandle::abort);
+        handles.drain(..2).for_each(|call| call.abort());
         until_idle().await;
         assert_eq!(arrived.available_permits(), 6);
-        drop(calls);
+        calls.shutdown().await;
         tunnel.assert_serves().await;
         until_idle().await;
         assert_eq!(arrived.available_permits(), 6, "who left the queue is not served");

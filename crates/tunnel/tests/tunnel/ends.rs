@@ -162,6 +162,7 @@ fn calls_fail_at_once_on_a_closed_tunnel_whose_peer_takes_nothing() {
     paused(async {
         let (server_side, peer) = tokio::io::duplex(1000);
         let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
+        let peer = only_hello(peer).await;
         let call = server.send(upload(endless().1));
         let close = async {
             until_idle().await;
@@ -184,6 +185,7 @@ fn the_reason_to_close_arrives_behind_what_a_slow_peer_has_not_taken_yet() {
     paused(async {
         let (server_side, peer) = tokio::io::duplex(1000);
         let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
+        let peer = only_hello(peer).await;
         let call = server.send(upload(endless().1));
         let close = async {
             until_idle().await;

@@ -6,6 +6,7 @@ mod bodies;
 mod cancel;
 mod crowd;
 mod ends;
+mod frames;
 mod harness;
 mod heads;
 mod hostile;

@@ -44,8 +44,9 @@ fn a_wire_that_is_silent_from_the_start_ends_both_ends_within_twenty_seconds() {
 #[test]
 fn a_peer_that_takes_nothing_more_is_gone_in_twenty_seconds_however_much_waits_for_it() {
     paused(async {
-        let (server_side, _peer) = tokio::io::duplex(1000);
+        let (server_side, peer) = tokio::io::duplex(1000);
         let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
+        let _peer = only_hello(peer).await;
         let started = Instant::now();
         let result = server.send(upload(endless().1)).await;
         assert!(matches!(result, Err(SendError::TunnelLost(_))), "{result:?}");

@@ -39,8 +39,8 @@ fn as_the_caller_may_know(error: ForwardError<SendError>, meter: &RequestMeter, 
             Cause::HeadTooLarge,
             format!("the request cannot go through the tunnel: {why}, see TUNNEL_MAX_HEADER_BYTES"),
         ),
-        ForwardError::Upstream(SendError::GivenUp(reason)) => {
-            Failure::new(Cause::RelayGarbage, format!("the relay gave the call up ({reason})"))
+        ForwardError::Upstream(SendError::GivenUp(why)) => {
+            Failure::new(Cause::RelayGarbage, format!("the relay ended the call: {why}"))
         }
         ForwardError::Upstream(SendError::Malformed(_)) => {
             Failure::new(Cause::RelayGarbage, "the call cannot be sent through the tunnel")

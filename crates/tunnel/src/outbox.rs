@@ -1,0 +1,180 @@
+//! What waits to go out: the frames of all streams, in the order in which they were put.
+//!
+//! Whoever has a frame puts it here; the connection carries it off. Bodies wait for room, and get it in turns, so that
+//! what waits is bounded and a large body does not hold back small calls. What is short and cannot be asked for
+//! more than once a stream needs no room.
+//!
+//! The one rule: requests get their numbers here, under the same lock that puts their heads into the order.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::config::{EARLY_FRAMES, MESSAGE_BYTES, OUTBOX_BYTES};
+use crate::frame::Frame;
+use crate::stream::Stream;
+
+/// The frames that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    waiting: Mutex<Waiting>,
+    /// Enough has gathered to be carried off at once.
+    is_due: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: BytesMut,
+    /// How often something was put since something was carried off.
+    gathered: usize,
+    /// Streams that have more to send, in the order of their turns.
+    senders: VecDeque<Arc<Stream>>,
+    connection: Option<Waker>,
+    /// The number of the newest request.
+    last: u32,
+    takes_requests: bool,
+    is_closed: bool,
+}
+
+/// How much is made room for when the first frame is put, which is more than most calls have. An idle tunnel holds none.
+const FIRST_BYTES: usize = 2 * 1024;
+
+/// Why no request can be put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoRequest {
+    #[error("the relay takes no more requests")]
+    Draining,
+    #[error("the tunnel has no numbers left for requests")]
+    NoNumbersLeft,
+}
+
+impl Outbox {
+    /// Puts what `write` writes, and wakes the connection if nothing has waited before.
+    pub(crate) fn put(&self, write: impl FnOnce(&mut BytesMut)) {
+        self.locked(|waiting| write(&mut waiting.frames));
+    }
+
+    /// Puts a frame.
+    pub(crate) fn put_frame(&self, frame: &Frame) {
+        self.put(|out| frame.put(out));
+    }
+
+    /// Puts a request under the next number.
+    pub(crate) fn put_request(&self, write: impl FnOnce(&mut BytesMut, u32)) -> Result<(), NoRequest> {
+        self.locked(|waiting| {
+            if !waiting.takes_requests {
+                return Err(NoRequest::Draining);
+            }
+            waiting.last = waiting.last.checked_add(1).ok_or(NoRequest::NoNumbersLeft)?;
+            let number = waiting.last;
+            write(&mut waiting.frames, number);
+            Ok(())
+        })
+    }
+
+    /// From here on requests can be put.
+    pub(crate) fn take_requests(&self) {
+        self.lock().takes_requests = true;
+    }
+
+    /// Puts the last frame of one who puts no more requests.
+    pub(crate) fn put_no_more_requests(&self) {
+        self.locked(|waiting| {
+            waiting.takes_requests = false;
+            Frame::Drain.put(&mut waiting.frames);
+        });
+    }
+
+    /// The number of the newest request that was put.
+    pub(crate) fn last_request(&self) -> u32 {
+        self.lock().last
+    }
+
+    /// Whether enough has gathered; asked once.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_due.load(Ordering::Relaxed) && self.is_due.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether all has been carried off.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().frames.is_empty()
+    }
+
+    /// Whether a body may put a piece now. If not, the stream is in the queue.
+    pub(crate) fn has_room(&self, sender: &Arc<Stream>, is_queued: &mut bool) -> bool {
+        let mut waiting = self.lock();
+        let has_room = waiting.frames.len() < OUTBOX_BYTES;
+        if !has_room && !std::mem::replace(is_queued, true) {
+            waiting.senders.push_back(sender.clone());
+        }
+        has_room
+    }
+
+    /// The connection: what is to go out next, as large as a message may be.
+    pub(crate) fn take(&self, cx: &mut Context<'_>) -> Option<Bytes> {
+        let mut waiting = self.lock();
+        waiting.gathered = 0;
+        if waiting.frames.is_empty() {
+            match &mut waiting.connection {
+                Some(known) => known.clone_from(cx.waker()),
+                unknown => *unknown = Some(cx.waker().clone()),
+            }
+            return None;
+        }
+        if waiting.frames.len() <= MESSAGE_BYTES {
+            // Without a place for more: an idle tunnel keeps none.
+            return Some(std::mem::take(&mut waiting.frames).freeze());
+        }
+        Some(waiting.frames.split_to(MESSAGE_BYTES).freeze())
+    }
+
+    /// The connection: who has waited for room that there is now. The others wait on; if there are any, it must ask
+    /// again, whether those who were woken put something or not.
+    pub(crate) fn next_senders(&self) -> (Vec<Arc<Stream>>, bool) {
+        let mut waiting = self.lock();
+        let room = OUTBOX_BYTES.saturating_sub(waiting.frames.len()).div_ceil(MESSAGE_BYTES);
+        let count = room.min(waiting.senders.len());
+        let next = waiting.senders.drain(..count).collect();
+        (next, room > 0 && !waiting.senders.is_empty())
+    }
+
+    /// Nobody carries anything off any more.
+    pub(crate) fn close(&self) -> Vec<Arc<Stream>> {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        waiting.takes_requests = false;
+        waiting.connection = None;
+        waiting.frames = BytesMut::new();
+        waiting.senders.drain(..).collect()
+    }
+
+    fn locked<T>(&self, put: impl FnOnce(&mut Waiting) -> T) -> T {
+        let mut waiting = self.lock();
+        let was_empty = waiting.frames.is_empty();
+        if was_empty {
+            waiting.frames.reserve(FIRST_BYTES);
+        }
+        let result = put(&mut waiting);
+        if waiting.is_closed {
+            waiting.frames.clear();
+        }
+        waiting.gathered += 1;
+        if waiting.gathered == EARLY_FRAMES || waiting.frames.len() >= OUTBOX_BYTES {
+            self.is_due.store(true, Ordering::Relaxed);
+        }
+        // When something has waited before, the connection knows, or waits for the socket.
+        let wake = if was_empty && !waiting.frames.is_empty() { waiting.connection.take() } else { None };
+        drop(waiting);
+        if let Some(connection) = wake {
+            connection.wake();
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,312 @@
+//! An end against a peer that speaks in frames by hand: what it says first, what it does not take, and what it does not mind.
+
+use std::sync::LazyLock;
+
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use http::Response;
+use llamapool_tunnel::{BodyError, End, SendError, TunnelConfig, serve_relay_end};
+use tokio::io::DuplexStream;
+use tokio::sync::oneshot;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::harness::*;
+
+/// A hello: 100 bytes of each body, 2 streams at once, heads below 64 KiB.
+const HELLO: &[u8] = b"\x01\0\0\0\0\0\0\0\x0d\x01\0\0\0\x64\0\0\0\x02\0\x01\0\0";
+/// `POST /` on stream 1, and the same on 2, 3 and 1 again.
+const REQUEST: [&[u8]; 4] = [
+    b"\x02\0\0\0\x01\0\0\0\x0b\0\x04POST\0\0\0\x01/",
+    b"\x02\0\0\0\x02\0\0\0\x0b\0\x04POST\0\0\0\x01/",
+    b"\x02\0\0\0\x03\0\0\0\x0b\0\x04POST\0\0\0\x01/",
+    b"\x02\0\0\0\x01\0\0\0\x0b\0\x04POST\0\0\0\x01/",
+];
+/// 200 on stream 1, with a body to come.
+const ANSWER: &[u8] = b"\x02\0\0\0\x01\0\0\0\x02\0\xc8";
+
+/// A peer that speaks in frames.
+struct Peer(WebSocketStream<DuplexStream>);
+
+impl Peer {
+    async fn new(io: DuplexStream, role: Role) -> Self {
+        Self(WebSocketStream::from_raw_socket(io, role, None).await)
+    }
+
+    async fn say(&mut self, frames: &[&[u8]]) {
+        // The other end may have hung up before.
+        let _ = self.0.send(Message::binary(frames.concat())).await;
+    }
+
+    /// All that has come so far.
+    async fn heard(&mut self) -> Vec<u8> {
+        until_idle().await;
+        let mut heard = Vec::new();
+        while let Some(Some(Ok(message))) = self.0.next().now_or_never() {
+            heard.extend_from_slice(&message.into_data());
+        }
+        heard
+    }
+}
+
+/// A server's end with one call open, and a relay by hand that has said hello.
+async fn server_with_a_call() -> (Peer, tokio::task::JoinSet<End>, oneshot::Receiver<Result<String, String>>) {
+    let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
+    let config = TunnelConfig { stream_window: 1000, ..TunnelConfig::default() };
+    let (server, driver) = open(server_side, config).await;
+    let mut peer = Peer::new(peer, Role::Client).await;
+    peer.say(&[HELLO]).await;
+    let (tell, outcome) = oneshot::channel();
+    let mut tasks = driver;
+    tasks.spawn(async move {
+        let outcome = match server.send(get()).await {
+            Ok(answer) => match read(answer.into_body()).await {
+                Ok(body) => Ok(String::from_utf8_lossy(&body).into_owned()),
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error) => Err(error.to_string()),
+        };
+        let _ = tell.send(outcome);
+        server.closed().await
+    });
+    until_idle().await;
+    (peer, tasks, outcome)
+}
+
+#[test]
+fn what_a_relay_cannot_say_breaks_the_tunnel_by_name() {
+    let table: [(&str, &[&[u8]]); 9] = [
+        ("a piece of stream 9, which was not opened", &[b"\x03\0\0\0\x09\0\0\0\x01x"]),
+        ("a head of stream 0, which was not opened", &[b"\x02\0\0\0\0\0\0\0\x02\0\xc8"]),
+        ("a body before its head on stream 1", &[b"\x03\0\0\0\x01\0\0\0\x01x"]),
+        ("a second head on stream 1", &[ANSWER, ANSWER]),
+        ("more of a body than there was room for on stream 1", &[ANSWER, &TOO_MUCH]),
+        ("more room than can be counted on stream 1", &[b"\x07\0\0\0\x01\0\0\0\x04\xff\xff\xff\xff"]),
+        ("a frame of kind 9", &[b"\x09\0\0\0\x01\0\0\0\0"]),
+        ("a frame of kind 2 with 65537 bytes", &[b"\x02\0\0\0\x01\0\x01\0\x01"]),
+        ("said hello twice", &[HELLO]),
+    ];
+    for (expected, frames) in table {
+        paused(async move {
+            let (mut peer, mut tasks, outcome) = server_with_a_call().await;
+            peer.say(frames).await;
+            let error = outcome.await.unwrap().expect_err(expected);
+            assert!(error.contains("the tunnel was lost") && error.contains(expected), "{error:?}, not {expected:?}");
+            let end = tasks.join_next().await.unwrap().unwrap();
+            assert!(matches!(&end, End::Broken(why) if why.contains(expected)), "{end:?}, not {expected:?}");
+        });
+    }
+}
+
+/// More than the window of the server with a call.
+static TOO_MUCH: LazyLock<Vec<u8>> = LazyLock::new(|| [&b"\x03\0\0\0\x01\0\0\x03\xe9"[..], &[7; 1001]].concat());
+
+#[test]
+fn a_head_that_is_none_spoils_its_own_call_alone() {
+    paused(async {
+        let (mut peer, mut tasks, outcome) = server_with_a_call().await;
+        peer.say(&[b"\x02\0\0\0\x01\0\0\0\x02\0\x00"]).await;
+        assert_eq!(outcome.await.unwrap(), Err("the relay gave the request up: it makes no sense".to_owned()));
+        until_idle().await;
+        assert!(tasks.try_join_next().is_none(), "the tunnel lives");
+        assert!(peer.heard().await.ends_with(b"\x06\0\0\0\x01\0\0\0\x01\0"), "the relay learns that it is over");
+    });
+}
+
+#[test]
+fn late_frames_of_a_stream_that_is_over_are_no_error() {
+    paused(async {
+        let (mut peer, mut tasks, outcome) = server_with_a_call().await;
+        peer.say(&[ANSWER, b"\x83\0\0\0\x01\0\0\0\x04fine"]).await;
+        assert_eq!(outcome.await.unwrap(), Ok("fine".to_owned()));
+        let late: [&[u8]; 5] = [
+            b"\x03\0\0\0\x01\0\0\0\x04late",
+            b"\x04\0\0\0\x01\0\0\0\0",
+            b"\x05\0\0\0\x01\0\0\0\0",
+            b"\x06\0\0\0\x01\0\0\0\x01\x02",
+            b"\x07\0\0\0\x01\0\0\0\x04\0\0\0\x01",
+        ];
+        peer.say(&late).await;
+        until_idle().await;
+        assert!(tasks.try_join_next().is_none(), "the tunnel lives");
+    });
+}
+
+#[test]
+fn a_relay_says_why_it_ends_a_call() {
+    for (code, expected) in [
+        (1, "the tunnel took no more requests: it was not begun"),
+        (2, "the relay gave the request up: it was given up"),
+        (3, "the relay gave the request up: the head of its answer is too large"),
+        (99, "the relay gave the request up: it was given up"),
+    ] {
+        paused(async move {
+            let (mut peer, _tasks, outcome) = server_with_a_call().await;
+            peer.say(&[&[6, 0, 0, 0, 1, 0, 0, 0, 1, code]]).await;
+            assert_eq!(outcome.await.unwrap(), Err(expected.to_owned()));
+        });
+    }
+}
+
+#[test]
+fn what_a_server_cannot_say_breaks_the_tunnel_by_name() {
+    let table: [(&str, &[&[u8]]); 6] = [
+        ("did not begin with a hello", &[REQUEST[0]]),
+        ("opened stream 1 behind stream 2", &[HELLO, REQUEST[1], REQUEST[0]]),
+        ("opened stream 1 behind stream 1", &[HELLO, REQUEST[0], REQUEST[3]]),
+        ("a piece of stream 2, which was not opened", &[HELLO, REQUEST[0], b"\x03\0\0\0\x02\0\0\0\x01x"]),
+        (
+            "a body that goes on behind its end on stream 1",
+            &[HELLO, REQUEST[0], b"\x83\0\0\0\x01\0\0\0\0", b"\x03\0\0\0\x01\0\0\0\x01x"],
+        ),
+        ("no more requests come, and was not asked", &[HELLO, b"\x08\0\0\0\0\0\0\0\0"]),
+    ];
+    for (expected, frames) in table {
+        paused(async move {
+            let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
+            let pondering = |_| std::future::pending::<Response<AnyBody>>();
+            let relay = serve_relay_end(relay_side, TunnelConfig::default(), pondering, std::future::pending());
+            let mut peer = Peer::new(peer, Role::Server).await;
+            let end = tokio::join!(relay, async {
+                peer.say(frames).await;
+                // The goodbye is answered.
+                while let Some(Ok(_)) = peer.0.next().await {}
+            });
+            assert!(matches!(&end.0, End::Broken(why) if why.contains(expected)), "{:?}, not {expected:?}", end.0);
+        });
+    }
+}
+
+#[test]
+fn requests_beyond_the_limit_and_behind_the_drain_are_not_begun() {
+    paused(async {
+        let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let (start_drain, drain) = oneshot::channel::<()>();
+        let (begun, mut handlers) = tokio::sync::mpsc::unbounded_channel();
+        let handler = move |_| {
+            let (answer, answered) = oneshot::channel::<Response<AnyBody>>();
+            begun.send(answer).unwrap();
+            async { answered.await.unwrap() }
+        };
+        let config = TunnelConfig { max_streams: 1, ..TunnelConfig::default() };
+        let relay = serve_relay_end(relay_side, config, handler, async { drop(drain.await) });
+        let peer = async {
+            let mut peer = Peer::new(peer, Role::Server).await;
+            peer.say(&[HELLO, REQUEST[0], REQUEST[1]]).await;
+            let heard = peer.heard().await;
+            // The second is not begun, and the handler of the first has dropped the request unread.
+            assert!(heard.ends_with(b"\x06\0\0\0\x02\0\0\0\x01\x01\x05\0\0\0\x01\0\0\0\0"), "{heard:?}");
+            let first = handlers.recv().await.unwrap();
+            start_drain.send(()).unwrap();
+            assert_eq!(peer.heard().await, b"\x08\0\0\0\0\0\0\0\0");
+            // It was on its way when the relay asked for no more.
+            peer.say(&[REQUEST[2]]).await;
+            assert_eq!(peer.heard().await, b"\x06\0\0\0\x03\0\0\0\x01\x01");
+            first.send(Response::new(full("fine"))).unwrap();
+            let heard = peer.heard().await;
+            assert_eq!(heard, b"\x02\0\0\0\x01\0\0\0\x02\0\xc8\x83\0\0\0\x01\0\0\0\x04fine");
+            // The rest of the first request, which had not heard of that.
+            peer.say(&[b"\x83\0\0\0\x01\0\0\0\0", b"\x08\0\0\0\0\0\0\0\0"]).await;
+            while let Some(Ok(_)) = peer.0.next().await {}
+            assert!(handlers.recv().await.is_none(), "only one was begun");
+        };
+        assert_eq!(tokio::join!(relay, peer).0, End::Closed);
+    });
+}
+
+#[test]
+fn a_body_waits_for_the_room_that_its_receiver_gives() {
+    paused(async {
+        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
+        let mut peer = Peer::new(peer, Role::Client).await;
+        peer.say(&[HELLO]).await;
+        let mut call = Box::pin(server.send(post(vec![7; 250])));
+        let peer = async {
+            let heard = peer.heard().await;
+            // The hello, the head, and 100 bytes behind their prelude.
+            assert!(heard.ends_with(&[&b"\x03\0\0\0\x01\0\0\0\x64"[..], &[7; 100]].concat()), "{heard:?}");
+            peer.say(&[b"\x07\0\0\0\x01\0\0\0\x04\0\0\0\x01"]).await;
+            assert_eq!(peer.heard().await, b"\x03\0\0\0\x01\0\0\0\x01\x07");
+            peer.say(&[b"\x07\0\0\0\x01\0\0\0\x04\0\0\x10\0"]).await;
+            assert_eq!(peer.heard().await, [&b"\x83\0\0\0\x01\0\0\0\x95"[..], &[7; 149]].concat());
+            peer.say(&[b"\x82\0\0\0\x01\0\0\0\x02\0\xcc"]).await;
+        };
+        let (answer, ()) = tokio::join!(&mut call, peer);
+        assert_eq!(answer.unwrap().status(), 204);
+    });
+}
+
+#[test]
+fn a_refused_body_ends_and_its_answer_still_comes() {
+    paused(async {
+        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
+        let mut peer = Peer::new(peer, Role::Client).await;
+        peer.say(&[HELLO]).await;
+        let (produced, body) = endless();
+        let peer = async {
+            until_idle().await;
+            peer.say(&[b"\x05\0\0\0\x01\0\0\0\0"]).await;
+            until_idle().await;
+            let sent = produced.load(std::sync::atomic::Ordering::SeqCst);
+            peer.say(&[b"\x07\0\0\0\x01\0\0\0\x04\0\x10\0\0", b"\x82\0\0\0\x01\0\0\0\x02\0\xc8"]).await;
+            until_idle().await;
+            assert_eq!(produced.load(std::sync::atomic::Ordering::SeqCst), sent);
+        };
+        let (answer, ()) = tokio::join!(server.send(upload(body)), peer);
+        assert_eq!(read(answer.unwrap().into_body()).await.unwrap(), "");
+    });
+}
+
+#[test]
+fn an_answer_that_is_aborted_by_hand_breaks_off_behind_its_bytes() {
+    paused(async {
+        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
+        let mut peer = Peer::new(peer, Role::Client).await;
+        peer.say(&[HELLO]).await;
+        let peer = async {
+            until_idle().await;
+            peer.say(&[ANSWER, b"\x03\0\0\0\x01\0\0\0\x04half", b"\x04\0\0\0\x01\0\0\0\0"]).await;
+        };
+        let (answer, ()) = tokio::join!(server.send(get()), peer);
+        let (bytes, error) = read_until_it_breaks(answer.unwrap().into_body()).await;
+        assert_eq!(bytes, b"half");
+        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+    });
+}
+
+#[test]
+fn the_smaller_bound_of_a_head_counts_for_both_ends() {
+    paused(async {
+        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
+        let mut peer = Peer::new(peer, Role::Client).await;
+        // The same hello with 1 KiB for a head.
+        peer.say(&[b"\x01\0\0\0\0\0\0\0\x0d\x01\0\0\0\x64\0\0\0\x02\0\0\x04\0"]).await;
+        until_idle().await;
+        let mut request = get();
+        request.headers_mut().insert("x", http::HeaderValue::from_bytes(&[b'v'; 1000]).unwrap());
+        let result = server.send(request).await;
+        assert!(matches!(&result, Err(SendError::HeadTooLarge(why)) if why.contains("less than 1024")), "{result:?}");
+    });
+}
+
+#[test]
+fn many_requests_at_once_are_on_the_wire_before_the_driver_has_its_turn() {
+    paused(async {
+        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
+        let mut peer = Peer::new(peer, Role::Client).await;
+        peer.say(&[b"\x01\0\0\0\0\0\0\0\x0d\x01\0\x10\0\0\0\0\0\x64\0\x01\0\0"]).await;
+        peer.heard().await;
+        let mut calls: Vec<_> = (0..10).map(|_| Box::pin(server.send(get()))).collect();
+        for (number, call) in calls.iter_mut().enumerate() {
+            begin(call.as_mut());
+            // Nothing else has run meanwhile.
+            let on_the_wire = peer.0.next().now_or_never().is_some();
+            assert_eq!(on_the_wire, number == 7, "call {number}");
+        }
+    });
+}
