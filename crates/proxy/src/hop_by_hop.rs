@@ -21,6 +21,10 @@ const ALWAYS: [HeaderName; 9] = [
 /// proxy drop a header that the provider itself would have seen. `is_end_to_end` says which names are kept whatever
 /// `Connection` says.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&HeaderName) -> bool) {
+    // Most heads have none of them, and to see that costs less than to look for each.
+    if !headers.keys().any(|name| ALWAYS.contains(name)) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         for name in named_by_connection(headers) {
             if !is_end_to_end(&name) {

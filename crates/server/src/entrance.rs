@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::doors::mcp;
 use crate::edge::Edge;
 use crate::error;
+use crate::peer::Peer;
 use crate::request_id::RequestId;
 
 /// The way in on one port. Clones are the same.
@@ -39,14 +40,16 @@ impl Entrance {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(&self, req_id: &RequestId, request: Request) -> Response<Body> {
+    pub(crate) async fn answer(&self, peer: Peer, req_id: &RequestId, mut request: Request) -> Response<Body> {
         if let Err(failure) = Edge::check_single(request.headers()) {
             self.app.metrics.refused("edge", failure.cause.word());
             return error::failed_call(&failure, req_id.as_str());
         }
         if self.calls == Calls::Taken && is_call(request.uri().path()) {
-            return mcp::call(&self.app, req_id, request).await;
+            return mcp::call(&self.app, peer, req_id, request).await;
         }
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(req_id.clone());
         // Boxed, as calls would carry its size along.
         let routed = Box::pin(self.router.clone().call(request));
         routed.await.unwrap_or_else(|never| match never {})

@@ -85,14 +85,12 @@ async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, entrance: Entra
     }
     let spoken = CancellationToken::new();
     let has_spoken = spoken.clone();
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
         has_spoken.cancel();
         let req_id = RequestId::of(request.headers());
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(req_id.clone());
         let entrance = entrance.clone();
         async move {
-            let mut answer = entrance.answer(&req_id, request.map(Body::new)).await;
+            let mut answer = entrance.answer(peer, &req_id, request.map(Body::new)).await;
             answer.headers_mut().entry(wire::REQUEST_ID).or_insert(req_id.to_value());
             Ok::<_, Infallible>(answer)
         }

@@ -80,7 +80,7 @@ enum Redirects {
     HandedOn,
 }
 
-/// The URL that was answered, which is not always the one that was asked. It rides in the answer's extensions.
+/// The URL that was answered, where it is not the configured one. It rides in the answer's extensions.
 #[derive(Debug, Clone)]
 struct Answered(Uri);
 
@@ -137,11 +137,8 @@ impl McpHttp {
         let result = match target {
             Ok(target) => {
                 self.prepare(&mut head.headers);
-                if let Some(public) = public.clone() {
-                    head.extensions.insert(public);
-                }
                 head.uri = target.url;
-                self.forward(target.redirects, Request::from_parts(head, body)).await
+                self.forward(target.redirects, public.as_ref(), Request::from_parts(head, body)).await
             }
             Err(failure) => Err(failure),
         };
@@ -171,11 +168,14 @@ impl McpHttp {
     async fn forward(
         &self,
         redirects: Redirects,
+        public: Option<&PublicPlace>,
         request: Request<IncomingBody>,
     ) -> Result<Response<ProviderBody>, Failure> {
         let timeouts = Timeouts::default();
         let answer = match redirects {
-            Redirects::Followed => forward(&self.upstream, request, &timeouts, || None).await,
+            Redirects::Followed => {
+                forward(&Following { provider: &self.upstream, public }, request, &timeouts, || None).await
+            }
             Redirects::HandedOn => forward(&AsAsked(&self.upstream), request, &timeouts, || None).await,
         };
         answer.map_err(failure)
@@ -296,7 +296,13 @@ enum ProviderError {
     Redirect(String),
 }
 
-impl Upstream for Provider {
+/// The provider, wherever it leads within itself, as the caller knows it.
+struct Following<'a> {
+    provider: &'a Provider,
+    public: Option<&'a PublicPlace>,
+}
+
+impl Upstream for Following<'_> {
     type Body = ProviderBody;
     type Error = ProviderError;
 
@@ -306,26 +312,26 @@ impl Upstream for Provider {
         B::Error: Into<BoxError>,
     {
         let (head, body) = request.into_parts();
+        let Self { provider, public } = *self;
         let asked = head.uri.clone();
-        let mut uri = self.route.shortcut(&asked);
+        let mut uri = provider.route.shortcut(&asked);
         let body = body.map_err(Into::into).boxed_unsync();
-        let may_redirect = self.route.is_unknown();
-        let public = head.extensions.get::<PublicPlace>();
-        let replay = Replay::new(body, self.replay_bytes, may_redirect);
+        let may_redirect = provider.route.is_unknown();
+        let replay = Replay::new(body, provider.replay_bytes, may_redirect);
         for redirects in 0..=MAX_REDIRECTS {
             let body = replay.body().map_err(|NotReplayable| {
-                let bytes = self.replay_bytes;
+                let bytes = provider.replay_bytes;
                 ProviderError::Redirect(format!("the request has more than {bytes} bytes, see REDIRECT_REPLAY_BYTES"))
             })?;
             let on = if may_redirect || redirects > 0 { On::ItsOwn } else { On::Kept };
-            let answer = self.ask(on, anew(&head, uri.clone(), body), || replay.is_through()).await?;
+            let answer = provider.ask(on, anew(&head, uri.clone(), body), || replay.is_through()).await?;
             replay.verdict();
-            match self.route.redirect(&asked, &uri, &answer, public) {
+            match provider.route.redirect(&asked, &uri, &answer, public) {
                 Some(next) => uri = next,
                 None => return Ok(answer),
             }
         }
-        self.route.forget();
+        provider.route.forget();
         Err(ProviderError::Redirect(format!("more than {MAX_REDIRECTS} in a row")))
     }
 }
@@ -349,7 +355,7 @@ impl Upstream for AsAsked<'_> {
 }
 
 impl Provider {
-    /// Asks once; the answer knows which URL was asked.
+    /// Asks once; the answer knows which URL was asked, if it was not the configured one.
     async fn ask(
         &self,
         on: On,
@@ -360,7 +366,9 @@ impl Provider {
         let answer = self.connections.send(request, on, is_sent).await;
         self.report(&answer);
         let mut answer = answer?;
-        answer.extensions_mut().insert(Answered(url));
+        if url != *self.route.base() {
+            answer.extensions_mut().insert(Answered(url));
+        }
         Ok(answer)
     }
 
@@ -377,7 +385,7 @@ impl Provider {
     }
 }
 
-/// A request for the provider: anew, as what came through the tunnel is a request of HTTP/2.
+/// A request for the provider: anew, as what came through the tunnel has another target.
 fn anew(head: &request::Parts, url: Uri, body: RequestBody) -> Request<RequestBody> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();

@@ -36,7 +36,7 @@ use crate::peer::Peer;
 use crate::request_id::RequestId;
 
 /// A call arrives.
-pub(crate) async fn call(app: &Arc<App>, req_id: &RequestId, request: Request) -> Response<Body> {
+pub(crate) async fn call(app: &Arc<App>, peer: Peer, req_id: &RequestId, request: Request) -> Response<Body> {
     let caller = match app.auth.caller(request.headers(), request.uri()) {
         Ok(caller) => caller,
         Err(failure) => return error::failed_call(&refused(app, req_id, None, failure), req_id.as_str()),
@@ -46,7 +46,7 @@ pub(crate) async fn call(app: &Arc<App>, req_id: &RequestId, request: Request) -
     if let Some(answer) = preflight {
         return answer;
     }
-    let answer = run(app, caller, req_id, request).await;
+    let answer = run(app, (caller, peer), req_id, request).await;
     let mut answer = answer.unwrap_or_else(|reason| match reason {
         NotAdmitted::Failure(failure) => error::failed_call(&failure, req_id.as_str()),
         NotAdmitted::SessionGone => error::session_gone(),
@@ -58,10 +58,15 @@ pub(crate) async fn call(app: &Arc<App>, req_id: &RequestId, request: Request) -
 }
 
 /// Finds a relay for the call and lets it in; a refusal before that is in nobody's books but the metrics'.
-async fn run(app: &Arc<App>, _: Caller, req_id: &RequestId, request: Request) -> Result<Response<Body>, NotAdmitted> {
+async fn run(
+    app: &Arc<App>,
+    (_, peer): (Caller, Peer),
+    req_id: &RequestId,
+    request: Request,
+) -> Result<Response<Body>, NotAdmitted> {
     let refuse = |failure| NotAdmitted::Failure(refused(app, req_id, None, failure));
     let target = Target::parse(request.uri()).map_err(refuse)?;
-    run_at(app, &target, req_id, request).await
+    run_at(app, &target, peer, req_id, request).await
 }
 
 /// Asks a provider for something besides calls, on behalf of a caller.
@@ -71,7 +76,8 @@ pub(crate) async fn ask(
     req_id: &RequestId,
     request: Request,
 ) -> Result<Response<Body>, Failure> {
-    run_at(app, target, req_id, request).await.map_err(|reason| match reason {
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
+    run_at(app, target, peer, req_id, request).await.map_err(|reason| match reason {
         NotAdmitted::Failure(failure) => failure,
         NotAdmitted::SessionGone => offline(&target.id),
     })
@@ -80,12 +86,12 @@ pub(crate) async fn ask(
 async fn run_at(
     app: &Arc<App>,
     target: &Target,
+    peer: Peer,
     req_id: &RequestId,
     request: Request,
 ) -> Result<Response<Body>, NotAdmitted> {
     let refuse = |failure| NotAdmitted::Failure(refused(app, req_id, Some(&target.id), failure));
     let client = app.registry.find(&target.id).ok_or_else(|| refuse(offline(&target.id)))?;
-    let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
     let (admitted, permit) =
         admission::admit(app, &client, target, request.headers(), peer).map_err(|reason| match reason {
             NotAdmitted::Failure(failure) => refuse(failure),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use llamapool_tunnel::ServerEnd;
@@ -52,12 +52,16 @@ impl Relay {
 
     /// What it offers now.
     pub(crate) fn offered(&self) -> Offered {
-        self.offer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.offer().clone()
+    }
+
+    fn offer(&self) -> MutexGuard<'_, Offered> {
+        self.offer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It offers something else from now on.
     pub(crate) fn offers(&self, offer: Offer) {
-        *self.offer.lock().unwrap_or_else(PoisonError::into_inner) = Offered::now(offer);
+        *self.offer() = Offered::now(offer);
     }
 
     /// It has said goodbye: nothing new comes, and this waits for what runs.
@@ -68,7 +72,7 @@ impl Relay {
 
     /// Whether it takes nothing new.
     pub(crate) fn is_draining(&self) -> bool {
-        self.gate.is_closed() || self.offered().offer.draining
+        self.gate.is_closed() || self.offer().offer.draining
     }
 
     /// When it was last heard.
@@ -78,7 +82,7 @@ impl Relay {
 
     /// Whether its provider did not take the last connection.
     pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(self.offered().offer.provider, ProviderHealth::Unreachable { .. })
+        matches!(self.offer().offer.provider, ProviderHealth::Unreachable { .. })
     }
 
     /// What the scheduler must know of it for a call of this caller.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::authorization_server::{Kind, Object, make_resource_public, own_issuer, places};
 use super::connections::ProviderBody;
 use super::own_url::PublicPlace;
-use super::{McpHttp, failure, is_end_to_end, remove_own};
+use super::{Following, McpHttp, failure, is_end_to_end, remove_own};
 use crate::answer_body::AnswerBody;
 use crate::board::RunningCall;
 
@@ -120,7 +120,9 @@ impl McpHttp {
             for (name, value) in &self.extra_headers {
                 request.headers_mut().insert(name, value.clone());
             }
-            let answer = forward(&self.upstream, request, &Timeouts::default(), || None).await;
+            let answer =
+                forward(&Following { provider: &self.upstream, public: None }, request, &Timeouts::default(), || None)
+                    .await;
             let answer = answer.map_err(|error| NotRead::Failed(failure(error)))?;
             if answer.status() == StatusCode::OK {
                 if let Some(document) = parsed(answer).await? {

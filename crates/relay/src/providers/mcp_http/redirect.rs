@@ -42,6 +42,9 @@ impl Route {
 
     /// The URL of a call: the base, what the caller's path has below the id, and both queries.
     pub(super) fn target(&self, below: &str, query: Option<&str>) -> Uri {
+        if below.is_empty() && query.is_none() {
+            return self.base.clone();
+        }
         let path = match below {
             "" => self.base.path().to_owned(),
             below => format!("{}{below}", self.base.path().trim_end_matches('/')),

@@ -32,6 +32,8 @@ const SESSIONLESS: &str = "2026-07-28";
 /// The relay that runs a call.
 pub(super) struct Admitted {
     pub(super) relay: Arc<Relay>,
+    /// Who calls.
+    pub(super) peer: Peer,
     /// The provider's own session id, where the caller has a sealed one.
     pub(super) session: Option<HeaderValue>,
     /// Whether several relays may share this id.
@@ -71,7 +73,7 @@ pub(super) fn admit(
         let begins_again = matches!(wish, Wish::Only(_)) && failure.cause == Cause::RelayDraining && others_take;
         if begins_again { NotAdmitted::SessionGone } else { NotAdmitted::Failure(failure) }
     })?;
-    Ok((Admitted { relay, session, is_shared, has_sessions }, permit))
+    Ok((Admitted { relay, peer, session, is_shared, has_sessions }, permit))
 }
 
 /// The relay that a call of a shared id belongs to, and the provider's own session id.
@@ -155,6 +157,9 @@ fn is_sessionless(headers: &HeaderMap) -> bool {
 /// A number that stays the same for a caller: of what it presents, or of where it is. What all callers must present says
 /// nothing of which one calls.
 fn caller_number(app: &App, client: &Client, headers: &HeaderMap, peer: Peer) -> u64 {
+    if client.relays.len() == 1 {
+        return 0;
+    }
     let is_common = client.relays.iter().any(|relay| relay.offered().offer.protected);
     let mut hasher = DefaultHasher::new();
     match headers.get(header::AUTHORIZATION).filter(|_| !is_common) {

@@ -3,26 +3,25 @@
 //! Everything that is not named here goes through as it came, in its order, all of its values (MCP 2026-07-28,
 //! streamable-http: an intermediary must forward `Mcp-Param-*` headers that it does not know).
 
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use llamapool_proxy::strip_hop_by_hop;
 use llamapool_wire::header as wire;
 
+use super::outgoing::Bound;
 use crate::app::App;
 use crate::books::Running;
 use crate::plain_answer::BOTH_TYPES;
-use crate::public_url::{Address, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
+use crate::public_url::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
 
 /// Makes a caller's head one that goes into the tunnel.
 pub(super) fn prepare(
     app: &App,
-    head: &mut Parts,
-    address: Option<&Address>,
+    headers: &mut HeaderMap,
+    bound: &Bound<'_>,
     call: &Running,
     wants_single_answer: bool,
 ) {
-    let forwarded_for = app.public_url.forwarded_for(head);
-    let headers = &mut head.headers;
+    let forwarded_for = app.public_url.forwarded_for(headers, bound.admitted.peer);
     strip_hop_by_hop(headers, is_end_to_end);
     // The edge has answered it.
     headers.remove(header::EXPECT);
@@ -31,16 +30,11 @@ pub(super) fn prepare(
     app.auth.withhold_own_keys(headers);
     headers.remove(wire::REQUEST_ID);
     headers.extend(forwarded_for.map(|callers| (FORWARDED_FOR, callers)));
-    if let Some(address) = address {
+    if let Some(address) = bound.address {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(address.scheme));
         headers.extend(HeaderValue::from_str(&address.authority).map(|host| (FORWARDED_HOST, host)));
     }
-    headers.extend(HeaderValue::from_str(&call.req_id).map(|mut id| {
-        // Not for secrecy: HTTP/2 then keeps it out of the table of headers, where one that never comes again would push
-        // out those that do.
-        id.set_sensitive(true);
-        (wire::REQUEST_ID, id)
-    }));
+    headers.extend(HeaderValue::from_str(&call.req_id).map(|id| (wire::REQUEST_ID, id)));
     if wants_single_answer {
         headers.insert(header::ACCEPT, BOTH_TYPES);
     }

@@ -52,7 +52,7 @@ pub(super) async fn outgoing(app: &App, bound: Bound<'_>, call: &Call, request: 
     let wants_single_answer = head.method == HttpMethod::POST && takes_anything(&head.headers);
     let method = Method::named(head.method.as_str());
     call.running().set_method(method);
-    prepare(app, &mut head, bound.address, call.running(), wants_single_answer);
+    prepare(app, &mut head.headers, &bound, call.running(), wants_single_answer);
     if let Some(session) = bound.admitted.session.clone() {
         // In the place of the sealed one, which the provider does not know.
         head.headers.insert(SESSION_ID, session);
@@ -60,7 +60,7 @@ pub(super) async fn outgoing(app: &App, bound: Bound<'_>, call: &Call, request: 
     head.headers.extend(public_prefix(app, &bound).map(|prefix| (wire::PUBLIC_PREFIX, prefix)));
     let (body, meter) = LimitedBody::new(body, max_bytes);
     let body = PassingLook::new(body, &head.headers, call.running().clone());
-    let uri = Uri::builder().scheme("http").authority("relay").path_and_query(bound.target.in_tunnel.as_str()).build();
+    let uri = Uri::try_from(bound.target.in_tunnel.as_str());
     let mut request = axum::http::Request::new(body);
     *request.method_mut() = head.method;
     *request.headers_mut() = head.headers;
@@ -78,7 +78,7 @@ fn public_prefix(app: &App, bound: &Bound<'_>) -> Option<HeaderValue> {
         true => format!("{own}{}{}", path::AT, app.seal.seal(Purpose::Place, &target.id, admitted.relay.tag, b"")?),
         false => own,
     };
-    HeaderValue::from_str(&prefix).ok()
+    HeaderValue::try_from(prefix).ok()
 }
 
 /// The tunnel as the next hop.
