@@ -58,8 +58,9 @@ pin_project! {
     pub struct ForwardedBody<B, P> {
         #[pin]
         inner: B,
-        // Boxed, as hardly any call has one.
+        // Boxed, as hardly any call has one: it is made when the next piece is waited for.
         clock: Option<Pin<Box<Sleep>>>,
+        is_set: bool,
         idle: Option<Duration>,
         end_of_time: Option<Instant>,
         passenger: P,
@@ -75,8 +76,7 @@ impl<B: Body<Data = Bytes>, P: Passenger> ForwardedBody<B, P> {
         if ended {
             passenger.ended(Ending::Complete);
         }
-        let clock = next_alarm(idle, end_of_time).map(|alarm| Box::pin(tokio::time::sleep_until(alarm)));
-        Self { inner, clock, idle, end_of_time, passenger, broken: None, ended }
+        Self { inner, clock: None, is_set: false, idle, end_of_time, passenger, broken: None, ended }
     }
 }
 
@@ -103,11 +103,8 @@ where
                 if this.inner.is_end_stream() {
                     *this.ended = true;
                     this.passenger.ended(Ending::Complete);
-                } else if let (Some(clock), Some(alarm)) =
-                    (this.clock.as_mut(), this.idle.and_then(|idle| next_alarm(Some(idle), *this.end_of_time)))
-                {
-                    clock.as_mut().reset(alarm);
                 }
+                *this.is_set = false;
                 return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(None) => {
@@ -116,10 +113,15 @@ where
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(error))) => (BodyError::Source(error.into()), Ending::Broken),
-            Poll::Pending => match this.clock.as_mut().map(|clock| clock.as_mut().poll(cx)) {
-                Some(Poll::Ready(())) => (late(*this.idle, *this.end_of_time), Ending::TimedOut),
-                Some(Poll::Pending) | None => return Poll::Pending,
-            },
+            Poll::Pending => {
+                if !std::mem::replace(this.is_set, true) {
+                    set(this.clock, next_alarm(*this.idle, *this.end_of_time));
+                }
+                match this.clock.as_mut().map(|clock| clock.as_mut().poll(cx)) {
+                    Some(Poll::Ready(())) => (late(*this.idle, *this.end_of_time), Ending::TimedOut),
+                    Some(Poll::Pending) | None => return Poll::Pending,
+                }
+            }
         };
         // The pieces before the error are still in somebody's buffer, and an error discards buffers: one turn of
         // waiting lets them out first.
@@ -136,6 +138,14 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// Sets a clock, if there is something to set it to.
+fn set(clock: &mut Option<Pin<Box<Sleep>>>, alarm: Option<Instant>) {
+    match (clock, alarm) {
+        (Some(clock), Some(alarm)) => clock.as_mut().reset(alarm),
+        (clock, alarm) => *clock = alarm.map(|alarm| Box::pin(tokio::time::sleep_until(alarm))),
     }
 }
 

@@ -99,7 +99,7 @@ impl McpHttp {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         let upstream = Provider {
-            connections: Connections::new(connector),
+            connections: Connections::new(connector, &config.url),
             route: Route::new(config.url.clone()),
             connect_timeout: config.connect_timeout,
             replay_bytes: config.redirect_replay_bytes,

@@ -182,10 +182,10 @@ fn requests_beyond_the_limit_and_behind_the_drain_are_not_begun() {
     paused(async {
         let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let (start_drain, drain) = oneshot::channel::<()>();
-        let (begun, mut handlers) = tokio::sync::mpsc::unbounded_channel();
+        let (begun, mut handlers) = tokio::sync::mpsc::channel(1);
         let handler = move |_| {
             let (answer, answered) = oneshot::channel::<Response<AnyBody>>();
-            begun.send(answer).unwrap();
+            begun.try_send(answer).unwrap();
             async { answered.await.unwrap() }
         };
         let config = TunnelConfig { max_streams: 1, ..TunnelConfig::default() };

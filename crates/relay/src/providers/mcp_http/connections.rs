@@ -33,6 +33,8 @@ const IDLE_LOOK: Duration = Duration::from_millis(500);
 /// The connections.
 pub(super) struct Connections {
     connector: Connector,
+    /// What requests say of where they go.
+    host: Option<HeaderValue>,
     kept: Arc<Kept>,
 }
 
@@ -56,8 +58,9 @@ pub(super) enum SendError {
 }
 
 impl Connections {
-    pub(super) fn new(connector: Connector) -> Self {
-        Self { connector, kept: Arc::default() }
+    /// Connections to the host of a URL.
+    pub(super) fn new(connector: Connector, url: &Uri) -> Self {
+        Self { connector, host: host(url), kept: Arc::default() }
     }
 
     /// Connects.
@@ -73,8 +76,8 @@ impl Connections {
         is_sent: impl Fn() -> bool,
     ) -> Result<Response<ProviderBody>, SendError> {
         let url = std::mem::take(request.uri_mut());
-        if let Some(host) = host(&url) {
-            request.headers_mut().entry(HOST).or_insert(host);
+        if let Some(host) = &self.host {
+            request.headers_mut().entry(HOST).or_insert_with(|| host.clone());
         }
         *request.uri_mut() = url.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")).into();
         loop {
@@ -152,7 +155,7 @@ impl Kept {
     }
 }
 
-/// What a request says of where it goes (RFC 9110, 7.2): no port that is the scheme's own.
+/// What requests say of where they go (RFC 9110, 7.2): no port that is the scheme's own.
 fn host(url: &Uri) -> Option<HeaderValue> {
     let (host, own_port) = (url.host()?, if url.scheme_str() == Some("https") { 443 } else { 80 });
     match url.port_u16().filter(|&port| port != own_port) {

@@ -18,7 +18,8 @@ async fn provider() -> (TcpListener, Uri, Connections) {
     let url = format!("http://{}/mcp?a=b", listener.local_addr().unwrap()).parse().unwrap();
     let tls = crate::tls::tls_config(None).unwrap();
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-    (listener, url, Connections::new(connector.wrap_connector(HttpConnector::new())))
+    let connections = Connections::new(connector.wrap_connector(HttpConnector::new()), &url);
+    (listener, url, connections)
 }
 
 fn request(url: &Uri, body: Vec<u8>) -> Request<RequestBody> {
