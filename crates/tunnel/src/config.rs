@@ -37,9 +37,9 @@ pub(crate) const PIECE_BYTES: usize = 16 * 1024;
 /// How many bytes wait in the outbox before bodies wait for their turn. More carries bulk no faster and keeps small calls
 /// waiting behind it.
 pub(crate) const OUTBOX_BYTES: usize = 64 * 1024;
-/// With how many things that wait somebody carries them off at once, instead of when all who are ready have had their turn.
-/// Fewer cost more writes; more keep the peer waiting while this end works.
-pub(crate) const EARLY_FRAMES: usize = 8;
+/// With how many requests, answers or pieces that wait somebody carries them off at once, instead of when all who are ready
+/// have had their turn. Fewer cost more writes; more keep the peer waiting while this end works.
+pub(crate) const EARLY: usize = 8;
 /// The largest content of a frame that is taken, heads apart, which have a limit of their own.
 pub(crate) const FRAME_BYTES: usize = 64 * 1024;
 /// The largest WebSocket message this end sends. A sign of life counts when its message is whole, so on a slow link a

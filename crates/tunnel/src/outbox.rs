@@ -13,7 +13,7 @@ use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::config::{EARLY_FRAMES, MESSAGE_BYTES, OUTBOX_BYTES};
+use crate::config::{EARLY, MESSAGE_BYTES, OUTBOX_BYTES};
 use crate::frame::Frame;
 use crate::stream::Stream;
 
@@ -28,7 +28,7 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     frames: BytesMut,
-    /// How often something was put since something was carried off.
+    /// How many things were put since something was carried off.
     gathered: usize,
     /// Streams that have more to send, in the order of their turns.
     senders: VecDeque<Arc<Stream>>,
@@ -55,6 +55,14 @@ impl Outbox {
     /// Puts what `write` writes, and wakes the connection if nothing has waited before.
     pub(crate) fn put(&self, write: impl FnOnce(&mut BytesMut)) {
         self.locked(|waiting| write(&mut waiting.frames));
+    }
+
+    /// The same with a head whose body is about to follow, and which is not worth carrying off alone.
+    pub(crate) fn put_beginning(&self, write: impl FnOnce(&mut BytesMut)) {
+        self.locked(|waiting| {
+            write(&mut waiting.frames);
+            waiting.gathered = waiting.gathered.saturating_sub(1);
+        });
     }
 
     /// Puts a frame.
@@ -157,12 +165,12 @@ impl Outbox {
         if was_empty {
             waiting.frames.reserve(FIRST_BYTES);
         }
+        waiting.gathered += 1;
         let result = put(&mut waiting);
         if waiting.is_closed {
             waiting.frames.clear();
         }
-        waiting.gathered += 1;
-        if waiting.gathered == EARLY_FRAMES || waiting.frames.len() >= OUTBOX_BYTES {
+        if waiting.gathered == EARLY || waiting.frames.len() >= OUTBOX_BYTES {
             self.is_due.store(true, Ordering::Relaxed);
         }
         // When something has waited before, the connection knows, or waits for the socket.

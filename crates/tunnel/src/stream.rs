@@ -145,8 +145,13 @@ impl Stream {
     pub(crate) fn put_head(self: &Arc<Self>, ends: bool, write: impl FnOnce(&mut BytesMut)) {
         self.change(|state, tunnel| {
             if state.over.is_none() {
-                tunnel.outbox.put(|out| put_head(out, state.number, ends, write));
-                state.outgoing = if ends { Direction::Ended } else { state.outgoing };
+                let write = |out: &mut BytesMut| put_head(out, state.number, ends, write);
+                if ends {
+                    tunnel.outbox.put(write);
+                    state.outgoing = Direction::Ended;
+                } else {
+                    tunnel.outbox.put_beginning(write);
+                }
             }
         });
     }
