@@ -40,6 +40,8 @@ pub(crate) const OUTBOX_BYTES: usize = 64 * 1024;
 /// With how many requests, answers or pieces that wait somebody carries them off at once, instead of when all who are ready
 /// have had their turn. Fewer cost more writes; more keep the peer waiting while this end works.
 pub(crate) const EARLY: usize = 8;
+/// With how many streams somebody carries off at once whatever was put: there is hardly anybody to share a write with.
+pub(crate) const FEW_STREAMS: usize = 4;
 /// The largest content of a frame that is taken, heads apart, which have a limit of their own.
 pub(crate) const FRAME_BYTES: usize = 64 * 1024;
 /// The largest WebSocket message this end sends. A sign of life counts when its message is whole, so on a slow link a

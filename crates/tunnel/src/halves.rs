@@ -2,7 +2,7 @@
 //! end, so that nobody has to remember it.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
@@ -67,17 +67,20 @@ impl SendHalf {
         self.has_ended = true;
     }
 
-    /// Puts the head of the answer, when it is its turn.
-    pub(crate) fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        ends: bool,
-        write: impl FnOnce(&mut BytesMut),
-    ) -> Poll<Result<(), Over>> {
-        ready!(self.stream.poll_turn(cx))?;
-        self.stream.put_head(ends, write);
+    /// Waits for a turn in the outbox.
+    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Result<(), Over>> {
+        self.stream.poll_turn(cx)
+    }
+
+    /// How many bytes may be in a piece of the body now.
+    pub(crate) fn room(&self) -> usize {
+        self.stream.room()
+    }
+
+    /// Puts the head of the answer, whose turn it is, and with it all of its body where that is there.
+    pub(crate) fn answer(&mut self, write: impl FnOnce(&mut BytesMut), body: Option<&Bytes>, ends: bool) {
+        self.stream.answer(write, body, ends);
         self.has_ended |= ends;
-        Poll::Ready(Ok(()))
     }
 
     /// Ends the whole stream, for another reason than the usual.

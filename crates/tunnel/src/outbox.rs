@@ -1,19 +1,19 @@
 //! What waits to go out: the frames of all streams, in the order in which they were put.
 //!
-//! Whoever has a frame puts it here; the connection carries it off. Bodies wait for room, and get it in turns, so that
-//! what waits is bounded and a large body does not hold back small calls. What is short and cannot be asked for
-//! more than once a stream needs no room.
+//! Whoever has a frame puts it here, and says by [`Outbox::haste`] when it is to go out. Heads and bodies wait for room, and
+//! get it in turns, so that what waits is bounded and a large body does not hold back small calls. What is short and
+//! cannot be asked for more than once a stream needs no room.
 //!
 //! The one rule: requests get their numbers here, under the same lock that puts their heads into the order.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::config::{EARLY, MESSAGE_BYTES, OUTBOX_BYTES};
+use crate::config::{EARLY, FEW_STREAMS, MESSAGE_BYTES, OUTBOX_BYTES};
 use crate::frame::Frame;
 use crate::stream::Stream;
 
@@ -21,8 +21,30 @@ use crate::stream::Stream;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
-    /// Enough has gathered to be carried off at once.
-    is_due: AtomicBool,
+    haste: AtomicU8,
+}
+
+/// When what was put is to go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// Nothing is new, or the connection knows.
+    None,
+    /// When the connection has its turn, which it must be told.
+    Soon,
+    /// Now, by who has put it: enough has gathered, or nobody is there who could have more.
+    Now,
+}
+
+/// How a stream stands to the queue for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Turn {
+    /// Not in it.
+    #[default]
+    None,
+    /// In it.
+    Queued,
+    /// It is next.
+    Granted,
 }
 
 #[derive(Debug, Default)]
@@ -52,26 +74,24 @@ pub(crate) enum NoRequest {
 }
 
 impl Outbox {
-    /// Puts what `write` writes, and wakes the connection if nothing has waited before.
-    pub(crate) fn put(&self, write: impl FnOnce(&mut BytesMut)) {
+    /// Puts what `write` writes, in a tunnel with so many streams.
+    pub(crate) fn put(&self, streams: usize, write: impl FnOnce(&mut BytesMut)) {
         self.locked(|waiting| write(&mut waiting.frames));
-    }
-
-    /// The same with a head whose body is about to follow, and which is not worth carrying off alone.
-    pub(crate) fn put_beginning(&self, write: impl FnOnce(&mut BytesMut)) {
-        self.locked(|waiting| {
-            write(&mut waiting.frames);
-            waiting.gathered = waiting.gathered.saturating_sub(1);
-        });
+        if streams <= FEW_STREAMS {
+            self.hurry(Haste::Now);
+        }
     }
 
     /// Puts a frame.
     pub(crate) fn put_frame(&self, frame: &Frame) {
-        self.put(|out| frame.put(out));
+        self.locked(|waiting| frame.put(&mut waiting.frames));
     }
 
     /// Puts a request under the next number.
-    pub(crate) fn put_request(&self, write: impl FnOnce(&mut BytesMut, u32)) -> Result<(), NoRequest> {
+    pub(crate) fn put_request(&self, streams: usize, write: impl FnOnce(&mut BytesMut, u32)) -> Result<(), NoRequest> {
+        if streams < FEW_STREAMS {
+            self.hurry(Haste::Now);
+        }
         self.locked(|waiting| {
             if !waiting.takes_requests {
                 return Err(NoRequest::Draining);
@@ -101,9 +121,28 @@ impl Outbox {
         self.lock().last
     }
 
-    /// Whether enough has gathered; asked once.
-    pub(crate) fn is_due(&self) -> bool {
-        self.is_due.load(Ordering::Relaxed) && self.is_due.swap(false, Ordering::Relaxed)
+    /// When what was put since the last question is to go out. Whoever puts something asks, outside of all locks.
+    pub(crate) fn haste(&self) -> Haste {
+        match self.haste.load(Ordering::Acquire) {
+            0 => Haste::None,
+            _ => match self.haste.swap(0, Ordering::AcqRel) {
+                0 => Haste::None,
+                1 => Haste::Soon,
+                _ => Haste::Now,
+            },
+        }
+    }
+
+    fn hurry(&self, haste: Haste) {
+        self.haste.fetch_max(haste as u8, Ordering::AcqRel);
+    }
+
+    /// Tells the connection that something waits.
+    pub(crate) fn wake_connection(&self) {
+        let connection = self.lock().connection.take();
+        if let Some(connection) = connection {
+            connection.wake();
+        }
     }
 
     /// Whether all has been carried off.
@@ -111,14 +150,20 @@ impl Outbox {
         self.lock().frames.is_empty()
     }
 
-    /// Whether a body may put a piece now. If not, the stream is in the queue.
-    pub(crate) fn has_room(&self, sender: &Arc<Stream>, is_queued: &mut bool) -> bool {
+    /// Whether a stream may put a head or a piece now. If not, it is in the queue, and so is everybody while others are.
+    pub(crate) fn has_room(&self, sender: &Arc<Stream>, turn: &mut Turn) -> bool {
         let mut waiting = self.lock();
-        let has_room = waiting.frames.len() < OUTBOX_BYTES;
-        if !has_room && !std::mem::replace(is_queued, true) {
-            waiting.senders.push_back(sender.clone());
+        let is_next = *turn == Turn::Granted || (*turn == Turn::None && waiting.senders.is_empty());
+        if is_next && waiting.frames.len() < OUTBOX_BYTES {
+            *turn = Turn::None;
+            return true;
         }
-        has_room
+        match std::mem::replace(turn, Turn::Queued) {
+            Turn::None => waiting.senders.push_back(sender.clone()),
+            Turn::Granted => waiting.senders.push_front(sender.clone()),
+            Turn::Queued => {}
+        }
+        false
     }
 
     /// The connection: what is to go out next, as large as a message may be.
@@ -171,13 +216,10 @@ impl Outbox {
             waiting.frames.clear();
         }
         if waiting.gathered == EARLY || waiting.frames.len() >= OUTBOX_BYTES {
-            self.is_due.store(true, Ordering::Relaxed);
-        }
-        // When something has waited before, the connection knows, or waits for the socket.
-        let wake = if was_empty && !waiting.frames.is_empty() { waiting.connection.take() } else { None };
-        drop(waiting);
-        if let Some(connection) = wake {
-            connection.wake();
+            self.hurry(Haste::Now);
+        } else if was_empty && !waiting.frames.is_empty() {
+            // When something has waited before, the connection knows, or waits for the socket.
+            self.hurry(Haste::Soon);
         }
         result
     }

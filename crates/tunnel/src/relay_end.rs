@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +20,7 @@ use crate::connection::{Arrived, Connection, ConnectionError, Drain, Role};
 use crate::frame::Why;
 use crate::halves::{Leaving, ReceiveHalf, SendHalf};
 use crate::head::{fits_response, read_request, write_response};
+use crate::head_start::HeadStart;
 use crate::link::{CloseCode, End, Link};
 use crate::pump::{PumpError, pump};
 use crate::tunnel::Tunnel;
@@ -150,13 +151,26 @@ where
     }
     // These two have no body, whatever their content-length says of another answer.
     let is_empty = body.is_end_stream() || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    // It fails if the caller has just left.
-    let Ok(()) = poll_fn(|cx| half.poll_head(cx, is_empty, |out| write_response(&head, out))).await else { return };
-    if is_empty {
-        return;
-    }
     let mut body = std::pin::pin!(body);
-    if let Err(PumpError::Source(_)) = pump(body.as_mut(), &mut half).await {
-        half.abort();
+    let beginning = if is_empty { None } else { Some(HeadStart::at_once(body.as_mut()).await.ok()) };
+    // It fails if the caller has just left.
+    let Ok(()) = poll_fn(|cx| half.poll_turn(cx)).await else { return };
+    let write = |out: &mut BytesMut| write_response(&head, out);
+    match beginning {
+        None => half.answer(write, None, true),
+        Some(Some(body)) => match body.all_within(half.room()) {
+            Some(all) => half.answer(write, Some(&all), true),
+            None => {
+                half.answer(write, None, false);
+                if let Err(PumpError::Source(_)) = pump(std::pin::pin!(body), &mut half).await {
+                    half.abort();
+                }
+            }
+        },
+        // It has broken off already.
+        Some(None) => {
+            half.answer(write, None, false);
+            half.abort();
+        }
     }
 }

@@ -104,10 +104,11 @@ impl ServerEnd {
         let (head, body) = request.into_parts();
         check_request(&head, self.tunnel.max_header_bytes())?;
         let place = self.tunnel.place().await.ok_or_else(|| self.not_taken())?;
-        let body = HeadStart::new(body).await.map_err(|error| SendError::RequestBody(error.into()))?;
+        let body =
+            HeadStart::after_a_turn(Box::pin(body)).await.map_err(|error| SendError::RequestBody(error.into()))?;
         let stream = Stream::to_open(self.tunnel.clone(), place);
         poll_fn(|cx| stream.poll_turn(cx)).await.map_err(|_| self.not_taken())?;
-        let all = body.all().filter(|all| all.len() <= stream.window()).cloned();
+        let all = body.all_within(stream.room());
         let is_all = all.is_some() || body.is_end_stream();
         stream.open(|out| write_request(&head, out), all.as_ref(), is_all).map_err(|why| self.refused(why))?;
         let answer = Answer {

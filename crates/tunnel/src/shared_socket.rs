@@ -53,16 +53,17 @@ impl SharedSocket {
         self.with(|held| carry(&mut held.socket, outbox, cx))
     }
 
-    /// A stream: carries off what waits, unless the connection does so just now.
-    pub(crate) fn carry_early(&self, outbox: &Outbox) {
-        let Ok(mut socket) = self.0.try_lock() else { return };
-        let Some(held) = &mut *socket else { return };
+    /// A stream: carries off what waits, as far as the socket takes it; false, if somebody else uses the socket just now.
+    pub(crate) fn carry_now(&self, outbox: &Outbox) -> bool {
+        let Ok(mut socket) = self.0.try_lock() else { return false };
+        let Some(held) = &mut *socket else { return true };
         // The socket wakes the connection, which has to go on if it takes no more now.
         let waker = held.connection.clone();
         if let Err(error) = carry(&mut held.socket, outbox, &mut Context::from_waker(&waker)) {
             held.failed.get_or_insert(error);
             waker.wake();
         }
+        true
     }
 
     /// Takes the socket out for a last word.

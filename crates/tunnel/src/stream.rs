@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::config::PIECE_BYTES;
 use crate::frame::{Frame, Why, put_data, put_head};
-use crate::outbox::NoRequest;
+use crate::outbox::{NoRequest, Turn};
 use crate::tunnel::Tunnel;
 use crate::unread::Unread;
 
@@ -39,7 +39,7 @@ struct State {
     outgoing: Direction,
     over: Option<Over>,
     /// In the outbox's queue.
-    is_queued: bool,
+    turn: Turn,
     is_forgotten: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -119,7 +119,7 @@ impl Stream {
     ) -> Result<(), NoRequest> {
         let mut guard = self.lock();
         let state = &mut *guard;
-        self.tunnel.outbox.put_request(|out, number| {
+        self.tunnel.outbox.put_request(self.tunnel.streams.len(), |out, number| {
             state.number = number;
             put_head(out, number, ends && body.is_none(), write);
             if let Some(body) = body {
@@ -132,26 +132,30 @@ impl Stream {
             state.outgoing = Direction::Ended;
         }
         drop(guard);
-        self.tunnel.carry_if_due();
+        self.tunnel.send_off();
         Ok(())
     }
 
-    /// How many bytes of a body could be sent now, as far as the peer is concerned.
-    pub(crate) fn window(&self) -> usize {
-        self.lock().room as usize
+    /// How many bytes may be in a piece of this end's body now.
+    pub(crate) fn room(&self) -> usize {
+        PIECE_BYTES.min(self.lock().room as usize)
     }
 
-    /// Puts the head of the answer.
-    pub(crate) fn put_head(self: &Arc<Self>, ends: bool, write: impl FnOnce(&mut BytesMut)) {
+    /// Puts the head of the answer, and with it the first piece of its body where that is there.
+    pub(crate) fn answer(&self, write: impl FnOnce(&mut BytesMut), body: Option<&Bytes>, ends: bool) {
         self.change(|state, tunnel| {
-            if state.over.is_none() {
-                let write = |out: &mut BytesMut| put_head(out, state.number, ends, write);
-                if ends {
-                    tunnel.outbox.put(write);
-                    state.outgoing = Direction::Ended;
-                } else {
-                    tunnel.outbox.put_beginning(write);
+            if state.over.is_some() {
+                return;
+            }
+            tunnel.outbox.put(tunnel.streams.len(), |out| {
+                put_head(out, state.number, ends && body.is_none(), write);
+                if let Some(body) = body {
+                    state.room -= body.len() as u32;
+                    put_data(out, state.number, body, ends);
                 }
+            });
+            if ends {
+                state.outgoing = Direction::Ended;
             }
         });
     }
@@ -162,7 +166,7 @@ impl Stream {
         if let Some(over) = &state.over {
             return Poll::Ready(Err(over.clone()));
         }
-        if self.tunnel.outbox.has_room(self, &mut state.is_queued) {
+        if self.tunnel.outbox.has_room(self, &mut state.turn) {
             return Poll::Ready(Ok(()));
         }
         remember(&mut state.writer, cx);
@@ -182,14 +186,14 @@ impl Stream {
                     return Poll::Ready(Err(Unwanted));
                 }
                 let room = data.len().min(state.room as usize).min(PIECE_BYTES);
-                if (room == 0 && !data.is_empty()) || !tunnel.outbox.has_room(self, &mut state.is_queued) {
+                if (room == 0 && !data.is_empty()) || !tunnel.outbox.has_room(self, &mut state.turn) {
                     remember(&mut state.writer, cx);
                     return Poll::Pending;
                 }
                 let piece = data.split_to(room);
                 let is_last = ends && data.is_empty();
                 if !piece.is_empty() || is_last {
-                    tunnel.outbox.put(|out| put_data(out, state.number, &piece, is_last));
+                    tunnel.outbox.put(tunnel.streams.len(), |out| put_data(out, state.number, &piece, is_last));
                 }
                 state.room -= room as u32;
                 if data.is_empty() {
@@ -229,6 +233,7 @@ impl Stream {
             }
             state.over.get_or_insert(Over::Cancelled(why));
         });
+        self.tunnel.send_off();
     }
 
     /// Wants no more of the peer's body.
@@ -259,6 +264,8 @@ impl Stream {
         let mut state = self.lock();
         if let Some(data) = state.unread.pop() {
             self.give_room_back(&mut state);
+            drop(state);
+            self.tunnel.send_off();
             return Poll::Ready(Incoming::Data(data));
         }
         match (&state.over, state.incoming) {
@@ -291,7 +298,7 @@ impl Stream {
         let mut state = self.lock();
         let result = change(&mut state, &self.tunnel);
         self.settle(state);
-        self.tunnel.carry_if_due();
+        self.tunnel.send_off();
         result
     }
 
@@ -385,7 +392,7 @@ impl Stream {
 
     /// It is the stream's turn in the outbox.
     pub(crate) fn turn_arrived(&self) {
-        self.arrived(|state| state.is_queued = false);
+        self.arrived(|state| state.turn = Turn::Granted);
     }
 
     fn arrived<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -420,7 +427,7 @@ impl State {
             room,
             outgoing: Direction::Open,
             over: None,
-            is_queued: false,
+            turn: Turn::None,
             is_forgotten: false,
             reader: None,
             writer: None,

@@ -4,17 +4,26 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::stream::Stream;
 
 /// The open streams.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(Mutex<HashMap<u32, Arc<Stream>, BuildHasherDefault<Spread>>>);
+pub(crate) struct Streams {
+    open: Mutex<Table>,
+    /// How many there are, to be read without the lock.
+    count: AtomicUsize,
+}
+
+type Table = HashMap<u32, Arc<Stream>, BuildHasherDefault<Spread>>;
 
 impl Streams {
     pub(crate) fn insert(&self, number: u32, stream: Arc<Stream>) {
-        self.lock().insert(number, stream);
+        let mut open = self.lock();
+        open.insert(number, stream);
+        self.count.store(open.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self, number: u32) -> Option<Arc<Stream>> {
@@ -22,22 +31,26 @@ impl Streams {
     }
 
     pub(crate) fn remove(&self, number: u32) {
-        let removed = self.lock().remove(&number);
+        let mut open = self.lock();
+        let removed = open.remove(&number);
+        self.count.store(open.len(), Ordering::Relaxed);
+        drop(open);
         // Not under the lock.
         drop(removed);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Takes all of them out.
     pub(crate) fn take_all(&self) -> Vec<Arc<Stream>> {
+        self.count.store(0, Ordering::Relaxed);
         std::mem::take(&mut *self.lock()).into_values().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Stream>, BuildHasherDefault<Spread>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::TunnelConfig;
 use crate::frame::{Frame, Hello};
 use crate::link::End;
-use crate::outbox::Outbox;
+use crate::outbox::{Haste, Outbox};
 use crate::shared_socket::SharedSocket;
 use crate::stream::Over;
 use crate::streams::Streams;
@@ -86,10 +86,12 @@ impl Tunnel {
         self.outbox.put_no_more_requests();
     }
 
-    /// Carries frames off at once where enough have gathered.
-    pub(crate) fn carry_if_due(&self) {
-        if self.outbox.is_due() {
-            self.socket.carry_early(&self.outbox);
+    /// Sees to it that what was put into the outbox goes out. Whoever has put something calls it, outside of all locks.
+    pub(crate) fn send_off(&self) {
+        match self.outbox.haste() {
+            Haste::None => {}
+            Haste::Now if self.socket.carry_now(&self.outbox) => {}
+            Haste::Now | Haste::Soon => self.outbox.wake_connection(),
         }
     }
 

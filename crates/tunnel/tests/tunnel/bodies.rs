@@ -54,6 +54,18 @@ fn the_head_and_every_chunk_arrive_before_the_next_is_produced() {
 }
 
 #[test]
+fn whole_bodies_of_every_size_arrive() {
+    paused(async {
+        let tunnel = Tunnel::new(echo).await;
+        for length in [1, 16 << 10, (16 << 10) + 1, 64 << 10, (64 << 10) + 1, 512 << 10, (512 << 10) + 1, 2 << 20] {
+            let body = Bytes::from(vec![7; length]);
+            let answer = tunnel.send(post(body.clone())).await.unwrap();
+            assert!(read(answer.into_body()).await.unwrap() == body, "{length}");
+        }
+    });
+}
+
+#[test]
 fn a_mebibyte_arrives_byte_for_byte_both_ways() {
     paused(async {
         let tunnel = Tunnel::new(echo).await;

@@ -71,6 +71,31 @@ fn five_hundred_answers_aborted_under_way_leave_the_tunnel_up() {
 }
 
 #[test]
+fn a_small_call_gets_its_turn_among_bodies_that_never_end() {
+    paused(async {
+        let tunnel = Tunnel::new(|request| async move {
+            if request.method() == http::Method::GET { Response::new(endless().1) } else { echo(request).await }
+        });
+        let tunnel = tunnel.await;
+        let read_so_far = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let mut readers = JoinSet::new();
+        for _ in 0..16 {
+            let (mut body, read_so_far) = (tunnel.send(get()).await.unwrap().into_body(), read_so_far.clone());
+            readers.spawn(async move {
+                while let Some(piece) = next(&mut body).await {
+                    let read = read_so_far.fetch_add(piece.len(), std::sync::atomic::Ordering::SeqCst);
+                    assert!(read < 64 << 20, "the small call starves");
+                }
+            });
+        }
+        tokio::select! {
+            () = tunnel.assert_serves() => {}
+            starved = readers.join_next() => panic!("{starved:?}"),
+        }
+    });
+}
+
+#[test]
 fn the_servers_end_knows_how_many_calls_the_relay_serves_at_once() {
     paused(async {
         for max_streams in [1, 7, 4096] {

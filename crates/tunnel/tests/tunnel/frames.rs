@@ -294,19 +294,21 @@ fn the_smaller_bound_of_a_head_counts_for_both_ends() {
 }
 
 #[test]
-fn many_requests_at_once_are_on_the_wire_before_the_driver_has_its_turn() {
+fn few_requests_go_out_at_once_and_of_many_as_soon_as_they_are_worth_it() {
     paused(async {
         let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let (server, _driver) = open(server_side, TunnelConfig::default()).await;
         let mut peer = Peer::new(peer, Role::Client).await;
         peer.say(&[b"\x01\0\0\0\0\0\0\0\x0d\x01\0\x10\0\0\0\0\0\x64\0\x01\0\0"]).await;
         peer.heard().await;
-        let mut calls: Vec<_> = (0..10).map(|_| Box::pin(server.send(get()))).collect();
+        let mut calls: Vec<_> = (0..14).map(|_| Box::pin(server.send(get()))).collect();
         for (number, call) in calls.iter_mut().enumerate() {
             begin(call.as_mut());
-            // Nothing else has run meanwhile.
+            // Nothing else has run meanwhile, not even the driver.
             let on_the_wire = peer.0.next().now_or_never().is_some();
-            assert_eq!(on_the_wire, number == 7, "call {number}");
+            assert_eq!(on_the_wire, number < 4 || number == 11, "call {number}");
         }
+        // The last two go when the driver has its turn.
+        assert_eq!(peer.heard().await.len(), 2 * b"\x82\0\0\0\x0d\0\0\0\x16\0\x03GET\0\0\0\x0dhttp://relay/".len());
     });
 }
