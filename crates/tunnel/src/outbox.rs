@@ -145,6 +145,11 @@ impl Outbox {
         }
     }
 
+    /// Whether somebody waits for a turn.
+    pub(crate) fn has_queue(&self) -> bool {
+        !self.lock().senders.is_empty()
+    }
+
     /// Whether all has been carried off.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().frames.is_empty()
@@ -226,5 +231,78 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// More streams than few.
+    const MANY: usize = FEW_STREAMS + 1;
+
+    fn put(outbox: &Outbox, streams: usize) -> Haste {
+        outbox.put(streams, |out| out.extend_from_slice(b"frame"));
+        outbox.haste()
+    }
+
+    fn take(outbox: &Outbox) -> Option<Bytes> {
+        outbox.take(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn the_first_frame_is_told_of_and_enough_of_them_hurry() {
+        let outbox = Outbox::default();
+        for _ in 0..2 {
+            assert_eq!(put(&outbox, MANY), Haste::Soon);
+            for _ in 2..EARLY {
+                assert_eq!(put(&outbox, MANY), Haste::None);
+            }
+            assert_eq!(put(&outbox, MANY), Haste::Now);
+            assert_eq!(outbox.haste(), Haste::None, "it is said once");
+            assert_eq!(take(&outbox).unwrap().len(), EARLY * 5);
+            assert!(take(&outbox).is_none());
+        }
+    }
+
+    #[test]
+    fn with_few_streams_and_with_much_to_carry_everything_hurries() {
+        let outbox = Outbox::default();
+        assert_eq!(put(&outbox, FEW_STREAMS), Haste::Now);
+        take(&outbox);
+        outbox.put(MANY, |out| out.resize(OUTBOX_BYTES, 7));
+        assert_eq!(outbox.haste(), Haste::Now);
+        assert_eq!(take(&outbox).unwrap().len(), MESSAGE_BYTES);
+    }
+
+    #[test]
+    fn requests_are_numbered_while_they_are_taken_and_numbers_last() {
+        let outbox = Outbox::default();
+        let ask = || {
+            let mut given = 0;
+            outbox.put_request(MANY, |_, number| given = number).map(|()| given)
+        };
+        assert_eq!(ask(), Err(NoRequest::Draining), "nobody has said hello");
+        outbox.take_requests();
+        assert_eq!((ask(), ask()), (Ok(1), Ok(2)));
+        assert_eq!(outbox.last_request(), 2);
+        outbox.lock().last = u32::MAX - 1;
+        assert_eq!((ask(), ask()), (Ok(u32::MAX), Err(NoRequest::NoNumbersLeft)));
+        outbox.put_no_more_requests();
+        assert_eq!(ask(), Err(NoRequest::Draining));
+        assert_eq!(take(&outbox).unwrap(), b"\x08\0\0\0\0\0\0\0\0"[..]);
+    }
+
+    #[test]
+    fn a_closed_outbox_keeps_nothing() {
+        let outbox = Outbox::default();
+        outbox.take_requests();
+        put(&outbox, MANY);
+        outbox.close();
+        put(&outbox, MANY);
+        assert!(outbox.is_empty() && take(&outbox).is_none());
+        assert_eq!(outbox.put_request(MANY, |_, _| ()), Err(NoRequest::Draining));
     }
 }

@@ -153,11 +153,14 @@ impl ServerEnd {
     }
 
     fn refused(&self, why: NoRequest) -> SendError {
-        if why == NoRequest::NoNumbersLeft {
-            // The relay must come again.
-            self.close(CloseReason::Done);
+        match why {
+            NoRequest::Draining => self.not_taken(),
+            NoRequest::NoNumbersLeft => {
+                // The relay must come again.
+                self.close(CloseReason::Done);
+                SendError::NotTaken(why.to_string())
+            }
         }
-        SendError::NotTaken(why.to_string())
     }
 
     /// How many calls the relay serves at once; none, before it has said how many.

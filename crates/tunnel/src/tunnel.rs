@@ -90,7 +90,8 @@ impl Tunnel {
     pub(crate) fn send_off(&self) {
         match self.outbox.haste() {
             Haste::None => {}
-            Haste::Now if self.socket.carry_now(&self.outbox) => {}
+            // The connection gives the turns, to those who wait for the room that there is now.
+            Haste::Now if self.socket.carry_now(&self.outbox) && !self.outbox.has_queue() => {}
             Haste::Now | Haste::Soon => self.outbox.wake_connection(),
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
-use llamapool_tunnel::{BodyError, IncomingBody, SendError};
+use llamapool_tunnel::{BodyError, IncomingBody, SendError, TunnelConfig};
 use tokio::sync::mpsc;
 
 use crate::harness::*;
@@ -71,6 +71,29 @@ fn a_mebibyte_arrives_byte_for_byte_both_ways() {
         let tunnel = Tunnel::new(echo).await;
         let answer = tunnel.send(upload(patterned(1 << 20))).await.unwrap();
         assert_eq!(read_patterned(answer.into_body()).await, 1 << 20);
+    });
+}
+
+#[test]
+fn large_bodies_arrive_over_a_wire_that_takes_all_of_them_at_once() {
+    paused(async {
+        let sides = (tokio::io::duplex(32 << 20), tokio::io::duplex(32 << 20));
+        let ((server_side, mut near_server), (relay_side, mut near_relay)) = sides;
+        let mut wire = tokio::task::JoinSet::new();
+        wire.spawn(async move { tokio::io::copy_bidirectional(&mut near_server, &mut near_relay).await.map(drop) });
+        let body = || Bytes::from(vec![7; 1 << 20]);
+        let tunnel = Tunnel::over((server_side, relay_side), TunnelConfig::default(), move |request| async move {
+            match request.method() == http::Method::GET {
+                true => Response::new(full(body())),
+                false => Response::new(full(read(request.into_body()).await.unwrap().len().to_string())),
+            }
+        });
+        let tunnel = tunnel.await;
+        let started = tokio::time::Instant::now();
+        assert!(read(tunnel.send(get()).await.unwrap().into_body()).await.unwrap() == body());
+        let answer = tunnel.send(post(body())).await.unwrap();
+        assert_eq!(read(answer.into_body()).await.unwrap(), (1 << 20).to_string());
+        assert_eq!(started.elapsed().as_secs(), 0, "nothing waited for a sign of life");
     });
 }
 
