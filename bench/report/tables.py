@@ -8,7 +8,7 @@ from report.numbers import text
 
 
 def all_tables(figures):
-    tables = [calls, ratios, cpu, latency, events, many_streams, bulk, stdio, sessions, idle_relays, reconnect, slow_link,
+    tables = [calls, ratios, apart, cpu, latency, events, many_streams, bulk, stdio, sessions, idle_relays, reconnect, slow_link,
               cold_start, sizes]
     return "\n\n".join(part for part in (table(figures) for table in tables) if part)
 
@@ -28,6 +28,15 @@ def ratios(figures):
     columns = [(connections(case), lambda path, c=case: figures.ratio("calls", "llamapool", path, c))
                for case in figures.cases("calls")]
     return _table("Calls a second: llamapool divided by each", "Taken within each round, then the median.", columns, others)
+
+
+def apart(figures):
+    cases = figures.cases("apart")
+    columns = [(connections(case), of(figures, "apart", case)) for case in cases]
+    columns += [(f"llamapool ÷ it, {case}", lambda path, c=case: figures.ratio("apart", "llamapool", path, c)) for case in cases]
+    return _table("Calls a second, each side on a core of its own", """
+        The public side of each path had the first core and the private side the second, as if they were two machines; load
+        generator and provider ran wherever there was room.""", columns)
 
 
 def cpu(figures):
