@@ -42,6 +42,9 @@ pub(crate) const OUTBOX_BYTES: usize = 64 * 1024;
 pub(crate) const EARLY: usize = 8;
 /// With how many streams somebody carries off at once whatever was put: there is hardly anybody to share a write with.
 pub(crate) const FEW_STREAMS: usize = 4;
+/// How many bytes may wait in the outbox of a relay before it refuses streams by ending the tunnel: a server that opens more
+/// than it may and reads nothing of what is said to that.
+pub(crate) const REFUSALS_BYTES: usize = 1024 * 1024;
 /// The largest content of a frame that is taken, heads apart, which have a limit of their own.
 pub(crate) const FRAME_BYTES: usize = 64 * 1024;
 /// The largest WebSocket message this end sends. A sign of life counts when its message is whole, so on a slow link a

@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::config::{FRAME_BYTES, TunnelConfig};
+use crate::config::{FRAME_BYTES, REFUSALS_BYTES, TunnelConfig};
 use crate::frame::{Decoder, Frame, NoFrame, Why};
 use crate::link::End;
 use crate::stream::{ArrivedHead, Impossible, Over, Stream};
 use crate::tunnel::Tunnel;
+use crate::unread::kept;
 use crate::websocket::{Socket, SocketError};
 
 /// One end's side of the wire. When it is dropped, the tunnel is lost for all streams.
@@ -72,6 +73,8 @@ pub(crate) enum ConnectionError {
     OutOfOrder(u32, u32),
     #[error("the server said that no more requests come, and was not asked")]
     NotAsked,
+    #[error("the server opens streams that it may not, and does not read that they are not begun")]
+    DoesNotRead,
 }
 
 impl Connection {
@@ -121,7 +124,7 @@ impl Connection {
     /// Whether nothing more comes and nothing is left to do.
     pub(crate) fn is_drained(&self) -> bool {
         let agreed = matches!(&self.role, Role::Relay { drain: Drain::Agreed, requests, .. } if requests.is_empty());
-        agreed && self.tunnel.streams.len() == 0 && self.tunnel.outbox.is_empty()
+        agreed && self.tunnel.streams.len() == 0 && self.tunnel.outbox.len() == 0
     }
 
     /// The end of the connection, as all streams learn it, and the WebSocket for a last word.
@@ -148,7 +151,9 @@ impl Connection {
         match frame {
             Frame::Hello(hello) if self.tunnel.meet(hello) => {}
             Frame::Hello(_) => return Err(ConnectionError::SecondHello),
-            Frame::Head { stream, head: bytes, ends } => return self.take_head(stream, ArrivedHead { bytes, ends }),
+            Frame::Head { stream, head, ends } => {
+                return self.take_head(stream, ArrivedHead { bytes: kept(head, message), ends });
+            }
             Frame::Data { stream, data, ends } => {
                 if let Some(stream) = self.stream("piece", stream)? {
                     stream.data_arrived(data, ends, message)?;
@@ -191,6 +196,9 @@ impl Connection {
         }
         self.last = number;
         if *drain == Drain::Asked || self.tunnel.streams.len() >= *max_streams {
+            if self.tunnel.outbox.len() > REFUSALS_BYTES {
+                return Err(ConnectionError::DoesNotRead);
+            }
             self.tunnel.outbox.put_frame(&Frame::Cancel { stream: number, why: Why::NotBegun });
             return Ok(());
         }

@@ -108,11 +108,12 @@ impl Outbox {
         self.lock().takes_requests = true;
     }
 
-    /// Puts the last frame of one who puts no more requests.
+    /// Puts the last frame of one who puts no more requests, once.
     pub(crate) fn put_no_more_requests(&self) {
         self.locked(|waiting| {
-            waiting.takes_requests = false;
-            Frame::Drain.put(&mut waiting.frames);
+            if std::mem::take(&mut waiting.takes_requests) {
+                Frame::Drain.put(&mut waiting.frames);
+            }
         });
     }
 
@@ -150,9 +151,9 @@ impl Outbox {
         !self.lock().senders.is_empty()
     }
 
-    /// Whether all has been carried off.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().frames.is_empty()
+    /// How many bytes wait to be carried off.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().frames.len()
     }
 
     /// Whether a stream may put a head or a piece now. If not, it is in the queue, and so is everybody while others are.
@@ -291,6 +292,7 @@ mod tests {
         outbox.lock().last = u32::MAX - 1;
         assert_eq!((ask(), ask()), (Ok(u32::MAX), Err(NoRequest::NoNumbersLeft)));
         outbox.put_no_more_requests();
+        outbox.put_no_more_requests();
         assert_eq!(ask(), Err(NoRequest::Draining));
         assert_eq!(take(&outbox).unwrap(), b"\x08\0\0\0\0\0\0\0\0"[..]);
     }
@@ -302,7 +304,7 @@ mod tests {
         put(&outbox, MANY);
         outbox.close();
         put(&outbox, MANY);
-        assert!(outbox.is_empty() && take(&outbox).is_none());
+        assert!(outbox.len() == 0 && take(&outbox).is_none());
         assert_eq!(outbox.put_request(MANY, |_, _| ()), Err(NoRequest::Draining));
     }
 }

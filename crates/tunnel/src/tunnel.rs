@@ -51,7 +51,7 @@ impl Tunnel {
         let is_new = self.peer.set(hello).is_ok();
         if is_new {
             self.outbox.take_requests();
-            self.places.add_permits(hello.max_streams as usize);
+            self.places.add_permits((hello.max_streams as usize).min(Semaphore::MAX_PERMITS));
         }
         is_new
     }

@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 
 /// Pieces smaller than this are joined while they wait.
 const SMALL_BYTES: usize = 4 * 1024;
+/// A message up to this size may be kept for whatever part of it.
+const SMALL_MESSAGE_BYTES: usize = 4 * 1024;
 /// As much as is joined to one piece.
 const JOINED_BYTES: usize = 32 * 1024;
 
@@ -23,6 +25,11 @@ pub(crate) struct Unread {
     length: usize,
 }
 
+/// A part of a message of so many bytes, as it may be kept: the message stays in memory with it only where little is lost by that.
+pub(crate) fn kept(part: Bytes, message: usize) -> Bytes {
+    if part.len() * 2 >= message || message <= SMALL_MESSAGE_BYTES { part } else { Bytes::copy_from_slice(&part) }
+}
+
 impl Unread {
     /// Takes a piece that came in a message of so many bytes, which it may keep alive.
     pub(crate) fn push(&mut self, data: Bytes, message: usize) {
@@ -31,7 +38,7 @@ impl Unread {
             return;
         }
         if self.length == data.len() {
-            self.first = if data.len() * 2 >= message { data } else { Bytes::copy_from_slice(&data) };
+            self.first = kept(data, message);
         } else if data.len() < SMALL_BYTES {
             self.joined.extend_from_slice(&data);
             if self.joined.len() >= JOINED_BYTES {
@@ -39,7 +46,7 @@ impl Unread {
             }
         } else {
             self.close_joined();
-            self.pieces.push_back(if data.len() * 2 >= message { data } else { Bytes::copy_from_slice(&data) });
+            self.pieces.push_back(kept(data, message));
         }
     }
 
