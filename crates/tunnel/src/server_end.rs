@@ -122,8 +122,11 @@ impl ServerEnd {
         let mut upload = Box::pin(async move {
             let mut body = std::pin::pin!(body);
             let result = pump(body.as_mut(), &mut half).await;
-            if let Err(PumpError::Receiver) = &result {
+            if let Err(PumpError::Receiver) = result {
                 half.forgo();
+                // Kept until the answer was read: a caller whose connection ends because nobody takes its request any more does
+                // not hear the answer that says why.
+                std::future::pending::<()>().await;
             }
             result
         });
@@ -138,7 +141,6 @@ impl ServerEnd {
             }
             sent = &mut upload => match sent {
                 Err(PumpError::Source(error)) => Err(SendError::RequestBody(error)),
-                // A relay that wants no more of the request may well have answered it.
                 Ok(()) | Err(PumpError::Receiver) => answer.await,
             },
         }

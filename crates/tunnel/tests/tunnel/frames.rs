@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::Response;
+use http_body_util::BodyExt;
 use llamapool_tunnel::{BodyError, End, SendError, TunnelConfig, serve_relay_end};
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot;
@@ -245,18 +246,39 @@ fn a_refused_body_ends_and_its_answer_still_comes() {
         let mut peer = Peer::new(peer, Role::Client).await;
         peer.say(&[HELLO]).await;
         let (produced, body) = endless();
+        let is_dropped = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let body = body_with_guard(body, is_dropped.clone());
         let peer = async {
             until_idle().await;
             peer.say(&[b"\x05\0\0\0\x01\0\0\0\0"]).await;
             until_idle().await;
             let sent = produced.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(!is_dropped.load(std::sync::atomic::Ordering::SeqCst), "its caller is to hear the answer first");
             peer.say(&[b"\x07\0\0\0\x01\0\0\0\x04\0\x10\0\0", b"\x82\0\0\0\x01\0\0\0\x02\0\xc8"]).await;
             until_idle().await;
             assert_eq!(produced.load(std::sync::atomic::Ordering::SeqCst), sent);
         };
         let (answer, ()) = tokio::join!(server.send(upload(body)), peer);
         assert_eq!(read(answer.unwrap().into_body()).await.unwrap(), "");
+        until_idle().await;
+        assert!(is_dropped.load(std::sync::atomic::Ordering::SeqCst));
     });
+}
+
+/// A body that says when it is dropped.
+fn body_with_guard(body: AnyBody, is_dropped: std::sync::Arc<std::sync::atomic::AtomicBool>) -> AnyBody {
+    struct Guard(std::sync::Arc<std::sync::atomic::AtomicBool>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let guard = Guard(is_dropped);
+    body.map_frame(move |frame| {
+        let _kept = &guard;
+        frame
+    })
+    .boxed_unsync()
 }
 
 #[test]
