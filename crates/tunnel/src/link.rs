@@ -111,9 +111,14 @@ impl Link {
         self.heard_now.notify_waiters();
     }
 
-    /// The adapter: whom to wake for a ping.
+    /// The adapter: whom to wake when there is something to do.
     pub(crate) fn register(&self, waker: &Waker) {
         self.adapter.register(waker);
+    }
+
+    /// Gives the adapter a turn.
+    pub(crate) fn wake(&self) {
+        self.adapter.wake();
     }
 
     /// The adapter: whether a ping is due.
@@ -142,7 +147,7 @@ impl Link {
     /// Asks the adapter for a ping.
     fn ping(&self) {
         self.ping_wanted.store(true, Ordering::Release);
-        self.adapter.wake();
+        self.wake();
     }
 
     /// Waits until the peer has been silent for too long, and asks it for signs of life meanwhile.

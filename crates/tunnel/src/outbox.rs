@@ -6,14 +6,12 @@
 //!
 //! The one rule: requests get their numbers here, under the same lock that puts their heads into the order.
 
+use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
 
-use bytes::{Bytes, BytesMut};
-
-use crate::config::{EARLY, FEW_STREAMS, MESSAGE_BYTES, OUTBOX_BYTES};
+use crate::config::{EARLY, MESSAGE_BYTES, OUTBOX_BYTES};
 use crate::frame::Frame;
 use crate::stream::Stream;
 
@@ -27,11 +25,11 @@ pub(crate) struct Outbox {
 /// When what was put is to go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Haste {
-    /// Nothing is new, or the connection knows.
+    /// Nothing is new, or whoever put what waits besides sees to it.
     None,
-    /// When the connection has its turn, which it must be told.
+    /// It is the first that waits: others may join it.
     Soon,
-    /// Now, by who has put it: enough has gathered, or nobody is there who could have more.
+    /// Enough has gathered.
     Now,
 }
 
@@ -54,7 +52,6 @@ struct Waiting {
     gathered: usize,
     /// Streams that have more to send, in the order of their turns.
     senders: VecDeque<Arc<Stream>>,
-    connection: Option<Waker>,
     /// The number of the newest request.
     last: u32,
     takes_requests: bool,
@@ -74,24 +71,18 @@ pub(crate) enum NoRequest {
 }
 
 impl Outbox {
-    /// Puts what `write` writes, in a tunnel with so many streams.
-    pub(crate) fn put(&self, streams: usize, write: impl FnOnce(&mut BytesMut)) {
+    /// Puts what `write` writes.
+    pub(crate) fn put(&self, write: impl FnOnce(&mut BytesMut)) {
         self.locked(|waiting| write(&mut waiting.frames));
-        if streams <= FEW_STREAMS {
-            self.hurry(Haste::Now);
-        }
     }
 
     /// Puts a frame.
     pub(crate) fn put_frame(&self, frame: &Frame) {
-        self.locked(|waiting| frame.put(&mut waiting.frames));
+        self.put(|out| frame.put(out));
     }
 
     /// Puts a request under the next number.
-    pub(crate) fn put_request(&self, streams: usize, write: impl FnOnce(&mut BytesMut, u32)) -> Result<(), NoRequest> {
-        if streams < FEW_STREAMS {
-            self.hurry(Haste::Now);
-        }
+    pub(crate) fn put_request(&self, write: impl FnOnce(&mut BytesMut, u32)) -> Result<(), NoRequest> {
         self.locked(|waiting| {
             if !waiting.takes_requests {
                 return Err(NoRequest::Draining);
@@ -138,14 +129,6 @@ impl Outbox {
         self.haste.fetch_max(haste as u8, Ordering::AcqRel);
     }
 
-    /// Tells the connection that something waits.
-    pub(crate) fn wake_connection(&self) {
-        let connection = self.lock().connection.take();
-        if let Some(connection) = connection {
-            connection.wake();
-        }
-    }
-
     /// Whether somebody waits for a turn.
     pub(crate) fn has_queue(&self) -> bool {
         !self.lock().senders.is_empty()
@@ -172,22 +155,16 @@ impl Outbox {
         false
     }
 
-    /// The connection: what is to go out next, as large as a message may be.
-    pub(crate) fn take(&self, cx: &mut Context<'_>) -> Option<Bytes> {
+    /// What is to go out next, as large as a message may be.
+    pub(crate) fn take(&self) -> Option<Bytes> {
         let mut waiting = self.lock();
         waiting.gathered = 0;
-        if waiting.frames.is_empty() {
-            match &mut waiting.connection {
-                Some(known) => known.clone_from(cx.waker()),
-                unknown => *unknown = Some(cx.waker().clone()),
-            }
-            return None;
-        }
-        if waiting.frames.len() <= MESSAGE_BYTES {
+        match waiting.frames.len() {
+            0 => None,
             // Without a place for more: an idle tunnel keeps none.
-            return Some(std::mem::take(&mut waiting.frames).freeze());
+            1..=MESSAGE_BYTES => Some(std::mem::take(&mut waiting.frames).freeze()),
+            _ => Some(waiting.frames.split_to(MESSAGE_BYTES).freeze()),
         }
-        Some(waiting.frames.split_to(MESSAGE_BYTES).freeze())
     }
 
     /// The connection: who has waited for room that there is now. The others wait on; if there are any, it must ask
@@ -205,7 +182,6 @@ impl Outbox {
         let mut waiting = self.lock();
         waiting.is_closed = true;
         waiting.takes_requests = false;
-        waiting.connection = None;
         waiting.frames = BytesMut::new();
         waiting.senders.drain(..).collect()
     }
@@ -224,7 +200,6 @@ impl Outbox {
         if waiting.gathered == EARLY || waiting.frames.len() >= OUTBOX_BYTES {
             self.hurry(Haste::Now);
         } else if was_empty && !waiting.frames.is_empty() {
-            // When something has waited before, the connection knows, or waits for the socket.
             self.hurry(Haste::Soon);
         }
         result
@@ -237,45 +212,34 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use super::*;
 
-    /// More streams than few.
-    const MANY: usize = FEW_STREAMS + 1;
-
-    fn put(outbox: &Outbox, streams: usize) -> Haste {
-        outbox.put(streams, |out| out.extend_from_slice(b"frame"));
+    fn put(outbox: &Outbox) -> Haste {
+        outbox.put(|out| out.extend_from_slice(b"frame"));
         outbox.haste()
-    }
-
-    fn take(outbox: &Outbox) -> Option<Bytes> {
-        outbox.take(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn the_first_frame_is_told_of_and_enough_of_them_hurry() {
         let outbox = Outbox::default();
         for _ in 0..2 {
-            assert_eq!(put(&outbox, MANY), Haste::Soon);
+            assert_eq!(put(&outbox), Haste::Soon);
             for _ in 2..EARLY {
-                assert_eq!(put(&outbox, MANY), Haste::None);
+                assert_eq!(put(&outbox), Haste::None);
             }
-            assert_eq!(put(&outbox, MANY), Haste::Now);
+            assert_eq!(put(&outbox), Haste::Now);
             assert_eq!(outbox.haste(), Haste::None, "it is said once");
-            assert_eq!(take(&outbox).unwrap().len(), EARLY * 5);
-            assert!(take(&outbox).is_none());
+            assert_eq!(outbox.take().unwrap().len(), EARLY * 5);
+            assert!(outbox.take().is_none());
         }
     }
 
     #[test]
-    fn with_few_streams_and_with_much_to_carry_everything_hurries() {
+    fn much_to_carry_hurries() {
         let outbox = Outbox::default();
-        assert_eq!(put(&outbox, FEW_STREAMS), Haste::Now);
-        take(&outbox);
-        outbox.put(MANY, |out| out.resize(OUTBOX_BYTES, 7));
+        outbox.put(|out| out.resize(OUTBOX_BYTES, 7));
         assert_eq!(outbox.haste(), Haste::Now);
-        assert_eq!(take(&outbox).unwrap().len(), MESSAGE_BYTES);
+        assert_eq!(outbox.take().unwrap().len(), MESSAGE_BYTES);
     }
 
     #[test]
@@ -283,7 +247,7 @@ mod tests {
         let outbox = Outbox::default();
         let ask = || {
             let mut given = 0;
-            outbox.put_request(MANY, |_, number| given = number).map(|()| given)
+            outbox.put_request(|_, number| given = number).map(|()| given)
         };
         assert_eq!(ask(), Err(NoRequest::Draining), "nobody has said hello");
         outbox.take_requests();
@@ -294,17 +258,17 @@ mod tests {
         outbox.put_no_more_requests();
         outbox.put_no_more_requests();
         assert_eq!(ask(), Err(NoRequest::Draining));
-        assert_eq!(take(&outbox).unwrap(), b"\x08\0\0\0\0\0\0\0\0"[..]);
+        assert_eq!(outbox.take().unwrap(), b"\x08\0\0\0\0\0\0\0\0"[..]);
     }
 
     #[test]
     fn a_closed_outbox_keeps_nothing() {
         let outbox = Outbox::default();
         outbox.take_requests();
-        put(&outbox, MANY);
+        put(&outbox);
         outbox.close();
-        put(&outbox, MANY);
-        assert!(outbox.len() == 0 && take(&outbox).is_none());
-        assert_eq!(outbox.put_request(MANY, |_, _| ()), Err(NoRequest::Draining));
+        put(&outbox);
+        assert!(outbox.len() == 0 && outbox.take().is_none());
+        assert_eq!(outbox.put_request(|_, _| ()), Err(NoRequest::Draining));
     }
 }

@@ -46,7 +46,7 @@ where
 {
     let link = Arc::new(Link::new());
     let socket = Socket::new(io, WebSocketRole::Client, link.clone()).await;
-    let tunnel = Tunnel::new(socket, &config);
+    let tunnel = Tunnel::new(socket, link.clone(), &config);
     let role = Role::Relay { max_streams: config.max_streams as usize, drain: Drain::No, requests: VecDeque::new() };
     let mut connection = Connection::new(tunnel.clone(), &config, role);
     let end = tokio::select! {

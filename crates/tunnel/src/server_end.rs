@@ -71,7 +71,7 @@ impl ServerEnd {
     {
         let link = Arc::new(Link::new());
         let socket = Socket::new(io, WebSocketRole::Server, link.clone()).await;
-        let tunnel = Tunnel::new(socket, &config);
+        let tunnel = Tunnel::new(socket, link.clone(), &config);
         let mut connection = Connection::new(tunnel.clone(), &config, Role::Server);
         let (report, ended) = watch::channel(None);
         let end = Self { tunnel, link: link.clone(), ended, _last: Arc::new(ClosesWithTheLast(link.clone())) };

@@ -32,7 +32,7 @@ impl SharedSocket {
 
     /// The connection: asks for a sign of life where that is due.
     pub(crate) fn ping_if_wanted(&self, cx: &mut Context<'_>) -> Result<(), SocketError> {
-        self.with(|held| {
+        self.with((), |held| {
             held.connection.clone_from(cx.waker());
             held.socket.ping_if_wanted(cx)
         })
@@ -40,17 +40,13 @@ impl SharedSocket {
 
     /// The connection: the content of the next message; none, when the peer has closed.
     pub(crate) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, SocketError>> {
-        let mut message = Poll::Pending;
-        self.with(|held| {
-            message = held.socket.poll_message(cx);
-            Ok(())
-        })?;
-        message
+        let message = self.with(Poll::Pending, |held| Ok(held.socket.poll_message(cx)?));
+        message?.map(Ok)
     }
 
     /// The connection: carries off all that waits.
     pub(crate) fn carry(&self, outbox: &Outbox, cx: &mut Context<'_>) -> Result<(), SocketError> {
-        self.with(|held| carry(&mut held.socket, outbox, cx))
+        self.with((), |held| carry(&mut held.socket, outbox, cx))
     }
 
     /// A stream: carries off what waits, as far as the socket takes it; false, if somebody else uses the socket just now.
@@ -71,10 +67,10 @@ impl SharedSocket {
         self.lock().take().map(|held| held.socket)
     }
 
-    /// Nothing is to be done when the tunnel has ended.
-    fn with(&self, work: impl FnOnce(&mut Held) -> Result<(), SocketError>) -> Result<(), SocketError> {
+    /// Works with the socket; when the tunnel has ended, nothing is to be done.
+    fn with<T>(&self, nothing: T, work: impl FnOnce(&mut Held) -> Result<T, SocketError>) -> Result<T, SocketError> {
         let mut socket = self.lock();
-        let Some(held) = &mut *socket else { return Ok(()) };
+        let Some(held) = &mut *socket else { return Ok(nothing) };
         match held.failed.take() {
             Some(failed) => Err(failed),
             None => work(held),
@@ -89,7 +85,7 @@ impl SharedSocket {
 /// Moves what waits into the socket, as far as it takes it.
 fn carry(socket: &mut Socket, outbox: &Outbox, cx: &mut Context<'_>) -> Result<(), SocketError> {
     while socket.poll_ready(cx)?.is_ready() {
-        let Some(message) = outbox.take(cx) else { break };
+        let Some(message) = outbox.take() else { break };
         socket.send(message)?;
     }
     socket.flush(cx)

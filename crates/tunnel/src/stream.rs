@@ -119,18 +119,11 @@ impl Stream {
     ) -> Result<(), NoRequest> {
         let mut guard = self.lock();
         let state = &mut *guard;
-        self.tunnel.outbox.put_request(self.tunnel.streams.len(), |out, number| {
+        self.tunnel.outbox.put_request(|out, number| {
             state.number = number;
-            put_head(out, number, ends && body.is_none(), write);
-            if let Some(body) = body {
-                state.room -= body.len() as u32;
-                put_data(out, number, body, ends);
-            }
+            state.begin(out, write, body, ends);
             self.tunnel.streams.insert(number, self.clone());
         })?;
-        if ends {
-            state.outgoing = Direction::Ended;
-        }
         drop(guard);
         self.tunnel.send_off();
         Ok(())
@@ -141,21 +134,11 @@ impl Stream {
         PIECE_BYTES.min(self.lock().room as usize)
     }
 
-    /// Puts the head of the answer, and with it the first piece of its body where that is there.
+    /// Puts the head of the answer, and with it all of its body where that is there.
     pub(crate) fn answer(&self, write: impl FnOnce(&mut BytesMut), body: Option<&Bytes>, ends: bool) {
         self.change(|state, tunnel| {
-            if state.over.is_some() {
-                return;
-            }
-            tunnel.outbox.put(tunnel.streams.len(), |out| {
-                put_head(out, state.number, ends && body.is_none(), write);
-                if let Some(body) = body {
-                    state.room -= body.len() as u32;
-                    put_data(out, state.number, body, ends);
-                }
-            });
-            if ends {
-                state.outgoing = Direction::Ended;
+            if state.over.is_none() {
+                tunnel.outbox.put(|out| state.begin(out, write, body, ends));
             }
         });
     }
@@ -193,7 +176,7 @@ impl Stream {
                 let piece = data.split_to(room);
                 let is_last = ends && data.is_empty();
                 if !piece.is_empty() || is_last {
-                    tunnel.outbox.put(tunnel.streams.len(), |out| put_data(out, state.number, &piece, is_last));
+                    tunnel.outbox.put(|out| put_data(out, state.number, &piece, is_last));
                 }
                 state.room -= room as u32;
                 if data.is_empty() {
@@ -432,6 +415,18 @@ impl State {
             reader: None,
             writer: None,
             place,
+        }
+    }
+
+    /// Writes the head of what this end says, and with it all of its body where that is there, for which there is room.
+    fn begin(&mut self, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut), body: Option<&Bytes>, ends: bool) {
+        put_head(out, self.number, ends && body.is_none(), write);
+        if let Some(body) = body {
+            self.room -= body.len() as u32;
+            put_data(out, self.number, body, ends);
+        }
+        if ends {
+            self.outgoing = Direction::Ended;
         }
     }
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::TunnelConfig;
+use crate::config::{FEW_STREAMS, TunnelConfig};
 use crate::frame::{Frame, Hello};
-use crate::link::End;
+use crate::link::{End, Link};
 use crate::outbox::{Haste, Outbox};
 use crate::shared_socket::SharedSocket;
 use crate::stream::Over;
@@ -18,6 +18,7 @@ pub(crate) struct Tunnel {
     pub(crate) outbox: Outbox,
     pub(crate) streams: Streams,
     pub(crate) socket: SharedSocket,
+    link: Arc<Link>,
     /// How much this end takes of each body.
     pub(crate) window: u32,
     max_header_bytes: u32,
@@ -28,11 +29,12 @@ pub(crate) struct Tunnel {
 
 impl Tunnel {
     /// An end that has not said more than its hello.
-    pub(crate) fn new(socket: Socket, config: &TunnelConfig) -> Arc<Self> {
+    pub(crate) fn new(socket: Socket, link: Arc<Link>, config: &TunnelConfig) -> Arc<Self> {
         let tunnel = Self {
             outbox: Outbox::default(),
             streams: Streams::default(),
             socket: SharedSocket::new(socket),
+            link,
             window: config.stream_window,
             max_header_bytes: config.max_header_bytes,
             peer: OnceLock::new(),
@@ -88,11 +90,15 @@ impl Tunnel {
 
     /// Sees to it that what was put into the outbox goes out. Whoever has put something calls it, outside of all locks.
     pub(crate) fn send_off(&self) {
-        match self.outbox.haste() {
-            Haste::None => {}
-            // The connection gives the turns, to those who wait for the room that there is now.
-            Haste::Now if self.socket.carry_now(&self.outbox) && !self.outbox.has_queue() => {}
-            Haste::Now | Haste::Soon => self.outbox.wake_connection(),
+        let at_once = match self.outbox.haste() {
+            Haste::None => return,
+            Haste::Now => true,
+            Haste::Soon => self.streams.len() <= FEW_STREAMS,
+        };
+        // The connection gives the turns, to those who wait for the room that there is now.
+        let is_done = at_once && self.socket.carry_now(&self.outbox) && !self.outbox.has_queue();
+        if !is_done {
+            self.link.wake();
         }
     }
 

@@ -1,7 +1,6 @@
 //! Who leaves takes all that was done for them along, at once, and nothing else.
 
 use http::Response;
-use http_body_util::BodyExt;
 use llamapool_tunnel::BodyError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -126,12 +125,12 @@ async fn relay_with_guarded_bodies(
     body: impl Fn() -> AnyBody + Send + Sync + 'static,
 ) -> (Tunnel, mpsc::Receiver<oneshot::Receiver<()>>) {
     let (sender, bodies) = mpsc::channel(1);
-    let tunnel = Tunnel::new(move |_| guarded(body(), sender.clone()));
+    let tunnel = Tunnel::new(move |_| {
+        let ((body, dropped), sender) = (guarded(body()), sender.clone());
+        async move {
+            sender.send(dropped).await.unwrap();
+            Response::new(body)
+        }
+    });
     (tunnel.await, bodies)
-}
-
-async fn guarded(body: AnyBody, bodies: mpsc::Sender<oneshot::Receiver<()>>) -> Response<AnyBody> {
-    let (guard, dropped) = oneshot::channel();
-    bodies.send(dropped).await.unwrap();
-    Response::new(body.map_frame(move |frame| (frame, &guard).0).boxed_unsync())
 }

@@ -1,7 +1,6 @@
 //! Many callers at once, and many who leave at once.
 
 use futures_util::future::join_all;
-use http::Response;
 use llamapool_tunnel::TunnelConfig;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -48,7 +47,7 @@ fn five_hundred_calls_aborted_before_the_relay_has_seen_them_leave_the_tunnel_up
         tunnel.assert_serves().await;
         let mut calls: Vec<_> = (0..500).map(|_| Box::pin(tunnel.send(get()))).collect();
         for call in &mut calls {
-            // Nothing is on the wire before this task waits.
+            // The relay does not run before this task waits.
             begin(call.as_mut());
         }
         drop(calls);
@@ -59,10 +58,7 @@ fn five_hundred_calls_aborted_before_the_relay_has_seen_them_leave_the_tunnel_up
 #[test]
 fn five_hundred_answers_aborted_under_way_leave_the_tunnel_up() {
     threaded(async {
-        let tunnel = Tunnel::new(|request| async move {
-            if request.method() == http::Method::GET { Response::new(endless().1) } else { echo(request).await }
-        });
-        let tunnel = tunnel.await;
+        let tunnel = Tunnel::that_never_ends_what_it_is_asked().await;
         let answers = join_all((0..500).map(|_| tunnel.send(get()))).await;
         assert!(answers.iter().all(Result::is_ok));
         drop(answers);
@@ -73,10 +69,7 @@ fn five_hundred_answers_aborted_under_way_leave_the_tunnel_up() {
 #[test]
 fn a_small_call_gets_its_turn_among_bodies_that_never_end() {
     paused(async {
-        let tunnel = Tunnel::new(|request| async move {
-            if request.method() == http::Method::GET { Response::new(endless().1) } else { echo(request).await }
-        });
-        let tunnel = tunnel.await;
+        let tunnel = Tunnel::that_never_ends_what_it_is_asked().await;
         let read_so_far = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let mut readers = JoinSet::new();
         for _ in 0..16 {

@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::Response;
-use http_body_util::BodyExt;
-use llamapool_tunnel::{BodyError, End, SendError, TunnelConfig, serve_relay_end};
+use llamapool_tunnel::{BodyError, End, SendError, ServerEnd, TunnelConfig, serve_relay_end};
 use tokio::io::DuplexStream;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -50,15 +50,20 @@ impl Peer {
     }
 }
 
-/// A server's end with one call open, and a relay by hand that has said hello.
-async fn server_with_a_call() -> (Peer, tokio::task::JoinSet<End>, oneshot::Receiver<Result<String, String>>) {
+/// A server's end, and a relay by hand that has said this hello.
+async fn server_and_relay_by_hand(hello: &[u8]) -> (ServerEnd, JoinSet<End>, Peer) {
     let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
     let config = TunnelConfig { stream_window: 1000, ..TunnelConfig::default() };
     let (server, driver) = open(server_side, config).await;
     let mut peer = Peer::new(peer, Role::Client).await;
-    peer.say(&[HELLO]).await;
+    peer.say(&[hello]).await;
+    (server, driver, peer)
+}
+
+/// A server's end with one call open, and a relay by hand that has said hello.
+async fn server_with_a_call() -> (Peer, JoinSet<End>, oneshot::Receiver<Result<String, String>>) {
+    let (server, mut tasks, peer) = server_and_relay_by_hand(HELLO).await;
     let (tell, outcome) = oneshot::channel();
-    let mut tasks = driver;
     tasks.spawn(async move {
         let outcome = match server.send(get()).await {
             Ok(answer) => match read(answer.into_body()).await {
@@ -216,12 +221,34 @@ fn requests_beyond_the_limit_and_behind_the_drain_are_not_begun() {
 }
 
 #[test]
+fn a_server_that_opens_more_than_it_may_and_reads_nothing_is_hung_up_on() {
+    paused(async {
+        let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let pondering = |_| std::future::pending::<Response<AnyBody>>();
+        let config = TunnelConfig { max_streams: 1, ..TunnelConfig::default() };
+        let relay = serve_relay_end(relay_side, config, pondering, std::future::pending());
+        let server = async {
+            let mut peer = Peer::new(peer, Role::Server).await;
+            peer.say(&[HELLO]).await;
+            for first in (1..=200_000_u32).step_by(1000) {
+                let requests: Vec<u8> = (first..first + 1000)
+                    .flat_map(|number| {
+                        [b"\x82", &number.to_be_bytes()[..], b"\0\0\0\x0b\0\x04POST\0\0\0\x01/"].concat()
+                    })
+                    .collect();
+                peer.say(&[&requests]).await;
+            }
+            while let Some(Ok(_)) = peer.0.next().await {}
+        };
+        let (end, ()) = tokio::join!(relay, server);
+        assert!(matches!(&end, End::Broken(why) if why.contains("does not read")), "{end:?}");
+    });
+}
+
+#[test]
 fn a_body_waits_for_the_room_that_its_receiver_gives() {
     paused(async {
-        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
-        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
-        let mut peer = Peer::new(peer, Role::Client).await;
-        peer.say(&[HELLO]).await;
+        let (server, _driver, mut peer) = server_and_relay_by_hand(HELLO).await;
         let mut call = Box::pin(server.send(post(vec![7; 250])));
         let peer = async {
             let heard = peer.heard().await;
@@ -241,53 +268,29 @@ fn a_body_waits_for_the_room_that_its_receiver_gives() {
 #[test]
 fn a_refused_body_ends_and_its_answer_still_comes() {
     paused(async {
-        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
-        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
-        let mut peer = Peer::new(peer, Role::Client).await;
-        peer.say(&[HELLO]).await;
+        let (server, _driver, mut peer) = server_and_relay_by_hand(HELLO).await;
         let (produced, body) = endless();
-        let is_dropped = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let body = body_with_guard(body, is_dropped.clone());
+        let (body, mut dropped) = guarded(body);
         let peer = async {
             until_idle().await;
             peer.say(&[b"\x05\0\0\0\x01\0\0\0\0"]).await;
             until_idle().await;
             let sent = produced.load(std::sync::atomic::Ordering::SeqCst);
-            assert!(!is_dropped.load(std::sync::atomic::Ordering::SeqCst), "its caller is to hear the answer first");
+            assert_eq!(dropped.try_recv(), Err(TryRecvError::Empty), "its caller is to hear the answer first");
             peer.say(&[b"\x07\0\0\0\x01\0\0\0\x04\0\x10\0\0", b"\x82\0\0\0\x01\0\0\0\x02\0\xc8"]).await;
             until_idle().await;
             assert_eq!(produced.load(std::sync::atomic::Ordering::SeqCst), sent);
         };
         let (answer, ()) = tokio::join!(server.send(upload(body)), peer);
         assert_eq!(read(answer.unwrap().into_body()).await.unwrap(), "");
-        until_idle().await;
-        assert!(is_dropped.load(std::sync::atomic::Ordering::SeqCst));
+        assert!(dropped.await.is_err(), "nobody keeps it any longer");
     });
-}
-
-/// A body that says when it is dropped.
-fn body_with_guard(body: AnyBody, is_dropped: std::sync::Arc<std::sync::atomic::AtomicBool>) -> AnyBody {
-    struct Guard(std::sync::Arc<std::sync::atomic::AtomicBool>);
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
-        }
-    }
-    let guard = Guard(is_dropped);
-    body.map_frame(move |frame| {
-        let _kept = &guard;
-        frame
-    })
-    .boxed_unsync()
 }
 
 #[test]
 fn an_answer_that_is_aborted_by_hand_breaks_off_behind_its_bytes() {
     paused(async {
-        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
-        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
-        let mut peer = Peer::new(peer, Role::Client).await;
-        peer.say(&[HELLO]).await;
+        let (server, _driver, mut peer) = server_and_relay_by_hand(HELLO).await;
         let peer = async {
             until_idle().await;
             peer.say(&[ANSWER, b"\x03\0\0\0\x01\0\0\0\x04half", b"\x04\0\0\0\x01\0\0\0\0"]).await;
@@ -302,11 +305,9 @@ fn an_answer_that_is_aborted_by_hand_breaks_off_behind_its_bytes() {
 #[test]
 fn the_smaller_bound_of_a_head_counts_for_both_ends() {
     paused(async {
-        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
-        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
-        let mut peer = Peer::new(peer, Role::Client).await;
         // The same hello with 1 KiB for a head.
-        peer.say(&[b"\x01\0\0\0\0\0\0\0\x0d\x01\0\0\0\x64\0\0\0\x02\0\0\x04\0"]).await;
+        let hello = b"\x01\0\0\0\0\0\0\0\x0d\x01\0\0\0\x64\0\0\0\x02\0\0\x04\0";
+        let (server, _driver, _peer) = server_and_relay_by_hand(hello).await;
         until_idle().await;
         let mut request = get();
         request.headers_mut().insert("x", http::HeaderValue::from_bytes(&[b'v'; 1000]).unwrap());
@@ -318,10 +319,8 @@ fn the_smaller_bound_of_a_head_counts_for_both_ends() {
 #[test]
 fn few_requests_go_out_at_once_and_of_many_as_soon_as_they_are_worth_it() {
     paused(async {
-        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
-        let (server, _driver) = open(server_side, TunnelConfig::default()).await;
-        let mut peer = Peer::new(peer, Role::Client).await;
-        peer.say(&[b"\x01\0\0\0\0\0\0\0\x0d\x01\0\x10\0\0\0\0\0\x64\0\x01\0\0"]).await;
+        let hello = b"\x01\0\0\0\0\0\0\0\x0d\x01\0\x10\0\0\0\0\0\x64\0\x01\0\0";
+        let (server, _driver, mut peer) = server_and_relay_by_hand(hello).await;
         peer.heard().await;
         let mut calls: Vec<_> = (0..14).map(|_| Box::pin(server.send(get()))).collect();
         for (number, call) in calls.iter_mut().enumerate() {

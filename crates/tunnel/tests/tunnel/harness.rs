@@ -40,6 +40,14 @@ impl Tunnel {
         Self::with_config(TunnelConfig::default(), handler).await
     }
 
+    /// A tunnel whose relay echoes what is posted, and answers the rest with bodies that never end.
+    pub(crate) async fn that_never_ends_what_it_is_asked() -> Self {
+        let handler = |request: Request<IncomingBody>| async move {
+            if request.method() == Method::GET { Response::new(endless().1) } else { echo(request).await }
+        };
+        Self::new(handler).await
+    }
+
     /// A tunnel whose relay never answers; the bodies of the requests that it gets are the test's.
     pub(crate) async fn that_hands_requests_over(
         sides: (DuplexStream, DuplexStream),
@@ -234,6 +242,12 @@ pub(crate) fn endless() -> (Arc<AtomicUsize>, AnyBody) {
         Ok(pattern(0, CHUNK_BYTES))
     });
     (produced, streamed(chunks))
+}
+
+/// A body, and what resolves when it is dropped.
+pub(crate) fn guarded(body: AnyBody) -> (AnyBody, oneshot::Receiver<()>) {
+    let (guard, dropped) = oneshot::channel();
+    (body.map_frame(move |frame| (frame, &guard).0).boxed_unsync(), dropped)
 }
 
 /// A body of `length` bytes of the pattern, in pieces of changing size.

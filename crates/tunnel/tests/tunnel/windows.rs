@@ -62,10 +62,7 @@ fn a_relay_that_never_reads_makes_the_caller_send_one_window() {
 #[test]
 fn callers_that_never_read_leave_the_tunnel_to_the_others() {
     paused(async {
-        let tunnel = Tunnel::new(|request| async move {
-            if request.method() == http::Method::GET { Response::new(endless().1) } else { echo(request).await }
-        });
-        let tunnel = tunnel.await;
+        let tunnel = Tunnel::that_never_ends_what_it_is_asked().await;
         let mut unread = Vec::new();
         for _ in 0..64 {
             unread.push(tunnel.send(get()).await.unwrap());
