@@ -12,7 +12,6 @@ use crate::frame::{Decoder, Frame, NoFrame, Why};
 use crate::link::End;
 use crate::stream::{ArrivedHead, Impossible, Over, Stream};
 use crate::tunnel::Tunnel;
-use crate::unread::kept;
 use crate::websocket::{Socket, SocketError};
 
 /// One end's side of the wire. When it is dropped, the tunnel is lost for all streams.
@@ -89,10 +88,9 @@ impl Connection {
         self.tunnel.socket.ping_if_wanted(cx)?;
         while let Poll::Ready(message) = self.tunnel.socket.poll_message(cx)? {
             let Some(message) = message else { return Poll::Ready(Ok(())) };
-            let length = message.len();
             self.decoder.push(message);
             while let Some(frame) = self.decoder.next()? {
-                self.take(frame, length)?;
+                self.take(frame)?;
             }
         }
         self.tunnel.socket.carry(&self.tunnel.outbox, cx)?;
@@ -144,19 +142,17 @@ impl Connection {
         }
     }
 
-    fn take(&mut self, frame: Frame, message: usize) -> Result<(), ConnectionError> {
+    fn take(&mut self, frame: Frame) -> Result<(), ConnectionError> {
         if !self.tunnel.has_met() && !matches!(frame, Frame::Hello(_)) {
             return Err(ConnectionError::NoHello);
         }
         match frame {
             Frame::Hello(hello) if self.tunnel.meet(hello) => {}
             Frame::Hello(_) => return Err(ConnectionError::SecondHello),
-            Frame::Head { stream, head, ends } => {
-                return self.take_head(stream, ArrivedHead { bytes: kept(head, message), ends });
-            }
+            Frame::Head { stream, head: bytes, ends } => return self.take_head(stream, ArrivedHead { bytes, ends }),
             Frame::Data { stream, data, ends } => {
                 if let Some(stream) = self.stream("piece", stream)? {
-                    stream.data_arrived(data, ends, message)?;
+                    stream.data_arrived(data, ends)?;
                 }
             }
             Frame::Abort { stream } => {

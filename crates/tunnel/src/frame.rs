@@ -193,6 +193,8 @@ impl Why {
 pub(crate) struct Decoder {
     /// What is whole up to here.
     whole: Bytes,
+    /// How many bytes were pushed with it, which stay in memory with each part of it.
+    message: usize,
     /// The beginning of a frame whose rest has not come yet.
     begun: BytesMut,
     /// With how many bytes it can be looked at again.
@@ -203,19 +205,20 @@ pub(crate) struct Decoder {
 impl Decoder {
     /// For frames with so many bytes of content at most.
     pub(crate) fn new(max_content: usize) -> Self {
-        Self { whole: Bytes::new(), begun: BytesMut::new(), wanted: 0, max_content }
+        Self { whole: Bytes::new(), message: 0, begun: BytesMut::new(), wanted: 0, max_content }
     }
 
     /// Takes what has come.
     pub(crate) fn push(&mut self, bytes: Bytes) {
         if self.begun.is_empty() && self.whole.is_empty() {
             self.whole = bytes;
-            return;
+        } else {
+            self.begun.extend_from_slice(&bytes);
+            if self.begun.len() >= self.wanted {
+                self.whole = self.begun.split().freeze();
+            }
         }
-        self.begun.extend_from_slice(&bytes);
-        if self.begun.len() >= self.wanted {
-            self.whole = self.begun.split().freeze();
-        }
+        self.message = self.whole.len();
     }
 
     /// The next frame that is whole. When there is none, all that was pushed has been looked at.
@@ -236,7 +239,7 @@ impl Decoder {
             return Ok(None);
         }
         self.whole.advance(PRELUDE_BYTES);
-        Frame::parse(kind, stream, self.whole.split_to(length)).map(Some)
+        Frame::parse(kind, stream, kept(self.whole.split_to(length), self.message)).map(Some)
     }
 
     fn wait_for(&mut self, wanted: usize) {
@@ -245,6 +248,15 @@ impl Decoder {
         self.begun.extend_from_slice(&std::mem::take(&mut self.whole));
     }
 }
+
+/// A part of a message of so many bytes, for somebody who may keep it: the message stays in memory with it only where little
+/// is lost by that.
+fn kept(part: Bytes, message: usize) -> Bytes {
+    if part.len() * 2 >= message || message <= SMALL_MESSAGE_BYTES { part } else { Bytes::copy_from_slice(&part) }
+}
+
+/// A message up to this size may be kept for whatever part of it.
+const SMALL_MESSAGE_BYTES: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -212,7 +212,13 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
     use super::*;
+    use crate::config::TunnelConfig;
+    use crate::link::Link;
+    use crate::tunnel::Tunnel;
+    use crate::websocket::Socket;
 
     fn put(outbox: &Outbox) -> Haste {
         outbox.put(|out| out.extend_from_slice(b"frame"));
@@ -259,6 +265,52 @@ mod tests {
         outbox.put_no_more_requests();
         assert_eq!(ask(), Err(NoRequest::Draining));
         assert_eq!(outbox.take().unwrap(), b"\x08\0\0\0\0\0\0\0\0"[..]);
+    }
+
+    /// Streams of a tunnel that nobody drives.
+    async fn streams(count: u32) -> Vec<Arc<Stream>> {
+        let link = Arc::new(Link::new());
+        let socket = Socket::new(tokio::io::duplex(1).0, Role::Server, link.clone()).await;
+        let tunnel = Tunnel::new(socket, link, &TunnelConfig::default());
+        (1..=count).map(|number| Stream::opened_by_peer(tunnel.clone(), number, true)).collect()
+    }
+
+    #[tokio::test]
+    async fn turns_are_given_in_the_order_in_which_they_were_asked_for() {
+        let (outbox, streams) = (Outbox::default(), streams(4).await);
+        let mut turns = [Turn::None; 4];
+        assert!(outbox.has_room(&streams[0], &mut turns[0]));
+        outbox.put(|out| out.resize(OUTBOX_BYTES, 7));
+        for at in [2, 0, 1, 0, 2] {
+            assert!(!outbox.has_room(&streams[at], &mut turns[at]));
+        }
+        assert!(outbox.next_senders().0.is_empty(), "there is no room yet");
+        while outbox.take().is_some() {}
+        assert!(!outbox.has_room(&streams[3], &mut turns[3]), "who comes later queues behind the others");
+        let numbers = |next: &[Arc<Stream>]| -> Vec<_> {
+            next.iter().map(|one| streams.iter().position(|other| Arc::ptr_eq(one, other)).unwrap()).collect()
+        };
+        let (next, others_wait) = outbox.next_senders();
+        assert_eq!((numbers(&next), others_wait), (vec![2, 0], true));
+        turns[2] = Turn::Granted;
+        assert!(outbox.has_room(&streams[2], &mut turns[2]));
+        assert!(!outbox.has_room(&streams[2], &mut turns[2]), "a turn is one");
+        let (next, others_wait) = outbox.next_senders();
+        assert_eq!((numbers(&next), others_wait), (vec![1, 3], true));
+        let (next, others_wait) = outbox.next_senders();
+        assert_eq!((numbers(&next), others_wait), (vec![2], false));
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_finds_no_room_stays_the_next() {
+        let (outbox, streams) = (Outbox::default(), streams(2).await);
+        let mut turns = [Turn::None; 2];
+        outbox.put(|out| out.resize(OUTBOX_BYTES, 7));
+        assert!(!outbox.has_room(&streams[1], &mut turns[1]));
+        turns[0] = Turn::Granted;
+        assert!(!outbox.has_room(&streams[0], &mut turns[0]));
+        while outbox.take().is_some() {}
+        assert!(Arc::ptr_eq(&outbox.next_senders().0[0], &streams[0]));
     }
 
     #[test]

@@ -325,7 +325,7 @@ impl Stream {
         })
     }
 
-    pub(crate) fn data_arrived(&self, data: Bytes, ends: bool, message: usize) -> Result<(), Impossible> {
+    pub(crate) fn data_arrived(&self, data: Bytes, ends: bool) -> Result<(), Impossible> {
         let window = self.tunnel.window;
         self.arrived(|state| {
             state.expects_body()?;
@@ -335,7 +335,7 @@ impl Stream {
             }
             if state.incoming == Direction::Open {
                 state.used = used;
-                state.unread.push(data, message);
+                state.unread.push(data);
             }
             if ends {
                 state.incoming = Direction::Ended;

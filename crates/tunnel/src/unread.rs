@@ -1,7 +1,6 @@
 //! What has come of a body and waits to be read.
 //!
-//! The one rule: it costs about as much memory as it has bytes, however small the pieces were in which they came, and
-//! whatever else was in the messages that brought them.
+//! The one rule: it costs about as much memory as it has bytes, however small the pieces were in which they came.
 
 use std::collections::VecDeque;
 
@@ -9,8 +8,6 @@ use bytes::{Bytes, BytesMut};
 
 /// Pieces smaller than this are joined while they wait.
 const SMALL_BYTES: usize = 4 * 1024;
-/// A message up to this size may be kept for whatever part of it.
-const SMALL_MESSAGE_BYTES: usize = 4 * 1024;
 /// As much as is joined to one piece.
 const JOINED_BYTES: usize = 32 * 1024;
 
@@ -25,20 +22,15 @@ pub(crate) struct Unread {
     length: usize,
 }
 
-/// A part of a message of so many bytes, as it may be kept: the message stays in memory with it only where little is lost by that.
-pub(crate) fn kept(part: Bytes, message: usize) -> Bytes {
-    if part.len() * 2 >= message || message <= SMALL_MESSAGE_BYTES { part } else { Bytes::copy_from_slice(&part) }
-}
-
 impl Unread {
-    /// Takes a piece that came in a message of so many bytes, which it may keep alive.
-    pub(crate) fn push(&mut self, data: Bytes, message: usize) {
+    /// Takes a piece.
+    pub(crate) fn push(&mut self, data: Bytes) {
         self.length += data.len();
         if data.is_empty() {
             return;
         }
         if self.length == data.len() {
-            self.first = kept(data, message);
+            self.first = data;
         } else if data.len() < SMALL_BYTES {
             self.joined.extend_from_slice(&data);
             if self.joined.len() >= JOINED_BYTES {
@@ -46,7 +38,7 @@ impl Unread {
             }
         } else {
             self.close_joined();
-            self.pieces.push_back(kept(data, message));
+            self.pieces.push_back(data);
         }
     }
 
@@ -90,35 +82,25 @@ mod tests {
         let mut unread = Unread::default();
         let message = Bytes::from(vec![7; 32 * 1024]);
         for at in 0..10_000 {
-            unread.push(message.slice(at..=at), message.len());
+            unread.push(message.slice(at..=at));
         }
-        assert!(message.is_unique(), "nothing keeps the message");
+        unread.pop();
+        assert!(message.is_unique(), "only the first piece is kept as it came");
         assert!(unread.joined.capacity() <= 4 * 10_000, "{}", unread.joined.capacity());
         assert!(unread.pieces.is_empty());
-    }
-
-    #[test]
-    fn most_of_a_message_is_not_copied_and_a_little_does_not_keep_it() {
-        let message = Bytes::from(vec![7; 32 * 1024]);
-        let mut unread = Unread::default();
-        unread.push(message.slice(..16 * 1024), message.len());
-        assert!(!message.is_unique());
-        unread.push(message.slice(..8 * 1024), message.len());
-        unread.pop();
-        assert!(message.is_unique());
     }
 
     proptest! {
         #[test]
         fn every_byte_comes_back_in_its_order(
-            steps in proptest::collection::vec((0..9000_usize, 0..3_usize, any::<bool>()), 1..60),
+            steps in proptest::collection::vec((0..9000_usize, 0..3_usize), 1..60),
         ) {
             let mut unread = Unread::default();
             let (mut given, mut taken) = (Vec::new(), Vec::new());
-            for (length, pops, whole) in steps {
+            for (length, pops) in steps {
                 let data: Vec<u8> = (0..length).map(|i| (i + given.len()) as u8).collect();
                 given.extend_from_slice(&data);
-                unread.push(Bytes::from(data), if whole { length } else { length * 3 });
+                unread.push(Bytes::from(data));
                 for _ in 0..pops {
                     taken.extend(unread.pop().into_iter().flatten());
                 }

@@ -62,11 +62,32 @@ fn a_frame_in_the_smallest_pieces_is_copied_once() {
     let mut decoder = Decoder::new(1024);
     for byte in &bytes[..bytes.len() - 1] {
         decoder.push(Bytes::copy_from_slice(&[*byte]));
+        let is_looked_at = !decoder.whole.is_empty();
         assert_eq!(decoder.next(), Ok(None));
-        assert!(decoder.whole.is_empty(), "nothing is taken out again before the frame is whole");
+        assert_eq!(is_looked_at, decoder.begun.len() == 1 || decoder.begun.len() == PRELUDE_BYTES);
     }
     decoder.push(bytes.split_off(bytes.len() - 1).freeze());
     assert_eq!(decoder.next(), Ok(Some(Frame::Data { stream: 1, data: Bytes::from(vec![7; 1000]), ends: true })));
+}
+
+#[test]
+fn most_of_a_message_is_not_copied_and_a_little_does_not_keep_it() {
+    for (pieces, keeps) in [(&[20_000, 8000][..], true), (&[8000, 20_000], true), (&[9000, 9000, 9000], false)] {
+        let mut bytes = BytesMut::new();
+        pieces.iter().for_each(|&length| put_data(&mut bytes, 1, &vec![7; length], false));
+        let message = bytes.freeze();
+        let mut decoder = Decoder::new(20_000);
+        decoder.push(message.clone());
+        let mut frames = Vec::new();
+        while let Ok(Some(frame)) = decoder.next() {
+            frames.push(frame);
+        }
+        assert_eq!(frames.len(), pieces.len());
+        drop(decoder);
+        assert_eq!(!message.is_unique(), keeps, "{pieces:?}");
+        frames.retain(|frame| matches!(frame, Frame::Data { data, .. } if data.len() < 10_000));
+        assert!(message.is_unique(), "a little keeps nothing");
+    }
 }
 
 proptest! {

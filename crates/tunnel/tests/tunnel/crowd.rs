@@ -100,6 +100,16 @@ fn the_servers_end_knows_how_many_calls_the_relay_serves_at_once() {
 }
 
 #[test]
+fn an_answer_that_has_arrived_takes_no_place_though_nobody_reads_it() {
+    paused(async {
+        let tunnel = Tunnel::with_config(TunnelConfig { max_streams: 1, ..TunnelConfig::default() }, echo).await;
+        let unread = tunnel.send(post("unread")).await.unwrap();
+        tunnel.assert_serves().await;
+        assert_eq!(read(unread.into_body()).await.unwrap(), "unread");
+    });
+}
+
+#[test]
 fn calls_beyond_the_limit_wait_for_their_turn_or_leave_the_queue() {
     paused(async {
         let (arrived, tunnel) =

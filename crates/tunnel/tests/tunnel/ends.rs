@@ -1,11 +1,14 @@
 //! How a tunnel ends, and what each side and every running call learns of it.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http::Response;
 use llamapool_tunnel::{BodyError, CloseReason, End, SendError, TunnelConfig, serve_relay_end};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -254,6 +257,48 @@ fn a_text_message_breaks_the_relays_end() {
         assert!(matches!(&end, End::Broken(why) if why.contains("text message")), "{end:?}");
         assert_eq!(code, 1002);
     });
+}
+
+#[test]
+fn a_write_that_fails_for_a_stream_breaks_the_tunnel_though_the_next_would_not() {
+    paused(async {
+        let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let fails = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (server, mut driver) = open(Failing(server_side, fails.clone()), TunnelConfig::default()).await;
+        let _peer = only_hello(peer).await;
+        until_idle().await;
+        fails.store(true, std::sync::atomic::Ordering::SeqCst);
+        let result = server.send(get()).await;
+        assert!(matches!(result, Err(SendError::TunnelLost(_))), "{result:?}");
+        let end = driver.join_next().await.unwrap().unwrap();
+        assert!(matches!(&end, End::Broken(why) if why.contains("it fails once")), "{end:?}");
+    });
+}
+
+/// A wire on which the next write fails when that is wanted.
+struct Failing(DuplexStream, std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl AsyncRead for Failing {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Failing {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.1.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            return Poll::Ready(Err(io::Error::other("it fails once")));
+        }
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 async fn raw(io: DuplexStream, role: Role) -> WebSocketStream<DuplexStream> {

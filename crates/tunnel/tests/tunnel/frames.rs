@@ -221,6 +221,27 @@ fn requests_beyond_the_limit_and_behind_the_drain_are_not_begun() {
 }
 
 #[test]
+fn a_request_that_was_on_its_way_when_the_relay_asked_for_no_more_is_not_begun() {
+    paused(async {
+        let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
+        let (start_drain, drain) = oneshot::channel::<()>();
+        let pondering = |_| std::future::pending::<Response<AnyBody>>();
+        let relay = serve_relay_end(relay_side, TunnelConfig::default(), pondering, async { drop(drain.await) });
+        let peer = async {
+            let mut peer = Peer::new(peer, Role::Server).await;
+            peer.say(&[HELLO]).await;
+            start_drain.send(()).unwrap();
+            assert!(peer.heard().await.ends_with(b"\x08\0\0\0\0\0\0\0\0"));
+            peer.say(&[REQUEST[0]]).await;
+            assert_eq!(peer.heard().await, b"\x06\0\0\0\x01\0\0\0\x01\x01");
+            peer.say(&[b"\x08\0\0\0\0\0\0\0\0"]).await;
+            while let Some(Ok(_)) = peer.0.next().await {}
+        };
+        assert_eq!(tokio::join!(relay, peer).0, End::Closed);
+    });
+}
+
+#[test]
 fn a_server_that_opens_more_than_it_may_and_reads_nothing_is_hung_up_on() {
     paused(async {
         let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
