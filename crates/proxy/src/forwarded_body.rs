@@ -257,6 +257,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn every_piece_puts_the_idle_time_off() {
+        let started = Instant::now();
+        let pieces = futures_util::stream::unfold(0, |number| async move {
+            if number == 5 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            Some((Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"a"))), number + 1))
+        });
+        let inner = http_body_util::StreamBody::new(pieces);
+        let mut body = Box::pin(ForwardedBody::new(inner, Some(Duration::from_secs(20)), None, ()));
+        for _ in 0..5 {
+            assert!(body.frame().await.unwrap().is_ok());
+        }
+        assert!(matches!(body.frame().await, Some(Err(BodyError::Idle(_)))));
+        assert_eq!(started.elapsed().as_secs(), 5 * 15 + 20);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_call_that_takes_too_long_as_a_whole_breaks_off() {
         let (mut body, log) = body(vec![None, None, None], Some(3600), Some(30));
         assert!(matches!(body.frame().await, Some(Err(BodyError::Total))));
