@@ -2,7 +2,10 @@
 //! containers without a checkout; else those of the commit that is checked out; else `unknown`.
 //!
 //! The one rule: it never fails a build, and it runs again only when one of its sources changes.
-#![allow(clippy::print_stdout, reason = "cargo reads what a build script prints")]
+#![allow(
+    clippy::print_stdout,
+    reason = "cargo reads what a build script prints"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +18,10 @@ fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let (sha, date) = if root.join(".git").exists() {
         watch_checkout(&root);
-        (git(&root, &["log", "-1", "--abbrev=7", "--format=%h"]), git(&root, COMMIT_DATE))
+        (
+            git(&root, &["log", "-1", "--abbrev=7", "--format=%h"]),
+            git(&root, COMMIT_DATE),
+        )
     } else {
         (None, None)
     };
@@ -24,29 +30,53 @@ fn main() {
 }
 
 /// The date of the commit, RFC 3339 in UTC.
-const COMMIT_DATE: &[&str] = &["log", "-1", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%cd"];
+const COMMIT_DATE: &[&str] = &[
+    "log",
+    "-1",
+    "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
+    "--format=%cd",
+];
 
 fn tell(name: &str, found: Option<String>) {
     println!("cargo::rerun-if-env-changed={name}");
-    let set = std::env::var(name).ok().map(|value| value.trim().to_owned());
-    let value = set.filter(|value| !value.is_empty() && !value.contains(char::is_control)).or(found);
-    println!("cargo::rustc-env={name}={}", value.as_deref().unwrap_or("unknown"));
+    let set = std::env::var(name)
+        .ok()
+        .map(|value| value.trim().to_owned());
+    let value = set
+        .filter(|value| !value.is_empty() && !value.contains(char::is_control))
+        .or(found);
+    println!(
+        "cargo::rustc-env={name}={}",
+        value.as_deref().unwrap_or("unknown")
+    );
 }
 
 /// A new commit or checkout writes `HEAD`, the branch that it names, or the log of both.
 fn watch_checkout(root: &Path) {
     let branch = git(root, &["symbolic-ref", "-q", "HEAD"]);
-    for name in ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
+    for name in ["HEAD", "logs/HEAD", "packed-refs"]
+        .into_iter()
+        .chain(branch.as_deref())
+    {
         let path = git(root, &["rev-parse", "--git-path", name]).map(PathBuf::from);
         // A file that does not exist would count as changed in every build.
-        if let Some(path) = path.map(|path| root.join(path)).filter(|path| path.exists()) {
+        if let Some(path) = path
+            .map(|path| root.join(path))
+            .filter(|path| path.exists())
+        {
             println!("cargo::rerun-if-changed={}", path.display());
         }
     }
 }
 
 fn git(root: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg(root).args(arguments).env("TZ", "UTC").output().ok()?;
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(root)
+        .args(arguments)
+        .env("TZ", "UTC")
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }

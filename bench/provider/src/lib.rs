@@ -21,7 +21,13 @@ pub fn answer(message: &[u8], out: &mut Vec<u8>) {
     } else {
         b"{}"
     };
-    for part in [br#"{"jsonrpc":"2.0","id":"#, id, br#","result":"#, result, b"}"] {
+    for part in [
+        br#"{"jsonrpc":"2.0","id":"#,
+        id,
+        br#","result":"#,
+        result,
+        b"}",
+    ] {
         out.extend_from_slice(part);
     }
 }
@@ -29,11 +35,23 @@ pub fn answer(message: &[u8], out: &mut Vec<u8>) {
 /// What gateways ask for although it was not announced, when they make an inventory.
 fn other_list(message: &[u8]) -> Option<&'static [u8]> {
     let lists: [(&[u8], &[u8]); 3] = [
-        (b"\"resources/list\"", br#"{"resources":[],"resultType":"complete"}"#),
-        (b"\"resources/templates/list\"", br#"{"resourceTemplates":[],"resultType":"complete"}"#),
-        (b"\"prompts/list\"", br#"{"prompts":[],"resultType":"complete"}"#),
+        (
+            b"\"resources/list\"",
+            br#"{"resources":[],"resultType":"complete"}"#,
+        ),
+        (
+            b"\"resources/templates/list\"",
+            br#"{"resourceTemplates":[],"resultType":"complete"}"#,
+        ),
+        (
+            b"\"prompts/list\"",
+            br#"{"prompts":[],"resultType":"complete"}"#,
+        ),
     ];
-    lists.into_iter().find(|(method, _)| memmem::find(message, method).is_some()).map(|(_, list)| list)
+    lists
+        .into_iter()
+        .find(|(method, _)| memmem::find(message, method).is_some())
+        .map(|(_, list)| list)
 }
 
 /// The text of the id. A client that writes it behind `params` must have no key of that name in there.

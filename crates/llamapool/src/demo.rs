@@ -10,8 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, bail};
 use llamapool_relay::{
-    DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, Reconnect, Relay, RelayConfig,
-    StatusBind, StatusConfig,
+    DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, Reconnect, Relay,
+    RelayConfig, StatusBind, StatusConfig,
 };
 use llamapool_server::{EdgePolicy, Keys, Limits, Server, ServerConfig, Timeouts};
 use llamapool_tunnel::TunnelConfig;
@@ -28,8 +28,12 @@ const ID: &str = "demo";
 /// Runs the demo until it is told to stop.
 pub(crate) async fn run(port: u16, stop: Stop) -> anyhow::Result<()> {
     let (api, worker) = (Secret::random(), Secret::random());
-    let provider = clock::Clock::bind().await.context("the demo's MCP server")?;
-    let server = Server::bind(server_config(port, &api, &worker)).await.context("use --port to choose another port")?;
+    let provider = clock::Clock::bind()
+        .await
+        .context("the demo's MCP server")?;
+    let server = Server::bind(server_config(port, &api, &worker))
+        .await
+        .context("use --port to choose another port")?;
     let address = server.address()?;
     let relay = Relay::bind(relay_config(address, provider.url()?, &worker)?).await?;
     let link = relay.link();
@@ -52,12 +56,22 @@ pub(crate) async fn run(port: u16, stop: Stop) -> anyhow::Result<()> {
 }
 
 /// Says how to call it, once it can be called; then only fails.
-async fn present(mut link: watch::Receiver<LinkState>, server: SocketAddr, api: &Secret) -> anyhow::Result<()> {
-    if link.wait_for(|state| matches!(state, LinkState::Connected { .. })).await.is_err() {
+async fn present(
+    mut link: watch::Receiver<LinkState>,
+    server: SocketAddr,
+    api: &Secret,
+) -> anyhow::Result<()> {
+    if link
+        .wait_for(|state| matches!(state, LinkState::Connected { .. }))
+        .await
+        .is_err()
+    {
         bail!("the demo's relay has ended");
     }
     let text = introduction(server, api);
-    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("standard output")?;
     std::future::pending().await
 }
 
@@ -76,7 +90,11 @@ fn introduction(server: SocketAddr, api: &Secret) -> String {
          Call one:\n\n{}\n\
          Ctrl-C ends the demo.\n",
         call(2, "tools/list", "{}"),
-        call(3, "tools/call", "{\"name\": \"time/now\", \"arguments\": {}}"),
+        call(
+            3,
+            "tools/call",
+            "{\"name\": \"time/now\", \"arguments\": {}}"
+        ),
     )
 }
 
@@ -84,7 +102,11 @@ fn server_config(port: u16, api: &Secret, worker: &Secret) -> ServerConfig {
     ServerConfig {
         bind: (Ipv4Addr::LOCALHOST, port).into(),
         metrics_bind: None,
-        keys: Keys { api: Some(api.clone()), worker: Some(worker.clone()), session: None },
+        keys: Keys {
+            api: Some(api.clone()),
+            worker: Some(worker.clone()),
+            session: None,
+        },
         edge: EdgePolicy::default(),
         limits: Limits::default(),
         timeouts: Timeouts::default(),
@@ -93,10 +115,18 @@ fn server_config(port: u16, api: &Secret, worker: &Secret) -> ServerConfig {
     }
 }
 
-fn relay_config(server: SocketAddr, provider: String, worker: &Secret) -> anyhow::Result<RelayConfig> {
+fn relay_config(
+    server: SocketAddr,
+    provider: String,
+    worker: &Secret,
+) -> anyhow::Result<RelayConfig> {
     let connect_timeout = Duration::from_secs(10);
     Ok(RelayConfig {
-        identity: Identity { name: DisplayName::new("Demo"), worker_key: Some(worker.clone()), client_secret: None },
+        identity: Identity {
+            name: DisplayName::new("Demo"),
+            worker_key: Some(worker.clone()),
+            client_secret: None,
+        },
         dial: DialConfig {
             server_url: format!("ws://{server}{}", llamapool_wire::path::MCP_CONNECT).parse()?,
             connect_timeout,
@@ -118,7 +148,11 @@ fn relay_config(server: SocketAddr, provider: String, worker: &Secret) -> anyhow
                 redirect_replay_bytes: 1 << 20,
             }),
         }],
-        status: StatusConfig { bind: StatusBind::Off, token: None, metrics_bind: None },
+        status: StatusConfig {
+            bind: StatusBind::Off,
+            token: None,
+            metrics_bind: None,
+        },
         drain_timeout: Duration::from_secs(60),
         tunnel: TunnelConfig::default(),
         build: BUILD,

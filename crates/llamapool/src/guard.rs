@@ -56,14 +56,35 @@ enum Event {
 /// Guards a program: `guard <milliseconds to SIGTERM> <milliseconds to SIGKILL> PROGRAM ARGUMENT…`.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
-    let mut span = || arguments.next()?.to_str()?.parse().ok().map(Duration::from_millis);
-    let (Some(input), Some(term)) = (span(), span()) else { return refuse("is started by relays alone") };
-    let Some(program) = arguments.next() else { return refuse("has no program to guard") };
-    match guard(Command::new(&program).args(arguments), Patience { input, term }) {
+    let mut span = || {
+        arguments
+            .next()?
+            .to_str()?
+            .parse()
+            .ok()
+            .map(Duration::from_millis)
+    };
+    let (Some(input), Some(term)) = (span(), span()) else {
+        return refuse("is started by relays alone");
+    };
+    let Some(program) = arguments.next() else {
+        return refuse("has no program to guard");
+    };
+    match guard(
+        Command::new(&program).args(arguments),
+        Patience { input, term },
+    ) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
-            let _ = writeln!(io::stderr(), "llamapool: {program:?} cannot be started: {error}");
+            let code = if error.kind() == io::ErrorKind::NotFound {
+                NOT_FOUND
+            } else {
+                CANNOT_RUN
+            };
+            let _ = writeln!(
+                io::stderr(),
+                "llamapool: {program:?} cannot be started: {error}"
+            );
             ExitCode::from(code)
         }
     }
@@ -94,11 +115,19 @@ fn guard(program: &mut Command, patience: Patience) -> io::Result<u8> {
         Some(Event::Ended(_)) | None => {}
         Some(Event::InputClosed | Event::NothingLeft) => {
             let is_orphan = getppid() != relay;
-            let input = if is_orphan { Duration::ZERO } else { patience.input };
+            let input = if is_orphan {
+                Duration::ZERO
+            } else {
+                patience.input
+            };
             until_ended(&heard, input, &mut ended);
         }
     }
-    let term = if ended.is_some() { LEFTOVERS } else { patience.term };
+    let term = if ended.is_some() {
+        LEFTOVERS
+    } else {
+        patience.term
+    };
     signal_all(Signal::TERM);
     if !until_nothing_left(&heard, term, &mut ended) {
         while !until_nothing_left(&heard, LOOK, &mut ended) {
@@ -109,9 +138,16 @@ fn guard(program: &mut Command, patience: Patience) -> io::Result<u8> {
 }
 
 /// The next event within `patience`; the program's exit code is noted wherever it comes.
-fn next(heard: &Receiver<Event>, patience: Option<Duration>, ended: &mut Option<u8>) -> Option<Event> {
+fn next(
+    heard: &Receiver<Event>,
+    patience: Option<Duration>,
+    ended: &mut Option<u8>,
+) -> Option<Event> {
     let event = match patience {
-        Some(patience) => heard.recv_timeout(patience).map_err(|error| error == RecvTimeoutError::Timeout).ok()?,
+        Some(patience) => heard
+            .recv_timeout(patience)
+            .map_err(|error| error == RecvTimeoutError::Timeout)
+            .ok()?,
         None => heard.recv().ok()?,
     };
     if let Event::Ended(code) = event {
@@ -158,7 +194,12 @@ fn reap(program: Pid, events: &Sender<Event>) {
 
 fn code_of(status: WaitStatus) -> u8 {
     let code = status.exit_status().map(|code| code as u8);
-    code.or_else(|| status.terminating_signal().map(|signal| BY_SIGNAL.wrapping_add(signal as u8))).unwrap_or(BY_SIGNAL)
+    code.or_else(|| {
+        status
+            .terminating_signal()
+            .map(|signal| BY_SIGNAL.wrapping_add(signal as u8))
+    })
+    .unwrap_or(BY_SIGNAL)
 }
 
 /// Waits until nobody can write to the program's input any more, without reading from it.
@@ -168,7 +209,13 @@ fn watch_input(events: &Sender<Event>) {
         // A hang-up is always reported, so nothing is asked for.
         let mut pipe = [PollFd::new(&stdin, PollFlags::empty())];
         match poll(&mut pipe, None) {
-            Ok(_) if pipe[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) => break,
+            Ok(_)
+                if pipe[0]
+                    .revents()
+                    .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) =>
+            {
+                break;
+            }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => break,
         }

@@ -24,7 +24,10 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     #[cfg(unix)]
-    if std::env::args_os().nth(1).is_some_and(|word| word == guard::WORD) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == guard::WORD)
+    {
         return guard::run(std::env::args_os().skip(2));
     }
     let invocation = match cli::parse(std::env::args_os(), &Environment::of_process()) {

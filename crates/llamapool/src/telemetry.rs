@@ -37,7 +37,11 @@ enum Colours {
 
 /// Installs the log of the process. Once: a second time is an error.
 pub fn install(log: &LogSettings) -> Result<(), SetGlobalDefaultError> {
-    let colours = if io::stderr().is_terminal() { Colours::On } else { Colours::Off };
+    let colours = if io::stderr().is_terminal() {
+        Colours::On
+    } else {
+        Colours::Off
+    };
     tracing::dispatcher::set_global_default(dispatch(log, colours, io::stderr))
 }
 
@@ -53,11 +57,17 @@ where
     match log.format {
         LogFormat::Text => {
             let fields = debug_fn(write_field).delimited(" ");
-            let layer = lines::layer().fmt_fields(fields).with_ansi(colours == Colours::On).with_writer(writer);
+            let layer = lines::layer()
+                .fmt_fields(fields)
+                .with_ansi(colours == Colours::On)
+                .with_writer(writer);
             finish(layer.with_filter(filter))
         }
         LogFormat::Json => {
-            let layer = lines::layer().json().flatten_event(true).with_writer(AsciiControls(writer));
+            let layer = lines::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(AsciiControls(writer));
             finish(layer.with_filter(filter))
         }
     }
@@ -70,7 +80,11 @@ fn finish(layer: impl Layer<tracing_subscriber::Registry> + Send + Sync) -> Disp
 /// Writes `name=value`, or the message alone, with every control character escaped.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let mut text = Escaping(writer);
-    if field.name() == "message" { write!(text, "{value:?}") } else { write!(text, "{field}={value:?}") }
+    if field.name() == "message" {
+        write!(text, "{value:?}")
+    } else {
+        write!(text, "{field}={value:?}")
+    }
 }
 
 struct Escaping<'a, 'w>(&'a mut Writer<'w>);
@@ -78,7 +92,11 @@ struct Escaping<'a, 'w>(&'a mut Writer<'w>);
 impl fmt::Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|c| {
-            if c.is_control() { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }
+            if c.is_control() {
+                write!(self.0, "{}", c.escape_default())
+            } else {
+                self.0.write_char(c)
+            }
         })
     }
 }
@@ -139,10 +157,17 @@ mod tests {
         }
     }
 
-    fn logged(level: LevelFilter, format: LogFormat, colours: Colours, events: impl FnOnce()) -> String {
+    fn logged(
+        level: LevelFilter,
+        format: LogFormat,
+        colours: Colours,
+        events: impl FnOnce(),
+    ) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let dispatch = dispatch(&LogSettings { level, format }, colours, move || writer.clone());
+        let dispatch = dispatch(&LogSettings { level, format }, colours, move || {
+            writer.clone()
+        });
         tracing::dispatcher::with_default(&dispatch, events);
         let bytes = buffer.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -157,17 +182,41 @@ mod tests {
 
     #[test]
     fn control_characters_never_reach_a_text_log() {
-        let text = logged(LevelFilter::INFO, LogFormat::Text, Colours::Off, hostile_events);
-        assert!(text.contains("shown=") && text.contains("span{") && text.contains("error="), "{text:?}");
+        let text = logged(
+            LevelFilter::INFO,
+            LogFormat::Text,
+            Colours::Off,
+            hostile_events,
+        );
+        assert!(
+            text.contains("shown=") && text.contains("span{") && text.contains("error="),
+            "{text:?}"
+        );
         assert!(text.ends_with('\n'));
-        assert_eq!(text.trim_end_matches('\n').find(char::is_control), None, "{text:?}");
+        assert_eq!(
+            text.trim_end_matches('\n').find(char::is_control),
+            None,
+            "{text:?}"
+        );
     }
 
     #[test]
     fn control_characters_never_reach_a_json_log() {
-        let text = logged(LevelFilter::INFO, LogFormat::Json, Colours::On, hostile_events);
-        assert!(text.starts_with('{') && text.ends_with("}\n") && text.contains("\\u009b"), "{text:?}");
-        assert_eq!(text.trim_end_matches('\n').find(char::is_control), None, "{text:?}");
+        let text = logged(
+            LevelFilter::INFO,
+            LogFormat::Json,
+            Colours::On,
+            hostile_events,
+        );
+        assert!(
+            text.starts_with('{') && text.ends_with("}\n") && text.contains("\\u009b"),
+            "{text:?}"
+        );
+        assert_eq!(
+            text.trim_end_matches('\n').find(char::is_control),
+            None,
+            "{text:?}"
+        );
     }
 
     #[test]
@@ -175,7 +224,10 @@ mod tests {
         let event = || tracing::info!(port = 8080, "hello");
         assert!(logged(LevelFilter::INFO, LogFormat::Text, Colours::On, event).contains("\u{1b}["));
         let plain = logged(LevelFilter::INFO, LogFormat::Text, Colours::Off, event);
-        assert!(plain.ends_with("INFO llamapool::telemetry::tests: hello port=8080\n"), "{plain:?}");
+        assert!(
+            plain.ends_with("INFO llamapool::telemetry::tests: hello port=8080\n"),
+            "{plain:?}"
+        );
     }
 
     #[test]
@@ -188,9 +240,23 @@ mod tests {
             tracing::warn!(target: "hyper::client", "loud");
         };
         let text = logged(LevelFilter::DEBUG, LogFormat::Text, Colours::Off, events);
-        assert!(["ours", "sister", "loud"].iter().all(|word| text.contains(word)), "{text}");
-        assert!(!text.contains("too much") && !text.contains("theirs"), "{text}");
-        assert_eq!(logged(LevelFilter::OFF, LogFormat::Text, Colours::Off, events), "");
-        assert_eq!(logged(LevelFilter::ERROR, LogFormat::Text, Colours::Off, events), "");
+        assert!(
+            ["ours", "sister", "loud"]
+                .iter()
+                .all(|word| text.contains(word)),
+            "{text}"
+        );
+        assert!(
+            !text.contains("too much") && !text.contains("theirs"),
+            "{text}"
+        );
+        assert_eq!(
+            logged(LevelFilter::OFF, LogFormat::Text, Colours::Off, events),
+            ""
+        );
+        assert_eq!(
+            logged(LevelFilter::ERROR, LogFormat::Text, Colours::Off, events),
+            ""
+        );
     }
 }

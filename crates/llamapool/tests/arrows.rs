@@ -32,12 +32,26 @@ fn workspace() -> Metadata {
 }
 
 fn arrows(workspace: &Metadata, counts: impl Fn(DependencyKind) -> bool) -> Arrows {
-    let ours: BTreeSet<_> = workspace.packages.iter().map(|package| package.name.to_string()).collect();
+    let ours: BTreeSet<_> = workspace
+        .packages
+        .iter()
+        .map(|package| package.name.to_string())
+        .collect();
     let known = |package: &Package| {
-        let declared = package.dependencies.iter().filter(|dependency| counts(dependency.kind));
-        declared.map(|dependency| dependency.name.clone()).filter(|name| ours.contains(name)).collect()
+        let declared = package
+            .dependencies
+            .iter()
+            .filter(|dependency| counts(dependency.kind));
+        declared
+            .map(|dependency| dependency.name.clone())
+            .filter(|name| ours.contains(name))
+            .collect()
     };
-    workspace.packages.iter().map(|package| (package.name.to_string(), known(package))).collect()
+    workspace
+        .packages
+        .iter()
+        .map(|package| (package.name.to_string(), known(package)))
+        .collect()
 }
 
 /// The names in backticks in a text.
@@ -48,8 +62,12 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 /// The table of crates in ARCHITECTURE.md: in each row a crate, and those of ours that it may know.
 fn allowed() -> Arrows {
     let document = architecture();
-    let (_, rest) = document.split_once("<!-- crates -->").expect("the table of crates begins");
-    let (table, _) = rest.split_once("<!-- /crates -->").expect("the table of crates ends");
+    let (_, rest) = document
+        .split_once("<!-- crates -->")
+        .expect("the table of crates begins");
+    let (table, _) = rest
+        .split_once("<!-- /crates -->")
+        .expect("the table of crates ends");
     let rows = table.lines().filter(|line| line.starts_with("| `"));
     let row = |line: &str| {
         let cells: Vec<&str> = line.split('|').collect();
@@ -69,7 +87,9 @@ fn sources(folder: &Path) -> BTreeSet<String> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|end| end == "rs") {
-                let below = path.strip_prefix(folder).expect("it was found below the folder");
+                let below = path
+                    .strip_prefix(folder)
+                    .expect("it was found below the folder");
                 found.insert(below.to_str().expect("sources have plain names").to_owned());
             }
         }
@@ -80,8 +100,15 @@ fn sources(folder: &Path) -> BTreeSet<String> {
 /// The `src` folders of the workspace, by their path from its root, with the files in them.
 fn rooms() -> BTreeMap<String, BTreeSet<String>> {
     let folder = |package: &Package| {
-        let folder = package.manifest_path.parent().expect("a manifest is in a folder").join("src");
-        let name = folder.strip_prefix(&workspace().workspace_root).expect("a member is in the workspace").to_string();
+        let folder = package
+            .manifest_path
+            .parent()
+            .expect("a manifest is in a folder")
+            .join("src");
+        let name = folder
+            .strip_prefix(&workspace().workspace_root)
+            .expect("a member is in the workspace")
+            .to_string();
         (name, sources(folder.as_std_path()))
     };
     workspace().packages.iter().map(folder).collect()
@@ -90,27 +117,40 @@ fn rooms() -> BTreeMap<String, BTreeSet<String>> {
 /// The room maps in ARCHITECTURE.md: under each heading that names a `src` folder, one line for each file in it.
 fn mapped() -> BTreeMap<String, BTreeSet<String>> {
     let document = architecture();
-    let sections = document.split("\n### `").skip(1).filter_map(|section| section.split_once('`'));
+    let sections = document
+        .split("\n### `")
+        .skip(1)
+        .filter_map(|section| section.split_once('`'));
     let files = |text: &str| {
         let text = text.split("\n#").next().unwrap_or_default();
-        let entries = text.lines().filter_map(|line| line.strip_prefix("- `")?.split('`').next());
+        let entries = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("- `")?.split('`').next());
         entries.map(str::to_owned).collect()
     };
-    sections.map(|(folder, text)| (folder.to_owned(), files(text))).collect()
+    sections
+        .map(|(folder, text)| (folder.to_owned(), files(text)))
+        .collect()
 }
 
 #[test]
 fn our_crates_and_what_they_know_of_each_other_are_as_the_document_says() {
     let allowed = allowed();
     assert!(allowed.len() > 1, "the table of crates is empty");
-    assert_eq!(arrows(&workspace(), |kind| kind != DependencyKind::Development), allowed);
+    assert_eq!(
+        arrows(&workspace(), |kind| kind != DependencyKind::Development),
+        allowed
+    );
 }
 
 #[test]
 fn tests_draw_no_arrow_that_is_forbidden() {
     // Only the tests of the executable may know all of ours.
     let allowed = allowed();
-    for (name, known) in arrows(&workspace(), |_| true).iter().filter(|(name, _)| *name != "llamapool") {
+    for (name, known) in arrows(&workspace(), |_| true)
+        .iter()
+        .filter(|(name, _)| *name != "llamapool")
+    {
         assert_eq!(known, &allowed[name], "{name}");
     }
 }
@@ -129,8 +169,16 @@ fn server_and_relay_never_see_each_other_and_the_lowest_three_see_none_of_ours()
 fn crates_that_move_bytes_have_no_json() {
     let workspace = workspace();
     for name in WITHOUT_JSON {
-        let package = workspace.packages.iter().find(|package| *package.name == name).expect(name);
-        let declared: Vec<_> = package.dependencies.iter().map(|dependency| dependency.name.as_str()).collect();
+        let package = workspace
+            .packages
+            .iter()
+            .find(|package| *package.name == name)
+            .expect(name);
+        let declared: Vec<_> = package
+            .dependencies
+            .iter()
+            .map(|dependency| dependency.name.as_str())
+            .collect();
         assert!(!declared.is_empty());
         for json in ["serde", "serde_json"] {
             assert!(!declared.contains(&json), "{name} depends on {json}");
@@ -150,11 +198,24 @@ fn every_source_file_says_first_what_lives_in_it_and_keeps_to_its_budget() {
         for file in files {
             let path = root().join(&folder).join(&file);
             let text = std::fs::read_to_string(&path).unwrap();
-            assert!(text.starts_with("//! "), "{folder}/{file} does not say first what lives in it");
-            assert_ne!(path.file_name().unwrap(), "mod.rs", "{folder}/{file}: the module's name is the file's name");
-            let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+            assert!(
+                text.starts_with("//! "),
+                "{folder}/{file} does not say first what lives in it"
+            );
+            assert_ne!(
+                path.file_name().unwrap(),
+                "mod.rs",
+                "{folder}/{file}: the module's name is the file's name"
+            );
+            let lines = text
+                .lines()
+                .take_while(|line| *line != "#[cfg(test)]")
+                .count();
             let is_tests = path.file_name().unwrap() == "tests.rs";
-            assert!(is_tests || lines <= MAX_LINES, "{folder}/{file} has {lines} lines, expected at most {MAX_LINES}");
+            assert!(
+                is_tests || lines <= MAX_LINES,
+                "{folder}/{file} has {lines} lines, expected at most {MAX_LINES}"
+            );
             looked_at += 1;
         }
     }

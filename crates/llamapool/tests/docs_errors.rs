@@ -22,8 +22,9 @@ fn root() -> PathBuf {
 }
 
 fn causes() -> String {
-    let mut table =
-        String::from("| `Llamapool-Error` | status | `code` | `data.mcp` | `data.hop` | meaning | what to do |\n");
+    let mut table = String::from(
+        "| `Llamapool-Error` | status | `code` | `data.mcp` | `data.hop` | meaning | what to do |\n",
+    );
     table.push_str("|---|---|---|---|---|---|---|\n");
     for cause in Cause::ALL {
         let hop = serde_json::to_value(cause.hop()).expect("a hop is a word");
@@ -43,9 +44,13 @@ fn causes() -> String {
 
 fn advice(cause: Cause) -> &'static str {
     match cause {
-        Cause::RelayOffline => "Check the id, and whether the relay runs. Try again: the call was not executed.",
+        Cause::RelayOffline => {
+            "Check the id, and whether the relay runs. Try again: the call was not executed."
+        }
         Cause::RelayDraining | Cause::ServerDraining => "Try again: the call was not executed.",
-        Cause::TunnelFull => "Try again: the call was not executed. The bound is `TUNNEL_MAX_STREAMS` of the relay.",
+        Cause::TunnelFull => {
+            "Try again: the call was not executed. The bound is `TUNNEL_MAX_STREAMS` of the relay."
+        }
         Cause::TooManyCalls => {
             "Try again: the call was not executed. The bound is `MAX_CONCURRENCY_PER_CLIENT` of the server."
         }
@@ -62,24 +67,36 @@ fn advice(cause: Cause) -> &'static str {
         Cause::RequestTooLarge => {
             "Send less, or raise `MAX_REQUEST_BYTES` of the server. What was sent up to the bound may have reached the provider."
         }
-        Cause::HeadTooLarge => "Send smaller headers, or raise `TUNNEL_MAX_HEADER_BYTES` of server and relay.",
+        Cause::HeadTooLarge => {
+            "Send smaller headers, or raise `TUNNEL_MAX_HEADER_BYTES` of server and relay."
+        }
         Cause::RequestBroken => "Send the body that `Content-Length` or the chunks announce.",
-        Cause::WrongToken => "Send `Authorization: Bearer <AUTH_TOKEN>` with the token of this relay.",
-        Cause::OriginRefused => "Add the origin to `ALLOWED_ORIGINS` of the server, if it is to be trusted.",
+        Cause::WrongToken => {
+            "Send `Authorization: Bearer <AUTH_TOKEN>` with the token of this relay."
+        }
+        Cause::OriginRefused => {
+            "Add the origin to `ALLOWED_ORIGINS` of the server, if it is to be trusted."
+        }
         Cause::HostRefused => {
             "Use a name that the server is meant to have, or add it to `ALLOWED_HOSTS` of the server."
         }
-        Cause::PathRefused => "Send the path without segments `.` and `..`, however they are spelt.",
+        Cause::PathRefused => {
+            "Send the path without segments `.` and `..`, however they are spelt."
+        }
         Cause::TunnelLost => "Try again only if the call may be executed twice.",
         Cause::ProviderUnreachable => {
             "Start the provider, or check `PROVIDER_URL` of the relay. Try again: the call was not executed."
         }
-        Cause::ProviderClosed => "Look into the provider's log. Try again only if the call may be executed twice.",
+        Cause::ProviderClosed => {
+            "Look into the provider's log. Try again only if the call may be executed twice."
+        }
         Cause::ProviderGarbage => "Check whether `PROVIDER_URL` of the relay is an HTTP server.",
         Cause::ProviderRedirect => {
             "Set `PROVIDER_URL` to where the provider redirects to, or raise `REDIRECT_REPLAY_BYTES` of the relay."
         }
-        Cause::NoResponse => "Send `Accept: application/json, text/event-stream` and read the stream.",
+        Cause::NoResponse => {
+            "Send `Accept: application/json, text/event-stream` and read the stream."
+        }
         Cause::AnswerTooLarge => {
             "Send `Accept: application/json, text/event-stream` and read the stream, or raise `MAX_ANSWER_BYTES` of the server."
         }
@@ -95,7 +112,12 @@ fn advice(cause: Cause) -> &'static str {
 fn refusals() -> String {
     let mut table = String::from("| `error` | status | what to do |\n|---|---|---|\n");
     for refusal in REFUSALS {
-        table.push_str(&format!("| `{}` | {} | {} |\n", refusal.label(), refusal.status().as_u16(), remedy(refusal)));
+        table.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            refusal.label(),
+            refusal.status().as_u16(),
+            remedy(refusal)
+        ));
     }
     table
 }
@@ -106,7 +128,9 @@ fn remedy(refusal: Refusal) -> &'static str {
         Refusal::InvalidHeader => {
             "Correct what the message names, such as a `CLIENT_ID` with a character that an id cannot have."
         }
-        Refusal::IdTaken => "Choose another `CLIENT_ID`, or give all relays of this id the same `CLIENT_SECRET`.",
+        Refusal::IdTaken => {
+            "Choose another `CLIENT_ID`, or give all relays of this id the same `CLIENT_SECRET`."
+        }
         Refusal::Version => {
             "Run relay and server of the same version, and check that a proxy in between passes the WebSocket upgrade on."
         }
@@ -118,8 +142,12 @@ fn remedy(refusal: Refusal) -> &'static str {
 /// The document with the text between two markers replaced.
 fn with_table(document: &str, name: &str, table: &str) -> String {
     let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let (before, rest) = document.split_once(&open).unwrap_or_else(|| panic!("{open} is missing"));
-    let (_, after) = rest.split_once(&close).unwrap_or_else(|| panic!("{open} is never closed"));
+    let (before, rest) = document
+        .split_once(&open)
+        .unwrap_or_else(|| panic!("{open} is missing"));
+    let (_, after) = rest
+        .split_once(&close)
+        .unwrap_or_else(|| panic!("{open} is never closed"));
     format!("{before}{open}\n{table}\n{close}{after}")
 }
 
@@ -133,7 +161,10 @@ fn the_tables_of_errors_are_those_of_the_code() {
         std::fs::write(&path, &current).unwrap();
     } else {
         let how = "UPDATE_DOCS=1 cargo test -p llamapool --test docs_errors";
-        assert!(current == document, "docs/errors.md is behind the code: {how}");
+        assert!(
+            current == document,
+            "docs/errors.md is behind the code: {how}"
+        );
     }
 }
 
@@ -141,12 +172,18 @@ fn the_tables_of_errors_are_those_of_the_code() {
 fn documents() -> Vec<PathBuf> {
     let list = |folder: &Path| {
         let entries = std::fs::read_dir(folder).expect("the folder can be read");
-        entries.map(|entry| entry.expect("the folder can be read").path()).collect::<Vec<_>>()
+        entries
+            .map(|entry| entry.expect("the folder can be read").path())
+            .collect::<Vec<_>>()
     };
-    let mut found: Vec<PathBuf> = list(&root()).into_iter().filter(|path| path.is_file()).collect();
+    let mut found: Vec<PathBuf> = list(&root())
+        .into_iter()
+        .filter(|path| path.is_file())
+        .collect();
     let mut folders = vec![root().join("docs"), root().join("examples")];
     while let Some(folder) = folders.pop() {
-        let (below, files): (Vec<_>, Vec<_>) = list(&folder).into_iter().partition(|path| path.is_dir());
+        let (below, files): (Vec<_>, Vec<_>) =
+            list(&folder).into_iter().partition(|path| path.is_dir());
         folders.extend(below);
         found.extend(files);
     }
@@ -157,21 +194,39 @@ fn documents() -> Vec<PathBuf> {
 /// What the links of a document point to, without what stands in blocks of code.
 fn targets(document: &str) -> Vec<&str> {
     let outside: Vec<&str> = document.split("\n```").step_by(2).collect();
-    outside.iter().flat_map(|text| text.split("](").skip(1).filter_map(|rest| rest.split(')').next())).collect()
+    outside
+        .iter()
+        .flat_map(|text| {
+            text.split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split(')').next())
+        })
+        .collect()
 }
 
 #[test]
 fn every_relative_link_leads_to_a_file() {
     let documents = documents();
-    for name in ["README.md", "ARCHITECTURE.md", "docs/errors.md", "docs/design/0001-tunnel.md"] {
+    for name in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "docs/errors.md",
+        "docs/design/0001-tunnel.md",
+    ] {
         assert!(documents.contains(&root().join(name)), "{name} is missing");
     }
     let mut followed = 0;
     for document in documents {
         let text = std::fs::read_to_string(&document).unwrap();
-        for target in targets(&text).into_iter().filter(|target| !target.contains("://") && !target.starts_with('#')) {
+        for target in targets(&text)
+            .into_iter()
+            .filter(|target| !target.contains("://") && !target.starts_with('#'))
+        {
             let file = target.split('#').next().unwrap_or_default();
-            assert!(document.parent().unwrap().join(file).exists(), "{document:?} points to {target}");
+            assert!(
+                document.parent().unwrap().join(file).exists(),
+                "{document:?} points to {target}"
+            );
             followed += 1;
         }
     }

@@ -5,7 +5,11 @@
 use std::process::{Command, Output};
 
 fn llamapool(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_llamapool")).args(arguments).env_clear().output().expect("the program starts")
+    Command::new(env!("CARGO_BIN_EXE_llamapool"))
+        .args(arguments)
+        .env_clear()
+        .output()
+        .expect("the program starts")
 }
 
 #[test]
@@ -24,7 +28,10 @@ fn wrong_usage_and_wrong_settings_end_with_64_and_one_line() {
         let output = llamapool(arguments);
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");
-        assert!(text.starts_with("llamapool: ") && text.ends_with('\n'), "{text}");
+        assert!(
+            text.starts_with("llamapool: ") && text.ends_with('\n'),
+            "{text}"
+        );
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(output.stdout.is_empty());
     }
@@ -32,7 +39,12 @@ fn wrong_usage_and_wrong_settings_end_with_64_and_one_line() {
 
 #[test]
 fn help_and_version_are_answers() {
-    for arguments in [&["--help"][..], &["--version"], &["server", "--help"], &["mcp", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["server", "--help"],
+        &["mcp", "--help"],
+    ] {
         let output = llamapool(arguments);
         assert_eq!(output.status.code(), Some(0));
         assert!(output.stderr.is_empty() && !output.stdout.is_empty());

@@ -20,7 +20,10 @@ pub trait Upstream {
 
     /// Sends a request, once, and returns the answer as soon as its head is there. Dropping the future, or the
     /// answer's body before its end, cancels the request at the next hop.
-    fn send<B>(&self, request: Request<B>) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send
+    fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>;
@@ -67,7 +70,11 @@ where
     let mut answer = std::pin::pin!(upstream.send(request));
     let started = Instant::now();
     let end_of_time = timeouts.total.map(|total| started + total);
-    let is_late_from = || timeouts.first_headers.map(|patience| last_sent().unwrap_or(started) + patience);
+    let is_late_from = || {
+        timeouts
+            .first_headers
+            .map(|patience| last_sent().unwrap_or(started) + patience)
+    };
     loop {
         let Some(alarm) = earlier(is_late_from(), end_of_time) else {
             return answer.await.map_err(ForwardError::Upstream);
@@ -81,14 +88,21 @@ where
         }
         // What went by since the alarm was set has put it off.
         if is_late_from().is_some_and(|late| now >= late) {
-            return Err(ForwardError::NoHeaders(timeouts.first_headers.unwrap_or_default()));
+            return Err(ForwardError::NoHeaders(
+                timeouts.first_headers.unwrap_or_default(),
+            ));
         }
     }
 }
 
 impl Timeouts {
     /// Makes an answer's body keep to these timeouts, and carry a passenger.
-    pub fn carry<B, P>(&self, answer: Response<B>, started: Instant, passenger: P) -> Response<ForwardedBody<B, P>>
+    pub fn carry<B, P>(
+        &self,
+        answer: Response<B>,
+        started: Instant,
+        passenger: P,
+    ) -> Response<ForwardedBody<B, P>>
     where
         B: Body<Data = Bytes>,
         P: Passenger,
@@ -137,21 +151,57 @@ mod tests {
 
     fn seconds(first_headers: Option<u64>, total: Option<u64>) -> Timeouts {
         let seconds = |span: Option<u64>| span.map(Duration::from_secs);
-        Timeouts { first_headers: seconds(first_headers), idle: None, total: seconds(total) }
+        Timeouts {
+            first_headers: seconds(first_headers),
+            idle: None,
+            total: seconds(total),
+        }
     }
 
-    async fn waited(upstream: Slow, timeouts: Timeouts, last_sent: impl Fn() -> Option<Instant>) -> (bool, u64) {
+    async fn waited(
+        upstream: Slow,
+        timeouts: Timeouts,
+        last_sent: impl Fn() -> Option<Instant>,
+    ) -> (bool, u64) {
         let started = Instant::now();
-        let answer = forward(&upstream, Request::new(Empty::<Bytes>::new()), &timeouts, last_sent).await;
+        let answer = forward(
+            &upstream,
+            Request::new(Empty::<Bytes>::new()),
+            &timeouts,
+            last_sent,
+        )
+        .await;
         (answer.is_ok(), started.elapsed().as_secs())
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_upstream_that_is_late_is_given_up_and_one_in_time_is_not() {
-        assert_eq!(waited(Slow(None), seconds(Some(120), None), || None).await, (false, 120));
-        assert_eq!(waited(Slow(Some(Duration::from_secs(119))), seconds(Some(120), None), || None).await, (true, 119));
-        assert_eq!(waited(Slow(None), seconds(Some(120), Some(60)), || None).await, (false, 60));
-        assert_eq!(waited(Slow(Some(Duration::from_secs(9999))), seconds(None, None), || None).await, (true, 9999));
+        assert_eq!(
+            waited(Slow(None), seconds(Some(120), None), || None).await,
+            (false, 120)
+        );
+        assert_eq!(
+            waited(
+                Slow(Some(Duration::from_secs(119))),
+                seconds(Some(120), None),
+                || None
+            )
+            .await,
+            (true, 119)
+        );
+        assert_eq!(
+            waited(Slow(None), seconds(Some(120), Some(60)), || None).await,
+            (false, 60)
+        );
+        assert_eq!(
+            waited(
+                Slow(Some(Duration::from_secs(9999))),
+                seconds(None, None),
+                || None
+            )
+            .await,
+            (true, 9999)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -159,12 +209,21 @@ mod tests {
         let started = Instant::now();
         // A byte each second for 300 seconds, and none after.
         let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
-        assert_eq!(waited(Slow(None), seconds(Some(120), None), upload).await, (false, 300 + 120));
+        assert_eq!(
+            waited(Slow(None), seconds(Some(120), None), upload).await,
+            (false, 300 + 120)
+        );
         let started = Instant::now();
         let at_once = || Some(started);
-        assert_eq!(waited(Slow(None), seconds(Some(120), None), at_once).await, (false, 120));
+        assert_eq!(
+            waited(Slow(None), seconds(Some(120), None), at_once).await,
+            (false, 120)
+        );
         let started = Instant::now();
         let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
-        assert_eq!(waited(Slow(None), seconds(Some(120), Some(200)), upload).await, (false, 200));
+        assert_eq!(
+            waited(Slow(None), seconds(Some(120), Some(200)), upload).await,
+            (false, 200)
+        );
     }
 }

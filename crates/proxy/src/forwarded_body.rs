@@ -71,12 +71,26 @@ pin_project! {
 }
 
 impl<B: Body<Data = Bytes>, P: Passenger> ForwardedBody<B, P> {
-    pub(crate) fn new(inner: B, idle: Option<Duration>, end_of_time: Option<Instant>, mut passenger: P) -> Self {
+    pub(crate) fn new(
+        inner: B,
+        idle: Option<Duration>,
+        end_of_time: Option<Instant>,
+        mut passenger: P,
+    ) -> Self {
         let ended = inner.is_end_stream();
         if ended {
             passenger.ended(Ending::Complete);
         }
-        Self { inner, clock: None, is_set: false, idle, end_of_time, passenger, broken: None, ended }
+        Self {
+            inner,
+            clock: None,
+            is_set: false,
+            idle,
+            end_of_time,
+            passenger,
+            broken: None,
+            ended,
+        }
     }
 }
 
@@ -89,7 +103,10 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
         if let Some(error) = this.broken.take() {
             return Poll::Ready(Some(Err(error)));
@@ -118,7 +135,9 @@ where
                     set(this.clock, next_alarm(*this.idle, *this.end_of_time));
                 }
                 match this.clock.as_mut().map(|clock| clock.as_mut().poll(cx)) {
-                    Some(Poll::Ready(())) => (late(*this.idle, *this.end_of_time), Ending::TimedOut),
+                    Some(Poll::Ready(())) => {
+                        (late(*this.idle, *this.end_of_time), Ending::TimedOut)
+                    }
                     Some(Poll::Pending) | None => return Poll::Pending,
                 }
             }
@@ -172,7 +191,10 @@ mod tests {
         type Data = Bytes;
         type Error = BoxError;
 
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
             match self.0.next() {
                 Some(Some(Ok(data))) => Poll::Ready(Some(Ok(Frame::data(Bytes::from(data))))),
                 Some(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
@@ -213,11 +235,23 @@ mod tests {
 
     type Step = Option<Result<&'static str, &'static str>>;
 
-    fn body(script: Vec<Step>, idle: Option<u64>, total: Option<u64>) -> (ForwardedBody<Script, Diarist>, Log) {
+    fn body(
+        script: Vec<Step>,
+        idle: Option<u64>,
+        total: Option<u64>,
+    ) -> (ForwardedBody<Script, Diarist>, Log) {
         let log = Log::default();
         let end_of_time = total.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         let idle = idle.map(Duration::from_secs);
-        (ForwardedBody::new(Script(script.into_iter()), idle, end_of_time, Diarist(log.clone())), log)
+        (
+            ForwardedBody::new(
+                Script(script.into_iter()),
+                idle,
+                end_of_time,
+                Diarist(log.clone()),
+            ),
+            log,
+        )
     }
 
     #[tokio::test]
@@ -264,10 +298,18 @@ mod tests {
                 std::future::pending::<()>().await;
             }
             tokio::time::sleep(Duration::from_secs(15)).await;
-            Some((Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"a"))), number + 1))
+            Some((
+                Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"a"))),
+                number + 1,
+            ))
         });
         let inner = http_body_util::StreamBody::new(pieces);
-        let mut body = Box::pin(ForwardedBody::new(inner, Some(Duration::from_secs(20)), None, ()));
+        let mut body = Box::pin(ForwardedBody::new(
+            inner,
+            Some(Duration::from_secs(20)),
+            None,
+            (),
+        ));
         for _ in 0..5 {
             assert!(body.frame().await.unwrap().is_ok());
         }

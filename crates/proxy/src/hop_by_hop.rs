@@ -38,8 +38,14 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&HeaderN
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+    let values = headers
+        .get_all(CONNECTION)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -49,7 +55,12 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let pairs = pairs.iter().map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
         pairs.collect()
     }
 
@@ -68,13 +79,20 @@ mod tests {
             ("content-type", "application/json"),
         ]);
         strip_hop_by_hop(&mut all, |_| false);
-        assert_eq!(all, headers(&[("x-end", "2"), ("content-type", "application/json")]));
+        assert_eq!(
+            all,
+            headers(&[("x-end", "2"), ("content-type", "application/json")])
+        );
     }
 
     #[test]
     fn connection_cannot_take_away_what_is_meant_for_the_other_end() {
-        let mut all =
-            headers(&[("connection", "x-session"), ("connection", "x-hop"), ("x-session", "1"), ("x-hop", "1")]);
+        let mut all = headers(&[
+            ("connection", "x-session"),
+            ("connection", "x-hop"),
+            ("x-session", "1"),
+            ("x-hop", "1"),
+        ]);
         strip_hop_by_hop(&mut all, |name| name == "x-session");
         assert_eq!(all, headers(&[("x-session", "1")]));
     }

@@ -27,7 +27,12 @@ pub struct RequestMeter {
 impl Default for RequestMeter {
     fn default() -> Self {
         let (bytes, last_nanos, exceeded) = Default::default();
-        Self { started: Instant::now(), bytes, last_nanos, exceeded }
+        Self {
+            started: Instant::now(),
+            bytes,
+            last_nanos,
+            exceeded,
+        }
     }
 }
 
@@ -75,7 +80,9 @@ pub async fn linger<B: Body<Data = Bytes>>(body: B) {
     let drained = async {
         while let Some(Ok(frame)) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-            let Some(rest) = left.checked_sub(length) else { return };
+            let Some(rest) = left.checked_sub(length) else {
+                return;
+            };
             left = rest;
         }
     };
@@ -99,7 +106,15 @@ impl<B> LimitedBody<B> {
     /// Bounds a body; the meter says what went by.
     pub fn new(inner: B, max_bytes: u64) -> (Self, Arc<RequestMeter>) {
         let meter = Arc::new(RequestMeter::default());
-        (Self { inner, max_bytes, meter: meter.clone(), linger: None }, meter)
+        (
+            Self {
+                inner,
+                max_bytes,
+                meter: meter.clone(),
+                linger: None,
+            },
+            meter,
+        )
     }
 }
 
@@ -111,26 +126,38 @@ where
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         loop {
             let frame = match this.inner.as_mut().poll_frame(cx) {
                 Poll::Ready(frame) => frame,
-                Poll::Pending => match this.linger.as_mut().map(|linger| linger.as_mut().poll(cx)) {
-                    Some(Poll::Ready(())) => return Poll::Ready(Some(Err(TooLarge(*this.max_bytes).into()))),
-                    Some(Poll::Pending) | None => return Poll::Pending,
-                },
+                Poll::Pending => {
+                    match this.linger.as_mut().map(|linger| linger.as_mut().poll(cx)) {
+                        Some(Poll::Ready(())) => {
+                            return Poll::Ready(Some(Err(TooLarge(*this.max_bytes).into())));
+                        }
+                        Some(Poll::Pending) | None => return Poll::Pending,
+                    }
+                }
             };
-            let length = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+            let length = frame
+                .as_ref()
+                .and_then(|frame| frame.as_ref().ok()?.data_ref())
+                .map_or(0, Bytes::len);
             let bytes = this.meter.count(length as u64);
             if bytes <= *this.max_bytes {
                 return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
             }
             this.meter.exceeded.store(true, Ordering::Release);
-            if !matches!(frame, Some(Ok(_))) || bytes > this.max_bytes.saturating_add(LINGER_BYTES) {
+            if !matches!(frame, Some(Ok(_))) || bytes > this.max_bytes.saturating_add(LINGER_BYTES)
+            {
                 return Poll::Ready(Some(Err(TooLarge(*this.max_bytes).into())));
             }
-            this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+            this.linger
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         }
     }
 
@@ -190,7 +217,12 @@ mod tests {
     async fn a_body_above_its_bound_breaks_off_after_its_sender_could_finish() {
         let (body, meter) = LimitedBody::new(body_of(15, 10), 100);
         let error = body.collect().await.unwrap_err();
-        assert!(error.downcast_ref::<TooLarge>().is_some_and(|error| error.0 == 100), "{error}");
+        assert!(
+            error
+                .downcast_ref::<TooLarge>()
+                .is_some_and(|error| error.0 == 100),
+            "{error}"
+        );
         assert_eq!((meter.bytes(), meter.has_exceeded()), (150, true));
     }
 
@@ -216,7 +248,9 @@ mod tests {
     impl futures_util::Stream for Once {
         type Item = Result<Frame<Bytes>, BoxError>;
         fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-            self.0.take().map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(Frame::data(piece)))))
+            self.0.take().map_or(Poll::Pending, |piece| {
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            })
         }
     }
 }

@@ -23,22 +23,31 @@ pub(crate) struct App {
 impl App {
     /// The provider that callers reach under this id.
     pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<Hosted>> {
-        self.hosted.iter().find(|hosted| hosted.id().is_some_and(|own| own.as_str() == id))
+        self.hosted
+            .iter()
+            .find(|hosted| hosted.id().is_some_and(|own| own.as_str() == id))
     }
 
     /// Drains all providers, or takes calls for all of them again.
     pub(crate) fn set_draining(&self, draining: bool) {
-        self.hosted.iter().for_each(|hosted| hosted.board.set_draining(draining));
+        self.hosted
+            .iter()
+            .for_each(|hosted| hosted.board.set_draining(draining));
     }
 
     /// Whether the relay takes no new calls.
     pub(crate) fn is_draining(&self) -> bool {
-        self.hosted.iter().all(|hosted| hosted.board.offer().draining)
+        self.hosted
+            .iter()
+            .all(|hosted| hosted.board.offer().draining)
     }
 
     /// How many calls run now, of all providers.
     pub(crate) fn running(&self) -> usize {
-        self.hosted.iter().map(|hosted| hosted.board.calls().running()).sum()
+        self.hosted
+            .iter()
+            .map(|hosted| hosted.board.calls().running())
+            .sum()
     }
 
     /// Waits until no call of any provider runs.

@@ -14,7 +14,11 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Spans from `min` to `max`; a `max` below `min` counts as `min`.
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max: max.max(min), span: min }
+        Self {
+            min,
+            max: max.max(min),
+            span: min,
+        }
     }
 
     /// The next wait; `share` is a random number from 0 up to 1.

@@ -69,7 +69,10 @@ pub(crate) struct HealthReport {
 
 impl Board {
     pub(crate) fn new() -> Self {
-        Self { link: watch::Sender::new(LinkState::Connecting), reconnects: AtomicU64::new(0) }
+        Self {
+            link: watch::Sender::new(LinkState::Connecting),
+            reconnects: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn link(&self) -> watch::Receiver<LinkState> {
@@ -92,8 +95,17 @@ impl Board {
 impl ProviderBoard {
     /// The board of a provider; the label is for the log.
     pub(crate) fn new(label: Arc<str>, protected: bool) -> Self {
-        let offer = LocalOffer { draining: false, health: Health::Unknown, since: Instant::now() };
-        Self { label, offer: watch::Sender::new(offer), calls: Arc::default(), protected }
+        let offer = LocalOffer {
+            draining: false,
+            health: Health::Unknown,
+            since: Instant::now(),
+        };
+        Self {
+            label,
+            offer: watch::Sender::new(offer),
+            calls: Arc::default(),
+            protected,
+        }
     }
 
     pub(crate) fn offers(&self) -> watch::Receiver<LocalOffer> {
@@ -106,22 +118,35 @@ impl ProviderBoard {
 
     /// The offer as the server hears it.
     pub(crate) fn public_offer(&self) -> Offer {
-        let LocalOffer { draining, health, since } = self.offer();
+        let LocalOffer {
+            draining,
+            health,
+            since,
+        } = self.offer();
         let for_ms = since.elapsed().as_millis() as u64;
         let provider = match health {
             Health::Unknown => ProviderHealth::Unknown,
             Health::Reachable => ProviderHealth::Reachable { for_ms },
             Health::Unreachable(error) => ProviderHealth::Unreachable { for_ms, error },
         };
-        Offer { draining, protected: self.protected, provider, bridge: None }
+        Offer {
+            draining,
+            protected: self.protected,
+            provider,
+            bridge: None,
+        }
     }
 
     pub(crate) fn set_draining(&self, draining: bool) {
-        self.offer.send_if_modified(|offer| std::mem::replace(&mut offer.draining, draining) != draining);
+        self.offer
+            .send_if_modified(|offer| std::mem::replace(&mut offer.draining, draining) != draining);
     }
 
     pub(crate) fn health(&self) -> HealthReport {
-        HealthReport { label: self.label.clone(), offer: self.offer.clone() }
+        HealthReport {
+            label: self.label.clone(),
+            offer: self.offer.clone(),
+        }
     }
 
     pub(crate) fn calls(&self) -> &Arc<Calls> {
@@ -155,7 +180,11 @@ impl HealthReport {
     /// Waits until the provider cannot be reached.
     pub(crate) async fn until_unreachable(&self) {
         // Its sender is here.
-        let _ = self.offer.subscribe().wait_for(|offer| matches!(offer.health, Health::Unreachable(_))).await;
+        let _ = self
+            .offer
+            .subscribe()
+            .wait_for(|offer| matches!(offer.health, Health::Unreachable(_)))
+            .await;
     }
 
     fn set(&self, health: Health) {
@@ -165,10 +194,15 @@ impl HealthReport {
                 return false;
             }
             // Another reason for being unreachable is no new state: "since when" goes on.
-            if !matches!((&offer.health, &health), (Health::Unreachable(_), Health::Unreachable(_))) {
+            if !matches!(
+                (&offer.health, &health),
+                (Health::Unreachable(_), Health::Unreachable(_))
+            ) {
                 offer.since = Instant::now();
                 match &health {
-                    Health::Unreachable(error) => tracing::warn!(provider, error, "the provider cannot be reached"),
+                    Health::Unreachable(error) => {
+                        tracing::warn!(provider, error, "the provider cannot be reached")
+                    }
                     _ => tracing::info!(provider, "the provider can be reached"),
                 }
             }
@@ -197,7 +231,11 @@ impl Calls {
     /// How many were answered whole, failed or broke off, and were left by their callers.
     pub(crate) fn totals(&self) -> [(&'static str, u64); 3] {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        [("completed", of(&self.completed)), ("failed", of(&self.failed)), ("caller_left", of(&self.left))]
+        [
+            ("completed", of(&self.completed)),
+            ("failed", of(&self.failed)),
+            ("caller_left", of(&self.left)),
+        ]
     }
 
     /// Waits until none runs.
@@ -223,7 +261,10 @@ pub(crate) struct RunningCall {
 impl RunningCall {
     pub(crate) fn begin(calls: &Arc<Calls>) -> Self {
         calls.running.fetch_add(1, Ordering::SeqCst);
-        Self { calls: calls.clone(), ending: None }
+        Self {
+            calls: calls.clone(),
+            ending: None,
+        }
     }
 
     /// It is answered whole, without a body that would say so.

@@ -34,15 +34,23 @@ pub struct GaveUp(String);
 pub(crate) async fn run(app: Arc<App>) -> Result<(), GaveUp> {
     let mut backoff = match app.config.reconnect {
         Reconnect::Never => None,
-        Reconnect::Forever { min, max, stable_after } => Some((Backoff::new(min, max), stable_after)),
+        Reconnect::Forever {
+            min,
+            max,
+            stable_after,
+        } => Some((Backoff::new(min, max), stable_after)),
     };
     loop {
         let lost = live_once(&app).await;
         if app.stop.is_cancelled() {
             return Ok(());
         }
-        app.board.set_link(LinkState::Waiting { error: lost.to_string() });
-        let Some((backoff, stable_after)) = &mut backoff else { return Err(GaveUp(lost.to_string())) };
+        app.board.set_link(LinkState::Waiting {
+            error: lost.to_string(),
+        });
+        let Some((backoff, stable_after)) = &mut backoff else {
+            return Err(GaveUp(lost.to_string()));
+        };
         if has_held(&lost, *stable_after) {
             backoff.reset();
         }
@@ -60,7 +68,11 @@ pub(crate) async fn run(app: Arc<App>) -> Result<(), GaveUp> {
 /// One tunnel's life. While it has not begun, being told to stop ends it.
 async fn live_once(app: &Arc<App>) -> Lost {
     app.board.set_link(LinkState::Connecting);
-    let wanted: Vec<_> = app.hosted.iter().map(|hosted| hosted.id().cloned()).collect();
+    let wanted: Vec<_> = app
+        .hosted
+        .iter()
+        .map(|hosted| hosted.id().cloned())
+        .collect();
     let connected = tokio::select! {
         biased;
         () = app.stop.cancelled() => return Lost::Tunnel(End::Closed, Duration::ZERO),
@@ -95,7 +107,10 @@ fn asked_to_wait(lost: &Lost) -> Duration {
 
 fn report(lost: &Lost, wait: Duration) {
     match lost {
-        Lost::Dial(DialError::Refused { refusal: Some(Refusal::WrongKey), .. }) => {
+        Lost::Dial(DialError::Refused {
+            refusal: Some(Refusal::WrongKey),
+            ..
+        }) => {
             tracing::error!(error = %lost, ?wait, "the server does not accept the worker key; trying again");
         }
         _ => tracing::warn!(error = %lost, ?wait, "not connected; trying again"),
@@ -113,7 +128,13 @@ mod tests {
         assert!(has_held(&lost_after(10), stable_after));
         assert!(!has_held(&lost_after(9), stable_after));
         let patience = Duration::from_secs(60);
-        let dialled = Lost::Dial(DialError::Timeout { server: "http://server".into(), patience });
-        assert!(!has_held(&dialled, stable_after), "dialling for long is not holding for long");
+        let dialled = Lost::Dial(DialError::Timeout {
+            server: "http://server".into(),
+            patience,
+        });
+        assert!(
+            !has_held(&dialled, stable_after),
+            "dialling for long is not holding for long"
+        );
     }
 }

@@ -19,14 +19,20 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a tunnel until it ends, or until the relay was told to stop and nothing runs any more.
 pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> End {
-    let Connected { io, ids, server_version } = connected;
+    let Connected {
+        io,
+        ids,
+        server_version,
+    } = connected;
     for (hosted, id) in app.hosted.iter().zip(&ids) {
         tracing::info!(
             %id, server = server_version.as_str(), protected = hosted.board.is_protected(),
             "connected: the provider is reached at <server>/api/mcp/id/{id}"
         );
     }
-    app.board.set_link(LinkState::Connected { since: Instant::now() });
+    app.board.set_link(LinkState::Connected {
+        since: Instant::now(),
+    });
     // The event streams are calls too; they end before the tunnel does.
     let farewell = CancellationToken::new();
     let handler = {
@@ -44,7 +50,9 @@ pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> End {
     };
     let mut config = app.config.tunnel.clone();
     // Each event stream takes one.
-    config.max_streams = config.max_streams.saturating_add(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+    config.max_streams = config
+        .max_streams
+        .saturating_add(u32::try_from(ids.len()).unwrap_or(u32::MAX));
     // A task of its own: the runtime wakes the one that it was started with at a price.
     let mut tunnel = JoinSet::new();
     tunnel.spawn(serve_relay_end(io, config, handler, drained));

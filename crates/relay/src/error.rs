@@ -21,11 +21,16 @@ pub(crate) fn log_failure(failure: &Failure, id: Option<&str>, req_id: &str) {
 
 /// The answer to a call that the provider does not answer.
 pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBody> {
-    let body = Full::from(failure.to_json(None, req_id)).map_err(|never| match never {}).boxed_unsync();
+    let body = Full::from(failure.to_json(None, req_id))
+        .map_err(|never| match never {})
+        .boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = failure.cause.status();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
     if failure.cause.is_worth_a_retry() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
@@ -39,10 +44,17 @@ pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBod
 /// The same for requests whose answer has begun already, as events of it.
 pub(crate) fn unanswered_events(failure: &Failure, ids: &[Bytes], req_id: &str) -> Bytes {
     let error = |id: &Bytes| failure.to_json(serde_json::from_slice(id).ok(), req_id);
-    ids.iter().map(|id| format!("data: {}\n\n", error(id))).collect::<String>().into()
+    ids.iter()
+        .map(|id| format!("data: {}\n\n", error(id)))
+        .collect::<String>()
+        .into()
 }
 
 /// The id of a call, as the server gave it.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
-    headers.get(wire::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
+    headers
+        .get(wire::REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .unwrap_or_default()
+        .to_owned()
 }

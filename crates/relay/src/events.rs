@@ -21,20 +21,32 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The stream, until the relay takes its leave.
 pub(crate) fn stream(hosted: Arc<Hosted>, farewell: CancellationToken) -> AnswerBody {
-    let mut changes = Changes { offers: hosted.board.offers(), load: hosted.provider.load().map(Load::changes) };
+    let mut changes = Changes {
+        offers: hosted.board.offers(),
+        load: hosted.provider.load().map(Load::changes),
+    };
     // The first line is due at once.
     changes.offers.mark_changed();
-    let lines = stream::unfold((hosted, changes, farewell), |(hosted, mut changes, farewell)| async move {
-        tokio::select! {
-            // Biased towards the end: it comes once.
-            biased;
-            () = farewell.cancelled() => return None,
-            changed = changes.next() => changed?,
-        }
-        let offer = Offer { bridge: hosted.provider.load().map(Load::now), ..hosted.board.public_offer() };
-        let line = Event::Offer(offer).to_line();
-        Some((Ok(Frame::data(Bytes::from(line))), (hosted, changes, farewell)))
-    });
+    let lines = stream::unfold(
+        (hosted, changes, farewell),
+        |(hosted, mut changes, farewell)| async move {
+            tokio::select! {
+                // Biased towards the end: it comes once.
+                biased;
+                () = farewell.cancelled() => return None,
+                changed = changes.next() => changed?,
+            }
+            let offer = Offer {
+                bridge: hosted.provider.load().map(Load::now),
+                ..hosted.board.public_offer()
+            };
+            let line = Event::Offer(offer).to_line();
+            Some((
+                Ok(Frame::data(Bytes::from(line))),
+                (hosted, changes, farewell),
+            ))
+        },
+    );
     StreamBody::new(lines).boxed_unsync()
 }
 

@@ -23,9 +23,17 @@ pub(crate) struct Hosted {
 
 impl Hosted {
     /// The provider with this place among those of the relay, counted from 1.
-    pub(crate) fn new(place: usize, config: ProviderConfig, tunnel: &TunnelConfig, tls: rustls::ClientConfig) -> Self {
+    pub(crate) fn new(
+        place: usize,
+        config: ProviderConfig,
+        tunnel: &TunnelConfig,
+        tls: rustls::ClientConfig,
+    ) -> Self {
         // No id has this sign, so no two providers have the same label.
-        let label = config.id.as_ref().map_or_else(|| format!("#{place}"), RelayId::to_string);
+        let label = config
+            .id
+            .as_ref()
+            .map_or_else(|| format!("#{place}"), RelayId::to_string);
         let board = ProviderBoard::new(label.as_str().into(), config.auth_token.is_some());
         Self {
             id: config.id.clone().map_or_else(OnceLock::new, OnceLock::from),

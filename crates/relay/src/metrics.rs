@@ -27,63 +27,134 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
 
 /// `GET /metrics`.
 pub(crate) async fn render(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text(&app))
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text(&app),
+    )
 }
 
 fn text(app: &App) -> String {
     let build = &app.config.build;
     let connected = matches!(*app.board.link().borrow(), LinkState::Connected { .. });
-    let info = gauge("llamapool_build_info", "What runs here; always 1.", &["component", "version", "sha", "date"]);
-    info.with_label_values(&["mcp", build.version, build.sha, build.date]).set(1);
-    let losses = counter("llamapool_relay_connection_losses_total", "Connections that were refused or lost.", &[]);
-    losses.with_label_values::<&str>(&[]).inc_by(app.board.losses());
-    let link = gauge("llamapool_relay_connected", "Whether the tunnel is up.", &[]);
+    let info = gauge(
+        "llamapool_build_info",
+        "What runs here; always 1.",
+        &["component", "version", "sha", "date"],
+    );
+    info.with_label_values(&["mcp", build.version, build.sha, build.date])
+        .set(1);
+    let losses = counter(
+        "llamapool_relay_connection_losses_total",
+        "Connections that were refused or lost.",
+        &[],
+    );
+    losses
+        .with_label_values::<&str>(&[])
+        .inc_by(app.board.losses());
+    let link = gauge(
+        "llamapool_relay_connected",
+        "Whether the tunnel is up.",
+        &[],
+    );
     link.with_label_values::<&str>(&[]).set(connected.into());
-    let mut families = [info.collect(), losses.collect(), link.collect(), by_provider(app)].concat();
+    let mut families = [
+        info.collect(),
+        losses.collect(),
+        link.collect(),
+        by_provider(app),
+    ]
+    .concat();
     #[cfg(target_os = "linux")]
     families.extend(prometheus::process_collector::ProcessCollector::for_self().collect());
     // A relay without programs has no series of theirs, and the encoder takes no family without one.
     families.retain(|family| !family.get_metric().is_empty());
-    TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| {
-        tracing::error!(%error, "the metrics cannot be written");
-        String::new()
-    })
+    TextEncoder::new()
+        .encode_to_string(&families)
+        .unwrap_or_else(|error| {
+            tracing::error!(%error, "the metrics cannot be written");
+            String::new()
+        })
 }
 
 /// What is counted for each provider. There are as many labels as the configuration has providers, whatever the server
 /// assigns.
 fn by_provider(app: &App) -> Vec<prometheus::proto::MetricFamily> {
-    let calls = counter("llamapool_relay_calls_total", "Calls that are over.", &["provider", "outcome"]);
-    let in_flight = gauge("llamapool_relay_calls_in_flight", "Calls that run now.", &["provider"]);
-    let reachable = gauge("llamapool_relay_provider_reachable", "Whether the provider can be reached.", &["provider"]);
+    let calls = counter(
+        "llamapool_relay_calls_total",
+        "Calls that are over.",
+        &["provider", "outcome"],
+    );
+    let in_flight = gauge(
+        "llamapool_relay_calls_in_flight",
+        "Calls that run now.",
+        &["provider"],
+    );
+    let reachable = gauge(
+        "llamapool_relay_provider_reachable",
+        "Whether the provider can be reached.",
+        &["provider"],
+    );
     for hosted in &app.hosted {
         let (label, board) = (hosted.label(), &hosted.board);
         for (outcome, count) in board.calls().totals() {
             calls.with_label_values(&[label, outcome]).inc_by(count);
         }
-        in_flight.with_label_values(&[label]).set(board.calls().running() as i64);
-        reachable.with_label_values(&[label]).set((board.offer().health == Health::Reachable).into());
+        in_flight
+            .with_label_values(&[label])
+            .set(board.calls().running() as i64);
+        reachable
+            .with_label_values(&[label])
+            .set((board.offer().health == Health::Reachable).into());
     }
-    [calls.collect(), in_flight.collect(), reachable.collect(), by_bridge(app)].concat()
+    [
+        calls.collect(),
+        in_flight.collect(),
+        reachable.collect(),
+        by_bridge(app),
+    ]
+    .concat()
 }
 
 /// What is counted for each provider that is a program.
 fn by_bridge(app: &App) -> Vec<prometheus::proto::MetricFamily> {
     let label = &["provider"];
     let children = gauge("llamapool_relay_children", "Programs that run now.", label);
-    let sessions = gauge("llamapool_relay_sessions", "Sessions that are open, each with a program of its own.", label);
-    let started = counter("llamapool_relay_children_started_total", "Programs that were started.", label);
+    let sessions = gauge(
+        "llamapool_relay_sessions",
+        "Sessions that are open, each with a program of its own.",
+        label,
+    );
+    let started = counter(
+        "llamapool_relay_children_started_total",
+        "Programs that were started.",
+        label,
+    );
     let crashed_help = "Programs that ended without being asked to.";
-    let crashed = counter("llamapool_relay_children_crashed_total", crashed_help, label);
+    let crashed = counter(
+        "llamapool_relay_children_crashed_total",
+        crashed_help,
+        label,
+    );
     for hosted in &app.hosted {
-        let Some(load) = hosted.provider.load().map(Load::now) else { continue };
+        let Some(load) = hosted.provider.load().map(Load::now) else {
+            continue;
+        };
         let label = &[hosted.label()];
         children.with_label_values(label).set(load.children as i64);
         sessions.with_label_values(label).set(load.sessions as i64);
         started.with_label_values(label).inc_by(load.started_total);
         crashed.with_label_values(label).inc_by(load.crashed_total);
     }
-    [children.collect(), sessions.collect(), started.collect(), crashed.collect()].concat()
+    [
+        children.collect(),
+        sessions.collect(),
+        started.collect(),
+        crashed.collect(),
+    ]
+    .concat()
 }
 
 fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
@@ -95,7 +166,10 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
 }
 
 /// Names and labels of metrics are written in this file.
-#[expect(clippy::expect_used, reason = "a definition in this file is valid or every look at the metrics fails")]
+#[expect(
+    clippy::expect_used,
+    reason = "a definition in this file is valid or every look at the metrics fails"
+)]
 fn defined<C>(collector: prometheus::Result<C>) -> C {
     collector.expect("the definition of a metric is valid")
 }

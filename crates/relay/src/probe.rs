@@ -30,7 +30,11 @@ async fn look(hosted: &Hosted, http: &McpHttp) {
     loop {
         http.probe().await;
         let is_reachable = hosted.board.offer().health == Health::Reachable;
-        let wait = if is_reachable { interval } else { interval.min(WHILE_UNREACHABLE) };
+        let wait = if is_reachable {
+            interval
+        } else {
+            interval.min(WHILE_UNREACHABLE)
+        };
         let turned = offers.wait_for(|offer| (offer.health == Health::Reachable) != is_reachable);
         tokio::select! {
             _ = turned => {}

@@ -35,8 +35,16 @@ impl Provider {
     ) -> Self {
         let (token, health) = (config.auth_token.clone(), board.health());
         match &config.kind {
-            ProviderKind::Http(http) => Self::Http(Box::new(McpHttp::new(http, token, max_header_bytes, tls, health))),
-            ProviderKind::Stdio(stdio) => Self::Stdio(Box::new(McpStdio::new(stdio.clone(), token, health))),
+            ProviderKind::Http(http) => Self::Http(Box::new(McpHttp::new(
+                http,
+                token,
+                max_header_bytes,
+                tls,
+                health,
+            ))),
+            ProviderKind::Stdio(stdio) => {
+                Self::Stdio(Box::new(McpStdio::new(stdio.clone(), token, health)))
+            }
         }
     }
 

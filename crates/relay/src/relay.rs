@@ -72,15 +72,23 @@ impl Relay {
                 }
             },
         };
-        if config.status.token.is_none() && status.as_ref().is_some_and(|listener| !is_loopback(listener)) {
-            tracing::warn!("STATUS_TOKEN is not set: whoever reaches the status server reads it, the id included");
+        if config.status.token.is_none()
+            && status
+                .as_ref()
+                .is_some_and(|listener| !is_loopback(listener))
+        {
+            tracing::warn!(
+                "STATUS_TOKEN is not set: whoever reaches the status server reads it, the id included"
+            );
         }
         let metrics = match config.status.metrics_bind {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
         let hosted = config.providers.iter().zip(1..);
-        let hosted = hosted.map(|(provider, place)| Hosted::new(place, provider.clone(), &config.tunnel, tls.clone()));
+        let hosted = hosted.map(|(provider, place)| {
+            Hosted::new(place, provider.clone(), &config.tunnel, tls.clone())
+        });
         let app = App {
             hosted: hosted.map(Arc::new).collect(),
             dialer: Dialer::new(&config, tls)?,
@@ -88,17 +96,25 @@ impl Relay {
             stop: CancellationToken::new(),
             config,
         };
-        Ok(Self { app: Arc::new(app), status, metrics })
+        Ok(Self {
+            app: Arc::new(app),
+            status,
+            metrics,
+        })
     }
 
     /// The address of the status server, if there is one.
     pub fn status_address(&self) -> Option<SocketAddr> {
-        self.status.as_ref().and_then(|listener| listener.local_addr().ok())
+        self.status
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok())
     }
 
     /// The address of `/metrics`, if it has one of its own.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
+        self.metrics
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok())
     }
 
     /// Tells how the connection to the server stands, now and at every change.
@@ -110,7 +126,11 @@ impl Relay {
     /// drain timeout. Without reconnecting, it ends with the first connection that is refused or lost. Dropping the
     /// future ends everything now.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), GaveUp> {
-        let Self { app, status, metrics } = self;
+        let Self {
+            app,
+            status,
+            metrics,
+        } = self;
         let mut helpers = JoinSet::new();
         if let Some(listener) = status {
             helpers.spawn(status::serve(app.clone(), listener));
@@ -125,8 +145,13 @@ impl Relay {
         // Nobody starts a program any more, and those that run are ended in order.
         helpers.shutdown().await;
         let ends = app.hosted.iter().map(|hosted| hosted.provider.end());
-        if tokio::time::timeout(PROGRAMS_END, futures_util::future::join_all(ends)).await.is_err() {
-            tracing::warn!("a provider's program has not ended in time; its guard goes on ending it");
+        if tokio::time::timeout(PROGRAMS_END, futures_util::future::join_all(ends))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "a provider's program has not ended in time; its guard goes on ending it"
+            );
         }
         result
     }
@@ -155,7 +180,10 @@ async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), Gav
     match tokio::time::timeout(patience, ended).await {
         Ok(result) => result,
         Err(_) => {
-            tracing::warn!(calls = app.running(), "drain timeout: ending what still runs");
+            tracing::warn!(
+                calls = app.running(),
+                "drain timeout: ending what still runs"
+            );
             Ok(())
         }
     }
@@ -172,11 +200,15 @@ fn without_status(error: &StartError) -> &'static str {
 }
 
 fn is_loopback(listener: &TcpListener) -> bool {
-    listener.local_addr().is_ok_and(|address| address.ip().is_loopback())
+    listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback())
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, error })
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Listen { address, error })
 }
 
 #[cfg(test)]
@@ -186,10 +218,16 @@ mod tests {
     #[test]
     fn another_program_is_blamed_only_for_an_address_that_is_in_use() {
         let said = |kind: io::ErrorKind| {
-            without_status(&StartError::Listen { address: ([127, 0, 0, 1], 4555).into(), error: kind.into() })
+            without_status(&StartError::Listen {
+                address: ([127, 0, 0, 1], 4555).into(),
+                error: kind.into(),
+            })
         };
         assert!(said(io::ErrorKind::AddrInUse).contains("another program"));
-        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::AddrNotAvailable] {
+        for kind in [
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::AddrNotAvailable,
+        ] {
             assert!(said(kind).contains("cannot be had"), "{kind}");
         }
     }

@@ -23,10 +23,12 @@ pub(crate) async fn answer(
     let path = request.uri().path().to_owned();
     let req_id = request_id(request.headers());
     let asked = InTunnel::parse(&path);
-    answer_for(&app, asked, farewell, request).await.unwrap_or_else(|failure| {
-        log_failure(&failure, asked.map(InTunnel::id), &req_id);
-        failed_call(&failure, &req_id)
-    })
+    answer_for(&app, asked, farewell, request)
+        .await
+        .unwrap_or_else(|failure| {
+            log_failure(&failure, asked.map(InTunnel::id), &req_id);
+            failed_call(&failure, &req_id)
+        })
 }
 
 async fn answer_for(
@@ -35,22 +37,41 @@ async fn answer_for(
     farewell: CancellationToken,
     request: Request<IncomingBody>,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let unknown = || Failure::new(Cause::RelayGarbage, "the relay does not know this kind of request");
+    let unknown = || {
+        Failure::new(
+            Cause::RelayGarbage,
+            "the relay does not know this kind of request",
+        )
+    };
     let asked = asked.ok_or_else(unknown)?;
-    let no_such = || Failure::new(Cause::RelayGarbage, "the relay has no provider with this id");
+    let no_such = || {
+        Failure::new(
+            Cause::RelayGarbage,
+            "the relay has no provider with this id",
+        )
+    };
     let hosted = app.by_id(asked.id()).ok_or_else(no_such)?;
     match asked {
         InTunnel::Events(_) => {
             let mut response = Response::new(events::stream(hosted.clone(), farewell));
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
+            response.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/jsonl"),
+            );
             Ok(response)
         }
         InTunnel::Call { below, .. } => {
-            hosted.provider.call(request, below, RunningCall::begin(hosted.board.calls())).await
+            hosted
+                .provider
+                .call(request, below, RunningCall::begin(hosted.board.calls()))
+                .await
         }
         InTunnel::Document { which, .. } => {
             let call = RunningCall::begin(hosted.board.calls());
-            hosted.provider.document(which, request.headers(), call).await
+            hosted
+                .provider
+                .document(which, request.headers(), call)
+                .await
         }
     }
 }

@@ -37,11 +37,15 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
         .route("/version", get(version))
         .route("/metrics", get(metrics::render))
         .layer(from_fn_with_state(app.clone(), keep_strangers_out))
-        .route("/healthz", get(|| async { Json(json!({ "status": "ok" })) }))
+        .route(
+            "/healthz",
+            get(|| async { Json(json!({ "status": "ok" })) }),
+        )
         .route("/readyz", get(readyz))
         .route("/control/{verb}", post(control))
         .with_state(app);
-    let service = without_browsers(router, &listener).into_make_service_with_connect_info::<SocketAddr>();
+    let service =
+        without_browsers(router, &listener).into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, service).await {
         tracing::error!(%error, "the status server ended");
     }
@@ -49,14 +53,27 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
 
 /// Refuses what a page in a browser sends.
 pub(crate) fn without_browsers(router: Router, listener: &TcpListener) -> Router {
-    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let is_loopback = listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
     router.layer(from_fn_with_state(is_loopback, keep_browsers_out))
 }
 
-async fn keep_browsers_out(State(is_loopback): State<bool>, request: Request, next: Next) -> Response<Body> {
-    let mut hosts = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+async fn keep_browsers_out(
+    State(is_loopback): State<bool>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let mut hosts = request
+        .headers()
+        .get_all(header::HOST)
+        .iter()
+        .map(|host| host.to_str().unwrap_or_default());
     let (host, is_ambiguous) = (hosts.next().unwrap_or_default(), hosts.next().is_some());
-    if is_ambiguous || request.headers().contains_key(header::ORIGIN) || is_loopback && !names_loopback(host) {
+    if is_ambiguous
+        || request.headers().contains_key(header::ORIGIN)
+        || is_loopback && !names_loopback(host)
+    {
         return refusal(
             StatusCode::FORBIDDEN,
             "the status server is not for browsers, and has one Host, which on loopback is localhost",
@@ -73,7 +90,11 @@ async fn keep_strangers_out(
     next: Next,
 ) -> Response<Body> {
     let is_open = app.config.status.token.is_none() || peer.ip().is_loopback();
-    if is_open || presents_token(&app, request.headers()) { next.run(request).await } else { unauthorized() }
+    if is_open || presents_token(&app, request.headers()) {
+        next.run(request).await
+    } else {
+        unauthorized()
+    }
 }
 
 async fn status(State(app): State<Arc<App>>) -> Json<Value> {
@@ -113,12 +134,21 @@ fn provider(hosted: &Hosted) -> Value {
         Health::Unreachable(error) => ("unreachable", Some(error.clone())),
     };
     let calls = hosted.board.calls();
-    let totals: serde_json::Map<_, _> =
-        calls.totals().into_iter().map(|(outcome, count)| (outcome.to_owned(), count.into())).collect();
+    let totals: serde_json::Map<_, _> = calls
+        .totals()
+        .into_iter()
+        .map(|(outcome, count)| (outcome.to_owned(), count.into()))
+        .collect();
     let (url, command) = match &hosted.config.kind {
         ProviderKind::Http(http) => (Some(without_query(&http.url)), None),
         // Its arguments may have a key among them.
-        ProviderKind::Stdio(stdio) => (None, stdio.command.first().map(|program| program.to_string_lossy())),
+        ProviderKind::Stdio(stdio) => (
+            None,
+            stdio
+                .command
+                .first()
+                .map(|program| program.to_string_lossy()),
+        ),
     };
     let bridge = hosted.provider.load().map(|load| load.now());
     json!({
@@ -136,8 +166,16 @@ fn provider(hosted: &Hosted) -> Value {
 
 /// A URL without what may be secret in it.
 fn without_query(url: &Uri) -> String {
-    let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default(), url.path())
+    let port = url
+        .port_u16()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    format!(
+        "{}://{}{port}{}",
+        url.scheme_str().unwrap_or_default(),
+        url.host().unwrap_or_default(),
+        url.path()
+    )
 }
 
 async fn version(State(app): State<Arc<App>>) -> Json<Value> {
@@ -148,7 +186,13 @@ async fn version(State(app): State<Arc<App>>) -> Json<Value> {
 async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
     let refused = |message: &str| refusal(StatusCode::SERVICE_UNAVAILABLE, message);
     let is_connected = matches!(*app.board.link().borrow(), LinkState::Connected { .. });
-    let (all, reachable) = (app.hosted.len(), app.hosted.iter().filter(|hosted| is_reachable(hosted)).count());
+    let (all, reachable) = (
+        app.hosted.len(),
+        app.hosted
+            .iter()
+            .filter(|hosted| is_reachable(hosted))
+            .count(),
+    );
     if !is_connected {
         refused("the relay is not connected to the server")
     } else if app.is_draining() {
@@ -159,7 +203,10 @@ async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
         refused("the provider is not known to be reachable")
     } else {
         // Which ones is not for everybody: an id can be all that protects a provider.
-        refused(&format!("{} of {all} providers are not known to be reachable", all - reachable))
+        refused(&format!(
+            "{} of {all} providers are not known to be reachable",
+            all - reachable
+        ))
     }
 }
 
@@ -178,28 +225,46 @@ async fn control(
     }
     match verb.as_str() {
         // What was told to end does not take calls again.
-        "undrain" if app.stop.is_cancelled() => return refusal(StatusCode::CONFLICT, "the relay is shutting down"),
+        "undrain" if app.stop.is_cancelled() => {
+            return refusal(StatusCode::CONFLICT, "the relay is shutting down");
+        }
         "drain" => app.set_draining(true),
         "undrain" => app.set_draining(false),
         "shutdown" => app.stop.cancel(),
-        _ => return refusal(StatusCode::NOT_FOUND, "expected /control/drain, /control/undrain or /control/shutdown"),
+        _ => {
+            return refusal(
+                StatusCode::NOT_FOUND,
+                "expected /control/drain, /control/undrain or /control/shutdown",
+            );
+        }
     }
     tracing::info!(verb, %peer, "told by the status server");
     Json(json!({ "status": "ok", "draining": app.is_draining() })).into_response()
 }
 
 fn may_control(app: &App, peer: IpAddr, headers: &HeaderMap) -> bool {
-    if app.config.status.token.is_none() { peer.is_loopback() } else { presents_token(app, headers) }
+    if app.config.status.token.is_none() {
+        peer.is_loopback()
+    } else {
+        presents_token(app, headers)
+    }
 }
 
 fn presents_token(app: &App, headers: &HeaderMap) -> bool {
-    app.config.status.token.as_ref().is_some_and(|token| token.is_presented_in(headers))
+    app.config
+        .status
+        .token
+        .as_ref()
+        .is_some_and(|token| token.is_presented_in(headers))
 }
 
 fn unauthorized() -> Response<Body> {
     let expected = "expected Authorization: Bearer <STATUS_TOKEN>, or a call from loopback where no token is set";
     let mut response = refusal(StatusCode::UNAUTHORIZED, expected);
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    response.headers_mut().insert(
+        header::WWW_AUTHENTICATE,
+        header::HeaderValue::from_static("Bearer"),
+    );
     response
 }
 
@@ -214,5 +279,8 @@ fn names_loopback(host: &str) -> bool {
         (None, _) => host,
     };
     let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }

@@ -23,7 +23,9 @@ pub enum TlsError {
 
 /// The settings of every TLS connection that the relay makes.
 pub(crate) fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     // A machine without a certificate store, such as a small container, has the public authorities still.
     let machine = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(machine.certs);
@@ -31,18 +33,26 @@ pub(crate) fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsErro
         add_file(&mut roots, file)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), TlsError> {
     let unreadable = |error: String| TlsError::File(file.to_owned(), error);
-    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| unreadable(error.to_string()))?;
+    let certificates =
+        CertificateDer::pem_file_iter(file).map_err(|error| unreadable(error.to_string()))?;
     let mut added = 0;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-        roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unreadable(error.to_string()))?;
         added += 1;
     }
-    if added == 0 { Err(TlsError::Empty(file.to_owned())) } else { Ok(()) }
+    if added == 0 {
+        Err(TlsError::Empty(file.to_owned()))
+    } else {
+        Ok(())
+    }
 }

@@ -48,7 +48,9 @@ impl App {
             metrics: Metrics::new(),
             metrics_edge: metrics_edge(&config),
             gate: Arc::default(),
-            state_streams: Arc::new(Semaphore::new(config.limits.max_state_streams.min(Semaphore::MAX_PERMITS))),
+            state_streams: Arc::new(Semaphore::new(
+                config.limits.max_state_streams.min(Semaphore::MAX_PERMITS),
+            )),
             started: SystemTime::now(),
             farewell: CancellationToken::new(),
             tunnels: Mutex::default(),
@@ -73,6 +75,10 @@ impl App {
 
 /// On a port of their own the metrics are asked for by another name than the public one.
 fn metrics_edge(config: &ServerConfig) -> Edge {
-    let policy = if config.metrics_bind.is_some() { &EdgePolicy::default() } else { &config.edge };
+    let policy = if config.metrics_bind.is_some() {
+        &EdgePolicy::default()
+    } else {
+        &config.edge
+    };
     Edge::new(policy, config.bind.ip())
 }

@@ -3,7 +3,9 @@
 //! Keys are compared in constant time and are never part of an error.
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use llamapool_wire::{DisplayName, Failure, InstanceId, Refusal, RelayId, Secret, bearer, header as wire, read_ids};
+use llamapool_wire::{
+    DisplayName, Failure, InstanceId, Refusal, RelayId, Secret, bearer, header as wire, read_ids,
+};
 
 use crate::config::Keys;
 use crate::edge::Edge;
@@ -52,14 +54,20 @@ pub(crate) type NotARelay = (Refusal, String);
 
 impl Auth {
     pub(crate) fn new(keys: &Keys, edge: Edge) -> Self {
-        Self { api: keys.api.clone(), worker: keys.worker.clone(), edge }
+        Self {
+            api: keys.api.clone(),
+            worker: keys.worker.clone(),
+            edge,
+        }
     }
 
     /// Who calls a provider: anyone whom the edge lets in.
     pub(crate) fn caller(&self, headers: &HeaderMap, uri: &Uri) -> Result<Caller, Failure> {
         self.edge.check(headers, uri)?;
         // The edge lets one Origin through at most.
-        Ok(Caller { origin: headers.get(header::ORIGIN).cloned().map(AllowedOrigin) })
+        Ok(Caller {
+            origin: headers.get(header::ORIGIN).cloned().map(AllowedOrigin),
+        })
     }
 
     /// Somebody who asks for what everybody may know, of this server.
@@ -73,15 +81,24 @@ impl Auth {
     }
 
     /// Who looks at the state: whoever presents the API key.
-    pub(crate) fn operator(&self, headers: &HeaderMap, uri: &Uri) -> Result<Operator, NotAnOperator> {
+    pub(crate) fn operator(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Result<Operator, NotAnOperator> {
         self.edge.check(headers, uri).map_err(NotAnOperator::Edge)?;
-        if is_presented(&self.api, headers) { Ok(Operator(())) } else { Err(NotAnOperator::Key) }
+        if is_presented(&self.api, headers) {
+            Ok(Operator(()))
+        } else {
+            Err(NotAnOperator::Key)
+        }
     }
 
     /// Which relay connects: one that presents the worker key and says who it is.
     pub(crate) fn relay(&self, headers: &HeaderMap) -> Result<RelayIdentity, NotARelay> {
         if !is_presented(&self.worker, headers) {
-            let expected = "the worker key is missing or wrong, expected Authorization: Bearer <WORKER_KEY>";
+            let expected =
+                "the worker key is missing or wrong, expected Authorization: Bearer <WORKER_KEY>";
             return Err((Refusal::WrongKey, expected.to_owned()));
         }
         let invalid = |message: String| (Refusal::InvalidHeader, message);
@@ -91,16 +108,21 @@ impl Auth {
             Some(Err(_)) => Err(invalid(format!("the {name} header is not ASCII text"))),
         };
         let name_of = |text: Option<&str>| {
-            DisplayName::decode(text.unwrap_or_default()).map_err(|error| invalid(error.to_string()))
+            DisplayName::decode(text.unwrap_or_default())
+                .map_err(|error| invalid(error.to_string()))
         };
-        let instance =
-            text(wire::INSTANCE)?.ok_or_else(|| invalid(format!("the {} header is missing", wire::INSTANCE)))?;
+        let instance = text(wire::INSTANCE)?
+            .ok_or_else(|| invalid(format!("the {} header is missing", wire::INSTANCE)))?;
         Ok(RelayIdentity {
             ids: read_ids(headers).map_err(|error| invalid(error.to_string()))?,
             name: name_of(text(wire::NAME)?)?,
             version: name_of(text(wire::VERSION)?)?,
-            instance: instance.parse().map_err(|error| invalid(format!("{error}")))?,
-            secret: text(wire::SECRET)?.filter(|secret| !secret.is_empty()).map(Secret::new),
+            instance: instance
+                .parse()
+                .map_err(|error| invalid(format!("{error}")))?,
+            secret: text(wire::SECRET)?
+                .filter(|secret| !secret.is_empty())
+                .map(Secret::new),
         })
     }
 
@@ -111,7 +133,10 @@ impl Auth {
         }
         let is_own = |value: &HeaderValue| {
             let token = bearer(value);
-            let matches = |key: &Option<Secret>| key.as_ref().is_some_and(|key| token.is_some_and(|t| key.matches(t)));
+            let matches = |key: &Option<Secret>| {
+                key.as_ref()
+                    .is_some_and(|key| token.is_some_and(|t| key.matches(t)))
+            };
             matches(&self.api) | matches(&self.worker)
         };
         if headers.get_all(header::AUTHORIZATION).iter().any(is_own) {
@@ -143,8 +168,15 @@ mod tests {
     use crate::config::EdgePolicy;
 
     fn auth() -> Auth {
-        let keys = Keys { api: Some(Secret::new("api")), worker: Some(Secret::new("worker")), session: None };
-        Auth::new(&keys, Edge::new(&EdgePolicy::default(), [0, 0, 0, 0].into()))
+        let keys = Keys {
+            api: Some(Secret::new("api")),
+            worker: Some(Secret::new("worker")),
+            session: None,
+        };
+        Auth::new(
+            &keys,
+            Edge::new(&EdgePolicy::default(), [0, 0, 0, 0].into()),
+        )
     }
 
     fn with(values: &[&'static str]) -> HeaderMap {
@@ -156,15 +188,24 @@ mod tests {
     }
 
     fn is_operator(values: &[&'static str]) -> bool {
-        auth().operator(&with(values), &Uri::from_static("/api/state")).is_ok()
+        auth()
+            .operator(&with(values), &Uri::from_static("/api/state"))
+            .is_ok()
     }
 
     #[test]
     fn an_operator_presents_the_api_key_once_and_nothing_else() {
         assert!(is_operator(&["Bearer api"]));
         assert!(is_operator(&["bearer  api "]));
-        for wrong in [&[][..], &["Bearer "], &["Bearer"], &["api"], &["Basic api"], &["Bearer apj"], &["Bearer worker"]]
-        {
+        for wrong in [
+            &[][..],
+            &["Bearer "],
+            &["Bearer"],
+            &["api"],
+            &["Basic api"],
+            &["Bearer apj"],
+            &["Bearer worker"],
+        ] {
             assert!(!is_operator(wrong), "{wrong:?}");
         }
         assert!(!is_operator(&["Bearer api", "Bearer api"]));
@@ -173,23 +214,38 @@ mod tests {
     #[test]
     fn a_relay_presents_the_worker_key_and_says_who_it_is() {
         let mut headers = with(&["Bearer worker"]);
-        headers.insert(wire::INSTANCE, HeaderValue::from_static("0123456789abcdef0123456789abcdef"));
+        headers.insert(
+            wire::INSTANCE,
+            HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
+        );
         headers.insert(wire::ID, HeaderValue::from_static("mcp-1234"));
         headers.insert(wire::NAME, HeaderValue::from_static("Al%C3%A9"));
         let relay = auth().relay(&headers).unwrap();
         assert_eq!(relay.ids, [Some("mcp-1234".parse().unwrap())]);
         assert_eq!(relay.name.as_str(), "Alé");
         headers.insert(wire::ID, HeaderValue::from_static("a/b"));
-        assert!(matches!(auth().relay(&headers), Err((Refusal::InvalidHeader, _))));
-        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer api"));
-        assert!(matches!(auth().relay(&headers), Err((Refusal::WrongKey, _))));
+        assert!(matches!(
+            auth().relay(&headers),
+            Err((Refusal::InvalidHeader, _))
+        ));
+        headers.insert(
+            header::AUTHORIZATION,
+            HeaderValue::from_static("Bearer api"),
+        );
+        assert!(matches!(
+            auth().relay(&headers),
+            Err((Refusal::WrongKey, _))
+        ));
     }
 
     #[test]
     fn the_servers_own_keys_never_leave_and_the_callers_tokens_do() {
-        for (sent, stays) in
-            [("Bearer api", false), ("bearer worker", false), ("Bearer mine", true), ("Basic api", true)]
-        {
+        for (sent, stays) in [
+            ("Bearer api", false),
+            ("bearer worker", false),
+            ("Bearer mine", true),
+            ("Basic api", true),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, HeaderValue::from_static(sent));
             auth().withhold_own_keys(&mut headers);

@@ -41,8 +41,14 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of its numbers.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ok, Self::ProviderError, Self::Failed, Self::Broken, Self::TimedOut, Self::CallerLeft];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::ProviderError,
+        Self::Failed,
+        Self::Broken,
+        Self::TimedOut,
+        Self::CallerLeft,
+    ];
 
     /// The word for it in metrics.
     pub(crate) fn label(self) -> &'static str {
@@ -99,7 +105,13 @@ impl Running {
     /// A call to an id that begins now.
     pub(crate) fn new(id: RelayId, req_id: String) -> Self {
         let method = AtomicU8::new(Method::OTHER.index());
-        Self { id, req_id, started: SystemTime::now(), since: Instant::now(), method }
+        Self {
+            id,
+            req_id,
+            started: SystemTime::now(),
+            since: Instant::now(),
+            method,
+        }
     }
 
     /// Notes which method the call is for, once that is known.
@@ -121,18 +133,25 @@ impl Books {
     /// How many calls of a method ended how.
     pub(crate) fn count(&self, method: Method, outcome: Outcome) -> u64 {
         let counts = self.counts.get();
-        counts.map_or(0, |counts| counts[usize::from(method.index())][outcome as usize].load(Ordering::Relaxed))
+        counts.map_or(0, |counts| {
+            counts[usize::from(method.index())][outcome as usize].load(Ordering::Relaxed)
+        })
     }
 
     /// How many calls of a method have ended.
     pub(crate) fn count_of(&self, method: Method) -> u64 {
-        Outcome::ALL.iter().map(|&outcome| self.count(method, outcome)).sum()
+        Outcome::ALL
+            .iter()
+            .map(|&outcome| self.count(method, outcome))
+            .sum()
     }
 
     /// How many calls ended so.
     pub(crate) fn total(&self, counts: impl Fn(Outcome) -> bool) -> u64 {
         let outcomes = Outcome::ALL.into_iter().filter(|&outcome| counts(outcome));
-        outcomes.flat_map(|outcome| methods().map(move |method| self.count(method, outcome))).sum()
+        outcomes
+            .flat_map(|outcome| methods().map(move |method| self.count(method, outcome)))
+            .sum()
     }
 
     /// Whether there has never been a call.
@@ -142,12 +161,18 @@ impl Books {
 
     /// Bytes of requests and of answers.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        (self.bytes_in.load(Ordering::Relaxed), self.bytes_out.load(Ordering::Relaxed))
+        (
+            self.bytes_in.load(Ordering::Relaxed),
+            self.bytes_out.load(Ordering::Relaxed),
+        )
     }
 
     /// The calls that run now, the oldest first.
     pub(crate) fn running(&self) -> Vec<Arc<Running>> {
-        let mut running: Vec<_> = lock(&self.running).iter().map(|(_, call)| call.clone()).collect();
+        let mut running: Vec<_> = lock(&self.running)
+            .iter()
+            .map(|(_, call)| call.clone())
+            .collect();
         running.sort_by_key(|call| call.started);
         running
     }
@@ -160,7 +185,9 @@ impl Books {
     /// The time within which a share of the calls was over, in milliseconds.
     pub(crate) fn call_ms(&self, quantile: f64) -> Option<f64> {
         let times = lock(&self.times);
-        times.as_ref().map(|times| times.value_at_quantile(quantile) as f64 / 1000.0)
+        times
+            .as_ref()
+            .map(|times| times.value_at_quantile(quantile) as f64 / 1000.0)
     }
 
     pub(crate) fn last_error(&self) -> Option<LastError> {
@@ -168,14 +195,22 @@ impl Books {
     }
 
     fn note_error(&self, error: &'static str, message: String) {
-        *lock(&self.last_error) = Some(LastError { at: SystemTime::now(), error, message });
+        *lock(&self.last_error) = Some(LastError {
+            at: SystemTime::now(),
+            error,
+            message,
+        });
     }
 
     fn note_time(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_MICROS);
+        let micros = u64::try_from(duration.as_micros())
+            .unwrap_or(u64::MAX)
+            .clamp(1, LONGEST_MICROS);
         let mut times = lock(&self.times);
         if times.is_none() {
-            *times = Histogram::new_with_bounds(1, LONGEST_MICROS, 1).ok().map(Box::new);
+            *times = Histogram::new_with_bounds(1, LONGEST_MICROS, 1)
+                .ok()
+                .map(Box::new);
         }
         if let Some(times) = times.as_mut() {
             times.saturating_record(micros);
@@ -183,7 +218,9 @@ impl Books {
     }
 
     fn add(&self, method: Method, outcome: Outcome) {
-        let counts = self.counts.get_or_init(|| Box::new(std::array::from_fn(|_| Default::default())));
+        let counts = self
+            .counts
+            .get_or_init(|| Box::new(std::array::from_fn(|_| Default::default())));
         counts[usize::from(method.index())][outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -262,7 +299,8 @@ impl Call {
     /// llamapool, here or at the relay, answers with an error of its own.
     pub(crate) fn failed(&mut self, failure: &Failure) {
         self.outcome = Some(Outcome::Failed);
-        self.books.note_error(failure.cause.word(), failure.message.clone());
+        self.books
+            .note_error(failure.cause.word(), failure.message.clone());
         self.metrics.refused("mcp", failure.cause.word());
         self.noted(failure);
     }
@@ -270,25 +308,44 @@ impl Call {
     /// The caller left, and what it sees of that is this failure: the call's own outcome stays what it is.
     pub(crate) fn noted(&mut self, failure: &Failure) {
         let is_the_callers = failure.cause.is_the_callers();
-        self.trouble = Some(Trouble { cause: failure.cause.word(), error: failure.for_the_log(), is_the_callers });
+        self.trouble = Some(Trouble {
+            cause: failure.cause.word(),
+            error: failure.for_the_log(),
+            is_the_callers,
+        });
     }
 
     fn broke_off(&mut self, cause: &'static str, error: &str) {
         self.books.note_error(cause, error.to_owned());
-        self.trouble = Some(Trouble { cause, error: error.to_owned(), is_the_callers: false });
+        self.trouble = Some(Trouble {
+            cause,
+            error: error.to_owned(),
+            is_the_callers: false,
+        });
     }
 
     /// The one line of the log that a call gets. Failures that no caller can make at will are warnings.
     fn log(&self, outcome: Outcome, duration: Duration) {
-        let (id, req_id, method) =
-            (self.running.id.as_str(), self.running.req_id.as_str(), self.running.method().label());
+        let (id, req_id, method) = (
+            self.running.id.as_str(),
+            self.running.req_id.as_str(),
+            self.running.method().label(),
+        );
         let (outcome, ms) = (outcome.label(), duration.as_secs_f64() * 1000.0);
         match &self.trouble {
             None => tracing::debug!(req_id, id, method, outcome, ms, "call"),
-            Some(Trouble { cause, error, is_the_callers: true }) => {
+            Some(Trouble {
+                cause,
+                error,
+                is_the_callers: true,
+            }) => {
                 tracing::debug!(req_id, id, method, outcome, ms, cause, error, "call failed");
             }
-            Some(Trouble { cause, error, is_the_callers: false }) => {
+            Some(Trouble {
+                cause,
+                error,
+                is_the_callers: false,
+            }) => {
                 tracing::warn!(req_id, id, method, outcome, ms, cause, error, "call failed");
             }
         }
@@ -320,8 +377,12 @@ impl Drop for Call {
     fn drop(&mut self) {
         let outcome = self.outcome.unwrap_or(Outcome::CallerLeft);
         let (method, duration) = (self.running.method(), self.running.duration());
-        self.books.bytes_in.fetch_add(self.meter.bytes(), Ordering::Relaxed);
-        self.books.bytes_out.fetch_add(self.bytes_out, Ordering::Relaxed);
+        self.books
+            .bytes_in
+            .fetch_add(self.meter.bytes(), Ordering::Relaxed);
+        self.books
+            .bytes_out
+            .fetch_add(self.bytes_out, Ordering::Relaxed);
         self.books.add(method, outcome);
         if outcome == Outcome::Ok && !STREAMS.contains(&method.label()) {
             self.books.note_time(duration);

@@ -17,7 +17,9 @@ pub(crate) fn make_public(status: StatusCode, headers: &mut HeaderMap, metadata_
         return;
     }
     let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
-    let challenges: Vec<_> = challenges.map(|challenge| rewritten(challenge, metadata_url)).collect();
+    let challenges: Vec<_> = challenges
+        .map(|challenge| rewritten(challenge, metadata_url))
+        .collect();
     headers.remove(header::WWW_AUTHENTICATE);
     for challenge in challenges {
         headers.append(header::WWW_AUTHENTICATE, challenge);
@@ -25,7 +27,9 @@ pub(crate) fn make_public(status: StatusCode, headers: &mut HeaderMap, metadata_
 }
 
 fn rewritten(challenge: &HeaderValue, metadata_url: &str) -> HeaderValue {
-    let Ok(text) = challenge.to_str() else { return challenge.clone() };
+    let Ok(text) = challenge.to_str() else {
+        return challenge.clone();
+    };
     let mut public = text.to_owned();
     // From the end, so that the places before stay where they are.
     for value in challenge::values_of(PARAMETER, text).into_iter().rev() {
@@ -43,10 +47,17 @@ mod tests {
     fn public(challenges: &[&'static str], status: StatusCode) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for challenge in challenges {
-            headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            headers.append(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            );
         }
         make_public(status, &mut headers, PUBLIC);
-        headers.get_all(header::WWW_AUTHENTICATE).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        headers
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect()
     }
 
     #[test]
@@ -56,17 +67,32 @@ mod tests {
                 r#"Bearer resource_metadata="http://10.0.0.1/m", scope="a b""#,
                 r#"Bearer resource_metadata="URL", scope="a b""#,
             ),
-            (r#"Bearer error="x", Resource_Metadata = http://p/m"#, r#"Bearer error="x", Resource_Metadata = "URL""#),
-            (r#"Bearer resource_metadata=http://p/m,scope=a"#, r#"Bearer resource_metadata="URL",scope=a"#),
-            (r#"Bearer realm="say \"resource_metadata=\"", a=b"#, r#"Bearer realm="say \"resource_metadata=\"", a=b"#),
-            (r#"Bearer not_resource_metadata="x""#, r#"Bearer not_resource_metadata="x""#),
+            (
+                r#"Bearer error="x", Resource_Metadata = http://p/m"#,
+                r#"Bearer error="x", Resource_Metadata = "URL""#,
+            ),
+            (
+                r#"Bearer resource_metadata=http://p/m,scope=a"#,
+                r#"Bearer resource_metadata="URL",scope=a"#,
+            ),
+            (
+                r#"Bearer realm="say \"resource_metadata=\"", a=b"#,
+                r#"Bearer realm="say \"resource_metadata=\"", a=b"#,
+            ),
+            (
+                r#"Bearer not_resource_metadata="x""#,
+                r#"Bearer not_resource_metadata="x""#,
+            ),
             (
                 r#"Bearer resource_metadata="http://10.0.0.1/m", DPoP algs="ES256", resource_metadata=http://10.0.0.1/m"#,
                 r#"Bearer resource_metadata="URL", DPoP algs="ES256", resource_metadata="URL""#,
             ),
             ("Basic realm=x", "Basic realm=x"),
         ] {
-            assert_eq!(public(&[own], StatusCode::UNAUTHORIZED), [expected.replace("URL", PUBLIC)]);
+            assert_eq!(
+                public(&[own], StatusCode::UNAUTHORIZED),
+                [expected.replace("URL", PUBLIC)]
+            );
         }
     }
 
@@ -80,9 +106,13 @@ mod tests {
 
     #[test]
     fn nonsense_is_left_as_it_is() {
-        for nonsense in
-            ["resource_metadata", "resource_metadata=", "Bearer \"", "Bearer resource_metadata=\"open", "\\"]
-        {
+        for nonsense in [
+            "resource_metadata",
+            "resource_metadata=",
+            "Bearer \"",
+            "Bearer resource_metadata=\"open",
+            "\\",
+        ] {
             let once = public(&[nonsense], StatusCode::UNAUTHORIZED);
             assert_eq!(once.len(), 1, "{nonsense}");
         }

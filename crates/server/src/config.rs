@@ -96,7 +96,10 @@ pub struct Timeouts {
 impl Keys {
     /// The secret that session ids are sealed with. One that other servers and later runs know, if there is any.
     pub(crate) fn sealing(&self) -> Secret {
-        self.session.clone().or_else(|| self.worker.clone()).unwrap_or_else(Secret::random)
+        self.session
+            .clone()
+            .or_else(|| self.worker.clone())
+            .unwrap_or_else(Secret::random)
     }
 }
 

@@ -17,14 +17,19 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 /// For how many seconds a browser may remember the answer to a preflight: the most that any of them does.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 /// Upon what the answers depend.
-const VARY: HeaderValue =
-    HeaderValue::from_static("Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
+const VARY: HeaderValue = HeaderValue::from_static(
+    "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+);
 
 /// The answer to a preflight, if the request is one: it is the edge's business and needs no identity.
 ///
 /// The headers that are asked for are allowed as they are: `Mcp-Param-*` has no list (MCP 2026-07-28), and `*` would
 /// not stand for `Authorization`.
-pub(crate) fn preflight(method: &Method, headers: &HeaderMap, origin: &AllowedOrigin) -> Option<Response<Body>> {
+pub(crate) fn preflight(
+    method: &Method,
+    headers: &HeaderMap,
+    origin: &AllowedOrigin,
+) -> Option<Response<Body>> {
     if method != Method::OPTIONS || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
         return None;
     }
@@ -43,8 +48,11 @@ pub(crate) fn preflight(method: &Method, headers: &HeaderMap, origin: &AllowedOr
 
 /// Lets a browser's page read an answer, in place of what the provider says about origins.
 pub(crate) fn expose(headers: &mut HeaderMap, origin: &AllowedOrigin) {
-    let said: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
+    let said: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("access-control-"))
+        .cloned()
+        .collect();
     for name in said {
         headers.remove(name);
     }
@@ -62,20 +70,37 @@ mod tests {
     }
 
     fn asking(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
     fn a_preflight_is_answered_with_exactly_the_headers_that_it_asks_for() {
         let headers = asking(&[
             (header::ACCESS_CONTROL_REQUEST_METHOD, "POST"),
-            (header::ACCESS_CONTROL_REQUEST_HEADERS, "authorization,mcp-param-region"),
+            (
+                header::ACCESS_CONTROL_REQUEST_HEADERS,
+                "authorization,mcp-param-region",
+            ),
         ]);
         let answer = preflight(&Method::OPTIONS, &headers, &origin()).unwrap();
         assert_eq!(answer.status(), 204);
-        assert_eq!(answer.headers()["access-control-allow-origin"], "https://app.example");
-        assert_eq!(answer.headers()["access-control-allow-headers"], "authorization,mcp-param-region");
-        assert!(answer.headers()["access-control-allow-methods"].to_str().unwrap().contains("DELETE"));
+        assert_eq!(
+            answer.headers()["access-control-allow-origin"],
+            "https://app.example"
+        );
+        assert_eq!(
+            answer.headers()["access-control-allow-headers"],
+            "authorization,mcp-param-region"
+        );
+        assert!(
+            answer.headers()["access-control-allow-methods"]
+                .to_str()
+                .unwrap()
+                .contains("DELETE")
+        );
     }
 
     #[test]
@@ -93,10 +118,24 @@ mod tests {
             (header::VARY, "Accept"),
         ]);
         expose(&mut headers, &origin());
-        assert_eq!(headers.get_all(header::ACCESS_CONTROL_ALLOW_ORIGIN).iter().count(), 1);
-        assert_eq!(headers["access-control-allow-origin"], "https://app.example");
+        assert_eq!(
+            headers
+                .get_all(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+                .iter()
+                .count(),
+            1
+        );
+        assert_eq!(
+            headers["access-control-allow-origin"],
+            "https://app.example"
+        );
         assert!(!headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
-        assert!(headers["access-control-expose-headers"].to_str().unwrap().contains("Mcp-Session-Id"));
+        assert!(
+            headers["access-control-expose-headers"]
+                .to_str()
+                .unwrap()
+                .contains("Mcp-Session-Id")
+        );
         assert_eq!(headers.get_all(header::VARY).iter().count(), 2);
     }
 }

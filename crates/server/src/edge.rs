@@ -28,7 +28,11 @@ enum Hosts {
 impl Edge {
     /// The rules for a server that listens on `bind`.
     pub(crate) fn new(policy: &EdgePolicy, bind: IpAddr) -> Self {
-        let lower = |list: &[String]| list.iter().map(|entry| entry.to_ascii_lowercase()).collect::<Vec<_>>();
+        let lower = |list: &[String]| {
+            list.iter()
+                .map(|entry| entry.to_ascii_lowercase())
+                .collect::<Vec<_>>()
+        };
         let hosts = match (policy.allowed_hosts.is_empty(), bind.is_loopback()) {
             (false, _) => Hosts::Listed(lower(&policy.allowed_hosts)),
             (true, true) => Hosts::LoopbackAlone,
@@ -39,7 +43,11 @@ impl Edge {
         // is no reason: with DNS rebinding it says what the hostile page wants.
         allowed_origins.extend(policy.public_url.as_ref().and_then(origin_of));
         let allows_any_origin = allowed_origins.iter().any(|origin| origin == "*");
-        Self { allowed_origins, allows_any_origin, hosts }
+        Self {
+            allowed_origins,
+            allows_any_origin,
+            hosts,
+        }
     }
 
     /// Whether a request with these headers may come in.
@@ -55,15 +63,23 @@ impl Edge {
         }
         let sent = match uri.authority() {
             Some(authority) => authority.as_str(),
-            None => the_one(headers, &header::HOST).map_err(|wrong| host_refused(&wrong))?.unwrap_or_default(),
+            None => the_one(headers, &header::HOST)
+                .map_err(|wrong| host_refused(&wrong))?
+                .unwrap_or_default(),
         };
         let name = without_port(sent).to_ascii_lowercase();
         let is_allowed = match &self.hosts {
             Hosts::Any => true,
             Hosts::LoopbackAlone => is_loopback_name(&name),
-            Hosts::Listed(names) => names.iter().any(|listed| *listed == name || *listed == sent.to_ascii_lowercase()),
+            Hosts::Listed(names) => names
+                .iter()
+                .any(|listed| *listed == name || *listed == sent.to_ascii_lowercase()),
         };
-        if is_allowed { Ok(()) } else { Err(host_refused(&format!("the Host {}", quoted(sent)))) }
+        if is_allowed {
+            Ok(())
+        } else {
+            Err(host_refused(&format!("the Host {}", quoted(sent))))
+        }
     }
 
     /// Whether a request says once where it goes and where it comes from: on every port, whatever is asked. Two that look
@@ -81,10 +97,15 @@ impl Edge {
             Ok(Some(origin)) => origin.to_ascii_lowercase(),
             Err(wrong) => return Err(origin_refused(&wrong)),
         };
-        let is_own_machine = matches!(self.hosts, Hosts::LoopbackAlone) && is_loopback_origin(&origin);
-        let is_allowed =
-            origin != "null" && (self.allows_any_origin || is_own_machine || self.allowed_origins.contains(&origin));
-        if is_allowed { Ok(()) } else { Err(origin_refused(&format!("the Origin {}", quoted(&origin)))) }
+        let is_own_machine =
+            matches!(self.hosts, Hosts::LoopbackAlone) && is_loopback_origin(&origin);
+        let is_allowed = origin != "null"
+            && (self.allows_any_origin || is_own_machine || self.allowed_origins.contains(&origin));
+        if is_allowed {
+            Ok(())
+        } else {
+            Err(origin_refused(&format!("the Origin {}", quoted(&origin))))
+        }
     }
 }
 
@@ -92,8 +113,18 @@ impl Edge {
 fn origin_of(url: &Uri) -> Option<String> {
     let (scheme, authority) = (url.scheme_str()?, url.authority()?);
     let default_port = if scheme == "https" { 443 } else { 80 };
-    let port = authority.port_u16().filter(|&port| port != default_port).map(|port| format!(":{port}"));
-    Some(format!("{scheme}://{}{}", authority.host(), port.unwrap_or_default()).to_ascii_lowercase())
+    let port = authority
+        .port_u16()
+        .filter(|&port| port != default_port)
+        .map(|port| format!(":{port}"));
+    Some(
+        format!(
+            "{scheme}://{}{}",
+            authority.host(),
+            port.unwrap_or_default()
+        )
+        .to_ascii_lowercase(),
+    )
 }
 
 /// The only value of a header; what is wrong, if there are several or one that is no text.
@@ -101,17 +132,26 @@ fn the_one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a s
     let mut values = headers.get_all(name).into_iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| format!("the {name} header is not ASCII text")),
+        (Some(value), None) => value
+            .to_str()
+            .map(Some)
+            .map_err(|_| format!("the {name} header is not ASCII text")),
         (Some(_), Some(_)) => Err(format!("more than one {name} header")),
     }
 }
 
 fn host_refused(wrong: &str) -> Failure {
-    Failure::new(Cause::HostRefused, format!("{wrong} is refused, expected a host that ALLOWED_HOSTS lists"))
+    Failure::new(
+        Cause::HostRefused,
+        format!("{wrong} is refused, expected a host that ALLOWED_HOSTS lists"),
+    )
 }
 
 fn origin_refused(wrong: &str) -> Failure {
-    Failure::new(Cause::OriginRefused, format!("{wrong} is refused, expected an origin that ALLOWED_ORIGINS lists"))
+    Failure::new(
+        Cause::OriginRefused,
+        format!("{wrong} is refused, expected an origin that ALLOWED_ORIGINS lists"),
+    )
 }
 
 /// A value from outside, cut, for an error message.
@@ -129,12 +169,19 @@ fn without_port(authority: &str) -> &str {
 
 fn is_loopback_name(name: &str) -> bool {
     let address = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    name == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn is_loopback_origin(origin: &str) -> bool {
-    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    authority.is_some_and(|authority| !authority.contains('/') && is_loopback_name(without_port(authority)))
+    let authority = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    authority.is_some_and(|authority| {
+        !authority.contains('/') && is_loopback_name(without_port(authority))
+    })
 }
 
 #[cfg(test)]
@@ -143,7 +190,11 @@ mod tests {
 
     fn edge(origins: &[&str], hosts: &[&str], bind: &str) -> Edge {
         let list = |entries: &[&str]| entries.iter().map(|&entry| entry.to_owned()).collect();
-        let policy = EdgePolicy { allowed_origins: list(origins), allowed_hosts: list(hosts), ..EdgePolicy::default() };
+        let policy = EdgePolicy {
+            allowed_origins: list(origins),
+            allowed_hosts: list(hosts),
+            ..EdgePolicy::default()
+        };
         Edge::new(&policy, bind.parse().unwrap())
     }
 
@@ -152,7 +203,9 @@ mod tests {
         for (name, value) in pairs {
             headers.append(name, value.parse().unwrap());
         }
-        edge.check(&headers, &Uri::from_static("/api/state")).err().map(|failure| failure.cause)
+        edge.check(&headers, &Uri::from_static("/api/state"))
+            .err()
+            .map(|failure| failure.cause)
     }
 
     const HOST: HeaderName = header::HOST;
@@ -161,19 +214,47 @@ mod tests {
     #[test]
     fn on_loopback_only_loopback_names_and_origins_get_in() {
         let edge = edge(&[], &[], "127.0.0.1");
-        for host in ["localhost:8080", "localhost", "127.0.0.1:1", "[::1]:8080", "LOCALHOST"] {
+        for host in [
+            "localhost:8080",
+            "localhost",
+            "127.0.0.1:1",
+            "[::1]:8080",
+            "LOCALHOST",
+        ] {
             assert_eq!(verdict(&edge, &[(HOST, host)]), None, "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "10.0.0.1"] {
-            assert_eq!(verdict(&edge, &[(HOST, host)]), Some(Cause::HostRefused), "{host}");
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+            "10.0.0.1",
+        ] {
+            assert_eq!(
+                verdict(&edge, &[(HOST, host)]),
+                Some(Cause::HostRefused),
+                "{host}"
+            );
         }
         let local = (HOST, "localhost:8080");
-        for origin in ["http://localhost:3000", "http://127.0.0.1", "https://[::1]:1"] {
-            assert_eq!(verdict(&edge, &[local.clone(), (ORIGIN, origin)]), None, "{origin}");
+        for origin in [
+            "http://localhost:3000",
+            "http://127.0.0.1",
+            "https://[::1]:1",
+        ] {
+            assert_eq!(
+                verdict(&edge, &[local.clone(), (ORIGIN, origin)]),
+                None,
+                "{origin}"
+            );
         }
-        for origin in
-            ["http://evil.example", "null", "http://localhost:1/x", "http://localhost.evil.example", "localhost"]
-        {
+        for origin in [
+            "http://evil.example",
+            "null",
+            "http://localhost:1/x",
+            "http://localhost.evil.example",
+            "localhost",
+        ] {
             let refused = verdict(&edge, &[local.clone(), (ORIGIN, origin)]);
             assert_eq!(refused, Some(Cause::OriginRefused), "{origin}");
         }
@@ -184,8 +265,14 @@ mod tests {
         let edge = edge(&["https://app.example"], &[], "0.0.0.0");
         assert_eq!(verdict(&edge, &[(HOST, "anything.example")]), None);
         assert_eq!(verdict(&edge, &[(ORIGIN, "https://APP.example")]), None);
-        assert_eq!(verdict(&edge, &[(ORIGIN, "http://app.example")]), Some(Cause::OriginRefused));
-        assert_eq!(verdict(&edge, &[(ORIGIN, "http://localhost:3000")]), Some(Cause::OriginRefused));
+        assert_eq!(
+            verdict(&edge, &[(ORIGIN, "http://app.example")]),
+            Some(Cause::OriginRefused)
+        );
+        assert_eq!(
+            verdict(&edge, &[(ORIGIN, "http://localhost:3000")]),
+            Some(Cause::OriginRefused)
+        );
     }
 
     #[test]
@@ -195,10 +282,17 @@ mod tests {
             ("https://pool.example:443", "https://pool.example"),
             ("http://pool.example:8080/", "http://pool.example:8080"),
         ] {
-            let policy = EdgePolicy { public_url: Some(Uri::from_static(url)), ..EdgePolicy::default() };
+            let policy = EdgePolicy {
+                public_url: Some(Uri::from_static(url)),
+                ..EdgePolicy::default()
+            };
             let edge = Edge::new(&policy, IpAddr::from([0, 0, 0, 0]));
             assert_eq!(verdict(&edge, &[(ORIGIN, origin)]), None, "{url}");
-            assert_eq!(verdict(&edge, &[(ORIGIN, "https://pool.example:1")]), Some(Cause::OriginRefused), "{url}");
+            assert_eq!(
+                verdict(&edge, &[(ORIGIN, "https://pool.example:1")]),
+                Some(Cause::OriginRefused),
+                "{url}"
+            );
         }
         let untold = edge(&[], &[], "0.0.0.0");
         let rebound = [(HOST, "evil.example"), (ORIGIN, "http://evil.example")];
@@ -208,17 +302,33 @@ mod tests {
     #[test]
     fn several_origins_or_hosts_are_refused_even_if_each_is_allowed() {
         let edge = edge(&["*"], &["a.example"], "0.0.0.0");
-        assert_eq!(verdict(&edge, &[(HOST, "a.example"), (ORIGIN, "https://b.example")]), None);
-        let twice = [(HOST, "a.example"), (ORIGIN, "https://b.example"), (ORIGIN, "https://b.example")];
+        assert_eq!(
+            verdict(&edge, &[(HOST, "a.example"), (ORIGIN, "https://b.example")]),
+            None
+        );
+        let twice = [
+            (HOST, "a.example"),
+            (ORIGIN, "https://b.example"),
+            (ORIGIN, "https://b.example"),
+        ];
         assert_eq!(verdict(&edge, &twice), Some(Cause::OriginRefused));
-        assert_eq!(verdict(&edge, &[(HOST, "a.example"), (HOST, "a.example")]), Some(Cause::HostRefused));
-        assert_eq!(verdict(&edge, &[(HOST, "a.example"), (ORIGIN, "null")]), Some(Cause::OriginRefused));
+        assert_eq!(
+            verdict(&edge, &[(HOST, "a.example"), (HOST, "a.example")]),
+            Some(Cause::HostRefused)
+        );
+        assert_eq!(
+            verdict(&edge, &[(HOST, "a.example"), (ORIGIN, "null")]),
+            Some(Cause::OriginRefused)
+        );
         for name in [HOST, ORIGIN] {
             let mut headers = HeaderMap::new();
             headers.append(&name, "https://b.example".parse().unwrap());
             assert!(Edge::check_single(&headers).is_ok());
             headers.append(&name, "https://b.example".parse().unwrap());
-            assert!(Edge::check_single(&headers).is_err(), "whatever is allowed: {name}");
+            assert!(
+                Edge::check_single(&headers).is_err(),
+                "whatever is allowed: {name}"
+            );
         }
     }
 
@@ -228,7 +338,13 @@ mod tests {
         assert_eq!(verdict(&edge, &[(HOST, "pool.example:8443")]), None);
         assert_eq!(verdict(&edge, &[(HOST, "[2001:db8::1]:8443")]), None);
         assert_eq!(verdict(&edge, &[(HOST, "[2001:DB8::1]")]), None);
-        assert_eq!(verdict(&edge, &[(HOST, "[2001:db8::2]:8443")]), Some(Cause::HostRefused));
-        assert_eq!(verdict(&edge, &[(HOST, "localhost:8443")]), Some(Cause::HostRefused));
+        assert_eq!(
+            verdict(&edge, &[(HOST, "[2001:db8::2]:8443")]),
+            Some(Cause::HostRefused)
+        );
+        assert_eq!(
+            verdict(&edge, &[(HOST, "localhost:8443")]),
+            Some(Cause::HostRefused)
+        );
     }
 }

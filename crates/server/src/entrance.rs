@@ -40,7 +40,12 @@ impl Entrance {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(&self, peer: Peer, req_id: &RequestId, mut request: Request) -> Response<Body> {
+    pub(crate) async fn answer(
+        &self,
+        peer: Peer,
+        req_id: &RequestId,
+        mut request: Request,
+    ) -> Response<Body> {
         if let Err(failure) = Edge::check_single(request.headers()) {
             self.app.metrics.refused("edge", failure.cause.word());
             return error::failed_call(&failure, req_id.as_str());
@@ -58,5 +63,6 @@ impl Entrance {
 
 /// Whether a path is that of a call: there is an id, or what stands in its place, behind the prefix.
 fn is_call(path: &str) -> bool {
-    path.strip_prefix(path::MCP_BY_ID).is_some_and(|tail| !tail.is_empty())
+    path.strip_prefix(path::MCP_BY_ID)
+        .is_some_and(|tail| !tail.is_empty())
 }

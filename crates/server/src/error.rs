@@ -2,7 +2,9 @@
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use llamapool_wire::{Cause, Failure, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire};
+use llamapool_wire::{
+    Cause, Failure, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
+};
 
 /// The answer to a call that llamapool itself must answer.
 pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<Body> {
@@ -21,16 +23,25 @@ pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<Body> {
 /// The answer to a call whose session is gone for good: the one answer of llamapool's own that is meant as protocol. It
 /// makes a client initialize again (MCP 2025-03-26 and later, session management).
 pub(crate) fn session_gone() -> Response<Body> {
-    let body = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#;
+    let body =
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#;
     let mut response = json(StatusCode::NOT_FOUND, body.to_owned());
-    response.headers_mut().insert(wire::ERROR, HeaderValue::from_static("session_gone"));
+    response
+        .headers_mut()
+        .insert(wire::ERROR, HeaderValue::from_static("session_gone"));
     response
 }
 
 /// The answer to a relay that may not connect.
 pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body> {
-    let body = RefusalBody { error: refusal, message };
-    let mut response = json(refusal.status(), serde_json::to_string(&body).unwrap_or_default());
+    let body = RefusalBody {
+        error: refusal,
+        message,
+    };
+    let mut response = json(
+        refusal.status(),
+        serde_json::to_string(&body).unwrap_or_default(),
+    );
     let headers = response.headers_mut();
     match refusal {
         Refusal::WrongKey => {
@@ -39,8 +50,14 @@ pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body>
         Refusal::Version => {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+            headers.insert(
+                header::SEC_WEBSOCKET_VERSION,
+                HeaderValue::from_static("13"),
+            );
+            headers.insert(
+                header::SEC_WEBSOCKET_PROTOCOL,
+                HeaderValue::from_static(SUBPROTOCOL),
+            );
         }
         Refusal::Draining | Refusal::TooManyRelays => {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
@@ -52,48 +69,85 @@ pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body>
 
 /// The answer to somebody without the API key.
 pub(crate) fn unauthorized() -> Response<Body> {
-    let mut response = plain(StatusCode::UNAUTHORIZED, "unauthorized", "expected Authorization: Bearer <API_KEY>");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    let mut response = plain(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "expected Authorization: Bearer <API_KEY>",
+    );
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 
 /// The answer to a request for a path that does not exist.
 pub(crate) fn not_found() -> Response<Body> {
-    plain(StatusCode::NOT_FOUND, "not_found", "no such path; MCP servers are at /api/mcp/id/<id>")
+    plain(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "no such path; MCP servers are at /api/mcp/id/<id>",
+    )
 }
 
 /// The answer where there are no metadata: MCP clients then go on without (MCP 2025-06-18, authorization).
 pub(crate) fn no_metadata() -> Response<Body> {
-    plain(StatusCode::NOT_FOUND, "not_found", "there is no such OAuth metadata; those of an MCP server have its path")
+    plain(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is no such OAuth metadata; those of an MCP server have its path",
+    )
 }
 
 /// The answer to a request that wants to do more with a document than read it.
 pub(crate) fn only_get() -> Response<Body> {
-    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "expected GET");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    let mut response = plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "expected GET",
+    );
+    response.headers_mut().insert(
+        header::ALLOW,
+        HeaderValue::from_static("GET, HEAD, OPTIONS"),
+    );
     response
 }
 
 /// The answer when all state streams are taken.
 pub(crate) fn too_many_streams() -> Response<Body> {
-    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", "all state streams are in use");
-    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    let mut response = plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too_many_streams",
+        "all state streams are in use",
+    );
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     response
 }
 
 /// The answer of a server that takes nothing new.
 pub(crate) fn draining() -> Response<Body> {
-    plain(StatusCode::SERVICE_UNAVAILABLE, "draining", "the server is draining")
+    plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "draining",
+        "the server is draining",
+    )
 }
 
 fn plain(status: StatusCode, error: &str, message: &str) -> Response<Body> {
-    json(status, serde_json::json!({ "error": error, "message": message }).to_string())
+    json(
+        status,
+        serde_json::json!({ "error": error, "message": message }).to_string(),
+    )
 }
 
 /// An answer with a JSON body.
 pub(crate) fn json(status: StatusCode, body: String) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }

@@ -26,16 +26,24 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether an answer is an event stream.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = media_type
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("text/event-stream")
 }
 
 /// Asks the middleboxes on the way not to hold the stream back, unless the provider has said what it wants of them.
 pub(crate) fn ask_for_no_buffering(headers: &mut HeaderMap) {
     const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-    headers.entry(NO_BUFFERING).or_insert(HeaderValue::from_static("no"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, no-transform"));
+    headers
+        .entry(NO_BUFFERING)
+        .or_insert(HeaderValue::from_static("no"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-cache, no-transform"));
 }
 
 pin_project! {
@@ -55,7 +63,14 @@ impl<B> KeptAlive<B> {
     /// Shows life whenever nothing was sent for `every`.
     pub(crate) fn new(inner: B, every: Duration) -> Self {
         let alarm = Box::pin(tokio::time::sleep(FIRST_SIGN.min(every)));
-        Self { inner, every, alarm, last_byte: None, between_events: BetweenEvents::default(), mark: Mark::First }
+        Self {
+            inner,
+            every,
+            alarm,
+            last_byte: None,
+            between_events: BetweenEvents::default(),
+            mark: Mark::First,
+        }
     }
 }
 
@@ -63,7 +78,10 @@ impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         while let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) {
             let frame = match frame {
@@ -76,7 +94,10 @@ impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
                 },
                 other => other,
             };
-            if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            if let Some(data) = frame
+                .as_ref()
+                .and_then(|frame| frame.as_ref().ok()?.data_ref())
+            {
                 this.between_events.saw(data);
                 *this.last_byte = Some(Instant::now());
             }
@@ -88,7 +109,9 @@ impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
             let due = this.last_byte.map_or(now, |last| last + *this.every);
             // In the middle of an event there is no place for a comment; the event's end is looked for again later.
             let is_place = this.between_events.here();
-            this.alarm.as_mut().reset(if due > now { due } else { now + *this.every });
+            this.alarm
+                .as_mut()
+                .reset(if due > now { due } else { now + *this.every });
             if due <= now && is_place {
                 this.mark.is_late();
                 *this.last_byte = Some(now);
@@ -134,9 +157,17 @@ impl Mark {
             return Some(data);
         };
         let rest = &BYTE_ORDER_MARK[seen..];
-        let same = data.iter().zip(rest).take_while(|(byte, expected)| byte == expected).count();
+        let same = data
+            .iter()
+            .zip(rest)
+            .take_while(|(byte, expected)| byte == expected)
+            .count();
         let is_unfinished = same == data.len() && same < rest.len();
-        *self = if is_unfinished { Self::Late(seen + same) } else { Self::Over };
+        *self = if is_unfinished {
+            Self::Late(seen + same)
+        } else {
+            Self::Over
+        };
         let is_mark = same == rest.len();
         match (is_unfinished, is_mark) {
             (true, _) => None,
@@ -162,14 +193,19 @@ impl BetweenEvents {
     }
 
     fn here(&self) -> bool {
-        let Some(line) = without_line_end(&self.tail) else { return self.tail.is_empty() };
+        let Some(line) = without_line_end(&self.tail) else {
+            return self.tail.is_empty();
+        };
         without_line_end(line).is_some()
     }
 }
 
 /// What precedes the line end (CRLF, LF or CR) that these bytes end with.
 fn without_line_end(bytes: &[u8]) -> Option<&[u8]> {
-    bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).or_else(|| bytes.strip_suffix(b"\r"))
+    bytes
+        .strip_suffix(b"\r\n")
+        .or_else(|| bytes.strip_suffix(b"\n"))
+        .or_else(|| bytes.strip_suffix(b"\r"))
 }
 
 #[cfg(test)]
@@ -187,7 +223,13 @@ mod tests {
         let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|piece| (piece, receiver))
         });
-        (sender, Box::pin(KeptAlive::new(StreamBody::new(pieces), Duration::from_secs(every))))
+        (
+            sender,
+            Box::pin(KeptAlive::new(
+                StreamBody::new(pieces),
+                Duration::from_secs(every),
+            )),
+        )
     }
 
     async fn next(body: &mut Kept) -> String {
@@ -211,7 +253,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_byte_order_mark_behind_a_comment_is_left_out_and_another_goes_through() {
-        for pieces in [&["\u{feff}data: 1\n\n"][..], &["\u{feff}", "data: 1\n\n"], &["data: 1\n\n"]] {
+        for pieces in [
+            &["\u{feff}data: 1\n\n"][..],
+            &["\u{feff}", "data: 1\n\n"],
+            &["data: 1\n\n"],
+        ] {
             let (sender, mut body) = stream(15);
             assert_eq!(next(&mut body).await, ":\n\n");
             let mut heard = String::new();
@@ -229,7 +275,11 @@ mod tests {
         tokio::time::advance(Duration::from_secs(20)).await;
         assert_eq!(next(&mut body).await, ":\n\n");
         sender.send(piece("\u{feff}")).await.unwrap();
-        assert_eq!(next(&mut body).await, "\u{feff}", "in the middle it is a character");
+        assert_eq!(
+            next(&mut body).await,
+            "\u{feff}",
+            "in the middle it is a character"
+        );
     }
 
     #[test]
@@ -243,8 +293,14 @@ mod tests {
         ] {
             for size in 1..=whole.len() {
                 let mut mark = Mark::Late(0);
-                let pieces = whole.chunks(size).filter_map(|piece| mark.without(Bytes::copy_from_slice(piece)));
-                assert_eq!(pieces.collect::<Vec<_>>().concat(), expected, "{whole:?} in pieces of {size}");
+                let pieces = whole
+                    .chunks(size)
+                    .filter_map(|piece| mark.without(Bytes::copy_from_slice(piece)));
+                assert_eq!(
+                    pieces.collect::<Vec<_>>().concat(),
+                    expected,
+                    "{whole:?} in pieces of {size}"
+                );
             }
         }
     }
@@ -264,7 +320,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_comment_stands_inside_an_event() {
         let (sender, mut body) = stream(15);
-        sender.send(piece("data: 1\r\n\r\ndata: 2\r\n")).await.unwrap();
+        sender
+            .send(piece("data: 1\r\n\r\ndata: 2\r\n"))
+            .await
+            .unwrap();
         next(&mut body).await;
         let mut idle = Box::pin(next(&mut body));
         assert!(futures_util::poll!(idle.as_mut()).is_pending());
@@ -291,7 +350,9 @@ mod tests {
             (&["\n\nd", "ata"], false),
         ] {
             let mut between = BetweenEvents::default();
-            pieces.iter().for_each(|piece| between.saw(piece.as_bytes()));
+            pieces
+                .iter()
+                .for_each(|piece| between.saw(piece.as_bytes()));
             assert_eq!(between.here(), expected, "{pieces:?}");
         }
     }

@@ -43,7 +43,12 @@ const HTTP2_STREAMS: u32 = 1000;
 
 /// Accepts until the server says farewell, then waits for the connections to end.
 pub(crate) async fn serve_connections(app: Arc<App>, listener: TcpListener, entrance: Entrance) {
-    let places = Arc::new(Semaphore::new(app.config.limits.max_connections.min(Semaphore::MAX_PERMITS)));
+    let places = Arc::new(Semaphore::new(
+        app.config
+            .limits
+            .max_connections
+            .min(Semaphore::MAX_PERMITS),
+    ));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -74,7 +79,11 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let place = places
+        .clone()
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, Peer(peer), place))
 }
@@ -91,7 +100,10 @@ async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, entrance: Entra
         let entrance = entrance.clone();
         async move {
             let mut answer = entrance.answer(peer, &req_id, request.map(Body::new)).await;
-            answer.headers_mut().entry(wire::REQUEST_ID).or_insert(req_id.to_value());
+            answer
+                .headers_mut()
+                .entry(wire::REQUEST_ID)
+                .or_insert(req_id.to_value());
             Ok::<_, Infallible>(answer)
         }
     });
@@ -116,7 +128,10 @@ async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, entrance: Entra
     let mut connection = std::pin::pin!(connection);
     // hyper looks at the clock only once it knows which HTTP is spoken.
     let says_nothing = async {
-        if tokio::time::timeout(app.config.timeouts.header, spoken.cancelled()).await.is_ok() {
+        if tokio::time::timeout(app.config.timeouts.header, spoken.cancelled())
+            .await
+            .is_ok()
+        {
             std::future::pending::<()>().await;
         }
     };
@@ -137,7 +152,9 @@ async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, entrance: Entra
 
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL);
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     let keepalive = keepalive.with_retries(KEEPALIVE_RETRIES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)

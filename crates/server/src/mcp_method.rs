@@ -65,7 +65,11 @@ impl Method {
 
     /// The method with this index.
     pub(crate) fn at(index: u8) -> Self {
-        Self(if usize::from(index) < LABELS.len() { index } else { 0 })
+        Self(if usize::from(index) < LABELS.len() {
+            index
+        } else {
+            0
+        })
     }
 
     /// Its index.
@@ -96,8 +100,12 @@ impl Method {
                         return Some(Self::OTHER);
                     }
                     if is_method {
-                        let b'"' = scan.next_byte()? else { return Some(Self::OTHER) };
-                        return Some(std::str::from_utf8(scan.text()?).map_or(Self::OTHER, Self::named));
+                        let b'"' = scan.next_byte()? else {
+                            return Some(Self::OTHER);
+                        };
+                        return Some(
+                            std::str::from_utf8(scan.text()?).map_or(Self::OTHER, Self::named),
+                        );
                     }
                     scan.skip_value()?;
                 }
@@ -169,15 +177,22 @@ mod tests {
 
     #[test]
     fn the_method_is_found_wherever_it_stands() {
-        assert_eq!(label(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{}}"#), Some("tools/list"));
+        assert_eq!(
+            label(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{}}"#),
+            Some("tools/list")
+        );
         assert_eq!(label(r#" { "method" : "ping" "#), Some("ping"));
-        let last = r#"{"params":{"method":"x","a":[1,{"b":"}\""}]},"id":null,"method":"tools/call"}"#;
+        let last =
+            r#"{"params":{"method":"x","a":[1,{"b":"}\""}]},"id":null,"method":"tools/call"}"#;
         assert_eq!(label(last), Some("tools/call"));
     }
 
     #[test]
     fn what_has_no_known_method_is_counted_for_what_it_is() {
-        assert_eq!(label(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#), Some("response"));
+        assert_eq!(
+            label(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#),
+            Some("response")
+        );
         assert_eq!(label(r#"[{"method":"ping"}]"#), Some("batch"));
         assert_eq!(label(r#"{"method":"evil/label\n"}"#), Some("other"));
         assert_eq!(label(r#"{"method":7}"#), Some("other"));

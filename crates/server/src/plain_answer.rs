@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 
 /// What a caller who takes anything is asked for at the provider: a provider may refuse less (MCP 2025-03-26,
 /// streamable-http: the client MUST list both).
-pub(crate) const BOTH_TYPES: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+pub(crate) const BOTH_TYPES: HeaderValue =
+    HeaderValue::from_static("application/json, text/event-stream");
 
 /// How long an event stream may go on behind the response that was looked for.
 const TO_THE_END: Duration = Duration::from_millis(50);
@@ -32,7 +33,10 @@ pub(crate) fn takes_anything(headers: &HeaderMap) -> bool {
 }
 
 /// Reads the stream up to the response, and answers with that.
-pub(crate) async fn single_answer<B>(answer: Response<B>, max_bytes: usize) -> Result<Response<Body>, Failure>
+pub(crate) async fn single_answer<B>(
+    answer: Response<B>,
+    max_bytes: usize,
+) -> Result<Response<Body>, Failure>
 where
     B: http_body::Body<Data = Bytes>,
 {
@@ -41,20 +45,35 @@ where
     let mut events = Events::new(max_bytes);
     while let Some(frame) = next_frame(body.as_mut()).await {
         let Ok(frame) = frame else { break };
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if let Some(response) = events.feed(&data)? {
             // The stream ends here as a rule. To leave it earlier would look like a caller who hangs up.
-            let rest = async { while next_frame(body.as_mut()).await.is_some_and(|frame| frame.is_ok()) {} };
+            let rest = async {
+                while next_frame(body.as_mut())
+                    .await
+                    .is_some_and(|frame| frame.is_ok())
+                {}
+            };
             let _ = tokio::time::timeout(TO_THE_END, rest).await;
-            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            head.headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            );
             head.headers.remove(header::CONTENT_LENGTH);
             return Ok(Response::from_parts(head, Body::from(response)));
         }
     }
-    Err(Failure::new(Cause::NoResponse, "the provider's event stream ended without the response"))
+    Err(Failure::new(
+        Cause::NoResponse,
+        "the provider's event stream ended without the response",
+    ))
 }
 
-async fn next_frame<B: http_body::Body>(mut body: Pin<&mut B>) -> Option<Result<Frame<B::Data>, B::Error>> {
+async fn next_frame<B: http_body::Body>(
+    mut body: Pin<&mut B>,
+) -> Option<Result<Frame<B::Data>, B::Error>> {
     std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await
 }
 
@@ -71,13 +90,19 @@ struct Events {
 
 impl Events {
     fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, line: Vec::new(), data: Vec::new(), after_return: false }
+        Self {
+            max_bytes,
+            line: Vec::new(),
+            data: Vec::new(),
+            after_return: false,
+        }
     }
 
     /// Takes the next piece; the response, if it is complete now.
     fn feed(&mut self, piece: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         for &byte in piece {
-            let is_second_half = std::mem::replace(&mut self.after_return, byte == b'\r') && byte == b'\n';
+            let is_second_half =
+                std::mem::replace(&mut self.after_return, byte == b'\r') && byte == b'\n';
             if is_second_half {
                 continue;
             }
@@ -87,7 +112,10 @@ impl Events {
                 return Ok(Some(data));
             }
             if self.line.len() + self.data.len() > self.max_bytes {
-                let message = format!("the response exceeds {} bytes, see MAX_ANSWER_BYTES", self.max_bytes);
+                let message = format!(
+                    "the response exceeds {} bytes, see MAX_ANSWER_BYTES",
+                    self.max_bytes
+                );
                 return Err(Failure::new(Cause::AnswerTooLarge, message));
             }
         }
@@ -105,7 +133,8 @@ impl Events {
             if !self.data.is_empty() {
                 self.data.push(b'\n');
             }
-            self.data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+            self.data
+                .extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
         }
         None
     }
@@ -122,11 +151,13 @@ fn is_response(message: &[u8]) -> bool {
         #[serde(borrow)]
         error: Option<&'a RawValue>,
     }
-    let answers =
-        |message: &Message<'_>| message.method.is_none() && (message.result.is_some() || message.error.is_some());
+    let answers = |message: &Message<'_>| {
+        message.method.is_none() && (message.result.is_some() || message.error.is_some())
+    };
     match serde_json::from_slice::<Message<'_>>(message) {
         Ok(message) => answers(&message),
-        Err(_) => serde_json::from_slice::<Vec<Message<'_>>>(message).is_ok_and(|batch| batch.iter().any(answers)),
+        Err(_) => serde_json::from_slice::<Vec<Message<'_>>>(message)
+            .is_ok_and(|batch| batch.iter().any(answers)),
     }
 }
 
@@ -139,19 +170,26 @@ mod tests {
     fn found(stream: &str, piece: usize) -> Option<String> {
         let mut events = Events::new(1000);
         let pieces = stream.as_bytes().chunks(piece);
-        let found = pieces.map(|piece| events.feed(piece).unwrap()).find_map(|found| found);
+        let found = pieces
+            .map(|piece| events.feed(piece).unwrap())
+            .find_map(|found| found);
         found.map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
     fn the_response_is_found_behind_what_precedes_it_however_it_is_cut() {
-        let stream =
-            format!("{NOISE}event: message\ndata: {{\"jsonrpc\":\"2.0\",\"id\":9007199254740993,\"result\":{{}}}}\n\n");
+        let stream = format!(
+            "{NOISE}event: message\ndata: {{\"jsonrpc\":\"2.0\",\"id\":9007199254740993,\"result\":{{}}}}\n\n"
+        );
         for ends in ["\n", "\r\n", "\r"] {
             let stream = stream.replace('\n', ends);
             for piece in [1, 2, 3, 7, 1000] {
                 let response = r#"{"jsonrpc":"2.0","id":9007199254740993,"result":{}}"#;
-                assert_eq!(found(&stream, piece).as_deref(), Some(response), "{ends:?} {piece}");
+                assert_eq!(
+                    found(&stream, piece).as_deref(),
+                    Some(response),
+                    "{ends:?} {piece}"
+                );
             }
         }
     }
@@ -160,13 +198,18 @@ mod tests {
     fn errors_and_batches_are_responses_and_requests_are_not() {
         assert!(is_response(br#"{"id":1,"error":{"code":1}}"#));
         assert!(is_response(br#"[{"id":1,"result":1},{"id":2,"result":2}]"#));
-        assert!(!is_response(br#"{"id":1,"method":"sampling/createMessage","params":{"result":1}}"#));
+        assert!(!is_response(
+            br#"{"id":1,"method":"sampling/createMessage","params":{"result":1}}"#
+        ));
         assert!(!is_response(b"nonsense"));
     }
 
     #[test]
     fn data_over_several_lines_is_one_message_and_an_unfinished_event_is_none() {
-        assert_eq!(found("data: {\"id\":1,\ndata:\"result\":1}\n\n", 5).as_deref(), Some("{\"id\":1,\n\"result\":1}"));
+        assert_eq!(
+            found("data: {\"id\":1,\ndata:\"result\":1}\n\n", 5).as_deref(),
+            Some("{\"id\":1,\n\"result\":1}")
+        );
         assert_eq!(found("data: {\"id\":1,\"result\":1}\n", 5), None);
     }
 

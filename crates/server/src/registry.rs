@@ -66,7 +66,11 @@ pub(crate) struct Client {
 
 impl Registry {
     pub(crate) fn new(max_relays: usize) -> Self {
-        Self { state: Arc::default(), max_relays, started: Instant::now() }
+        Self {
+            state: Arc::default(),
+            max_relays,
+            started: Instant::now(),
+        }
     }
 
     /// The relays of an id, and its books.
@@ -79,7 +83,10 @@ impl Registry {
     /// Every id that has relays, sorted.
     pub(crate) fn clients(&self) -> Vec<Client> {
         let state = self.state();
-        let connected = state.ids.iter().filter(|(_, entry)| !entry.relays.is_empty());
+        let connected = state
+            .ids
+            .iter()
+            .filter(|(_, entry)| !entry.relays.is_empty());
         let mut clients: Vec<_> = connected.map(|(id, entry)| entry.client(id)).collect();
         drop(state);
         clients.sort_by(|one, other| one.id.cmp(&other.id));
@@ -89,7 +96,11 @@ impl Registry {
     /// Every id that has books, sorted: also those whose relays have left.
     pub(crate) fn all_books(&self) -> Vec<(RelayId, Arc<Books>)> {
         let state = self.state();
-        let mut books: Vec<_> = state.ids.iter().map(|(id, entry)| (id.clone(), entry.books.clone())).collect();
+        let mut books: Vec<_> = state
+            .ids
+            .iter()
+            .map(|(id, entry)| (id.clone(), entry.books.clone()))
+            .collect();
         drop(state);
         books.sort_by(|one, other| one.0.cmp(&other.0));
         books
@@ -98,16 +109,26 @@ impl Registry {
     /// Closes every tunnel.
     pub(crate) fn close_all(&self, reason: CloseReason) {
         for client in self.clients() {
-            client.relays.iter().for_each(|relay| relay.tunnel.end.close(reason));
+            client
+                .relays
+                .iter()
+                .for_each(|relay| relay.tunnel.end.close(reason));
         }
     }
 
     /// Decides whether a relay gets the ids it wants, all of them or none, before its upgrade: a seat for each, in its
     /// order. A seat is the relay's until it is dropped.
-    pub(crate) async fn claim(&self, identity: RelayIdentity, patience: Duration) -> Result<Vec<Seat>, NotARelay> {
+    pub(crate) async fn claim(
+        &self,
+        identity: RelayIdentity,
+        patience: Duration,
+    ) -> Result<Vec<Seat>, NotARelay> {
         let identity = Arc::new(identity);
         // With 128 random bits an assigned id is free.
-        let ids = identity.ids.iter().map(|id| id.clone().unwrap_or_else(RelayId::random));
+        let ids = identity
+            .ids
+            .iter()
+            .map(|id| id.clone().unwrap_or_else(RelayId::random));
         let ids: Vec<RelayId> = ids.collect();
         for _ in 0..CLAIM_ATTEMPTS {
             let strangers = match self.try_claim(&ids, &identity)? {
@@ -115,18 +136,35 @@ impl Registry {
                 Claim::HeldBy(strangers) => strangers,
             };
             // The first one that is alive decides. Until all have been silent, nothing is taken from anybody.
-            try_join_all(strangers.iter().map(|stranger| is_silent(stranger, patience))).await?;
-            for Relay { id, serial, tunnel, .. } in strangers.iter().map(|stranger| &**stranger) {
+            try_join_all(
+                strangers
+                    .iter()
+                    .map(|stranger| is_silent(stranger, patience)),
+            )
+            .await?;
+            for Relay {
+                id, serial, tunnel, ..
+            } in strangers.iter().map(|stranger| &**stranger)
+            {
                 tracing::info!(%id, "the relay that held this id is silent: another one takes over");
                 tunnel.end.close(CloseReason::Replaced);
                 self.remove(id, *serial);
             }
         }
-        Err(taken(&ids.iter().map(RelayId::as_str).collect::<Vec<_>>().join(" or ")))
+        Err(taken(
+            &ids.iter()
+                .map(RelayId::as_str)
+                .collect::<Vec<_>>()
+                .join(" or "),
+        ))
     }
 
     /// Grants the ids, or says who must be asked for a sign of life before.
-    fn try_claim(&self, ids: &[RelayId], identity: &Arc<RelayIdentity>) -> Result<Claim, NotARelay> {
+    fn try_claim(
+        &self,
+        ids: &[RelayId],
+        identity: &Arc<RelayIdentity>,
+    ) -> Result<Claim, NotARelay> {
         let mut state = self.state();
         let (mut strangers, mut more) = (Vec::new(), ids.len());
         for (id, entry) in ids.iter().filter_map(|id| Some((id, state.ids.get(id)?))) {
@@ -134,7 +172,13 @@ impl Registry {
             if entry.arriving.iter().any(|holder| is_stranger(holder)) {
                 return Err(taken(id.as_str()));
             }
-            strangers.extend(entry.relays.iter().filter(|relay| is_stranger(&relay.identity)).cloned());
+            strangers.extend(
+                entry
+                    .relays
+                    .iter()
+                    .filter(|relay| is_stranger(&relay.identity))
+                    .cloned(),
+            );
             // Whoever comes again gives up the seat that it has: a full server must not keep it out.
             more -= usize::from(entry.is_held_by(&identity.instance));
         }
@@ -144,7 +188,11 @@ impl Registry {
         if more > 0 && state.seats + more > self.max_relays {
             return Err(self.too_many(state.seats, more));
         }
-        Ok(Claim::Granted(ids.iter().map(|id| self.take_seat(&mut state, id, identity)).collect()))
+        Ok(Claim::Granted(
+            ids.iter()
+                .map(|id| self.take_seat(&mut state, id, identity))
+                .collect(),
+        ))
     }
 
     fn take_seat(&self, state: &mut State, id: &RelayId, identity: &Arc<RelayIdentity>) -> Seat {
@@ -171,7 +219,10 @@ impl Registry {
     fn enter(&self, relay: Arc<Relay>) {
         let mut state = self.state();
         let entry = state.ids.entry(relay.id.clone()).or_default();
-        let older = entry.relays.iter().position(|other| other.identity.instance == relay.identity.instance);
+        let older = entry
+            .relays
+            .iter()
+            .position(|other| other.identity.instance == relay.identity.instance);
         let older = older.map(|index| entry.relays.remove(index));
         entry.relays.insert(0, relay);
         drop(state);
@@ -183,7 +234,10 @@ impl Registry {
     fn remove(&self, id: &RelayId, serial: u64) {
         let mut state = self.state();
         let place = |entry: &Entry| entry.relays.iter().position(|relay| relay.serial == serial);
-        let removed = state.ids.get_mut(id).and_then(|entry| place(entry).map(|place| entry.relays.remove(place)));
+        let removed = state
+            .ids
+            .get_mut(id)
+            .and_then(|entry| place(entry).map(|place| entry.relays.remove(place)));
         if let Some(relay) = removed.filter(|relay| !relay.is_draining()) {
             state.note_lost(id, relay.tag);
         }
@@ -223,13 +277,18 @@ enum Claim {
 
 impl Entry {
     fn client(&self, id: &RelayId) -> Client {
-        Client { id: id.clone(), relays: self.relays.clone(), books: self.books.clone() }
+        Client {
+            id: id.clone(),
+            relays: self.relays.clone(),
+            books: self.books.clone(),
+        }
     }
 
     /// Whether this instance takes calls here, and is not about to take its own place already.
     fn is_held_by(&self, instance: &InstanceId) -> bool {
         let is_it = |identity: &RelayIdentity| identity.instance == *instance;
-        self.relays.iter().any(|relay| is_it(&relay.identity)) && !self.arriving.iter().any(|other| is_it(other))
+        self.relays.iter().any(|relay| is_it(&relay.identity))
+            && !self.arriving.iter().any(|other| is_it(other))
     }
 
     fn is_left(&self) -> bool {
@@ -240,7 +299,9 @@ impl Entry {
 impl State {
     /// Notes that an id was left, if it was, and forgets the one that was left first if too many are remembered.
     fn note_left(&mut self, id: &RelayId) {
-        let Some(entry) = self.ids.get_mut(id).filter(|entry| entry.is_left()) else { return };
+        let Some(entry) = self.ids.get_mut(id).filter(|entry| entry.is_left()) else {
+            return;
+        };
         if entry.books.is_empty() {
             self.ids.remove(id);
             return;
@@ -279,7 +340,11 @@ fn belong_together(holder: &RelayIdentity, newcomer: &RelayIdentity) -> bool {
 
 /// Asks the holder of an id for a sign of life.
 async fn is_silent(holder: &Relay, patience: Duration) -> Result<(), NotARelay> {
-    if holder.tunnel.end.is_alive(patience).await { Err(taken(holder.id.as_str())) } else { Ok(()) }
+    if holder.tunnel.end.is_alive(patience).await {
+        Err(taken(holder.id.as_str()))
+    } else {
+        Ok(())
+    }
 }
 
 fn taken(id: &str) -> NotARelay {

@@ -13,11 +13,19 @@ pub(crate) struct RequestId(String);
 impl RequestId {
     /// The id of the request with these headers.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get(wire::REQUEST_ID).and_then(|value| value.to_str().ok());
+        let given = headers
+            .get(wire::REQUEST_ID)
+            .and_then(|value| value.to_str().ok());
         let is_fit = |id: &&str| {
-            !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic())
+            !id.is_empty()
+                && id.len() <= MAX_REQUEST_ID_BYTES
+                && id.bytes().all(|byte| byte.is_ascii_graphic())
         };
-        Self(given.filter(is_fit).map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned))
+        Self(
+            given
+                .filter(is_fit)
+                .map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned),
+        )
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -45,8 +53,14 @@ mod tests {
         assert_eq!(of("trace/42"), "trace/42");
         for unfit in ["", "two words", "x\ty", &"x".repeat(129)] {
             let replaced = of(unfit);
-            assert!(replaced.len() == 32 && replaced != unfit, "{unfit:?} became {replaced:?}");
+            assert!(
+                replaced.len() == 32 && replaced != unfit,
+                "{unfit:?} became {replaced:?}"
+            );
         }
-        assert_ne!(RequestId::of(&HeaderMap::new()).as_str(), RequestId::of(&HeaderMap::new()).as_str());
+        assert_ne!(
+            RequestId::of(&HeaderMap::new()).as_str(),
+            RequestId::of(&HeaderMap::new()).as_str()
+        );
     }
 }

@@ -40,7 +40,11 @@ impl Server {
             None => None,
         };
         let app = Arc::new(App::new(config));
-        Ok(Self { app, listener, metrics_listener })
+        Ok(Self {
+            app,
+            listener,
+            metrics_listener,
+        })
     }
 
     /// The address that callers and relays connect to.
@@ -50,15 +54,26 @@ impl Server {
 
     /// The address of `/metrics`, if it has one of its own.
     pub fn metrics_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.metrics_listener.as_ref().map(TcpListener::local_addr).transpose()
+        self.metrics_listener
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()
     }
 
     /// Serves until `stop` resolves, then drains: nothing new is taken, what runs may finish until the drain timeout.
     /// Dropping the future ends everything now.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { app, listener, metrics_listener } = self;
+        let Self {
+            app,
+            listener,
+            metrics_listener,
+        } = self;
         let mut listeners = JoinSet::new();
-        let public = Entrance::new(app.clone(), Calls::Taken, router(app.clone(), metrics_listener.is_none()));
+        let public = Entrance::new(
+            app.clone(),
+            Calls::Taken,
+            router(app.clone(), metrics_listener.is_none()),
+        );
         listeners.spawn(serve_connections(app.clone(), listener, public));
         if let Some(listener) = metrics_listener {
             let metrics = Entrance::new(app.clone(), Calls::None, metrics_router(app.clone()));
@@ -68,8 +83,14 @@ impl Server {
         app.gate.close();
         let patience = app.config.timeouts.drain;
         tracing::info!(calls = app.gate.running(), ?patience, "draining");
-        if tokio::time::timeout(patience, app.gate.empty()).await.is_err() {
-            tracing::warn!(calls = app.gate.running(), "drain timeout: ending what still runs");
+        if tokio::time::timeout(patience, app.gate.empty())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                calls = app.gate.running(),
+                "drain timeout: ending what still runs"
+            );
         }
         app.registry.close_all(CloseReason::GoingAway);
         app.farewell.cancel();
@@ -86,7 +107,11 @@ impl Server {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    };
     let listening = socket.and_then(|socket| {
         // A server that was just restarted gets its port back. On Windows this would mean another thing.
         #[cfg(unix)]
@@ -94,7 +119,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     });
-    listening.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    listening.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
 }
 
 /// Which door is where.
@@ -107,7 +134,11 @@ fn router(app: Arc<App>, with_metrics: bool) -> Router {
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .fallback(admin::not_found);
-    let doors = if with_metrics { doors.route("/metrics", get(admin::public_metrics)) } else { doors };
+    let doors = if with_metrics {
+        doors.route("/metrics", get(admin::public_metrics))
+    } else {
+        doors
+    };
     doors.with_state(app)
 }
 

@@ -47,7 +47,10 @@ pub(crate) struct RelayTag([u8; TAG_BYTES]);
 impl RelayTag {
     /// The tag of a relay process.
     pub(crate) fn of(instance: &InstanceId) -> Self {
-        let digest = digest::digest(&digest::SHA256, format!("llamapool relay tag {}", instance.expose()).as_bytes());
+        let digest = digest::digest(
+            &digest::SHA256,
+            format!("llamapool relay tag {}", instance.expose()).as_bytes(),
+        );
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(&digest.as_ref()[..TAG_BYTES]);
         Self(tag)
@@ -74,26 +77,52 @@ impl Seal {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
         let derived = |purpose: &str| hmac::sign(&root, purpose.as_bytes());
         // A SHA-256 is as long as the cipher's key, so there always is one.
-        let key = UnboundKey::new(&CHACHA20_POLY1305, derived("llamapool session seal").as_ref()).ok();
-        let nonces = hmac::Key::new(hmac::HMAC_SHA256, derived("llamapool session nonce").as_ref());
-        Self { aead: key.map(LessSafeKey::new), nonces }
+        let key = UnboundKey::new(
+            &CHACHA20_POLY1305,
+            derived("llamapool session seal").as_ref(),
+        )
+        .ok();
+        let nonces = hmac::Key::new(
+            hmac::HMAC_SHA256,
+            derived("llamapool session nonce").as_ref(),
+        );
+        Self {
+            aead: key.map(LessSafeKey::new),
+            nonces,
+        }
     }
 
     /// The text that a caller sees in place of a relay and a session id; nothing, if it cannot be made.
-    pub(crate) fn seal(&self, purpose: Purpose, id: &RelayId, tag: RelayTag, session: &[u8]) -> Option<String> {
+    pub(crate) fn seal(
+        &self,
+        purpose: Purpose,
+        id: &RelayId,
+        tag: RelayTag,
+        session: &[u8],
+    ) -> Option<String> {
         let mut content = [&tag.0, session].concat();
         let bound = purpose.of_id(id);
         // Made of what is sealed: another content never meets the same nonce.
         let made_of = hmac::sign(&self.nonces, &[&bound, &b"\0"[..], &content].concat());
         let nonce: [u8; NONCE_LEN] = made_of.as_ref().get(..NONCE_LEN)?.try_into().ok()?;
         let aead = self.aead.as_ref()?;
-        aead.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound), &mut content).ok()?;
+        aead.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(bound),
+            &mut content,
+        )
+        .ok()?;
         Some(URL_SAFE_NO_PAD.encode([&nonce, content.as_slice()].concat()))
     }
 
     /// The relay and the provider's session id that a caller's text stands for; nothing, if this server did not make it,
     /// or not for this purpose and id.
-    pub(crate) fn open(&self, purpose: Purpose, id: &RelayId, sealed: &[u8]) -> Option<(RelayTag, Vec<u8>)> {
+    pub(crate) fn open(
+        &self,
+        purpose: Purpose,
+        id: &RelayId,
+        sealed: &[u8],
+    ) -> Option<(RelayTag, Vec<u8>)> {
         if sealed.len() > MAX_SEALED_BYTES {
             return None;
         }
@@ -101,7 +130,11 @@ impl Seal {
         let (nonce, content) = bytes.split_at_checked(NONCE_LEN)?;
         let mut content = content.to_vec();
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let opened = self.aead.as_ref()?.open_in_place(nonce, Aad::from(purpose.of_id(id)), &mut content).ok()?;
+        let opened = self
+            .aead
+            .as_ref()?
+            .open_in_place(nonce, Aad::from(purpose.of_id(id)), &mut content)
+            .ok()?;
         let (tag, session) = opened.split_at_checked(TAG_BYTES)?;
         Some((RelayTag(tag.try_into().ok()?), session.to_vec()))
     }
@@ -123,9 +156,19 @@ mod tests {
     fn what_was_sealed_opens_after_a_restart_and_looks_the_same_each_time() {
         let tag = RelayTag::of(&InstanceId::random());
         let session = b"!~any visible~ASCII!";
-        let sealed = seal().seal(Purpose::Session, &id("a"), tag, session).unwrap();
-        assert_eq!(seal().seal(Purpose::Session, &id("a"), tag, session).unwrap(), sealed);
-        assert_eq!(seal().open(Purpose::Session, &id("a"), sealed.as_bytes()), Some((tag, session.to_vec())));
+        let sealed = seal()
+            .seal(Purpose::Session, &id("a"), tag, session)
+            .unwrap();
+        assert_eq!(
+            seal()
+                .seal(Purpose::Session, &id("a"), tag, session)
+                .unwrap(),
+            sealed
+        );
+        assert_eq!(
+            seal().open(Purpose::Session, &id("a"), sealed.as_bytes()),
+            Some((tag, session.to_vec()))
+        );
         assert!(sealed.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
         assert!(!sealed.contains("visible"));
     }
@@ -133,8 +176,14 @@ mod tests {
     #[test]
     fn nothing_else_opens() {
         let tag = RelayTag::of(&InstanceId::random());
-        let sealed = seal().seal(Purpose::Session, &id("a"), tag, b"session").unwrap();
-        assert_eq!(seal().open(Purpose::Session, &id("b"), sealed.as_bytes()), None, "moved to another id");
+        let sealed = seal()
+            .seal(Purpose::Session, &id("a"), tag, b"session")
+            .unwrap();
+        assert_eq!(
+            seal().open(Purpose::Session, &id("b"), sealed.as_bytes()),
+            None,
+            "moved to another id"
+        );
         assert_eq!(
             Seal::new(&Secret::new("other")).open(Purpose::Session, &id("a"), sealed.as_bytes()),
             None,
@@ -143,7 +192,11 @@ mod tests {
         for place in 0..sealed.len() {
             let mut forged = sealed.clone().into_bytes();
             forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
-            assert_eq!(seal().open(Purpose::Session, &id("a"), &forged), None, "byte {place} changed");
+            assert_eq!(
+                seal().open(Purpose::Session, &id("a"), &forged),
+                None,
+                "byte {place} changed"
+            );
         }
         for hostile in [&b""[..], b"x", b"\0\xff", &[b'A'; 16], &vec![b'A'; 100_000]] {
             assert_eq!(seal().open(Purpose::Session, &id("a"), hostile), None);
@@ -153,9 +206,15 @@ mod tests {
     #[test]
     fn the_name_of_a_relay_is_no_session_and_the_other_way_round() {
         let tag = RelayTag::of(&InstanceId::random());
-        for (purpose, other) in [(Purpose::Session, Purpose::Place), (Purpose::Place, Purpose::Session)] {
+        for (purpose, other) in [
+            (Purpose::Session, Purpose::Place),
+            (Purpose::Place, Purpose::Session),
+        ] {
             let sealed = seal().seal(purpose, &id("a"), tag, b"").unwrap();
-            assert_eq!(seal().open(purpose, &id("a"), sealed.as_bytes()), Some((tag, Vec::new())));
+            assert_eq!(
+                seal().open(purpose, &id("a"), sealed.as_bytes()),
+                Some((tag, Vec::new()))
+            );
             assert_eq!(seal().open(other, &id("a"), sealed.as_bytes()), None);
         }
     }
@@ -164,7 +223,10 @@ mod tests {
     fn a_session_id_as_long_as_any_that_a_head_carries_opens() {
         let (tag, long) = (RelayTag::of(&InstanceId::random()), vec![b'x'; 40 * 1024]);
         let sealed = seal().seal(Purpose::Session, &id("a"), tag, &long).unwrap();
-        assert_eq!(seal().open(Purpose::Session, &id("a"), sealed.as_bytes()), Some((tag, long)));
+        assert_eq!(
+            seal().open(Purpose::Session, &id("a"), sealed.as_bytes()),
+            Some((tag, long))
+        );
     }
 
     #[test]

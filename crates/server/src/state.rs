@@ -123,32 +123,65 @@ impl State {
             version: build.version,
             build_sha: build.sha,
             build_date: build.date,
-            state: if app.gate.is_closed() { "draining" } else { "ready" },
-            uptime_s: now.duration_since(app.started).unwrap_or_default().as_secs(),
+            state: if app.gate.is_closed() {
+                "draining"
+            } else {
+                "ready"
+            },
+            uptime_s: now
+                .duration_since(app.started)
+                .unwrap_or_default()
+                .as_secs(),
             jobs_inflight_total: app.gate.running(),
             jobs_completed_total: completed,
             jobs_failed_total: failed,
             scheduler_queue_len: 0,
         };
-        let sessions = sessions(&books.iter().map(|(id, books)| (id.to_string(), &**books)).collect::<Vec<_>>());
-        let mcp = Mcp { clients: clients.iter().filter_map(client).collect(), sessions };
-        Self { server, workers_summary: WorkersSummary::default(), models: [], workers: [], mcp }
+        let sessions = sessions(
+            &books
+                .iter()
+                .map(|(id, books)| (id.to_string(), &**books))
+                .collect::<Vec<_>>(),
+        );
+        let mcp = Mcp {
+            clients: clients.iter().filter_map(client).collect(),
+            sessions,
+        };
+        Self {
+            server,
+            workers_summary: WorkersSummary::default(),
+            models: [],
+            workers: [],
+            mcp,
+        }
     }
 }
 
 fn client(client: &Client) -> Option<ClientState> {
     let books = &client.books;
-    let relays: Vec<_> = client.relays.iter().map(|relay| relay_state(relay)).collect();
+    let relays: Vec<_> = client
+        .relays
+        .iter()
+        .map(|relay| relay_state(relay))
+        .collect();
     let (bytes_in_total, bytes_out_total) = books.bytes();
-    let functions = methods().map(|method| (method.label(), books.count_of(method))).filter(|(_, count)| *count > 0);
+    let functions = methods()
+        .map(|method| (method.label(), books.count_of(method)))
+        .filter(|(_, count)| *count > 0);
     let last_error = books.last_error();
     Some(ClientState {
         id: client.id.to_string(),
         status: status(client),
         inflight: books.in_flight(),
-        functions: functions.map(|(method, count)| (method.to_owned(), count.into())).collect(),
+        functions: functions
+            .map(|(method, count)| (method.to_owned(), count.into()))
+            .collect(),
         newest: relays.first()?.clone(),
-        last_error: last_error.map(|last| ErrorState { at: time(last.at), error: last.error, message: last.message }),
+        last_error: last_error.map(|last| ErrorState {
+            at: time(last.at),
+            error: last.error,
+            message: last.message,
+        }),
         calls_total: books.total(|_| true),
         errors_total: books.total(Outcome::is_error),
         aborted_total: books.total(|outcome| outcome == Outcome::CallerLeft),
@@ -162,7 +195,11 @@ fn client(client: &Client) -> Option<ClientState> {
 
 /// One word for an id: what a new call would meet comes before what is going on.
 fn status(client: &Client) -> &'static str {
-    let mut taking = client.relays.iter().filter(|relay| !relay.is_draining()).peekable();
+    let mut taking = client
+        .relays
+        .iter()
+        .filter(|relay| !relay.is_draining())
+        .peekable();
     if taking.peek().is_none() {
         "draining"
     } else if taking.all(|relay| relay.is_unreachable()) {
@@ -188,14 +225,20 @@ fn relay_state(relay: &Relay) -> RelayState {
         connected_at: time(relay.connected_at),
         last_seen: time(relay.last_seen()),
         protected: offered.offer.protected,
-        provider: ProviderState { status, since: time(offered.provider_since), error },
+        provider: ProviderState {
+            status,
+            since: time(offered.provider_since),
+            error,
+        },
         bridge: offered.offer.bridge,
     }
 }
 
 fn sessions(books: &[(String, &Books)]) -> Option<Vec<CallState>> {
-    let mut calls: Vec<_> =
-        books.iter().flat_map(|(id, books)| books.running().into_iter().map(move |call| (id, call))).collect();
+    let mut calls: Vec<_> = books
+        .iter()
+        .flat_map(|(id, books)| books.running().into_iter().map(move |call| (id, call)))
+        .collect();
     calls.sort_by_key(|(_, call)| call.started);
     calls.truncate(LISTED_CALLS);
     let calls: Vec<_> = calls

@@ -43,8 +43,16 @@ pub enum BodyError {
 impl IncomingBody {
     /// The body behind a head with these headers, which may say that nothing comes behind it.
     pub(crate) fn new(half: ReceiveHalf, headers: &HeaderMap, ends: bool) -> Self {
-        let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { half, announced, knows_its_end: ends, upload: None, ended: false }
+        let announced = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        Self {
+            half,
+            announced,
+            knows_its_end: ends,
+            upload: None,
+            ended: false,
+        }
     }
 
     /// A body that is empty whatever the head says: that may speak of another answer.
@@ -59,7 +67,10 @@ impl IncomingBody {
         self
     }
 
-    fn end(&mut self, result: Result<(), BodyError>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn end(
+        &mut self,
+        result: Result<(), BodyError>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.ended = true;
         Poll::Ready(result.err().map(Err))
     }
@@ -69,7 +80,10 @@ impl Body for IncomingBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if this.ended {
             return Poll::Ready(None);
@@ -85,18 +99,31 @@ impl Body for IncomingBody {
                 this.knows_its_end = true;
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Incoming::End if this.announced.is_some_and(|left| left > 0) => this.end(Err(BodyError::Aborted)),
+            Incoming::End if this.announced.is_some_and(|left| left > 0) => {
+                this.end(Err(BodyError::Aborted))
+            }
             Incoming::End => this.end(Ok(())),
-            Incoming::Aborted | Incoming::Over(Over::Cancelled(_)) => this.end(Err(BodyError::Aborted)),
-            Incoming::Over(Over::Lost(why)) => this.end(Err(BodyError::TunnelLost(why.to_string()))),
+            Incoming::Aborted | Incoming::Over(Over::Cancelled(_)) => {
+                this.end(Err(BodyError::Aborted))
+            }
+            Incoming::Over(Over::Lost(why)) => {
+                this.end(Err(BodyError::TunnelLost(why.to_string())))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || (self.knows_its_end && self.announced.is_none_or(|left| left == 0) && self.half.has_ended())
+        self.ended
+            || (self.knows_its_end
+                && self.announced.is_none_or(|left| left == 0)
+                && self.half.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.is_end_stream() { SizeHint::with_exact(0) } else { SizeHint::default() }
+        if self.is_end_stream() {
+            SizeHint::with_exact(0)
+        } else {
+            SizeHint::default()
+        }
     }
 }

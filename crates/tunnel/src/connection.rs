@@ -33,7 +33,11 @@ pub(crate) enum Role {
     /// Sends the requests.
     Server,
     /// Answers so many of them at once.
-    Relay { max_streams: usize, drain: Drain, requests: VecDeque<Arrived> },
+    Relay {
+        max_streams: usize,
+        drain: Drain,
+        requests: VecDeque<Arrived>,
+    },
 }
 
 /// How far a relay is with taking no more requests.
@@ -80,14 +84,22 @@ impl Connection {
     pub(crate) fn new(tunnel: Arc<Tunnel>, config: &TunnelConfig, role: Role) -> Self {
         let decoder = Decoder::new(FRAME_BYTES.max(config.max_header_bytes as usize));
         let lost = LostWhenDropped(tunnel.clone());
-        Self { tunnel, decoder, role, last: 0, lost }
+        Self {
+            tunnel,
+            decoder,
+            role,
+            last: 0,
+            lost,
+        }
     }
 
     /// Moves all that can be moved; ready when the connection is over.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         self.tunnel.socket.ping_if_wanted(cx)?;
         while let Poll::Ready(message) = self.tunnel.socket.poll_message(cx)? {
-            let Some(message) = message else { return Poll::Ready(Ok(())) };
+            let Some(message) = message else {
+                return Poll::Ready(Ok(()));
+            };
             self.decoder.push(message);
             while let Some(frame) = self.decoder.next()? {
                 self.take(frame)?;
@@ -113,7 +125,11 @@ impl Connection {
 
     /// Tells the server to send no more requests.
     pub(crate) fn start_drain(&mut self) {
-        if let Role::Relay { drain: drain @ Drain::No, .. } = &mut self.role {
+        if let Role::Relay {
+            drain: drain @ Drain::No,
+            ..
+        } = &mut self.role
+        {
             *drain = Drain::Asked;
             self.tunnel.outbox.put_frame(&Frame::Drain);
         }
@@ -149,7 +165,11 @@ impl Connection {
         match frame {
             Frame::Hello(hello) if self.tunnel.meet(hello) => {}
             Frame::Hello(_) => return Err(ConnectionError::SecondHello),
-            Frame::Head { stream, head: bytes, ends } => return self.take_head(stream, ArrivedHead { bytes, ends }),
+            Frame::Head {
+                stream,
+                head: bytes,
+                ends,
+            } => return self.take_head(stream, ArrivedHead { bytes, ends }),
             Frame::Data { stream, data, ends } => {
                 if let Some(stream) = self.stream("piece", stream)? {
                     stream.data_arrived(data, ends)?;
@@ -181,7 +201,12 @@ impl Connection {
     }
 
     fn take_head(&mut self, number: u32, head: ArrivedHead) -> Result<(), ConnectionError> {
-        let Role::Relay { max_streams, drain, requests } = &mut self.role else {
+        let Role::Relay {
+            max_streams,
+            drain,
+            requests,
+        } = &mut self.role
+        else {
             if let Some(stream) = self.stream("head", number)? {
                 stream.head_arrived(head)?;
             }
@@ -195,7 +220,10 @@ impl Connection {
             if self.tunnel.outbox.len() > REFUSALS_BYTES {
                 return Err(ConnectionError::DoesNotRead);
             }
-            self.tunnel.outbox.put_frame(&Frame::Cancel { stream: number, why: Why::NotBegun });
+            self.tunnel.outbox.put_frame(&Frame::Cancel {
+                stream: number,
+                why: Why::NotBegun,
+            });
             return Ok(());
         }
         let stream = Stream::opened_by_peer(self.tunnel.clone(), number, head.ends);
@@ -207,14 +235,21 @@ impl Connection {
     fn take_drain(&mut self) -> Result<(), ConnectionError> {
         match &mut self.role {
             Role::Server => self.tunnel.open_no_more(),
-            Role::Relay { drain: drain @ Drain::Asked, .. } => *drain = Drain::Agreed,
+            Role::Relay {
+                drain: drain @ Drain::Asked,
+                ..
+            } => *drain = Drain::Agreed,
             Role::Relay { .. } => return Err(ConnectionError::NotAsked),
         }
         Ok(())
     }
 
     /// A stream that is open; none, if it is over here, of which the peer does not know yet.
-    fn stream(&self, what: &'static str, number: u32) -> Result<Option<Arc<Stream>>, ConnectionError> {
+    fn stream(
+        &self,
+        what: &'static str,
+        number: u32,
+    ) -> Result<Option<Arc<Stream>>, ConnectionError> {
         let stream = self.tunnel.streams.get(number);
         let newest = match self.role {
             Role::Server => self.tunnel.outbox.last_request(),

@@ -30,9 +30,17 @@ pub(crate) enum Frame {
     /// The first of each end, and only the first.
     Hello(Hello),
     /// The head of a request, which opens a stream, or of its answer.
-    Head { stream: u32, head: Bytes, ends: bool },
+    Head {
+        stream: u32,
+        head: Bytes,
+        ends: bool,
+    },
     /// A piece of a body.
-    Data { stream: u32, data: Bytes, ends: bool },
+    Data {
+        stream: u32,
+        data: Bytes,
+        ends: bool,
+    },
     /// The sender's body broke off, behind what it has sent of it.
     Abort { stream: u32 },
     /// The receiver wants no more of the body; the other direction goes on.
@@ -82,13 +90,22 @@ pub(crate) enum NoFrame {
     #[error("a frame of kind {0}, expected 1 to 8")]
     Kind(u8),
     #[error("a frame of kind {kind} with {length} bytes, expected {expected}")]
-    Length { kind: u8, length: usize, expected: &'static str },
+    Length {
+        kind: u8,
+        length: usize,
+        expected: &'static str,
+    },
     #[error("a hello of version {0}, expected {VERSION}")]
     Version(u8),
 }
 
 /// Puts a head behind what is there; `write` writes it.
-pub(crate) fn put_head(out: &mut BytesMut, stream: u32, ends: bool, write: impl FnOnce(&mut BytesMut)) {
+pub(crate) fn put_head(
+    out: &mut BytesMut,
+    stream: u32,
+    ends: bool,
+    write: impl FnOnce(&mut BytesMut),
+) {
     let start = out.len();
     put_prelude(out, if ends { HEAD | ENDS } else { HEAD }, stream, 0);
     write(out);
@@ -99,7 +116,12 @@ pub(crate) fn put_head(out: &mut BytesMut, stream: u32, ends: bool, write: impl 
 /// Puts a piece of a body behind what is there.
 pub(crate) fn put_data(out: &mut BytesMut, stream: u32, data: &[u8], ends: bool) {
     out.reserve(PRELUDE_BYTES + data.len());
-    put_prelude(out, if ends { DATA | ENDS } else { DATA }, stream, data.len() as u32);
+    put_prelude(
+        out,
+        if ends { DATA | ENDS } else { DATA },
+        stream,
+        data.len() as u32,
+    );
     out.extend_from_slice(data);
 }
 
@@ -120,7 +142,9 @@ impl Frame {
                 out.put_u32(hello.max_streams);
                 out.put_u32(hello.max_header_bytes);
             }
-            Self::Head { stream, head, ends } => put_head(out, *stream, *ends, |out| out.extend_from_slice(head)),
+            Self::Head { stream, head, ends } => {
+                put_head(out, *stream, *ends, |out| out.extend_from_slice(head))
+            }
             Self::Data { stream, data, ends } => put_data(out, *stream, data, *ends),
             Self::Abort { stream } => put_prelude(out, ABORT, *stream, 0),
             Self::Enough { stream } => put_prelude(out, ENOUGH, *stream, 0),
@@ -138,7 +162,13 @@ impl Frame {
 
     fn parse(kind: u8, stream: u32, mut content: Bytes) -> Result<Self, NoFrame> {
         let length = content.len();
-        let wrong = |expected| Err(NoFrame::Length { kind, length, expected });
+        let wrong = |expected| {
+            Err(NoFrame::Length {
+                kind,
+                length,
+                expected,
+            })
+        };
         let ends = kind & ENDS != 0;
         Ok(match (kind, length) {
             (HELLO, 13) => match content.get_u8() {
@@ -150,13 +180,27 @@ impl Frame {
                 other => return Err(NoFrame::Version(other)),
             },
             (HELLO, _) => return wrong("13"),
-            _ if kind & !ENDS == HEAD => Self::Head { stream, head: content, ends },
-            _ if kind & !ENDS == DATA => Self::Data { stream, data: content, ends },
+            _ if kind & !ENDS == HEAD => Self::Head {
+                stream,
+                head: content,
+                ends,
+            },
+            _ if kind & !ENDS == DATA => Self::Data {
+                stream,
+                data: content,
+                ends,
+            },
             (ABORT, 0) => Self::Abort { stream },
             (ENOUGH, 0) => Self::Enough { stream },
-            (CANCEL, 1) => Self::Cancel { stream, why: Why::from_code(content.get_u8()) },
+            (CANCEL, 1) => Self::Cancel {
+                stream,
+                why: Why::from_code(content.get_u8()),
+            },
             (CANCEL, _) => return wrong("1"),
-            (ROOM, 4) => Self::Room { stream, bytes: content.get_u32() },
+            (ROOM, 4) => Self::Room {
+                stream,
+                bytes: content.get_u32(),
+            },
             (ROOM, _) => return wrong("4"),
             (DRAIN, 0) => Self::Drain,
             (ABORT | ENOUGH | DRAIN, _) => return wrong("0"),
@@ -205,7 +249,13 @@ pub(crate) struct Decoder {
 impl Decoder {
     /// For frames with so many bytes of content at most.
     pub(crate) fn new(max_content: usize) -> Self {
-        Self { whole: Bytes::new(), message: 0, begun: BytesMut::new(), wanted: 0, max_content }
+        Self {
+            whole: Bytes::new(),
+            message: 0,
+            begun: BytesMut::new(),
+            wanted: 0,
+            max_content,
+        }
     }
 
     /// Takes what has come.
@@ -230,29 +280,47 @@ impl Decoder {
             self.wait_for(PRELUDE_BYTES);
             return Ok(None);
         };
-        let (kind, stream, length) = (prelude.get_u8(), prelude.get_u32(), prelude.get_u32() as usize);
+        let (kind, stream, length) = (
+            prelude.get_u8(),
+            prelude.get_u32(),
+            prelude.get_u32() as usize,
+        );
         if length > self.max_content {
-            return Err(NoFrame::Length { kind, length, expected: "no more than a head or a piece may have" });
+            return Err(NoFrame::Length {
+                kind,
+                length,
+                expected: "no more than a head or a piece may have",
+            });
         }
         if self.whole.len() < PRELUDE_BYTES + length {
             self.wait_for(PRELUDE_BYTES + length);
             return Ok(None);
         }
         self.whole.advance(PRELUDE_BYTES);
-        Frame::parse(kind, stream, kept(self.whole.split_to(length), self.message)).map(Some)
+        Frame::parse(
+            kind,
+            stream,
+            kept(self.whole.split_to(length), self.message),
+        )
+        .map(Some)
     }
 
     fn wait_for(&mut self, wanted: usize) {
         self.wanted = wanted;
         // A copy, so that a few bytes do not keep the whole message.
-        self.begun.extend_from_slice(&std::mem::take(&mut self.whole));
+        self.begun
+            .extend_from_slice(&std::mem::take(&mut self.whole));
     }
 }
 
 /// A part of a message of so many bytes, for somebody who may keep it: the message stays in memory with it only where little
 /// is lost by that.
 fn kept(part: Bytes, message: usize) -> Bytes {
-    if part.len() * 2 >= message || message <= SMALL_MESSAGE_BYTES { part } else { Bytes::copy_from_slice(&part) }
+    if part.len() * 2 >= message || message <= SMALL_MESSAGE_BYTES {
+        part
+    } else {
+        Bytes::copy_from_slice(&part)
+    }
 }
 
 /// A message up to this size may be kept for whatever part of it.

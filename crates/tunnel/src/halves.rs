@@ -36,7 +36,11 @@ pub(crate) enum Leaving {
 
 impl SendHalf {
     pub(crate) fn new(stream: Arc<Stream>, why: Why) -> Self {
-        Self { stream, why, has_ended: false }
+        Self {
+            stream,
+            why,
+            has_ended: false,
+        }
     }
 
     /// Ready when nobody wants this body any more.
@@ -78,7 +82,12 @@ impl SendHalf {
     }
 
     /// Puts the head of the answer, whose turn it is, and with it all of its body where that is there.
-    pub(crate) fn answer(&mut self, write: impl FnOnce(&mut BytesMut), body: Option<&Bytes>, ends: bool) {
+    pub(crate) fn answer(
+        &mut self,
+        write: impl FnOnce(&mut BytesMut),
+        body: Option<&Bytes>,
+        ends: bool,
+    ) {
         self.stream.answer(write, body, ends);
         self.has_ended |= ends;
     }

@@ -8,7 +8,10 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request, response};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request,
+    response,
+};
 
 use crate::server_end::SendError;
 
@@ -26,13 +29,22 @@ pub(crate) struct NoHead;
 /// Whether the head of a request can be sent.
 pub(crate) fn check_request(head: &request::Parts, max_bytes: u32) -> Result<(), SendError> {
     if head.headers.keys().any(is_of_one_connection) {
-        return Err(SendError::Malformed("a header belongs to one connection".into()));
+        return Err(SendError::Malformed(
+            "a header belongs to one connection".into(),
+        ));
     }
     if head.method.as_str().len() > usize::from(u16::MAX) {
-        return Err(SendError::Malformed(format!("its method has more than {} bytes", u16::MAX)));
+        return Err(SendError::Malformed(format!(
+            "its method has more than {} bytes",
+            u16::MAX
+        )));
     }
-    check_size(&head.headers, head.method.as_str().len() + target_length(&head.uri), max_bytes)
-        .map_err(SendError::HeadTooLarge)
+    check_size(
+        &head.headers,
+        head.method.as_str().len() + target_length(&head.uri),
+        max_bytes,
+    )
+    .map_err(SendError::HeadTooLarge)
 }
 
 /// Whether the head of an answer can be sent.
@@ -41,10 +53,15 @@ pub(crate) fn fits_response(head: &response::Parts, max_bytes: u32) -> bool {
 }
 
 fn check_size(headers: &HeaderMap, line: usize, max_bytes: u32) -> Result<(), String> {
-    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum::<usize>();
+    let fields = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES)
+        .sum::<usize>();
     let bytes = fields + line + LINE_BYTES;
     if bytes >= max_bytes as usize {
-        return Err(format!("its head has {bytes} bytes, expected less than {max_bytes}"));
+        return Err(format!(
+            "its head has {bytes} bytes, expected less than {max_bytes}"
+        ));
     }
     Ok(())
 }
@@ -85,7 +102,12 @@ fn target(uri: &Uri) -> [&str; 4] {
     let scheme = uri.scheme_str().unwrap_or_default();
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let path = uri.path_and_query().map_or("", |path| path.as_str());
-    [scheme, if scheme.is_empty() { "" } else { "://" }, authority, path]
+    [
+        scheme,
+        if scheme.is_empty() { "" } else { "://" },
+        authority,
+        path,
+    ]
 }
 
 fn target_length(uri: &Uri) -> usize {
@@ -107,7 +129,8 @@ pub(crate) fn read_request(mut head: Bytes) -> Result<Request<()>, NoHead> {
 
 /// Reads the head of an answer, which is a last one: what only announces another (1xx) ends at the hop that gets it.
 pub(crate) fn read_response(mut head: Bytes) -> Result<Response<()>, NoHead> {
-    let status = StatusCode::from_u16(head.try_get_u16().map_err(|_| NoHead)?).map_err(|_| NoHead)?;
+    let status =
+        StatusCode::from_u16(head.try_get_u16().map_err(|_| NoHead)?).map_err(|_| NoHead)?;
     if status.is_informational() {
         return Err(NoHead);
     }
@@ -122,8 +145,10 @@ fn read_fields(mut head: Bytes) -> Result<HeaderMap, NoHead> {
     while head.has_remaining() {
         let name = head.try_get_u16().map_err(|_| NoHead)?;
         let value = head.try_get_u32().map_err(|_| NoHead)?;
-        let name = HeaderName::from_lowercase(&take(&mut head, name.into())?).map_err(|_| NoHead)?;
-        let value = HeaderValue::from_maybe_shared(take(&mut head, value as usize)?).map_err(|_| NoHead)?;
+        let name =
+            HeaderName::from_lowercase(&take(&mut head, name.into())?).map_err(|_| NoHead)?;
+        let value =
+            HeaderValue::from_maybe_shared(take(&mut head, value as usize)?).map_err(|_| NoHead)?;
         if is_of_one_connection(&name) {
             return Err(NoHead);
         }
@@ -159,15 +184,26 @@ mod tests {
 
     #[test]
     fn a_request_has_the_bytes_of_the_table() {
-        let request = Request::post("/mcp/a?b").header("x", "1").header("x", "2").body(()).unwrap();
+        let request = Request::post("/mcp/a?b")
+            .header("x", "1")
+            .header("x", "2")
+            .body(())
+            .unwrap();
         let mut bytes = BytesMut::new();
         write_request(&request.into_parts().0, &mut bytes);
-        assert_eq!(&bytes[..], b"\0\x04POST\0\0\0\x08/mcp/a?b\0\x01\0\0\0\x01x1\0\x01\0\0\0\x01x2");
+        assert_eq!(
+            &bytes[..],
+            b"\0\x04POST\0\0\0\x08/mcp/a?b\0\x01\0\0\0\x01x1\0\x01\0\0\0\x01x2"
+        );
     }
 
     #[test]
     fn an_answer_has_the_bytes_of_the_table() {
-        let answer = Response::builder().status(202).header("a-b", "").body(()).unwrap();
+        let answer = Response::builder()
+            .status(202)
+            .header("a-b", "")
+            .body(())
+            .unwrap();
         let mut bytes = BytesMut::new();
         write_response(&answer.into_parts().0, &mut bytes);
         assert_eq!(&bytes[..], b"\0\xca\0\x03\0\0\0\0a-b");
@@ -175,11 +211,22 @@ mod tests {
 
     #[test]
     fn targets_come_back_as_they_were() {
-        for target in ["/", "*", "/a?b=c", "http://relay/a?b", "http://relay:1/", "/%20//x?"] {
+        for target in [
+            "/",
+            "*",
+            "/a?b=c",
+            "http://relay/a?b",
+            "http://relay:1/",
+            "/%20//x?",
+        ] {
             let request = Request::get(target).body(()).unwrap().into_parts().0;
             let mut bytes = BytesMut::new();
             write_request(&request, &mut bytes);
-            assert_eq!(read_request(bytes.freeze()).unwrap().uri(), &request.uri, "{target}");
+            assert_eq!(
+                read_request(bytes.freeze()).unwrap().uri(),
+                &request.uri,
+                "{target}"
+            );
         }
     }
 
@@ -199,19 +246,45 @@ mod tests {
             b"\0\x03GET\0\0\0\x01/\0\x0a\0\0\0\x01connectionx",
             b"\0\x03GET\0\0\0\x01/\0\x11\0\0\0\x01transfer-encodingx",
         ] {
-            assert_eq!(read_request(Bytes::copy_from_slice(head)).err(), Some(NoHead), "{head:?}");
+            assert_eq!(
+                read_request(Bytes::copy_from_slice(head)).err(),
+                Some(NoHead),
+                "{head:?}"
+            );
         }
-        for head in [&b""[..], b"\0", b"\0\x63", b"\0\x64", b"\0\x67", b"\x03\xe8", b"\0\xc8\0"] {
-            assert_eq!(read_response(Bytes::copy_from_slice(head)).err(), Some(NoHead), "{head:?}");
+        for head in [
+            &b""[..],
+            b"\0",
+            b"\0\x63",
+            b"\0\x64",
+            b"\0\x67",
+            b"\x03\xe8",
+            b"\0\xc8\0",
+        ] {
+            assert_eq!(
+                read_response(Bytes::copy_from_slice(head)).err(),
+                Some(NoHead),
+                "{head:?}"
+            );
         }
     }
 
     #[test]
     fn an_answer_loses_what_belongs_to_one_connection() {
-        let answer = Response::builder().header("connection", "close").header("keep-alive", "1").header("x", "1");
+        let answer = Response::builder()
+            .header("connection", "close")
+            .header("keep-alive", "1")
+            .header("x", "1");
         let mut bytes = BytesMut::new();
         write_response(&answer.body(()).unwrap().into_parts().0, &mut bytes);
-        assert_eq!(read_response(bytes.freeze()).unwrap().headers().keys().collect::<Vec<_>>(), ["x"]);
+        assert_eq!(
+            read_response(bytes.freeze())
+                .unwrap()
+                .headers()
+                .keys()
+                .collect::<Vec<_>>(),
+            ["x"]
+        );
     }
 
     proptest! {

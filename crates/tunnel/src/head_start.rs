@@ -52,13 +52,22 @@ where
                 }
             }
         });
-        let first = first.await.transpose()?.and_then(|frame| frame.into_data().ok());
-        Ok(Self { first, rest, has_ended })
+        let first = first
+            .await
+            .transpose()?
+            .and_then(|frame| frame.into_data().ok());
+        Ok(Self {
+            first,
+            rest,
+            has_ended,
+        })
     }
 
     /// All of it, if nothing comes behind the first piece and that is no longer than so many bytes.
     pub(crate) fn all_within(&self, bytes: usize) -> Option<Bytes> {
-        self.first.clone().filter(|first| first.len() <= bytes && self.rest.is_end_stream())
+        self.first
+            .clone()
+            .filter(|first| first.len() <= bytes && self.rest.is_end_stream())
     }
 }
 
@@ -70,7 +79,10 @@ where
     type Data = Bytes;
     type Error = <P::Target as Body>::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.first.take() {
             Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
             None if self.has_ended => Poll::Ready(None),
@@ -105,7 +117,10 @@ mod tests {
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
-            assert!(!std::mem::replace(&mut self.0, true), "it is asked again behind its end");
+            assert!(
+                !std::mem::replace(&mut self.0, true),
+                "it is asked again behind its end"
+            );
             Poll::Ready(None)
         }
     }
@@ -148,7 +163,11 @@ mod tests {
             (0, &[], None),
         ] {
             let body = HeadStart::after_a_turn(late(turns, pieces)).await.unwrap();
-            assert_eq!(body.all_within(1).as_deref(), all.map(str::as_bytes), "{turns} {pieces:?}");
+            assert_eq!(
+                body.all_within(1).as_deref(),
+                all.map(str::as_bytes),
+                "{turns} {pieces:?}"
+            );
             assert_eq!(body.is_end_stream(), pieces.is_empty());
             let whole: String = pieces.iter().map(|piece| piece.unwrap()).collect();
             assert_eq!(body.collect().await.unwrap().to_bytes(), whole);
@@ -157,27 +176,40 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_later_is_not_waited_for() {
-        for body in [HeadStart::after_a_turn(late(2, &[Ok("a")])).await, HeadStart::at_once(late(1, &[Ok("a")])).await]
-        {
+        for body in [
+            HeadStart::after_a_turn(late(2, &[Ok("a")])).await,
+            HeadStart::at_once(late(1, &[Ok("a")])).await,
+        ] {
             let body = body.unwrap();
             assert!(body.all_within(1).is_none());
             assert!(!body.is_end_stream());
             assert_eq!(body.collect().await.unwrap().to_bytes(), "a");
         }
         let never = || late(usize::MAX, &[Ok("a")]);
-        assert!(HeadStart::after_a_turn(never()).now_or_never().is_none(), "it has one turn");
-        assert!(HeadStart::at_once(never()).now_or_never().is_some(), "it has none");
+        assert!(
+            HeadStart::after_a_turn(never()).now_or_never().is_none(),
+            "it has one turn"
+        );
+        assert!(
+            HeadStart::at_once(never()).now_or_never().is_some(),
+            "it has none"
+        );
     }
 
     #[tokio::test]
     async fn a_body_that_has_said_its_end_is_not_asked_again() {
-        let body = HeadStart::at_once(Box::pin(Unknowing(false))).await.unwrap();
+        let body = HeadStart::at_once(Box::pin(Unknowing(false)))
+            .await
+            .unwrap();
         assert!(body.all_within(1).is_none());
         assert!(body.collect().await.unwrap().to_bytes().is_empty());
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_at_once_has_no_head_start() {
-        assert_eq!(HeadStart::at_once(late(0, &[Err("broken")])).await.err(), Some("broken"));
+        assert_eq!(
+            HeadStart::at_once(late(0, &[Err("broken")])).await.err(),
+            Some("broken")
+        );
     }
 }

@@ -107,7 +107,8 @@ impl Link {
 
     /// The adapter: something came from the peer.
     pub(crate) fn hear(&self) {
-        self.heard.store(self.age().as_micros() as u64, Ordering::Relaxed);
+        self.heard
+            .store(self.age().as_micros() as u64, Ordering::Relaxed);
         self.heard_now.notify_waiters();
     }
 
@@ -153,7 +154,11 @@ impl Link {
     /// Waits until the peer has been silent for too long, and asks it for signs of life meanwhile.
     pub(crate) async fn silence(&self, config: &TunnelConfig) -> End {
         loop {
-            let Some(left) = config.silence.checked_sub(self.quiet()).filter(|left| !left.is_zero()) else {
+            let Some(left) = config
+                .silence
+                .checked_sub(self.quiet())
+                .filter(|left| !left.is_zero())
+            else {
                 return End::Silent;
             };
             tokio::time::sleep(config.heartbeat.min(left)).await;
@@ -196,7 +201,8 @@ impl Link {
 
     /// For how long nothing has come from the peer.
     pub(crate) fn quiet(&self) -> Duration {
-        self.age().saturating_sub(Duration::from_micros(self.heard.load(Ordering::Relaxed)))
+        self.age()
+            .saturating_sub(Duration::from_micros(self.heard.load(Ordering::Relaxed)))
     }
 
     fn closing(&self) -> std::sync::MutexGuard<'_, Closing> {

@@ -82,12 +82,18 @@ impl Outbox {
     }
 
     /// Puts a request under the next number.
-    pub(crate) fn put_request(&self, write: impl FnOnce(&mut BytesMut, u32)) -> Result<(), NoRequest> {
+    pub(crate) fn put_request(
+        &self,
+        write: impl FnOnce(&mut BytesMut, u32),
+    ) -> Result<(), NoRequest> {
         self.locked(|waiting| {
             if !waiting.takes_requests {
                 return Err(NoRequest::Draining);
             }
-            waiting.last = waiting.last.checked_add(1).ok_or(NoRequest::NoNumbersLeft)?;
+            waiting.last = waiting
+                .last
+                .checked_add(1)
+                .ok_or(NoRequest::NoNumbersLeft)?;
             let number = waiting.last;
             write(&mut waiting.frames, number);
             Ok(())
@@ -171,7 +177,9 @@ impl Outbox {
     /// again, whether those who were woken put something or not.
     pub(crate) fn next_senders(&self) -> (Vec<Arc<Stream>>, bool) {
         let mut waiting = self.lock();
-        let room = OUTBOX_BYTES.saturating_sub(waiting.frames.len()).div_ceil(MESSAGE_BYTES);
+        let room = OUTBOX_BYTES
+            .saturating_sub(waiting.frames.len())
+            .div_ceil(MESSAGE_BYTES);
         let count = room.min(waiting.senders.len());
         let next = waiting.senders.drain(..count).collect();
         (next, room > 0 && !waiting.senders.is_empty())
@@ -253,14 +261,19 @@ mod tests {
         let outbox = Outbox::default();
         let ask = || {
             let mut given = 0;
-            outbox.put_request(|_, number| given = number).map(|()| given)
+            outbox
+                .put_request(|_, number| given = number)
+                .map(|()| given)
         };
         assert_eq!(ask(), Err(NoRequest::Draining), "nobody has said hello");
         outbox.take_requests();
         assert_eq!((ask(), ask()), (Ok(1), Ok(2)));
         assert_eq!(outbox.last_request(), 2);
         outbox.lock().last = u32::MAX - 1;
-        assert_eq!((ask(), ask()), (Ok(u32::MAX), Err(NoRequest::NoNumbersLeft)));
+        assert_eq!(
+            (ask(), ask()),
+            (Ok(u32::MAX), Err(NoRequest::NoNumbersLeft))
+        );
         outbox.put_no_more_requests();
         outbox.put_no_more_requests();
         assert_eq!(ask(), Err(NoRequest::Draining));
@@ -272,7 +285,9 @@ mod tests {
         let link = Arc::new(Link::new());
         let socket = Socket::new(tokio::io::duplex(1).0, Role::Server, link.clone()).await;
         let tunnel = Tunnel::new(socket, link, &TunnelConfig::default());
-        (1..=count).map(|number| Stream::opened_by_peer(tunnel.clone(), number, true)).collect()
+        (1..=count)
+            .map(|number| Stream::opened_by_peer(tunnel.clone(), number, true))
+            .collect()
     }
 
     #[tokio::test]
@@ -286,15 +301,28 @@ mod tests {
         }
         assert!(outbox.next_senders().0.is_empty(), "there is no room yet");
         while outbox.take().is_some() {}
-        assert!(!outbox.has_room(&streams[3], &mut turns[3]), "who comes later queues behind the others");
+        assert!(
+            !outbox.has_room(&streams[3], &mut turns[3]),
+            "who comes later queues behind the others"
+        );
         let numbers = |next: &[Arc<Stream>]| -> Vec<_> {
-            next.iter().map(|one| streams.iter().position(|other| Arc::ptr_eq(one, other)).unwrap()).collect()
+            next.iter()
+                .map(|one| {
+                    streams
+                        .iter()
+                        .position(|other| Arc::ptr_eq(one, other))
+                        .unwrap()
+                })
+                .collect()
         };
         let (next, others_wait) = outbox.next_senders();
         assert_eq!((numbers(&next), others_wait), (vec![2, 0], true));
         turns[2] = Turn::Granted;
         assert!(outbox.has_room(&streams[2], &mut turns[2]));
-        assert!(!outbox.has_room(&streams[2], &mut turns[2]), "a turn is one");
+        assert!(
+            !outbox.has_room(&streams[2], &mut turns[2]),
+            "a turn is one"
+        );
         let (next, others_wait) = outbox.next_senders();
         assert_eq!((numbers(&next), others_wait), (vec![1, 3], true));
         let (next, others_wait) = outbox.next_senders();

@@ -47,7 +47,11 @@ where
     let link = Arc::new(Link::new());
     let socket = Socket::new(io, WebSocketRole::Client, link.clone()).await;
     let tunnel = Tunnel::new(socket, link.clone(), &config);
-    let role = Role::Relay { max_streams: config.max_streams as usize, drain: Drain::No, requests: VecDeque::new() };
+    let role = Role::Relay {
+        max_streams: config.max_streams as usize,
+        drain: Drain::No,
+        requests: VecDeque::new(),
+    };
     let mut connection = Connection::new(tunnel.clone(), &config, role);
     let end = tokio::select! {
         // Biased towards what the connection says itself: it knows better than a timer.
@@ -128,7 +132,11 @@ fn begin(request: Arrived) -> Option<(Request<IncomingBody>, SendHalf)> {
         stream.cancel(Why::Nonsense);
         return None;
     };
-    let body = IncomingBody::new(ReceiveHalf::new(stream.clone(), Leaving::EndsTheBody), head.headers(), ends);
+    let body = IncomingBody::new(
+        ReceiveHalf::new(stream.clone(), Leaving::EndsTheBody),
+        head.headers(),
+        ends,
+    );
     Some((head.map(|()| body), SendHalf::new(stream, Why::GivenUp)))
 }
 
@@ -150,11 +158,21 @@ where
         return half.cancel(Why::HeadTooLarge);
     }
     // These two have no body, whatever their content-length says of another answer.
-    let is_empty = body.is_end_stream() || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_empty = body.is_end_stream()
+        || matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
     let mut body = std::pin::pin!(body);
-    let beginning = if is_empty { None } else { Some(HeadStart::at_once(body.as_mut()).await.ok()) };
+    let beginning = if is_empty {
+        None
+    } else {
+        Some(HeadStart::at_once(body.as_mut()).await.ok())
+    };
     // It fails if the caller has just left.
-    let Ok(()) = poll_fn(|cx| half.poll_turn(cx)).await else { return };
+    let Ok(()) = poll_fn(|cx| half.poll_turn(cx)).await else {
+        return;
+    };
     let write = |out: &mut BytesMut| write_response(&head, out);
     match beginning {
         None => half.answer(write, None, true),

@@ -74,7 +74,12 @@ impl ServerEnd {
         let tunnel = Tunnel::new(socket, link.clone(), &config);
         let mut connection = Connection::new(tunnel.clone(), &config, Role::Server);
         let (report, ended) = watch::channel(None);
-        let end = Self { tunnel, link: link.clone(), ended, _last: Arc::new(ClosesWithTheLast(link.clone())) };
+        let end = Self {
+            tunnel,
+            link: link.clone(),
+            ended,
+            _last: Arc::new(ClosesWithTheLast(link.clone())),
+        };
         let driver = Box::pin(async move {
             let end = tokio::select! {
                 // Biased towards what the connection says itself: it knows better than a timer.
@@ -104,13 +109,18 @@ impl ServerEnd {
         let (head, body) = request.into_parts();
         check_request(&head, self.tunnel.max_header_bytes())?;
         let place = self.tunnel.place().await.ok_or_else(|| self.not_taken())?;
-        let body =
-            HeadStart::after_a_turn(Box::pin(body)).await.map_err(|error| SendError::RequestBody(error.into()))?;
+        let body = HeadStart::after_a_turn(Box::pin(body))
+            .await
+            .map_err(|error| SendError::RequestBody(error.into()))?;
         let stream = Stream::to_open(self.tunnel.clone(), place);
-        poll_fn(|cx| stream.poll_turn(cx)).await.map_err(|_| self.not_taken())?;
+        poll_fn(|cx| stream.poll_turn(cx))
+            .await
+            .map_err(|_| self.not_taken())?;
         let all = body.all_within(stream.room());
         let is_all = all.is_some() || body.is_end_stream();
-        stream.open(|out| write_request(&head, out), all.as_ref(), is_all).map_err(|why| self.refused(why))?;
+        stream
+            .open(|out| write_request(&head, out), all.as_ref(), is_all)
+            .map_err(|why| self.refused(why))?;
         let answer = Answer {
             half: ReceiveHalf::new(stream.clone(), Leaving::EndsTheStream),
             is_head: head.method == Method::HEAD,
@@ -204,7 +214,9 @@ impl ServerEnd {
 
 impl std::fmt::Debug for ServerEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerEnd").field("ended", &*self.ended.borrow()).finish_non_exhaustive()
+        f.debug_struct("ServerEnd")
+            .field("ended", &*self.ended.borrow())
+            .finish_non_exhaustive()
     }
 }
 
@@ -226,15 +238,30 @@ struct Answer {
 
 impl Answer {
     async fn await_head(self) -> Result<Response<IncomingBody>, SendError> {
-        let head = poll_fn(|cx| self.half.poll_head(cx)).await.map_err(|over| match over {
-            Over::Cancelled(Why::NotBegun) => SendError::NotTaken(Why::NotBegun.to_string()),
-            Over::Cancelled(why) => SendError::GivenUp(why),
-            Over::Lost(why) => SendError::TunnelLost(why.to_string()),
-        })?;
+        let head = poll_fn(|cx| self.half.poll_head(cx))
+            .await
+            .map_err(|over| match over {
+                Over::Cancelled(Why::NotBegun) => SendError::NotTaken(Why::NotBegun.to_string()),
+                Over::Cancelled(why) => SendError::GivenUp(why),
+                Over::Lost(why) => SendError::TunnelLost(why.to_string()),
+            })?;
         let ends = head.ends;
-        let (head, ()) = read_response(head.bytes).map_err(|_| SendError::GivenUp(Why::Nonsense))?.into_parts();
-        let has_no_body = self.is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let (head, ()) = read_response(head.bytes)
+            .map_err(|_| SendError::GivenUp(Why::Nonsense))?
+            .into_parts();
+        let has_no_body = self.is_head
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
         let body = IncomingBody::new(self.half, &head.headers, ends);
-        Ok(Response::from_parts(head, if has_no_body { body.announced_for_another() } else { body }))
+        Ok(Response::from_parts(
+            head,
+            if has_no_body {
+                body.announced_for_another()
+            } else {
+                body
+            },
+        ))
     }
 }

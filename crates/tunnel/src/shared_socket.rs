@@ -27,7 +27,11 @@ struct Held {
 
 impl SharedSocket {
     pub(crate) fn new(socket: Socket) -> Self {
-        Self(Mutex::new(Some(Held { socket, connection: Waker::noop().clone(), failed: None })))
+        Self(Mutex::new(Some(Held {
+            socket,
+            connection: Waker::noop().clone(),
+            failed: None,
+        })))
     }
 
     /// The connection: asks for a sign of life where that is due.
@@ -39,7 +43,10 @@ impl SharedSocket {
     }
 
     /// The connection: the content of the next message; none, when the peer has closed.
-    pub(crate) fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, SocketError>> {
+    pub(crate) fn poll_message(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, SocketError>> {
         let message = self.with(Poll::Pending, |held| Ok(held.socket.poll_message(cx)?));
         message?.map(Ok)
     }
@@ -51,8 +58,12 @@ impl SharedSocket {
 
     /// A stream: carries off what waits, as far as the socket takes it; false, if somebody else uses the socket just now.
     pub(crate) fn carry_now(&self, outbox: &Outbox) -> bool {
-        let Ok(mut socket) = self.0.try_lock() else { return false };
-        let Some(held) = &mut *socket else { return true };
+        let Ok(mut socket) = self.0.try_lock() else {
+            return false;
+        };
+        let Some(held) = &mut *socket else {
+            return true;
+        };
         // The socket wakes the connection, which has to go on if it takes no more now.
         let waker = held.connection.clone();
         if let Err(error) = carry(&mut held.socket, outbox, &mut Context::from_waker(&waker)) {
@@ -68,9 +79,15 @@ impl SharedSocket {
     }
 
     /// Works with the socket; when the tunnel has ended, nothing is to be done.
-    fn with<T>(&self, nothing: T, work: impl FnOnce(&mut Held) -> Result<T, SocketError>) -> Result<T, SocketError> {
+    fn with<T>(
+        &self,
+        nothing: T,
+        work: impl FnOnce(&mut Held) -> Result<T, SocketError>,
+    ) -> Result<T, SocketError> {
         let mut socket = self.lock();
-        let Some(held) = &mut *socket else { return Ok(nothing) };
+        let Some(held) = &mut *socket else {
+            return Ok(nothing);
+        };
         match held.failed.take() {
             Some(failed) => Err(failed),
             None => work(held),

@@ -99,15 +99,25 @@ impl Stream {
     /// A request that is to be sent.
     pub(crate) fn to_open(tunnel: Arc<Tunnel>, place: OwnedSemaphorePermit) -> Arc<Self> {
         let room = tunnel.peer_window();
-        Arc::new(Self { tunnel, state: Mutex::new(State::new(0, Direction::Open, room, Some(place))) })
+        Arc::new(Self {
+            tunnel,
+            state: Mutex::new(State::new(0, Direction::Open, room, Some(place))),
+        })
     }
 
     /// A request that has come under this number.
     pub(crate) fn opened_by_peer(tunnel: Arc<Tunnel>, number: u32, ends: bool) -> Arc<Self> {
-        let incoming = if ends { Direction::Ended } else { Direction::Open };
+        let incoming = if ends {
+            Direction::Ended
+        } else {
+            Direction::Open
+        };
         let mut state = State::new(number, incoming, tunnel.peer_window(), None);
         state.has_head = true;
-        Arc::new(Self { tunnel, state: Mutex::new(state) })
+        Arc::new(Self {
+            tunnel,
+            state: Mutex::new(state),
+        })
     }
 
     /// Puts the head of a request, and with it all of its body where that is there.
@@ -135,7 +145,12 @@ impl Stream {
     }
 
     /// Puts the head of the answer, and with it all of its body where that is there.
-    pub(crate) fn answer(&self, write: impl FnOnce(&mut BytesMut), body: Option<&Bytes>, ends: bool) {
+    pub(crate) fn answer(
+        &self,
+        write: impl FnOnce(&mut BytesMut),
+        body: Option<&Bytes>,
+        ends: bool,
+    ) {
         self.change(|state, tunnel| {
             if state.over.is_none() {
                 tunnel.outbox.put(|out| state.begin(out, write, body, ends));
@@ -169,18 +184,25 @@ impl Stream {
                     return Poll::Ready(Err(Unwanted));
                 }
                 let room = data.len().min(state.room as usize).min(PIECE_BYTES);
-                if (room == 0 && !data.is_empty()) || !tunnel.outbox.has_room(self, &mut state.turn) {
+                if (room == 0 && !data.is_empty()) || !tunnel.outbox.has_room(self, &mut state.turn)
+                {
                     remember(&mut state.writer, cx);
                     return Poll::Pending;
                 }
                 let piece = data.split_to(room);
                 let is_last = ends && data.is_empty();
                 if !piece.is_empty() || is_last {
-                    tunnel.outbox.put(|out| put_data(out, state.number, &piece, is_last));
+                    tunnel
+                        .outbox
+                        .put(|out| put_data(out, state.number, &piece, is_last));
                 }
                 state.room -= room as u32;
                 if data.is_empty() {
-                    state.outgoing = if is_last { Direction::Ended } else { state.outgoing };
+                    state.outgoing = if is_last {
+                        Direction::Ended
+                    } else {
+                        state.outgoing
+                    };
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -201,7 +223,9 @@ impl Stream {
     pub(crate) fn abort(self: &Arc<Self>) {
         self.change(|state, tunnel| {
             if state.over.is_none() && state.outgoing == Direction::Open {
-                tunnel.outbox.put_frame(&Frame::Abort { stream: state.number });
+                tunnel.outbox.put_frame(&Frame::Abort {
+                    stream: state.number,
+                });
                 state.outgoing = Direction::Aborted;
             }
         });
@@ -212,7 +236,10 @@ impl Stream {
         // Whoever holds the other half learns it, too.
         self.arrived(|state| {
             if state.number != 0 && !state.is_done() {
-                self.tunnel.outbox.put_frame(&Frame::Cancel { stream: state.number, why });
+                self.tunnel.outbox.put_frame(&Frame::Cancel {
+                    stream: state.number,
+                    why,
+                });
             }
             state.over.get_or_insert(Over::Cancelled(why));
         });
@@ -223,7 +250,9 @@ impl Stream {
     pub(crate) fn refuse_the_rest(self: &Arc<Self>) {
         self.change(|state, tunnel| {
             if state.over.is_none() && state.incoming == Direction::Open {
-                tunnel.outbox.put_frame(&Frame::Enough { stream: state.number });
+                tunnel.outbox.put_frame(&Frame::Enough {
+                    stream: state.number,
+                });
                 state.incoming = Direction::Unwanted;
             }
         });
@@ -271,8 +300,14 @@ impl Stream {
     /// Half of the window at a time, so that bodies within it cost no frame for their room.
     fn give_room_back(&self, state: &mut State) {
         let read = state.used - state.unread.len() as u32;
-        if read >= self.tunnel.window / 2 && state.incoming == Direction::Open && state.over.is_none() {
-            self.tunnel.outbox.put_frame(&Frame::Room { stream: state.number, bytes: read });
+        if read >= self.tunnel.window / 2
+            && state.incoming == Direction::Open
+            && state.over.is_none()
+        {
+            self.tunnel.outbox.put_frame(&Frame::Room {
+                stream: state.number,
+                bytes: read,
+            });
             state.used -= read;
         }
     }
@@ -302,7 +337,9 @@ impl Stream {
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("number", &self.lock().number).finish_non_exhaustive()
+        f.debug_struct("Stream")
+            .field("number", &self.lock().number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -329,7 +366,9 @@ impl Stream {
         let window = self.tunnel.window;
         self.arrived(|state| {
             state.expects_body()?;
-            let used = state.used.saturating_add(u32::try_from(data.len()).unwrap_or(u32::MAX));
+            let used = state
+                .used
+                .saturating_add(u32::try_from(data.len()).unwrap_or(u32::MAX));
             if used > window {
                 return Err(Impossible::NoRoom(state.number));
             }
@@ -362,7 +401,10 @@ impl Stream {
 
     pub(crate) fn room_arrived(&self, bytes: u32) -> Result<(), Impossible> {
         self.arrived(|state| {
-            state.room = state.room.checked_add(bytes).ok_or(Impossible::TooMuchRoom(state.number))?;
+            state.room = state
+                .room
+                .checked_add(bytes)
+                .ok_or(Impossible::TooMuchRoom(state.number))?;
             Ok(())
         })
     }
@@ -399,7 +441,12 @@ fn remember(place: &mut Option<Waker>, cx: &mut Context<'_>) {
 }
 
 impl State {
-    fn new(number: u32, incoming: Direction, room: u32, place: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(
+        number: u32,
+        incoming: Direction,
+        room: u32,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         Self {
             number,
             head: None,
@@ -419,7 +466,13 @@ impl State {
     }
 
     /// Writes the head of what this end says, and with it all of its body where that is there, for which there is room.
-    fn begin(&mut self, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut), body: Option<&Bytes>, ends: bool) {
+    fn begin(
+        &mut self,
+        out: &mut BytesMut,
+        write: impl FnOnce(&mut BytesMut),
+        body: Option<&Bytes>,
+        ends: bool,
+    ) {
         put_head(out, self.number, ends && body.is_none(), write);
         if let Some(body) = body {
             self.room -= body.len() as u32;
@@ -439,6 +492,7 @@ impl State {
     }
 
     fn is_done(&self) -> bool {
-        self.over.is_some() || (self.incoming != Direction::Open && self.outgoing != Direction::Open)
+        self.over.is_some()
+            || (self.incoming != Direction::Open && self.outgoing != Direction::Open)
     }
 }

@@ -53,7 +53,8 @@ impl Tunnel {
         let is_new = self.peer.set(hello).is_ok();
         if is_new {
             self.outbox.take_requests();
-            self.places.add_permits((hello.max_streams as usize).min(Semaphore::MAX_PERMITS));
+            self.places
+                .add_permits((hello.max_streams as usize).min(Semaphore::MAX_PERMITS));
         }
         is_new
     }
@@ -69,12 +70,16 @@ impl Tunnel {
 
     /// How many streams the peer serves at once.
     pub(crate) fn peer_max_streams(&self) -> usize {
-        self.peer.get().map_or(0, |hello| hello.max_streams as usize)
+        self.peer
+            .get()
+            .map_or(0, |hello| hello.max_streams as usize)
     }
 
     /// Below how many bytes a head must stay that both ends take.
     pub(crate) fn max_header_bytes(&self) -> u32 {
-        self.peer.get().map_or(self.max_header_bytes, |hello| hello.max_header_bytes.min(self.max_header_bytes))
+        self.peer.get().map_or(self.max_header_bytes, |hello| {
+            hello.max_header_bytes.min(self.max_header_bytes)
+        })
     }
 
     /// Waits for a place among those that the peer serves at once; none, if it serves no more.
@@ -107,7 +112,12 @@ impl Tunnel {
         self.places.close();
         let over = Over::Lost(end.to_string().into());
         // First the outbox: what is put before is in the table, and what comes later is refused.
-        for stream in self.outbox.close().into_iter().chain(self.streams.take_all()) {
+        for stream in self
+            .outbox
+            .close()
+            .into_iter()
+            .chain(self.streams.take_all())
+        {
             stream.is_over(over.clone());
         }
     }

@@ -66,7 +66,8 @@ impl Unread {
 
     fn close_joined(&mut self) {
         if !self.joined.is_empty() {
-            self.pieces.push_back(std::mem::take(&mut self.joined).freeze());
+            self.pieces
+                .push_back(std::mem::take(&mut self.joined).freeze());
         }
     }
 }
@@ -85,8 +86,15 @@ mod tests {
             unread.push(message.slice(at..=at));
         }
         unread.pop();
-        assert!(message.is_unique(), "only the first piece is kept as it came");
-        assert!(unread.joined.capacity() <= 4 * 10_000, "{}", unread.joined.capacity());
+        assert!(
+            message.is_unique(),
+            "only the first piece is kept as it came"
+        );
+        assert!(
+            unread.joined.capacity() <= 4 * 10_000,
+            "{}",
+            unread.joined.capacity()
+        );
         assert!(unread.pieces.is_empty());
     }
 

@@ -16,7 +16,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::config::{CLOSE_PATIENCE, MAX_MESSAGE_BYTES, MESSAGE_BYTES, READ_BUFFER_BYTES, WEBSOCKET_BUFFER_BYTES};
+use crate::config::{
+    CLOSE_PATIENCE, MAX_MESSAGE_BYTES, MESSAGE_BYTES, READ_BUFFER_BYTES, WEBSOCKET_BUFFER_BYTES,
+};
 use crate::link::{CloseReason, Link};
 
 /// What a WebSocket runs on, whatever that is: a call of it costs nothing beside the system's.
@@ -49,8 +51,13 @@ impl Socket {
             .max_write_buffer_size(WEBSOCKET_BUFFER_BYTES + 8 * MESSAGE_BYTES)
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
-        let stream = WebSocketStream::from_raw_socket(Box::new(io) as Box<dyn Io>, role, Some(config)).await;
-        Self { stream, link, has_unsent: false }
+        let stream =
+            WebSocketStream::from_raw_socket(Box::new(io) as Box<dyn Io>, role, Some(config)).await;
+        Self {
+            stream,
+            link,
+            has_unsent: false,
+        }
     }
 
     /// Sends the ping that the watcher asked for, as far as the socket takes it; later writes push the rest.
@@ -63,7 +70,10 @@ impl Socket {
     }
 
     /// The content of the next binary message; none, when the peer has closed.
-    pub(crate) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, SocketError>> {
+    pub(crate) fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, SocketError>> {
         loop {
             let message = match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
                 Some(Ok(message)) => message,
@@ -75,7 +85,8 @@ impl Socket {
                 Message::Binary(bytes) => return Poll::Ready(Ok(Some(bytes))),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                 Message::Close(frame) => {
-                    self.link.closed_by_peer(frame.map_or(1005, |frame| frame.code.into()));
+                    self.link
+                        .closed_by_peer(frame.map_or(1005, |frame| frame.code.into()));
                     return Poll::Ready(Ok(None));
                 }
                 Message::Text(_) => return Poll::Ready(Err(SocketError::Text)),
@@ -85,7 +96,9 @@ impl Socket {
 
     /// Ready when one more message may be sent.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.stream).poll_ready(cx).map(|ready| ready.or_else(in_good_order))
+        Pin::new(&mut self.stream)
+            .poll_ready(cx)
+            .map(|ready| ready.or_else(in_good_order))
     }
 
     /// Sends a binary message, for which the socket was ready.
@@ -109,7 +122,10 @@ impl Socket {
     pub(crate) async fn close(mut self, reason: CloseReason) {
         let farewell = async {
             // It fails if the peer closed first, whose close is then only acknowledged.
-            let frame = CloseFrame { code: reason.code().into(), reason: Default::default() };
+            let frame = CloseFrame {
+                code: reason.code().into(),
+                reason: Default::default(),
+            };
             let _ = self.stream.close(Some(frame)).await;
             let _ = SinkExt::<Message>::flush(&mut self.stream).await;
             while let Some(Ok(message)) = self.stream.next().await {
@@ -123,7 +139,9 @@ impl Socket {
 
     fn put(&mut self, message: Message) -> Result<(), SocketError> {
         self.has_unsent = true;
-        Pin::new(&mut self.stream).start_send(message).or_else(in_good_order)
+        Pin::new(&mut self.stream)
+            .start_send(message)
+            .or_else(in_good_order)
     }
 }
 

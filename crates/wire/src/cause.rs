@@ -125,7 +125,10 @@ pub const RETRY_AFTER_SECONDS: u16 = 2;
 impl Cause {
     /// Whether the same call may go through a little later, unchanged, without the risk of being executed twice.
     pub fn is_worth_a_retry(self) -> bool {
-        matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+        matches!(
+            self.status(),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        )
     }
 
     /// Whether it is the request that must change: a status of the 400s. Anybody can make such failures at will.
@@ -153,18 +156,27 @@ pub struct Failure {
 impl Failure {
     /// A failure with its sentence.
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into(), internal: None }
+        Self {
+            cause,
+            message: message.into(),
+            internal: None,
+        }
     }
 
     /// The same failure with the error behind it, for the log alone.
     pub fn because(self, error: impl Into<String>) -> Self {
-        Self { internal: Some(error.into()), ..self }
+        Self {
+            internal: Some(error.into()),
+            ..self
+        }
     }
 
     /// All that is known of it, for the log alone.
     pub fn for_the_log(&self) -> String {
         match &self.internal {
-            Some(internal) if !self.message.contains(internal) => format!("{}: {internal}", self.message),
+            Some(internal) if !self.message.contains(internal) => {
+                format!("{}: {internal}", self.message)
+            }
             _ => self.message.clone(),
         }
     }
@@ -190,10 +202,23 @@ impl Failure {
             hop: Hop,
             req_id: &'a str,
         }
-        let data = Data { mcp: self.cause.mcp(), hop: self.cause.hop(), req_id };
-        let error = Error { code: self.cause.code(), message: &self.message, data };
+        let data = Data {
+            mcp: self.cause.mcp(),
+            hop: self.cause.hop(),
+            req_id,
+        };
+        let error = Error {
+            code: self.cause.code(),
+            message: &self.message,
+            data,
+        };
         // Plain structs of texts and numbers have a JSON form, always.
-        serde_json::to_string(&Body { jsonrpc: "2.0", id, error }).unwrap_or_default()
+        serde_json::to_string(&Body {
+            jsonrpc: "2.0",
+            id,
+            error,
+        })
+        .unwrap_or_default()
     }
 }
 
@@ -221,7 +246,10 @@ mod tests {
     #[test]
     fn no_cause_speaks_a_status_that_clients_read_as_protocol() {
         for cause in Cause::ALL {
-            assert!(![400, 404, 405].contains(&cause.status().as_u16()), "{cause:?}");
+            assert!(
+                ![400, 404, 405].contains(&cause.status().as_u16()),
+                "{cause:?}"
+            );
         }
     }
 
@@ -229,7 +257,10 @@ mod tests {
     fn words_and_codes_are_unique_and_the_codes_tell_the_status() {
         let words: HashSet<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
         let codes: HashSet<_> = Cause::ALL.iter().map(|cause| cause.code()).collect();
-        assert_eq!((words.len(), codes.len()), (Cause::ALL.len(), Cause::ALL.len()));
+        assert_eq!(
+            (words.len(), codes.len()),
+            (Cause::ALL.len(), Cause::ALL.len())
+        );
         for cause in Cause::ALL {
             assert_eq!(cause.code() / 10, cause.status().as_u16(), "{cause:?}");
             assert_eq!(Cause::from_word(cause.word()), Some(*cause));
@@ -245,7 +276,14 @@ mod tests {
         );
         assert_eq!(failure.to_json(None, "r1"), json);
         let failure = failure.because("what only the log may know");
-        assert_eq!(failure.to_json(None, "r1"), json, "the caller does not get to see it");
-        assert_eq!(failure.for_the_log(), "no relay is connected as mcp-1234: what only the log may know");
+        assert_eq!(
+            failure.to_json(None, "r1"),
+            json,
+            "the caller does not get to see it"
+        );
+        assert_eq!(
+            failure.for_the_log(),
+            "no relay is connected as mcp-1234: what only the log may know"
+        );
     }
 }

@@ -27,7 +27,9 @@ pub fn values_of(parameter: &str, header: &str) -> Vec<Range<usize>> {
 
 /// What a value says, without its quotes.
 pub fn unquoted(value: &str) -> String {
-    let Some(inner) = value.strip_prefix('"') else { return value.to_owned() };
+    let Some(inner) = value.strip_prefix('"') else {
+        return value.to_owned();
+    };
     let (mut text, mut escaped) = (String::new(), false);
     for character in inner.strip_suffix('"').unwrap_or(inner).chars() {
         escaped = character == '\\' && !escaped;
@@ -42,7 +44,10 @@ pub fn unquoted(value: &str) -> String {
 fn value_behind(parameter: &str, header: &str, at: usize) -> Option<Range<usize>> {
     let rest = &header[at..];
     let name = rest.get(..parameter.len())?;
-    let value = rest[parameter.len()..].trim_start().strip_prefix('=')?.trim_start();
+    let value = rest[parameter.len()..]
+        .trim_start()
+        .strip_prefix('=')?
+        .trim_start();
     if !name.eq_ignore_ascii_case(parameter) {
         return None;
     }
@@ -74,16 +79,25 @@ mod tests {
     use super::*;
 
     fn values(header: &str) -> Vec<String> {
-        values_of("place", header).into_iter().map(|value| unquoted(&header[value])).collect()
+        values_of("place", header)
+            .into_iter()
+            .map(|value| unquoted(&header[value]))
+            .collect()
     }
 
     #[test]
     fn every_value_is_found_in_every_spelling_and_none_inside_quotes() {
         for (header, expected) in [
-            (r#"Bearer place="http://p/m", scope="a b""#, &["http://p/m"][..]),
+            (
+                r#"Bearer place="http://p/m", scope="a b""#,
+                &["http://p/m"][..],
+            ),
             (r#"Bearer error="x", Place = http://p/m"#, &["http://p/m"]),
             (r#"Bearer place=http://p/m,scope=a"#, &["http://p/m"]),
-            (r#"Bearer place="a", DPoP algs="ES256", PLACE = "b",Basic realm=x, place=c"#, &["a", "b", "c"]),
+            (
+                r#"Bearer place="a", DPoP algs="ES256", PLACE = "b",Basic realm=x, place=c"#,
+                &["a", "b", "c"],
+            ),
             (r#"Bearer realm="say \"place=x\"", a=b"#, &[]),
             (r#"Bearer no_place="x", places=y"#, &[]),
             (r#"Bearer place="a\"b\\c""#, &[r#"a"b\c"#]),

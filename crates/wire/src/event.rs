@@ -98,7 +98,11 @@ impl Event {
             return Err(EventError::TooLong(line.len()));
         }
         let mut event = serde_json::from_slice(line)?;
-        if let Self::Offer(Offer { provider: ProviderHealth::Unreachable { error, .. }, .. }) = &mut event {
+        if let Self::Offer(Offer {
+            provider: ProviderHealth::Unreachable { error, .. },
+            ..
+        }) = &mut event
+        {
             *error = harmless(error);
         }
         Ok(event)
@@ -108,13 +112,21 @@ impl Event {
 impl Default for Offer {
     /// What is known of a relay before its first event: nothing yet.
     fn default() -> Self {
-        Self { draining: false, protected: false, provider: ProviderHealth::Unknown, bridge: None }
+        Self {
+            draining: false,
+            protected: false,
+            provider: ProviderHealth::Unknown,
+            bridge: None,
+        }
     }
 }
 
 /// A text from outside, cut and without control characters.
 pub(crate) fn harmless(text: &str) -> String {
-    text.chars().take(MAX_ERROR_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .take(MAX_ERROR_CHARS)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 impl From<&str> for DisplayName {
@@ -131,8 +143,16 @@ mod tests {
 
     #[test]
     fn an_offer_has_exactly_these_bytes() {
-        let provider = ProviderHealth::Unreachable { for_ms: 1500, error: "connection refused".into() };
-        let event = Event::Offer(Offer { draining: false, protected: true, provider, bridge: None });
+        let provider = ProviderHealth::Unreachable {
+            for_ms: 1500,
+            error: "connection refused".into(),
+        };
+        let event = Event::Offer(Offer {
+            draining: false,
+            protected: true,
+            provider,
+            bridge: None,
+        });
         let line = concat!(
             r#"{"event":"offer","draining":false,"protected":true,"#,
             r#""provider":{"status":"unreachable","for_ms":1500,"error":"connection refused"}}"#,
@@ -144,9 +164,18 @@ mod tests {
 
     #[test]
     fn an_event_of_a_newer_relay_is_skipped_and_a_longer_offer_understood() {
-        assert_eq!(Event::from_line(br#"{"event":"weather","sky":"blue"}"#).unwrap(), Event::Unknown);
+        assert_eq!(
+            Event::from_line(br#"{"event":"weather","sky":"blue"}"#).unwrap(),
+            Event::Unknown
+        );
         let longer = br#"{"event":"offer","draining":true,"protected":false,"provider":{"status":"unknown"},"new":1}"#;
-        assert_eq!(Event::from_line(longer).unwrap(), Event::Offer(Offer { draining: true, ..Offer::default() }));
+        assert_eq!(
+            Event::from_line(longer).unwrap(),
+            Event::Offer(Offer {
+                draining: true,
+                ..Offer::default()
+            })
+        );
     }
 
     #[test]
@@ -155,21 +184,27 @@ mod tests {
             r#"{{"event":"offer","draining":false,"protected":false,"provider":{{"status":"unreachable","for_ms":0,"error":"\u001b[31m{}"}}}}"#,
             "x".repeat(2000)
         );
-        let Ok(Event::Offer(Offer { provider: ProviderHealth::Unreachable { error, .. }, .. })) =
-            Event::from_line(line.as_bytes())
+        let Ok(Event::Offer(Offer {
+            provider: ProviderHealth::Unreachable { error, .. },
+            ..
+        })) = Event::from_line(line.as_bytes())
         else {
             panic!("an offer")
         };
         assert_eq!(error.chars().count(), MAX_ERROR_CHARS);
         assert!(!error.contains('\u{1b}'));
-        assert!(matches!(Event::from_line(&vec![b' '; MAX_EVENT_BYTES + 1]), Err(EventError::TooLong(_))));
+        assert!(matches!(
+            Event::from_line(&vec![b' '; MAX_EVENT_BYTES + 1]),
+            Err(EventError::TooLong(_))
+        ));
     }
 
     fn health() -> impl Strategy<Value = ProviderHealth> {
         prop_oneof![
             Just(ProviderHealth::Unknown),
             any::<u64>().prop_map(|for_ms| ProviderHealth::Reachable { for_ms }),
-            (any::<u64>(), "[ -~]{0,100}").prop_map(|(for_ms, error)| ProviderHealth::Unreachable { for_ms, error }),
+            (any::<u64>(), "[ -~]{0,100}")
+                .prop_map(|(for_ms, error)| ProviderHealth::Unreachable { for_ms, error }),
         ]
     }
 

@@ -117,7 +117,11 @@ impl std::str::FromStr for InstanceId {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let is_one = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        if is_one { Ok(Self(text.to_ascii_lowercase())) } else { Err(IdError::NotAnInstance) }
+        if is_one {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(IdError::NotAnInstance)
+        }
     }
 }
 
@@ -139,7 +143,9 @@ pub struct NameError;
 impl DisplayName {
     /// The name that a text stands for, made harmless.
     pub fn new(text: &str) -> Self {
-        let harmless = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+        let harmless = text
+            .chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c });
         Self(harmless.take(MAX_NAME_CHARS).collect())
     }
 
@@ -175,7 +181,9 @@ impl DisplayName {
             };
             bytes.push(decoded);
         }
-        String::from_utf8(bytes).map(|text| Self::new(&text)).map_err(|_| NameError)
+        String::from_utf8(bytes)
+            .map(|text| Self::new(&text))
+            .map_err(|_| NameError)
     }
 }
 
@@ -196,8 +204,17 @@ mod tests {
         }
         assert_eq!("".parse::<RelayId>(), Err(IdError::Empty));
         assert_eq!("..".parse::<RelayId>(), Err(IdError::DotSegment));
-        assert_eq!("x".repeat(129).parse::<RelayId>(), Err(IdError::TooLong(129)));
-        for (bad, character) in [("a/b", '/'), ("a%2fb", '%'), ("a b", ' '), ("a\0", '\0'), ("ａ", 'ａ')] {
+        assert_eq!(
+            "x".repeat(129).parse::<RelayId>(),
+            Err(IdError::TooLong(129))
+        );
+        for (bad, character) in [
+            ("a/b", '/'),
+            ("a%2fb", '%'),
+            ("a b", ' '),
+            ("a\0", '\0'),
+            ("ａ", 'ａ'),
+        ] {
             assert_eq!(bad.parse::<RelayId>(), Err(IdError::Character(character)));
         }
     }

@@ -45,16 +45,26 @@ pub fn write_ids(headers: &mut HeaderMap, ids: &[Option<RelayId>]) {
 /// The ids that headers say, one for each provider: at least one, and where the server is to assign it, none.
 pub fn read_ids(headers: &HeaderMap) -> Result<Vec<Option<RelayId>>, IdsError> {
     let mut ids: Vec<Option<RelayId>> = Vec::new();
-    let lines: Result<Vec<&str>, _> = headers.get_all(ID).into_iter().map(HeaderValue::to_str).collect();
+    let lines: Result<Vec<&str>, _> = headers
+        .get_all(ID)
+        .into_iter()
+        .map(HeaderValue::to_str)
+        .collect();
     let lines = lines.map_err(|_| IdsError::NotText)?;
     let texts = || lines.iter().flat_map(|line| line.split(',')).map(str::trim);
     if texts().count() > MAX_PROVIDERS {
         return Err(IdsError::TooMany(texts().count()));
     }
     for text in texts() {
-        let id: Option<RelayId> = if text.is_empty() { None } else { Some(text.parse()?) };
+        let id: Option<RelayId> = if text.is_empty() {
+            None
+        } else {
+            Some(text.parse()?)
+        };
         match id {
-            Some(id) if ids.iter().flatten().any(|other| *other == id) => return Err(IdsError::Twice(id)),
+            Some(id) if ids.iter().flatten().any(|other| *other == id) => {
+                return Err(IdsError::Twice(id));
+            }
             id => ids.push(id),
         }
     }
@@ -68,22 +78,38 @@ mod tests {
     use super::*;
 
     fn ids(texts: &[&str]) -> Vec<Option<RelayId>> {
-        texts.iter().map(|text| (!text.is_empty()).then(|| text.parse().unwrap())).collect()
+        texts
+            .iter()
+            .map(|text| (!text.is_empty()).then(|| text.parse().unwrap()))
+            .collect()
     }
 
     fn lines(texts: &[&str]) -> HeaderMap {
-        texts.iter().map(|text| (ID, HeaderValue::from_str(text).unwrap())).collect()
+        texts
+            .iter()
+            .map(|text| (ID, HeaderValue::from_str(text).unwrap()))
+            .collect()
     }
 
     #[test]
     fn ids_are_exactly_these_headers_in_this_order() {
-        let cases: [(&[&str], &[&str]); 4] =
-            [(&[""], &[]), (&["b"], &["b"]), (&["b", "", "a"], &["b", "", "a"]), (&["", ""], &["", ""])];
+        let cases: [(&[&str], &[&str]); 4] = [
+            (&[""], &[]),
+            (&["b"], &["b"]),
+            (&["b", "", "a"], &["b", "", "a"]),
+            (&["", ""], &["", ""]),
+        ];
         for (wanted, expected) in cases {
             let mut headers = HeaderMap::new();
             write_ids(&mut headers, &ids(wanted));
-            let written: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-            let expected: Vec<_> = expected.iter().map(|text| ("llamapool-id", text.as_bytes())).collect();
+            let written: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_bytes()))
+                .collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|text| ("llamapool-id", text.as_bytes()))
+                .collect();
             assert_eq!(written, expected);
         }
     }
@@ -99,14 +125,30 @@ mod tests {
     #[test]
     fn too_many_ids_one_twice_and_what_is_none_are_refused_by_name() {
         let message = |texts: &[&str]| read_ids(&lines(texts)).unwrap_err().to_string();
-        assert_eq!(message(&["a", "b", "a"]), "the id a is there twice, expected another one for each provider");
-        let many: Vec<String> = (0..=MAX_PROVIDERS).map(|number| number.to_string()).collect();
+        assert_eq!(
+            message(&["a", "b", "a"]),
+            "the id a is there twice, expected another one for each provider"
+        );
+        let many: Vec<String> = (0..=MAX_PROVIDERS)
+            .map(|number| number.to_string())
+            .collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(message(&many), "the relay has 65 providers, expected at most 64 on one tunnel");
+        assert_eq!(
+            message(&many),
+            "the relay has 65 providers, expected at most 64 on one tunnel"
+        );
         assert_eq!(message(&[&many.join(",")]), message(&many));
-        assert_eq!(read_ids(&lines(&many[1..])).map(|ids| ids.len()), Ok(MAX_PROVIDERS));
-        assert_eq!(read_ids(&lines(&["a", "b/c"])), Err(IdsError::Id(IdError::Character('/'))));
-        let headers = [(ID, HeaderValue::from_bytes(b"a\xe9").unwrap())].into_iter().collect();
+        assert_eq!(
+            read_ids(&lines(&many[1..])).map(|ids| ids.len()),
+            Ok(MAX_PROVIDERS)
+        );
+        assert_eq!(
+            read_ids(&lines(&["a", "b/c"])),
+            Err(IdsError::Id(IdError::Character('/')))
+        );
+        let headers = [(ID, HeaderValue::from_bytes(b"a\xe9").unwrap())]
+            .into_iter()
+            .collect();
         assert_eq!(read_ids(&headers), Err(IdsError::NotText));
     }
 

@@ -62,7 +62,9 @@ impl<'a> InTunnel<'a> {
             let (id, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             return Some(Self::Call { id, below });
         }
-        let document = DOCUMENTS.iter().find_map(|&(which, start)| Some((which, path.strip_prefix(start)?)));
+        let document = DOCUMENTS
+            .iter()
+            .find_map(|&(which, start)| Some((which, path.strip_prefix(start)?)));
         let document = document.map(|(which, id)| Self::Document { which, id });
         document.or_else(|| path.strip_prefix(EVENTS).map(Self::Events))
     }
@@ -88,7 +90,10 @@ pub fn call(id: &RelayId, below: &str) -> String {
 
 /// Inside the tunnel: the path whose answer is a document of an id's provider.
 pub fn document(which: Document, id: &RelayId) -> String {
-    let start = DOCUMENTS.iter().find(|(known, _)| *known == which).map_or("", |(_, start)| start);
+    let start = DOCUMENTS
+        .iter()
+        .find(|(known, _)| *known == which)
+        .map_or("", |(_, start)| start);
     format!("{start}{id}")
 }
 
@@ -104,10 +109,26 @@ mod tests {
         assert_eq!(events(&id), "/llamapool/events/mcp-1234");
         assert_eq!(call(&id, ""), "/mcp/mcp-1234");
         assert_eq!(call(&id, "/sse/"), "/mcp/mcp-1234/sse/");
-        assert_eq!(document(Document::Resource, &id), "/mcp-resource-metadata/mcp-1234");
-        assert_eq!(document(Document::Server, &id), "/mcp-server-metadata/mcp-1234");
-        assert_eq!(document(Document::OpenId, &id), "/mcp-openid-metadata/mcp-1234");
-        for unknown in ["/", "/mcp", "/llamapool/events", "/mcp-resource-metadata", "/mcpx/a", ""] {
+        assert_eq!(
+            document(Document::Resource, &id),
+            "/mcp-resource-metadata/mcp-1234"
+        );
+        assert_eq!(
+            document(Document::Server, &id),
+            "/mcp-server-metadata/mcp-1234"
+        );
+        assert_eq!(
+            document(Document::OpenId, &id),
+            "/mcp-openid-metadata/mcp-1234"
+        );
+        for unknown in [
+            "/",
+            "/mcp",
+            "/llamapool/events",
+            "/mcp-resource-metadata",
+            "/mcpx/a",
+            "",
+        ] {
             assert_eq!(InTunnel::parse(unknown), None, "{unknown}");
         }
     }

@@ -70,7 +70,13 @@ mod tests {
 
     #[test]
     fn a_message_is_shown_up_to_a_bound_and_controls_no_terminal() {
-        let shown = |message: String| RefusalBody { error: Refusal::IdTaken, message }.shown();
+        let shown = |message: String| {
+            RefusalBody {
+                error: Refusal::IdTaken,
+                message,
+            }
+            .shown()
+        };
         assert_eq!(shown("x".repeat(512)).chars().count(), 512);
         assert_eq!(shown("é".repeat(513)).chars().count(), 512);
         assert_eq!(shown("a\n\u{1b}[31mb".to_owned()), "a  [31mb");
@@ -78,7 +84,10 @@ mod tests {
 
     #[test]
     fn a_refusal_has_exactly_these_bytes() {
-        let body = RefusalBody { error: Refusal::IdTaken, message: "mcp-1234 is held".into() };
+        let body = RefusalBody {
+            error: Refusal::IdTaken,
+            message: "mcp-1234 is held".into(),
+        };
         let json = r#"{"error":"id_taken","message":"mcp-1234 is held"}"#;
         assert_eq!(serde_json::to_string(&body).unwrap(), json);
         assert_eq!(serde_json::from_str::<RefusalBody>(json).unwrap(), body);

@@ -17,7 +17,11 @@ impl Secret {
 
     /// A new random secret with 192 bits, for a key that nobody set.
     pub fn random() -> Self {
-        Self(format!("{:032x}{:016x}", rand::random::<u128>(), rand::random::<u64>()))
+        Self(format!(
+            "{:032x}{:016x}",
+            rand::random::<u128>(),
+            rand::random::<u64>()
+        ))
     }
 
     /// The text itself. Every call of this is a place where the secret leaves: into a header, or into the log line
@@ -35,7 +39,9 @@ impl Secret {
     /// Whether headers present this secret: as the one authorization there is, and as a `Bearer` token.
     pub fn is_presented_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-        let (Some(value), None) = (values.next(), values.next()) else { return false };
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return false;
+        };
         bearer(value).is_some_and(|token| self.matches(token))
     }
 }
@@ -43,7 +49,9 @@ impl Secret {
 /// The token of a `Bearer` authorization; the scheme's case does not matter (RFC 9110, 11.1).
 pub fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = authorization.as_bytes().split_at_checked("bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then_some(token.trim_ascii())
 }
 
 impl fmt::Debug for Secret {
@@ -80,7 +88,14 @@ mod tests {
         for right in ["Bearer sesame", "bearer sesame", "BEARER  sesame "] {
             assert!(is_presented(&[right]), "{right}");
         }
-        for wrong in [&[][..], &["Bearer"], &["Bearer "], &["sesame"], &["Basic sesame"], &["Bearer Sesame"]] {
+        for wrong in [
+            &[][..],
+            &["Bearer"],
+            &["Bearer "],
+            &["sesame"],
+            &["Basic sesame"],
+            &["Bearer Sesame"],
+        ] {
             assert!(!is_presented(wrong), "{wrong:?}");
         }
         assert!(!is_presented(&["Bearer sesame", "Bearer sesame"]));

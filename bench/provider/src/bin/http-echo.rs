@@ -31,23 +31,39 @@ const PIECE: usize = 64 * 1024;
 
 fn main() {
     let mut words = std::env::args().skip(1);
-    let port = words.next().and_then(|port| port.parse().ok()).expect("http-echo PORT [ADDRESS]");
-    let address = words.next().unwrap_or_else(|| "127.0.0.1".to_owned()).parse().expect("an IPv4 address");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let port = words
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("http-echo PORT [ADDRESS]");
+    let address = words
+        .next()
+        .unwrap_or_else(|| "127.0.0.1".to_owned())
+        .parse()
+        .expect("an IPv4 address");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, serve(address, port));
 }
 
 async fn serve(address: IpAddr, port: u16) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("a socket option");
-    socket.bind(SocketAddr::new(address, port)).expect("the port is free");
+    socket
+        .bind(SocketAddr::new(address, port))
+        .expect("the port is free");
     // All of a burst gets in at once: a connection that does not fit comes again a second later, and would be measured.
     let listener = socket.listen(4096).expect("a socket that listens");
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         spawn_local(async move {
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service_fn(answer))
+                .await;
         });
     }
 }
@@ -57,10 +73,18 @@ async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infalli
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let number = |word: &str| word.parse().unwrap_or(0);
     Ok(match &words[..] {
-        [.., "down", bytes] => Response::new(Zeros { left: number(bytes) }.boxed_unsync()),
+        [.., "down", bytes] => Response::new(
+            Zeros {
+                left: number(bytes),
+            }
+            .boxed_unsync(),
+        ),
         [.., "events", count, millis] => {
             let every = Duration::from_millis(number(millis).max(1) as u64);
-            let events = Events { left: number(count), ticks: interval(every) };
+            let events = Events {
+                left: number(count),
+                ticks: interval(every),
+            };
             Response::builder()
                 .header("content-type", "text/event-stream")
                 .body(events.boxed_unsync())
@@ -76,18 +100,26 @@ async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infalli
 }
 
 async fn answer_message(body: Incoming) -> Response<AnyBody> {
-    let Ok(message) = body.collect().await else { return empty(StatusCode::BAD_REQUEST) };
+    let Ok(message) = body.collect().await else {
+        return empty(StatusCode::BAD_REQUEST);
+    };
     let mut answer = Vec::with_capacity(ANSWER_BYTES);
     bench_provider::answer(&message.to_bytes(), &mut answer);
     if answer.is_empty() {
         return empty(StatusCode::ACCEPTED);
     }
     let body = Full::from(answer).boxed_unsync();
-    Response::builder().header("content-type", "application/json").body(body).expect("a response")
+    Response::builder()
+        .header("content-type", "application/json")
+        .body(body)
+        .expect("a response")
 }
 
 fn empty(status: StatusCode) -> Response<AnyBody> {
-    Response::builder().status(status).body(Full::default().boxed_unsync()).expect("a response")
+    Response::builder()
+        .status(status)
+        .body(Full::default().boxed_unsync())
+        .expect("a response")
 }
 
 async fn length(mut body: Incoming) -> usize {
@@ -106,7 +138,10 @@ impl Body for Zeros {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         static PIECES: [u8; PIECE] = [0; PIECE];
         let length = self.left.min(PIECE);
         self.left -= length;
@@ -127,13 +162,21 @@ impl Body for Events {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
         ready!(self.ticks.poll_tick(cx));
         self.left -= 1;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from(format!("data: {now}\n\n"))))))
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(format!(
+            "data: {now}\n\n"
+        ))))))
     }
 }

@@ -18,7 +18,8 @@ Examples:
 Every command has its own help: llamapool server --help";
 
 /// What may follow `--` for a relay.
-pub(super) const PROGRAM: &str = "A program that is the MCP server, and its arguments; the same as --provider-command";
+pub(super) const PROGRAM: &str =
+    "A program that is the MCP server, and its arguments; the same as --provider-command";
 
 /// A role in a few words, for the list of commands.
 pub(super) fn summary(role: Role) -> &'static str {
@@ -76,5 +77,9 @@ pub(super) fn meaning(setting: &Setting) -> String {
         Unset::Default(text) => text,
         Unset::Otherwise(words) => words,
     };
-    format!("{} [env: {}] [default: {default}]", setting.help, names.join(", "))
+    format!(
+        "{} [env: {}] [default: {default}]",
+        setting.help,
+        names.join(", ")
+    )
 }

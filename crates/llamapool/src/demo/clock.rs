@@ -23,7 +23,9 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) async fn bind() -> anyhow::Result<Self> {
-        Ok(Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await? })
+        Ok(Self {
+            listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
+        })
     }
 
     /// Its MCP endpoint.
@@ -37,8 +39,18 @@ impl Clock {
         config.legacy_session_mode = false;
         config.json_response = true;
         let sessions = Arc::new(LocalSessionManager::default());
-        let service = StreamableHttpService::new(|| Ok(Tools { router: Tools::tool_router() }), sessions, config);
-        axum::serve(self.listener, Router::new().nest_service("/mcp", service)).await.context("the connection")
+        let service = StreamableHttpService::new(
+            || {
+                Ok(Tools {
+                    router: Tools::tool_router(),
+                })
+            },
+            sessions,
+            config,
+        );
+        axum::serve(self.listener, Router::new().nest_service("/mcp", service))
+            .await
+            .context("the connection")
     }
 }
 

@@ -30,9 +30,18 @@ mod linux {
 
     /// Every process with its parent.
     pub(super) fn parents() -> HashMap<Pid, Pid> {
-        let Ok(processes) = fs::read_dir("/proc") else { return HashMap::new() };
-        let pids = processes.filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
-        pids.filter_map(|pid| Some((pid, parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?))).collect()
+        let Ok(processes) = fs::read_dir("/proc") else {
+            return HashMap::new();
+        };
+        let pids = processes
+            .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
+        pids.filter_map(|pid| {
+            Some((
+                pid,
+                parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?,
+            ))
+        })
+        .collect()
     }
 
     /// The parent that a line of `/proc/<pid>/stat` names: behind the name, which may have any character in it.
@@ -44,7 +53,8 @@ mod linux {
     /// What descends from a process.
     pub(super) fn below(ancestor: Pid, parents: &HashMap<Pid, Pid>) -> Vec<Pid> {
         let descends = |pid: &Pid| {
-            let line = std::iter::successors(parents.get(pid).copied(), |pid| parents.get(pid).copied());
+            let line =
+                std::iter::successors(parents.get(pid).copied(), |pid| parents.get(pid).copied());
             // No line is longer than there are processes, even if it was read while it changed.
             line.take(parents.len()).any(|pid| pid == ancestor)
         };
@@ -75,8 +85,9 @@ mod tests {
 
     #[test]
     fn descendants_are_found_at_any_depth_and_nobody_else_is() {
-        let parents: HashMap<Pid, Pid> =
-            [(2, 1), (3, 2), (4, 3), (5, 1), (6, 5), (8, 9), (9, 8)].map(|(one, other)| (pid(one), pid(other))).into();
+        let parents: HashMap<Pid, Pid> = [(2, 1), (3, 2), (4, 3), (5, 1), (6, 5), (8, 9), (9, 8)]
+            .map(|(one, other)| (pid(one), pid(other)))
+            .into();
         let mut found = below(pid(2), &parents);
         found.sort_by_key(|pid| pid.as_raw_nonzero());
         assert_eq!(found, [pid(3), pid(4)]);

@@ -20,12 +20,20 @@ pub struct DemoSettings {
 impl DemoSettings {
     /// The settings as they were given.
     pub fn resolve(given: &Given) -> Result<Self, SettingsError> {
-        Ok(Self { port: given.value(&PORT)?, log: logging::resolve(given)? })
+        Ok(Self {
+            port: given.value(&PORT)?,
+            log: logging::resolve(given)?,
+        })
     }
 }
 
-static PORT: Typed<u16> =
-    Typed::new("PORT", Group::Main, PORT_KIND, "The port of the demo's server, on this machine only.").default("8080");
+static PORT: Typed<u16> = Typed::new(
+    "PORT",
+    Group::Main,
+    PORT_KIND,
+    "The port of the demo's server, on this machine only.",
+)
+.default("8080");
 
 /// The settings of the demo.
 pub(super) static TABLE: &[&Setting] = &[&PORT.setting, &LOG_LEVEL.setting, &LOG_FORMAT.setting];

@@ -60,7 +60,9 @@ pub enum SettingsError {
         expected: String,
     },
     /// Two names of one setting in one source that do not agree.
-    #[error("the {one} and the {other} are two names of one setting, expected only one of them or the same value")]
+    #[error(
+        "the {one} and the {other} are two names of one setting, expected only one of them or the same value"
+    )]
     TwoNames {
         /// The name that counts first.
         one: Place,
@@ -100,7 +102,9 @@ pub enum SettingsError {
         or: &'static str,
     },
     /// One id for two providers.
-    #[error("provider {one} and provider {other} of the file both have the id {id:?}, expected another one for each")]
+    #[error(
+        "provider {one} and provider {other} of the file both have the id {id:?}, expected another one for each"
+    )]
     SameId {
         /// The id.
         id: String,
@@ -110,7 +114,9 @@ pub enum SettingsError {
         other: usize,
     },
     /// More providers than one relay may have.
-    #[error("the file has {0} providers, expected at most {MAX_PROVIDERS}: the others need a relay of their own")]
+    #[error(
+        "the file has {0} providers, expected at most {MAX_PROVIDERS}: the others need a relay of their own"
+    )]
     TooManyProviders(usize),
     /// Two settings of which only one can be meant.
     #[error("the {one} and the {other} contradict each other, expected only one of them")]
@@ -130,7 +136,9 @@ pub enum SettingsError {
     #[error("a PROVIDER_COMMAND works on Unix alone, expected a PROVIDER_URL")]
     NoPrograms,
     /// A program that is not there.
-    #[error("the program {program:?} of PROVIDER_COMMAND is not found in PATH, or is no file that can be executed")]
+    #[error(
+        "the program {program:?} of PROVIDER_COMMAND is not found in PATH, or is no file that can be executed"
+    )]
     NoProgram {
         /// The program.
         program: String,
@@ -188,7 +196,10 @@ impl Shown {
 impl Place {
     /// A key of a file.
     pub fn key(key: &str, file: &Path) -> Self {
-        Self::Key { key: key.to_owned(), file: file.to_owned() }
+        Self::Key {
+            key: key.to_owned(),
+            file: file.to_owned(),
+        }
     }
 }
 
@@ -218,6 +229,7 @@ pub(crate) struct Meant<'a>(pub(crate) Option<&'a str>);
 
 impl fmt::Display for Meant<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |nearest| write!(f, ", did you mean {nearest}?"))
+        self.0
+            .map_or(Ok(()), |nearest| write!(f, ", did you mean {nearest}?"))
     }
 }

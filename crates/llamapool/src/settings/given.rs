@@ -66,7 +66,13 @@ impl Given {
         let inherited = environment.clone();
         let environment = from_environment(table, environment)?;
         let (flags, file, providers) = (from_flags(table, flags)?, Layer::new(), Vec::new());
-        let mut given = Self { flags, environment, file, providers, inherited };
+        let mut given = Self {
+            flags,
+            environment,
+            file,
+            providers,
+            inherited,
+        };
         if let Some(Some(path)) = given.asked(&CONFIG_FILE)? {
             (given.file, given.providers) = file::read(table, &path)?;
         }
@@ -93,10 +99,16 @@ impl Given {
 
     fn refuse_beside_providers(&self, table: &[&'static Setting]) -> Result<(), SettingsError> {
         for setting in table {
-            if let Some(PerProvider { key, reach: Reach::Own }) = setting.per_provider
+            if let Some(PerProvider {
+                key,
+                reach: Reach::Own,
+            }) = setting.per_provider
                 && let Some(written) = self.written(setting)
             {
-                return Err(SettingsError::BesideProviders { place: written.place.clone(), key });
+                return Err(SettingsError::BesideProviders {
+                    place: written.place.clone(),
+                    key,
+                });
             }
         }
         Ok(())
@@ -124,7 +136,9 @@ impl Given {
 
     /// What each source says, the strongest first.
     fn all_written(&self, setting: &Setting) -> impl Iterator<Item = &Written> {
-        [&self.flags, &self.environment, &self.file].into_iter().filter_map(|layer| layer.get(setting.name))
+        [&self.flags, &self.environment, &self.file]
+            .into_iter()
+            .filter_map(|layer| layer.get(setting.name))
     }
 }
 
@@ -146,9 +160,10 @@ impl OfProvider<'_> {
     /// Refuses two settings of which only one can be meant.
     pub(super) fn only_one(&self, one: &Setting, other: &Setting) -> Result<(), SettingsError> {
         match (self.written(one), self.written(other)) {
-            (Some(one), Some(other)) => {
-                Err(SettingsError::OnlyOne { one: one.place.clone(), other: other.place.clone() })
-            }
+            (Some(one), Some(other)) => Err(SettingsError::OnlyOne {
+                one: one.place.clone(),
+                other: other.place.clone(),
+            }),
             _ => Ok(()),
         }
     }
@@ -165,7 +180,12 @@ impl OfProvider<'_> {
                 if !own.layer.contains_key(setting.name) && !own.layer.contains_key(or.name) =>
             {
                 let (table, file) = (own.name.clone(), own.file.clone());
-                Err(SettingsError::Incomplete { table, file, key, or: or_key })
+                Err(SettingsError::Incomplete {
+                    table,
+                    file,
+                    key,
+                    or: or_key,
+                })
             }
             _ => Ok(()),
         }
@@ -177,7 +197,13 @@ fn default<T>(setting: &Typed<T>) -> Result<T, SettingsError> {
         Unset::Default(text) => text,
         Unset::Otherwise(_) => "",
     };
-    parse(setting, &Written { place: Place::Default, text: text.to_owned() })
+    parse(
+        setting,
+        &Written {
+            place: Place::Default,
+            text: text.to_owned(),
+        },
+    )
 }
 
 fn parse<T>(setting: &Typed<T>, Written { place, text }: &Written) -> Result<T, SettingsError> {
@@ -189,19 +215,41 @@ fn parse<T>(setting: &Typed<T>, Written { place, text }: &Written) -> Result<T, 
     })
 }
 
-fn from_flags(table: &[&'static Setting], flags: impl IntoIterator<Item = Flag>) -> Result<Layer, SettingsError> {
+fn from_flags(
+    table: &[&'static Setting],
+    flags: impl IntoIterator<Item = Flag>,
+) -> Result<Layer, SettingsError> {
     let mut by_setting: HashMap<&'static str, Vec<Written>> = HashMap::new();
-    for Flag { flag, setting, text } in flags {
-        by_setting.entry(setting.name).or_default().push(Written { place: Place::Flag(flag), text });
+    for Flag {
+        flag,
+        setting,
+        text,
+    } in flags
+    {
+        by_setting.entry(setting.name).or_default().push(Written {
+            place: Place::Flag(flag),
+            text,
+        });
     }
-    layer(table, |setting| Ok(by_setting.remove(setting.name).unwrap_or_default()))
+    layer(table, |setting| {
+        Ok(by_setting.remove(setting.name).unwrap_or_default())
+    })
 }
 
-fn from_environment(table: &[&'static Setting], environment: &Environment) -> Result<Layer, SettingsError> {
+fn from_environment(
+    table: &[&'static Setting],
+    environment: &Environment,
+) -> Result<Layer, SettingsError> {
     layer(table, |setting| {
-        let set = setting.variables().into_iter().filter_map(|name| environment.get(&name).map(|value| (name, value)));
+        let set = setting
+            .variables()
+            .into_iter()
+            .filter_map(|name| environment.get(&name).map(|value| (name, value)));
         let written = set.map(|(name, value)| match value.to_str() {
-            Some(text) => Ok(Written { place: Place::Variable(name), text: text.to_owned() }),
+            Some(text) => Ok(Written {
+                place: Place::Variable(name),
+                text: text.to_owned(),
+            }),
             None => Err(SettingsError::Bad {
                 setting: setting.name,
                 place: Place::Variable(name),
@@ -222,9 +270,13 @@ pub(super) fn layer(
     for setting in table {
         let mut found = find(setting)?.into_iter();
         let Some(first) = found.next() else { continue };
-        let other = found.find(|other| setting.naming != Naming::Conventional && other.text != first.text);
+        let other =
+            found.find(|other| setting.naming != Naming::Conventional && other.text != first.text);
         if let Some(other) = other {
-            return Err(SettingsError::TwoNames { one: first.place, other: other.place });
+            return Err(SettingsError::TwoNames {
+                one: first.place,
+                other: other.place,
+            });
         }
         layer.insert(setting.name, first);
     }

@@ -85,7 +85,10 @@ impl Form {
 
     /// Whether no value of it may be shown.
     pub fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Headers | Self::Variables | Self::Command)
+        matches!(
+            self,
+            Self::Secret | Self::Headers | Self::Variables | Self::Command
+        )
     }
 }
 
@@ -104,53 +107,111 @@ pub(super) fn expected<T>(what: impl Into<String>) -> Result<T, Expected> {
 }
 
 /// A span that may be zero.
-pub(super) const SPAN: Kind<Duration> = Kind { form: Form::Span, parse: span };
+pub(super) const SPAN: Kind<Duration> = Kind {
+    form: Form::Span,
+    parse: span,
+};
 /// A span that may not be zero.
-pub(super) const POSITIVE_SPAN: Kind<Duration> = Kind { form: Form::Span, parse: positive_span };
+pub(super) const POSITIVE_SPAN: Kind<Duration> = Kind {
+    form: Form::Span,
+    parse: positive_span,
+};
 /// A number of bytes, at least one.
-pub(super) const BYTES: Kind<u64> = Kind { form: Form::Size, parse: |text| size_within(text, 1, u64::MAX) };
+pub(super) const BYTES: Kind<u64> = Kind {
+    form: Form::Size,
+    parse: |text| size_within(text, 1, u64::MAX),
+};
 /// A number of bytes that fit into memory, at least one.
-pub(super) const MEMORY: Kind<usize> = Kind { form: Form::Size, parse: |text| memory(text, 1) };
+pub(super) const MEMORY: Kind<usize> = Kind {
+    form: Form::Size,
+    parse: |text| memory(text, 1),
+};
 /// A number of bytes that fit into memory, or none.
-pub(super) const MEMORY_OR_NONE: Kind<usize> = Kind { form: Form::Size, parse: |text| memory(text, 0) };
+pub(super) const MEMORY_OR_NONE: Kind<usize> = Kind {
+    form: Form::Size,
+    parse: |text| memory(text, 0),
+};
 /// The window of a stream.
-pub(super) const WINDOW: Kind<u32> = Kind { form: Form::Size, parse: |text| http2_size(text, MIN_WINDOW_BYTES) };
+pub(super) const WINDOW: Kind<u32> = Kind {
+    form: Form::Size,
+    parse: |text| http2_size(text, MIN_WINDOW_BYTES),
+};
 /// The bound of a block of headers.
-pub(super) const HEADER_BYTES: Kind<u32> = Kind { form: Form::Size, parse: |text| http2_size(text, MIN_HEADER_BYTES) };
+pub(super) const HEADER_BYTES: Kind<u32> = Kind {
+    form: Form::Size,
+    parse: |text| http2_size(text, MIN_HEADER_BYTES),
+};
 /// A number of things, at least one.
-pub(super) const COUNT: Kind<usize> = Kind { form: Form::Count, parse: |text| count(text, 1) };
+pub(super) const COUNT: Kind<usize> = Kind {
+    form: Form::Count,
+    parse: |text| count(text, 1),
+};
 /// A number of things, or zero.
-pub(super) const COUNT_OR_ZERO: Kind<usize> = Kind { form: Form::Count, parse: |text| count(text, 0) };
+pub(super) const COUNT_OR_ZERO: Kind<usize> = Kind {
+    form: Form::Count,
+    parse: |text| count(text, 0),
+};
 /// A number of streams in a tunnel.
-pub(super) const STREAMS: Kind<u32> = Kind { form: Form::Count, parse: streams };
+pub(super) const STREAMS: Kind<u32> = Kind {
+    form: Form::Count,
+    parse: streams,
+};
 /// On or off.
-pub(super) const SWITCH: Kind<bool> = Kind { form: Form::Switch, parse: switch };
+pub(super) const SWITCH: Kind<bool> = Kind {
+    form: Form::Switch,
+    parse: switch,
+};
 /// A key or token.
-pub(super) const SECRET: Kind<Secret> = Kind { form: Form::Secret, parse: secret };
+pub(super) const SECRET: Kind<Secret> = Kind {
+    form: Form::Secret,
+    parse: secret,
+};
 /// An id, or nothing.
-pub(super) const ID: Kind<Option<RelayId>> = Kind { form: Form::Text, parse: id };
+pub(super) const ID: Kind<Option<RelayId>> = Kind {
+    form: Form::Text,
+    parse: id,
+};
 /// A name for people.
-pub(super) const NAME: Kind<DisplayName> = Kind { form: Form::Text, parse: |text| Ok(DisplayName::new(text.trim())) };
+pub(super) const NAME: Kind<DisplayName> = Kind {
+    form: Form::Text,
+    parse: |text| Ok(DisplayName::new(text.trim())),
+};
 /// A program and its arguments, or nothing.
-pub(super) const COMMAND: Kind<Vec<String>> = Kind { form: Form::Command, parse: command };
+pub(super) const COMMAND: Kind<Vec<String>> = Kind {
+    form: Form::Command,
+    parse: command,
+};
 /// Environment variables.
-pub(super) const VARIABLES: Kind<Vec<Variable>> = Kind { form: Form::Variables, parse: variables };
+pub(super) const VARIABLES: Kind<Vec<Variable>> = Kind {
+    form: Form::Variables,
+    parse: variables,
+};
 /// The path of a file, or nothing.
-pub(super) const FILE: Kind<Option<PathBuf>> =
-    Kind { form: Form::File, parse: |text| Ok(some_text(text).map(PathBuf::from)) };
+pub(super) const FILE: Kind<Option<PathBuf>> = Kind {
+    form: Form::File,
+    parse: |text| Ok(some_text(text).map(PathBuf::from)),
+};
 /// Any text, or nothing.
-pub(super) const TEXT: Kind<Option<String>> = Kind { form: Form::Text, parse: |text| Ok(some_text(text)) };
+pub(super) const TEXT: Kind<Option<String>> = Kind {
+    form: Form::Text,
+    parse: |text| Ok(some_text(text)),
+};
 
 pub(super) fn some_text(text: &str) -> Option<String> {
-    Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)
+    Some(text.trim())
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
 }
 
 pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
 }
 
 fn span(text: &str) -> Result<Duration, Expected> {
-    let wanted = || Expected("a duration of at most a year such as 500ms, 20s, 5m or 1h, or seconds".into());
+    let wanted =
+        || Expected("a duration of at most a year such as 500ms, 20s, 5m or 1h, or seconds".into());
     let (number, unit) = split_unit(text);
     let seconds = match unit {
         "ms" => 0.001,
@@ -161,7 +222,11 @@ fn span(text: &str) -> Result<Duration, Expected> {
     };
     let number: f64 = number.parse().map_err(|_| wanted())?;
     let span = Duration::try_from_secs_f64(number * seconds).map_err(|_| wanted())?;
-    if span > MAX_SPAN { Err(wanted()) } else { Ok(span) }
+    if span > MAX_SPAN {
+        Err(wanted())
+    } else {
+        Ok(span)
+    }
 }
 
 fn positive_span(text: &str) -> Result<Duration, Expected> {
@@ -191,7 +256,9 @@ fn size_within(text: &str, min: u64, max: u64) -> Result<u64, Expected> {
 
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start())
 }
@@ -232,14 +299,17 @@ fn secret(text: &str) -> Result<Secret, Expected> {
     let fits = text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) && text.trim() == text;
     match text {
         "" => expected("at least one character; leave it out to have none"),
-        _ if !fits => expected("printable ASCII characters without spaces or line ends around them"),
+        _ if !fits => {
+            expected("printable ASCII characters without spaces or line ends around them")
+        }
         text => Ok(Secret::new(text)),
     }
 }
 
 /// The words of a command. No shell is there: quotes and backslashes hold words together, and nothing else is special.
 fn command(text: &str) -> Result<Vec<String>, Expected> {
-    shlex::split(text).ok_or_else(|| Expected("a program and its arguments, with every quote closed".into()))
+    shlex::split(text)
+        .ok_or_else(|| Expected("a program and its arguments, with every quote closed".into()))
 }
 
 /// An environment variable: one that is passed on, or one with a value.
@@ -251,18 +321,29 @@ pub(super) struct Variable {
 
 fn variables(text: &str) -> Result<Vec<Variable>, Expected> {
     let one = |item: &str| {
-        let (name, value) = item.split_once('=').map_or((item, None), |(name, value)| (name, Some(value.to_owned())));
+        let (name, value) = item
+            .split_once('=')
+            .map_or((item, None), |(name, value)| (name, Some(value.to_owned())));
         let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let wanted = "names of environment variables, or such as NAME=value, separated by commas";
-        if is_name { Ok(Variable { name: name.to_owned(), value }) } else { expected(wanted) }
+        if is_name {
+            Ok(Variable {
+                name: name.to_owned(),
+                value,
+            })
+        } else {
+            expected(wanted)
+        }
     };
     items(text).map(one).collect()
 }
 
 fn id(text: &str) -> Result<Option<RelayId>, Expected> {
-    let parse =
-        |text: String| text.parse().map_err(|_| Expected("1 to 128 of A-Z a-z 0-9 - _ . ~, not . or ..".into()));
+    let parse = |text: String| {
+        text.parse()
+            .map_err(|_| Expected("1 to 128 of A-Z a-z 0-9 - _ . ~, not . or ..".into()))
+    };
     some_text(text).map(parse).transpose()
 }
 
@@ -284,25 +365,61 @@ mod tests {
             (".5m", 30_000),
         ];
         for (text, milliseconds) in cases {
-            assert_eq!(span(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(
+                span(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
-        for bad in ["", "s", "-1", "-1s", "1d", "1 hour", "inf", "NaN", "1e3", "1..2", "9000h", "99999999999999999999"]
-        {
+        for bad in [
+            "",
+            "s",
+            "-1",
+            "-1s",
+            "1d",
+            "1 hour",
+            "inf",
+            "NaN",
+            "1e3",
+            "1..2",
+            "9000h",
+            "99999999999999999999",
+        ] {
             assert!(span(bad).is_err(), "{bad}");
         }
         for zero in ["0", "0s", "0.0", "0.0000000001s"] {
-            assert_eq!(positive_span(zero), expected("a duration longer than zero"), "{zero}");
+            assert_eq!(
+                positive_span(zero),
+                expected("a duration longer than zero"),
+                "{zero}"
+            );
         }
     }
 
     #[test]
     fn sizes_are_bytes_or_have_a_unit() {
-        let cases =
-            [("1", 1), ("64KiB", 65_536), ("64K", 65_536), ("10MiB", 10 << 20), ("10M", 10 << 20), ("1GiB", 1 << 30)];
+        let cases = [
+            ("1", 1),
+            ("64KiB", 65_536),
+            ("64K", 65_536),
+            ("10MiB", 10 << 20),
+            ("10M", 10 << 20),
+            ("1GiB", 1 << 30),
+        ];
         for (text, bytes) in cases {
             assert_eq!((BYTES.parse)(text), Ok(bytes), "{text}");
         }
-        for bad in ["", "KiB", "-1", "1.5MiB", "1KB", "1T", "99999999999999999999", "18446744073709551615KiB", "0"] {
+        for bad in [
+            "",
+            "KiB",
+            "-1",
+            "1.5MiB",
+            "1KB",
+            "1T",
+            "99999999999999999999",
+            "18446744073709551615KiB",
+            "0",
+        ] {
             assert!((BYTES.parse)(bad).is_err(), "{bad}");
         }
         assert_eq!((MEMORY_OR_NONE.parse)("0"), Ok(0));
@@ -312,7 +429,9 @@ mod tests {
     fn a_command_is_split_as_a_shell_would_and_nothing_is_expanded() {
         assert_eq!(
             command("npx -y 'a b' \"c d\" e\\ f $HOME *"),
-            Ok(["npx", "-y", "a b", "c d", "e f", "$HOME", "*"].map(String::from).to_vec())
+            Ok(["npx", "-y", "a b", "c d", "e f", "$HOME", "*"]
+                .map(String::from)
+                .to_vec())
         );
         assert_eq!(command(" "), Ok(Vec::new()));
         assert!(command("npx 'a").is_err());

@@ -29,21 +29,44 @@ pub enum LogFormat {
     Json,
 }
 
-pub(super) static LOG_LEVEL: Typed<LevelFilter> =
-    Typed::new("LOG_LEVEL", Group::Logging, LEVEL, "The least important level that is logged.").default("info");
-pub(super) static LOG_FORMAT: Typed<LogFormat> =
-    Typed::new("LOG_FORMAT", Group::Logging, FORMAT, "Lines for people, or one JSON object a line.").default("text");
-pub(super) static CONFIG_FILE: Typed<Option<PathBuf>> =
-    Typed::new("CONFIG_FILE", Group::Main, FILE, "A TOML file with settings.")
-        .naming(Naming::OutsideFile)
-        .flag_alias("config");
+pub(super) static LOG_LEVEL: Typed<LevelFilter> = Typed::new(
+    "LOG_LEVEL",
+    Group::Logging,
+    LEVEL,
+    "The least important level that is logged.",
+)
+.default("info");
+pub(super) static LOG_FORMAT: Typed<LogFormat> = Typed::new(
+    "LOG_FORMAT",
+    Group::Logging,
+    FORMAT,
+    "Lines for people, or one JSON object a line.",
+)
+.default("text");
+pub(super) static CONFIG_FILE: Typed<Option<PathBuf>> = Typed::new(
+    "CONFIG_FILE",
+    Group::Main,
+    FILE,
+    "A TOML file with settings.",
+)
+.naming(Naming::OutsideFile)
+.flag_alias("config");
 
-const LEVEL: Kind<LevelFilter> = Kind { form: Form::Choice("off|error|warn|info|debug|trace"), parse: level };
-const FORMAT: Kind<LogFormat> = Kind { form: Form::Choice("text|json"), parse: format };
+const LEVEL: Kind<LevelFilter> = Kind {
+    form: Form::Choice("off|error|warn|info|debug|trace"),
+    parse: level,
+};
+const FORMAT: Kind<LogFormat> = Kind {
+    form: Form::Choice("text|json"),
+    parse: format,
+};
 
 /// What is logged, as it was given.
 pub(super) fn resolve(given: &Given) -> Result<LogSettings, SettingsError> {
-    Ok(LogSettings { level: given.value(&LOG_LEVEL)?, format: given.value(&LOG_FORMAT)? })
+    Ok(LogSettings {
+        level: given.value(&LOG_LEVEL)?,
+        format: given.value(&LOG_FORMAT)?,
+    })
 }
 
 fn level(text: &str) -> Result<LevelFilter, Expected> {

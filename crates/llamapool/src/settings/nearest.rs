@@ -18,8 +18,13 @@ const MIN_BEGINNING: usize = 3;
 /// The word that resembles another most, in either case and with either dash.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = plain(word);
-    let scored = known.into_iter().map(|candidate| (likeness(&word, &plain(candidate)), candidate));
-    scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+    let scored = known
+        .into_iter()
+        .map(|candidate| (likeness(&word, &plain(candidate)), candidate));
+    scored
+        .filter(|(score, _)| *score >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
 }
 
 fn plain(word: &str) -> String {
@@ -31,7 +36,9 @@ fn likeness(word: &str, candidate: &str) -> f64 {
     let by_letters = strsim::jaro_winkler(word, candidate).max(if is_slip { ALIKE } else { 0.0 });
     let has_part = |part: &str| {
         let begins = |other: &str| part.len() >= MIN_BEGINNING && other.starts_with(part);
-        candidate.split('_').any(|other| other == part || begins(other))
+        candidate
+            .split('_')
+            .any(|other| other == part || begins(other))
     };
     if !word.split('_').all(has_part) {
         return by_letters;
@@ -47,9 +54,20 @@ mod tests {
 
     #[test]
     fn a_typo_is_understood_and_nonsense_is_not() {
-        let known = ["port", "first_byte_timeout", "stream_idle_timeout", "call_timeout"];
-        assert_eq!(nearest("frist_byte_timeout", known), Some("first_byte_timeout"));
-        assert_eq!(nearest("FIRST-BYTE-TIMEOUT", known), Some("first_byte_timeout"));
+        let known = [
+            "port",
+            "first_byte_timeout",
+            "stream_idle_timeout",
+            "call_timeout",
+        ];
+        assert_eq!(
+            nearest("frist_byte_timeout", known),
+            Some("first_byte_timeout")
+        );
+        assert_eq!(
+            nearest("FIRST-BYTE-TIMEOUT", known),
+            Some("first_byte_timeout")
+        );
         assert_eq!(nearest("timeout", known), Some("call_timeout"));
         assert_eq!(nearest("prot", known), Some("port"));
         assert_eq!(nearest("ulr", ["id", "url", "headers"]), Some("url"));
@@ -60,7 +78,14 @@ mod tests {
 
     #[test]
     fn a_part_of_a_name_is_understood_and_a_chance_likeness_is_not() {
-        let known = ["bind_addr", "client_id", "auth_token", "call_timeout", "stream_idle_timeout", "allowed_hosts"];
+        let known = [
+            "bind_addr",
+            "client_id",
+            "auth_token",
+            "call_timeout",
+            "stream_idle_timeout",
+            "allowed_hosts",
+        ];
         for (part, meant) in [
             ("id", Some("client_id")),
             ("TOKEN", Some("auth_token")),

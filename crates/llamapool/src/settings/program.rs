@@ -12,7 +12,9 @@ use llamapool_relay::StdioConfig;
 
 use super::error::SettingsError;
 use super::given::{Given, OfProvider};
-use super::kind::{COMMAND, COUNT, FILE, MEMORY, MEMORY_OR_NONE, POSITIVE_SPAN, SPAN, SWITCH, VARIABLES, Variable};
+use super::kind::{
+    COMMAND, COUNT, FILE, MEMORY, MEMORY_OR_NONE, POSITIVE_SPAN, SPAN, SWITCH, VARIABLES, Variable,
+};
 use super::setting::{Group, Reach, Setting, Typed};
 
 /// What every program gets of the relay's environment: where things are, who runs it, and how people write there.
@@ -40,10 +42,14 @@ pub(super) static PROVIDER_COMMAND: Typed<Vec<String>> = Typed::new(
     "A program that is the MCP server, spoken to on standard input and output; also what follows -- on the command line.",
 )
 .per_provider("command", Reach::Own);
-pub(super) static PROVIDER_DIR: Typed<Option<PathBuf>> =
-    Typed::new("PROVIDER_DIR", Group::Program, FILE, "The directory in which the program runs.")
-        .otherwise("that of the relay")
-        .per_provider("directory", Reach::All);
+pub(super) static PROVIDER_DIR: Typed<Option<PathBuf>> = Typed::new(
+    "PROVIDER_DIR",
+    Group::Program,
+    FILE,
+    "The directory in which the program runs.",
+)
+.otherwise("that of the relay")
+.per_provider("directory", Reach::All);
 pub(super) static PROVIDER_ENV: Typed<Vec<Variable>> = Typed::new(
     "PROVIDER_ENV",
     Group::Program,
@@ -68,10 +74,14 @@ pub(super) static SESSION_IDLE_TIMEOUT: Typed<Duration> = Typed::new(
 )
 .default("30m")
 .per_provider("session_idle_timeout", Reach::All);
-pub(super) static SESSION_MAX_AGE: Typed<Duration> =
-    Typed::new("SESSION_MAX_AGE", Group::Program, SPAN, "How old a session may become; 0: as old as it will.")
-        .default("24h")
-        .per_provider("session_max_age", Reach::All);
+pub(super) static SESSION_MAX_AGE: Typed<Duration> = Typed::new(
+    "SESSION_MAX_AGE",
+    Group::Program,
+    SPAN,
+    "How old a session may become; 0: as old as it will.",
+)
+.default("24h")
+.per_provider("session_max_age", Reach::All);
 pub(super) static PROVIDER_MAX_STARTS: Typed<usize> = Typed::new(
     "PROVIDER_MAX_STARTS",
     Group::Program,
@@ -136,13 +146,21 @@ pub(super) fn resolve(
         era_patience: of.value(&PROVIDER_ERA_TIMEOUT)?,
         shared_session: of.value(&SHARED_SESSION)?,
     };
-    let Some(program) = command.first() else { return Ok(None) };
+    let Some(program) = command.first() else {
+        return Ok(None);
+    };
     if cfg!(not(unix)) {
         return Err(SettingsError::NoPrograms);
     }
-    let path = config.environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
+    let path = config
+        .environment
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, path)| path.as_os_str());
     if !is_there(program, path, config.directory.as_deref()) {
-        return Err(SettingsError::NoProgram { program: program.clone() });
+        return Err(SettingsError::NoProgram {
+            program: program.clone(),
+        });
     }
     config.guard = env::current_exe().map_err(SettingsError::NoGuard)?;
     Ok(Some(config))
@@ -154,10 +172,20 @@ fn environment(
     of: &OfProvider<'_>,
     secrets: &[&Setting],
 ) -> Result<Vec<(OsString, OsString)>, SettingsError> {
-    let inherited = |name: &str| given.inherited().raw(name).map(|value| (name.into(), value.to_owned()));
-    let mut environment: Vec<(OsString, OsString)> = ALWAYS.iter().filter_map(|name| inherited(name)).collect();
+    let inherited = |name: &str| {
+        given
+            .inherited()
+            .raw(name)
+            .map(|value| (name.into(), value.to_owned()))
+    };
+    let mut environment: Vec<(OsString, OsString)> =
+        ALWAYS.iter().filter_map(|name| inherited(name)).collect();
     for Variable { name, value } in of.value(&PROVIDER_ENV)? {
-        if value.is_none() && secrets.iter().any(|secret| secret.variables().contains(&name)) {
+        if value.is_none()
+            && secrets
+                .iter()
+                .any(|secret| secret.variables().contains(&name))
+        {
             return Err(SettingsError::OwnSecret(name));
         }
         environment.retain(|(known, _)| *known != *name);
@@ -175,13 +203,16 @@ fn is_there(program: &str, path: Option<&OsStr>, directory: Option<&Path>) -> bo
     if program.contains(std::path::MAIN_SEPARATOR) {
         return is_executable(&place(PathBuf::from(program)));
     }
-    path.is_some_and(|path| env::split_paths(path).any(|folder| is_executable(&place(folder.join(program)))))
+    path.is_some_and(|path| {
+        env::split_paths(path).any(|folder| is_executable(&place(folder.join(program))))
+    })
 }
 
 #[cfg(unix)]
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    file.metadata()
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(not(unix))]

@@ -18,14 +18,22 @@ use super::program::{self, PROVIDER_COMMAND};
 use super::relay::{CONNECT_TIMEOUT, PROBE_INTERVAL, REDIRECT_REPLAY_BYTES, TABLE};
 use super::setting::{Group, Reach, Setting, Typed};
 
-pub(super) static PROVIDER_URL: Typed<Uri> =
-    Typed::new("PROVIDER_URL", Group::Main, PROVIDER_KIND, "The MCP endpoint that becomes reachable: http or https.")
-        .default("http://127.0.0.1:7777/mcp/")
-        .per_provider("url", Reach::Own);
-pub(super) static CLIENT_ID: Typed<Option<RelayId>> =
-    Typed::new("CLIENT_ID", Group::Main, ID, "The id under which callers reach the provider.")
-        .otherwise("assigned by the server")
-        .per_provider("id", Reach::Own);
+pub(super) static PROVIDER_URL: Typed<Uri> = Typed::new(
+    "PROVIDER_URL",
+    Group::Main,
+    PROVIDER_KIND,
+    "The MCP endpoint that becomes reachable: http or https.",
+)
+.default("http://127.0.0.1:7777/mcp/")
+.per_provider("url", Reach::Own);
+pub(super) static CLIENT_ID: Typed<Option<RelayId>> = Typed::new(
+    "CLIENT_ID",
+    Group::Main,
+    ID,
+    "The id under which callers reach the provider.",
+)
+.otherwise("assigned by the server")
+.per_provider("id", Reach::Own);
 pub(super) static AUTH_TOKEN: Typed<Secret> = Typed::new(
     "AUTH_TOKEN",
     Group::Access,
@@ -52,16 +60,28 @@ pub(super) static PROVIDER_OAUTH: Typed<bool> = Typed::new(
 /// The providers as they were given: those of the file's tables, or without any table the one that the settings
 /// themselves describe.
 pub(super) fn resolve(given: &Given) -> Result<Vec<ProviderConfig>, SettingsError> {
-    let providers: Result<Vec<_>, _> = given.providers().into_iter().map(|of| provider(given, &of)).collect();
+    let providers: Result<Vec<_>, _> = given
+        .providers()
+        .into_iter()
+        .map(|of| provider(given, &of))
+        .collect();
     let providers = providers?;
     if providers.len() > MAX_PROVIDERS {
         return Err(SettingsError::TooManyProviders(providers.len()));
     }
     let mut places: HashMap<&RelayId, usize> = HashMap::new();
-    for (id, place) in providers.iter().map(|provider| provider.id.as_ref()).zip(1..) {
+    for (id, place) in providers
+        .iter()
+        .map(|provider| provider.id.as_ref())
+        .zip(1..)
+    {
         let Some(id) = id else { continue };
         if let Some(one) = places.insert(id, place) {
-            return Err(SettingsError::SameId { id: id.to_string(), one, other: place });
+            return Err(SettingsError::SameId {
+                id: id.to_string(),
+                one,
+                other: place,
+            });
         }
     }
     Ok(providers)
@@ -71,7 +91,11 @@ fn provider(given: &Given, of: &OfProvider<'_>) -> Result<ProviderConfig, Settin
     // One of several that is forgotten must not become the default.
     of.must_have(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
     of.only_one(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
-    let secrets: Vec<&Setting> = TABLE.iter().copied().filter(|setting| setting.form.is_secret()).collect();
+    let secrets: Vec<&Setting> = TABLE
+        .iter()
+        .copied()
+        .filter(|setting| setting.form.is_secret())
+        .collect();
     let kind = match program::resolve(given, of, &secrets)? {
         Some(program) => ProviderKind::Stdio(program),
         None => ProviderKind::Http(HttpConfig {
@@ -88,8 +112,15 @@ fn provider(given: &Given, of: &OfProvider<'_>) -> Result<ProviderConfig, Settin
         return Err(SettingsError::Contradiction {
             setting: PROVIDER_OAUTH.setting.name,
             value: "true".to_owned(),
-            expected: format!("false where {} is set: callers have one Authorization header", AUTH_TOKEN.setting.name),
+            expected: format!(
+                "false where {} is set: callers have one Authorization header",
+                AUTH_TOKEN.setting.name
+            ),
         });
     }
-    Ok(ProviderConfig { id: of.value(&CLIENT_ID)?, auth_token, kind })
+    Ok(ProviderConfig {
+        id: of.value(&CLIENT_ID)?,
+        auth_token,
+        kind,
+    })
 }

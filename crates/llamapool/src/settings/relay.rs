@@ -20,9 +20,13 @@ use super::given::Given;
 use super::kind::{FILE, MEMORY_OR_NONE, NAME, POSITIVE_SPAN, SECRET, SPAN, STREAMS, SWITCH, TEXT};
 use super::logging::{self, CONFIG_FILE, LOG_FORMAT, LOG_LEVEL, LogSettings};
 use super::program;
-use super::provider::{self, AUTH_TOKEN, CLIENT_ID, PROVIDER_HEADERS, PROVIDER_OAUTH, PROVIDER_URL};
+use super::provider::{
+    self, AUTH_TOKEN, CLIENT_ID, PROVIDER_HEADERS, PROVIDER_OAUTH, PROVIDER_URL,
+};
 use super::setting::{Group, Naming, Setting, Typed};
-use super::tunnel::{self, HEARTBEAT_INTERVAL, SILENCE_LIMIT, TUNNEL_MAX_HEADER_BYTES, TUNNEL_STREAM_WINDOW};
+use super::tunnel::{
+    self, HEARTBEAT_INTERVAL, SILENCE_LIMIT, TUNNEL_MAX_HEADER_BYTES, TUNNEL_STREAM_WINDOW,
+};
 use crate::version::BUILD;
 
 /// Everything a relay process can be told.
@@ -37,7 +41,9 @@ pub struct RelaySettings {
 /// Shows nothing of the configuration: the headers for the provider may have a key in them.
 impl fmt::Debug for RelaySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RelaySettings").field("log", &self.log).finish_non_exhaustive()
+        f.debug_struct("RelaySettings")
+            .field("log", &self.log)
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,17 +57,26 @@ impl RelaySettings {
             providers: provider::resolve(given)?,
             status: status(given)?,
             drain_timeout: given.value(&DRAIN_TIMEOUT)?,
-            tunnel: TunnelConfig { max_streams: given.value(&TUNNEL_MAX_STREAMS)?, ..tunnel::resolve(given)? },
+            tunnel: TunnelConfig {
+                max_streams: given.value(&TUNNEL_MAX_STREAMS)?,
+                ..tunnel::resolve(given)?
+            },
             build: BUILD,
         };
-        Ok(Self { config, log: logging::resolve(given)? })
+        Ok(Self {
+            config,
+            log: logging::resolve(given)?,
+        })
     }
 }
 
 fn identity(given: &Given) -> Result<Identity, SettingsError> {
-    let name = given.asked(&WORKER_NAME)?.filter(|name| !name.as_str().is_empty());
+    let name = given
+        .asked(&WORKER_NAME)?
+        .filter(|name| !name.as_str().is_empty());
     Ok(Identity {
-        name: name.unwrap_or_else(|| DisplayName::new(&gethostname::gethostname().to_string_lossy())),
+        name: name
+            .unwrap_or_else(|| DisplayName::new(&gethostname::gethostname().to_string_lossy())),
         worker_key: given.asked(&WORKER_KEY)?,
         client_secret: given.asked(&CLIENT_SECRET)?,
     })
@@ -88,7 +103,15 @@ fn reconnect(given: &Given) -> Result<Reconnect, SettingsError> {
             expected: format!("at least {}, which is {min:?}", RECONNECT_MIN.setting.name),
         });
     }
-    Ok(if given.value(&RECONNECT)? { Reconnect::Forever { min, max, stable_after } } else { Reconnect::Never })
+    Ok(if given.value(&RECONNECT)? {
+        Reconnect::Forever {
+            min,
+            max,
+            stable_after,
+        }
+    } else {
+        Reconnect::Never
+    })
 }
 
 fn status(given: &Given) -> Result<StatusConfig, SettingsError> {
@@ -109,8 +132,13 @@ fn status(given: &Given) -> Result<StatusConfig, SettingsError> {
         MetricsAt::Port(port) => SocketAddr::new(ip, port),
         MetricsAt::Address(address) => address,
     });
-    let metrics_bind = metrics.filter(|metrics| Some(*metrics) != address || metrics.port() == ANY_PORT);
-    Ok(StatusConfig { bind, token: given.asked(&STATUS_TOKEN)?, metrics_bind })
+    let metrics_bind =
+        metrics.filter(|metrics| Some(*metrics) != address || metrics.port() == ANY_PORT);
+    Ok(StatusConfig {
+        bind,
+        token: given.asked(&STATUS_TOKEN)?,
+        metrics_bind,
+    })
 }
 
 static SERVER_URL: Typed<Uri> = Typed::new(
@@ -120,11 +148,21 @@ static SERVER_URL: Typed<Uri> = Typed::new(
     "Where the relay connects to the server: ws, wss, http or https; without a path, /api/mcp/connect is used.",
 )
 .default("ws://localhost:8080/api/mcp/connect");
-static WORKER_KEY: Typed<Secret> =
-    Typed::new("WORKER_KEY", Group::Main, SECRET, "The server's key for relays.").aliases(&["CLIENT_KEY"]);
-static WORKER_NAME: Typed<DisplayName> = Typed::new("WORKER_NAME", Group::Main, NAME, "The relay's name for people.")
-    .aliases(&["CLIENT_NAME"])
-    .otherwise("the host name");
+static WORKER_KEY: Typed<Secret> = Typed::new(
+    "WORKER_KEY",
+    Group::Main,
+    SECRET,
+    "The server's key for relays.",
+)
+.aliases(&["CLIENT_KEY"]);
+static WORKER_NAME: Typed<DisplayName> = Typed::new(
+    "WORKER_NAME",
+    Group::Main,
+    NAME,
+    "The relay's name for people.",
+)
+.aliases(&["CLIENT_NAME"])
+.otherwise("the host name");
 static RECONNECT: Typed<bool> = Typed::new(
     "RECONNECT",
     Group::Main,
@@ -133,23 +171,40 @@ static RECONNECT: Typed<bool> = Typed::new(
 )
 .short('r')
 .default("false");
-static CLIENT_SECRET: Typed<Secret> =
-    Typed::new("CLIENT_SECRET", Group::Access, SECRET, "Relays that present the same secret share their ids.");
+static CLIENT_SECRET: Typed<Secret> = Typed::new(
+    "CLIENT_SECRET",
+    Group::Access,
+    SECRET,
+    "Relays that present the same secret share their ids.",
+);
 static CA_FILE: Typed<Option<PathBuf>> = Typed::new(
     "CA_FILE",
     Group::Network,
     FILE,
     "A PEM file with certificates of private authorities, trusted besides the public ones.",
 );
-static HTTPS_PROXY: Typed<Option<String>> =
-    Typed::new("HTTPS_PROXY", Group::Network, PROXY, "The proxy for wss and https servers.")
-        .aliases(&["ALL_PROXY"])
-        .naming(Naming::Conventional);
-static HTTP_PROXY: Typed<Option<String>> =
-    Typed::new("HTTP_PROXY", Group::Network, PROXY, "The proxy for ws and http servers.").naming(Naming::Conventional);
-static NO_PROXY: Typed<Option<String>> =
-    Typed::new("NO_PROXY", Group::Network, TEXT, "The hosts that are reached without a proxy, separated by commas.")
-        .naming(Naming::Conventional);
+static HTTPS_PROXY: Typed<Option<String>> = Typed::new(
+    "HTTPS_PROXY",
+    Group::Network,
+    PROXY,
+    "The proxy for wss and https servers.",
+)
+.aliases(&["ALL_PROXY"])
+.naming(Naming::Conventional);
+static HTTP_PROXY: Typed<Option<String>> = Typed::new(
+    "HTTP_PROXY",
+    Group::Network,
+    PROXY,
+    "The proxy for ws and http servers.",
+)
+.naming(Naming::Conventional);
+static NO_PROXY: Typed<Option<String>> = Typed::new(
+    "NO_PROXY",
+    Group::Network,
+    TEXT,
+    "The hosts that are reached without a proxy, separated by commas.",
+)
+.naming(Naming::Conventional);
 static STATUS_ADDR: Typed<Listen> = Typed::new(
     "STATUS_ADDR",
     Group::Status,
@@ -191,9 +246,13 @@ pub(super) static PROBE_INTERVAL: Typed<Duration> = Typed::new(
     "The time between two looks whether the provider can be reached.",
 )
 .default("10s");
-static DRAIN_TIMEOUT: Typed<Duration> =
-    Typed::new("DRAIN_TIMEOUT", Group::Time, SPAN, "How long running calls may go on when the relay is told to stop.")
-        .default("1m");
+static DRAIN_TIMEOUT: Typed<Duration> = Typed::new(
+    "DRAIN_TIMEOUT",
+    Group::Time,
+    SPAN,
+    "How long running calls may go on when the relay is told to stop.",
+)
+.default("1m");
 static RECONNECT_MIN: Typed<Duration> = Typed::new(
     "RECONNECT_MIN",
     Group::Time,
@@ -201,8 +260,13 @@ static RECONNECT_MIN: Typed<Duration> = Typed::new(
     "The first span from which a random wait before trying again is taken; it doubles each time.",
 )
 .default("1s");
-static RECONNECT_MAX: Typed<Duration> =
-    Typed::new("RECONNECT_MAX", Group::Time, POSITIVE_SPAN, "The longest such span.").default("30s");
+static RECONNECT_MAX: Typed<Duration> = Typed::new(
+    "RECONNECT_MAX",
+    Group::Time,
+    POSITIVE_SPAN,
+    "The longest such span.",
+)
+.default("30s");
 static RECONNECT_STABLE_AFTER: Typed<Duration> = Typed::new(
     "RECONNECT_STABLE_AFTER",
     Group::Time,

@@ -11,13 +11,17 @@ use http::Uri;
 use llamapool_server::{EdgePolicy, Keys, Limits, ServerConfig, Timeouts};
 use llamapool_wire::Secret;
 
-use super::address::{ANY_PORT, HOSTS, IP, ORIGINS, PORT as PORT_KIND, PORT_OR_NONE, PUBLIC_URL as PUBLIC_URL_KIND};
+use super::address::{
+    ANY_PORT, HOSTS, IP, ORIGINS, PORT as PORT_KIND, PORT_OR_NONE, PUBLIC_URL as PUBLIC_URL_KIND,
+};
 use super::error::SettingsError;
 use super::given::Given;
 use super::kind::{BYTES, COUNT, COUNT_OR_ZERO, MEMORY, POSITIVE_SPAN, SECRET, SPAN, SWITCH};
 use super::logging::{self, CONFIG_FILE, LOG_FORMAT, LOG_LEVEL, LogSettings};
 use super::setting::{Group, Setting, Typed};
-use super::tunnel::{self, HEARTBEAT_INTERVAL, SILENCE_LIMIT, TUNNEL_MAX_HEADER_BYTES, TUNNEL_STREAM_WINDOW};
+use super::tunnel::{
+    self, HEARTBEAT_INTERVAL, SILENCE_LIMIT, TUNNEL_MAX_HEADER_BYTES, TUNNEL_STREAM_WINDOW,
+};
 use crate::version::BUILD;
 
 /// Everything a server process can be told.
@@ -47,7 +51,9 @@ impl ServerSettings {
     pub fn resolve(given: &Given) -> Result<Self, SettingsError> {
         let ip = given.value(&BIND_ADDR)?;
         let port = given.value(&PORT)?;
-        let separate = given.value(&METRICS_PORT)?.filter(|metrics| *metrics != port || port == ANY_PORT);
+        let separate = given
+            .value(&METRICS_PORT)?
+            .filter(|metrics| *metrics != port || port == ANY_PORT);
         let mut generated = Vec::new();
         let config = ServerConfig {
             bind: SocketAddr::new(ip, port),
@@ -65,7 +71,12 @@ impl ServerSettings {
             build: BUILD,
         };
         let threads = NonZeroUsize::new(given.value(&THREADS)?);
-        Ok(Self { config, generated, threads, log: logging::resolve(given)? })
+        Ok(Self {
+            config,
+            generated,
+            threads,
+            log: logging::resolve(given)?,
+        })
     }
 }
 
@@ -74,7 +85,10 @@ fn keys(given: &Given, generated: &mut Vec<GeneratedKey>) -> Result<Keys, Settin
     let session = given.asked(&SESSION_KEY)?;
     if given.value(&NO_AUTH)? {
         return match (api, worker) {
-            (None, None) => Ok(Keys { session, ..Keys::default() }),
+            (None, None) => Ok(Keys {
+                session,
+                ..Keys::default()
+            }),
             (Some(_), _) => Err(SettingsError::KeyWithoutAuth(API_KEY.setting.name)),
             (None, Some(_)) => Err(SettingsError::KeyWithoutAuth(WORKER_KEY.setting.name)),
         };
@@ -86,7 +100,11 @@ fn keys(given: &Given, generated: &mut Vec<GeneratedKey>) -> Result<Keys, Settin
     };
     let api = api.unwrap_or_else(|| generate(GeneratedKey::Api));
     let worker = worker.unwrap_or_else(|| generate(GeneratedKey::Worker));
-    Ok(Keys { api: Some(api), worker: Some(worker), session })
+    Ok(Keys {
+        api: Some(api),
+        worker: Some(worker),
+        session,
+    })
 }
 
 fn limits(given: &Given) -> Result<Limits, SettingsError> {
@@ -114,8 +132,13 @@ fn timeouts(given: &Given) -> Result<Timeouts, SettingsError> {
     })
 }
 
-static PORT: Typed<u16> =
-    Typed::new("PORT", Group::Main, PORT_KIND, "The port where callers and relays connect.").default("8080");
+static PORT: Typed<u16> = Typed::new(
+    "PORT",
+    Group::Main,
+    PORT_KIND,
+    "The port where callers and relays connect.",
+)
+.default("8080");
 static BIND_ADDR: Typed<IpAddr> =
     Typed::new("BIND_ADDR", Group::Main, IP, "The IP address to listen on.").default("0.0.0.0");
 static METRICS_PORT: Typed<Option<u16>> = Typed::new(
@@ -125,12 +148,21 @@ static METRICS_PORT: Typed<Option<u16>> = Typed::new(
     "Another port for /metrics, which then is served there only.",
 )
 .otherwise("same as PORT");
-static API_KEY: Typed<Secret> =
-    Typed::new("API_KEY", Group::Access, SECRET, "The key that opens the state API, and single ids in /metrics.")
-        .otherwise("generated and logged");
-static WORKER_KEY: Typed<Secret> = Typed::new("WORKER_KEY", Group::Access, SECRET, "The key that lets relays connect.")
-    .aliases(&["CLIENT_KEY"])
-    .otherwise("generated and logged");
+static API_KEY: Typed<Secret> = Typed::new(
+    "API_KEY",
+    Group::Access,
+    SECRET,
+    "The key that opens the state API, and single ids in /metrics.",
+)
+.otherwise("generated and logged");
+static WORKER_KEY: Typed<Secret> = Typed::new(
+    "WORKER_KEY",
+    Group::Access,
+    SECRET,
+    "The key that lets relays connect.",
+)
+.aliases(&["CLIENT_KEY"])
+.otherwise("generated and logged");
 static SESSION_KEY: Typed<Secret> = Typed::new(
     "SESSION_KEY",
     Group::Access,
@@ -172,8 +204,13 @@ static TRUST_FORWARDED: Typed<bool> = Typed::new(
     "Believes X-Forwarded-For, -Proto and -Host; only where a reverse proxy in front sets them itself.",
 )
 .default("false");
-static MAX_REQUEST_BYTES: Typed<u64> =
-    Typed::new("MAX_REQUEST_BYTES", Group::Limits, BYTES, "The largest body of a request.").default("64MiB");
+static MAX_REQUEST_BYTES: Typed<u64> = Typed::new(
+    "MAX_REQUEST_BYTES",
+    Group::Limits,
+    BYTES,
+    "The largest body of a request.",
+)
+.default("64MiB");
 static MAX_ANSWER_BYTES: Typed<usize> = Typed::new(
     "MAX_ANSWER_BYTES",
     Group::Limits,
@@ -202,8 +239,13 @@ static MAX_CONNECTIONS: Typed<usize> = Typed::new(
     "The most open connections of callers; relays are counted by MAX_RELAYS.",
 )
 .default("50000");
-static MAX_STATE_STREAMS: Typed<usize> =
-    Typed::new("MAX_STATE_STREAMS", Group::Limits, COUNT, "The most open streams of the state API.").default("100");
+static MAX_STATE_STREAMS: Typed<usize> = Typed::new(
+    "MAX_STATE_STREAMS",
+    Group::Limits,
+    COUNT,
+    "The most open streams of the state API.",
+)
+.default("100");
 static THREADS: Typed<usize> = Typed::new(
     "THREADS",
     Group::Limits,
@@ -232,8 +274,13 @@ static STREAM_IDLE_TIMEOUT: Typed<Duration> = Typed::new(
     "How long an answer may pause between two pieces; 0 is forever.",
 )
 .default("0");
-static CALL_TIMEOUT: Typed<Duration> =
-    Typed::new("CALL_TIMEOUT", Group::Time, SPAN, "How long a whole call may take; 0 is forever.").default("0");
+static CALL_TIMEOUT: Typed<Duration> = Typed::new(
+    "CALL_TIMEOUT",
+    Group::Time,
+    SPAN,
+    "How long a whole call may take; 0 is forever.",
+)
+.default("0");
 static HEADER_TIMEOUT: Typed<Duration> = Typed::new(
     "HEADER_TIMEOUT",
     Group::Time,
@@ -241,9 +288,13 @@ static HEADER_TIMEOUT: Typed<Duration> = Typed::new(
     "How long the head of a request may take on an open connection.",
 )
 .default("30s");
-static DRAIN_TIMEOUT: Typed<Duration> =
-    Typed::new("DRAIN_TIMEOUT", Group::Time, SPAN, "How long running calls may go on when the server is told to stop.")
-        .default("5m");
+static DRAIN_TIMEOUT: Typed<Duration> = Typed::new(
+    "DRAIN_TIMEOUT",
+    Group::Time,
+    SPAN,
+    "How long running calls may go on when the server is told to stop.",
+)
+.default("5m");
 static TAKEOVER_WAIT: Typed<Duration> = Typed::new(
     "TAKEOVER_WAIT",
     Group::Time,

@@ -138,13 +138,20 @@ impl Setting {
 
     /// The keys that the file may have for it.
     pub fn keys(&self) -> Vec<String> {
-        if self.naming == Naming::OutsideFile { Vec::new() } else { self.names().map(key_of).collect() }
+        if self.naming == Naming::OutsideFile {
+            Vec::new()
+        } else {
+            self.names().map(key_of).collect()
+        }
     }
 
     /// The names that the environment may have for it, the stronger first.
     pub fn variables(&self) -> Vec<String> {
-        let small = |name: &str| (self.naming == Naming::Conventional).then(|| name.to_ascii_lowercase());
-        self.names().flat_map(|name| std::iter::once(name.to_owned()).chain(small(name))).collect()
+        let small =
+            |name: &str| (self.naming == Naming::Conventional).then(|| name.to_ascii_lowercase());
+        self.names()
+            .flat_map(|name| std::iter::once(name.to_owned()).chain(small(name)))
+            .collect()
     }
 }
 
@@ -159,7 +166,12 @@ pub fn key_of(name: &str) -> String {
 }
 
 impl<T> Typed<T> {
-    pub(super) const fn new(name: &'static str, group: Group, kind: Kind<T>, help: &'static str) -> Self {
+    pub(super) const fn new(
+        name: &'static str,
+        group: Group,
+        kind: Kind<T>,
+        help: &'static str,
+    ) -> Self {
         let setting = Setting {
             name,
             aliases: &[],
@@ -220,15 +232,26 @@ mod tests {
     fn flags_keys_and_variables_follow_from_the_name() {
         assert_eq!(flag_of("FIRST_BYTE_TIMEOUT"), "first-byte-timeout");
         assert_eq!(key_of("FIRST_BYTE_TIMEOUT"), "first_byte_timeout");
-        let proxy = Role::Mcp.table().iter().find(|setting| setting.name == "HTTPS_PROXY").unwrap();
-        assert_eq!(proxy.variables(), ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
+        let proxy = Role::Mcp
+            .table()
+            .iter()
+            .find(|setting| setting.name == "HTTPS_PROXY")
+            .unwrap();
+        assert_eq!(
+            proxy.variables(),
+            ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        );
         assert_eq!(proxy.keys(), ["https_proxy", "all_proxy"]);
     }
 
     #[test]
     fn no_two_settings_of_a_role_share_a_name() {
         for role in Role::ALL {
-            let mut names: Vec<_> = role.table().iter().flat_map(|setting| setting.names()).collect();
+            let mut names: Vec<_> = role
+                .table()
+                .iter()
+                .flat_map(|setting| setting.names())
+                .collect();
             let count = names.len();
             assert!(count > 2);
             names.sort_unstable();
@@ -240,7 +263,11 @@ mod tests {
     #[test]
     fn every_help_is_one_sentence() {
         for setting in Role::ALL.iter().flat_map(|role| role.table()) {
-            assert!(setting.help.ends_with('.') && !setting.help.contains('\n'), "{}", setting.name);
+            assert!(
+                setting.help.ends_with('.') && !setting.help.contains('\n'),
+                "{}",
+                setting.name
+            );
         }
     }
 }

@@ -43,12 +43,18 @@ pub(super) static TUNNEL_MAX_HEADER_BYTES: Typed<u32> = Typed::new(
 
 /// The tunnel's numbers, as they were given. How many streams there may be is the relay's to say.
 pub(super) fn resolve(given: &Given) -> Result<TunnelConfig, SettingsError> {
-    let (heartbeat, silence) = (given.value(&HEARTBEAT_INTERVAL)?, given.value(&SILENCE_LIMIT)?);
+    let (heartbeat, silence) = (
+        given.value(&HEARTBEAT_INTERVAL)?,
+        given.value(&SILENCE_LIMIT)?,
+    );
     if silence <= heartbeat {
         return Err(SettingsError::Contradiction {
             setting: SILENCE_LIMIT.setting.name,
             value: format!("{silence:?}"),
-            expected: format!("more than {}, which is {heartbeat:?}", HEARTBEAT_INTERVAL.setting.name),
+            expected: format!(
+                "more than {}, which is {heartbeat:?}",
+                HEARTBEAT_INTERVAL.setting.name
+            ),
         });
     }
     Ok(TunnelConfig {

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Pool, Process, Provider, RawHttp, http_request, json_answer, soon, tools_call};
+use crate::harness::{
+    Pool, Process, Provider, RawHttp, http_request, json_answer, soon, tools_call,
+};
 
 /// A server with one relay, and what its provider was asked.
 struct Target {
@@ -23,7 +25,12 @@ impl Target {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
         let provider = Provider::answering(move |request: Request| {
-            log.lock().unwrap().push(format!("{} {} {:?}", request.method(), request.uri(), request.headers()));
+            log.lock().unwrap().push(format!(
+                "{} {} {:?}",
+                request.method(),
+                request.uri(),
+                request.headers()
+            ));
             async {
                 let _ = axum::body::to_bytes(request.into_body(), usize::MAX).await;
                 json_answer("{}")
@@ -31,7 +38,12 @@ impl Target {
         })
         .await;
         let relay = pool.relay("normal", &provider.url).await;
-        Self { pool, asked, _provider: provider, _relay: relay }
+        Self {
+            pool,
+            asked,
+            _provider: provider,
+            _relay: relay,
+        }
     }
 
     /// What the provider was asked since the last look.
@@ -42,7 +54,15 @@ impl Target {
     /// A normal call goes through, and reaches the provider once.
     async fn goes_on(&self, after: &str) {
         let message = tools_call(1, "echo").to_string();
-        let (answer, _) = self.pool.raw_call(http_request("POST", "/api/mcp/id/normal", "", message.as_bytes())).await;
+        let (answer, _) = self
+            .pool
+            .raw_call(http_request(
+                "POST",
+                "/api/mcp/id/normal",
+                "",
+                message.as_bytes(),
+            ))
+            .await;
         assert_eq!(answer.status(), 200, "after {after}");
         assert_eq!(self.asked().len(), 1, "after {after}");
     }
@@ -53,7 +73,9 @@ impl Target {
         let last = "HEAD /the-last HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
         let mut caller = RawHttp::to(&self.pool.url).await;
         // It is hung up on in the middle, perhaps.
-        let _ = caller.try_send([bytes.as_ref(), last.as_bytes()].concat()).await;
+        let _ = caller
+            .try_send([bytes.as_ref(), last.as_bytes()].concat())
+            .await;
         let mut statuses = Vec::new();
         while let Some(head) = caller.try_head().await {
             if head.status() == 404 {
@@ -91,36 +113,80 @@ async fn hostile_ids_are_nobodys() {
         ("/normal", 503),
         (&long, 503),
     ] {
-        let (answer, body) = target.pool.raw_call(http_request("POST", &format!("/api/mcp/id/{id}"), "", b"{}")).await;
+        let (answer, body) = target
+            .pool
+            .raw_call(http_request(
+                "POST",
+                &format!("/api/mcp/id/{id}"),
+                "",
+                b"{}",
+            ))
+            .await;
         let shown = &id[..id.len().min(40)];
         assert_eq!(answer.status(), status, "{shown}");
         assert_eq!(answer.values("x-evil"), Vec::<String>::new());
-        assert!(body.len() < 1000 && serde_json::from_slice::<Value>(&body).is_ok(), "{shown}: {} bytes", body.len());
+        assert!(
+            body.len() < 1000 && serde_json::from_slice::<Value>(&body).is_ok(),
+            "{shown}: {} bytes",
+            body.len()
+        );
         assert_eq!(target.asked(), Vec::<String>::new(), "{shown}");
     }
-    for raw in ["nor\u{0}mal", "normal\u{7f}", "nörmal", "normal normal", "nor\rmal"] {
-        let statuses = target.answers_to(http_request("POST", &format!("/api/mcp/id/{raw}"), "", b"{}")).await;
-        assert!(statuses == [400] || statuses == [503], "{raw:?}: {statuses:?}");
+    for raw in [
+        "nor\u{0}mal",
+        "normal\u{7f}",
+        "nörmal",
+        "normal normal",
+        "nor\rmal",
+    ] {
+        let statuses = target
+            .answers_to(http_request(
+                "POST",
+                &format!("/api/mcp/id/{raw}"),
+                "",
+                b"{}",
+            ))
+            .await;
+        assert!(
+            statuses == [400] || statuses == [503],
+            "{raw:?}: {statuses:?}"
+        );
         assert_eq!(target.asked(), Vec::<String>::new(), "{raw:?}");
     }
     target.goes_on("hostile ids").await;
-    assert_eq!(target.pool.state().await["mcp"]["clients"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        target.pool.state().await["mcp"]["clients"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn heads_that_are_far_too_large_are_refused_by_the_http_layer() {
     let target = Target::start(&[]).await;
     let one = format!("x-large: {}\r\n", "x".repeat(100_000));
-    let many: String = (0..1000).map(|index| format!("x-{index}: {index}\r\n")).collect();
+    let many: String = (0..1000)
+        .map(|index| format!("x-{index}: {index}\r\n"))
+        .collect();
     let same = "x-same: again\r\n".repeat(5000);
-    for (fields, name) in [(&one, "one header of 100 kB"), (&many, "1000 headers"), (&same, "5000 values")] {
-        let statuses = target.answers_to(http_request("POST", "/api/mcp/id/normal", fields, b"{}")).await;
+    for (fields, name) in [
+        (&one, "one header of 100 kB"),
+        (&many, "1000 headers"),
+        (&same, "5000 values"),
+    ] {
+        let statuses = target
+            .answers_to(http_request("POST", "/api/mcp/id/normal", fields, b"{}"))
+            .await;
         assert_eq!(statuses, [431], "{name}");
         assert_eq!(target.asked(), Vec::<String>::new(), "{name}");
         target.goes_on(name).await;
     }
     let path = format!("/api/mcp/id/normal/{}", "x".repeat(1 << 20));
-    let statuses = target.answers_to(http_request("POST", &path, "", b"{}")).await;
+    let statuses = target
+        .answers_to(http_request("POST", &path, "", b"{}"))
+        .await;
     assert!(statuses == [414] || statuses == [431], "{statuses:?}");
     target.goes_on("a path of 1 MiB").await;
 }
@@ -132,32 +198,103 @@ async fn a_request_that_can_be_read_in_two_ways_is_one_call_or_none() {
     let chunked = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
     let length = smuggled.len();
     for (fields, body) in [
-        (format!("content-length: 2\r\ncontent-length: {length}\r\n"), smuggled.to_owned()),
-        (format!("content-length: {length}\r\ncontent-length: 0\r\n"), smuggled.to_owned()),
-        (format!("content-length: 0, {length}\r\n"), smuggled.to_owned()),
-        (format!("content-length: +{length}\r\n"), smuggled.to_owned()),
+        (
+            format!("content-length: 2\r\ncontent-length: {length}\r\n"),
+            smuggled.to_owned(),
+        ),
+        (
+            format!("content-length: {length}\r\ncontent-length: 0\r\n"),
+            smuggled.to_owned(),
+        ),
+        (
+            format!("content-length: 0, {length}\r\n"),
+            smuggled.to_owned(),
+        ),
+        (
+            format!("content-length: +{length}\r\n"),
+            smuggled.to_owned(),
+        ),
         ("content-length: -1\r\n".into(), smuggled.to_owned()),
         ("content-length: 0x0\r\n".into(), smuggled.to_owned()),
-        ("content-length: 18446744073709551616\r\n".into(), smuggled.to_owned()),
-        (format!("content-length: {}\r\ntransfer-encoding: chunked\r\n", chunked.len()), chunked.clone()),
-        (format!("transfer-encoding: chunked\r\ncontent-length: {}\r\n", chunked.len()), chunked.clone()),
-        ("content-length: 5\r\ntransfer-encoding: chunked\r\n".into(), format!("0\r\n\r\n{smuggled}")),
-        ("transfer-encoding: chunked\r\ncontent-length: 5\r\n".into(), format!("0\r\n\r\n{smuggled}")),
-        (format!("content-length: {}\r\ntransfer-encoding: chunked\r\n", 5 + length), format!("0\r\n\r\n{smuggled}")),
-        ("transfer-encoding: identity\r\ncontent-length: 0\r\n".into(), smuggled.to_owned()),
-        ("transfer-encoding: chunked, identity\r\n".into(), format!("0\r\n\r\n{smuggled}")),
-        ("transfer-encoding: xchunked\r\n".into(), format!("0\r\n\r\n{smuggled}")),
-        ("transfer-encoding : chunked\r\n".into(), format!("0\r\n\r\n{smuggled}")),
-        ("transfer-encoding:\u{b}chunked\r\n".into(), format!("0\r\n\r\n{smuggled}")),
-        ("transfer-encoding: chunked\r\n".into(), format!("fffffffffffffffff\r\n{smuggled}")),
-        ("transfer-encoding: chunked\r\n".into(), format!("0x0\r\n\r\n{smuggled}")),
-        ("transfer-encoding: chunked\r\n".into(), format!("-0\r\n\r\n{smuggled}")),
+        (
+            "content-length: 18446744073709551616\r\n".into(),
+            smuggled.to_owned(),
+        ),
+        (
+            format!(
+                "content-length: {}\r\ntransfer-encoding: chunked\r\n",
+                chunked.len()
+            ),
+            chunked.clone(),
+        ),
+        (
+            format!(
+                "transfer-encoding: chunked\r\ncontent-length: {}\r\n",
+                chunked.len()
+            ),
+            chunked.clone(),
+        ),
+        (
+            "content-length: 5\r\ntransfer-encoding: chunked\r\n".into(),
+            format!("0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "transfer-encoding: chunked\r\ncontent-length: 5\r\n".into(),
+            format!("0\r\n\r\n{smuggled}"),
+        ),
+        (
+            format!(
+                "content-length: {}\r\ntransfer-encoding: chunked\r\n",
+                5 + length
+            ),
+            format!("0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "transfer-encoding: identity\r\ncontent-length: 0\r\n".into(),
+            smuggled.to_owned(),
+        ),
+        (
+            "transfer-encoding: chunked, identity\r\n".into(),
+            format!("0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "transfer-encoding: xchunked\r\n".into(),
+            format!("0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "transfer-encoding : chunked\r\n".into(),
+            format!("0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "transfer-encoding:\u{b}chunked\r\n".into(),
+            format!("0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "transfer-encoding: chunked\r\n".into(),
+            format!("fffffffffffffffff\r\n{smuggled}"),
+        ),
+        (
+            "transfer-encoding: chunked\r\n".into(),
+            format!("0x0\r\n\r\n{smuggled}"),
+        ),
+        (
+            "transfer-encoding: chunked\r\n".into(),
+            format!("-0\r\n\r\n{smuggled}"),
+        ),
     ] {
         let request = http_request("POST", "/api/mcp/id/normal", &fields, b"");
-        let statuses = target.answers_to([request, body.into_bytes()].concat()).await;
+        let statuses = target
+            .answers_to([request, body.into_bytes()].concat())
+            .await;
         let asked = target.asked();
-        assert!(statuses.len() <= 1 && asked.len() <= 1, "{fields:?}: {statuses:?} {asked:?}");
-        assert!(!asked.iter().any(|call| call.contains("smuggled")), "{fields:?}: {asked:?}");
+        assert!(
+            statuses.len() <= 1 && asked.len() <= 1,
+            "{fields:?}: {statuses:?} {asked:?}"
+        );
+        assert!(
+            !asked.iter().any(|call| call.contains("smuggled")),
+            "{fields:?}: {asked:?}"
+        );
         target.goes_on(&fields).await;
     }
 }
@@ -198,7 +335,12 @@ async fn nonsense_instead_of_a_request_ends_its_own_connection_alone() {
 #[tokio::test]
 async fn a_head_that_never_ends_is_not_waited_for() {
     let target = Target::start(&[("HEADER_TIMEOUT", "200ms")]).await;
-    for begun in ["POST /api/mcp/id/normal HTTP/1.1\r\nhost: 127.0.0.1\r\nx-slow: ", "POST ", "PRI * HT", ""] {
+    for begun in [
+        "POST /api/mcp/id/normal HTTP/1.1\r\nhost: 127.0.0.1\r\nx-slow: ",
+        "POST ",
+        "PRI * HT",
+        "",
+    ] {
         let mut caller = RawHttp::to(&target.pool.url).await;
         caller.send(begun).await;
         caller.rest_of_connection(&mut Vec::new()).await;
@@ -222,19 +364,35 @@ async fn line_ends_in_header_values_do_not_get_through_http_2() {
         (":path", "/api/mcp/id/normal/evil"),
     ] {
         let last = frames_answered(&target.pool.url, name, value).await;
-        assert!(last == RST_STREAM || last == GOAWAY, "{name:?}: {value:?} was answered with frame type {last}");
+        assert!(
+            last == RST_STREAM || last == GOAWAY,
+            "{name:?}: {value:?} was answered with frame type {last}"
+        );
         assert_eq!(target.asked(), Vec::<String>::new(), "{name:?}: {value:?}");
         target.goes_on(name).await;
     }
-    assert_eq!(frames_answered(&target.pool.url, "x-a", "1").await, HEADERS, "the same without abuse");
+    assert_eq!(
+        frames_answered(&target.pool.url, "x-a", "1").await,
+        HEADERS,
+        "the same without abuse"
+    );
 }
 
 #[tokio::test]
 async fn bodies_made_to_confuse_a_reader_count_as_other_and_go_through() {
     let target = Target::start(&[]).await;
-    let deep = |depth: usize| format!("{{\"params\":{}{},\"method\":\"ping\"}}", "[".repeat(depth), "]".repeat(depth));
+    let deep = |depth: usize| {
+        format!(
+            "{{\"params\":{}{},\"method\":\"ping\"}}",
+            "[".repeat(depth),
+            "]".repeat(depth)
+        )
+    };
     // The name of the method begins within the first KiB and ends behind it.
-    let cut = format!("{{\"x\":\"{}\",\"method\":\"tools/call\"}}", "x".repeat(1024 - 24));
+    let cut = format!(
+        "{{\"x\":\"{}\",\"method\":\"tools/call\"}}",
+        "x".repeat(1024 - 24)
+    );
     let long = format!("{{\"method\":\"{}\"}}", "tools/call".repeat(1000));
     let bodies = [
         deep(10_000),
@@ -248,8 +406,21 @@ async fn bodies_made_to_confuse_a_reader_count_as_other_and_go_through() {
         "\u{1b}[31m{".into(),
     ];
     for body in &bodies {
-        let (answer, _) = target.pool.raw_call(http_request("POST", "/api/mcp/id/normal", "", body.as_bytes())).await;
-        assert_eq!((answer.status(), target.asked().len()), (200, 1), "{}", &body[..body.len().min(60)]);
+        let (answer, _) = target
+            .pool
+            .raw_call(http_request(
+                "POST",
+                "/api/mcp/id/normal",
+                "",
+                body.as_bytes(),
+            ))
+            .await;
+        assert_eq!(
+            (answer.status(), target.asked().len()),
+            (200, 1),
+            "{}",
+            &body[..body.len().min(60)]
+        );
     }
     let functions = target.pool.client("normal").await["functions"].clone();
     assert_eq!(functions, json!({ "other": bodies.len() }));
@@ -260,26 +431,73 @@ async fn bodies_made_to_confuse_a_reader_count_as_other_and_go_through() {
 async fn names_that_callers_choose_never_become_labels() {
     let target = Target::start(&[]).await;
     target.goes_on("nothing yet").await;
-    let _ = target.pool.raw_call(http_request("POST", "/api/mcp/id/nobody", "", b"{}")).await;
-    let series = |metrics: &str| metrics.lines().filter(|line| !line.starts_with('#')).count();
-    let (before, state) = (target.pool.metrics().await, target.pool.state().await.to_string().len());
+    let _ = target
+        .pool
+        .raw_call(http_request("POST", "/api/mcp/id/nobody", "", b"{}"))
+        .await;
+    let series = |metrics: &str| {
+        metrics
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .count()
+    };
+    let (before, state) = (
+        target.pool.metrics().await,
+        target.pool.state().await.to_string().len(),
+    );
     let mut caller = RawHttp::to(&target.pool.url).await;
     for index in 0..2000 {
         let (field, body, method, id) = match index % 4 {
-            0 => (String::new(), format!("{{\"method\":\"evil/{index}\"}}"), "POST".into(), "normal".into()),
-            1 => (format!("mcp-method: evil/{index}\r\n"), "{}".into(), "POST".into(), "normal".into()),
-            2 => (format!("mcp-name: evil/{index}\r\n"), "x".into(), format!("EVIL{index}"), "normal".into()),
-            _ => (String::new(), "{}".into(), "POST".into(), format!("evil-{index}")),
+            0 => (
+                String::new(),
+                format!("{{\"method\":\"evil/{index}\"}}"),
+                "POST".into(),
+                "normal".into(),
+            ),
+            1 => (
+                format!("mcp-method: evil/{index}\r\n"),
+                "{}".into(),
+                "POST".into(),
+                "normal".into(),
+            ),
+            2 => (
+                format!("mcp-name: evil/{index}\r\n"),
+                "x".into(),
+                format!("EVIL{index}"),
+                "normal".into(),
+            ),
+            _ => (
+                String::new(),
+                "{}".into(),
+                "POST".into(),
+                format!("evil-{index}"),
+            ),
         };
-        caller.send(http_request(&method, &format!("/api/mcp/id/{id}"), field, body.as_bytes())).await;
+        caller
+            .send(http_request(
+                &method,
+                &format!("/api/mcp/id/{id}"),
+                field,
+                body.as_bytes(),
+            ))
+            .await;
         let head = caller.head().await;
         assert_eq!(head.status(), if index % 4 == 3 { 503 } else { 200 });
         caller.body(&head).await;
     }
     let after = target.pool.metrics().await;
     assert!(!after.to_lowercase().contains("evil"), "{after}");
-    let other = |metrics: &str| metrics.lines().filter(|line| line.contains("method=\"other\"")).count();
-    assert_eq!(series(&after) - other(&after), series(&before) - other(&before), "only `other` has come");
+    let other = |metrics: &str| {
+        metrics
+            .lines()
+            .filter(|line| line.contains("method=\"other\""))
+            .count()
+    };
+    assert_eq!(
+        series(&after) - other(&after),
+        series(&before) - other(&before),
+        "only `other` has come"
+    );
     let functions = target.pool.client("normal").await["functions"].clone();
     assert_eq!(functions, json!({ "tools/call": 1, "other": 1500 }));
     let grown = target.pool.state().await.to_string().len() - state;
@@ -296,7 +514,9 @@ const GOAWAY: u8 = 7;
 /// decides about it: its type.
 async fn frames_answered(url: &str, name: &str, value: &str) -> u8 {
     // Without Huffman coding and without the dynamic table (RFC 7541, 6.2.2).
-    let literal = |index: u8, text: &str| [&[index, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let literal = |index: u8, text: &str| {
+        [&[index, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+    };
     let mut block = vec![0x82, 0x86]; // :method GET, :scheme http
     block.extend(literal(0x04, "/api/mcp/id/normal"));
     block.extend(literal(0x01, "127.0.0.1"));
@@ -305,9 +525,21 @@ async fn frames_answered(url: &str, name: &str, value: &str) -> u8 {
     block.extend(value.as_bytes());
     let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     request.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
-    request.extend([0, 0, u8::try_from(block.len()).unwrap(), HEADERS, 0x05, 0, 0, 0, 1]);
+    request.extend([
+        0,
+        0,
+        u8::try_from(block.len()).unwrap(),
+        HEADERS,
+        0x05,
+        0,
+        0,
+        0,
+        1,
+    ]);
     request.extend(block);
-    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap())
+        .await
+        .unwrap();
     stream.write_all(&request).await.unwrap();
     let deciding = async {
         loop {

@@ -19,17 +19,28 @@ fn own_origin(headers: &HeaderMap) -> String {
 }
 
 async fn call(request: Request) -> Response {
-    if request.headers().get(header::AUTHORIZATION).is_some_and(|token| token == "Bearer good") {
+    if request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .is_some_and(|token| token == "Bearer good")
+    {
         return json_answer(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     }
     let origin = own_origin(request.headers());
-    let challenge = format!(r#"Bearer resource_metadata="{origin}/.well-known/oauth-protected-resource/mcp""#);
-    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
+    let challenge =
+        format!(r#"Bearer resource_metadata="{origin}/.well-known/oauth-protected-resource/mcp""#);
+    (
+        StatusCode::UNAUTHORIZED,
+        [(header::WWW_AUTHENTICATE, challenge)],
+    )
+        .into_response()
 }
 
 async fn resource(headers: HeaderMap) -> axum::Json<Value> {
     let origin = own_origin(&headers);
-    axum::Json(json!({ "resource": format!("{origin}/mcp"), "authorization_servers": [format!("{origin}/")] }))
+    axum::Json(
+        json!({ "resource": format!("{origin}/mcp"), "authorization_servers": [format!("{origin}/")] }),
+    )
 }
 
 async fn metadata(headers: HeaderMap) -> axum::Json<Value> {
@@ -44,15 +55,31 @@ async fn metadata(headers: HeaderMap) -> axum::Json<Value> {
 
 /// Leads on to a page, as most do, and keeps what it was asked in a cookie.
 async fn authorize(uri: Uri) -> Response {
-    let state = uri.query().unwrap().split('&').find(|parameter| parameter.starts_with("state=")).unwrap();
+    let state = uri
+        .query()
+        .unwrap()
+        .split('&')
+        .find(|parameter| parameter.starts_with("state="))
+        .unwrap();
     let cookie = format!("{state}; Path=/");
-    (StatusCode::FOUND, [(header::LOCATION, "/consent?page=1"), (header::SET_COOKIE, &*cookie)]).into_response()
+    (
+        StatusCode::FOUND,
+        [
+            (header::LOCATION, "/consent?page=1"),
+            (header::SET_COOKIE, &*cookie),
+        ],
+    )
+        .into_response()
 }
 
 /// The form was sent: leads back to the client.
 async fn consented(headers: HeaderMap, form: String) -> Response {
     assert_eq!(form, "consent=yes");
-    let state = headers[header::COOKIE].to_str().unwrap().strip_prefix("state=").unwrap();
+    let state = headers[header::COOKIE]
+        .to_str()
+        .unwrap()
+        .strip_prefix("state=")
+        .unwrap();
     let issuer = own_origin(&headers).replace(':', "%3A").replace('/', "%2F");
     let back = format!("{CALLBACK}?code=c&state={state}&iss={issuer}%2F");
     (StatusCode::FOUND, [(header::LOCATION, back)]).into_response()
@@ -71,23 +98,40 @@ async fn provider() -> Provider {
         .route("/.well-known/oauth-authorization-server", get(metadata))
         .route("/.well-known/openid-configuration", get(metadata))
         .route("/authorize", get(authorize))
-        .route("/consent", get(async || Html("<form method=post>")).post(consented))
+        .route(
+            "/consent",
+            get(async || Html("<form method=post>")).post(consented),
+        )
         .route("/token", post(token))
         .route("/admin", any(async || "not for callers"));
     Provider::serving(router).await
 }
 
 async fn json_at(pool: &Pool, url: &str) -> Value {
-    let answer = pool.http.get(url).header("origin", "https://anywhere.example").send().await.unwrap();
+    let answer = pool
+        .http
+        .get(url)
+        .header("origin", "https://anywhere.example")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200, "{url}");
-    assert_eq!(answer.headers()["access-control-allow-origin"], "*", "{url}");
+    assert_eq!(
+        answer.headers()["access-control-allow-origin"],
+        "*",
+        "{url}"
+    );
     answer.json().await.unwrap()
 }
 
 /// Where an answer leads; it must be a path on the public origin, or the client's own callback.
 fn led_to(pool: &Pool, answer: &reqwest::Response) -> String {
     let location = answer.headers()["location"].to_str().unwrap();
-    if location.starts_with('/') { format!("{}{location}", pool.url) } else { location.to_owned() }
+    if location.starts_with('/') {
+        format!("{}{location}", pool.url)
+    } else {
+        location.to_owned()
+    }
 }
 
 #[tokio::test]
@@ -95,9 +139,26 @@ async fn a_client_signs_in_at_the_providers_own_server_through_public_urls_alone
     let (pool, provider) = (Pool::start().await, provider().await);
     let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
     let issuer = pool.mcp("own");
-    let resource = json_at(&pool, &format!("{}/.well-known/oauth-protected-resource/api/mcp/id/own", pool.url)).await;
-    assert_eq!(resource, json!({ "resource": issuer, "authorization_servers": [issuer] }));
-    let server = json_at(&pool, &format!("{}/.well-known/oauth-authorization-server/api/mcp/id/own", pool.url)).await;
+    let resource = json_at(
+        &pool,
+        &format!(
+            "{}/.well-known/oauth-protected-resource/api/mcp/id/own",
+            pool.url
+        ),
+    )
+    .await;
+    assert_eq!(
+        resource,
+        json!({ "resource": issuer, "authorization_servers": [issuer] })
+    );
+    let server = json_at(
+        &pool,
+        &format!(
+            "{}/.well-known/oauth-authorization-server/api/mcp/id/own",
+            pool.url
+        ),
+    )
+    .await;
     let expected = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/~announced/authorize"),
@@ -107,35 +168,99 @@ async fn a_client_signs_in_at_the_providers_own_server_through_public_urls_alone
     assert_eq!(server, expected);
 
     // As a browser does it: each redirect is its own to follow, with the cookies, and the form goes to the page's address.
-    let authorize = format!("{}?state=s&redirect_uri={CALLBACK}", server["authorization_endpoint"].as_str().unwrap());
+    let authorize = format!(
+        "{}?state=s&redirect_uri={CALLBACK}",
+        server["authorization_endpoint"].as_str().unwrap()
+    );
     let first = pool.http.get(authorize).send().await.unwrap();
-    assert_eq!((first.status().as_u16(), &first.headers()["set-cookie"]), (302, &"state=s; Path=/".parse().unwrap()));
+    assert_eq!(
+        (first.status().as_u16(), &first.headers()["set-cookie"]),
+        (302, &"state=s; Path=/".parse().unwrap())
+    );
     let page = led_to(&pool, &first);
     assert_eq!(page, format!("{issuer}/~announced/consent?page=1"));
-    assert_eq!(pool.http.get(&page).send().await.unwrap().text().await.unwrap(), "<form method=post>");
+    assert_eq!(
+        pool.http
+            .get(&page)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap(),
+        "<form method=post>"
+    );
     // A page's form has its origin.
-    let form = pool.http.post(&page).header("cookie", "state=s").header("origin", &pool.url).body("consent=yes");
+    let form = pool
+        .http
+        .post(&page)
+        .header("cookie", "state=s")
+        .header("origin", &pool.url)
+        .body("consent=yes");
     let back = led_to(&pool, &form.send().await.unwrap());
     let public_issuer = issuer.replace(':', "%3A").replace('/', "%2F");
-    assert_eq!(back, format!("{CALLBACK}?code=c&state=s&iss={public_issuer}"));
+    assert_eq!(
+        back,
+        format!("{CALLBACK}?code=c&state=s&iss={public_issuer}")
+    );
 
-    let token = pool.http.post(server["token_endpoint"].as_str().unwrap()).body("code=c").send().await.unwrap();
+    let token = pool
+        .http
+        .post(server["token_endpoint"].as_str().unwrap())
+        .body("code=c")
+        .send()
+        .await
+        .unwrap();
     let token: Value = token.json().await.unwrap();
-    let call = pool.http.post(pool.mcp("own")).bearer_auth(token["access_token"].as_str().unwrap());
-    assert_eq!(call.json(&tools_call(1, "echo")).send().await.unwrap().status(), 200);
+    let call = pool
+        .http
+        .post(pool.mcp("own"))
+        .bearer_auth(token["access_token"].as_str().unwrap());
+    assert_eq!(
+        call.json(&tools_call(1, "echo"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]
 async fn all_three_places_of_the_metadata_have_them_and_nothing_else_is_reachable() {
     let (pool, provider) = (Pool::start().await, provider().await);
     let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
-    let openid = format!("{}/.well-known/openid-configuration/api/mcp/id/own", pool.url);
+    let openid = format!(
+        "{}/.well-known/openid-configuration/api/mcp/id/own",
+        pool.url
+    );
     let metadata = json_at(&pool, &openid).await;
     assert_eq!(metadata["issuer"], pool.mcp("own"));
-    let below = pool.http.get(format!("{}/.well-known/openid-configuration", pool.mcp("own"))).send().await.unwrap();
+    let below = pool
+        .http
+        .get(format!(
+            "{}/.well-known/openid-configuration",
+            pool.mcp("own")
+        ))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(below.json::<Value>().await.unwrap(), metadata);
-    for path in ["/admin", "/consent", "/token/", "/authorize/x", "/.well-known/openid-configuration", "/mcp", ""] {
-        let answer = pool.http.get(format!("{}/~announced{path}", pool.mcp("own"))).send().await.unwrap();
+    for path in [
+        "/admin",
+        "/consent",
+        "/token/",
+        "/authorize/x",
+        "/.well-known/openid-configuration",
+        "/mcp",
+        "",
+    ] {
+        let answer = pool
+            .http
+            .get(format!("{}/~announced{path}", pool.mcp("own")))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(error_of(answer).await, "path_refused", "{path}");
     }
 }
@@ -144,7 +269,13 @@ async fn all_three_places_of_the_metadata_have_them_and_nothing_else_is_reachabl
 async fn a_relay_that_was_started_anew_serves_clients_that_kept_the_metadata() {
     let (pool, provider) = (Pool::start().await, provider().await);
     let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
-    let token = pool.http.post(format!("{}/~announced/token", pool.mcp("own"))).body("code=c").send().await.unwrap();
+    let token = pool
+        .http
+        .post(format!("{}/~announced/token", pool.mcp("own")))
+        .body("code=c")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(token.json::<Value>().await.unwrap()["access_token"], "good");
 }
 
@@ -153,15 +284,48 @@ async fn who_did_not_opt_in_publishes_nothing_of_the_providers_origin() {
     let (pool, provider) = (Pool::start().await, provider().await);
     let _relay = pool.relay("own", &provider.url).await;
     let own = provider.url.strip_suffix("mcp").unwrap();
-    let resource = json_at(&pool, &format!("{}/.well-known/oauth-protected-resource/api/mcp/id/own", pool.url)).await;
-    assert_eq!(resource, json!({ "resource": pool.mcp("own"), "authorization_servers": [own] }));
+    let resource = json_at(
+        &pool,
+        &format!(
+            "{}/.well-known/oauth-protected-resource/api/mcp/id/own",
+            pool.url
+        ),
+    )
+    .await;
+    assert_eq!(
+        resource,
+        json!({ "resource": pool.mcp("own"), "authorization_servers": [own] })
+    );
     for name in ["oauth-authorization-server", "openid-configuration"] {
-        let answer = pool.http.get(format!("{}/.well-known/{name}/api/mcp/id/own", pool.url)).send().await.unwrap();
+        let answer = pool
+            .http
+            .get(format!("{}/.well-known/{name}/api/mcp/id/own", pool.url))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 404, "{name}");
     }
-    let below = pool.http.get(format!("{}/.well-known/openid-configuration", pool.mcp("own"))).send().await.unwrap();
-    assert_eq!(below.status(), 404, "the provider's own answer below its URL");
-    let token = pool.http.post(format!("{}/~announced/token", pool.mcp("own"))).body("code=c").send().await.unwrap();
+    let below = pool
+        .http
+        .get(format!(
+            "{}/.well-known/openid-configuration",
+            pool.mcp("own")
+        ))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        below.status(),
+        404,
+        "the provider's own answer below its URL"
+    );
+    let token = pool
+        .http
+        .post(format!("{}/~announced/token", pool.mcp("own")))
+        .body("code=c")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(error_of(token).await, "path_refused");
 }
 
@@ -170,10 +334,19 @@ async fn a_server_that_is_told_its_public_address_lets_its_own_pages_in() {
     let provider = provider().await;
     let pool = Pool::with(&[("PUBLIC_URL", "https://pool.example")]).await;
     let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
-    for (origin, status) in
-        [("https://pool.example", 200), ("https://other.example", 403), ("http://pool.example", 403)]
-    {
-        let form = pool.http.post(format!("{}/~announced/token", pool.mcp("own"))).header("origin", origin);
-        assert_eq!(form.body("code=c").send().await.unwrap().status(), status, "{origin}");
+    for (origin, status) in [
+        ("https://pool.example", 200),
+        ("https://other.example", 403),
+        ("http://pool.example", 403),
+    ] {
+        let form = pool
+            .http
+            .post(format!("{}/~announced/token", pool.mcp("own")))
+            .header("origin", origin);
+        assert_eq!(
+            form.body("code=c").send().await.unwrap().status(),
+            status,
+            "{origin}"
+        );
     }
 }

@@ -29,26 +29,43 @@ async fn bodies_of_any_size_arrive_byte_by_byte_at_both_ends() {
     for size in [0, 1, 64 * KIB, MIB, 32 * MIB] {
         let body = noise(size);
         for ends in [Ends::Declared, Ends::InChunks] {
-            let request = pool.http.post(pool.mcp("sizes")).header(CONTENT_TYPE, "application/octet-stream");
+            let request = pool
+                .http
+                .post(pool.mcp("sizes"))
+                .header(CONTENT_TYPE, "application/octet-stream");
             let request = match ends {
                 Ends::Declared => request.header(CONTENT_LENGTH, size).body(body.clone()),
                 Ends::InChunks => request.body(in_chunks(&body)),
             };
             let answer = soon("the answer begins", request.send()).await.unwrap();
             // An end without a beginning is as good as a length of zero.
-            let declared = answer.headers().get(CONTENT_LENGTH).map(|length| length.to_str().unwrap().to_owned());
+            let declared = answer
+                .headers()
+                .get(CONTENT_LENGTH)
+                .map(|length| length.to_str().unwrap().to_owned());
             if size > 0 {
-                assert_eq!(declared, (ends == Ends::Declared).then(|| size.to_string()), "{size} {ends:?}");
+                assert_eq!(
+                    declared,
+                    (ends == Ends::Declared).then(|| size.to_string()),
+                    "{size} {ends:?}"
+                );
             }
             let came_back = soon("the answer ends", answer.bytes()).await.unwrap();
-            assert!(came_back == body, "{} of {size} bytes came back, or other ones, {ends:?}", came_back.len());
+            assert!(
+                came_back == body,
+                "{} of {size} bytes came back, or other ones, {ends:?}",
+                came_back.len()
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn what_a_body_says_does_not_matter() {
-    let (pool, provider) = (Pool::start().await, Provider::answering(echo_as_it_came).await);
+    let (pool, provider) = (
+        Pool::start().await,
+        Provider::answering(echo_as_it_came).await,
+    );
     let _relay = pool.relay("says", &provider.url).await;
     let unicode: String = ('\0'..=char::MAX).collect();
     let bodies: Vec<Bytes> = vec![
@@ -65,10 +82,19 @@ async fn what_a_body_says_does_not_matter() {
         Bytes::from_static(b"\r\n\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
     ];
     for body in bodies {
-        let request = pool.http.post(pool.mcp("says")).header("accept", "application/json, text/event-stream");
-        let answer = soon("it is answered", request.body(body.clone()).send()).await.unwrap();
+        let request = pool
+            .http
+            .post(pool.mcp("says"))
+            .header("accept", "application/json, text/event-stream");
+        let answer = soon("it is answered", request.body(body.clone()).send())
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200);
-        assert!(answer.bytes().await.unwrap() == body, "not as it was: {:?}", body.slice(..body.len().min(80)));
+        assert!(
+            answer.bytes().await.unwrap() == body,
+            "not as it was: {:?}",
+            body.slice(..body.len().min(80))
+        );
     }
 }
 
@@ -77,7 +103,13 @@ async fn a_body_above_the_limit_is_refused_with_an_answer_that_the_caller_can_re
     let pool = Pool::with(&[("MAX_REQUEST_BYTES", "1MiB")]).await;
     let provider = Provider::answering(echo_as_it_came).await;
     let _relay = pool.relay("large", &provider.url).await;
-    let just_fits = pool.http.post(pool.mcp("large")).body(noise(MIB)).send().await.unwrap();
+    let just_fits = pool
+        .http
+        .post(pool.mcp("large"))
+        .body(noise(MIB))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(just_fits.status(), 200);
     let before = pool.client("large").await["errors_total"].clone();
     assert_eq!(before, 0);
@@ -92,15 +124,36 @@ async fn a_body_above_the_limit_is_refused_with_an_answer_that_the_caller_can_re
             );
             assert_eq!(head.values("llamapool-error"), ["request_too_large"]);
             let body: Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!((&body["jsonrpc"], &body["id"]), (&json!("2.0"), &Value::Null));
-            assert_eq!((&body["error"]["code"], &body["error"]["data"]["hop"]), (&json!(4131), &json!("server")));
-            assert!(body["error"]["message"].as_str().unwrap().contains("MAX_REQUEST_BYTES"));
+            assert_eq!(
+                (&body["jsonrpc"], &body["id"]),
+                (&json!("2.0"), &Value::Null)
+            );
+            assert_eq!(
+                (&body["error"]["code"], &body["error"]["data"]["hop"]),
+                (&json!(4131), &json!("server"))
+            );
+            assert!(
+                body["error"]["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains("MAX_REQUEST_BYTES")
+            );
             let answer = match ends {
                 Ends::Declared => pool.http.post(pool.mcp("large")).body(noise(size)),
-                Ends::InChunks => pool.http.post(pool.mcp("large")).body(in_chunks(&noise(size))),
+                Ends::InChunks => pool
+                    .http
+                    .post(pool.mcp("large"))
+                    .body(in_chunks(&noise(size))),
             };
-            assert_eq!(soon("it is refused", answer.send()).await.unwrap().status(), 413, "{size} {ends:?}");
-            assert_eq!(pool.post("large", &tools_call(1, "echo")).await.status(), 200);
+            assert_eq!(
+                soon("it is refused", answer.send()).await.unwrap().status(),
+                413,
+                "{size} {ends:?}"
+            );
+            assert_eq!(
+                pool.post("large", &tools_call(1, "echo")).await.status(),
+                200
+            );
         }
     }
     assert_eq!(pool.client("large").await["errors_total"], 8);
@@ -113,7 +166,12 @@ async fn a_caller_who_asks_whether_to_send_its_body_is_told_at_the_edge() {
     let _relay = pool.relay("expect", &provider.url).await;
     let mut caller = RawHttp::to(&pool.url).await;
     let ask = |length: usize| {
-        http_request("POST", "/api/mcp/id/expect", format!("expect: 100-continue\r\ncontent-length: {length}\r\n"), b"")
+        http_request(
+            "POST",
+            "/api/mcp/id/expect",
+            format!("expect: 100-continue\r\ncontent-length: {length}\r\n"),
+            b"",
+        )
     };
     caller.send(ask(5)).await;
     assert_eq!(caller.head().await.status(), 100);
@@ -121,21 +179,40 @@ async fn a_caller_who_asks_whether_to_send_its_body_is_told_at_the_edge() {
         caller.send(b"hello").await;
         caller.head().await
     });
-    assert_eq!((seen.values("expect"), body.as_slice(), head.status()), (vec![], &b"hello"[..], 200));
+    assert_eq!(
+        (seen.values("expect"), body.as_slice(), head.status()),
+        (vec![], &b"hello"[..], 200)
+    );
     caller.body(&head).await;
     caller.send(ask(MIB + 1)).await;
-    assert_eq!(caller.head().await.status(), 413, "an answer, and no invitation before it");
+    assert_eq!(
+        caller.head().await.status(),
+        413,
+        "an answer, and no invitation before it"
+    );
 }
 
 #[tokio::test]
 async fn both_directions_run_at_once() {
     let pool = Pool::start().await;
-    let provider = Provider::answering(async |request: Request| Response::new(request.into_body())).await;
+    let provider =
+        Provider::answering(async |request: Request| Response::new(request.into_body())).await;
     let _relay = pool.relay("duplex", &provider.url).await;
     let mut caller = RawHttp::to(&pool.url).await;
-    caller.send(http_request("POST", "/api/mcp/id/duplex", "transfer-encoding: chunked\r\n", b"")).await;
+    caller
+        .send(http_request(
+            "POST",
+            "/api/mcp/id/duplex",
+            "transfer-encoding: chunked\r\n",
+            b"",
+        ))
+        .await;
     let head = caller.head().await;
-    assert_eq!(head.status(), 200, "the answer begins before the request has a single byte");
+    assert_eq!(
+        head.status(),
+        200,
+        "the answer begins before the request has a single byte"
+    );
     for word in ["one", "two", "three"] {
         caller.send(format!("{:x}\r\n{word}\r\n", word.len())).await;
         assert_eq!(caller.chunk().await.unwrap().unwrap(), word.as_bytes());
@@ -148,23 +225,41 @@ async fn both_directions_run_at_once() {
 async fn an_answer_before_the_body_is_there_is_not_held_back() {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let _relay = pool.relay("early", &provider.url).await;
-    for fields in ["content-length: 33554432\r\n", "transfer-encoding: chunked\r\n"] {
+    for fields in [
+        "content-length: 33554432\r\n",
+        "transfer-encoding: chunked\r\n",
+    ] {
         let mut caller = RawHttp::to(&pool.url).await;
-        caller.send(http_request("POST", "/api/mcp/id/early", fields, b"")).await;
+        caller
+            .send(http_request("POST", "/api/mcp/id/early", fields, b""))
+            .await;
         let (mut connection, _) = provider.call().await;
         connection.send("HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer\r\ncontent-length: 2\r\n\r\n{}").await;
         let head = caller.head().await;
-        assert_eq!((head.status(), caller.body(&head).await), (401, b"{}".to_vec()), "{fields}");
+        assert_eq!(
+            (head.status(), caller.body(&head).await),
+            (401, b"{}".to_vec()),
+            "{fields}"
+        );
     }
-    let ((_, _), (head, _)) = tokio::join!(provider.answer(DONE), pool.raw_call(upload("early", 1, Ends::Declared)));
+    let ((_, _), (head, _)) = tokio::join!(
+        provider.answer(DONE),
+        pool.raw_call(upload("early", 1, Ends::Declared))
+    );
     assert_eq!(head.status(), 200);
 }
 
 /// Answers with the request's body, declared if that was.
 async fn echo_as_it_came(request: Request) -> Response {
     let is_declared = request.headers().contains_key(CONTENT_LENGTH);
-    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
-    let body = if is_declared { Body::from(body) } else { Body::from_stream(pieces(&body)) };
+    let body = axum::body::to_bytes(request.into_body(), usize::MAX)
+        .await
+        .unwrap();
+    let body = if is_declared {
+        Body::from(body)
+    } else {
+        Body::from_stream(pieces(&body))
+    };
     Response::new(body)
 }
 
@@ -172,10 +267,13 @@ fn in_chunks(body: &Bytes) -> reqwest::Body {
     reqwest::Body::wrap_stream(pieces(body))
 }
 
-fn pieces(body: &Bytes) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
+fn pieces(
+    body: &Bytes,
+) -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
     let body = body.clone();
     let starts = (0..body.len()).step_by(50_000);
-    futures_util::stream::iter(starts).map(move |start| Ok(body.slice(start..(start + 50_000).min(body.len()))))
+    futures_util::stream::iter(starts)
+        .map(move |start| Ok(body.slice(start..(start + 50_000).min(body.len()))))
 }
 
 /// The bytes of a whole upload.
@@ -216,8 +314,21 @@ async fn a_body_that_is_not_framed_as_http_frames_it_is_the_callers_fault() {
     let _relay = pool.relay("framed", &provider.url).await;
     let mut caller = RawHttp::to(&pool.url).await;
     let fields = "transfer-encoding: chunked\r\n";
-    caller.send(http_request("POST", "/api/mcp/id/framed", fields, b"5\r\nhello\r\nnonsense\r\n")).await;
+    caller
+        .send(http_request(
+            "POST",
+            "/api/mcp/id/framed",
+            fields,
+            b"5\r\nhello\r\nnonsense\r\n",
+        ))
+        .await;
     let head = caller.head().await;
-    assert_eq!((head.status(), head.values("llamapool-error")), (422, vec!["request_broken".to_owned()]));
-    assert_eq!(pool.post("framed", &serde_json::json!({})).await.status(), 200);
+    assert_eq!(
+        (head.status(), head.values("llamapool-error")),
+        (422, vec!["request_broken".to_owned()])
+    );
+    assert_eq!(
+        pool.post("framed", &serde_json::json!({})).await.status(),
+        200
+    );
 }

@@ -7,13 +7,18 @@ use std::time::Instant;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::harness::{AT_ONCE, ConnectProxy, Pool, Process, Provider, Settings, TlsFront, tools_call};
+use crate::harness::{
+    AT_ONCE, ConnectProxy, Pool, Process, Provider, Settings, TlsFront, tools_call,
+};
 
 /// The relay works: a call through it is answered.
 async fn works(pool: &Pool, id: &str) {
     pool.connected(id).await;
     let answer = pool.post(id, &tools_call(1, "echo")).await;
-    assert_eq!(answer.json::<serde_json::Value>().await.unwrap(), tools_call(1, "echo"));
+    assert_eq!(
+        answer.json::<serde_json::Value>().await.unwrap(),
+        tools_call(1, "echo")
+    );
 }
 
 /// The line with which a relay ends that does not try again.
@@ -28,7 +33,10 @@ async fn the_server_may_be_named_in_every_form() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let tls = TlsFront::of(&pool.url).await;
     let ca = [("CA_FILE", tls.ca_file.path().to_str().unwrap())];
-    let (plain, secure) = (format!("127.0.0.1:{}", pool.port()), format!("localhost:{}", tls.port));
+    let (plain, secure) = (
+        format!("127.0.0.1:{}", pool.port()),
+        format!("localhost:{}", tls.port),
+    );
     let forms = [
         format!("http://{plain}"),
         format!("http://{plain}/"),
@@ -52,18 +60,27 @@ async fn a_private_authority_is_trusted_if_it_is_named_and_the_reason_is_said_if
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let (tls, other) = (TlsFront::of(&pool.url).await, TlsFront::of(&pool.url).await);
     let path = |path: &Path| path.to_str().unwrap().to_owned();
-    let (url, other_ca) = (format!("wss://localhost:{}", tls.port), path(other.ca_file.path()));
+    let (url, other_ca) = (
+        format!("wss://localhost:{}", tls.port),
+        path(other.ca_file.path()),
+    );
     for settings in [&[][..], &[("CA_FILE", other_ca.as_str())]] {
         let line = complaint(&mut Pool::relay_once(&url, &provider.url, settings)).await;
         println!("{line}");
         assert!(
-            line.contains("cannot connect to https://localhost") && line.contains("invalid peer certificate"),
+            line.contains("cannot connect to https://localhost")
+                && line.contains("invalid peer certificate"),
             "{line}"
         );
     }
     let ca = path(tls.ca_file.path());
     let other_name = format!("wss://127.0.0.1:{}", tls.port);
-    let line = complaint(&mut Pool::relay_once(&other_name, &provider.url, &[("CA_FILE", &ca)])).await;
+    let line = complaint(&mut Pool::relay_once(
+        &other_name,
+        &provider.url,
+        &[("CA_FILE", &ca)],
+    ))
+    .await;
     println!("{line}");
     assert!(line.contains("not valid for name \"127.0.0.1\""), "{line}");
     let _relay = Pool::relay_towards(&url, "trusted", &provider.url, &[("CA_FILE", &ca)]);
@@ -75,23 +92,46 @@ async fn a_file_of_authorities_that_is_none_ends_the_start_and_is_named() {
     let provider = Provider::echoing().await;
     let empty = tempfile::NamedTempFile::new().unwrap();
     let empty = empty.path().to_str().unwrap();
-    for (file, reason) in [("/nowhere/ca.pem", "No such file"), (empty, "has no certificate, expected PEM")] {
-        let line = complaint(&mut Pool::relay_once("wss://localhost:9", &provider.url, &[("CA_FILE", file)])).await;
-        assert!(line.starts_with(&format!("llamapool: CA_FILE {file:?}")) && line.contains(reason), "{line}");
+    for (file, reason) in [
+        ("/nowhere/ca.pem", "No such file"),
+        (empty, "has no certificate, expected PEM"),
+    ] {
+        let line = complaint(&mut Pool::relay_once(
+            "wss://localhost:9",
+            &provider.url,
+            &[("CA_FILE", file)],
+        ))
+        .await;
+        assert!(
+            line.starts_with(&format!("llamapool: CA_FILE {file:?}")) && line.contains(reason),
+            "{line}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_relay_goes_through_a_proxy_with_and_without_tls_and_with_a_password() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let (proxy, tls) = (ConnectProxy::letting_through().await, TlsFront::of(&pool.url).await);
+    let (proxy, tls) = (
+        ConnectProxy::letting_through().await,
+        TlsFront::of(&pool.url).await,
+    );
     let ca = tls.ca_file.path().to_str().unwrap();
-    let (open, with_password) =
-        (format!("http://{}", proxy.address), format!("http://Aladdin:open%20sesame@{}", proxy.address));
-    let (plain, secure) = (format!("ws://localhost:{}", pool.port()), format!("wss://localhost:{}", tls.port));
+    let (open, with_password) = (
+        format!("http://{}", proxy.address),
+        format!("http://Aladdin:open%20sesame@{}", proxy.address),
+    );
+    let (plain, secure) = (
+        format!("ws://localhost:{}", pool.port()),
+        format!("wss://localhost:{}", tls.port),
+    );
     let ways: [(&str, &str, Settings<'_>); 4] = [
         ("plain", &plain, &[("HTTP_PROXY", &open)]),
-        ("secure", &secure, &[("HTTPS_PROXY", &open), ("CA_FILE", ca)]),
+        (
+            "secure",
+            &secure,
+            &[("HTTPS_PROXY", &open), ("CA_FILE", ca)],
+        ),
         ("any", &secure, &[("ALL_PROXY", &open), ("CA_FILE", ca)]),
         ("password", &plain, &[("HTTP_PROXY", &with_password)]),
     ];
@@ -100,14 +140,34 @@ async fn a_relay_goes_through_a_proxy_with_and_without_tls_and_with_a_password()
         let relay = Pool::relay_towards(url, id, &provider.url, settings);
         works(&pool, id).await;
         let heads = proxy.heads().split_off(before);
-        assert_eq!(heads.len(), 1, "{id}: the provider and nothing else is reached without the proxy");
+        assert_eq!(
+            heads.len(),
+            1,
+            "{id}: the provider and nothing else is reached without the proxy"
+        );
         let target = url.split_once("://").unwrap().1;
-        assert!(heads[0].starts_with(&format!("CONNECT {target} HTTP/1.1\r\n")), "{}", heads[0]);
+        assert!(
+            heads[0].starts_with(&format!("CONNECT {target} HTTP/1.1\r\n")),
+            "{}",
+            heads[0]
+        );
         let head = heads[0].to_ascii_lowercase();
-        assert!(!head.contains("llamapool-") && !head.contains("bearer"), "{head}");
+        assert!(
+            !head.contains("llamapool-") && !head.contains("bearer"),
+            "{head}"
+        );
         // Aladdin:open sesame, as in RFC 7617 but for the space.
-        assert_eq!(heads[0].contains("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), id == "password", "{}", heads[0]);
-        assert!(relay.lines_with("sesame").is_empty(), "{}", relay.whole_log());
+        assert_eq!(
+            heads[0].contains("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+            id == "password",
+            "{}",
+            heads[0]
+        );
+        assert!(
+            relay.lines_with("sesame").is_empty(),
+            "{}",
+            relay.whole_log()
+        );
     }
 }
 
@@ -115,8 +175,14 @@ async fn a_relay_goes_through_a_proxy_with_and_without_tls_and_with_a_password()
 async fn hosts_that_no_proxy_lists_are_reached_without_it() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let proxy = ConnectProxy::letting_through().await;
-    let (through, url) = (format!("http://{}", proxy.address), format!("ws://localhost:{}", pool.port()));
-    for (number, list) in ["localhost", "other.example, localhost", "*"].into_iter().enumerate() {
+    let (through, url) = (
+        format!("http://{}", proxy.address),
+        format!("ws://localhost:{}", pool.port()),
+    );
+    for (number, list) in ["localhost", "other.example, localhost", "*"]
+        .into_iter()
+        .enumerate()
+    {
         let id = format!("direct-{number}");
         let settings = [("HTTP_PROXY", through.as_str()), ("NO_PROXY", list)];
         let _relay = Pool::relay_towards(&url, &id, &provider.url, &settings);
@@ -127,7 +193,10 @@ async fn hosts_that_no_proxy_lists_are_reached_without_it() {
     let _relay = Pool::relay_towards(&url, "other-scheme", &provider.url, &of_other_scheme);
     works(&pool, "other-scheme").await;
     assert_eq!(proxy.heads(), Vec::<String>::new());
-    let settings = [("HTTP_PROXY", through.as_str()), ("NO_PROXY", "other.example")];
+    let settings = [
+        ("HTTP_PROXY", through.as_str()),
+        ("NO_PROXY", "other.example"),
+    ];
     let _relay = Pool::relay_towards(&url, "proxied", &provider.url, &settings);
     works(&pool, "proxied").await;
     assert_eq!(proxy.heads().len(), 1);
@@ -136,13 +205,20 @@ async fn hosts_that_no_proxy_lists_are_reached_without_it() {
 #[tokio::test]
 async fn a_relay_says_why_a_proxy_does_not_let_it_through() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().to_string();
+    let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
     let auth = "HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n";
     let mut cases = vec![(gone, "Connection refused")];
     let mut proxies = Vec::new();
     for (answer, reason) in [
         (auth, "proxy authorization required"),
-        ("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n", "unsuccessful"),
+        (
+            "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
+            "unsuccessful",
+        ),
         ("220 smtp.example ESMTP\r\n", "unsuccessful"),
         ("", "unexpected end of file"),
     ] {
@@ -152,9 +228,18 @@ async fn a_relay_says_why_a_proxy_does_not_let_it_through() {
     }
     for (address, reason) in &cases {
         let proxy = format!("http://user:hush@{address}");
-        let line = complaint(&mut Pool::relay_once(&pool.url, &provider.url, &[("HTTP_PROXY", &proxy)])).await;
+        let line = complaint(&mut Pool::relay_once(
+            &pool.url,
+            &provider.url,
+            &[("HTTP_PROXY", &proxy)],
+        ))
+        .await;
         println!("{line}");
-        assert!(line.contains(&format!("(through the proxy http://{address})")) && line.contains(reason), "{line}");
+        assert!(
+            line.contains(&format!("(through the proxy http://{address})"))
+                && line.contains(reason),
+            "{line}"
+        );
         assert!(!line.contains("hush"), "{line}");
     }
     assert_eq!(pool.state().await["mcp"]["clients"], json!([]));
@@ -165,18 +250,33 @@ async fn a_server_or_proxy_that_does_not_answer_is_given_up_after_connect_timeou
     let provider = Provider::echoing().await;
     let hanging = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = hanging.local_addr().unwrap();
-    let (plain, secure, proxy) = (format!("ws://{address}"), format!("wss://{address}"), format!("http://{address}"));
+    let (plain, secure, proxy) = (
+        format!("ws://{address}"),
+        format!("wss://{address}"),
+        format!("http://{address}"),
+    );
     let cases: [(&str, Settings<'_>, &str); 3] = [
         (&plain, &[], ""),
         (&secure, &[], ""),
-        ("ws://server.example", &[("HTTP_PROXY", &proxy)], " (through the proxy http://127.0.0.1"),
+        (
+            "ws://server.example",
+            &[("HTTP_PROXY", &proxy)],
+            " (through the proxy http://127.0.0.1",
+        ),
     ];
     for (url, settings, way) in cases {
-        let settings: Vec<_> = settings.iter().copied().chain([("CONNECT_TIMEOUT", "200ms")]).collect();
+        let settings: Vec<_> = settings
+            .iter()
+            .copied()
+            .chain([("CONNECT_TIMEOUT", "200ms")])
+            .collect();
         let began = Instant::now();
         let line = complaint(&mut Pool::relay_once(url, &provider.url, &settings)).await;
         println!("{line}");
         assert!(began.elapsed() < 2 * AT_ONCE);
-        assert!(line.contains("within 200ms, see CONNECT_TIMEOUT") && line.contains(way), "{line}");
+        assert!(
+            line.contains("within 200ms, see CONNECT_TIMEOUT") && line.contains(way),
+            "{line}"
+        );
     }
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    AT_ONCE, Calling, Pool, Process, Provider, Scripted, Upgrade, error_of, event_stream, json_answer, soon, tools_call,
+    AT_ONCE, Calling, Pool, Process, Provider, Scripted, Upgrade, error_of, event_stream,
+    json_answer, soon, tools_call,
 };
 
 type Pieces = tokio::sync::mpsc::Sender<Result<bytes::Bytes, std::io::Error>>;
@@ -21,9 +22,18 @@ async fn stream(pool: &Pool, id: &str, provider: &mut Scripted) -> (Pieces, reqw
 /// The stream goes on, and ends well.
 async fn finishes(pieces: Pieces, mut answer: reqwest::Response) {
     pieces.send(Ok("data: last\n\n".into())).await.unwrap();
-    assert_eq!(soon("the stream goes on", answer.chunk()).await.unwrap().unwrap(), "data: last\n\n");
+    assert_eq!(
+        soon("the stream goes on", answer.chunk())
+            .await
+            .unwrap()
+            .unwrap(),
+        "data: last\n\n"
+    );
     drop(pieces);
-    assert_eq!(soon("the stream ends well", answer.chunk()).await.unwrap(), None);
+    assert_eq!(
+        soon("the stream ends well", answer.chunk()).await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test]
@@ -32,18 +42,33 @@ async fn a_relay_that_is_told_to_end_finishes_what_runs_and_takes_nothing_new() 
     let mut relay = pool.relay("mcp-1234", &provider.url).await;
     let (pieces, answer) = stream(&pool, "mcp-1234", &mut provider).await;
     relay.signal("TERM").await;
-    pool.until_client("mcp-1234", "it drains", |client| client["status"] == "draining").await;
+    pool.until_client("mcp-1234", "it drains", |client| {
+        client["status"] == "draining"
+    })
+    .await;
     let refusal = pool.post("mcp-1234", &tools_call(1, "echo")).await;
-    assert_eq!((refusal.status().as_u16(), &refusal.headers()["retry-after"]), (503, &"2".parse().unwrap()));
+    assert_eq!(
+        (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
+        (503, &"2".parse().unwrap())
+    );
     assert_eq!(error_of(refusal).await, "relay_draining");
     assert!(relay.runs());
     finishes(pieces, answer).await;
     let (status, log) = relay.last_words().await;
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("the relay has ended"), "{log}");
-    pool.until_client("mcp-1234", "it is gone", Value::is_null).await;
-    pool.until_metric(r#"llamapool_calls_total{id="mcp-1234",method="tools/call",outcome="ok"}"#, 1).await;
-    pool.until_metric(r#"llamapool_tunnel_losses_total{reason="closed_by_relay"}"#, 1).await;
+    pool.until_client("mcp-1234", "it is gone", Value::is_null)
+        .await;
+    pool.until_metric(
+        r#"llamapool_calls_total{id="mcp-1234",method="tools/call",outcome="ok"}"#,
+        1,
+    )
+    .await;
+    pool.until_metric(
+        r#"llamapool_tunnel_losses_total{reason="closed_by_relay"}"#,
+        1,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -55,7 +80,8 @@ async fn a_relay_that_runs_nothing_ends_at_once() {
         relay.signal(signal).await;
         assert_eq!(relay.ended().await.code(), Some(0));
         assert!(told.elapsed() < AT_ONCE);
-        pool.until_client("mcp-1234", "it is gone", Value::is_null).await;
+        pool.until_client("mcp-1234", "it is gone", Value::is_null)
+            .await;
     }
     let mut waiting = Pool::relay_towards(
         "http://127.0.0.1:9",
@@ -75,14 +101,27 @@ async fn no_call_fails_while_one_of_two_relays_of_an_id_drains() {
     let mut relays = vec![pool.relay_with("shared", &provider.url, &secret).await];
     let mut calls = Busy::calling(&pool, "shared");
     for _ in 0..10 {
-        relays.push(Pool::relay_towards(&pool.url, "shared", &provider.url, &secret));
-        let both = |client: &Value| client["relays"].as_array().is_some_and(|relays| relays.len() == 2);
+        relays.push(Pool::relay_towards(
+            &pool.url,
+            "shared",
+            &provider.url,
+            &secret,
+        ));
+        let both = |client: &Value| {
+            client["relays"]
+                .as_array()
+                .is_some_and(|relays| relays.len() == 2)
+        };
         pool.until_client("shared", "both are there", both).await;
         calls.answered(30).await;
         let mut old: Process = relays.remove(0);
         old.signal("TERM").await;
         assert_eq!(old.ended().await.code(), Some(0), "{}", old.whole_log());
-        let one = |client: &Value| client["relays"].as_array().is_some_and(|relays| relays.len() == 1);
+        let one = |client: &Value| {
+            client["relays"]
+                .as_array()
+                .is_some_and(|relays| relays.len() == 1)
+        };
         pool.until_client("shared", "one is left", one).await;
     }
     let answered = calls.end().await;
@@ -104,7 +143,9 @@ impl Busy {
             let (http, url, answered) = (pool.http.clone(), pool.mcp(id), answered.clone());
             callers.spawn(async move {
                 loop {
-                    let request = http.post(&url).header("accept", "application/json, text/event-stream");
+                    let request = http
+                        .post(&url)
+                        .header("accept", "application/json, text/event-stream");
                     let answer = request.json(&tools_call(1, "echo")).send().await.unwrap();
                     let (status, text) = (answer.status(), answer.text().await.unwrap());
                     assert_eq!(status, 200, "{text}");
@@ -135,7 +176,9 @@ impl Busy {
 async fn a_drain_that_takes_too_long_is_cut_short() {
     let mut provider = Scripted::start().await;
     let pool = Pool::with(&[("DRAIN_TIMEOUT", "200ms")]).await;
-    let mut relay = pool.relay_with("relay", &provider.url, &[("DRAIN_TIMEOUT", "200ms")]).await;
+    let mut relay = pool
+        .relay_with("relay", &provider.url, &[("DRAIN_TIMEOUT", "200ms")])
+        .await;
     let (_pieces, mut answer) = stream(&pool, "relay", &mut provider).await;
     relay.signal("TERM").await;
     assert_eq!(relay.ended().await.code(), Some(0));
@@ -148,7 +191,9 @@ async fn a_drain_that_takes_too_long_is_cut_short() {
     pool.server.signal("TERM").await;
     assert_eq!(pool.server.ended().await.code(), Some(0));
     assert!(soon("the stream breaks off", answer.chunk()).await.is_err());
-    pool.server.event("drain timeout: ending what still runs").await;
+    pool.server
+        .event("drain timeout: ending what still runs")
+        .await;
 }
 
 #[tokio::test]
@@ -176,29 +221,56 @@ async fn ends_at_the_second_signal(process: &mut Process) -> std::time::Duration
     let (status, log) = process.last_words().await;
     assert!(told.elapsed() < AT_ONCE);
     assert_eq!(status.code(), Some(1));
-    assert_eq!(log.lines().last(), Some("llamapool: ended by a second signal"));
+    assert_eq!(
+        log.lines().last(),
+        Some("llamapool: ended by a second signal")
+    );
     told.elapsed()
 }
 
 #[tokio::test]
 async fn a_server_that_is_told_to_end_finishes_what_runs_and_its_relays_go_to_the_next_one() {
     let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &[("RECONNECT_MAX", "50ms")]).await;
+    let mut relay = pool
+        .relay_with("mcp-1234", &provider.url, &[("RECONNECT_MAX", "50ms")])
+        .await;
     let (pieces, answer) = stream(&pool, "mcp-1234", &mut provider).await;
     let get = async |path: &str| {
-        let answer = pool.http.get(format!("{}{path}", pool.url)).send().await.unwrap();
-        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        let answer = pool
+            .http
+            .get(format!("{}{path}", pool.url))
+            .send()
+            .await
+            .unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
     };
     assert_eq!(get("/readyz").await, (200, json!({ "status": "ready" })));
     pool.server.signal("TERM").await;
-    pool.until("it drains", |state| state["server"]["state"] == "draining").await;
-    assert_eq!(get("/readyz").await, (503, json!({ "error": "draining", "message": "the server is draining" })));
+    pool.until("it drains", |state| state["server"]["state"] == "draining")
+        .await;
+    assert_eq!(
+        get("/readyz").await,
+        (
+            503,
+            json!({ "error": "draining", "message": "the server is draining" })
+        )
+    );
     assert_eq!(get("/healthz").await, (200, json!({ "status": "ok" })));
     let refusal = pool.post("mcp-1234", &tools_call(1, "echo")).await;
-    assert_eq!((refusal.status().as_u16(), &refusal.headers()["retry-after"]), (503, &"2".parse().unwrap()));
+    assert_eq!(
+        (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
+        (503, &"2".parse().unwrap())
+    );
     assert_eq!(error_of(refusal).await, "server_draining");
     let refusal = Upgrade::of("late").answer(&pool).await;
-    assert!(refusal.status == 503 && refusal.head.contains("\r\nretry-after: 2\r\n"), "{}", refusal.head);
+    assert!(
+        refusal.status == 503 && refusal.head.contains("\r\nretry-after: 2\r\n"),
+        "{}",
+        refusal.head
+    );
     assert_eq!(refusal.json().await["error"], "draining");
     assert_eq!(pool.client("mcp-1234").await["inflight"], 1);
     finishes(pieces, answer).await;
@@ -206,7 +278,10 @@ async fn a_server_that_is_told_to_end_finishes_what_runs_and_its_relays_go_to_th
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("the server has ended"), "{log}");
     let lost = relay.event("not connected; trying again").await;
-    assert_eq!(lost["error"], "the connection to the server was lost: the peer closed the tunnel (it goes away)");
+    assert_eq!(
+        lost["error"],
+        "the connection to the server was lost: the peer closed the tunnel (it goes away)"
+    );
 
     let next = Pool::on_port(pool.port(), &[]).await;
     next.connected("mcp-1234").await;
@@ -216,11 +291,18 @@ async fn a_server_that_is_told_to_end_finishes_what_runs_and_its_relays_go_to_th
 }
 
 #[tokio::test]
-async fn a_server_ends_at_once_with_idle_callers_open_state_streams_and_relays_that_never_said_hello() {
+async fn a_server_ends_at_once_with_idle_callers_open_state_streams_and_relays_that_never_said_hello()
+ {
     let (mut pool, provider) = (Pool::start().await, Provider::echoing().await);
     let _relay = pool.relay("mcp-1234", &provider.url).await;
-    assert_eq!(pool.post("mcp-1234", &tools_call(1, "echo")).await.status(), 200);
-    let watcher = pool.http.get(format!("{}/api/state/stream", pool.url)).bearer_auth(crate::harness::API_KEY);
+    assert_eq!(
+        pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
+        200
+    );
+    let watcher = pool
+        .http
+        .get(format!("{}/api/state/stream", pool.url))
+        .bearer_auth(crate::harness::API_KEY);
     let mut watcher = watcher.send().await.unwrap();
     watcher.chunk().await.unwrap();
     let told = Instant::now();
@@ -229,7 +311,10 @@ async fn a_server_ends_at_once_with_idle_callers_open_state_streams_and_relays_t
     let took = told.elapsed();
     println!("measured: from SIGTERM to the end of an idle server: {took:?}");
     assert!(took < AT_ONCE, "{took:?}");
-    while let Some(snapshot) = soon("the state stream ends well", watcher.chunk()).await.unwrap() {
+    while let Some(snapshot) = soon("the state stream ends well", watcher.chunk())
+        .await
+        .unwrap()
+    {
         assert!(snapshot.starts_with(b"data: "));
     }
 
@@ -238,6 +323,9 @@ async fn a_server_ends_at_once_with_idle_callers_open_state_streams_and_relays_t
     let told = Instant::now();
     pool.server.signal("TERM").await;
     assert_eq!(pool.server.ended().await.code(), Some(0));
-    println!("measured: from SIGTERM to the end of a server with a mute relay: {:?}", told.elapsed());
+    println!(
+        "measured: from SIGTERM to the end of a server with a mute relay: {:?}",
+        told.elapsed()
+    );
     assert!(told.elapsed() < 3 * AT_ONCE);
 }

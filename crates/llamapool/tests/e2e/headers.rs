@@ -4,16 +4,24 @@
 use std::collections::BTreeMap;
 
 use crate::harness::{
-    API_KEY, Pool, Provider, RawHead, RawProvider, WORKER_KEY, http_request, json_answer, soon, tools_call,
+    API_KEY, Pool, Provider, RawHead, RawProvider, WORKER_KEY, http_request, json_answer, soon,
+    tools_call,
 };
 
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 
 /// What a provider sees otherwise than the caller sent it.
-const CHANGED_FOR_THE_PROVIDER: [&str; 6] =
-    ["host", "connection", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
+const CHANGED_FOR_THE_PROVIDER: [&str; 6] = [
+    "host",
+    "connection",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+];
 /// What a caller sees otherwise than the provider sent it.
-const CHANGED_FOR_THE_CALLER: [&str; 4] = ["connection", "date", "transfer-encoding", "x-request-id"];
+const CHANGED_FOR_THE_CALLER: [&str; 4] =
+    ["connection", "date", "transfer-encoding", "x-request-id"];
 
 /// What a caller of today or of tomorrow may send besides.
 const CALLERS_FIELDS: &[u8] = b"mcp-session-id: 1868a90c\r\n\
@@ -75,20 +83,41 @@ const PROVIDERS_FIELDS: &[u8] = b"mcp-session-id: 1868a90c\r\n\
 async fn what_provider_and_caller_see_through_the_tunnel_is_what_they_see_without_it() {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let _relay = pool.relay("same", &provider.url).await;
-    let answer =
-        [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n", PROVIDERS_FIELDS, b"\r\n{}"].concat();
+    let answer = [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n",
+        PROVIDERS_FIELDS,
+        b"\r\n{}",
+    ]
+    .concat();
     let sent = http_request("POST", "/api/mcp/id/same", CALLERS_FIELDS, b"{}");
     let ((seen, _), (answered, _)) = tokio::join!(provider.answer(&answer), pool.raw_call(&sent));
     let (sent, answer) = (parsed(&sent), parsed(&answer));
-    assert_eq!(text(&seen, &CHANGED_FOR_THE_PROVIDER), text(&sent, &CHANGED_FOR_THE_PROVIDER));
-    assert_eq!(text(&answered, &CHANGED_FOR_THE_CALLER), text(&answer, &CHANGED_FOR_THE_CALLER));
-    let own = provider.url.trim_start_matches("http://").trim_end_matches("/mcp");
-    assert_eq!(seen.values("host"), [own], "the provider is addressed by its own name");
+    assert_eq!(
+        text(&seen, &CHANGED_FOR_THE_PROVIDER),
+        text(&sent, &CHANGED_FOR_THE_PROVIDER)
+    );
+    assert_eq!(
+        text(&answered, &CHANGED_FOR_THE_CALLER),
+        text(&answer, &CHANGED_FOR_THE_CALLER)
+    );
+    let own = provider
+        .url
+        .trim_start_matches("http://")
+        .trim_end_matches("/mcp");
+    assert_eq!(
+        seen.values("host"),
+        [own],
+        "the provider is addressed by its own name"
+    );
     assert_eq!(seen.values("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(seen.values("x-forwarded-host"), ["127.0.0.1"]);
     assert_eq!(seen.values("x-forwarded-proto"), ["http"]);
     assert_eq!(answered.values("date").len(), 1);
-    assert_eq!(answered.values("x-request-id"), seen.values("x-request-id"), "one id in everybody's log");
+    assert_eq!(
+        answered.values("x-request-id"),
+        seen.values("x-request-id"),
+        "one id in everybody's log"
+    );
 }
 
 #[tokio::test]
@@ -97,7 +126,12 @@ async fn the_providers_own_date_and_request_id_are_kept() {
     let _relay = pool.relay("own", &provider.url).await;
     let fields = "date: Thu, 01 Jan 1970 00:00:00 GMT\r\nx-request-id: the provider's\r\n";
     let answer = DONE.replace("\r\n\r\n", &format!("\r\n{fields}\r\n"));
-    let request = http_request("POST", "/api/mcp/id/own", "x-request-id: the-callers\r\n", b"{}");
+    let request = http_request(
+        "POST",
+        "/api/mcp/id/own",
+        "x-request-id: the-callers\r\n",
+        b"{}",
+    );
     let (_, (answered, _)) = tokio::join!(provider.answer(answer), pool.raw_call(request));
     assert_eq!(answered.values("date"), ["Thu, 01 Jan 1970 00:00:00 GMT"]);
     assert_eq!(answered.values("x-request-id"), ["the provider's"]);
@@ -110,13 +144,19 @@ async fn a_fit_request_id_is_kept_and_an_unfit_one_replaced_for_caller_and_provi
     let longest = "x".repeat(128);
     for fit in ["abc-123", "~/%\"", &longest] {
         let (seen, answered) = ids(&pool, &provider, &format!("x-request-id: {fit}\r\n")).await;
-        assert_eq!((seen, answered), (vec![fit.to_owned()], vec![fit.to_owned()]));
+        assert_eq!(
+            (seen, answered),
+            (vec![fit.to_owned()], vec![fit.to_owned()])
+        );
     }
     let too_long = "x".repeat(129);
     for unfit in ["two words", "", "café", &too_long] {
         let (seen, answered) = ids(&pool, &provider, &format!("x-request-id: {unfit}\r\n")).await;
         assert_eq!(seen, answered, "{unfit}");
-        assert!(seen.len() == 1 && seen[0].len() == 32 && seen[0] != *unfit, "{unfit} became {seen:?}");
+        assert!(
+            seen.len() == 1 && seen[0].len() == 32 && seen[0] != *unfit,
+            "{unfit} became {seen:?}"
+        );
     }
     let (seen, answered) = ids(&pool, &provider, "").await;
     assert_eq!((seen.len(), seen), (1, answered));
@@ -140,9 +180,23 @@ async fn what_belongs_to_one_hop_ends_there() {
     let request = http_request("POST", "/api/mcp/id/hops", fields, b"{}");
     let ((seen, _), (answered, _)) = tokio::join!(provider.answer(answer), pool.raw_call(request));
     for head in [&seen, &answered] {
-        let hops = ["x-mine", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"];
-        let left: Vec<_> = hops.into_iter().filter(|name| !head.values(name).is_empty()).collect();
-        assert_eq!((left, head.values("x-stays")), (vec![], vec!["1".to_owned()]), "{head:?}");
+        let hops = [
+            "x-mine",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "upgrade",
+        ];
+        let left: Vec<_> = hops
+            .into_iter()
+            .filter(|name| !head.values(name).is_empty())
+            .collect();
+        assert_eq!(
+            (left, head.values("x-stays")),
+            (vec![], vec!["1".to_owned()]),
+            "{head:?}"
+        );
     }
     assert_eq!(seen.values("proxy-authorization"), Vec::<String>::new());
     assert_eq!(answered.values("proxy-authenticate"), Vec::<String>::new());
@@ -154,8 +208,7 @@ async fn connection_cannot_take_away_what_the_other_end_needs() {
     let _relay = pool.relay("session", &provider.url).await;
     let fields = "connection: mcp-session-id, Authorization, content-type\r\nconnection: Mcp-Protocol-Version, host\r\n\
         mcp-session-id: s\r\nmcp-protocol-version: 2025-11-25\r\nauthorization: Bearer t\r\ncontent-type: application/json\r\n";
-    let answer =
-        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close, mcp-session-id\r\nmcp-session-id: s\r\n\r\n{}";
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close, mcp-session-id\r\nmcp-session-id: s\r\n\r\n{}";
     let request = http_request("POST", "/api/mcp/id/session", fields, b"{}");
     let ((seen, _), (answered, _)) = tokio::join!(provider.answer(answer), pool.raw_call(request));
     assert_eq!(seen.values("mcp-session-id"), ["s"]);
@@ -169,9 +222,17 @@ async fn connection_cannot_take_away_what_the_other_end_needs() {
 async fn the_origin_that_the_edge_has_checked_is_not_passed_on() {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let _relay = pool.relay("origin", &provider.url).await;
-    let request = http_request("POST", "/api/mcp/id/origin", "origin: http://localhost:6274\r\n", b"{}");
+    let request = http_request(
+        "POST",
+        "/api/mcp/id/origin",
+        "origin: http://localhost:6274\r\n",
+        b"{}",
+    );
     let ((seen, _), (answered, _)) = tokio::join!(provider.answer(DONE), pool.raw_call(request));
-    assert_eq!((answered.status(), seen.values("origin")), (200, Vec::<String>::new()));
+    assert_eq!(
+        (answered.status(), seen.values("origin")),
+        (200, Vec::<String>::new())
+    );
 }
 
 #[tokio::test]
@@ -185,20 +246,40 @@ async fn nobody_can_forge_what_only_llamapool_says() {
     let answer = "HTTP/1.1 503 Busy\r\ncontent-length: 2\r\nconnection: close\r\nLlamapool-Error: relay_offline\r\n\
         llamapool-id: x\r\nllamapool-aborted: 1\r\n\r\n{}";
     let request = http_request("POST", "/api/mcp/id/forged", fields, b"{}");
-    let ((seen, _), (answered, body)) = tokio::join!(provider.answer(answer), pool.raw_call(request));
+    let ((seen, _), (answered, body)) =
+        tokio::join!(provider.answer(answer), pool.raw_call(request));
     let suspects = |head: &RawHead| -> BTreeMap<String, String> {
-        let is_one =
-            |name: &str| ["llamapool-", "x-forwarded-", "forwarded", "x-real-"].iter().any(|of| name.starts_with(of));
+        let is_one = |name: &str| {
+            ["llamapool-", "x-forwarded-", "forwarded", "x-real-"]
+                .iter()
+                .any(|of| name.starts_with(of))
+        };
         text(head, &[])
             .into_iter()
             .filter(|(name, _)| is_one(name))
             .map(|(name, values)| (name, values.join("|")))
             .collect()
     };
-    let ours = [("x-forwarded-for", "127.0.0.1"), ("x-forwarded-host", "127.0.0.1"), ("x-forwarded-proto", "http")];
-    assert_eq!(suspects(&seen), ours.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
-    assert_eq!((suspects(&answered), answered.status(), body), (BTreeMap::new(), 503, b"{}".to_vec()));
-    assert_eq!(pool.client("forged").await["last_error"], serde_json::Value::Null, "the provider's 503 is its own");
+    let ours = [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-host", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+    ];
+    assert_eq!(
+        suspects(&seen),
+        ours.into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    );
+    assert_eq!(
+        (suspects(&answered), answered.status(), body),
+        (BTreeMap::new(), 503, b"{}".to_vec())
+    );
+    assert_eq!(
+        pool.client("forged").await["last_error"],
+        serde_json::Value::Null,
+        "the provider's 503 is its own"
+    );
 }
 
 #[tokio::test]
@@ -209,13 +290,19 @@ async fn the_servers_own_keys_never_reach_a_provider_and_a_callers_token_does() 
         (vec![format!("Bearer {API_KEY}")], vec![]),
         (vec![format!("bearer  {API_KEY}")], vec![]),
         (vec![format!("Bearer {WORKER_KEY}")], vec![]),
-        (vec!["Bearer mine".into(), format!("Bearer {API_KEY}")], vec![]),
+        (
+            vec!["Bearer mine".into(), format!("Bearer {API_KEY}")],
+            vec![],
+        ),
         (vec!["Bearer mine".into()], vec!["Bearer mine"]),
         (vec![format!("Bearer {API_KEY}4")], vec!["Bearer test1234"]),
         (vec!["Basic eDp5".into()], vec!["Basic eDp5"]),
         (vec!["DPoP t".into()], vec!["DPoP t"]),
     ] {
-        let fields: String = sent.iter().map(|value| format!("authorization: {value}\r\n")).collect();
+        let fields: String = sent
+            .iter()
+            .map(|value| format!("authorization: {value}\r\n"))
+            .collect();
         let request = http_request("POST", "/api/mcp/id/keys", fields, b"{}");
         let ((head, _), _) = tokio::join!(provider.answer(DONE), pool.raw_call(request));
         assert_eq!(head.values("authorization"), seen, "{sent:?}");
@@ -225,10 +312,18 @@ async fn the_servers_own_keys_never_reach_a_provider_and_a_callers_token_does() 
 #[tokio::test]
 async fn the_relays_token_opens_the_id_and_ends_at_the_relay() {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
-    let _relay = pool.relay_with("locked", &provider.url, &[("AUTH_TOKEN", "sesame")]).await;
-    for wrong in ["", "authorization: Bearer wrong\r\n", "authorization: sesame\r\n", "authorization: Basic sesame\r\n"]
-    {
-        let (answered, _) = pool.raw_call(http_request("POST", "/api/mcp/id/locked", wrong, b"{}")).await;
+    let _relay = pool
+        .relay_with("locked", &provider.url, &[("AUTH_TOKEN", "sesame")])
+        .await;
+    for wrong in [
+        "",
+        "authorization: Bearer wrong\r\n",
+        "authorization: sesame\r\n",
+        "authorization: Basic sesame\r\n",
+    ] {
+        let (answered, _) = pool
+            .raw_call(http_request("POST", "/api/mcp/id/locked", wrong, b"{}"))
+            .await;
         assert_eq!(
             (answered.status(), answered.values("llamapool-error")),
             (401, vec!["wrong_token".into()]),
@@ -236,42 +331,79 @@ async fn the_relays_token_opens_the_id_and_ends_at_the_relay() {
         );
         assert_eq!(answered.values("www-authenticate"), ["Bearer"]);
     }
-    let request = http_request("POST", "/api/mcp/id/locked", "authorization: Bearer sesame\r\n", b"{}");
+    let request = http_request(
+        "POST",
+        "/api/mcp/id/locked",
+        "authorization: Bearer sesame\r\n",
+        b"{}",
+    );
     let ((seen, _), (answered, _)) = tokio::join!(provider.answer(DONE), pool.raw_call(request));
-    assert_eq!((answered.status(), seen.values("authorization")), (200, Vec::<String>::new()));
+    assert_eq!(
+        (answered.status(), seen.values("authorization")),
+        (200, Vec::<String>::new())
+    );
     assert!(!format!("{seen:?}").contains("sesame"));
 }
 
 #[tokio::test]
 async fn the_headers_for_the_provider_are_added_and_replace_the_callers() {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
-    let headers = "Authorization: Bearer the-providers\nX-Tenant: seven\nX-Role: reader\nX-Tenant: eight";
+    let headers =
+        "Authorization: Bearer the-providers\nX-Tenant: seven\nX-Role: reader\nX-Tenant: eight";
     let settings = [("PROVIDER_HEADERS", headers), ("AUTH_TOKEN", "sesame")];
     let _relay = pool.relay_with("added", &provider.url, &settings).await;
     let fields = "authorization: Bearer sesame\r\nx-tenant: six\r\nx-tenant: five\r\nx-role: admin\r\nx-other: 1\r\n";
     let request = http_request("POST", "/api/mcp/id/added", fields, b"{}");
     let ((seen, _), _) = tokio::join!(provider.answer(DONE), pool.raw_call(request));
     assert_eq!(seen.values("authorization"), ["Bearer the-providers"]);
-    assert_eq!(seen.values("x-tenant"), ["seven", "eight"], "all that are set, and none of the caller's");
-    assert_eq!((seen.values("x-role"), seen.values("x-other")), (vec!["reader".into()], vec!["1".to_owned()]));
+    assert_eq!(
+        seen.values("x-tenant"),
+        ["seven", "eight"],
+        "all that are set, and none of the caller's"
+    );
+    assert_eq!(
+        (seen.values("x-role"), seen.values("x-other")),
+        (vec!["reader".into()], vec!["1".to_owned()])
+    );
 }
 
 /// The head of a message in bytes.
 fn parsed(message: &[u8]) -> RawHead {
-    let end = message.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-    let mut lines = message[..end].split(|&byte| byte == b'\n').map(|line| line.trim_ascii_end());
+    let end = message
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap();
+    let mut lines = message[..end]
+        .split(|&byte| byte == b'\n')
+        .map(|line| line.trim_ascii_end());
     let line = String::from_utf8(lines.next().unwrap().to_vec()).unwrap();
     let fields = lines.map(|field| {
         let colon = field.iter().position(|&byte| byte == b':').unwrap();
-        (String::from_utf8(field[..colon].to_ascii_lowercase()).unwrap(), field[colon + 1..].trim_ascii().to_vec())
+        (
+            String::from_utf8(field[..colon].to_ascii_lowercase()).unwrap(),
+            field[colon + 1..].trim_ascii().to_vec(),
+        )
     });
-    RawHead { line, fields: fields.collect() }
+    RawHead {
+        line,
+        fields: fields.collect(),
+    }
 }
 
 /// Every header with its values in their order, other bytes than ASCII escaped, without those of these names.
 fn text(head: &RawHead, without: &[&str]) -> BTreeMap<String, Vec<String>> {
     let fields = head.without(without).into_iter();
-    fields.map(|(name, values)| (name, values.iter().map(|value| value.escape_ascii().to_string()).collect())).collect()
+    fields
+        .map(|(name, values)| {
+            (
+                name,
+                values
+                    .iter()
+                    .map(|value| value.escape_ascii().to_string())
+                    .collect(),
+            )
+        })
+        .collect()
 }
 
 #[tokio::test]
@@ -280,31 +412,57 @@ async fn a_head_that_the_tunnel_does_not_carry_is_refused_by_its_name_on_either_
     let provider = Provider::answering(async |request| {
         let mut answer = json_answer("{}");
         if request.headers().contains_key("x-ask-for-much") {
-            answer.headers_mut().insert("x-much", "x".repeat(3000).parse().unwrap());
+            answer
+                .headers_mut()
+                .insert("x-much", "x".repeat(3000).parse().unwrap());
         }
         answer
     })
     .await;
     let narrow = Pool::with(&small).await;
     let _relay = narrow.relay("narrow", &provider.url).await;
-    let call = narrow.http.post(narrow.mcp("narrow")).header("x-much", "x".repeat(3000));
+    let call = narrow
+        .http
+        .post(narrow.mcp("narrow"))
+        .header("x-much", "x".repeat(3000));
     let refused = call.json(&tools_call(1, "echo")).send().await.unwrap();
     assert_eq!(
-        (refused.status().as_u16(), &refused.headers()["llamapool-error"]),
+        (
+            refused.status().as_u16(),
+            &refused.headers()["llamapool-error"]
+        ),
         (431, &"head_too_large".parse().unwrap())
     );
-    assert_eq!(narrow.post("narrow", &tools_call(1, "echo")).await.status(), 200);
+    assert_eq!(
+        narrow.post("narrow", &tools_call(1, "echo")).await.status(),
+        200
+    );
 
     let wide = Pool::start().await;
     let _relay = wide.relay_with("narrow", &provider.url, &small).await;
-    let call = wide.http.post(wide.mcp("narrow")).header("x-ask-for-much", "1");
+    let call = wide
+        .http
+        .post(wide.mcp("narrow"))
+        .header("x-ask-for-much", "1");
     let failed = call.json(&tools_call(1, "echo")).send().await.unwrap();
     assert_eq!(
-        (failed.status().as_u16(), &failed.headers()["llamapool-error"]),
+        (
+            failed.status().as_u16(),
+            &failed.headers()["llamapool-error"]
+        ),
         (502, &"provider_garbage".parse().unwrap())
     );
-    assert!(failed.text().await.unwrap().contains("TUNNEL_MAX_HEADER_BYTES"));
-    assert_eq!(wide.post("narrow", &tools_call(1, "echo")).await.status(), 200);
+    assert!(
+        failed
+            .text()
+            .await
+            .unwrap()
+            .contains("TUNNEL_MAX_HEADER_BYTES")
+    );
+    assert_eq!(
+        wide.post("narrow", &tools_call(1, "echo")).await.status(),
+        200
+    );
 }
 
 #[tokio::test]
@@ -315,17 +473,38 @@ async fn a_head_that_the_tunnel_carries_gets_in_over_either_http() {
     let _relay = pool.relay("large", &provider.url).await;
     let _wide_relay = widened.relay_with("large", &provider.url, &wide).await;
     let http1 = reqwest::Client::builder().http1_only().build().unwrap();
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let http2 = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
     for http in [&http1, &http2] {
         for (pool, bytes) in [(&pool, 20 << 10), (&pool, 60 << 10), (&widened, 250 << 10)] {
-            let call = http.post(pool.mcp("large")).header("x-large", "x".repeat(bytes)).body("{}").send();
+            let call = http
+                .post(pool.mcp("large"))
+                .header("x-large", "x".repeat(bytes))
+                .body("{}")
+                .send();
             let both = async { tokio::join!(provider.answer(DONE), call) };
             let ((seen, _), answer) = soon("the call goes through", both).await;
-            assert_eq!((answer.unwrap().status().as_u16(), seen.values("x-large")[0].len()), (200, bytes));
+            assert_eq!(
+                (
+                    answer.unwrap().status().as_u16(),
+                    seen.values("x-large")[0].len()
+                ),
+                (200, bytes)
+            );
         }
-        let many = (0..400).fold(http.post(pool.mcp("large")), |call, _| call.header("x-many", "x"));
+        let many = (0..400).fold(http.post(pool.mcp("large")), |call, _| {
+            call.header("x-many", "x")
+        });
         let both = async { tokio::join!(provider.answer(DONE), many.body("{}").send()) };
         let ((seen, _), answer) = soon("the call goes through", both).await;
-        assert_eq!((answer.unwrap().status().as_u16(), seen.values("x-many").len()), (200, 400));
+        assert_eq!(
+            (
+                answer.unwrap().status().as_u16(),
+                seen.values("x-many").len()
+            ),
+            (200, 400)
+        );
     }
 }

@@ -7,16 +7,20 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{
-    AT_ONCE, Link, OFFER, Pool, Process, Provider, Scripted, Upgrade, error_of, event_stream, json_answer, metric,
-    raw_request, soon, tools_call,
+    AT_ONCE, Link, OFFER, Pool, Process, Provider, Scripted, Upgrade, error_of, event_stream,
+    json_answer, metric, raw_request, soon, tools_call,
 };
 
 /// What a relay logs that was refused because somebody else holds the id.
 const TAKEN: &str = "status 409 Conflict";
 
 #[tokio::test]
-async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_of_which_the_server_has_noticed_nothing() {
-    let (mut pool, mut provider) = (Pool::with(&[("MAX_RELAYS", "1")]).await, Scripted::start().await);
+async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_of_which_the_server_has_noticed_nothing()
+ {
+    let (mut pool, mut provider) = (
+        Pool::with(&[("MAX_RELAYS", "1")]).await,
+        Scripted::start().await,
+    );
     let link = Link::to(&pool.url).await;
     let relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &[]);
     let connected_at = pool.connected("mcp-1234").await["connected_at"].clone();
@@ -25,17 +29,26 @@ async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_of_which_the
     link.forget();
     let forgotten = Instant::now();
     assert_eq!(call.error().await, "tunnel_lost");
-    println!("measured: from a tunnel lost on one side to the error of its call: {:?}", forgotten.elapsed());
+    println!(
+        "measured: from a tunnel lost on one side to the error of its call: {:?}",
+        forgotten.elapsed()
+    );
     assert!(forgotten.elapsed() < 2 * AT_ONCE);
     asked.abandoned().await;
     let is_new = |client: &Value| !client.is_null() && client["connected_at"] != connected_at;
-    let client = pool.until_client("mcp-1234", "the new tunnel is there", is_new).await;
+    let client = pool
+        .until_client("mcp-1234", "the new tunnel is there", is_new)
+        .await;
     assert_eq!(client["relays"].as_array().unwrap().len(), 1);
     let mut call = pool.calling("mcp-1234");
     provider.asked().await.answer(json_answer("{}"));
     assert_eq!(call.answer().await.status(), 200);
     pool.server.event("relay disconnected").await;
-    assert!(pool.server.lines_with("a relay was refused").is_empty(), "{}", pool.server.whole_log());
+    assert!(
+        pool.server.lines_with("a relay was refused").is_empty(),
+        "{}",
+        pool.server.whole_log()
+    );
     assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.whole_log());
 }
 
@@ -51,7 +64,10 @@ async fn a_relay_that_is_cut_off_again_and_again_is_never_told_that_its_id_is_ta
         link.cut();
     }
     pool.until_metric("llamapool_relays_connected", 1).await;
-    assert_eq!(pool.post("mcp-1234", &tools_call(1, "echo")).await.status(), 200);
+    assert_eq!(
+        pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
+        200
+    );
     assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.whole_log());
 }
 
@@ -63,57 +79,133 @@ async fn a_different_relay_is_told_that_the_id_is_taken_and_the_calls_of_its_hol
     let (pieces, answer) = event_stream();
     provider.asked().await.answer(answer);
     let mut answer = call.answer().await;
-    let mut other = Pool::relay_towards(&pool.url, "mcp-1234", &provider.url, &[("RECONNECT_MAX", "50ms")]);
-    other.nth_line(2, "it is refused, and refused again", |line| line.contains(TAKEN)).await;
+    let mut other = Pool::relay_towards(
+        &pool.url,
+        "mcp-1234",
+        &provider.url,
+        &[("RECONNECT_MAX", "50ms")],
+    );
+    other
+        .nth_line(2, "it is refused, and refused again", |line| {
+            line.contains(TAKEN)
+        })
+        .await;
     let refused = pool.server.event("a relay was refused").await;
     assert_eq!(refused["reason"], "id_taken");
     let refusal = Upgrade::of("mcp-1234").answer(&pool).await;
-    assert_eq!((refusal.status, refusal.head.contains("application/json")), (409, true), "{}", refusal.head);
+    assert_eq!(
+        (refusal.status, refusal.head.contains("application/json")),
+        (409, true),
+        "{}",
+        refusal.head
+    );
     let body = refusal.json().await;
     assert_eq!(body["error"], "id_taken");
-    assert!(body["message"].as_str().unwrap().contains("the id mcp-1234 is held by another relay"), "{body}");
+    assert!(
+        body["message"]
+            .as_str()
+            .unwrap()
+            .contains("the id mcp-1234 is held by another relay"),
+        "{body}"
+    );
     pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
-    assert_eq!(soon("the stream goes on", answer.chunk()).await.unwrap().unwrap(), "data: 1\n\n");
-    assert_eq!(pool.client("mcp-1234").await["relays"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        soon("the stream goes on", answer.chunk())
+            .await
+            .unwrap()
+            .unwrap(),
+        "data: 1\n\n"
+    );
+    assert_eq!(
+        pool.client("mcp-1234").await["relays"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
-async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the_id_back_while_the_other_lives() {
-    let (mut pool, mut old_provider, provider) =
-        (Pool::with(&[("TAKEOVER_WAIT", "300ms")]).await, Scripted::start().await, Provider::echoing().await);
+async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the_id_back_while_the_other_lives()
+ {
+    let (mut pool, mut old_provider, provider) = (
+        Pool::with(&[("TAKEOVER_WAIT", "300ms")]).await,
+        Scripted::start().await,
+        Provider::echoing().await,
+    );
     let link = Link::to(&pool.url).await;
-    let pulse = [("HEARTBEAT_INTERVAL", "100ms"), ("SILENCE_LIMIT", "1s"), ("CONNECT_TIMEOUT", "200ms")];
-    let settings: Vec<_> = pulse.into_iter().chain([("RECONNECT_MAX", "50ms"), ("WORKER_NAME", "old")]).collect();
+    let pulse = [
+        ("HEARTBEAT_INTERVAL", "100ms"),
+        ("SILENCE_LIMIT", "1s"),
+        ("CONNECT_TIMEOUT", "200ms"),
+    ];
+    let settings: Vec<_> = pulse
+        .into_iter()
+        .chain([("RECONNECT_MAX", "50ms"), ("WORKER_NAME", "old")])
+        .collect();
     let mut old = Pool::relay_towards(&link.url, "mcp-1234", &old_provider.url, &settings);
     pool.connected("mcp-1234").await;
     let mut call = pool.calling("mcp-1234");
     let _asked = old_provider.asked().await;
     link.freeze();
     let began = Instant::now();
-    let mut newcomer = Pool::relay_towards(&pool.url, "mcp-1234", &provider.url, &[("WORKER_NAME", "new")]);
+    let mut newcomer = Pool::relay_towards(
+        &pool.url,
+        "mcp-1234",
+        &provider.url,
+        &[("WORKER_NAME", "new")],
+    );
     assert_eq!(call.error().await, "tunnel_lost");
-    pool.until_client("mcp-1234", "the newcomer is there", |client| client["name"] == "new").await;
+    pool.until_client("mcp-1234", "the newcomer is there", |client| {
+        client["name"] == "new"
+    })
+    .await;
     println!(
         "measured: from asking for the id of a silent relay to having it, TAKEOVER_WAIT being 300ms: {:?}",
         began.elapsed()
     );
     assert!(began.elapsed() < 3 * AT_ONCE);
-    pool.server.event("the relay that held this id is silent: another one takes over").await;
+    pool.server
+        .event("the relay that held this id is silent: another one takes over")
+        .await;
     link.thaw();
-    old.nth_line(2, "the old one is refused, and refused again", |line| line.contains(TAKEN)).await;
-    assert_eq!(pool.post("mcp-1234", &tools_call(1, "echo")).await.status(), 200);
-    assert_eq!(pool.client("mcp-1234").await["relays"].as_array().unwrap().len(), 1);
+    old.nth_line(2, "the old one is refused, and refused again", |line| {
+        line.contains(TAKEN)
+    })
+    .await;
+    assert_eq!(
+        pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
+        200
+    );
+    assert_eq!(
+        pool.client("mcp-1234").await["relays"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     newcomer.kill().await;
-    pool.until_client("mcp-1234", "the old one is back", |client| client["name"] == "old").await;
+    pool.until_client("mcp-1234", "the old one is back", |client| {
+        client["name"] == "old"
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn relays_that_know_the_same_secret_share_an_id_and_its_calls() {
-    let (pool, mut one, mut other) = (Pool::start().await, Scripted::start().await, Scripted::start().await);
+    let (pool, mut one, mut other) = (
+        Pool::start().await,
+        Scripted::start().await,
+        Scripted::start().await,
+    );
     let secret = [("CLIENT_SECRET", "we-belong-together")];
     let mut doomed = pool.relay_with("shared", &one.url, &secret).await;
     let _survivor = pool.relay_with("shared", &other.url, &secret).await;
-    let of_both = |client: &Value| client["relays"].as_array().is_some_and(|relays| relays.len() == 2);
+    let of_both = |client: &Value| {
+        client["relays"]
+            .as_array()
+            .is_some_and(|relays| relays.len() == 2)
+    };
     pool.until_client("shared", "both are there", of_both).await;
     let (mut calls, mut asked_of_one, mut asked_of_other) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..10 {
@@ -141,7 +233,10 @@ async fn relays_that_know_the_same_secret_share_an_id_and_its_calls() {
     outcomes.sort_unstable();
     assert_eq!(outcomes, [200, 200, 200, 200, 200, 502, 502, 502, 502, 502]);
     drop(asked_of_one);
-    pool.until_client("shared", "one is left", |client| client["relays"].as_array().unwrap().len() == 1).await;
+    pool.until_client("shared", "one is left", |client| {
+        client["relays"].as_array().unwrap().len() == 1
+    })
+    .await;
     let mut call = pool.calling("shared");
     other.asked().await.answer(json_answer("{}"));
     assert_eq!(call.answer().await.status(), 200);
@@ -150,28 +245,54 @@ async fn relays_that_know_the_same_secret_share_an_id_and_its_calls() {
 #[tokio::test]
 async fn relays_with_different_secrets_or_only_one_do_not_share_an_id() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let _holder = pool.relay_with("shared", &provider.url, &[("CLIENT_SECRET", "mine")]).await;
+    let _holder = pool
+        .relay_with("shared", &provider.url, &[("CLIENT_SECRET", "mine")])
+        .await;
     for secret in ["yours", ""] {
-        let mut other = Pool::relay_towards(&pool.url, "shared", &provider.url, &[("CLIENT_SECRET", secret)]);
-        other.line("it is refused", |line| line.contains(TAKEN)).await;
+        let mut other = Pool::relay_towards(
+            &pool.url,
+            "shared",
+            &provider.url,
+            &[("CLIENT_SECRET", secret)],
+        );
+        other
+            .line("it is refused", |line| line.contains(TAKEN))
+            .await;
     }
     let _open = pool.relay("open", &provider.url).await;
-    let mut other = Pool::relay_towards(&pool.url, "open", &provider.url, &[("CLIENT_SECRET", "mine")]);
-    other.line("it is refused", |line| line.contains(TAKEN)).await;
+    let mut other = Pool::relay_towards(
+        &pool.url,
+        "open",
+        &provider.url,
+        &[("CLIENT_SECRET", "mine")],
+    );
+    other
+        .line("it is refused", |line| line.contains(TAKEN))
+        .await;
 }
 
 #[tokio::test]
 async fn there_are_no_more_relays_than_the_server_takes() {
-    let (pool, provider) = (Pool::with(&[("MAX_RELAYS", "2")]).await, Provider::echoing().await);
+    let (pool, provider) = (
+        Pool::with(&[("MAX_RELAYS", "2")]).await,
+        Provider::echoing().await,
+    );
     let mut first = pool.relay("first", &provider.url).await;
     let _second = pool.relay("second", &provider.url).await;
     for id in ["third", ""] {
         let refusal = Upgrade::of(id).answer(&pool).await;
         assert_eq!(refusal.status, 503);
-        assert!(refusal.head.contains("\r\nretry-after: 2\r\n"), "{}", refusal.head);
+        assert!(
+            refusal.head.contains("\r\nretry-after: 2\r\n"),
+            "{}",
+            refusal.head
+        );
         let body = refusal.json().await;
         let message = "the server holds 2 relays, as many as MAX_RELAYS allows";
-        assert_eq!(body, json!({ "error": "too_many_relays", "message": message }));
+        assert_eq!(
+            body,
+            json!({ "error": "too_many_relays", "message": message })
+        );
     }
     first.kill().await;
     pool.until_metric("llamapool_relays_connected", 1).await;
@@ -182,30 +303,71 @@ async fn there_are_no_more_relays_than_the_server_takes() {
 async fn what_is_wrong_with_an_upgrade_is_an_ordinary_answer_and_the_key_comes_first() {
     let pool = Pool::start().await;
     let good = || Upgrade::of("mcp-1234");
-    let hostile = || good().with("llamapool-id", "../../etc").with("llamapool-instance", "x").with("upgrade", "teapot");
+    let hostile = || {
+        good()
+            .with("llamapool-id", "../../etc")
+            .with("llamapool-instance", "x")
+            .with("upgrade", "teapot")
+    };
     let long = "x".repeat(129);
     let twice = good().also("authorization", "Bearer secret");
     let cases = [
-        (401, "wrong_key", hostile().with("authorization", "Bearer wrong")),
-        (401, "wrong_key", hostile().with("authorization", "Bearer test123")),
-        (401, "wrong_key", hostile().with("authorization", "Basic secret")),
+        (
+            401,
+            "wrong_key",
+            hostile().with("authorization", "Bearer wrong"),
+        ),
+        (
+            401,
+            "wrong_key",
+            hostile().with("authorization", "Bearer test123"),
+        ),
+        (
+            401,
+            "wrong_key",
+            hostile().with("authorization", "Basic secret"),
+        ),
         (401, "wrong_key", hostile().without("authorization")),
         (401, "wrong_key", twice),
-        (400, "invalid_header", good().with("llamapool-id", "../../etc")),
+        (
+            400,
+            "invalid_header",
+            good().with("llamapool-id", "../../etc"),
+        ),
         (400, "invalid_header", good().with("llamapool-id", "a%2fb")),
         (400, "invalid_header", good().with("llamapool-id", "..")),
-        (400, "invalid_header", good().with("llamapool-id", "id\u{e9}")),
+        (
+            400,
+            "invalid_header",
+            good().with("llamapool-id", "id\u{e9}"),
+        ),
         (400, "invalid_header", good().with("llamapool-id", &long)),
         (400, "invalid_header", good().with("llamapool-name", "%zz")),
-        (400, "invalid_header", good().with("llamapool-name", "%ff%fe")),
+        (
+            400,
+            "invalid_header",
+            good().with("llamapool-name", "%ff%fe"),
+        ),
         (400, "invalid_header", good().with("llamapool-version", "%")),
-        (400, "invalid_header", good().with("llamapool-instance", "1234")),
-        (400, "invalid_header", good().with("llamapool-instance", &"z".repeat(32))),
+        (
+            400,
+            "invalid_header",
+            good().with("llamapool-instance", "1234"),
+        ),
+        (
+            400,
+            "invalid_header",
+            good().with("llamapool-instance", &"z".repeat(32)),
+        ),
         (400, "invalid_header", good().without("llamapool-instance")),
         (426, "version", good().with("upgrade", "h2c")),
         (426, "version", good().with("connection", "close")),
         (426, "version", good().with("sec-websocket-version", "8")),
-        (426, "version", good().with("sec-websocket-protocol", "llamapool.v999")),
+        (
+            426,
+            "version",
+            good().with("sec-websocket-protocol", "llamapool.v999"),
+        ),
         (426, "version", good().without("sec-websocket-protocol")),
         (426, "version", good().without("sec-websocket-key")),
     ];
@@ -213,16 +375,38 @@ async fn what_is_wrong_with_an_upgrade_is_an_ordinary_answer_and_the_key_comes_f
         let head = upgrade.head("GET");
         let answer = raw_request(&pool.url, &head).await;
         assert_eq!(answer.status, status, "{head}");
-        assert!(answer.head.contains("\r\ncontent-type: application/json\r\n"), "{}", answer.head);
-        assert_eq!(answer.head.contains("\r\nwww-authenticate: bearer\r\n"), status == 401, "{}", answer.head);
+        assert!(
+            answer
+                .head
+                .contains("\r\ncontent-type: application/json\r\n"),
+            "{}",
+            answer.head
+        );
+        assert_eq!(
+            answer.head.contains("\r\nwww-authenticate: bearer\r\n"),
+            status == 401,
+            "{}",
+            answer.head
+        );
         let body = answer.json().await;
         assert_eq!(body["error"], error, "{head}");
-        assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
+        assert!(
+            body["message"]
+                .as_str()
+                .is_some_and(|message| !message.is_empty()),
+            "{body}"
+        );
     }
-    assert_eq!(raw_request(&pool.url, &good().head("POST")).await.status, 426);
+    assert_eq!(
+        raw_request(&pool.url, &good().head("POST")).await.status,
+        426
+    );
     assert_eq!(pool.state().await["mcp"]["clients"], json!([]));
     assert_eq!(
-        metric(&pool.metrics().await, r#"llamapool_refusals_total{door="relay",reason="wrong_key"}"#),
+        metric(
+            &pool.metrics().await,
+            r#"llamapool_refusals_total{door="relay",reason="wrong_key"}"#
+        ),
         Some(5.0)
     );
 }
@@ -231,13 +415,20 @@ async fn what_is_wrong_with_an_upgrade_is_an_ordinary_answer_and_the_key_comes_f
 async fn a_hostile_name_is_shown_as_harmless_text() {
     let pool = Pool::start().await;
     let name = "%1b[31m<script>%0a%00".to_owned() + &"x".repeat(500);
-    let relay = Upgrade::of("named").with("llamapool-name", &name).with("llamapool-version", &name).relay(&pool).await;
+    let relay = Upgrade::of("named")
+        .with("llamapool-name", &name)
+        .with("llamapool-version", &name)
+        .relay(&pool)
+        .await;
     let mut relay = relay.frames();
     let _events = relay.hello().await;
     let client = pool.connected("named").await;
     for field in ["name", "version"] {
         let text = client[field].as_str().unwrap();
-        assert!(text.chars().count() <= 128 && !text.contains(char::is_control), "{text:?}");
+        assert!(
+            text.chars().count() <= 128 && !text.contains(char::is_control),
+            "{text:?}"
+        );
     }
     assert!(!pool.server.whole_log().contains('\u{1b}'));
 }
@@ -249,7 +440,13 @@ async fn impatient() -> Pool {
 
 /// The id is held by nobody: whoever asks for it gets it.
 async fn is_free(pool: &Pool, id: &str) {
-    let gone = |state: &Value| state["mcp"]["clients"].as_array().unwrap().iter().all(|client| client["id"] != id);
+    let gone = |state: &Value| {
+        state["mcp"]["clients"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|client| client["id"] != id)
+    };
     pool.until("the relay is gone", gone).await;
     let provider = Provider::echoing().await;
     let relay = pool.relay(id, &provider.url).await;
@@ -262,20 +459,25 @@ async fn a_relay_that_connects_and_says_nothing_sensible_is_dropped_and_holds_no
     let first_words = [
         None,
         Some(Message::Text("hello".into())),
-        Some(Message::Binary(Bytes::from_static(b"GET / HTTP/1.1\r\n\r\n"))),
+        Some(Message::Binary(Bytes::from_static(
+            b"GET / HTTP/1.1\r\n\r\n",
+        ))),
         Some(Message::Binary(Bytes::from(vec![0xff; 100_000]))),
         Some(Message::Binary(Bytes::new())),
         Some(Message::Ping(Bytes::from_static(b"still there"))),
     ];
-    let each = first_words.into_iter().enumerate().map(async |(number, message)| {
-        let id = format!("mute-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await;
-        if let Some(message) = message {
-            relay.send(message).await;
-        }
-        relay.closed().await;
-        is_free(&pool, &id).await;
-    });
+    let each = first_words
+        .into_iter()
+        .enumerate()
+        .map(async |(number, message)| {
+            let id = format!("mute-{number}");
+            let mut relay = Upgrade::of(&id).relay(&pool).await;
+            if let Some(message) = message {
+                relay.send(message).await;
+            }
+            relay.closed().await;
+            is_free(&pool, &id).await;
+        });
     futures_util::future::join_all(each).await;
 }
 
@@ -323,17 +525,26 @@ async fn a_relay_that_does_not_tell_its_events_is_dropped_and_holds_no_id() {
 async fn a_relay_whose_later_event_is_none_is_dropped_and_an_unknown_event_is_skipped() {
     let pool = Pool::start().await;
     let too_long = "x".repeat(20_000) + "\n";
-    for (number, line) in ["nonsense\n", &too_long, "{\"event\":\"offer\"}\n"].into_iter().enumerate() {
+    for (number, line) in ["nonsense\n", &too_long, "{\"event\":\"offer\"}\n"]
+        .into_iter()
+        .enumerate()
+    {
         let id = format!("liar-{number}");
         let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
         let events = relay.events().await;
-        events.data("{\"event\":\"weather\",\"sky\":\"blue\"}\n").await;
+        events
+            .data("{\"event\":\"weather\",\"sky\":\"blue\"}\n")
+            .await;
         events.data(OFFER).await;
         pool.connected(&id).await;
         events.data("{\"event\":\"weather\"}\n").await;
-        events.data(OFFER.replace("\"draining\":false", "\"draining\":true")).await;
-        pool.until_client(&id, "the offer behind the unknown event counts", |client| client["status"] == "draining")
+        events
+            .data(OFFER.replace("\"draining\":false", "\"draining\":true"))
             .await;
+        pool.until_client(&id, "the offer behind the unknown event counts", |client| {
+            client["status"] == "draining"
+        })
+        .await;
         events.data(line).await;
         relay.closed().await;
         is_free(&pool, &id).await;
@@ -395,7 +606,10 @@ async fn a_relay_that_gives_a_call_up_spoils_only_that_one() {
     assert_eq!(spoilt.error().await, "relay_garbage");
     other.answer(200, "fine").await;
     let answer = answered.answer().await;
-    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap()), (200, "fine".to_owned()));
+    assert_eq!(
+        (answer.status().as_u16(), answer.text().await.unwrap()),
+        (200, "fine".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -406,17 +620,33 @@ async fn a_relay_that_never_reads_holds_up_nobody_else_and_is_dropped_for_its_si
     let _events = deaf.hello().await;
     pool.connected("deaf").await;
     let mut call = tokio::task::JoinSet::new();
-    call.spawn(pool.http.post(pool.mcp("deaf")).body(vec![b' '; 8 << 20]).send());
+    call.spawn(
+        pool.http
+            .post(pool.mcp("deaf"))
+            .body(vec![b' '; 8 << 20])
+            .send(),
+    );
     let _asked = deaf.asked().await;
     deaf.stop_reading();
     for id in 0..20 {
-        assert_eq!(pool.post("other", &tools_call(id, "echo")).await.status(), 200);
+        assert_eq!(
+            pool.post("other", &tools_call(id, "echo")).await.status(),
+            200
+        );
     }
     // A caller who is still sending may be hung up on before it reads.
-    if let Ok(answer) = soon("the call is over", call.join_next()).await.unwrap().unwrap() {
+    if let Ok(answer) = soon("the call is over", call.join_next())
+        .await
+        .unwrap()
+        .unwrap()
+    {
         assert_eq!(error_of(answer).await, "tunnel_lost");
     }
-    pool.until_metric(r#"llamapool_refusals_total{door="mcp",reason="tunnel_lost"}"#, 1).await;
+    pool.until_metric(
+        r#"llamapool_refusals_total{door="mcp",reason="tunnel_lost"}"#,
+        1,
+    )
+    .await;
     is_free(&pool, "deaf").await;
 }
 
@@ -431,7 +661,10 @@ async fn a_relay_that_flaps_leaves_nothing_behind() {
         drop(relay);
     }
     pool.until_metric("llamapool_relays_connected", 0).await;
-    assert!(!pool.metrics().await.contains("flap-"), "an id that was never called is remembered");
+    assert!(
+        !pool.metrics().await.contains("flap-"),
+        "an id that was never called is remembered"
+    );
     let provider = Provider::echoing().await;
     let _relay: Process = pool.relay("flap-0", &provider.url).await;
 }

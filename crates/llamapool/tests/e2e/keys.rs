@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    API_KEY, Pool, Process, Provider, RawHttp, RawProvider, Upgrade, WORKER_KEY, error_of, http_request, soon,
-    tools_call,
+    API_KEY, Pool, Process, Provider, RawHttp, RawProvider, Upgrade, WORKER_KEY, error_of,
+    http_request, soon, tools_call,
 };
 
 const STATE_PATHS: [&str; 2] = ["/api/state", "/api/state/stream"];
@@ -24,7 +24,10 @@ async fn the_state_is_for_whoever_presents_the_api_key_and_nobody_else() {
     ];
     for path in STATE_PATHS {
         for authorization in wrong {
-            let mut request = pool.http.get(format!("{}{path}?key={API_KEY}&api_key={API_KEY}", pool.url));
+            let mut request = pool.http.get(format!(
+                "{}{path}?key={API_KEY}&api_key={API_KEY}",
+                pool.url
+            ));
             if let Some(authorization) = authorization {
                 request = request.header("authorization", authorization);
             }
@@ -33,31 +36,65 @@ async fn the_state_is_for_whoever_presents_the_api_key_and_nobody_else() {
             assert_eq!(answer.headers()["www-authenticate"], "Bearer");
             let body: Value = answer.json().await.unwrap();
             let message = "expected Authorization: Bearer <API_KEY>";
-            assert_eq!(body, json!({ "error": "unauthorized", "message": message }), "{path} {authorization:?}");
+            assert_eq!(
+                body,
+                json!({ "error": "unauthorized", "message": message }),
+                "{path} {authorization:?}"
+            );
         }
-        let right = pool.http.get(format!("{}{path}", pool.url)).header("authorization", "bearer test123");
+        let right = pool
+            .http
+            .get(format!("{}{path}", pool.url))
+            .header("authorization", "bearer test123");
         assert_eq!(right.send().await.unwrap().status(), 200, "{path}");
     }
 }
 
 #[tokio::test]
 async fn keys_that_nobody_set_are_generated_logged_once_each_and_work() {
-    let environment = [("PORT", "0"), ("BIND_ADDR", "127.0.0.1"), ("LOG_LEVEL", "info")];
+    let environment = [
+        ("PORT", "0"),
+        ("BIND_ADDR", "127.0.0.1"),
+        ("LOG_LEVEL", "info"),
+    ];
     let mut server = Process::llamapool(&["server"], &environment);
     let listens = server.event("the server listens").await;
     let url = format!("http://{}", listens["address"].as_str().unwrap());
-    let api = server.event("API_KEY is not set: this one was generated for this run").await["api_key"].clone();
-    let worker = server.event("WORKER_KEY is not set: this one was generated for this run").await["worker_key"].clone();
+    let api = server
+        .event("API_KEY is not set: this one was generated for this run")
+        .await["api_key"]
+        .clone();
+    let worker = server
+        .event("WORKER_KEY is not set: this one was generated for this run")
+        .await["worker_key"]
+        .clone();
     let (api, worker) = (api.as_str().unwrap(), worker.as_str().unwrap());
     assert!(api != worker && api.len() >= 32 && worker.len() >= 32);
 
     let provider = Provider::echoing().await;
     let mut relay = Pool::relay_towards(&url, "mcp-1234", &provider.url, &[("WORKER_KEY", worker)]);
-    relay.line("it is connected", |line| line.contains("the provider is reached at")).await;
+    relay
+        .line("it is connected", |line| {
+            line.contains("the provider is reached at")
+        })
+        .await;
     let http = reqwest::Client::new();
-    let state = http.get(format!("{url}/api/state")).bearer_auth(api).send().await.unwrap();
+    let state = http
+        .get(format!("{url}/api/state"))
+        .bearer_auth(api)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(state.status(), 200);
-    assert_eq!(http.get(format!("{url}/api/state")).bearer_auth(worker).send().await.unwrap().status(), 401);
+    assert_eq!(
+        http.get(format!("{url}/api/state"))
+            .bearer_auth(worker)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        401
+    );
     for key in [api, worker] {
         assert_eq!(server.lines_with(key).len(), 1, "{}", server.whole_log());
     }
@@ -69,12 +106,31 @@ async fn a_server_without_auth_is_open_and_says_so() {
     let mut server = Process::llamapool(&["server", "--no-auth"], &environment);
     let listens = server.event("the server listens").await;
     let url = format!("http://{}", listens["address"].as_str().unwrap());
-    server.event("running without keys: anyone can connect relays and read the state").await;
+    server
+        .event("running without keys: anyone can connect relays and read the state")
+        .await;
     let provider = Provider::echoing().await;
-    let pool = Pool { server, url, http: reqwest::Client::new() };
-    let _relay = pool.relay_with("mcp-1234", &provider.url, &[("WORKER_KEY", "")]).await;
-    assert_eq!(pool.http.get(format!("{}/api/state", pool.url)).send().await.unwrap().status(), 200);
-    assert_eq!(pool.post("mcp-1234", &tools_call(1, "echo")).await.status(), 200);
+    let pool = Pool {
+        server,
+        url,
+        http: reqwest::Client::new(),
+    };
+    let _relay = pool
+        .relay_with("mcp-1234", &provider.url, &[("WORKER_KEY", "")])
+        .await;
+    assert_eq!(
+        pool.http
+            .get(format!("{}/api/state", pool.url))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    assert_eq!(
+        pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
+        200
+    );
 }
 
 #[tokio::test]
@@ -85,16 +141,31 @@ async fn a_relay_with_a_token_of_its_own_serves_only_callers_who_present_it() {
         crate::harness::json_answer(&json!({ "authorization": seen }).to_string())
     })
     .await;
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &[("AUTH_TOKEN", "open-sesame")]).await;
+    let mut relay = pool
+        .relay_with("mcp-1234", &provider.url, &[("AUTH_TOKEN", "open-sesame")])
+        .await;
     assert_eq!(pool.client("mcp-1234").await["protected"], true);
     let call = |authorizations: &[&str]| {
-        let request = pool.http.post(pool.mcp("mcp-1234")).json(&tools_call(1, "echo"));
-        authorizations.iter().fold(request, |request, value| request.header("authorization", *value)).send()
+        let request = pool
+            .http
+            .post(pool.mcp("mcp-1234"))
+            .json(&tools_call(1, "echo"));
+        authorizations
+            .iter()
+            .fold(request, |request, value| {
+                request.header("authorization", *value)
+            })
+            .send()
     };
     let twice = ["Bearer open-sesame", "Bearer open-sesame"];
-    for wrong in
-        [&[][..], &["Bearer open-sesami"], &["Basic open-sesame"], &["Bearer test123"], &["Bearer secret"], &twice]
-    {
+    for wrong in [
+        &[][..],
+        &["Bearer open-sesami"],
+        &["Basic open-sesame"],
+        &["Bearer test123"],
+        &["Bearer secret"],
+        &twice,
+    ] {
         let answer = call(wrong).await.unwrap();
         assert_eq!(answer.status(), 401, "{wrong:?}");
         assert_eq!(answer.headers()["www-authenticate"], "Bearer");
@@ -102,11 +173,24 @@ async fn a_relay_with_a_token_of_its_own_serves_only_callers_who_present_it() {
     }
     let answer = call(&["bearer open-sesame"]).await.unwrap();
     assert_eq!(answer.status(), 200);
-    assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "authorization": false }));
+    assert_eq!(
+        answer.json::<Value>().await.unwrap(),
+        json!({ "authorization": false })
+    );
     let client = pool.client("mcp-1234").await;
-    assert_eq!((&client["calls_total"], &client["errors_total"]), (&json!(7), &json!(6)));
-    assert_eq!((&client["last_error"]["error"], &client["inflight"]), (&json!("wrong_token"), &json!(0)));
-    relay.line("the refusals are in the log", |line| line.contains("wrong_token")).await;
+    assert_eq!(
+        (&client["calls_total"], &client["errors_total"]),
+        (&json!(7), &json!(6))
+    );
+    assert_eq!(
+        (&client["last_error"]["error"], &client["inflight"]),
+        (&json!("wrong_token"), &json!(0))
+    );
+    relay
+        .line("the refusals are in the log", |line| {
+            line.contains("wrong_token")
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -115,10 +199,19 @@ async fn a_page_in_a_browser_gets_nothing_that_has_data_from_a_server_on_loopbac
     let shared = Pool::start().await;
     let provider = Provider::echoing().await;
     let _relay = pool.relay("mcp-1234", &provider.url).await;
-    let (metrics, call) = (format!("{}/metrics", metrics_url(&pool)), pool.mcp("mcp-1234"));
+    let (metrics, call) = (
+        format!("{}/metrics", metrics_url(&pool)),
+        pool.mcp("mcp-1234"),
+    );
     let shared_metrics = format!("{}/metrics", shared.url);
     let own = |path: &str| format!("{}{path}", pool.url);
-    let urls = [own("/api/state"), own("/api/state/stream"), metrics, shared_metrics, call];
+    let urls = [
+        own("/api/state"),
+        own("/api/state/stream"),
+        metrics,
+        shared_metrics,
+        call,
+    ];
     let evil: [(&str, &str, &str); 6] = [
         ("host", "evil.example", "host_refused"),
         ("host", "127.0.0.1.evil.example:80", "host_refused"),
@@ -134,7 +227,16 @@ async fn a_page_in_a_browser_gets_nothing_that_has_data_from_a_server_on_loopbac
             assert_eq!(answer.status(), 403, "{url} {name}: {value}");
             assert_eq!(error_of(answer).await, word, "{url} {name}: {value}");
         }
-        assert_eq!(get().header("host", "localhost").send().await.unwrap().status(), 200, "{url}");
+        assert_eq!(
+            get()
+                .header("host", "localhost")
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            200,
+            "{url}"
+        );
     }
     assert_eq!(pool.client("mcp-1234").await["calls_total"], 1);
 }
@@ -142,16 +244,34 @@ async fn a_page_in_a_browser_gets_nothing_that_has_data_from_a_server_on_loopbac
 /// Probes come under any name, also where everybody else is asked for the right one.
 #[tokio::test]
 async fn every_route_of_every_port_refuses_what_is_ambiguous_and_health_refuses_pages() {
-    let pool = Pool::with(&[("METRICS_PORT", "0"), ("ALLOWED_ORIGINS", "*"), ("ALLOWED_HOSTS", "127.0.0.1")]).await;
+    let pool = Pool::with(&[
+        ("METRICS_PORT", "0"),
+        ("ALLOWED_ORIGINS", "*"),
+        ("ALLOWED_HOSTS", "127.0.0.1"),
+    ])
+    .await;
     let metrics = metrics_url(&pool);
     let everywhere = ["/healthz", "/readyz", "/nowhere"];
-    let here = ["/api/state", "/api/mcp/connect", "/api/mcp/id/x", "/.well-known/oauth-protected-resource"];
-    let routes = [(&pool.url, &everywhere[..]), (&metrics, &everywhere), (&metrics, &["/metrics"]), (&pool.url, &here)];
+    let here = [
+        "/api/state",
+        "/api/mcp/connect",
+        "/api/mcp/id/x",
+        "/.well-known/oauth-protected-resource",
+    ];
+    let routes = [
+        (&pool.url, &everywhere[..]),
+        (&metrics, &everywhere),
+        (&metrics, &["/metrics"]),
+        (&pool.url, &here),
+    ];
     for (url, paths) in routes {
         for path in paths {
             for (twice, word) in [
                 ("host: 127.0.0.1\r\n", "host_refused"),
-                ("origin: http://localhost\r\norigin: http://localhost\r\n", "origin_refused"),
+                (
+                    "origin: http://localhost\r\norigin: http://localhost\r\n",
+                    "origin_refused",
+                ),
             ] {
                 let mut caller = RawHttp::to(url).await;
                 caller.send(http_request("GET", path, twice, b"")).await;
@@ -167,10 +287,24 @@ async fn every_route_of_every_port_refuses_what_is_ambiguous_and_health_refuses_
     let local = Pool::with(&[("METRICS_PORT", "0")]).await;
     for url in [&local.url, &metrics_url(&local)] {
         for path in ["/healthz", "/readyz"] {
-            let ask = |name: &str, value: &str| local.http.get(format!("{url}{path}")).header(name, value).send();
-            assert_eq!(ask("host", "10.1.2.3:8080").await.unwrap().status(), 200, "{path}");
+            let ask = |name: &str, value: &str| {
+                local
+                    .http
+                    .get(format!("{url}{path}"))
+                    .header(name, value)
+                    .send()
+            };
+            assert_eq!(
+                ask("host", "10.1.2.3:8080").await.unwrap().status(),
+                200,
+                "{path}"
+            );
             for page in ["http://evil.example", "null"] {
-                assert_eq!(error_of(ask("origin", page).await.unwrap()).await, "origin_refused", "{path} {page}");
+                assert_eq!(
+                    error_of(ask("origin", page).await.unwrap()).await,
+                    "origin_refused",
+                    "{path} {page}"
+                );
             }
         }
     }
@@ -179,7 +313,13 @@ async fn every_route_of_every_port_refuses_what_is_ambiguous_and_health_refuses_
 fn metrics_url(pool: &Pool) -> String {
     let log = pool.server.lines_with("the server listens").remove(0);
     let event: Value = serde_json::from_str(&log).unwrap();
-    let address = event["metrics"].as_str().unwrap().strip_prefix("Some(").unwrap().strip_suffix(')').unwrap();
+    let address = event["metrics"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("Some(")
+        .unwrap()
+        .strip_suffix(')')
+        .unwrap();
     format!("http://{address}")
 }
 
@@ -205,43 +345,84 @@ fn secret(name: &str) -> &'static str {
 async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
     let mut pool = Pool::with(&[SECRETS[0], SECRETS[1]]).await;
     let provider = Provider::echoing().await;
-    let of_relay: Vec<_> = SECRETS[1..6].iter().copied().chain([("STATUS_ADDR", "127.0.0.1:0")]).collect();
+    let of_relay: Vec<_> = SECRETS[1..6]
+        .iter()
+        .copied()
+        .chain([("STATUS_ADDR", "127.0.0.1:0")])
+        .collect();
     let server_url = format!("{}/api/mcp/connect?key={}", pool.url, secret("SERVER_URL"));
     let provider_url = format!("{}?key={}", provider.url, secret("PROVIDER_URL"));
     let mut relay = Pool::relay_towards(&server_url, "mcp-1234", &provider_url, &of_relay);
-    relay.line("it is connected", |line| line.contains("the provider is reached at")).await;
+    relay
+        .line("it is connected", |line| {
+            line.contains("the provider is reached at")
+        })
+        .await;
     pool.server.event("relay connected").await;
-    let status = relay.event("the status server listens").await["address"].as_str().unwrap().to_owned();
+    let status = relay.event("the status server listens").await["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut seen = Vec::new();
 
     // Keys that are right, wrong, in the wrong place, or in a URL.
     for key in SECRETS.map(|(_, secret)| secret.rsplit(' ').next().unwrap()) {
-        let call = pool.http.post(format!("{}?token={key}", pool.mcp("mcp-1234"))).bearer_auth(key);
+        let call = pool
+            .http
+            .post(format!("{}?token={key}", pool.mcp("mcp-1234")))
+            .bearer_auth(key);
         seen.push(show(call.body("{}").send().await.unwrap()).await);
         for path in ["/api/state", "/metrics", "/nowhere"] {
-            let request = pool.http.get(format!("{}{path}", pool.url)).bearer_auth(key);
+            let request = pool
+                .http
+                .get(format!("{}{path}", pool.url))
+                .bearer_auth(key);
             seen.push(show(request.send().await.unwrap()).await);
         }
-        let upgrade = Upgrade::of("raw").with("authorization", &format!("Bearer {key} ")).with("llamapool-secret", key);
+        let upgrade = Upgrade::of("raw")
+            .with("authorization", &format!("Bearer {key} "))
+            .with("llamapool-secret", key);
         seen.push(upgrade.answer(&pool).await.head);
         for path in ["/status", "/metrics", "/version", "/readyz"] {
-            let request = pool.http.get(format!("http://{status}{path}")).bearer_auth(key);
+            let request = pool
+                .http
+                .get(format!("http://{status}{path}"))
+                .bearer_auth(key);
             seen.push(show(request.send().await.unwrap()).await);
         }
         seen.push(
-            show(pool.http.post(format!("http://{status}/control/nothing")).bearer_auth(key).send().await.unwrap())
-                .await,
+            show(
+                pool.http
+                    .post(format!("http://{status}/control/nothing"))
+                    .bearer_auth(key)
+                    .send()
+                    .await
+                    .unwrap(),
+            )
+            .await,
         );
     }
 
     // Relays that fail with what they were told, and one that the server does not refuse.
     let debug = ("LOG_LEVEL", "debug");
-    for settings in [[("WORKER_KEY", secret("caller")), debug].as_slice(), &[SECRETS[1], SECRETS[6], debug]] {
+    for settings in [
+        [("WORKER_KEY", secret("caller")), debug].as_slice(),
+        &[SECRETS[1], SECRETS[6], debug],
+    ] {
         let mut failing = Pool::relay_once(&server_url, &provider_url, settings);
         seen.push(failing.last_words().await.1);
     }
-    let mut sharing = Pool::relay_towards(&pool.url, "mcp-1234", &provider.url, &[SECRETS[1], SECRETS[2]]);
-    sharing.line("it is connected", |line| line.contains("the provider is reached at")).await;
+    let mut sharing = Pool::relay_towards(
+        &pool.url,
+        "mcp-1234",
+        &provider.url,
+        &[SECRETS[1], SECRETS[2]],
+    );
+    sharing
+        .line("it is connected", |line| {
+            line.contains("the provider is reached at")
+        })
+        .await;
     seen.push(sharing.whole_log());
     pool.server.signal("TERM").await;
     seen.push(pool.server.last_words().await.1);
@@ -260,7 +441,10 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
 
 async fn show(answer: reqwest::Response) -> String {
     let head = format!("{:?}", answer.headers());
-    format!("{head}\n{}", soon("the answer ends", answer.text()).await.unwrap())
+    format!(
+        "{head}\n{}",
+        soon("the answer ends", answer.text()).await.unwrap()
+    )
 }
 
 #[tokio::test]
@@ -271,16 +455,34 @@ async fn a_relays_instance_id_is_known_to_its_server_alone() {
     let (_, head) = impostor.request().await;
     let (connection, second_head) = impostor.request().await;
     let instance = |head: &str| {
-        let line = head.lines().find_map(|line| line.strip_prefix("llamapool-instance: ")).unwrap();
+        let line = head
+            .lines()
+            .find_map(|line| line.strip_prefix("llamapool-instance: "))
+            .unwrap();
         line.to_owned()
     };
     let id = instance(&head);
-    assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    assert!(
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{id}"
+    );
     assert_eq!(id, instance(&second_head), "it is the same relay");
     drop(connection);
-    relay.nth_line(2, "it tries again", |line| line.contains("not connected; trying again")).await;
-    let status = relay.event("the status server listens").await["address"].as_str().unwrap().to_owned();
-    let status = reqwest::get(format!("http://{status}/status")).await.unwrap().text().await.unwrap();
+    relay
+        .nth_line(2, "it tries again", |line| {
+            line.contains("not connected; trying again")
+        })
+        .await;
+    let status = relay.event("the status server listens").await["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let status = reqwest::get(format!("http://{status}/status"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(!status.contains(&id) && relay.lines_with(&id).is_empty());
     let mut other = Pool::relay_towards(&impostor.url, "mcp-1234", &provider.url, &[]);
     let (_, other_head) = loop {

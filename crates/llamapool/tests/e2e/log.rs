@@ -8,21 +8,41 @@ use crate::harness::{Pool, Process, Provider, RawHttp, RawProvider, http_request
 /// The lines about one request.
 async fn said_of(process: &mut Process, req_id: &str, message: &str) -> Value {
     let is_it = |line: &str| {
-        serde_json::from_str::<Value>(line).is_ok_and(|event| event["req_id"] == req_id && event["message"] == message)
+        serde_json::from_str::<Value>(line)
+            .is_ok_and(|event| event["req_id"] == req_id && event["message"] == message)
     };
     serde_json::from_str(&process.line(&format!("{message} {req_id}"), is_it).await).unwrap()
 }
 
 fn call(id: &str, req_id: &str, fields: &str) -> Vec<u8> {
-    http_request("POST", &format!("/api/mcp/id/{id}"), format!("x-request-id: {req_id}\r\n{fields}"), b"{}")
+    http_request(
+        "POST",
+        &format!("/api/mcp/id/{id}"),
+        format!("x-request-id: {req_id}\r\n{fields}"),
+        b"{}",
+    )
 }
 
 #[tokio::test]
 async fn a_refused_call_is_found_by_its_request_id_and_fills_no_log() {
     let mut pool = Pool::start().await;
     for (req_id, request, status, id, cause, says) in [
-        ("no-relay", call("nobody", "no-relay", ""), 503, json!("nobody"), "relay_offline", "no relay is connected"),
-        ("no-id", call("a%20b", "no-id", ""), 503, Value::Null, "relay_offline", "no relay can have this id"),
+        (
+            "no-relay",
+            call("nobody", "no-relay", ""),
+            503,
+            json!("nobody"),
+            "relay_offline",
+            "no relay is connected",
+        ),
+        (
+            "no-id",
+            call("a%20b", "no-id", ""),
+            503,
+            Value::Null,
+            "relay_offline",
+            "no relay can have this id",
+        ),
         (
             "evil",
             call("nobody", "evil", "origin: http://evil.example\r\n"),
@@ -33,7 +53,12 @@ async fn a_refused_call_is_found_by_its_request_id_and_fills_no_log() {
         ),
         (
             "state",
-            http_request("GET", "/api/state", "x-request-id: state\r\norigin: null\r\n", b""),
+            http_request(
+                "GET",
+                "/api/state",
+                "x-request-id: state\r\norigin: null\r\n",
+                b"",
+            ),
             403,
             Value::Null,
             "origin_refused",
@@ -41,9 +66,17 @@ async fn a_refused_call_is_found_by_its_request_id_and_fills_no_log() {
         ),
     ] {
         assert_eq!(pool.raw_call(request).await.0.status(), status, "{req_id}");
-        let message = if req_id == "state" { "request refused" } else { "call refused" };
+        let message = if req_id == "state" {
+            "request refused"
+        } else {
+            "call refused"
+        };
         let line = said_of(&mut pool.server, req_id, message).await;
-        assert_eq!((&line["level"], &line["id"], &line["cause"]), (&json!("DEBUG"), &id, &json!(cause)), "{line}");
+        assert_eq!(
+            (&line["level"], &line["id"], &line["cause"]),
+            (&json!("DEBUG"), &id, &json!(cause)),
+            "{line}"
+        );
         assert!(line["error"].as_str().unwrap().contains(says), "{line}");
     }
 }
@@ -54,19 +87,44 @@ async fn a_failed_call_is_found_in_the_logs_of_server_and_relay_with_what_only_t
     // The port is held, so that nobody else can get it, and not listened on.
     let held = TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let mut relay = pool.relay("down", &format!("http://{}/mcp", held.local_addr().unwrap())).await;
+    let mut relay = pool
+        .relay(
+            "down",
+            &format!("http://{}/mcp", held.local_addr().unwrap()),
+        )
+        .await;
     let (answer, body) = pool.raw_call(call("down", "unreachable", "")).await;
-    assert_eq!((answer.status(), answer.values("x-request-id")), (502, vec!["unreachable".to_owned()]));
+    assert_eq!(
+        (answer.status(), answer.values("x-request-id")),
+        (502, vec!["unreachable".to_owned()])
+    );
     let internal = "Connection refused";
     assert!(!String::from_utf8(body).unwrap().contains(internal));
     let line = said_of(&mut relay, "unreachable", "call failed").await;
     let told = (&line["level"], &line["id"], &line["cause"]);
-    assert_eq!(told, (&json!("WARN"), &json!("down"), &json!("provider_unreachable")));
+    assert_eq!(
+        told,
+        (
+            &json!("WARN"),
+            &json!("down"),
+            &json!("provider_unreachable")
+        )
+    );
     assert!(line["error"].as_str().unwrap().contains(internal), "{line}");
     let line = said_of(&mut pool.server, "unreachable", "call failed").await;
     assert_eq!(
-        (&line["level"], &line["id"], &line["cause"], &line["outcome"]),
-        (&json!("WARN"), &json!("down"), &json!("provider_unreachable"), &json!("failed"))
+        (
+            &line["level"],
+            &line["id"],
+            &line["cause"],
+            &line["outcome"]
+        ),
+        (
+            &json!("WARN"),
+            &json!("down"),
+            &json!("provider_unreachable"),
+            &json!("failed")
+        )
     );
     assert!(line["error"].is_string());
 }
@@ -75,11 +133,23 @@ async fn a_failed_call_is_found_in_the_logs_of_server_and_relay_with_what_only_t
 async fn what_a_caller_does_wrong_is_no_warning() {
     let mut pool = Pool::start().await;
     let provider = Provider::echoing().await;
-    let mut relay = pool.relay_with("locked", &provider.url, &[("AUTH_TOKEN", "sesame")]).await;
-    assert_eq!(pool.raw_call(call("locked", "tokenless", "")).await.0.status(), 401);
+    let mut relay = pool
+        .relay_with("locked", &provider.url, &[("AUTH_TOKEN", "sesame")])
+        .await;
+    assert_eq!(
+        pool.raw_call(call("locked", "tokenless", ""))
+            .await
+            .0
+            .status(),
+        401
+    );
     for process in [&mut relay, &mut pool.server] {
         let line = said_of(process, "tokenless", "call failed").await;
-        assert_eq!((&line["level"], &line["cause"]), (&json!("DEBUG"), &json!("wrong_token")), "{line}");
+        assert_eq!(
+            (&line["level"], &line["cause"]),
+            (&json!("DEBUG"), &json!("wrong_token")),
+            "{line}"
+        );
     }
 }
 
@@ -91,19 +161,33 @@ async fn an_answer_that_breaks_off_and_a_lost_relay_are_warned_of() {
     caller.send(call("breaks", "broken", "")).await;
     let (mut connection, head) = provider.call().await;
     connection.body(&head).await;
-    connection.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this").await;
+    connection
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this")
+        .await;
     caller.head().await;
     drop(connection);
     let line = said_of(&mut pool.server, "broken", "call failed").await;
-    assert_eq!((&line["level"], &line["id"], &line["cause"]), (&json!("WARN"), &json!("breaks"), &json!("broken")));
+    assert_eq!(
+        (&line["level"], &line["id"], &line["cause"]),
+        (&json!("WARN"), &json!("breaks"), &json!("broken"))
+    );
 
     let mut caller = RawHttp::to(&pool.url).await;
     caller.send(call("breaks", "lost", "")).await;
     let (_connection, _) = provider.call().await;
     relay.kill().await;
-    assert_eq!(caller.head().await.values("llamapool-error"), ["tunnel_lost"]);
+    assert_eq!(
+        caller.head().await.values("llamapool-error"),
+        ["tunnel_lost"]
+    );
     let line = said_of(&mut pool.server, "lost", "call failed").await;
-    assert_eq!((&line["level"], &line["cause"]), (&json!("WARN"), &json!("tunnel_lost")));
+    assert_eq!(
+        (&line["level"], &line["cause"]),
+        (&json!("WARN"), &json!("tunnel_lost"))
+    );
     let error = line["error"].as_str().unwrap();
-    assert!(error.contains("the tunnel was lost: "), "the log says why: {line}");
+    assert!(
+        error.contains("the tunnel was lost: "),
+        "the log says why: {line}"
+    );
 }

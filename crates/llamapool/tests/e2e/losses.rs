@@ -9,8 +9,8 @@ use llamapool::settings::Environment;
 use llamapool_tunnel::TunnelConfig;
 
 use crate::harness::{
-    AT_ONCE, Link, Pool, Process, Provider, RawProvider, Scripted, Settings, TlsFront, error_of, event_stream,
-    json_answer, metric, soon, tools_call,
+    AT_ONCE, Link, Pool, Process, Provider, RawProvider, Scripted, Settings, TlsFront, error_of,
+    event_stream, json_answer, metric, soon, tools_call,
 };
 
 /// Liveness for tests: short, but longer than a busy machine takes to answer a ping.
@@ -18,8 +18,13 @@ const PULSE: [(&str, &str); 2] = [("HEARTBEAT_INTERVAL", "100ms"), ("SILENCE_LIM
 const SILENCE: Duration = Duration::from_millis(800);
 
 #[tokio::test]
-async fn calls_without_an_answer_fail_at_once_when_their_relay_is_killed_and_those_of_others_go_on() {
-    let (pool, mut doomed, mut other) = (Pool::start().await, Scripted::start().await, Scripted::start().await);
+async fn calls_without_an_answer_fail_at_once_when_their_relay_is_killed_and_those_of_others_go_on()
+{
+    let (pool, mut doomed, mut other) = (
+        Pool::start().await,
+        Scripted::start().await,
+        Scripted::start().await,
+    );
     let mut relay = pool.relay("doomed", &doomed.url).await;
     let _other_relay = pool.relay("other", &other.url).await;
     let mut calls: Vec<_> = (0..5).map(|_| pool.calling("doomed")).collect();
@@ -39,13 +44,23 @@ async fn calls_without_an_answer_fail_at_once_when_their_relay_is_killed_and_tho
     asked_of_other.answer(json_answer("{}"));
     assert_eq!(other_call.answer().await.status(), 200);
 
-    pool.until_client("doomed", "it is gone", serde_json::Value::is_null).await;
+    pool.until_client("doomed", "it is gone", serde_json::Value::is_null)
+        .await;
     let metrics = pool.metrics().await;
     for (series, value) in [
-        (r#"llamapool_calls_total{id="doomed",method="tools/call",outcome="failed"}"#, 5.0),
-        (r#"llamapool_calls_total{id="other",method="tools/call",outcome="ok"}"#, 1.0),
+        (
+            r#"llamapool_calls_total{id="doomed",method="tools/call",outcome="failed"}"#,
+            5.0,
+        ),
+        (
+            r#"llamapool_calls_total{id="other",method="tools/call",outcome="ok"}"#,
+            1.0,
+        ),
         (r#"llamapool_calls_in_flight{id="doomed"}"#, 0.0),
-        (r#"llamapool_refusals_total{door="mcp",reason="tunnel_lost"}"#, 5.0),
+        (
+            r#"llamapool_refusals_total{door="mcp",reason="tunnel_lost"}"#,
+            5.0,
+        ),
         (r#"llamapool_tunnel_losses_total{reason="broken"}"#, 1.0),
     ] {
         assert_eq!(metric(&metrics, series), Some(value), "{series}\n{metrics}");
@@ -64,7 +79,12 @@ async fn a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_re
     let mut got = Vec::new();
     for piece in ["data: one\n\n", "data: two\n\n"] {
         pieces.send(Ok(piece.into())).await.unwrap();
-        got.extend_from_slice(&soon("the piece arrives", answer.chunk()).await.unwrap().unwrap());
+        got.extend_from_slice(
+            &soon("the piece arrives", answer.chunk())
+                .await
+                .unwrap()
+                .unwrap(),
+        );
     }
     let killed = Instant::now();
     relay.kill().await;
@@ -74,24 +94,36 @@ async fn a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_re
             end => break end,
         }
     };
-    println!("measured: from kill -9 of the relay to the end of a stream: {:?}", killed.elapsed());
+    println!(
+        "measured: from kill -9 of the relay to the end of a stream: {:?}",
+        killed.elapsed()
+    );
     assert!(end.is_err(), "an end that looks clean");
     assert!(killed.elapsed() < AT_ONCE);
     assert_eq!(got, b"data: one\n\ndata: two\n\n");
-    pool.until_metric(r#"llamapool_calls_total{id="stream",method="tools/call",outcome="broken"}"#, 1).await;
+    pool.until_metric(
+        r#"llamapool_calls_total{id="stream",method="tools/call",outcome="broken"}"#,
+        1,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_relay_comes_back_with_its_id_when_the_server_was_killed_in_the_middle_of_a_call() {
     let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &[("RECONNECT_MAX", "100ms")]).await;
+    let mut relay = pool
+        .relay_with("mcp-1234", &provider.url, &[("RECONNECT_MAX", "100ms")])
+        .await;
     let mut call = pool.calling("mcp-1234");
     let mut asked = provider.asked().await;
     let killed = Instant::now();
     pool.server.kill().await;
     assert!(call.result().await.is_err());
     asked.abandoned().await;
-    println!("measured: from kill -9 of the server to the provider's call being dropped: {:?}", killed.elapsed());
+    println!(
+        "measured: from kill -9 of the server to the provider's call being dropped: {:?}",
+        killed.elapsed()
+    );
     let next = Pool::on_port(pool.port(), &[]).await;
     next.connected("mcp-1234").await;
     let mut call = next.calling("mcp-1234");
@@ -103,11 +135,15 @@ async fn a_relay_comes_back_with_its_id_when_the_server_was_killed_in_the_middle
 #[tokio::test]
 async fn an_id_that_the_server_assigned_is_random_and_kept_when_another_server_takes_over() {
     let (mut pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let mut relay = Pool::relay_towards(&pool.url, "", &provider.url, &[("RECONNECT_MAX", "100ms")]);
+    let mut relay =
+        Pool::relay_towards(&pool.url, "", &provider.url, &[("RECONNECT_MAX", "100ms")]);
     let mut other = Pool::relay_towards(&pool.url, "", &provider.url, &[]);
     let (id, other_id) = (assigned_id(&mut relay).await, assigned_id(&mut other).await);
     for id in [&id, &other_id] {
-        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+        assert!(
+            id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{id}"
+        );
     }
     assert_ne!(id, other_id);
     pool.connected(&id).await;
@@ -118,7 +154,11 @@ async fn an_id_that_the_server_assigned_is_random_and_kept_when_another_server_t
 }
 
 async fn assigned_id(relay: &mut Process) -> String {
-    let line = relay.line("it is connected", |line| line.contains("the provider is reached at")).await;
+    let line = relay
+        .line("it is connected", |line| {
+            line.contains("the provider is reached at")
+        })
+        .await;
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
     event["id"].as_str().unwrap().to_owned()
 }
@@ -132,8 +172,14 @@ async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_the_connection_
         pool.connected("once").await;
         pool.server.signal(signal).await;
         let line = its_only_complaint(&mut relay).await;
-        assert!(line.starts_with("llamapool: the connection to the server was lost: "), "{line}");
-        assert!(line.contains(reason) && line.contains("--reconnect"), "{line}");
+        assert!(
+            line.starts_with("llamapool: the connection to the server was lost: "),
+            "{line}"
+        );
+        assert!(
+            line.contains(reason) && line.contains("--reconnect"),
+            "{line}"
+        );
     }
 }
 
@@ -141,26 +187,58 @@ async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_the_connection_
 async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_it_is_refused() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let url = pool.url.as_str();
-    let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let ok = Provider::answering(async |_| json_answer("{}")).await;
     let missing = Provider::serving(axum::Router::new()).await;
     let tls = TlsFront::of(url).await;
-    let (tls_as_plain, plain_as_tls) =
-        (format!("ws://localhost:{}", tls.port), url.replace("http", "wss").replace("127.0.0.1", "localhost"));
+    let (tls_as_plain, plain_as_tls) = (
+        format!("ws://localhost:{}", tls.port),
+        url.replace("http", "wss").replace("127.0.0.1", "localhost"),
+    );
     let cases: [(&str, Settings<'_>, &str); 7] = [
-        (url, &[("WORKER_KEY", "wrong")], "status 401 Unauthorized: the worker key is missing or wrong"),
-        (url, &[("WORKER_KEY", "")], "status 401 Unauthorized: the worker key is missing or wrong"),
+        (
+            url,
+            &[("WORKER_KEY", "wrong")],
+            "status 401 Unauthorized: the worker key is missing or wrong",
+        ),
+        (
+            url,
+            &[("WORKER_KEY", "")],
+            "status 401 Unauthorized: the worker key is missing or wrong",
+        ),
         (&format!("ws://{gone}"), &[], "Connection refused"),
-        (&ok.url, &[], "status 200 OK: without a reason in llamapool's words; is SERVER_URL right?"),
-        (&missing.url, &[], "status 404 Not Found: without a reason in llamapool's words; is SERVER_URL right?"),
-        (&tls_as_plain, &[], "not that of a llamapool server: invalid HTTP version parsed; is SERVER_URL right?"),
-        (&plain_as_tls, &[], "received corrupt message of type InvalidContentType"),
+        (
+            &ok.url,
+            &[],
+            "status 200 OK: without a reason in llamapool's words; is SERVER_URL right?",
+        ),
+        (
+            &missing.url,
+            &[],
+            "status 404 Not Found: without a reason in llamapool's words; is SERVER_URL right?",
+        ),
+        (
+            &tls_as_plain,
+            &[],
+            "not that of a llamapool server: invalid HTTP version parsed; is SERVER_URL right?",
+        ),
+        (
+            &plain_as_tls,
+            &[],
+            "received corrupt message of type InvalidContentType",
+        ),
     ];
     for (url, settings, reason) in cases {
         let mut relay = Pool::relay_once(url, &provider.url, settings);
         let line = its_only_complaint(&mut relay).await;
         println!("{line}");
-        assert!(line.contains(reason) && line.contains("--reconnect"), "expected {reason:?}: {line}");
+        assert!(
+            line.contains(reason) && line.contains("--reconnect"),
+            "expected {reason:?}: {line}"
+        );
     }
 }
 
@@ -181,7 +259,9 @@ async fn a_relay_says_that_what_it_reached_is_no_llamapool_server() {
         let impostor = RawProvider::bind().await;
         let mut relay = Pool::relay_once(&impostor.url, &provider.url, &[]);
         let (mut connection, _) = impostor.request().await;
-        tokio::io::AsyncWriteExt::write_all(&mut connection, answer.as_bytes()).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut connection, answer.as_bytes())
+            .await
+            .unwrap();
         drop(connection);
         let line = its_only_complaint(&mut relay).await;
         println!("{line}");
@@ -194,7 +274,10 @@ async fn its_only_complaint(relay: &mut Process) -> String {
     let (status, log) = relay.last_words().await;
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
-    let complaints: Vec<_> = log.lines().filter(|line| line.starts_with("llamapool: ")).collect();
+    let complaints: Vec<_> = log
+        .lines()
+        .filter(|line| line.starts_with("llamapool: "))
+        .collect();
     assert_eq!(complaints.len(), 1, "{log}");
     assert_eq!(log.lines().last(), complaints.first().copied(), "{log}");
     complaints[0].to_owned()
@@ -205,32 +288,57 @@ async fn a_relay_that_reconnects_keeps_trying_with_a_wrong_key_and_says_so_as_an
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let settings = [("WORKER_KEY", "wrong"), ("RECONNECT_MAX", "50ms")];
     let mut relay = Pool::relay_towards(&pool.url, "mcp-1234", &provider.url, &settings);
-    let is_it = |line: &str| line.contains("does not accept the worker key") && line.contains(r#""level":"ERROR""#);
+    let is_it = |line: &str| {
+        line.contains("does not accept the worker key") && line.contains(r#""level":"ERROR""#)
+    };
     let line = relay.nth_line(3, "the third error", is_it).await;
     assert!(line.contains("status 401"), "{line}");
     assert!(relay.runs());
-    pool.until_metric(r#"llamapool_refusals_total{door="relay",reason="wrong_key"}"#, 3).await;
+    pool.until_metric(
+        r#"llamapool_refusals_total{door="relay",reason="wrong_key"}"#,
+        3,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn the_wait_before_trying_again_starts_over_when_a_connection_has_held() {
     let provider = Provider::echoing().await;
-    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let settings = [("RECONNECT_MIN", "10ms"), ("RECONNECT_STABLE_AFTER", "1ms")];
-    let mut relay = Pool::relay_towards(&format!("http://{server}"), "mcp-1234", &provider.url, &settings);
+    let mut relay = Pool::relay_towards(
+        &format!("http://{server}"),
+        "mcp-1234",
+        &provider.url,
+        &settings,
+    );
     let is_wait = |line: &str| line.contains("not connected; trying again");
-    relay.nth_line(8, "the eighth failure, behind which the wait may be more than a second", is_wait).await;
+    relay
+        .nth_line(
+            8,
+            "the eighth failure, behind which the wait may be more than a second",
+            is_wait,
+        )
+        .await;
     let mut pool = Pool::on_port(&server.port().to_string(), &[]).await;
     pool.connected("mcp-1234").await;
     let failures = relay.lines_with("not connected; trying again").len();
     pool.server.kill().await;
     let line = relay.nth_line(failures + 1, "the loss", is_wait).await;
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert!(event["error"].as_str().unwrap().contains("was lost"), "{line}");
+    assert!(
+        event["error"].as_str().unwrap().contains("was lost"),
+        "{line}"
+    );
     let wait = event["wait"].as_str().unwrap();
     let is_short = wait.ends_with("µs")
         || wait.ends_with("ns")
-        || wait.strip_suffix("ms").is_some_and(|ms| ms.parse::<f64>().unwrap() <= 10.0);
+        || wait
+            .strip_suffix("ms")
+            .is_some_and(|ms| ms.parse::<f64>().unwrap() <= 10.0);
     assert!(is_short, "{wait}");
 }
 
@@ -238,7 +346,12 @@ async fn the_wait_before_trying_again_starts_over_when_a_connection_has_held() {
 async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_once() {
     let (mut pool, mut provider) = (Pool::with(&PULSE).await, Scripted::start().await);
     let link = Link::to(&pool.url).await;
-    let settings = [PULSE[0], PULSE[1], ("CONNECT_TIMEOUT", "200ms"), ("RECONNECT_MAX", "50ms")];
+    let settings = [
+        PULSE[0],
+        PULSE[1],
+        ("CONNECT_TIMEOUT", "200ms"),
+        ("RECONNECT_MAX", "50ms"),
+    ];
     let mut relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &settings);
     pool.connected("mcp-1234").await;
     let mut calls: Vec<_> = (0..3).map(|_| pool.calling("mcp-1234")).collect();
@@ -257,11 +370,17 @@ async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_
     let end = pool.server.event("relay disconnected").await;
     assert_eq!(end["reason"], "the peer was silent for too long");
     let lost = relay.event("not connected; trying again").await;
-    assert_eq!(lost["error"], "the connection to the server was lost: the peer was silent for too long");
+    assert_eq!(
+        lost["error"],
+        "the connection to the server was lost: the peer was silent for too long"
+    );
     link.thaw();
     let thawed = Instant::now();
     pool.connected("mcp-1234").await;
-    println!("measured: from the thaw to the relay being back: {:?}", thawed.elapsed());
+    println!(
+        "measured: from the thaw to the relay being back: {:?}",
+        thawed.elapsed()
+    );
     let mut call = pool.calling("mcp-1234");
     provider.asked().await.answer(json_answer("{}"));
     assert_eq!(call.answer().await.status(), 200);
@@ -275,21 +394,35 @@ async fn a_relay_that_was_cut_off_is_back_at_once() {
     let connected_at = pool.connected("mcp-1234").await["connected_at"].clone();
     let cut = Instant::now();
     link.cut();
-    let is_back = |client: &serde_json::Value| !client.is_null() && client["connected_at"] != connected_at;
+    let is_back =
+        |client: &serde_json::Value| !client.is_null() && client["connected_at"] != connected_at;
     pool.until_client("mcp-1234", "it is back", is_back).await;
-    println!("measured: from a cut connection to the relay being back, RECONNECT_MIN being 50ms: {:?}", cut.elapsed());
-    assert_eq!(pool.post("mcp-1234", &tools_call(1, "echo")).await.status(), 200);
+    println!(
+        "measured: from a cut connection to the relay being back, RECONNECT_MIN being 50ms: {:?}",
+        cut.elapsed()
+    );
+    assert_eq!(
+        pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
+        200
+    );
     relay.event("not connected; trying again").await;
 }
 
 #[test]
 fn a_silent_peer_is_gone_within_20_seconds_if_nobody_asks_for_something_else() {
     let nothing = Environment::default();
-    let Ok(Invocation::Server(server)) = parse(["llamapool".into(), "server".into()], &nothing) else {
+    let Ok(Invocation::Server(server)) = parse(["llamapool".into(), "server".into()], &nothing)
+    else {
         panic!("a server");
     };
-    let Ok(Invocation::Relay(relay)) = parse(["llamapool".into(), "mcp".into()], &nothing) else { panic!("a relay") };
-    for tunnel in [&server.config.tunnel, &relay.config.tunnel, &TunnelConfig::default()] {
+    let Ok(Invocation::Relay(relay)) = parse(["llamapool".into(), "mcp".into()], &nothing) else {
+        panic!("a relay")
+    };
+    for tunnel in [
+        &server.config.tunnel,
+        &relay.config.tunnel,
+        &TunnelConfig::default(),
+    ] {
         assert!(tunnel.silence < Duration::from_secs(20), "{tunnel:?}");
         assert!(tunnel.heartbeat * 3 <= tunnel.silence, "{tunnel:?}");
     }

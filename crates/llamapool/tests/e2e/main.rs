@@ -1,6 +1,9 @@
 //! End to end: the real executable as server and relay, with providers that the tests script.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic, and so may the helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and so may the helpers of tests"
+)]
 
 #[path = "../harness/harness.rs"]
 mod harness;

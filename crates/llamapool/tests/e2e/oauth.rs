@@ -13,12 +13,21 @@ use crate::harness::{Pool, Provider, json_answer, tools_call};
 async fn guarded(metadata_path: &'static str) -> Provider {
     let call = async move |request: Request| -> Response {
         let host = request.headers()[header::HOST].to_str().unwrap().to_owned();
-        if request.headers().get(header::AUTHORIZATION).is_some_and(|token| token == "Bearer good") {
+        if request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .is_some_and(|token| token == "Bearer good")
+        {
             return json_answer(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
         }
-        let challenge =
-            format!(r#"Bearer error="invalid_token", resource_metadata="http://{host}{metadata_path}", scope="a b""#);
-        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
+        let challenge = format!(
+            r#"Bearer error="invalid_token", resource_metadata="http://{host}{metadata_path}", scope="a b""#
+        );
+        (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, challenge)],
+        )
+            .into_response()
     };
     let metadata = async || {
         axum::Json(json!({
@@ -27,32 +36,60 @@ async fn guarded(metadata_path: &'static str) -> Provider {
             "scopes_supported": ["a", "b"],
         }))
     };
-    Provider::serving(Router::new().route("/mcp", post(call)).route(metadata_path, get(metadata))).await
+    Provider::serving(
+        Router::new()
+            .route("/mcp", post(call))
+            .route(metadata_path, get(metadata)),
+    )
+    .await
 }
 
 /// Where the challenge of a call without a token leads.
 async fn place_in_challenge(pool: &Pool, id: &str) -> String {
     let refused = pool.post(id, &tools_call(1, "echo")).await;
     assert_eq!(refused.status(), 401);
-    let challenge = refused.headers()["www-authenticate"].to_str().unwrap().to_owned();
+    let challenge = refused.headers()["www-authenticate"]
+        .to_str()
+        .unwrap()
+        .to_owned();
     let (before, rest) = challenge.split_once(r#"resource_metadata=""#).unwrap();
     let (place, after) = rest.split_once('"').unwrap();
-    assert_eq!((before, after), (r#"Bearer error="invalid_token", "#, r#", scope="a b""#));
+    assert_eq!(
+        (before, after),
+        (r#"Bearer error="invalid_token", "#, r#", scope="a b""#)
+    );
     place.to_owned()
 }
 
 #[tokio::test]
 async fn a_challenge_leads_to_metadata_whose_resource_is_the_url_that_was_called() {
-    for metadata_path in
-        ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource", "/elsewhere"]
-    {
+    for metadata_path in [
+        "/.well-known/oauth-protected-resource/mcp",
+        "/.well-known/oauth-protected-resource",
+        "/elsewhere",
+    ] {
         let (pool, provider) = (Pool::start().await, guarded(metadata_path).await);
         let _relay = pool.relay("guarded", &provider.url).await;
         let place = place_in_challenge(&pool, "guarded").await;
-        assert_eq!(place, format!("{}/.well-known/oauth-protected-resource/api/mcp/id/guarded", pool.url));
-        let answer = pool.http.get(place).header("origin", "https://anywhere.example").send().await.unwrap();
         assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["access-control-allow-origin"]),
+            place,
+            format!(
+                "{}/.well-known/oauth-protected-resource/api/mcp/id/guarded",
+                pool.url
+            )
+        );
+        let answer = pool
+            .http
+            .get(place)
+            .header("origin", "https://anywhere.example")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            (
+                answer.status().as_u16(),
+                &answer.headers()["access-control-allow-origin"]
+            ),
             (200, &"*".parse().unwrap())
         );
         let expected = json!({
@@ -60,9 +97,21 @@ async fn a_challenge_leads_to_metadata_whose_resource_is_the_url_that_was_called
             "authorization_servers": ["https://login.example"],
             "scopes_supported": ["a", "b"],
         });
-        assert_eq!(answer.json::<Value>().await.unwrap(), expected, "{metadata_path}");
-        let call = pool.http.post(pool.mcp("guarded")).bearer_auth("good").json(&tools_call(1, "echo"));
-        assert_eq!(call.send().await.unwrap().status(), 200, "the caller's token reaches the provider");
+        assert_eq!(
+            answer.json::<Value>().await.unwrap(),
+            expected,
+            "{metadata_path}"
+        );
+        let call = pool
+            .http
+            .post(pool.mcp("guarded"))
+            .bearer_auth("good")
+            .json(&tools_call(1, "echo"));
+        assert_eq!(
+            call.send().await.unwrap().status(),
+            200,
+            "the caller's token reaches the provider"
+        );
     }
 }
 
@@ -72,15 +121,35 @@ async fn the_public_address_is_the_one_that_was_told_or_that_a_trusted_proxy_nam
     let told = Pool::with(&[("PUBLIC_URL", "https://pool.example/llama")]).await;
     let _relay = told.relay("guarded", &provider.url).await;
     let place = place_in_challenge(&told, "guarded").await;
-    assert_eq!(place, "https://pool.example/.well-known/oauth-protected-resource/llama/api/mcp/id/guarded");
+    assert_eq!(
+        place,
+        "https://pool.example/.well-known/oauth-protected-resource/llama/api/mcp/id/guarded"
+    );
     for (trust, expected) in [("true", "https://proxied.example"), ("false", "")] {
         let pool = Pool::with(&[("TRUST_FORWARDED", trust)]).await;
         let _relay = pool.relay("guarded", &provider.url).await;
         let path = "/.well-known/oauth-protected-resource/api/mcp/id/guarded";
-        let asked = pool.http.get(format!("{}{path}", pool.url)).header("x-forwarded-host", "proxied.example");
-        let document: Value = asked.header("x-forwarded-proto", "https").send().await.unwrap().json().await.unwrap();
-        let expected = if expected.is_empty() { pool.url.as_str() } else { expected };
-        assert_eq!(document["resource"], format!("{expected}/api/mcp/id/guarded"));
+        let asked = pool
+            .http
+            .get(format!("{}{path}", pool.url))
+            .header("x-forwarded-host", "proxied.example");
+        let document: Value = asked
+            .header("x-forwarded-proto", "https")
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let expected = if expected.is_empty() {
+            pool.url.as_str()
+        } else {
+            expected
+        };
+        assert_eq!(
+            document["resource"],
+            format!("{expected}/api/mcp/id/guarded")
+        );
     }
 }
 
@@ -89,8 +158,16 @@ async fn where_there_are_no_metadata_the_answer_is_a_plain_404() {
     let (pool, open) = (Pool::start().await, Provider::serving(Router::new()).await);
     let guarded = guarded("/.well-known/oauth-protected-resource/mcp").await;
     let _open = pool.relay("open", &open.url).await;
-    let _own_token = pool.relay_with("own-token", &guarded.url, &[("AUTH_TOKEN", "t")]).await;
-    let ask = async |path: &str| pool.http.get(format!("{}/.well-known/{path}", pool.url)).send().await.unwrap();
+    let _own_token = pool
+        .relay_with("own-token", &guarded.url, &[("AUTH_TOKEN", "t")])
+        .await;
+    let ask = async |path: &str| {
+        pool.http
+            .get(format!("{}/.well-known/{path}", pool.url))
+            .send()
+            .await
+            .unwrap()
+    };
     for path in [
         "oauth-protected-resource/api/mcp/id/open",
         "oauth-protected-resource/api/mcp/id/own-token",
@@ -99,77 +176,158 @@ async fn where_there_are_no_metadata_the_answer_is_a_plain_404() {
     ] {
         let answer = ask(path).await;
         assert_eq!(answer.status(), 404, "{path}");
-        assert_eq!(answer.json::<Value>().await.unwrap()["error"], "not_found", "{path}");
+        assert_eq!(
+            answer.json::<Value>().await.unwrap()["error"],
+            "not_found",
+            "{path}"
+        );
     }
     let offline = ask("oauth-protected-resource/api/mcp/id/nobody").await;
     assert_eq!(
-        (offline.status().as_u16(), &offline.headers()["llamapool-error"]),
+        (
+            offline.status().as_u16(),
+            &offline.headers()["llamapool-error"]
+        ),
         (503, &"relay_offline".parse().unwrap())
     );
 }
 
 /// What somebody who asks for the metadata of an id gets.
 async fn metadata_of(pool: &Pool, id: &str) -> reqwest::Response {
-    let url = format!("{}/.well-known/oauth-protected-resource/api/mcp/id/{id}", pool.url);
+    let url = format!(
+        "{}/.well-known/oauth-protected-resource/api/mcp/id/{id}",
+        pool.url
+    );
     pool.http.get(url).send().await.unwrap()
 }
 
 #[tokio::test]
 async fn a_provider_that_fails_to_give_its_metadata_is_not_taken_for_one_that_has_none() {
-    for (status, expected) in [(500, 500), (503, 503), (429, 429), (404, 404), (401, 404), (204, 404)] {
+    for (status, expected) in [
+        (500, 500),
+        (503, 503),
+        (429, 429),
+        (404, 404),
+        (401, 404),
+        (204, 404),
+    ] {
         let pool = Pool::start().await;
         let provider = Provider::answering(move |_| {
-            let answer = Response::builder().status(status).header(header::RETRY_AFTER, "7");
+            let answer = Response::builder()
+                .status(status)
+                .header(header::RETRY_AFTER, "7");
             std::future::ready(answer.body(axum::body::Body::empty()).unwrap())
         })
         .await;
         let _relay = pool.relay("failing", &provider.url).await;
         let answer = metadata_of(&pool, "failing").await;
         assert_eq!(answer.status().as_u16(), expected, "{status}");
-        assert_eq!(answer.headers().contains_key("retry-after"), expected != 404, "its own words go with it");
-        assert_eq!(answer.headers()["access-control-allow-origin"], "*", "{status}");
+        assert_eq!(
+            answer.headers().contains_key("retry-after"),
+            expected != 404,
+            "its own words go with it"
+        );
+        assert_eq!(
+            answer.headers()["access-control-allow-origin"],
+            "*",
+            "{status}"
+        );
     }
-    let (pool, provider) = (Pool::start().await, guarded("/.well-known/oauth-protected-resource/mcp").await);
+    let (pool, provider) = (
+        Pool::start().await,
+        guarded("/.well-known/oauth-protected-resource/mcp").await,
+    );
     let _relay = pool.relay("gone", &provider.url).await;
     drop(provider);
     let answer = metadata_of(&pool, "gone").await;
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");
-    let word = answer.headers()["llamapool-error"].to_str().unwrap().to_owned();
-    assert_eq!((answer.status().as_u16(), &*word), (502, "provider_unreachable"));
+    let word = answer.headers()["llamapool-error"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        (answer.status().as_u16(), &*word),
+        (502, "provider_unreachable")
+    );
 }
 
 #[tokio::test]
 async fn the_metadata_are_asked_for_with_the_headers_that_the_provider_wants() {
-    let router = Router::new().fallback(async |request: Request| match request.headers().get("x-api-key") {
-        Some(key) if key == "k" => json_answer(r#"{"authorization_servers":["https://login.example"]}"#),
-        _ => StatusCode::UNAUTHORIZED.into_response(),
-    });
+    let router =
+        Router::new().fallback(
+            async |request: Request| match request.headers().get("x-api-key") {
+                Some(key) if key == "k" => {
+                    json_answer(r#"{"authorization_servers":["https://login.example"]}"#)
+                }
+                _ => StatusCode::UNAUTHORIZED.into_response(),
+            },
+        );
     let (pool, provider) = (Pool::start().await, Provider::serving(router).await);
-    let _relay = pool.relay_with("keyed", &provider.url, &[("PROVIDER_HEADERS", "X-Api-Key: k")]).await;
+    let _relay = pool
+        .relay_with(
+            "keyed",
+            &provider.url,
+            &[("PROVIDER_HEADERS", "X-Api-Key: k")],
+        )
+        .await;
     let answer = metadata_of(&pool, "keyed").await;
-    assert_eq!(answer.json::<Value>().await.unwrap()["authorization_servers"], json!(["https://login.example"]));
+    assert_eq!(
+        answer.json::<Value>().await.unwrap()["authorization_servers"],
+        json!(["https://login.example"])
+    );
 }
 
 #[tokio::test]
 async fn pages_from_anywhere_may_read_what_is_well_known_and_a_head_is_answered() {
-    let (pool, provider) = (Pool::start().await, guarded("/.well-known/oauth-protected-resource/mcp").await);
+    let (pool, provider) = (
+        Pool::start().await,
+        guarded("/.well-known/oauth-protected-resource/mcp").await,
+    );
     let _relay = pool.relay("guarded", &provider.url).await;
-    let there = format!("{}/.well-known/oauth-protected-resource/api/mcp/id/guarded", pool.url);
+    let there = format!(
+        "{}/.well-known/oauth-protected-resource/api/mcp/id/guarded",
+        pool.url
+    );
     let nowhere = format!("{}/.well-known/oauth-authorization-server", pool.url);
     let length = pool.http.get(&there).send().await.unwrap().headers()["content-length"].clone();
     for (url, status) in [(&there, 200), (&nowhere, 404)] {
         let ask = async |method| {
-            let request = pool.http.request(method, url).header("origin", "https://anywhere.example");
-            request.header("access-control-request-method", "GET").send().await.unwrap()
+            let request = pool
+                .http
+                .request(method, url)
+                .header("origin", "https://anywhere.example");
+            request
+                .header("access-control-request-method", "GET")
+                .send()
+                .await
+                .unwrap()
         };
-        let (get, head, preflight) =
-            (ask(reqwest::Method::GET).await, ask(reqwest::Method::HEAD).await, ask(reqwest::Method::OPTIONS).await);
-        assert_eq!((get.status().as_u16(), head.status().as_u16(), preflight.status().as_u16()), (status, status, 204));
+        let (get, head, preflight) = (
+            ask(reqwest::Method::GET).await,
+            ask(reqwest::Method::HEAD).await,
+            ask(reqwest::Method::OPTIONS).await,
+        );
+        assert_eq!(
+            (
+                get.status().as_u16(),
+                head.status().as_u16(),
+                preflight.status().as_u16()
+            ),
+            (status, status, 204)
+        );
         assert_eq!(ask(reqwest::Method::POST).await.status(), 405);
         for answer in [get, head, preflight] {
-            assert_eq!(answer.headers()["access-control-allow-origin"], "*", "{url}");
+            assert_eq!(
+                answer.headers()["access-control-allow-origin"],
+                "*",
+                "{url}"
+            );
         }
     }
     let head = pool.http.head(&there).send().await.unwrap();
-    assert_eq!(head.headers()["content-length"], length, "the head of the whole answer");
+    assert_eq!(
+        head.headers()["content-length"],
+        length,
+        "the head of the whole answer"
+    );
 }

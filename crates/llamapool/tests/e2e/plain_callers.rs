@@ -10,37 +10,56 @@ const STREAM: &str = ": hello\n\nid: 1\ndata:\n\nevent: message\ndata: {\"jsonrp
     event: message\r\ndata: {\"jsonrpc\":\"2.0\",\"id\":18446744073709551617,\r\ndata: \"result\":{\"big\":0.10000000000000000001,\"\u{1f999}\":1}}\r\n\r\n\
     data: {\"jsonrpc\":\"2.0\",\"id\":18446744073709551617,\"result\":\"too late\"}\n\n";
 /// The response in it, byte by byte.
-const RESPONSE: &str =
-    "{\"jsonrpc\":\"2.0\",\"id\":18446744073709551617,\n\"result\":{\"big\":0.10000000000000000001,\"\u{1f999}\":1}}";
+const RESPONSE: &str = "{\"jsonrpc\":\"2.0\",\"id\":18446744073709551617,\n\"result\":{\"big\":0.10000000000000000001,\"\u{1f999}\":1}}";
 
 const BOTH: &str = "application/json, text/event-stream";
 
 #[tokio::test]
-async fn a_caller_who_takes_anything_gets_the_response_alone_and_the_provider_is_asked_for_both_types() {
+async fn a_caller_who_takes_anything_gets_the_response_alone_and_the_provider_is_asked_for_both_types()
+ {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let _relay = pool.relay("plain", &provider.url).await;
     for accept in ["", "accept: */*\r\n", "Accept:  */* \r\n"] {
         let (seen, answered, body) = call(&pool, &provider, "POST", accept, &stream(STREAM)).await;
         assert_eq!(seen.values("accept"), [BOTH], "{accept}");
-        assert_eq!((answered.status(), answered.values("content-type")), (200, vec!["application/json".into()]));
-        assert_eq!(answered.values("content-length"), [RESPONSE.len().to_string()]);
-        assert_eq!(answered.values("mcp-session-id"), ["s"], "the other headers stay");
+        assert_eq!(
+            (answered.status(), answered.values("content-type")),
+            (200, vec!["application/json".into()])
+        );
+        assert_eq!(
+            answered.values("content-length"),
+            [RESPONSE.len().to_string()]
+        );
+        assert_eq!(
+            answered.values("mcp-session-id"),
+            ["s"],
+            "the other headers stay"
+        );
         assert_eq!(String::from_utf8(body).unwrap(), RESPONSE);
     }
     let client = pool.client("plain").await;
-    assert_eq!((&client["calls_total"], &client["errors_total"]), (&json!(3), &json!(0)));
+    assert_eq!(
+        (&client["calls_total"], &client["errors_total"]),
+        (&json!(3), &json!(0))
+    );
 }
 
 #[tokio::test]
 async fn errors_and_batches_are_responses_too() {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let _relay = pool.relay("plain", &provider.url).await;
-    for response in
-        [r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32601}}"#, r#"[{"id":1,"result":1},{"id":2,"result":2}]"#]
-    {
-        let scripted = stream(&format!("data: {{\"method\":\"notifications/x\"}}\n\ndata: {response}\n\n"));
+    for response in [
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32601}}"#,
+        r#"[{"id":1,"result":1},{"id":2,"result":2}]"#,
+    ] {
+        let scripted = stream(&format!(
+            "data: {{\"method\":\"notifications/x\"}}\n\ndata: {response}\n\n"
+        ));
         let (_, answered, body) = call(&pool, &provider, "POST", "", &scripted).await;
-        assert_eq!((answered.status(), String::from_utf8(body).unwrap()), (200, response.to_owned()));
+        assert_eq!(
+            (answered.status(), String::from_utf8(body).unwrap()),
+            (200, response.to_owned())
+        );
     }
 }
 
@@ -58,8 +77,13 @@ async fn what_is_no_event_stream_goes_through_as_it_is() {
         let (head, scripted_body) = scripted.split_once("\r\n\r\n").unwrap();
         assert_eq!(answered.status().to_string(), head[9..12]);
         assert_eq!(body, scripted_body.as_bytes(), "{head}");
-        let type_line = head.lines().find_map(|line| line.strip_prefix("content-type: "));
-        assert_eq!(answered.values("content-type"), type_line.into_iter().collect::<Vec<_>>());
+        let type_line = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-type: "));
+        assert_eq!(
+            answered.values("content-type"),
+            type_line.into_iter().collect::<Vec<_>>()
+        );
     }
 }
 
@@ -73,14 +97,26 @@ async fn a_stream_without_a_response_is_an_error_with_a_name() {
     let aborted = stream(progress).replace("connection: close\r\n", "content-length: 9999\r\n");
     for scripted in [stream(""), stream(progress), stream(&cut), aborted] {
         let (_, answered, body) = call(&pool, &provider, "POST", "", &scripted).await;
-        assert_eq!((answered.status(), answered.values("llamapool-error")), (502, vec!["no_response".into()]));
+        assert_eq!(
+            (answered.status(), answered.values("llamapool-error")),
+            (502, vec!["no_response".into()])
+        );
         assert_eq!(answered.values("content-type"), ["application/json"]);
         let body: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!((&body["error"]["code"], &body["error"]["data"]["hop"]), (&json!(5026), &json!("provider")));
-        assert_eq!(body["error"]["data"]["req_id"], answered.values("x-request-id")[0]);
+        assert_eq!(
+            (&body["error"]["code"], &body["error"]["data"]["hop"]),
+            (&json!(5026), &json!("provider"))
+        );
+        assert_eq!(
+            body["error"]["data"]["req_id"],
+            answered.values("x-request-id")[0]
+        );
     }
     let client = pool.client("plain").await;
-    assert_eq!((&client["errors_total"], &client["last_error"]["error"]), (&json!(4), &json!("no_response")));
+    assert_eq!(
+        (&client["errors_total"], &client["last_error"]["error"]),
+        (&json!(4), &json!("no_response"))
+    );
 }
 
 #[tokio::test]
@@ -90,20 +126,47 @@ async fn a_response_above_the_limit_is_an_error_and_never_a_cut_one() {
     let _relay = pool.relay("plain", &provider.url).await;
     let long = format!("data: {{\"id\":1,\"result\":\"{}\"}}\n\n", "x".repeat(2000));
     let (_, answered, _) = call(&pool, &provider, "POST", "", &stream(&long)).await;
-    assert_eq!((answered.status(), answered.values("llamapool-error")), (502, vec!["answer_too_large".into()]));
-    let (_, answered, _) = call(&pool, &provider, "POST", &format!("accept: {BOTH}\r\n"), &stream(&long)).await;
-    assert_eq!(answered.status(), 200, "a caller who takes the stream gets it");
+    assert_eq!(
+        (answered.status(), answered.values("llamapool-error")),
+        (502, vec!["answer_too_large".into()])
+    );
+    let (_, answered, _) = call(
+        &pool,
+        &provider,
+        "POST",
+        &format!("accept: {BOTH}\r\n"),
+        &stream(&long),
+    )
+    .await;
+    assert_eq!(
+        answered.status(),
+        200,
+        "a caller who takes the stream gets it"
+    );
 }
 
 #[tokio::test]
 async fn a_caller_who_says_what_it_takes_gets_what_the_provider_says() {
-    let (pool, provider) = (Pool::with(&[("STREAM_KEEPALIVE", "0")]).await, RawProvider::bind().await);
+    let (pool, provider) = (
+        Pool::with(&[("STREAM_KEEPALIVE", "0")]).await,
+        RawProvider::bind().await,
+    );
     let _relay = pool.relay("plain", &provider.url).await;
-    for accept in [BOTH, "text/event-stream", "application/json", "*/*;q=0.1", "text/*, */*"] {
+    for accept in [
+        BOTH,
+        "text/event-stream",
+        "application/json",
+        "*/*;q=0.1",
+        "text/*, */*",
+    ] {
         let field = format!("accept: {accept}\r\n");
         let (seen, answered, body) = call(&pool, &provider, "POST", &field, &stream(STREAM)).await;
         assert_eq!(seen.values("accept"), [accept]);
-        assert_eq!(answered.values("content-type"), ["text/event-stream"], "{accept}");
+        assert_eq!(
+            answered.values("content-type"),
+            ["text/event-stream"],
+            "{accept}"
+        );
         assert_eq!(String::from_utf8(body).unwrap(), STREAM, "{accept}");
     }
     let twice = "accept: application/json\r\naccept: */*\r\n";
@@ -114,13 +177,21 @@ async fn a_caller_who_says_what_it_takes_gets_what_the_provider_says() {
 
 #[tokio::test]
 async fn only_post_is_answered_so() {
-    let (pool, provider) = (Pool::with(&[("STREAM_KEEPALIVE", "0")]).await, RawProvider::bind().await);
+    let (pool, provider) = (
+        Pool::with(&[("STREAM_KEEPALIVE", "0")]).await,
+        RawProvider::bind().await,
+    );
     let _relay = pool.relay("plain", &provider.url).await;
     for method in ["GET", "DELETE", "PUT"] {
         for (accept, wanted) in [("", vec![]), ("accept: */*\r\n", vec!["*/*"])] {
-            let (seen, answered, body) = call(&pool, &provider, method, accept, &stream(STREAM)).await;
+            let (seen, answered, body) =
+                call(&pool, &provider, method, accept, &stream(STREAM)).await;
             assert_eq!(seen.values("accept"), wanted, "{method}");
-            assert_eq!(answered.values("content-type"), ["text/event-stream"], "{method}");
+            assert_eq!(
+                answered.values("content-type"),
+                ["text/event-stream"],
+                "{method}"
+            );
             assert_eq!(String::from_utf8(body).unwrap(), STREAM, "{method}");
         }
     }
@@ -134,9 +205,17 @@ async fn call(
     fields: &str,
     scripted: &str,
 ) -> (RawHead, RawHead, Vec<u8>) {
-    let request = http_request(method, "/api/mcp/id/plain", "", if method == "GET" { b"" } else { b"{}" });
-    let request = String::from_utf8(request).unwrap().replace(&format!("accept: {BOTH}\r\n"), fields);
-    let ((seen, _), (answered, body)) = tokio::join!(provider.answer(scripted), pool.raw_call(request));
+    let request = http_request(
+        method,
+        "/api/mcp/id/plain",
+        "",
+        if method == "GET" { b"" } else { b"{}" },
+    );
+    let request = String::from_utf8(request)
+        .unwrap()
+        .replace(&format!("accept: {BOTH}\r\n"), fields);
+    let ((seen, _), (answered, body)) =
+        tokio::join!(provider.answer(scripted), pool.raw_call(request));
     (seen, answered, body)
 }
 

@@ -8,7 +8,9 @@ use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::harness::{API_KEY, BodyEnd, Pool, RawHead, RawHttp, RawProvider, http_request, soon, tools_call};
+use crate::harness::{
+    API_KEY, BodyEnd, Pool, RawHead, RawHttp, RawProvider, http_request, soon, tools_call,
+};
 
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 
@@ -21,25 +23,56 @@ struct Named {
     hop: &'static str,
 }
 
-const UNREACHABLE: Named =
-    Named { status: 502, cause: "provider_unreachable", code: 5022, mcp: "MCP_UPSTREAM_ERROR", hop: "provider" };
-const CLOSED: Named =
-    Named { status: 502, cause: "provider_closed", code: 5023, mcp: "MCP_UPSTREAM_ERROR", hop: "provider" };
-const GARBAGE: Named =
-    Named { status: 502, cause: "provider_garbage", code: 5024, mcp: "MCP_UPSTREAM_ERROR", hop: "provider" };
-const LATE: Named = Named { status: 504, cause: "first_byte_timeout", code: 5041, mcp: "MCP_TIMEOUT", hop: "provider" };
+const UNREACHABLE: Named = Named {
+    status: 502,
+    cause: "provider_unreachable",
+    code: 5022,
+    mcp: "MCP_UPSTREAM_ERROR",
+    hop: "provider",
+};
+const CLOSED: Named = Named {
+    status: 502,
+    cause: "provider_closed",
+    code: 5023,
+    mcp: "MCP_UPSTREAM_ERROR",
+    hop: "provider",
+};
+const GARBAGE: Named = Named {
+    status: 502,
+    cause: "provider_garbage",
+    code: 5024,
+    mcp: "MCP_UPSTREAM_ERROR",
+    hop: "provider",
+};
+const LATE: Named = Named {
+    status: 504,
+    cause: "first_byte_timeout",
+    code: 5041,
+    mcp: "MCP_TIMEOUT",
+    hop: "provider",
+};
 
 impl Named {
     /// Checks the whole of an answer.
     fn check(&self, (head, body): &(RawHead, Vec<u8>)) {
-        assert_eq!((head.status(), head.values("llamapool-error")), (self.status, vec![self.cause.to_owned()]));
+        assert_eq!(
+            (head.status(), head.values("llamapool-error")),
+            (self.status, vec![self.cause.to_owned()])
+        );
         assert_eq!(head.values("content-type"), ["application/json"]);
         let body: Value = serde_json::from_slice(body).unwrap();
         let message = &body["error"]["message"];
-        assert!(message.as_str().is_some_and(|message| !message.is_empty()), "{body}");
-        let data = json!({ "mcp": self.mcp, "hop": self.hop, "req_id": head.values("x-request-id")[0] });
+        assert!(
+            message.as_str().is_some_and(|message| !message.is_empty()),
+            "{body}"
+        );
+        let data =
+            json!({ "mcp": self.mcp, "hop": self.hop, "req_id": head.values("x-request-id")[0] });
         let error = json!({ "code": self.code, "message": message, "data": data });
-        assert_eq!(body, json!({ "jsonrpc": "2.0", "id": null, "error": error }));
+        assert_eq!(
+            body,
+            json!({ "jsonrpc": "2.0", "id": null, "error": error })
+        );
     }
 }
 
@@ -49,18 +82,33 @@ async fn a_provider_that_takes_no_connection_is_unreachable() {
     // The port is held, so that nobody else can get it, and not listened on.
     let held = TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let _relay = pool.relay("down", &format!("http://{}/mcp", held.local_addr().unwrap())).await;
+    let _relay = pool
+        .relay(
+            "down",
+            &format!("http://{}/mcp", held.local_addr().unwrap()),
+        )
+        .await;
     UNREACHABLE.check(&pool.raw_call(call("down", b"{}")).await);
     let client = pool.client("down").await;
-    assert_eq!((&client["errors_total"], &client["last_error"]["error"]), (&json!(1), &json!("provider_unreachable")));
-    assert_eq!((&client["status"], &client["provider"]["status"]), (&json!("not_ready"), &json!("unreachable")));
+    assert_eq!(
+        (&client["errors_total"], &client["last_error"]["error"]),
+        (&json!(1), &json!("provider_unreachable"))
+    );
+    assert_eq!(
+        (&client["status"], &client["provider"]["status"]),
+        (&json!("not_ready"), &json!("unreachable"))
+    );
 }
 
 #[tokio::test]
 async fn a_provider_that_hangs_up_before_its_answer_has_closed() {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let _relay = pool.relay("closes", &provider.url).await;
-    for said in ["", "HTTP/1.1 200 OK\r\ncontent-type: te", "HTTP/1.1 100 Continue\r\n\r\n"] {
+    for said in [
+        "",
+        "HTTP/1.1 200 OK\r\ncontent-type: te",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+    ] {
         for by in [HangUp::Closing, HangUp::Resetting] {
             let provider_side = async {
                 let (mut connection, head) = provider.call().await;
@@ -74,7 +122,11 @@ async fn a_provider_that_hangs_up_before_its_answer_has_closed() {
             CLOSED.check(&answer);
         }
     }
-    assert_eq!(pool.client("closes").await["provider"]["status"], "reachable", "it does take connections");
+    assert_eq!(
+        pool.client("closes").await["provider"]["status"],
+        "reachable",
+        "it does take connections"
+    );
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -107,7 +159,8 @@ async fn a_provider_that_does_not_speak_http_says_garbage() {
             let _ = connection.try_send(said).await;
             connection
         };
-        let (_connection, answer) = tokio::join!(provider_side, pool.raw_call(call("garbage", b"{}")));
+        let (_connection, answer) =
+            tokio::join!(provider_side, pool.raw_call(call("garbage", b"{}")));
         GARBAGE.check(&answer);
     }
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("garbage", b"{}")));
@@ -132,7 +185,10 @@ async fn a_provider_that_says_nothing_is_late_and_hears_that_nobody_waits_any_mo
         let ((), answer) = tokio::join!(provider_side, call);
         LATE.check(&answer);
         let waited = called.elapsed();
-        assert!(PATIENCE <= waited && waited < 2 * PATIENCE, "{method}: {waited:?}");
+        assert!(
+            PATIENCE <= waited && waited < 2 * PATIENCE,
+            "{method}: {waited:?}"
+        );
     }
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("silent", b"{}")));
     assert_eq!(answer.0.status(), 200);
@@ -143,16 +199,34 @@ async fn a_slow_upload_makes_nobody_late() {
     let pool = Pool::with(&[("FIRST_BYTE_TIMEOUT", "500ms"), ("STATE_INTERVAL", "100ms")]).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("upload", &provider.url).await;
-    let snapshots = pool.http.get(format!("{}/api/state/stream", pool.url)).bearer_auth(API_KEY).send().await;
+    let snapshots = pool
+        .http
+        .get(format!("{}/api/state/stream", pool.url))
+        .bearer_auth(API_KEY)
+        .send()
+        .await;
     let (mut snapshots, started) = (snapshots.unwrap(), Instant::now());
     let mut caller = RawHttp::to(&pool.url).await;
-    caller.send(http_request("POST", "/api/mcp/id/upload", "content-length: 10\r\n", b"")).await;
+    caller
+        .send(http_request(
+            "POST",
+            "/api/mcp/id/upload",
+            "content-length: 10\r\n",
+            b"",
+        ))
+        .await;
     let (mut connection, head) = provider.call().await;
     for byte in b"0123456789" {
-        soon("the next snapshot", snapshots.chunk()).await.unwrap().unwrap();
+        soon("the next snapshot", snapshots.chunk())
+            .await
+            .unwrap()
+            .unwrap();
         caller.send([*byte]).await;
     }
-    assert!(started.elapsed() > Duration::from_millis(500), "the upload took longer than the timeout");
+    assert!(
+        started.elapsed() > Duration::from_millis(500),
+        "the upload took longer than the timeout"
+    );
     assert_eq!(connection.body(&head).await, b"0123456789");
     connection.send(DONE).await;
     assert_eq!(caller.head().await.status(), 200);
@@ -160,13 +234,28 @@ async fn a_slow_upload_makes_nobody_late() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_breaks_off_at_the_caller_behind_its_last_byte() {
-    let (pool, provider) = (Pool::with(&[("STREAM_KEEPALIVE", "0")]).await, RawProvider::bind().await);
+    let (pool, provider) = (
+        Pool::with(&[("STREAM_KEEPALIVE", "0")]).await,
+        RawProvider::bind().await,
+    );
     let _relay = pool.relay("breaks", &provider.url).await;
     for (said, arrives) in [
-        ("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this", "only this"),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\n", "only this"),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\n5\r\nthi", "only thisthi"),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\nnot hex\r\n", "only this"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this",
+            "only this",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\n",
+            "only this",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\n5\r\nthi",
+            "only thisthi",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\nnot hex\r\n",
+            "only this",
+        ),
         (
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n",
             "data: 1\n\n",
@@ -186,8 +275,13 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_caller_behind_its_last_byte
             "{said}"
         );
     }
-    let client = pool.until_client("breaks", "they are over", |client| client["inflight"] == 0).await;
-    assert_eq!((&client["errors_total"], &client["last_error"]["error"]), (&json!(5), &json!("broken")));
+    let client = pool
+        .until_client("breaks", "they are over", |client| client["inflight"] == 0)
+        .await;
+    assert_eq!(
+        (&client["errors_total"], &client["last_error"]["error"]),
+        (&json!(5), &json!("broken"))
+    );
 }
 
 #[tokio::test]
@@ -198,7 +292,9 @@ async fn a_reset_in_the_middle_of_an_answer_aborts_it() {
     caller.send(call("resets", b"{}")).await;
     let (mut connection, head) = provider.call().await;
     connection.body(&head).await;
-    connection.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\n").await;
+    connection
+        .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\n")
+        .await;
     caller.head().await;
     assert_eq!(caller.chunk().await.unwrap().unwrap(), b"only this");
     connection.reset();
@@ -214,8 +310,13 @@ async fn a_provider_of_http_1_0_is_as_good_as_any() {
         "HTTP/1.0 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
         "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
     ] {
-        let (_, (head, body)) = tokio::join!(provider.answer(said), pool.raw_call(call("old", b"{}")));
-        assert_eq!((head.status(), body.as_slice()), (200, &b"{}"[..]), "{said}");
+        let (_, (head, body)) =
+            tokio::join!(provider.answer(said), pool.raw_call(call("old", b"{}")));
+        assert_eq!(
+            (head.status(), body.as_slice()),
+            (200, &b"{}"[..]),
+            "{said}"
+        );
         assert_eq!(head.line, "HTTP/1.1 200 OK");
     }
 }
@@ -232,7 +333,9 @@ async fn a_provider_that_closes_after_every_answer_loses_no_call_and_gets_none_t
             let (mut connection, head) = provider.call().await;
             let body = connection.body(&head).await;
             // It says nothing of closing, as servers with a short keep-alive time do.
-            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+            connection
+                .send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                .await;
             connection.try_shut_down().await.unwrap();
             // A call that met the closing would be lost, so the relay is to hang up before the next one comes.
             connection.rest_of_connection(&mut Vec::new()).await;
@@ -243,7 +346,12 @@ async fn a_provider_that_closes_after_every_answer_loses_no_call_and_gets_none_t
     for index in 0..CALLS {
         let message = tools_call(index as u64, "count");
         let answer = pool.post("once", &message).await;
-        assert_eq!(answer.status(), 200, "call {index}: {:?}", answer.headers().get("llamapool-error"));
+        assert_eq!(
+            answer.status(),
+            200,
+            "call {index}: {:?}",
+            answer.headers().get("llamapool-error")
+        );
         let body = soon("the relay hangs up", executed.recv()).await.unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), message);
         assert!(all.insert(body), "call {index} came twice");
@@ -257,28 +365,55 @@ async fn a_provider_that_dies_and_comes_back_is_seen_to_do_so() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let url = provider.url.clone();
-    let _relay = pool.relay_with("comes", &url, &[("PROBE_INTERVAL", "50ms")]).await;
+    let _relay = pool
+        .relay_with("comes", &url, &[("PROBE_INTERVAL", "50ms")])
+        .await;
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("comes", b"{}")));
     assert_eq!(answer.0.status(), 200);
     let client = pool.client("comes").await;
-    assert_eq!((&client["status"], &client["provider"]["status"]), (&json!("idle"), &json!("reachable")));
-    let (since, connected_at) = (client["provider"]["since"].clone(), client["connected_at"].clone());
+    assert_eq!(
+        (&client["status"], &client["provider"]["status"]),
+        (&json!("idle"), &json!("reachable"))
+    );
+    let (since, connected_at) = (
+        client["provider"]["since"].clone(),
+        client["connected_at"].clone(),
+    );
 
     drop(provider);
     let is_down = |client: &Value| client["provider"]["status"] == "unreachable";
-    let client = pool.until_client("comes", "its provider is gone", is_down).await;
-    assert_eq!((&client["status"], &client["connected_at"]), (&json!("not_ready"), &connected_at));
-    assert!(client["provider"]["error"].as_str().is_some_and(|error| error.contains("refused")), "{client}");
+    let client = pool
+        .until_client("comes", "its provider is gone", is_down)
+        .await;
+    assert_eq!(
+        (&client["status"], &client["connected_at"]),
+        (&json!("not_ready"), &connected_at)
+    );
+    assert!(
+        client["provider"]["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("refused")),
+        "{client}"
+    );
     assert!(client["provider"]["since"].as_str() > since.as_str());
     UNREACHABLE.check(&pool.raw_call(call("comes", b"{}")).await);
 
     let provider = RawProvider::bind_again(&url).await;
     let is_up = |client: &Value| client["provider"]["status"] == "reachable";
-    let client = pool.until_client("comes", "its provider is back", is_up).await;
-    assert_eq!((&client["status"], &client["provider"]["error"]), (&json!("idle"), &Value::Null));
+    let client = pool
+        .until_client("comes", "its provider is back", is_up)
+        .await;
+    assert_eq!(
+        (&client["status"], &client["provider"]["error"]),
+        (&json!("idle"), &Value::Null)
+    );
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("comes", b"{}")));
     assert_eq!(answer.0.status(), 200);
-    assert_eq!(pool.client("comes").await["connected_at"], connected_at, "the relay stayed all the time");
+    assert_eq!(
+        pool.client("comes").await["connected_at"],
+        connected_at,
+        "the relay stayed all the time"
+    );
 }
 
 /// A call with a body.

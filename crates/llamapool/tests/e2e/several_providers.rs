@@ -5,8 +5,8 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    FrameRequest, Link, OFFER, Pool, Process, Provider, RawProvider, Scripted, Upgrade, WORKER_KEY, error_of,
-    event_stream, json_answer, metric, soon, tools_call,
+    FrameRequest, Link, OFFER, Pool, Process, Provider, RawProvider, Scripted, Upgrade, WORKER_KEY,
+    error_of, event_stream, json_answer, metric, soon, tools_call,
 };
 
 /// What a relay logs for each of its ids when it is connected.
@@ -40,12 +40,18 @@ impl Several {
             ("PROBE_INTERVAL", "20ms"),
         ];
         let environment: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
-        Self { process: Process::llamapool(&["mcp", "--reconnect"], &environment), _file: file }
+        Self {
+            process: Process::llamapool(&["mcp", "--reconnect"], &environment),
+            _file: file,
+        }
     }
 
     /// The address of its status server.
     async fn status_url(&mut self) -> String {
-        let address = self.process.event("the status server listens").await["address"].as_str().unwrap().to_owned();
+        let address = self.process.event("the status server listens").await["address"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         format!("http://{address}")
     }
 
@@ -55,7 +61,12 @@ impl Several {
         let last = connection * providers;
         self.process.nth_line(last, "it is connected", is_it).await;
         let lines = self.process.lines_with(REACHED);
-        let id = |line: &String| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+        let id = |line: &String| {
+            serde_json::from_str::<Value>(line).unwrap()["id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
         lines[last - providers..last].iter().map(id).collect()
     }
 }
@@ -67,7 +78,8 @@ fn entry(id: &str, url: &str) -> String {
 
 /// A provider that answers each request with its name.
 async fn named(name: &'static str) -> Provider {
-    Provider::answering(move |_| async move { json_answer(&json!({ "from": name }).to_string()) }).await
+    Provider::answering(move |_| async move { json_answer(&json!({ "from": name }).to_string()) })
+        .await
 }
 
 async fn who_answers(pool: &Pool, id: &str) -> Value {
@@ -103,12 +115,22 @@ async fn until(what: &str, url: &str, wanted: impl Fn(u16, &Value) -> bool) -> V
 
 #[tokio::test]
 async fn each_id_reaches_its_own_provider_over_the_one_tunnel_of_the_relay() {
-    let (pool, one, other) = (Pool::start().await, named("one").await, named("other").await);
-    let _relay = Several::towards(&pool.url, &[entry("one", &one.url), entry("other", &other.url)]);
+    let (pool, one, other) = (
+        Pool::start().await,
+        named("one").await,
+        named("other").await,
+    );
+    let _relay = Several::towards(
+        &pool.url,
+        &[entry("one", &one.url), entry("other", &other.url)],
+    );
     all_connected(&pool, &["one", "other"]).await;
     for _ in 0..3 {
         assert_eq!(
-            (who_answers(&pool, "one").await, who_answers(&pool, "other").await),
+            (
+                who_answers(&pool, "one").await,
+                who_answers(&pool, "other").await
+            ),
             (json!("one"), json!("other"))
         );
     }
@@ -118,7 +140,14 @@ async fn each_id_reaches_its_own_provider_over_the_one_tunnel_of_the_relay() {
     let (one, other) = (pool.client("one").await, pool.client("other").await);
     assert_eq!(one["remote_addr"], other["remote_addr"]);
     for client in [&one, &other] {
-        assert_eq!((&client["calls_total"], &client["relays"].as_array().unwrap().len()), (&json!(3), &1), "{client}");
+        assert_eq!(
+            (
+                &client["calls_total"],
+                &client["relays"].as_array().unwrap().len()
+            ),
+            (&json!(3), &1),
+            "{client}"
+        );
     }
 }
 
@@ -126,12 +155,20 @@ async fn each_id_reaches_its_own_provider_over_the_one_tunnel_of_the_relay() {
 async fn each_id_has_its_own_token() {
     let (pool, provider) = (Pool::start().await, named("one").await);
     let with_token = format!("{}\nauth_token = 'of-one'", entry("one", &provider.url));
-    let providers = [with_token, entry("all", &provider.url), entry("open", &provider.url)];
+    let providers = [
+        with_token,
+        entry("all", &provider.url),
+        entry("open", &provider.url),
+    ];
     let _relay = Several::with(&pool.url, &providers[..2], &[("AUTH_TOKEN", "of-all")]);
     let _open = Several::towards(&pool.url, &providers[2..]);
     all_connected(&pool, &["one", "all", "open"]).await;
     let status = async |id: &str, token: &str| {
-        let request = pool.http.post(pool.mcp(id)).bearer_auth(token).json(&tools_call(1, "echo"));
+        let request = pool
+            .http
+            .post(pool.mcp(id))
+            .bearer_auth(token)
+            .json(&tools_call(1, "echo"));
         request.send().await.unwrap().status().as_u16()
     };
     for (id, token, expected) in [
@@ -146,44 +183,118 @@ async fn each_id_has_its_own_token() {
     }
     let protected = async |id| pool.client(id).await["protected"].clone();
     assert_eq!(
-        (protected("one").await, protected("all").await, protected("open").await),
+        (
+            protected("one").await,
+            protected("all").await,
+            protected("open").await
+        ),
         (true.into(), true.into(), false.into())
     );
 }
 
 #[tokio::test]
 async fn a_provider_that_is_down_makes_only_its_own_id_not_ready() {
-    let (pool, provider, doomed) = (Pool::start().await, named("fine").await, RawProvider::bind().await);
-    let mut relay = Several::towards(&pool.url, &[entry("fine", &provider.url), entry("doomed", &doomed.url)]);
+    let (pool, provider, doomed) = (
+        Pool::start().await,
+        named("fine").await,
+        RawProvider::bind().await,
+    );
+    let mut relay = Several::towards(
+        &pool.url,
+        &[entry("fine", &provider.url), entry("doomed", &doomed.url)],
+    );
     let status = relay.status_url().await;
-    until("both are reachable", &format!("{status}/readyz"), |code, _| code == 200).await;
+    until(
+        "both are reachable",
+        &format!("{status}/readyz"),
+        |code, _| code == 200,
+    )
+    .await;
     let url = doomed.url.clone();
     drop(doomed);
-    pool.until_client("doomed", "it is not ready", |client| client["status"] == "not_ready").await;
-    let body = until("it is not ready", &format!("{status}/readyz"), |code, _| code == 503).await;
-    assert_eq!(body["error"], "1 of 2 providers are not known to be reachable");
+    pool.until_client("doomed", "it is not ready", |client| {
+        client["status"] == "not_ready"
+    })
+    .await;
+    let body = until("it is not ready", &format!("{status}/readyz"), |code, _| {
+        code == 503
+    })
+    .await;
+    assert_eq!(
+        body["error"],
+        "1 of 2 providers are not known to be reachable"
+    );
     assert_eq!(pool.client("fine").await["status"], "idle");
     assert_eq!(who_answers(&pool, "fine").await, "fine");
-    assert_eq!(error_of(pool.post("doomed", &tools_call(1, "echo")).await).await, "provider_unreachable");
+    assert_eq!(
+        error_of(pool.post("doomed", &tools_call(1, "echo")).await).await,
+        "provider_unreachable"
+    );
     let (_, body) = get(&format!("{status}/status")).await;
-    let of =
-        |field: &str| body["providers"].as_array().unwrap().iter().map(|one| one[field].clone()).collect::<Vec<_>>();
+    let of = |field: &str| {
+        body["providers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one[field].clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
         (of("id"), of("status")),
-        (vec!["fine".into(), "doomed".into()], vec!["reachable".into(), "unreachable".into()])
+        (
+            vec!["fine".into(), "doomed".into()],
+            vec!["reachable".into(), "unreachable".into()]
+        )
     );
-    assert_eq!((of("url"), of("protected")), (vec![json!(provider.url), json!(url)], vec![false.into(), false.into()]));
-    assert!(body["providers"][1]["error"].as_str().unwrap().contains("Connection refused"), "{body}");
-    assert_eq!(body["providers"][0]["calls"]["totals"]["completed"], 1, "{body}");
-    for (field, value) in [("id", json!("fine")), ("calls", body["providers"][0]["calls"].clone())] {
+    assert_eq!(
+        (of("url"), of("protected")),
+        (
+            vec![json!(provider.url), json!(url)],
+            vec![false.into(), false.into()]
+        )
+    );
+    assert!(
+        body["providers"][1]["error"]
+            .as_str()
+            .unwrap()
+            .contains("Connection refused"),
+        "{body}"
+    );
+    assert_eq!(
+        body["providers"][0]["calls"]["totals"]["completed"], 1,
+        "{body}"
+    );
+    for (field, value) in [
+        ("id", json!("fine")),
+        ("calls", body["providers"][0]["calls"].clone()),
+    ] {
         assert_eq!(body[field], value, "{body}");
     }
     assert_eq!(body["provider"]["url"], json!(provider.url));
-    let metrics = reqwest::get(format!("{status}/metrics")).await.unwrap().text().await.unwrap();
-    let reachable = |id: &str| metric(&metrics, &format!("llamapool_relay_provider_reachable{{provider=\"{id}\"}}"));
-    assert_eq!((reachable("fine"), reachable("doomed")), (Some(1.0), Some(0.0)), "{metrics}");
+    let metrics = reqwest::get(format!("{status}/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let reachable = |id: &str| {
+        metric(
+            &metrics,
+            &format!("llamapool_relay_provider_reachable{{provider=\"{id}\"}}"),
+        )
+    };
+    assert_eq!(
+        (reachable("fine"), reachable("doomed")),
+        (Some(1.0), Some(0.0)),
+        "{metrics}"
+    );
     let _again = RawProvider::bind_again(&url).await;
-    until("it is ready again", &format!("{status}/readyz"), |code, _| code == 200).await;
+    until(
+        "it is ready again",
+        &format!("{status}/readyz"),
+        |code, _| code == 200,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -195,10 +306,19 @@ async fn a_relay_of_which_one_id_is_taken_is_refused_with_a_message_that_names_i
     let mut relay = Several::towards(&pool.url, &providers);
     let refused = relay.process.event("not connected; trying again").await;
     let error = refused["error"].as_str().unwrap();
-    assert!(error.contains("409 Conflict") && error.contains("the id taken is held by another relay"), "{error}");
-    assert_eq!(error_of(pool.post("free", &tools_call(1, "echo")).await).await, "relay_offline");
+    assert!(
+        error.contains("409 Conflict") && error.contains("the id taken is held by another relay"),
+        "{error}"
+    );
+    assert_eq!(
+        error_of(pool.post("free", &tools_call(1, "echo")).await).await,
+        "relay_offline"
+    );
     assert_eq!(who_answers(&pool, "taken").await, "holder");
-    assert_eq!(metric(&pool.metrics().await, "llamapool_relays_connected"), Some(1.0));
+    assert_eq!(
+        metric(&pool.metrics().await, "llamapool_relays_connected"),
+        Some(1.0)
+    );
     holder.kill().await;
     all_connected(&pool, &["free", "taken"]).await;
     assert_eq!(who_answers(&pool, "taken").await, "newcomer");
@@ -206,54 +326,101 @@ async fn a_relay_of_which_one_id_is_taken_is_refused_with_a_message_that_names_i
 
 #[tokio::test]
 async fn ids_that_the_server_assigned_are_kept_over_a_reconnect_each_by_its_provider() {
-    let (pool, one, other) = (Pool::start().await, named("one").await, named("other").await);
+    let (pool, one, other) = (
+        Pool::start().await,
+        named("one").await,
+        named("other").await,
+    );
     let link = Link::to(&pool.url).await;
     let unnamed = |provider: &Provider| format!("url = '{}'", provider.url);
-    let mut relay =
-        Several::towards(&link.url, &[unnamed(&one), entry("chosen", &named("chosen").await.url), unnamed(&other)]);
+    let mut relay = Several::towards(
+        &link.url,
+        &[
+            unnamed(&one),
+            entry("chosen", &named("chosen").await.url),
+            unnamed(&other),
+        ],
+    );
     let ids = relay.ids(1, 3).await;
-    assert!(ids[0].len() == 32 && ids[1] == "chosen" && ids[2].len() == 32 && ids[0] != ids[2], "{ids:?}");
+    assert!(
+        ids[0].len() == 32 && ids[1] == "chosen" && ids[2].len() == 32 && ids[0] != ids[2],
+        "{ids:?}"
+    );
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     for times in 2..5 {
         link.cut();
         assert_eq!(relay.ids(times, 3).await, ids);
         all_connected(&pool, &ids).await;
     }
-    assert_eq!((who_answers(&pool, ids[0]).await, who_answers(&pool, ids[2]).await), (json!("one"), json!("other")));
+    assert_eq!(
+        (
+            who_answers(&pool, ids[0]).await,
+            who_answers(&pool, ids[2]).await
+        ),
+        (json!("one"), json!("other"))
+    );
     let status = relay.status_url().await;
-    let metrics = reqwest::get(format!("{status}/metrics")).await.unwrap().text().await.unwrap();
+    let metrics = reqwest::get(format!("{status}/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     for label in ["#1", "chosen", "#3"] {
         let series = format!("llamapool_relay_calls_in_flight{{provider=\"{label}\"}}");
         assert_eq!(metric(&metrics, &series), Some(0.0), "{metrics}");
     }
     assert!(!metrics.contains(ids[0]), "{metrics}");
     let (_, body) = get(&format!("{status}/status")).await;
-    assert_eq!((&body["id"], &body["providers"][2]["id"]), (&json!(ids[0]), &json!(ids[2])));
+    assert_eq!(
+        (&body["id"], &body["providers"][2]["id"]),
+        (&json!(ids[0]), &json!(ids[2]))
+    );
 }
 
 #[tokio::test]
 async fn a_relay_that_is_killed_takes_all_its_ids_out_and_their_calls_fail() {
-    let (pool, mut one, mut other) = (Pool::start().await, Scripted::start().await, Scripted::start().await);
-    let mut relay = Several::towards(&pool.url, &[entry("one", &one.url), entry("other", &other.url)]);
+    let (pool, mut one, mut other) = (
+        Pool::start().await,
+        Scripted::start().await,
+        Scripted::start().await,
+    );
+    let mut relay = Several::towards(
+        &pool.url,
+        &[entry("one", &one.url), entry("other", &other.url)],
+    );
     all_connected(&pool, &["one", "other"]).await;
     let (mut to_one, mut to_other) = (pool.calling("one"), pool.calling("other"));
     let (mut asked_one, mut asked_other) = (one.asked().await, other.asked().await);
     relay.process.kill().await;
-    assert_eq!((to_one.error().await, to_other.error().await), ("tunnel_lost".into(), "tunnel_lost".into()));
-    pool.until("all are gone", |state| state["mcp"]["clients"] == json!([])).await;
+    assert_eq!(
+        (to_one.error().await, to_other.error().await),
+        ("tunnel_lost".into(), "tunnel_lost".into())
+    );
+    pool.until("all are gone", |state| state["mcp"]["clients"] == json!([]))
+        .await;
     asked_one.abandoned().await;
     asked_other.abandoned().await;
     let metrics = pool.metrics().await;
     assert_eq!(metric(&metrics, "llamapool_tunnels_connected"), Some(0.0));
-    let losses = metrics.lines().filter(|line| line.starts_with("llamapool_tunnel_losses_total{"));
+    let losses = metrics
+        .lines()
+        .filter(|line| line.starts_with("llamapool_tunnel_losses_total{"));
     let losses: Vec<_> = losses.filter(|line| line.ends_with(" 1")).collect();
     assert_eq!(losses.len(), 1, "{metrics}");
 }
 
 #[tokio::test]
 async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_call_is_over() {
-    let (pool, mut busy, idle) = (Pool::start().await, Scripted::start().await, named("idle").await);
-    let mut relay = Several::towards(&pool.url, &[entry("idle", &idle.url), entry("busy", &busy.url)]);
+    let (pool, mut busy, idle) = (
+        Pool::start().await,
+        Scripted::start().await,
+        named("idle").await,
+    );
+    let mut relay = Several::towards(
+        &pool.url,
+        &[entry("idle", &idle.url), entry("busy", &busy.url)],
+    );
     all_connected(&pool, &["idle", "busy"]).await;
     let mut call = pool.calling("busy");
     let (pieces, answer) = event_stream();
@@ -261,25 +428,47 @@ async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_c
     let mut answer = call.answer().await;
     relay.process.signal("TERM").await;
     for id in ["idle", "busy"] {
-        pool.until_client(id, "it drains", |client| client["status"] == "draining").await;
-        assert_eq!(error_of(pool.post(id, &tools_call(1, "echo")).await).await, "relay_draining");
+        pool.until_client(id, "it drains", |client| client["status"] == "draining")
+            .await;
+        assert_eq!(
+            error_of(pool.post(id, &tools_call(1, "echo")).await).await,
+            "relay_draining"
+        );
     }
     assert!(relay.process.runs());
     pieces.send(Ok("data: last\n\n".into())).await.unwrap();
-    assert_eq!(soon("the stream goes on", answer.chunk()).await.unwrap().unwrap(), "data: last\n\n");
+    assert_eq!(
+        soon("the stream goes on", answer.chunk())
+            .await
+            .unwrap()
+            .unwrap(),
+        "data: last\n\n"
+    );
     drop(pieces);
-    assert_eq!(soon("the stream ends well", answer.chunk()).await.unwrap(), None);
+    assert_eq!(
+        soon("the stream ends well", answer.chunk()).await.unwrap(),
+        None
+    );
     let (status, log) = relay.process.last_words().await;
     assert_eq!(status.code(), Some(0), "{log}");
-    pool.until("all are gone", |state| state["mcp"]["clients"] == json!([])).await;
-    pool.until_metric(r#"llamapool_tunnel_losses_total{reason="closed_by_relay"}"#, 1).await;
+    pool.until("all are gone", |state| state["mcp"]["clients"] == json!([]))
+        .await;
+    pool.until_metric(
+        r#"llamapool_tunnel_losses_total{reason="closed_by_relay"}"#,
+        1,
+    )
+    .await;
     assert_eq!(pool.state().await["server"]["jobs_failed_total"], 0);
 }
 
 #[tokio::test]
 async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunnel() {
     let pool = Pool::start().await;
-    let mut relay = Upgrade::of("b").also("llamapool-id", "a").relay(&pool).await.frames();
+    let mut relay = Upgrade::of("b")
+        .also("llamapool-id", "a")
+        .relay(&pool)
+        .await
+        .frames();
     let mut streams = std::collections::HashMap::new();
     for _ in 0..2 {
         let (id, events) = relay.events_of_any().await;
@@ -299,14 +488,16 @@ async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunn
     }
     // The call that runs is finished first.
     streams["a"].end().await;
-    pool.until_client("a", "it drains", |client| client["status"] == "draining").await;
+    pool.until_client("a", "it drains", |client| client["status"] == "draining")
+        .await;
     asked["/mcp/a"].answer(200, "fine").await;
     assert_eq!(calls[0].answer().await.text().await.unwrap(), "fine");
     pool.until_client("a", "it is gone", Value::is_null).await;
     asked["/mcp/b"].answer(200, "fine too").await;
     assert_eq!(calls[1].answer().await.text().await.unwrap(), "fine too");
     let metrics = pool.metrics().await;
-    let tunnels = ["llamapool_relays_connected", "llamapool_tunnels_connected"].map(|series| metric(&metrics, series));
+    let tunnels = ["llamapool_relays_connected", "llamapool_tunnels_connected"]
+        .map(|series| metric(&metrics, series));
     assert_eq!(tunnels, [Some(1.0), Some(1.0)]);
     streams["b"].end().await;
     relay.closed().await;
@@ -317,22 +508,36 @@ async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunn
 async fn nonsense_about_one_id_ends_the_tunnel_with_all_its_ids() {
     let pool = Pool::start().await;
     for nonsense in ["nonsense\n", "{\"event\":\"offer\"}\n"] {
-        let mut relay = Upgrade::of("a").also("llamapool-id", "b").relay(&pool).await.frames();
+        let mut relay = Upgrade::of("a")
+            .also("llamapool-id", "b")
+            .relay(&pool)
+            .await
+            .frames();
         let (one, other) = (relay.hello().await, relay.hello().await);
         all_connected(&pool, &["a", "b"]).await;
         one.data(OFFER).await;
         other.data(nonsense).await;
         relay.closed().await;
-        pool.until("both are gone", |state| state["mcp"]["clients"] == json!([])).await;
+        pool.until("both are gone", |state| {
+            state["mcp"]["clients"] == json!([])
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn ids_that_are_there_twice_or_are_too_many_are_refused_with_a_message_that_says_so() {
     let pool = Pool::start().await;
-    let many = (1..=64).fold(Upgrade::of("0"), |upgrade, number| upgrade.also("llamapool-id", &number.to_string()));
+    let many = (1..=64).fold(Upgrade::of("0"), |upgrade, number| {
+        upgrade.also("llamapool-id", &number.to_string())
+    });
     let cases = [
-        (Upgrade::of("a").also("llamapool-id", "b").also("llamapool-id", "a"), "the id a is there twice"),
+        (
+            Upgrade::of("a")
+                .also("llamapool-id", "b")
+                .also("llamapool-id", "a"),
+            "the id a is there twice",
+        ),
         (Upgrade::of("a, a"), "the id a is there twice"),
         (many, "the relay has 65 providers, expected at most 64"),
     ];
@@ -340,35 +545,63 @@ async fn ids_that_are_there_twice_or_are_too_many_are_refused_with_a_message_tha
         let answer = upgrade.answer(&pool).await;
         assert_eq!(answer.status, 400, "{}", answer.head);
         let body = answer.json().await;
-        assert!(body["error"] == "invalid_header" && body["message"].as_str().unwrap().starts_with(said), "{body}");
+        assert!(
+            body["error"] == "invalid_header"
+                && body["message"].as_str().unwrap().starts_with(said),
+            "{body}"
+        );
     }
-    let answer = Upgrade::of("b").also("llamapool-id", "").also("llamapool-id", "a").answer(&pool).await;
-    let ids: Vec<&str> = answer.head.lines().filter_map(|line| line.strip_prefix("llamapool-id: ")).collect();
-    assert!(ids.len() == 3 && ids[0] == "b" && ids[1].len() == 32 && ids[2] == "a", "{}", answer.head);
+    let answer = Upgrade::of("b")
+        .also("llamapool-id", "")
+        .also("llamapool-id", "a")
+        .answer(&pool)
+        .await;
+    let ids: Vec<&str> = answer
+        .head
+        .lines()
+        .filter_map(|line| line.strip_prefix("llamapool-id: "))
+        .collect();
+    assert!(
+        ids.len() == 3 && ids[0] == "b" && ids[1].len() == 32 && ids[2] == "a",
+        "{}",
+        answer.head
+    );
 }
 
 #[tokio::test]
 async fn a_full_relay_has_as_many_providers_as_it_may_and_all_are_reached() {
     let (pool, provider) = (Pool::start().await, named("all").await);
-    let ids: Vec<String> = (0..64).map(|number| format!("{}-{number}", "x".repeat(125 - number / 10))).collect();
+    let ids: Vec<String> = (0..64)
+        .map(|number| format!("{}-{number}", "x".repeat(125 - number / 10)))
+        .collect();
     let entries: Vec<String> = ids.iter().map(|id| entry(id, &provider.url)).collect();
     let _relay = Several::towards(&pool.url, &entries);
     all_connected(&pool, &[&ids[0], &ids[63]]).await;
     for id in &ids {
         assert_eq!(who_answers(&pool, id).await, "all");
     }
-    assert_eq!(metric(&pool.metrics().await, "llamapool_tunnels_connected"), Some(1.0));
+    assert_eq!(
+        metric(&pool.metrics().await, "llamapool_tunnels_connected"),
+        Some(1.0)
+    );
 }
 
 #[tokio::test]
 async fn all_ids_of_a_tunnel_share_what_it_can_carry() {
-    let (pool, mut one, other) = (Pool::start().await, Scripted::start().await, Scripted::start().await);
+    let (pool, mut one, other) = (
+        Pool::start().await,
+        Scripted::start().await,
+        Scripted::start().await,
+    );
     let providers = [entry("one", &one.url), entry("other", &other.url)];
     let _relay = Several::with(&pool.url, &providers, &[("TUNNEL_MAX_STREAMS", "2")]);
     all_connected(&pool, &["one", "other"]).await;
     let mut calls = [pool.calling("one"), pool.calling("one")];
     let asked = one.asked_times(2).await;
-    assert_eq!(error_of(pool.post("other", &tools_call(1, "echo")).await).await, "tunnel_full");
+    assert_eq!(
+        error_of(pool.post("other", &tools_call(1, "echo")).await).await,
+        "tunnel_full"
+    );
     for asked in asked {
         asked.answer(json_answer("{}"));
     }
@@ -379,49 +612,92 @@ async fn all_ids_of_a_tunnel_share_what_it_can_carry() {
 
 #[tokio::test]
 async fn relays_that_know_the_same_secret_share_those_ids_that_both_have() {
-    let (pool, one, other) = (Pool::start().await, named("one").await, named("other").await);
+    let (pool, one, other) = (
+        Pool::start().await,
+        named("one").await,
+        named("other").await,
+    );
     let secret = [("CLIENT_SECRET", "we-belong-together")];
     let first = [entry("both", &one.url), entry("first", &one.url)];
     let mut first = Several::with(&pool.url, &first, &secret);
     all_connected(&pool, &["both", "first"]).await;
     let second = [entry("second", &other.url), entry("both", &other.url)];
     let _second = Several::with(&pool.url, &second, &secret);
-    let both = |client: &Value| client["relays"].as_array().is_some_and(|relays| relays.len() == 2);
+    let both = |client: &Value| {
+        client["relays"]
+            .as_array()
+            .is_some_and(|relays| relays.len() == 2)
+    };
     pool.until_client("both", "both are there", both).await;
-    assert_eq!((who_answers(&pool, "first").await, who_answers(&pool, "second").await), (json!("one"), json!("other")));
+    assert_eq!(
+        (
+            who_answers(&pool, "first").await,
+            who_answers(&pool, "second").await
+        ),
+        (json!("one"), json!("other"))
+    );
     first.process.kill().await;
-    pool.until_client("first", "it is gone", Value::is_null).await;
-    pool.until_client("both", "one is left", |client| client["relays"].as_array().unwrap().len() == 1).await;
+    pool.until_client("first", "it is gone", Value::is_null)
+        .await;
+    pool.until_client("both", "one is left", |client| {
+        client["relays"].as_array().unwrap().len() == 1
+    })
+    .await;
     assert_eq!(who_answers(&pool, "both").await, "other");
 }
 
 #[tokio::test]
 async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_with_all_its_ids() {
-    let (mut pool, one, other) = (Pool::with(&[("MAX_RELAYS", "2")]).await, named("one").await, named("other").await);
+    let (mut pool, one, other) = (
+        Pool::with(&[("MAX_RELAYS", "2")]).await,
+        named("one").await,
+        named("other").await,
+    );
     let link = Link::to(&pool.url).await;
-    let mut relay = Several::towards(&link.url, &[entry("one", &one.url), entry("other", &other.url)]);
+    let mut relay = Several::towards(
+        &link.url,
+        &[entry("one", &one.url), entry("other", &other.url)],
+    );
     all_connected(&pool, &["one", "other"]).await;
     link.forget();
     relay.ids(2, 2).await;
     pool.server.event("relay disconnected").await;
     pool.until_metric("llamapool_relays_connected", 2).await;
     pool.until_metric("llamapool_tunnels_connected", 1).await;
-    assert_eq!((who_answers(&pool, "one").await, who_answers(&pool, "other").await), (json!("one"), json!("other")));
-    assert!(pool.server.lines_with("a relay was refused").is_empty(), "{}", pool.server.whole_log());
+    assert_eq!(
+        (
+            who_answers(&pool, "one").await,
+            who_answers(&pool, "other").await
+        ),
+        (json!("one"), json!("other"))
+    );
+    assert!(
+        pool.server.lines_with("a relay was refused").is_empty(),
+        "{}",
+        pool.server.whole_log()
+    );
 }
 
 #[tokio::test]
 async fn metadata_and_paths_below_an_id_are_those_of_its_own_provider() {
     let (pool, open) = (Pool::start().await, named("open").await);
     let protected = Provider::answering(async |request| match request.uri().path() {
-        "/.well-known/oauth-protected-resource/mcp" => json_answer(r#"{"resource":"private","of":"protected"}"#),
+        "/.well-known/oauth-protected-resource/mcp" => {
+            json_answer(r#"{"resource":"private","of":"protected"}"#)
+        }
         path => json_answer(&json!({ "path": path }).to_string()),
     })
     .await;
-    let _relay = Several::towards(&pool.url, &[entry("open", &open.url), entry("protected", &protected.url)]);
+    let _relay = Several::towards(
+        &pool.url,
+        &[entry("open", &open.url), entry("protected", &protected.url)],
+    );
     all_connected(&pool, &["open", "protected"]).await;
-    let (status, document) =
-        get(&format!("{}/.well-known/oauth-protected-resource/api/mcp/id/protected", pool.url)).await;
+    let (status, document) = get(&format!(
+        "{}/.well-known/oauth-protected-resource/api/mcp/id/protected",
+        pool.url
+    ))
+    .await;
     assert_eq!(
         (status, &document["of"], &document["resource"]),
         (200, &json!("protected"), &json!(pool.mcp("protected")))

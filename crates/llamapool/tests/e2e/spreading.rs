@@ -19,9 +19,13 @@ async fn provider(name: &'static str) -> Provider {
         if headers.contains_key("x-hold") {
             std::future::pending::<()>().await;
         }
-        let session = headers.get("mcp-session-id").map(|session| session.to_str().unwrap());
+        let session = headers
+            .get("mcp-session-id")
+            .map(|session| session.to_str().unwrap());
         let mut answer = json_answer(&json!({ "provider": name, "session": session }).to_string());
-        answer.headers_mut().insert("mcp-session-id", "own".parse().unwrap());
+        answer
+            .headers_mut()
+            .insert("mcp-session-id", "own".parse().unwrap());
         answer
     })
     .await
@@ -37,17 +41,32 @@ impl Two {
     async fn with(server: &[(&str, &str)], relay: &[(&str, &str)]) -> Self {
         let pool = Pool::with(server).await;
         let providers = [provider("alpha").await, provider("beta").await];
-        let settings: Vec<_> = [("CLIENT_SECRET", "both")].iter().chain(relay).copied().collect();
-        let relays =
-            [&providers[0], &providers[1]].map(|provider| Pool::relay_towards(&pool.url, ID, &provider.url, &settings));
+        let settings: Vec<_> = [("CLIENT_SECRET", "both")]
+            .iter()
+            .chain(relay)
+            .copied()
+            .collect();
+        let relays = [&providers[0], &providers[1]]
+            .map(|provider| Pool::relay_towards(&pool.url, ID, &provider.url, &settings));
         pool.until_metric("llamapool_relays_connected", 2).await;
-        Self { pool, _relays: relays, _providers: providers }
+        Self {
+            pool,
+            _relays: relays,
+            _providers: providers,
+        }
     }
 
     /// A call of MCP 2026-07-28.
     fn modern(&self, method: &str) -> RequestBuilder {
-        let request = self.pool.http.post(self.pool.mcp(ID)).header("accept", "application/json, text/event-stream");
-        request.header("mcp-protocol-version", "2026-07-28").header("mcp-method", method).body("{}")
+        let request = self
+            .pool
+            .http
+            .post(self.pool.mcp(ID))
+            .header("accept", "application/json, text/event-stream");
+        request
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", method)
+            .body("{}")
     }
 }
 
@@ -67,7 +86,13 @@ async fn callers_with_one_token_behind_one_proxy_are_spread_and_each_keeps_to_it
     let mut homes = BTreeSet::new();
     for number in 0..20 {
         let from = format!("192.0.2.{number}, 10.0.0.1");
-        let call = || home(two.modern("tools/call").bearer_auth("of all").header("x-forwarded-for", &from));
+        let call = || {
+            home(
+                two.modern("tools/call")
+                    .bearer_auth("of all")
+                    .header("x-forwarded-for", &from),
+            )
+        };
         let first = call().await;
         assert_eq!(call().await, first, "{from}");
         homes.insert(first);
@@ -82,12 +107,16 @@ async fn a_caller_goes_elsewhere_when_its_relay_is_clearly_busier_but_not_with_a
     let mut crowd = JoinSet::new();
     for number in 1..=9 {
         crowd.spawn(two.modern("tasks/get").header("x-hold", "1").send());
-        two.pool.until_client(ID, "the call runs", |client| client["inflight"] == number).await;
+        two.pool
+            .until_client(ID, "the call runs", |client| client["inflight"] == number)
+            .await;
     }
     assert_ne!(home(two.modern("tools/call")).await, own);
     assert_eq!(home(two.modern("tasks/get")).await, own);
     crowd.shutdown().await;
-    two.pool.until_client(ID, "the crowd has left", |client| client["inflight"] == 0).await;
+    two.pool
+        .until_client(ID, "the crowd has left", |client| client["inflight"] == 0)
+        .await;
     assert_eq!(home(two.modern("tools/call")).await, own);
 }
 
@@ -97,10 +126,28 @@ async fn a_session_id_means_nothing_where_there_are_no_sessions_and_goes_through
     for stray in ["stray", "!any~visible!"] {
         let request = two.modern("tools/call").header("mcp-session-id", stray);
         let answer = soon("an answer", request.send()).await.unwrap();
-        assert_eq!((answer.status().as_u16(), &answer.headers()["mcp-session-id"]), (200, &"own".parse().unwrap()));
+        assert_eq!(
+            (
+                answer.status().as_u16(),
+                &answer.headers()["mcp-session-id"]
+            ),
+            (200, &"own".parse().unwrap())
+        );
         assert_eq!(answer.json::<Value>().await.unwrap()["session"], stray);
     }
-    let older = two.pool.http.post(two.pool.mcp(ID)).header("mcp-protocol-version", "2025-11-25");
-    let older = older.header("mcp-session-id", "stray").body("{}").send().await.unwrap();
-    assert_eq!((older.status().as_u16(), &older.headers()["llamapool-error"]), (404, &"session_gone".parse().unwrap()));
+    let older = two
+        .pool
+        .http
+        .post(two.pool.mcp(ID))
+        .header("mcp-protocol-version", "2025-11-25");
+    let older = older
+        .header("mcp-session-id", "stray")
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (older.status().as_u16(), &older.headers()["llamapool-error"]),
+        (404, &"session_gone".parse().unwrap())
+    );
 }

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    API_KEY, Calling, Pool, Provider, RawProvider, Scripted, Upgrade, error_of, event_stream, json_answer, metric,
-    soon, tools_call,
+    API_KEY, Calling, Pool, Provider, RawProvider, Scripted, Upgrade, error_of, event_stream,
+    json_answer, metric, soon, tools_call,
 };
 
 /// The bytes of the message that every scripted call sends.
 fn message_bytes() -> u64 {
-    serde_json::to_vec(&tools_call(1, "scripted")).unwrap().len() as u64
+    serde_json::to_vec(&tools_call(1, "scripted"))
+        .unwrap()
+        .len() as u64
 }
 
 fn status(status: u16, body: &str) -> axum::response::Response {
@@ -40,7 +42,10 @@ async fn state_and_metrics_say_what_happened_to_every_call() {
     assert_eq!(lost.error().await, "tunnel_lost");
     pool.until_client("mix", "it is gone", Value::is_null).await;
     for _ in 0..2 {
-        assert_eq!(error_of(pool.post("mix", &tools_call(1, "echo")).await).await, "relay_offline");
+        assert_eq!(
+            error_of(pool.post("mix", &tools_call(1, "echo")).await).await,
+            "relay_offline"
+        );
     }
     let _relay = pool.relay("mix", &provider.url).await;
     let client = pool.client("mix").await;
@@ -54,11 +59,26 @@ async fn state_and_metrics_say_what_happened_to_every_call() {
         assert_eq!(&client[field], value, "{field} in {client}");
     }
     assert_eq!(client["last_error"]["error"], "tunnel_lost");
-    let (p50, p95) = (client["call_ms_p50"].as_f64().unwrap(), client["call_ms_p95"].as_f64().unwrap());
+    let (p50, p95) = (
+        client["call_ms_p50"].as_f64().unwrap(),
+        client["call_ms_p95"].as_f64().unwrap(),
+    );
     assert!(0.0 < p50 && p50 <= p95 && p95 < 30_000.0, "{p50} {p95}");
     let server = &pool.state().await["server"];
-    assert_eq!((&server["jobs_completed_total"], &server["jobs_failed_total"]), (&json!(6), &json!(4)));
-    assert_eq!((&server["jobs_inflight_total"], &server["scheduler_queue_len"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (
+            &server["jobs_completed_total"],
+            &server["jobs_failed_total"]
+        ),
+        (&json!(6), &json!(4))
+    );
+    assert_eq!(
+        (
+            &server["jobs_inflight_total"],
+            &server["scheduler_queue_len"]
+        ),
+        (&json!(0), &json!(0))
+    );
     metrics_agree(&pool, bytes_in, bytes_out).await;
 }
 
@@ -67,7 +87,10 @@ async fn left_before_the_head(pool: &Pool, provider: &mut Scripted) {
     let mut asked = provider.asked().await;
     drop(call);
     asked.abandoned().await;
-    pool.until_client("mix", "the call is over", |client| client["aborted_total"] == 1).await;
+    pool.until_client("mix", "the call is over", |client| {
+        client["aborted_total"] == 1
+    })
+    .await;
 }
 
 async fn left_in_the_middle(pool: &Pool, provider: &mut Scripted) {
@@ -76,10 +99,19 @@ async fn left_in_the_middle(pool: &Pool, provider: &mut Scripted) {
     provider.asked().await.answer(answer);
     let mut answer = call.answer().await;
     pieces.send(Ok("12345".into())).await.unwrap();
-    assert_eq!(soon("the piece arrives", answer.chunk()).await.unwrap().unwrap(), "12345");
+    assert_eq!(
+        soon("the piece arrives", answer.chunk())
+            .await
+            .unwrap()
+            .unwrap(),
+        "12345"
+    );
     drop(answer);
     soon("the provider notices", pieces.closed()).await;
-    pool.until_client("mix", "the call is over", |client| client["aborted_total"] == 2).await;
+    pool.until_client("mix", "the call is over", |client| {
+        client["aborted_total"] == 2
+    })
+    .await;
 }
 
 async fn broken_off(pool: &Pool, provider: &mut Scripted) {
@@ -88,32 +120,64 @@ async fn broken_off(pool: &Pool, provider: &mut Scripted) {
     provider.asked().await.answer(answer);
     let mut answer = call.answer().await;
     pieces.send(Ok("12345".into())).await.unwrap();
-    assert_eq!(soon("the piece arrives", answer.chunk()).await.unwrap().unwrap(), "12345");
-    pieces.send(Err(std::io::Error::other("scripted"))).await.unwrap();
+    assert_eq!(
+        soon("the piece arrives", answer.chunk())
+            .await
+            .unwrap()
+            .unwrap(),
+        "12345"
+    );
+    pieces
+        .send(Err(std::io::Error::other("scripted")))
+        .await
+        .unwrap();
     assert!(soon("the answer breaks off", answer.chunk()).await.is_err());
-    pool.until_client("mix", "the call is over", |client| client["last_error"]["error"] == "broken").await;
+    pool.until_client("mix", "the call is over", |client| {
+        client["last_error"]["error"] == "broken"
+    })
+    .await;
 }
 
 async fn metrics_agree(pool: &Pool, bytes_in: u64, bytes_out: u64) {
     let metrics = pool.metrics().await;
-    let outcome =
-        |outcome: &str| format!(r#"llamapool_calls_total{{id="mix",method="tools/call",outcome="{outcome}"}}"#);
+    let outcome = |outcome: &str| {
+        format!(r#"llamapool_calls_total{{id="mix",method="tools/call",outcome="{outcome}"}}"#)
+    };
     for (series, value) in [
         (outcome("ok"), 4),
         (outcome("provider_error"), 2),
         (outcome("failed"), 1),
         (outcome("broken"), 1),
         (outcome("caller_left"), 2),
-        (r#"llamapool_call_bytes_total{direction="in",id="mix"}"#.into(), bytes_in),
-        (r#"llamapool_call_bytes_total{direction="out",id="mix"}"#.into(), bytes_out),
+        (
+            r#"llamapool_call_bytes_total{direction="in",id="mix"}"#.into(),
+            bytes_in,
+        ),
+        (
+            r#"llamapool_call_bytes_total{direction="out",id="mix"}"#.into(),
+            bytes_out,
+        ),
         (r#"llamapool_calls_in_flight{id="mix"}"#.into(), 0),
-        (r#"llamapool_call_duration_seconds_count{method="tools/call"}"#.into(), 10),
-        (r#"llamapool_refusals_total{door="mcp",reason="relay_offline"}"#.into(), 2),
-        (r#"llamapool_refusals_total{door="mcp",reason="tunnel_lost"}"#.into(), 1),
+        (
+            r#"llamapool_call_duration_seconds_count{method="tools/call"}"#.into(),
+            10,
+        ),
+        (
+            r#"llamapool_refusals_total{door="mcp",reason="relay_offline"}"#.into(),
+            2,
+        ),
+        (
+            r#"llamapool_refusals_total{door="mcp",reason="tunnel_lost"}"#.into(),
+            1,
+        ),
         ("llamapool_relays_connected".into(), 1),
         ("llamapool_tunnels_connected".into(), 1),
     ] {
-        assert_eq!(metric(&metrics, &series), Some(value as f64), "{series}\n{metrics}");
+        assert_eq!(
+            metric(&metrics, &series),
+            Some(value as f64),
+            "{series}\n{metrics}"
+        );
     }
     assert_eq!(metric(&metrics, &outcome("timed_out")), None);
     are_well_formed(&metrics);
@@ -124,13 +188,25 @@ fn are_well_formed(metrics: &str) {
     assert!(metrics.lines().count() > 20, "{metrics}");
     for line in metrics.lines() {
         if let Some(comment) = line.strip_prefix("# ") {
-            assert!(comment.starts_with("HELP ") || comment.starts_with("TYPE "), "{line}");
+            assert!(
+                comment.starts_with("HELP ") || comment.starts_with("TYPE "),
+                "{line}"
+            );
             continue;
         }
         let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
-        assert!(value.parse::<f64>().is_ok_and(|value| value >= 0.0), "{line}");
+        assert!(
+            value.parse::<f64>().is_ok_and(|value| value >= 0.0),
+            "{line}"
+        );
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        assert!(!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{line}");
+        assert!(
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
+            "{line}"
+        );
         let labels = labels.strip_suffix('}').unwrap_or_else(|| panic!("{line}"));
         for label in labels.split(',').filter(|label| !label.is_empty()) {
             let (name, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
@@ -146,13 +222,26 @@ async fn a_caller_who_breaks_off_the_own_request_has_left_and_is_no_error() {
     let _relay = pool.relay("half", &provider.url).await;
     let head = "POST /api/mcp/id/half HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 1000\r\n\r\n{\"jsonrpc\":\"2.0\",\"method\":\"tools/list\",";
-    let mut caller = tokio::net::TcpStream::connect(pool.url.strip_prefix("http://").unwrap()).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut caller, head.as_bytes()).await.unwrap();
+    let mut caller = tokio::net::TcpStream::connect(pool.url.strip_prefix("http://").unwrap())
+        .await
+        .unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut caller, head.as_bytes())
+        .await
+        .unwrap();
     let (_connection, _) = provider.request().await;
-    pool.until_client("half", "it runs, and the method is known", |client| client["inflight"] == 1).await;
+    pool.until_client("half", "it runs, and the method is known", |client| {
+        client["inflight"] == 1
+    })
+    .await;
     drop(caller);
-    let client = pool.until_client("half", "it is over", |client| client["calls_total"] == 1).await;
-    let counts = (&client["aborted_total"], &client["errors_total"], &client["last_error"]);
+    let client = pool
+        .until_client("half", "it is over", |client| client["calls_total"] == 1)
+        .await;
+    let counts = (
+        &client["aborted_total"],
+        &client["errors_total"],
+        &client["last_error"],
+    );
     assert_eq!(counts, (&json!(1), &json!(0), &Value::Null), "{client}");
     assert_eq!(client["functions"], json!({ "tools/list": 1 }));
 }
@@ -163,7 +252,11 @@ async fn the_sessions_are_the_calls_that_run_and_null_when_there_are_none() {
     let _relay = pool.relay("one", &provider.url).await;
     let _other_relay = pool.relay("other", &provider.url).await;
     assert_eq!(pool.state().await["mcp"]["sessions"], Value::Null);
-    let request = pool.http.post(pool.mcp("one")).header("x-request-id", "trace-1").json(&tools_call(1, "slow"));
+    let request = pool
+        .http
+        .post(pool.mcp("one"))
+        .header("x-request-id", "trace-1")
+        .json(&tools_call(1, "slow"));
     let mut first = tokio::task::JoinSet::new();
     first.spawn(request.send());
     let asked = provider.asked().await;
@@ -174,25 +267,50 @@ async fn the_sessions_are_the_calls_that_run_and_null_when_there_are_none() {
     assert_eq!(sessions.len(), 2, "{state}");
     assert_eq!(sessions[0]["id"], "trace-1");
     for (session, id) in sessions.iter().zip(["one", "other"]) {
-        assert_eq!((&session["client_id"], &session["method"]), (&json!(id), &json!("tools/call")));
-        assert!(session["duration_ms"].is_u64() && session["started_at"].as_str().unwrap().ends_with('Z'), "{session}");
+        assert_eq!(
+            (&session["client_id"], &session["method"]),
+            (&json!(id), &json!("tools/call"))
+        );
+        assert!(
+            session["duration_ms"].is_u64()
+                && session["started_at"].as_str().unwrap().ends_with('Z'),
+            "{session}"
+        );
     }
     assert_eq!(state["server"]["jobs_inflight_total"], 2);
     for client in state["mcp"]["clients"].as_array().unwrap() {
-        assert_eq!((&client["inflight"], &client["status"]), (&json!(1), &json!("active")), "{client}");
+        assert_eq!(
+            (&client["inflight"], &client["status"]),
+            (&json!(1), &json!("active")),
+            "{client}"
+        );
     }
     asked.answer(json_answer("{}"));
     other_asked.answer(json_answer("{}"));
     second.answer().await.text().await.unwrap();
-    first.join_next().await.unwrap().unwrap().unwrap().text().await.unwrap();
-    pool.until("nothing runs", |state| state["server"]["jobs_inflight_total"] == 0).await;
+    first
+        .join_next()
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    pool.until("nothing runs", |state| {
+        state["server"]["jobs_inflight_total"] == 0
+    })
+    .await;
     assert_eq!(pool.state().await["mcp"]["sessions"], Value::Null);
 }
 
 #[tokio::test]
 async fn nothing_is_held_after_500_calls_that_their_callers_left() {
     let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
-    let settings = [("TUNNEL_MAX_STREAMS", "100"), ("STATUS_ADDR", "127.0.0.1:0")];
+    let settings = [
+        ("TUNNEL_MAX_STREAMS", "100"),
+        ("STATUS_ADDR", "127.0.0.1:0"),
+    ];
     let mut relay = pool.relay_with("mcp-1234", &provider.url, &settings).await;
     for wave in 1..=5 {
         let calls: Vec<_> = (0..100).map(|_| pool.calling("mcp-1234")).collect();
@@ -201,36 +319,59 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
         for asked in &mut asked {
             asked.abandoned().await;
         }
-        pool.until_client("mcp-1234", "the calls are over", |client| client["aborted_total"] == wave * 100).await;
+        pool.until_client("mcp-1234", "the calls are over", |client| {
+            client["aborted_total"] == wave * 100
+        })
+        .await;
     }
     assert_eq!(pool.client("mcp-1234").await["inflight"], 0);
     let mut calls: Vec<_> = (0..100).map(|_| pool.calling("mcp-1234")).collect();
     let asked = provider.asked_times(100).await;
-    assert_eq!(error_of(pool.post("mcp-1234", &tools_call(1, "one too many")).await).await, "tunnel_full");
+    assert_eq!(
+        error_of(pool.post("mcp-1234", &tools_call(1, "one too many")).await).await,
+        "tunnel_full"
+    );
     for asked in asked {
         asked.answer(json_answer("{}"));
     }
     for call in &mut calls {
         assert_eq!(call.answer().await.status(), 200);
     }
-    let done = |client: &Value| client["calls_total"] == 600 && client["inflight"] == 0 && client["errors_total"] == 0;
+    let done = |client: &Value| {
+        client["calls_total"] == 600 && client["inflight"] == 0 && client["errors_total"] == 0
+    };
     pool.until_client("mcp-1234", "all is over", done).await;
-    let status = relay.event("the status server listens").await["address"].as_str().unwrap().to_owned();
-    let status: Value = reqwest::get(format!("http://{status}/status")).await.unwrap().json().await.unwrap();
-    let truth = json!({ "in_flight": 0, "totals": { "caller_left": 500, "completed": 100, "failed": 0 } });
+    let status = relay.event("the status server listens").await["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let status: Value = reqwest::get(format!("http://{status}/status"))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let truth =
+        json!({ "in_flight": 0, "totals": { "caller_left": 500, "completed": 100, "failed": 0 } });
     assert_eq!(status["calls"], truth);
     are_well_formed(&pool.metrics().await);
 }
 
 #[tokio::test]
 async fn an_id_gets_no_more_calls_at_once_than_it_may() {
-    let (pool, mut provider) = (Pool::with(&[("MAX_CONCURRENCY_PER_CLIENT", "2")]).await, Scripted::start().await);
+    let (pool, mut provider) = (
+        Pool::with(&[("MAX_CONCURRENCY_PER_CLIENT", "2")]).await,
+        Scripted::start().await,
+    );
     let _relay = pool.relay("limited", &provider.url).await;
     let _other = pool.relay("other", &provider.url).await;
     let mut calls = [pool.calling("limited"), pool.calling("limited")];
     let mut asked = provider.asked_times(2).await;
     let refusal = pool.post("limited", &tools_call(1, "echo")).await;
-    assert_eq!((refusal.status().as_u16(), &refusal.headers()["retry-after"]), (429, &"2".parse().unwrap()));
+    assert_eq!(
+        (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
+        (429, &"2".parse().unwrap())
+    );
     assert_eq!(error_of(refusal).await, "too_many_calls");
     assert_eq!(pool.client("limited").await["inflight"], 2);
     let mut other: Calling = pool.calling("other");
@@ -243,15 +384,25 @@ async fn an_id_gets_no_more_calls_at_once_than_it_may() {
         answer = first.answer() => { statuses.push(answer.status()); second }
         answer = second.answer() => { statuses.push(answer.status()); first }
     };
-    pool.until_client("limited", "one is over", |client| client["inflight"] == 1).await;
+    pool.until_client("limited", "one is over", |client| client["inflight"] == 1)
+        .await;
     let mut next = pool.calling("limited");
     for asked in [asked.remove(0), provider.asked().await] {
         asked.answer(json_answer("{}"));
     }
     statuses.extend([rest.answer().await.status(), next.answer().await.status()]);
-    assert!(statuses.iter().all(|status| *status == 200) && statuses.len() == 3, "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| *status == 200) && statuses.len() == 3,
+        "{statuses:?}"
+    );
     let metrics = pool.metrics().await;
-    assert_eq!(metric(&metrics, r#"llamapool_refusals_total{door="mcp",reason="too_many_calls"}"#), Some(1.0));
+    assert_eq!(
+        metric(
+            &metrics,
+            r#"llamapool_refusals_total{door="mcp",reason="too_many_calls"}"#
+        ),
+        Some(1.0)
+    );
 }
 
 #[tokio::test]
@@ -260,24 +411,65 @@ async fn the_state_says_whether_the_provider_can_be_reached_since_when_and_why_n
     let provider = RawProvider::bind().await;
     let url = provider.url.clone();
     drop(provider);
-    let _relay = pool.relay_with("mcp-1234", &url, &[("PROBE_INTERVAL", "20ms")]).await;
+    let _relay = pool
+        .relay_with("mcp-1234", &url, &[("PROBE_INTERVAL", "20ms")])
+        .await;
     let of = |client: &Value, status: &str| client["provider"]["status"] == status;
-    let down = pool.until_client("mcp-1234", "it is unreachable", |client| of(client, "unreachable")).await;
-    assert!(down["provider"]["error"].as_str().unwrap().contains("Connection refused"), "{down}");
-    assert_eq!((&down["status"], &down["protected"]), (&json!("not_ready"), &json!(false)));
+    let down = pool
+        .until_client("mcp-1234", "it is unreachable", |client| {
+            of(client, "unreachable")
+        })
+        .await;
+    assert!(
+        down["provider"]["error"]
+            .as_str()
+            .unwrap()
+            .contains("Connection refused"),
+        "{down}"
+    );
+    assert_eq!(
+        (&down["status"], &down["protected"]),
+        (&json!("not_ready"), &json!(false))
+    );
     // Two snapshots last as long as many probes; a call that fails is news of the same kind.
-    let mut stream = pool.http.get(format!("{}/api/state/stream", pool.url)).bearer_auth(API_KEY).send().await.unwrap();
+    let mut stream = pool
+        .http
+        .get(format!("{}/api/state/stream", pool.url))
+        .bearer_auth(API_KEY)
+        .send()
+        .await
+        .unwrap();
     for _ in 0..2 {
-        soon("a snapshot arrives", stream.chunk()).await.unwrap().unwrap();
+        soon("a snapshot arrives", stream.chunk())
+            .await
+            .unwrap()
+            .unwrap();
     }
-    assert_eq!(error_of(pool.post("mcp-1234", &tools_call(1, "echo")).await).await, "provider_unreachable");
+    assert_eq!(
+        error_of(pool.post("mcp-1234", &tools_call(1, "echo")).await).await,
+        "provider_unreachable"
+    );
     let later = pool.client("mcp-1234").await;
-    let since = |client: &Value| humantime::parse_rfc3339(client["provider"]["since"].as_str().unwrap()).unwrap();
-    let moved = since(&later).duration_since(since(&down)).unwrap_or_default();
-    assert!(moved < Duration::from_millis(200), "since when does not move while nothing changes: {moved:?}");
+    let since = |client: &Value| {
+        humantime::parse_rfc3339(client["provider"]["since"].as_str().unwrap()).unwrap()
+    };
+    let moved = since(&later)
+        .duration_since(since(&down))
+        .unwrap_or_default();
+    assert!(
+        moved < Duration::from_millis(200),
+        "since when does not move while nothing changes: {moved:?}"
+    );
     let _provider = RawProvider::bind_again(&url).await;
-    let up = pool.until_client("mcp-1234", "it is reachable", |client| of(client, "reachable")).await;
-    assert_eq!((&up["provider"]["error"], &up["status"]), (&Value::Null, &json!("idle")));
+    let up = pool
+        .until_client("mcp-1234", "it is reachable", |client| {
+            of(client, "reachable")
+        })
+        .await;
+    assert_eq!(
+        (&up["provider"]["error"], &up["status"]),
+        (&Value::Null, &json!("idle"))
+    );
     assert!(since(&up) > since(&later));
 }
 
@@ -285,15 +477,23 @@ async fn the_state_says_whether_the_provider_can_be_reached_since_when_and_why_n
 async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
     let pool = Pool::with(&[("STATE_INTERVAL", "200ms"), ("MAX_STATE_STREAMS", "2")]).await;
     let open = || async {
-        let request = pool.http.get(format!("{}/api/state/stream", pool.url)).bearer_auth(API_KEY);
-        soon("the stream is answered", request.send()).await.unwrap()
+        let request = pool
+            .http
+            .get(format!("{}/api/state/stream", pool.url))
+            .bearer_auth(API_KEY);
+        soon("the stream is answered", request.send())
+            .await
+            .unwrap()
     };
     let mut stream = open().await;
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
     let began = Instant::now();
     let mut times = Vec::new();
     for number in 0..4 {
-        let event = soon("a snapshot arrives", stream.chunk()).await.unwrap().unwrap();
+        let event = soon("a snapshot arrives", stream.chunk())
+            .await
+            .unwrap()
+            .unwrap();
         if number == 0 {
             assert!(
                 began.elapsed() < Duration::from_millis(150),
@@ -302,18 +502,30 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
             );
         }
         let text = std::str::from_utf8(&event).unwrap();
-        let json = text.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n\n")).unwrap();
+        let json = text
+            .strip_prefix("data: ")
+            .and_then(|rest| rest.strip_suffix("\n\n"))
+            .unwrap();
         let state: Value = serde_json::from_str(json).unwrap();
         times.push(state["server"]["now"].as_str().unwrap().to_owned());
     }
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(500) && took < Duration::from_secs(5), "{took:?}");
+    assert!(
+        took > Duration::from_millis(500) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
     assert!(times.is_sorted(), "{times:?}");
 
     let second = open().await;
     let refusal = open().await;
-    assert_eq!((refusal.status().as_u16(), &refusal.headers()["retry-after"]), (503, &"2".parse().unwrap()));
-    assert_eq!(refusal.json::<Value>().await.unwrap()["error"], "too_many_streams");
+    assert_eq!(
+        (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
+        (503, &"2".parse().unwrap())
+    );
+    assert_eq!(
+        refusal.json::<Value>().await.unwrap()["error"],
+        "too_many_streams"
+    );
     drop(second);
     let again = async {
         while open().await.status() != 200 {
@@ -327,7 +539,12 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
 async fn metrics_are_on_a_port_of_their_own_if_they_have_one() {
     let mut pool = Pool::with(&[("METRICS_PORT", "0")]).await;
     let listens = pool.server.event("the server listens").await;
-    let address = listens["metrics"].as_str().unwrap().trim_start_matches("Some(").trim_end_matches(')').to_owned();
+    let address = listens["metrics"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("Some(")
+        .trim_end_matches(')')
+        .to_owned();
     let provider = Provider::echoing().await;
     let _relay = pool.relay("mcp-1234", &provider.url).await;
     let get = async |url: String| {
@@ -342,7 +559,11 @@ async fn metrics_are_on_a_port_of_their_own_if_they_have_one() {
     assert_eq!(get(format!("http://{address}/healthz")).await.0, 200);
     assert_eq!(get(format!("http://{address}/readyz")).await.0, 200);
     for path in ["/api/state", "/api/mcp/id/mcp-1234", "/api/mcp/connect"] {
-        assert_eq!(get(format!("http://{address}{path}")).await.0, 404, "{path}");
+        assert_eq!(
+            get(format!("http://{address}{path}")).await.0,
+            404,
+            "{path}"
+        );
     }
 }
 
@@ -350,10 +571,22 @@ async fn metrics_are_on_a_port_of_their_own_if_they_have_one() {
 async fn metrics_where_everybody_gets_name_no_id_to_those_without_the_api_key() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let _relay = pool.relay("nobody-knows", &provider.url).await;
-    assert_eq!(pool.post("nobody-knows", &tools_call(1, "echo")).await.status(), 200);
-    pool.until_metric(r#"llamapool_calls_in_flight{id="nobody-knows"}"#, 0).await;
+    assert_eq!(
+        pool.post("nobody-knows", &tools_call(1, "echo"))
+            .await
+            .status(),
+        200
+    );
+    pool.until_metric(r#"llamapool_calls_in_flight{id="nobody-knows"}"#, 0)
+        .await;
     for key in ["", "wrong", "secret"] {
-        let answer = pool.http.get(format!("{}/metrics", pool.url)).bearer_auth(key).send().await.unwrap();
+        let answer = pool
+            .http
+            .get(format!("{}/metrics", pool.url))
+            .bearer_auth(key)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200);
         let metrics = answer.text().await.unwrap();
         are_well_formed(&metrics);
@@ -365,13 +598,29 @@ async fn metrics_where_everybody_gets_name_no_id_to_those_without_the_api_key() 
 #[tokio::test]
 async fn metrics_on_a_port_of_their_own_need_no_public_name() {
     for (own_port, status) in [("0", 200), ("", 403)] {
-        let mut pool = Pool::with(&[("METRICS_PORT", own_port), ("ALLOWED_HOSTS", "llamapool.example")]).await;
+        let mut pool = Pool::with(&[
+            ("METRICS_PORT", own_port),
+            ("ALLOWED_HOSTS", "llamapool.example"),
+        ])
+        .await;
         let listens = pool.server.event("the server listens").await;
-        let own = listens["metrics"].as_str().unwrap().strip_prefix("Some(").map(|own| own.trim_end_matches(')'));
+        let own = listens["metrics"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("Some(")
+            .map(|own| own.trim_end_matches(')'));
         let address = own.or(listens["address"].as_str()).unwrap();
-        let get = |host: &'static str| pool.http.get(format!("http://{address}/metrics")).header("host", host).send();
+        let get = |host: &'static str| {
+            pool.http
+                .get(format!("http://{address}/metrics"))
+                .header("host", host)
+                .send()
+        };
         assert_eq!(get("localhost:9090").await.unwrap().status(), status);
-        assert_eq!(get("llamapool.example").await.unwrap().status() == 200, own.is_none());
+        assert_eq!(
+            get("llamapool.example").await.unwrap().status() == 200,
+            own.is_none()
+        );
     }
 }
 
@@ -383,10 +632,23 @@ async fn no_label_of_the_metrics_comes_from_a_caller() {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": format!("evil/{number}\"}} 1\n") });
         assert_eq!(pool.post("mcp-1234", &body).await.status(), 200);
         let method = reqwest::Method::from_bytes(format!("EVIL{number}").as_bytes()).unwrap();
-        let request = pool.http.request(method, pool.mcp("mcp-1234")).header("mcp-method", format!("evil/h{number}"));
+        let request = pool
+            .http
+            .request(method, pool.mcp("mcp-1234"))
+            .header("mcp-method", format!("evil/h{number}"));
         assert_eq!(request.send().await.unwrap().status(), 200);
-        assert_eq!(pool.post(&format!("evil-{number}"), &body).await.status(), 503);
-        assert_eq!(Upgrade::of(&format!("evil-{number}")).without("authorization").answer(&pool).await.status, 401);
+        assert_eq!(
+            pool.post(&format!("evil-{number}"), &body).await.status(),
+            503
+        );
+        assert_eq!(
+            Upgrade::of(&format!("evil-{number}"))
+                .without("authorization")
+                .answer(&pool)
+                .await
+                .status,
+            401
+        );
     }
     let metrics = pool.metrics().await;
     are_well_formed(&metrics);

@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    BodyEnd, Pool, Provider, RawHttp, RawProvider, event_stream, http_request, json_answer, soon, tools_call,
+    BodyEnd, Pool, Provider, RawHttp, RawProvider, event_stream, http_request, json_answer, soon,
+    tools_call,
 };
 
 /// How long a caller's leaving may take to reach the provider, in the best of so many attempts: a machine that does
@@ -66,7 +67,10 @@ async fn an_end_is_an_end_and_a_break_a_break() {
         pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
         pieces.send(Ok("data: 2\n\n".into())).await.unwrap();
         if breaks {
-            pieces.send(Err(std::io::ErrorKind::BrokenPipe.into())).await.unwrap();
+            pieces
+                .send(Err(std::io::ErrorKind::BrokenPipe.into()))
+                .await
+                .unwrap();
         }
         drop(pieces);
         let mut came = Vec::new();
@@ -77,11 +81,27 @@ async fn an_end_is_an_end_and_a_break_a_break() {
                 Err(end) => break end,
             }
         };
-        assert_eq!(String::from_utf8_lossy(&came), "data: 1\n\ndata: 2\n\n", "all that was sent before arrives");
-        assert_eq!(end, if breaks { BodyEnd::Aborted } else { BodyEnd::Clean });
+        assert_eq!(
+            String::from_utf8_lossy(&came),
+            "data: 1\n\ndata: 2\n\n",
+            "all that was sent before arrives"
+        );
+        assert_eq!(
+            end,
+            if breaks {
+                BodyEnd::Aborted
+            } else {
+                BodyEnd::Clean
+            }
+        );
     }
-    let client = pool.until_client("ends", "both are over", |client| client["inflight"] == 0).await;
-    assert_eq!((&client["calls_total"], &client["errors_total"]), (&2.into(), &1.into()));
+    let client = pool
+        .until_client("ends", "both are over", |client| client["inflight"] == 0)
+        .await;
+    assert_eq!(
+        (&client["calls_total"], &client["errors_total"]),
+        (&2.into(), &1.into())
+    );
     assert_eq!(client["last_error"]["error"], "broken");
 }
 
@@ -90,8 +110,16 @@ async fn over_http_2_a_break_resets_the_stream_and_nothing_else() {
     let pool = Pool::start().await;
     let (provider, mut calls) = streaming().await;
     let _relay = pool.relay("h2", &provider.url).await;
-    let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    let ask = || http.post(pool.mcp("h2")).header("accept", "application/json, text/event-stream").body("{}").send();
+    let http = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
+    let ask = || {
+        http.post(pool.mcp("h2"))
+            .header("accept", "application/json, text/event-stream")
+            .body("{}")
+            .send()
+    };
     let (answer, pieces) = tokio::join!(ask(), calls.recv());
     let (mut lasting, lasting_pieces) = (answer.unwrap(), pieces.unwrap());
     for breaks in [false, true] {
@@ -99,9 +127,15 @@ async fn over_http_2_a_break_resets_the_stream_and_nothing_else() {
         let (mut answer, pieces) = (answer.unwrap(), pieces.unwrap());
         assert_eq!(answer.version(), reqwest::Version::HTTP_2);
         pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
-        assert_eq!(soon("the piece", answer.chunk()).await.unwrap().unwrap(), "data: 1\n\n");
+        assert_eq!(
+            soon("the piece", answer.chunk()).await.unwrap().unwrap(),
+            "data: 1\n\n"
+        );
         if breaks {
-            pieces.send(Err(std::io::ErrorKind::BrokenPipe.into())).await.unwrap();
+            pieces
+                .send(Err(std::io::ErrorKind::BrokenPipe.into()))
+                .await
+                .unwrap();
         }
         drop(pieces);
         let mut end = soon("the end", answer.chunk()).await;
@@ -115,8 +149,14 @@ async fn over_http_2_a_break_resets_the_stream_and_nothing_else() {
             (_, other) => panic!("{breaks}: {other:?}"),
         }
     }
-    lasting_pieces.send(Ok("data: still here\n\n".into())).await.unwrap();
-    assert_eq!(soon("the piece", lasting.chunk()).await.unwrap().unwrap(), "data: still here\n\n");
+    lasting_pieces
+        .send(Ok("data: still here\n\n".into()))
+        .await
+        .unwrap();
+    assert_eq!(
+        soon("the piece", lasting.chunk()).await.unwrap().unwrap(),
+        "data: still here\n\n"
+    );
 }
 
 #[tokio::test]
@@ -136,10 +176,15 @@ async fn a_caller_who_leaves_a_stream_is_noticed_by_the_provider_at_once() {
     }
     check_noticed("HTTP/1.1", &spans);
 
-    let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let http = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
     let mut spans = Vec::new();
     for _ in 0..ATTEMPTS {
-        let ask = http.post(pool.mcp("leave")).header("accept", "application/json, text/event-stream");
+        let ask = http
+            .post(pool.mcp("leave"))
+            .header("accept", "application/json, text/event-stream");
         let (answer, pieces) = tokio::join!(ask.body("{}").send(), calls.recv());
         let (answer, pieces) = (answer.unwrap(), pieces.unwrap());
         let left = Instant::now();
@@ -148,33 +193,52 @@ async fn a_caller_who_leaves_a_stream_is_noticed_by_the_provider_at_once() {
         spans.push(left.elapsed());
     }
     check_noticed("HTTP/2", &spans);
-    let client = pool.until_client("leave", "all are over", |client| client["inflight"] == 0).await;
-    assert_eq!((&client["aborted_total"], &client["errors_total"]), (&(2 * ATTEMPTS).into(), &0.into()));
+    let client = pool
+        .until_client("leave", "all are over", |client| client["inflight"] == 0)
+        .await;
+    assert_eq!(
+        (&client["aborted_total"], &client["errors_total"]),
+        (&(2 * ATTEMPTS).into(), &0.into())
+    );
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_before_the_head_is_noticed_too_whether_its_request_was_complete_or_not() {
+async fn a_caller_who_leaves_before_the_head_is_noticed_too_whether_its_request_was_complete_or_not()
+ {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let _relay = pool.relay("head", &provider.url).await;
     for (fields, body) in [("", &b"{}"[..]), ("content-length: 100\r\n", b"")] {
         let mut spans = Vec::new();
         for _ in 0..ATTEMPTS {
             let mut caller = RawHttp::to(&pool.url).await;
-            caller.send(http_request("POST", "/api/mcp/id/head", fields, body)).await;
+            caller
+                .send(http_request("POST", "/api/mcp/id/head", fields, body))
+                .await;
             let (mut connection, _) = provider.call().await;
             let left = Instant::now();
             drop(caller);
             connection.rest_of_connection(&mut Vec::new()).await;
             spans.push(left.elapsed());
         }
-        check_noticed(&format!("before the head ({} bytes sent)", body.len()), &spans);
+        check_noticed(
+            &format!("before the head ({} bytes sent)", body.len()),
+            &spans,
+        );
     }
-    let client = pool.until_client("head", "all are over", |client| client["inflight"] == 0).await;
-    assert_eq!((&client["aborted_total"], &client["errors_total"]), (&(2 * ATTEMPTS).into(), &0.into()));
+    let client = pool
+        .until_client("head", "all are over", |client| client["inflight"] == 0)
+        .await;
+    assert_eq!(
+        (&client["aborted_total"], &client["errors_total"]),
+        (&(2 * ATTEMPTS).into(), &0.into())
+    );
 }
 
 fn check_noticed(what: &str, spans: &[Duration]) {
-    assert!(spans.iter().min().is_some_and(|best| *best <= NOTICED), "{what}: noticed after {spans:?}");
+    assert!(
+        spans.iter().min().is_some_and(|best| *best <= NOTICED),
+        "{what}: noticed after {spans:?}"
+    );
 }
 
 #[tokio::test]
@@ -189,7 +253,11 @@ async fn a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_mak
     let made = Arc::new(AtomicUsize::new(0));
     let of_stalled = made.clone();
     let provider = Provider::answering(move |request: axum::extract::Request| {
-        let counter = if request.uri().query() == Some("stalled") { of_stalled.clone() } else { Arc::default() };
+        let counter = if request.uri().query() == Some("stalled") {
+            of_stalled.clone()
+        } else {
+            Arc::default()
+        };
         let piece = Bytes::from(vec![7; PIECE]);
         let pieces = futures_util::stream::repeat_with(move || {
             counter.fetch_add(PIECE, Ordering::Relaxed);
@@ -201,22 +269,44 @@ async fn a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_mak
     let _relay = pool.relay("slow", &provider.url).await;
     let alone = time_to_read(&pool, "slow", READ).await;
     let mut stalled = RawHttp::to(&pool.url).await;
-    stalled.send(http_request("POST", "/api/mcp/id/slow?stalled", "", b"{}")).await;
+    stalled
+        .send(http_request("POST", "/api/mcp/id/slow?stalled", "", b"{}"))
+        .await;
     assert_eq!(stalled.head().await.status(), 200);
     let beside = time_to_read(&pool, "slow", READ).await;
     let made = made.load(Ordering::Relaxed);
-    println!("{} MiB for nobody; {} MiB read in {beside:?}, and alone in {alone:?}", made >> 20, READ >> 20);
-    assert!(beside < SLOWER * alone, "beside a caller who reads nothing it took {beside:?}, alone {alone:?}");
-    assert!(made < BOUND, "{made} bytes were made for a caller who reads nothing");
+    println!(
+        "{} MiB for nobody; {} MiB read in {beside:?}, and alone in {alone:?}",
+        made >> 20,
+        READ >> 20
+    );
+    assert!(
+        beside < SLOWER * alone,
+        "beside a caller who reads nothing it took {beside:?}, alone {alone:?}"
+    );
+    assert!(
+        made < BOUND,
+        "{made} bytes were made for a caller who reads nothing"
+    );
 }
 
 /// How long it takes to read so many bytes of an answer without an end.
 async fn time_to_read(pool: &Pool, id: &str, bytes: usize) -> Duration {
     let started = Instant::now();
-    let answer = pool.http.post(pool.mcp(id)).body("{}").send().await.unwrap();
+    let answer = pool
+        .http
+        .post(pool.mcp(id))
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
     let (mut read, mut pieces) = (0, answer.bytes_stream());
     while read < bytes {
-        read += soon("the stream goes on", pieces.next()).await.unwrap().unwrap().len();
+        read += soon("the stream goes on", pieces.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .len();
     }
     started.elapsed()
 }
@@ -244,15 +334,30 @@ async fn two_hundred_streams_run_side_by_side_and_none_gets_anothers_bytes() {
     let _relay = pool.relay("many", &provider.url).await;
     let mut callers = JoinSet::new();
     for own in 0..STREAMS {
-        let request = pool.http.post(format!("{}?{own}", pool.mcp("many"))).header("accept", "text/event-stream");
+        let request = pool
+            .http
+            .post(format!("{}?{own}", pool.mcp("many")))
+            .header("accept", "text/event-stream");
         callers.spawn(async move {
-            let text = request.body("{}").send().await.unwrap().text().await.unwrap();
-            let expected: String = (0..50).map(|index| format!("data: {own} {index}\n\n")).collect();
+            let text = request
+                .body("{}")
+                .send()
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap();
+            let expected: String = (0..50)
+                .map(|index| format!("data: {own} {index}\n\n"))
+                .collect();
             assert_eq!(text, expected);
             own
         });
     }
-    let done: HashSet<_> = soon("all streams end", callers.join_all()).await.into_iter().collect();
+    let done: HashSet<_> = soon("all streams end", callers.join_all())
+        .await
+        .into_iter()
+        .collect();
     assert_eq!(done.len(), STREAMS);
     assert_eq!(pool.client("many").await["calls_total"], STREAMS);
 }
@@ -271,18 +376,45 @@ async fn five_hundred_callers_who_leave_in_the_middle_leave_the_tunnel_as_it_was
     let mut callers = Vec::new();
     for _ in 0..CALLERS {
         let mut caller = RawHttp::to(&pool.url).await;
-        caller.send(http_request("POST", "/api/mcp/id/abort", "content-length: 1000\r\n", b"")).await;
+        caller
+            .send(http_request(
+                "POST",
+                "/api/mcp/id/abort",
+                "content-length: 1000\r\n",
+                b"",
+            ))
+            .await;
         caller.send("half of it").await;
         callers.push(caller);
     }
-    pool.until_client("abort", "all of them run", |client| client["inflight"] == CALLERS).await;
+    pool.until_client("abort", "all of them run", |client| {
+        client["inflight"] == CALLERS
+    })
+    .await;
     for (index, caller) in callers.into_iter().enumerate() {
-        if index % 2 == 0 { caller.reset() } else { drop(caller) }
+        if index % 2 == 0 {
+            caller.reset()
+        } else {
+            drop(caller)
+        }
     }
-    let client = pool.until_client("abort", "none of them runs", |client| client["inflight"] == 0).await;
-    assert_eq!((&client["calls_total"], &client["aborted_total"]), (&CALLERS.into(), &CALLERS.into()));
-    assert_eq!((&client["connected_at"], &client["errors_total"]), (&before, &0.into()));
-    assert_eq!(pool.post("abort", &tools_call(1, "echo")).await.status(), 200);
+    let client = pool
+        .until_client("abort", "none of them runs", |client| {
+            client["inflight"] == 0
+        })
+        .await;
+    assert_eq!(
+        (&client["calls_total"], &client["aborted_total"]),
+        (&CALLERS.into(), &CALLERS.into())
+    );
+    assert_eq!(
+        (&client["connected_at"], &client["errors_total"]),
+        (&before, &0.into())
+    );
+    assert_eq!(
+        pool.post("abort", &tools_call(1, "echo")).await.status(),
+        200
+    );
     assert_eq!(pool.client("abort").await["connected_at"], before);
 }
 
@@ -295,15 +427,25 @@ async fn an_encoded_stream_gets_no_comments_between_its_bytes() {
     for accept in ["text/event-stream", "*/*"] {
         let mut encoded = RawHttp::to(&pool.url).await;
         let request = http_request("POST", "/api/mcp/id/encoded", "", b"{}");
-        let request = String::from_utf8(request).unwrap().replace("application/json, text/event-stream", accept);
+        let request = String::from_utf8(request)
+            .unwrap()
+            .replace("application/json, text/event-stream", accept);
         encoded.send(request).await;
         let (mut of_encoded, seen) = provider.call().await;
         of_encoded.body(&seen).await;
-        of_encoded.send(format!("{stream}content-encoding: gzip\r\n\r\n")).await;
+        of_encoded
+            .send(format!("{stream}content-encoding: gzip\r\n\r\n"))
+            .await;
         let head = encoded.head().await;
-        assert_eq!((head.status(), head.values("content-encoding")), (200, vec!["gzip".to_owned()]), "{accept}");
+        assert_eq!(
+            (head.status(), head.values("content-encoding")),
+            (200, vec!["gzip".to_owned()]),
+            "{accept}"
+        );
         let mut plain = RawHttp::to(&pool.url).await;
-        plain.send(http_request("GET", "/api/mcp/id/encoded", "", b"")).await;
+        plain
+            .send(http_request("GET", "/api/mcp/id/encoded", "", b""))
+            .await;
         let (mut of_plain, _) = provider.call().await;
         of_plain.send(format!("{stream}\r\n")).await;
         plain.head().await;
@@ -337,9 +479,14 @@ async fn streaming() -> (Provider, mpsc::Receiver<Pieces>) {
 /// A caller that has read the head of such an answer.
 async fn listen(pool: &Pool, id: &str, calls: &mut mpsc::Receiver<Pieces>) -> (RawHttp, Pieces) {
     let mut caller = RawHttp::to(&pool.url).await;
-    caller.send(http_request("GET", &format!("/api/mcp/id/{id}"), "", b"")).await;
+    caller
+        .send(http_request("GET", &format!("/api/mcp/id/{id}"), "", b""))
+        .await;
     let pieces = soon("the provider is called", calls.recv()).await.unwrap();
     let head = caller.head().await;
-    assert_eq!((head.status(), head.values("content-type")), (200, vec!["text/event-stream".to_owned()]));
+    assert_eq!(
+        (head.status(), head.values("content-type")),
+        (200, vec!["text/event-stream".to_owned()])
+    );
     (caller, pieces)
 }

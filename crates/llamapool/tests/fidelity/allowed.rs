@@ -5,7 +5,8 @@ use crate::difference::{Allowed, At, Difference};
 use crate::harness::API_KEY;
 
 const HOP: &str = "it is about one connection (RFC 9110, section 7.6.1)";
-const WHO: &str = "says who called and how, which a provider believes of a proxy; nobody may forge it";
+const WHO: &str =
+    "says who called and how, which a provider believes of a proxy; nobody may forge it";
 
 /// All of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Allowed> {
@@ -18,7 +19,13 @@ const fn request(
     reason: &'static str,
     is_it: fn(&Difference) -> bool,
 ) -> Allowed {
-    Allowed { name, at: At::Request, what, reason, is_it }
+    Allowed {
+        name,
+        at: At::Request,
+        what,
+        reason,
+        is_it,
+    }
 }
 
 const fn answer(
@@ -27,7 +34,13 @@ const fn answer(
     reason: &'static str,
     is_it: fn(&Difference) -> bool,
 ) -> Allowed {
-    Allowed { name, at: At::Answer, what, reason, is_it }
+    Allowed {
+        name,
+        at: At::Answer,
+        what,
+        reason,
+        is_it,
+    }
 }
 
 const fn exchange(
@@ -36,18 +49,54 @@ const fn exchange(
     reason: &'static str,
     is_it: fn(&Difference) -> bool,
 ) -> Allowed {
-    Allowed { name, at: At::Exchange, what, reason, is_it }
+    Allowed {
+        name,
+        at: At::Exchange,
+        what,
+        reason,
+        is_it,
+    }
 }
 
 /// In what the provider is asked.
 const REQUEST: &[Allowed] = &[
-    request("`Connection` of a request", "connection", HOP, Difference::is_taken_away),
-    request("what `Connection` of a request names", "x-of-this-hop", HOP, Difference::is_taken_away),
+    request(
+        "`Connection` of a request",
+        "connection",
+        HOP,
+        Difference::is_taken_away,
+    ),
+    request(
+        "what `Connection` of a request names",
+        "x-of-this-hop",
+        HOP,
+        Difference::is_taken_away,
+    ),
     request("`TE`", "te", HOP, Difference::is_taken_away),
-    request("`Keep-Alive` of a request", "keep-alive", HOP, Difference::is_taken_away),
-    request("`Upgrade` of a request", "upgrade", HOP, Difference::is_taken_away),
-    request("`Trailer` of a request", "trailer", HOP, Difference::is_taken_away),
-    request("`Proxy-Authorization`, `Proxy-Connection`", "proxy-*", HOP, Difference::is_taken_away),
+    request(
+        "`Keep-Alive` of a request",
+        "keep-alive",
+        HOP,
+        Difference::is_taken_away,
+    ),
+    request(
+        "`Upgrade` of a request",
+        "upgrade",
+        HOP,
+        Difference::is_taken_away,
+    ),
+    request(
+        "`Trailer` of a request",
+        "trailer",
+        HOP,
+        Difference::is_taken_away,
+    ),
+    request(
+        "`Proxy-Authorization`, `Proxy-Connection`",
+        "proxy-*",
+        HOP,
+        Difference::is_taken_away,
+    ),
     request(
         "`Expect`",
         "expect",
@@ -60,33 +109,63 @@ const REQUEST: &[Allowed] = &[
         "the server has checked it; a provider would compare it with its own address",
         Difference::is_taken_away,
     ),
-    request("`X-Forwarded-For`", "x-forwarded-for", WHO, |it| it.through == [b"127.0.0.1"]),
-    request("`X-Forwarded-Proto`", "x-forwarded-proto", WHO, |it| it.through == [b"http"]),
-    request("`X-Forwarded-Host`", "x-forwarded-host", WHO, |it| it.through == [b"<server>"]),
-    request("other `X-Forwarded-*` of a caller", "x-forwarded-*", WHO, Difference::is_taken_away),
-    request("`Forwarded` of a caller", "forwarded", WHO, Difference::is_taken_away),
-    request("`X-Real-IP` of a caller", "x-real-ip", WHO, Difference::is_taken_away),
+    request("`X-Forwarded-For`", "x-forwarded-for", WHO, |it| {
+        it.through == [b"127.0.0.1"]
+    }),
+    request("`X-Forwarded-Proto`", "x-forwarded-proto", WHO, |it| {
+        it.through == [b"http"]
+    }),
+    request("`X-Forwarded-Host`", "x-forwarded-host", WHO, |it| {
+        it.through == [b"<server>"]
+    }),
+    request(
+        "other `X-Forwarded-*` of a caller",
+        "x-forwarded-*",
+        WHO,
+        Difference::is_taken_away,
+    ),
+    request(
+        "`Forwarded` of a caller",
+        "forwarded",
+        WHO,
+        Difference::is_taken_away,
+    ),
+    request(
+        "`X-Real-IP` of a caller",
+        "x-real-ip",
+        WHO,
+        Difference::is_taken_away,
+    ),
     request(
         "`Llamapool-*` of a request",
         "llamapool-*",
         "server and relay speak to each other with these",
         Difference::is_taken_away,
     ),
-    request("`X-Request-Id` of a request", "x-request-id", "finds the call in the logs of every hop", |it| {
-        it.through.len() == 1 && it.direct.iter().all(|id| id.contains(&b' '))
-    }),
-    request("`Authorization` with a key of the server", "authorization", "the provider must not learn it", |it| {
-        it.is_taken_away() && it.direct == [format!("Bearer {API_KEY}").as_bytes()]
-    }),
+    request(
+        "`X-Request-Id` of a request",
+        "x-request-id",
+        "finds the call in the logs of every hop",
+        |it| it.through.len() == 1 && it.direct.iter().all(|id| id.contains(&b' ')),
+    ),
+    request(
+        "`Authorization` with a key of the server",
+        "authorization",
+        "the provider must not learn it",
+        |it| it.is_taken_away() && it.direct == [format!("Bearer {API_KEY}").as_bytes()],
+    ),
     request(
         "`Authorization` with the `AUTH_TOKEN` of the relay",
         "authorization",
         "the relay has checked it; it is not the provider's",
         |it| it.is_taken_away() && it.direct == [b"Bearer of-the-relay"],
     ),
-    request("what `PROVIDER_HEADERS` says", "x-tenant", "the operator of the relay wants it so", |it| {
-        it.through == [b"of the relay"]
-    }),
+    request(
+        "what `PROVIDER_HEADERS` says",
+        "x-tenant",
+        "the operator of the relay wants it so",
+        |it| it.through == [b"of the relay"],
+    ),
     request(
         "`Accept` of a caller who takes anything",
         "accept",
@@ -110,7 +189,8 @@ const REQUEST: &[Allowed] = &[
             the order of different headers means nothing (RFC 9110, section 5.3)",
         is_it: |it| {
             let small = |names: &[Vec<u8>]| {
-                let mut names: Vec<_> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+                let mut names: Vec<_> =
+                    names.iter().map(|name| name.to_ascii_lowercase()).collect();
                 names.sort();
                 names
             };
@@ -133,7 +213,11 @@ const ANSWER: &[Allowed] = &[
         "the first line",
         "they mean nothing to a client (RFC 9112, section 4), and the tunnel has none",
         |it| {
-            let status = |lines: &[Vec<u8>]| lines.first().and_then(|line| line.get(..12).map(<[u8]>::to_vec));
+            let status = |lines: &[Vec<u8>]| {
+                lines
+                    .first()
+                    .and_then(|line| line.get(..12).map(<[u8]>::to_vec))
+            };
             status(&it.direct).is_some() && status(&it.direct) == status(&it.through)
         },
     ),
@@ -143,12 +227,42 @@ const ANSWER: &[Allowed] = &[
         "a server adds it where the provider does not (RFC 9110, section 6.6.1); otherwise two calls are made at two times",
         |it| it.through.len() == 1,
     ),
-    answer("`Connection` of an answer", "connection", HOP, Difference::is_taken_away),
-    answer("what `Connection` of an answer names", "x-of-this-hop", HOP, Difference::is_taken_away),
-    answer("`Keep-Alive` of an answer", "keep-alive", HOP, Difference::is_taken_away),
-    answer("`Upgrade` of an answer", "upgrade", HOP, Difference::is_taken_away),
-    answer("`Trailer` of an answer", "trailer", HOP, Difference::is_taken_away),
-    answer("`Proxy-Authenticate`", "proxy-*", HOP, Difference::is_taken_away),
+    answer(
+        "`Connection` of an answer",
+        "connection",
+        HOP,
+        Difference::is_taken_away,
+    ),
+    answer(
+        "what `Connection` of an answer names",
+        "x-of-this-hop",
+        HOP,
+        Difference::is_taken_away,
+    ),
+    answer(
+        "`Keep-Alive` of an answer",
+        "keep-alive",
+        HOP,
+        Difference::is_taken_away,
+    ),
+    answer(
+        "`Upgrade` of an answer",
+        "upgrade",
+        HOP,
+        Difference::is_taken_away,
+    ),
+    answer(
+        "`Trailer` of an answer",
+        "trailer",
+        HOP,
+        Difference::is_taken_away,
+    ),
+    answer(
+        "`Proxy-Authenticate`",
+        "proxy-*",
+        HOP,
+        Difference::is_taken_away,
+    ),
     answer(
         "`Llamapool-*` of an answer",
         "llamapool-*",
@@ -201,7 +315,9 @@ const ANSWER: &[Allowed] = &[
             it.added() == Some(exposed.as_bytes())
         },
     ),
-    answer("`Vary`", "vary", "the answer depends on the origin", |it| it.added() == Some(b"Origin")),
+    answer("`Vary`", "vary", "the answer depends on the origin", |it| {
+        it.added() == Some(b"Origin")
+    }),
     answer(
         "`Location` within the provider",
         "location",
@@ -228,18 +344,29 @@ const ANSWER: &[Allowed] = &[
         "it says, sealed, which relay has the session; the provider gets its own back",
         |it| {
             let is_visible = |id: &Vec<u8>| id.iter().all(|byte| (0x21..=0x7e).contains(byte));
-            it.is_replaced() && it.through.iter().all(is_visible) && it.direct == [b"!session~of~the~provider!"]
+            it.is_replaced()
+                && it.through.iter().all(is_visible)
+                && it.direct == [b"!session~of~the~provider!"]
         },
     ),
-    answer("type of an answer to a caller who takes anything", "content-type", ONE_ANSWER, |it| {
-        it.direct == [b"text/event-stream"] && it.through == [b"application/json"]
-    }),
-    answer("length of an answer to a caller who takes anything", "content-length", ONE_ANSWER, |it| {
-        it.is_event_stream && it.is_added()
-    }),
-    answer("framing of an answer to a caller who takes anything", "transfer-encoding", ONE_ANSWER, |it| {
-        it.is_event_stream && it.is_taken_away()
-    }),
+    answer(
+        "type of an answer to a caller who takes anything",
+        "content-type",
+        ONE_ANSWER,
+        |it| it.direct == [b"text/event-stream"] && it.through == [b"application/json"],
+    ),
+    answer(
+        "length of an answer to a caller who takes anything",
+        "content-length",
+        ONE_ANSWER,
+        |it| it.is_event_stream && it.is_added(),
+    ),
+    answer(
+        "framing of an answer to a caller who takes anything",
+        "transfer-encoding",
+        ONE_ANSWER,
+        |it| it.is_event_stream && it.is_taken_away(),
+    ),
 ];
 
 const ONE_ANSWER: &str = "plain curl gets the one response of an event stream as JSON";
@@ -251,7 +378,15 @@ const BODY: &[Allowed] = &[
         at: At::Body,
         what: "body",
         reason: ONE_ANSWER,
-        is_it: |it| it.direct == [[b"data: {\"n\":1}\n\ndata: ", it.through.concat().as_slice(), b"\n\n"].concat()],
+        is_it: |it| {
+            it.direct
+                == [[
+                    b"data: {\"n\":1}\n\ndata: ",
+                    it.through.concat().as_slice(),
+                    b"\n\n",
+                ]
+                .concat()]
+        },
     },
     Allowed {
         name: "comments on idle streams",
@@ -283,7 +418,12 @@ const EXCHANGE: &[Allowed] = &[
         "redirect",
         "the caller could not follow it; the relay does, and remembers where the provider's URL leads",
         |it| {
-            let is_asked = |lines: &[Vec<u8>]| lines.iter().filter(|line| line.starts_with(b"asked")).count();
+            let is_asked = |lines: &[Vec<u8>]| {
+                lines
+                    .iter()
+                    .filter(|line| line.starts_with(b"asked"))
+                    .count()
+            };
             let is_answered = it.through.iter().any(|line| line.starts_with(b"answered"));
             !is_answered && is_asked(&it.direct) == 1 && is_asked(&it.through) <= 1
         },
@@ -294,7 +434,9 @@ const EXCHANGE: &[Allowed] = &[
         "the resource is the public URL, and a page from anywhere may read them",
         |it| {
             let (direct, through) = (json_in(&it.direct), json_in(&it.through));
-            let (Some(mut direct), Some(through)) = (direct, through) else { return false };
+            let (Some(mut direct), Some(through)) = (direct, through) else {
+                return false;
+            };
             direct["resource"] = "http://<server>/api/mcp/id/same".into();
             direct == through
         },
@@ -305,27 +447,49 @@ const EXCHANGE: &[Allowed] = &[
         "which origins may call is the server's business, and the browser asks without a token",
         |it| {
             let is_asked = it.through.iter().any(|line| line.starts_with(b"asked"));
-            !is_asked && it.through.first().is_some_and(|line| line.starts_with(b"answered \"HTTP/1.1 204 "))
+            !is_asked
+                && it
+                    .through
+                    .first()
+                    .is_some_and(|line| line.starts_with(b"answered \"HTTP/1.1 204 "))
         },
     ),
-    exchange("a path that leads up", "path_refused", "it could lead out of what the relay makes reachable", |it| {
-        it.is_refused("path_refused")
-    }),
-    exchange("an `Origin` that is not listed", "origin_refused", "a hostile page may not call", |it| {
-        it.is_refused("origin_refused")
-    }),
-    exchange("a `Host` that is not listed", "host_refused", "a hostile page may have rebound a name", |it| {
-        it.is_refused("host_refused")
-    }),
-    exchange("a body above `MAX_REQUEST_BYTES`", "request_too_large", "every body has a bound", |it| {
-        it.is_refused("request_too_large")
-    }),
-    exchange("a head above `TUNNEL_MAX_HEADER_BYTES`", "head_too_large", "every head has a bound", |it| {
-        it.is_refused("head_too_large")
-    }),
-    exchange("more calls than `MAX_CONCURRENCY_PER_CLIENT`", "too_many_calls", "the operator wants it so", |it| {
-        it.is_refused("too_many_calls")
-    }),
+    exchange(
+        "a path that leads up",
+        "path_refused",
+        "it could lead out of what the relay makes reachable",
+        |it| it.is_refused("path_refused"),
+    ),
+    exchange(
+        "an `Origin` that is not listed",
+        "origin_refused",
+        "a hostile page may not call",
+        |it| it.is_refused("origin_refused"),
+    ),
+    exchange(
+        "a `Host` that is not listed",
+        "host_refused",
+        "a hostile page may have rebound a name",
+        |it| it.is_refused("host_refused"),
+    ),
+    exchange(
+        "a body above `MAX_REQUEST_BYTES`",
+        "request_too_large",
+        "every body has a bound",
+        |it| it.is_refused("request_too_large"),
+    ),
+    exchange(
+        "a head above `TUNNEL_MAX_HEADER_BYTES`",
+        "head_too_large",
+        "every head has a bound",
+        |it| it.is_refused("head_too_large"),
+    ),
+    exchange(
+        "more calls than `MAX_CONCURRENCY_PER_CLIENT`",
+        "too_many_calls",
+        "the operator wants it so",
+        |it| it.is_refused("too_many_calls"),
+    ),
     exchange(
         "a caller without the `AUTH_TOKEN` of the relay",
         "wrong_token",
@@ -343,14 +507,19 @@ const EXCHANGE: &[Allowed] = &[
         "first_byte_timeout",
         "a provider that hangs would hold its callers for ever",
         |it| {
-            it.through.iter().any(|line| String::from_utf8_lossy(line).contains("llamapool-error: first_byte_timeout"))
+            it.through.iter().any(|line| {
+                String::from_utf8_lossy(line).contains("llamapool-error: first_byte_timeout")
+            })
         },
     ),
 ];
 
 /// The JSON of the last body among what was seen, as it is shown.
 fn json_in(lines: &[Vec<u8>]) -> Option<serde_json::Value> {
-    let mut lines = lines.iter().rev().filter_map(|line| std::str::from_utf8(line).ok());
+    let mut lines = lines
+        .iter()
+        .rev()
+        .filter_map(|line| std::str::from_utf8(line).ok());
     let shown = lines.find(|line| line.starts_with("body ") && line.contains('{'))?;
     let text: String = serde_json::from_str(&shown[shown.find('"')?..]).ok()?;
     serde_json::from_str(&text).ok()
@@ -358,9 +527,18 @@ fn json_in(lines: &[Vec<u8>]) -> Option<serde_json::Value> {
 
 /// Whether an endpoint event is the same but for what stands before the last of the path.
 fn is_public_endpoint(difference: &Difference) -> bool {
-    let text = |values: &[Vec<u8>]| values.first().map(|value| String::from_utf8_lossy(value).into_owned());
-    let (Some(direct), Some(through)) = (text(&difference.direct), text(&difference.through)) else { return false };
-    let (Some((before, own)), Some((same, public))) = (direct.split_once("data:"), through.split_once("data:")) else {
+    let text = |values: &[Vec<u8>]| {
+        values
+            .first()
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+    };
+    let (Some(direct), Some(through)) = (text(&difference.direct), text(&difference.through))
+    else {
+        return false;
+    };
+    let (Some((before, own)), Some((same, public))) =
+        (direct.split_once("data:"), through.split_once("data:"))
+    else {
         return false;
     };
     let own = own.trim().rsplit('/').next().unwrap_or_default();

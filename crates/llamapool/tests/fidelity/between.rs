@@ -24,11 +24,16 @@ scenarios! {
     an_answer_that_takes_its_time: SeenTo, ALL;
 }
 
-const OK: &str =
-    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
 
 /// One exchange, recorded on both sides.
-async fn exchange(place: &Place, provider: &RawProvider, request: &[u8], given: &str, log: &mut Transcript) -> RawHead {
+async fn exchange(
+    place: &Place,
+    provider: &RawProvider,
+    request: &[u8],
+    given: &str,
+    log: &mut Transcript,
+) -> RawHead {
     let mut caller = place.send(request).await;
     let (head, body) = provider.answer(given).await;
     log.asked(&head, &body);
@@ -63,7 +68,11 @@ async fn perhaps(
         None => final_head(&mut caller, &mut seen).await,
     };
     let is_empty = request.starts_with(b"HEAD ") || head.status() == 204;
-    seen.body(&if is_empty { Vec::new() } else { caller.body(&head).await });
+    seen.body(&if is_empty {
+        Vec::new()
+    } else {
+        caller.body(&head).await
+    });
     log.exchange(what, seen);
     head
 }
@@ -96,7 +105,9 @@ async fn a_caller_who_asks_before_it_sends(way: Way) -> Transcript {
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
     let fields = [("expect", "100-continue"), ("content-length", "2")];
-    let mut caller = place.send(&place.request_to("POST", &place.path, &mcp_fields(&fields), b"")).await;
+    let mut caller = place
+        .send(&place.request_to("POST", &place.path, &mcp_fields(&fields), b""))
+        .await;
     let serve = async {
         let (mut connection, head) = provider.call().await;
         if !head.values("expect").is_empty() {
@@ -132,9 +143,16 @@ async fn what_follows_the_last_chunk(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
-    let request = place.request_to("POST", &place.path, &mcp_fields(&[("transfer-encoding", "chunked")]), b"");
+    let request = place.request_to(
+        "POST",
+        &place.path,
+        &mcp_fields(&[("transfer-encoding", "chunked")]),
+        b"",
+    );
     let mut caller = place.send(&request).await;
-    caller.send("2\r\n{}\r\n0\r\nX-Of-The-Caller: 1\r\n\r\n").await;
+    caller
+        .send("2\r\n{}\r\n0\r\nX-Of-The-Caller: 1\r\n\r\n")
+        .await;
     let (mut connection, head) = provider.call().await;
     let body = connection.body(&head).await;
     log.asked(&head, &body);
@@ -151,10 +169,17 @@ async fn names_as_they_are_written(way: Way) -> Transcript {
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
     let of_both = |end: &RawHttp| -> Vec<String> {
-        let names = end.written_names().iter().filter(|name| name.to_ascii_lowercase().starts_with("x-of-"));
+        let names = end
+            .written_names()
+            .iter()
+            .filter(|name| name.to_ascii_lowercase().starts_with("x-of-"));
         names.cloned().collect()
     };
-    let fields = [("X-Of-The-Caller", "1"), ("x-OF-tHe-CALLER", "2"), ("x-of-small-letters", "3")];
+    let fields = [
+        ("X-Of-The-Caller", "1"),
+        ("x-OF-tHe-CALLER", "2"),
+        ("x-of-small-letters", "3"),
+    ];
     let mut caller = place.post(&fields, b"{}").await;
     let (mut connection, head) = provider.call().await;
     log.names(&of_both(&connection));
@@ -199,11 +224,14 @@ async fn a_stream_for_a_caller_that_takes_anything(way: Way) -> Transcript {
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
     let events = "data: {\"n\":1}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
-    let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let stream =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     let given = format!("{stream}{:x}\r\n{events}\r\n0\r\n\r\n", events.len());
     for fields in [&[][..], &[("accept", "*/*")]] {
         let message = tools_call(1, "t").to_string();
-        let mut caller = place.send(&place.request_to("POST", &place.path, fields, message.as_bytes())).await;
+        let mut caller = place
+            .send(&place.request_to("POST", &place.path, fields, message.as_bytes()))
+            .await;
         let (head, body) = provider.answer(&given).await;
         log.asked(&head, &body);
         let head = caller.head().await;
@@ -220,8 +248,7 @@ async fn a_provider_that_redirects(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
-    let moved =
-        "HTTP/1.1 307 Temporary Redirect\r\nlocation: /elsewhere\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /elsewhere\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let message = tools_call(1, "t").to_string();
     let client = async |got: &mut Transcript, redirect: &mut Transcript| {
         let mut caller = place.post(&[], message.as_bytes()).await;
@@ -237,7 +264,8 @@ async fn a_provider_that_redirects(way: Way) -> Transcript {
         read_whole(&mut place.send(&request).await, got).await;
     };
     for _ in 0..2 {
-        let (mut asked, mut redirect, mut got) = (place.transcript(), place.transcript(), place.transcript());
+        let (mut asked, mut redirect, mut got) =
+            (place.transcript(), place.transcript(), place.transcript());
         let mut answered = place.transcript();
         let serve = async {
             loop {
@@ -279,10 +307,16 @@ async fn a_challenge_and_its_metadata(way: Way) -> Transcript {
     let request = place.request_to("POST", &place.path, &mcp_fields(&[]), b"{}");
     let head = exchange(&place, &provider, &request, &challenge, &mut log).await;
     let said = head.values("www-authenticate").concat();
-    let url = said.split("resource_metadata=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a place");
+    let url = said
+        .split("resource_metadata=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a place");
     let path = place.resolved(&place.path, url);
-    let document =
-        format!("{{\"resource\":\"{}\",\"authorization_servers\":[\"https://login.example\"]}}", provider.url);
+    let document = format!(
+        "{{\"resource\":\"{}\",\"authorization_servers\":[\"https://login.example\"]}}",
+        provider.url
+    );
     let given = format!(
         "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{document}",
         document.len()
@@ -305,12 +339,21 @@ async fn a_session_of_a_shared_id(way: Way) -> Transcript {
     let request = place.request_to("POST", &place.path, &mcp_fields(&[]), b"{}");
     let head = exchange(&place, &provider, &request, begun, &mut log).await;
     let session = head.values("mcp-session-id").concat();
-    let fields = [("mcp-session-id", &*session), ("mcp-protocol-version", "2025-11-25"), ("last-event-id", "7")];
+    let fields = [
+        ("mcp-session-id", &*session),
+        ("mcp-protocol-version", "2025-11-25"),
+        ("last-event-id", "7"),
+    ];
     for (method, body) in [("POST", &b"{}"[..]), ("GET", b""), ("DELETE", b"")] {
         let request = place.request_to(method, &place.path, &mcp_fields(&fields), body);
         exchange(&place, &provider, &request, begun, &mut log).await;
     }
-    let request = place.request_to("POST", &place.path, &mcp_fields(&[("mcp-session-id", "of-nobody")]), b"{}");
+    let request = place.request_to(
+        "POST",
+        &place.path,
+        &mcp_fields(&[("mcp-session-id", "of-nobody")]),
+        b"{}",
+    );
     perhaps("session_gone", &place, &provider, &request, &mut log).await;
     log
 }
@@ -319,18 +362,37 @@ async fn keys_that_are_not_the_providers(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
-    for token in [format!("Bearer {API_KEY}"), "Bearer of-the-provider".to_owned()] {
-        let request = place.request_to("POST", &place.path, &mcp_fields(&[("authorization", &token)]), b"{}");
+    for token in [
+        format!("Bearer {API_KEY}"),
+        "Bearer of-the-provider".to_owned(),
+    ] {
+        let request = place.request_to(
+            "POST",
+            &place.path,
+            &mcp_fields(&[("authorization", &token)]),
+            b"{}",
+        );
         exchange(&place, &provider, &request, OK, &mut log).await;
     }
-    let relay = [("AUTH_TOKEN", "of-the-relay"), ("PROVIDER_HEADERS", "X-Tenant: of the relay")];
+    let relay = [
+        ("AUTH_TOKEN", "of-the-relay"),
+        ("PROVIDER_HEADERS", "X-Tenant: of the relay"),
+    ];
     let place = way.between(&provider.url, &[], &relay).await;
-    let fields = [("authorization", "Bearer of-the-relay"), ("x-tenant", "of the caller")];
+    let fields = [
+        ("authorization", "Bearer of-the-relay"),
+        ("x-tenant", "of the caller"),
+    ];
     let mut seen = place.transcript();
     let request = place.request_to("POST", &place.path, &mcp_fields(&fields), b"{}");
     exchange(&place, &provider, &request, OK, &mut seen).await;
     log.append(seen);
-    let request = place.request_to("POST", &place.path, &mcp_fields(&[("authorization", "Bearer wrong")]), b"{}");
+    let request = place.request_to(
+        "POST",
+        &place.path,
+        &mcp_fields(&[("authorization", "Bearer wrong")]),
+        b"{}",
+    );
     perhaps("wrong_token", &place, &provider, &request, &mut log).await;
     log
 }
@@ -342,16 +404,35 @@ async fn pages_in_browsers(way: Way) -> Transcript {
     let preflight = [
         ("origin", "http://localhost:1"),
         ("access-control-request-method", "POST"),
-        ("access-control-request-headers", "authorization, mcp-param-region"),
+        (
+            "access-control-request-headers",
+            "authorization, mcp-param-region",
+        ),
     ];
     let request = place.request_to("OPTIONS", &place.path, &preflight, b"");
     perhaps("preflight", &place, &provider, &request, &mut log).await;
-    let request = place.request_to("POST", &place.path, &mcp_fields(&[("origin", "http://evil.example")]), b"{}");
+    let request = place.request_to(
+        "POST",
+        &place.path,
+        &mcp_fields(&[("origin", "http://evil.example")]),
+        b"{}",
+    );
     perhaps("origin_refused", &place, &provider, &request, &mut log).await;
-    let request = String::from_utf8(place.request_to("POST", &place.path, &mcp_fields(&[]), b"{}")).unwrap();
-    let head = request.lines().find(|line| line.starts_with("host: ")).unwrap();
+    let request =
+        String::from_utf8(place.request_to("POST", &place.path, &mcp_fields(&[]), b"{}")).unwrap();
+    let head = request
+        .lines()
+        .find(|line| line.starts_with("host: "))
+        .unwrap();
     let rebound = request.replace(head, "host: evil.example");
-    perhaps("host_refused", &place, &provider, rebound.as_bytes(), &mut log).await;
+    perhaps(
+        "host_refused",
+        &place,
+        &provider,
+        rebound.as_bytes(),
+        &mut log,
+    )
+    .await;
     log
 }
 
@@ -368,22 +449,37 @@ async fn paths_that_lead_up(way: Way) -> Transcript {
 
 async fn more_than_the_limits(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
-    let limits = [("MAX_REQUEST_BYTES", "1KiB"), ("TUNNEL_MAX_HEADER_BYTES", "4KiB")];
+    let limits = [
+        ("MAX_REQUEST_BYTES", "1KiB"),
+        ("TUNNEL_MAX_HEADER_BYTES", "4KiB"),
+    ];
     let place = way.with(&provider.url, &limits).await;
     let mut log = place.transcript();
     let (fits, long) = ("x".repeat(1024), "x".repeat(5000));
     let request = place.request_to("POST", &place.path, &mcp_fields(&[]), fits.as_bytes());
     exchange(&place, &provider, &request, OK, &mut log).await;
-    let request = place.request_to("POST", &place.path, &mcp_fields(&[]), format!("{fits}x").as_bytes());
+    let request = place.request_to(
+        "POST",
+        &place.path,
+        &mcp_fields(&[]),
+        format!("{fits}x").as_bytes(),
+    );
     perhaps("request_too_large", &place, &provider, &request, &mut log).await;
-    let request = place.request_to("POST", &place.path, &mcp_fields(&[("x-long", &long)]), b"{}");
+    let request = place.request_to(
+        "POST",
+        &place.path,
+        &mcp_fields(&[("x-long", &long)]),
+        b"{}",
+    );
     perhaps("head_too_large", &place, &provider, &request, &mut log).await;
     log
 }
 
 async fn more_calls_than_the_limit(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.with(&provider.url, &[("MAX_CONCURRENCY_PER_CLIENT", "1")]).await;
+    let place = way
+        .with(&provider.url, &[("MAX_CONCURRENCY_PER_CLIENT", "1")])
+        .await;
     let mut log = place.transcript();
     let mut caller = place.post(&[], b"{}").await;
     let (mut connection, head) = provider.call().await;
@@ -399,7 +495,9 @@ async fn more_calls_than_the_limit(way: Way) -> Transcript {
 /// The provider does not answer before somebody has lost patience, or nobody has for a while.
 async fn an_answer_that_takes_its_time(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.with(&provider.url, &[("FIRST_BYTE_TIMEOUT", "100ms")]).await;
+    let place = way
+        .with(&provider.url, &[("FIRST_BYTE_TIMEOUT", "100ms")])
+        .await;
     let (mut log, mut seen) = (place.transcript(), place.transcript());
     let mut caller = place.post(&[], b"{}").await;
     let (mut connection, head) = provider.call().await;

@@ -33,7 +33,10 @@ const BIG_BYTES: usize = 24 * 1024 * 1024;
 
 /// An answer of known length, behind which the provider hangs up.
 fn answer(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status}\r\n{fields}connection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\n{fields}connection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     [head.as_bytes(), body].concat()
 }
 
@@ -63,7 +66,13 @@ async fn huge_integers_and_odd_json(way: Way) -> Transcript {
 
 async fn all_of_unicode(way: Way) -> Transcript {
     let text: String = ('\u{0}'..=char::MAX).collect();
-    exchange(way, text.as_bytes(), &[], &answer("200 OK", JSON, text.as_bytes())).await
+    exchange(
+        way,
+        text.as_bytes(),
+        &[],
+        &answer("200 OK", JSON, text.as_bytes()),
+    )
+    .await
 }
 
 /// Here they are not, so that they are compared as they are.
@@ -82,10 +91,18 @@ async fn a_body_of_unknown_length(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
-    let request = place.request_to("POST", &place.path, &mcp_fields(&[("transfer-encoding", "chunked")]), b"");
+    let request = place.request_to(
+        "POST",
+        &place.path,
+        &mcp_fields(&[("transfer-encoding", "chunked")]),
+        b"",
+    );
     let mut caller = place.send(&request).await;
-    caller.send("5\r\nhello\r\n1\r\n \r\n5\r\nthere\r\n0\r\n\r\n").await;
-    let chunks = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
+    caller
+        .send("5\r\nhello\r\n1\r\n \r\n5\r\nthere\r\n0\r\n\r\n")
+        .await;
+    let chunks =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
     let (head, body) = provider.answer(chunks).await;
     log.asked(&head, &body);
     read_answer(&mut caller, &mut log).await;
@@ -94,21 +111,38 @@ async fn a_body_of_unknown_length(way: Way) -> Transcript {
 
 async fn an_answer_that_ends_with_its_connection(way: Way) -> Transcript {
     let given = format!("HTTP/1.1 200 OK\r\n{JSON}\r\n{{\"an\":\"answer\"}}");
-    exchange(way, tools_call(1, "t").to_string().as_bytes(), &[], given.as_bytes()).await
+    exchange(
+        way,
+        tools_call(1, "t").to_string().as_bytes(),
+        &[],
+        given.as_bytes(),
+    )
+    .await
 }
 
 /// Nothing is unpacked, and an event stream that cannot be read gets no comments.
 async fn a_compressed_answer(way: Way) -> Transcript {
     let packed = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\xcb\xcf\x07\0\x21\x65\x73\x8c\x03\0\0\0";
     let fields = format!("{JSON}content-encoding: gzip\r\netag: W/\"1\"\r\n");
-    exchange(way, b"{}", &[("accept-encoding", "gzip, br;q=0.1")], &answer("200 OK", &fields, packed)).await
+    exchange(
+        way,
+        b"{}",
+        &[("accept-encoding", "gzip, br;q=0.1")],
+        &answer("200 OK", &fields, packed),
+    )
+    .await
 }
 
 async fn an_answer_before_the_request_is_whole(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
-    let request = place.request_to("POST", &place.path, &mcp_fields(&[("content-length", "10")]), b"");
+    let request = place.request_to(
+        "POST",
+        &place.path,
+        &mcp_fields(&[("content-length", "10")]),
+        b"",
+    );
     let mut caller = place.send(&request).await;
     caller.send("01234").await;
     let (mut connection, asked) = provider.call().await;
@@ -126,7 +160,8 @@ async fn an_answer_before_the_request_is_whole(way: Way) -> Transcript {
 
 async fn batches_in_and_out(way: Way) -> Transcript {
     let batch = br#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"notifications/x"}, {"jsonrpc":"2.0","id":"b","method":"ping"}]"#;
-    let answers = br#"[ {"jsonrpc":"2.0","id":"b","result":{}},{"jsonrpc":"2.0","id":1,"result":{}}]"#;
+    let answers =
+        br#"[ {"jsonrpc":"2.0","id":"b","result":{}},{"jsonrpc":"2.0","id":1,"result":{}}]"#;
     let mut log = exchange(way, batch, &[], &answer("200 OK", JSON, answers)).await;
     let events = "data: [{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}]\n\ndata: [{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}},\ndata: {}]\n\n";
     let stream = format!(
@@ -163,15 +198,34 @@ async fn headers_and_versions_of_the_future(way: Way) -> Transcript {
         ("mcp-session-id", "!~any~visible~ASCII{}|!"),
         ("last-event-id", "3/of \u{fc} stream"),
         ("mcp-future", "=?base64?w7w=?="),
-        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        (
+            "traceparent",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ),
     ];
     let fields = "mcp-protocol-version: 2031-01-01\r\nmcp-future: yes\r\n";
-    exchange(way, b"{\"method\":\"future/method\"}", &asked, &answer("200 OK", fields, b"{}")).await
+    exchange(
+        way,
+        b"{\"method\":\"future/method\"}",
+        &asked,
+        &answer("200 OK", fields, b"{}"),
+    )
+    .await
 }
 
 async fn headers_about_the_connection(way: Way) -> Transcript {
-    let asked = [("connection", "keep-alive"), ("te", "trailers"), ("origin", "http://localhost:1")];
-    exchange(way, b"{}", &asked, &answer("200 OK", "keep-alive: timeout=5\r\n", b"{}")).await
+    let asked = [
+        ("connection", "keep-alive"),
+        ("te", "trailers"),
+        ("origin", "http://localhost:1"),
+    ];
+    exchange(
+        way,
+        b"{}",
+        &asked,
+        &answer("200 OK", "keep-alive: timeout=5\r\n", b"{}"),
+    )
+    .await
 }
 
 /// What it says about who it is must not reach a provider that believes its proxy.
@@ -195,8 +249,14 @@ async fn a_caller_that_takes_anything(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
-    for fields in [&[][..], &[("accept", "*/*")], &[("accept", "application/json")]] {
-        let mut caller = place.send(&place.request_to("POST", &place.path, fields, b"{}")).await;
+    for fields in [
+        &[][..],
+        &[("accept", "*/*")],
+        &[("accept", "application/json")],
+    ] {
+        let mut caller = place
+            .send(&place.request_to("POST", &place.path, fields, b"{}"))
+            .await;
         let (head, body) = provider.answer(answer("200 OK", JSON, b"{}")).await;
         log.asked(&head, &body);
         read_answer(&mut caller, &mut log).await;
@@ -214,11 +274,18 @@ async fn param_headers_that_nobody_knows(way: Way) -> Transcript {
         ("mcp-param-n0body", "=?base64?AAEC?="),
         ("mcp-param-empty", ""),
     ];
-    exchange(way, tools_call(1, "t").to_string().as_bytes(), &asked, &answer("200 OK", JSON, b"{}")).await
+    exchange(
+        way,
+        tools_call(1, "t").to_string().as_bytes(),
+        &asked,
+        &answer("200 OK", JSON, b"{}"),
+    )
+    .await
 }
 
 async fn statuses_with_what_belongs_to_them(way: Way) -> Transcript {
-    let error = br#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"},"id":null}"#;
+    let error =
+        br#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"},"id":null}"#;
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
@@ -228,8 +295,14 @@ async fn statuses_with_what_belongs_to_them(way: Way) -> Transcript {
         ("299 Quite All Right", ""),
         ("302 Found", "location: http://elsewhere.example/\r\n"),
         ("400 Bad Request", JSON),
-        ("401 Unauthorized", "www-authenticate: Bearer scope=\"a b\"\r\n"),
-        ("403 Forbidden", "www-authenticate: Bearer error=\"insufficient_scope\"\r\n"),
+        (
+            "401 Unauthorized",
+            "www-authenticate: Bearer scope=\"a b\"\r\n",
+        ),
+        (
+            "403 Forbidden",
+            "www-authenticate: Bearer error=\"insufficient_scope\"\r\n",
+        ),
         ("404 Not Found", JSON),
         ("405 Method Not Allowed", "allow: GET, POST, DELETE\r\n"),
         ("406 Not Acceptable", JSON),
@@ -241,7 +314,10 @@ async fn statuses_with_what_belongs_to_them(way: Way) -> Transcript {
         ("431 Request Header Fields Too Large", ""),
         ("500 Internal Server Error", JSON),
         ("501 Not Implemented", ""),
-        ("503 Service Unavailable", "retry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n"),
+        (
+            "503 Service Unavailable",
+            "retry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n",
+        ),
     ];
     for (status, fields) in given {
         let mut caller = place.post(&[], b"{}").await;
@@ -251,7 +327,9 @@ async fn statuses_with_what_belongs_to_them(way: Way) -> Transcript {
     }
     for status in ["204 No Content", "304 Not Modified"] {
         let mut caller = place.post(&[], b"{}").await;
-        provider.answer(format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n")).await;
+        provider
+            .answer(format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n"))
+            .await;
         read_answer(&mut caller, &mut log).await;
     }
     log
@@ -272,7 +350,9 @@ async fn paths_and_queries_below(way: Way) -> Transcript {
         "/~tilde/%7E",
     ] {
         for method in ["GET", "POST"] {
-            let mut caller = place.send(&place.request_to(method, &place.below(path), &mcp_fields(&[]), b"")).await;
+            let mut caller = place
+                .send(&place.request_to(method, &place.below(path), &mcp_fields(&[]), b""))
+                .await;
             let (head, body) = provider.answer(answer("200 OK", JSON, b"{}")).await;
             log.asked(&head, &body);
             read_answer(&mut caller, &mut log).await;
@@ -317,9 +397,19 @@ async fn a_head_without_a_length(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
-    for fields in [JSON, "content-type: text/event-stream\r\n", "content-length: 1234\r\n"] {
-        let mut caller = place.send(&place.request_to("HEAD", &place.path, &[("accept", "*/*")], b"")).await;
-        let (head, body) = provider.answer(format!("HTTP/1.1 200 OK\r\n{fields}connection: close\r\n\r\n")).await;
+    for fields in [
+        JSON,
+        "content-type: text/event-stream\r\n",
+        "content-length: 1234\r\n",
+    ] {
+        let mut caller = place
+            .send(&place.request_to("HEAD", &place.path, &[("accept", "*/*")], b""))
+            .await;
+        let (head, body) = provider
+            .answer(format!(
+                "HTTP/1.1 200 OK\r\n{fields}connection: close\r\n\r\n"
+            ))
+            .await;
         log.asked(&head, &body);
         log.answered(&caller.head().await);
     }

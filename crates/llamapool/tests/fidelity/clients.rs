@@ -5,7 +5,10 @@
 //! another, answer for a model and for a user. The one rule: a report has no address in it and nothing of the moment, so
 //! two of them are equal or something is wrong.
 
-#![allow(deprecated, reason = "sampling, which the newer era has only as an answer to a question")]
+#![allow(
+    deprecated,
+    reason = "sampling, which the newer era has only as an answer to a question"
+)]
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,9 +16,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, ClientCapabilities, ClientConfig, CreateMessageRequestParams, CreateMessageResult,
-    ElicitRequestParams, ElicitResult, ElicitationAction, Implementation, ProgressNotificationParam, ProtocolVersion,
-    SamplingMessage,
+    CallToolRequestParams, ClientCapabilities, ClientConfig, CreateMessageRequestParams,
+    CreateMessageResult, ElicitRequestParams, ElicitResult, ElicitationAction, Implementation,
+    ProgressNotificationParam, ProtocolVersion, SamplingMessage,
 };
 use rmcp::service::{ClientLifecycleMode, ClientServiceExt, NotificationContext, RequestContext};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -46,8 +49,13 @@ pub(crate) const MODERN: &str = "2026-07-28";
 /// A program that sees nothing of the environment but where the parts are.
 pub(crate) fn bare(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
-    command.env_clear().env("PATH", PATH).env("LLAMAPOOL_PARTS", installed(""));
-    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
+    command
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LLAMAPOOL_PARTS", installed(""));
+    command
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONUTF8", "1");
     command
 }
 
@@ -68,34 +76,57 @@ pub(crate) fn with_node(name: &str) -> Command {
 /// What a program prints, a JSON text a line.
 pub(crate) async fn report(mut command: Command) -> Vec<Value> {
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(LONGEST, command.output()).await.expect("the client ends").expect("it starts");
+    let output = tokio::time::timeout(LONGEST, command.output())
+        .await
+        .expect("the client ends")
+        .expect("it starts");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the client has failed:\n{text}\n{errors}");
-    text.lines().map(|line| serde_json::from_str(line).expect("a JSON text a line")).collect()
+    assert!(
+        output.status.success(),
+        "the client has failed:\n{text}\n{errors}"
+    );
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON text a line"))
+        .collect()
 }
 
 // --- The walk -----------------------------------------------------------------------------------------------------------------
 
 /// How many observations of a kind there are.
 pub(crate) fn count(report: &[Value], what: &str) -> usize {
-    report.iter().filter(|observation| observation["saw"] == what).count()
+    report
+        .iter()
+        .filter(|observation| observation["saw"] == what)
+        .count()
 }
 
 /// The names in a report of the tools.
 pub(crate) fn tools(report: &[Value]) -> Vec<&str> {
-    let names = report.iter().find_map(|observation| observation["names"].as_array()).expect("the tools were listed");
-    names.iter().map(|name| name.as_str().expect("a name")).collect()
+    let names = report
+        .iter()
+        .find_map(|observation| observation["names"].as_array())
+        .expect("the tools were listed");
+    names
+        .iter()
+        .map(|name| name.as_str().expect("a name"))
+        .collect()
 }
 
 /// What the walk's four calls come to, whoever takes it.
 fn results() -> [Value; 4] {
     let form = r#"{"email":"llama@example.org","username":"llama"}"#;
     [
-        ("test_simple_text", "This is a simple text response for testing.".to_owned()),
+        (
+            "test_simple_text",
+            "This is a simple text response for testing.".to_owned(),
+        ),
         ("test_tool_with_progress", "went from 0 to 100".to_owned()),
         ("test_sampling", "LLM response: grüße 🦙".to_owned()),
-        ("test_elicitation", format!("User response: action=accept, content={form}")),
+        (
+            "test_elicitation",
+            format!("User response: action=accept, content={form}"),
+        ),
     ]
     .map(|(tool, text)| json!({ "saw": "result", "tool": tool, "text": text }))
 }
@@ -104,14 +135,20 @@ fn results() -> [Value; 4] {
 /// pause of a stream with comments.
 async fn walks_the_same(what: &str, protocol: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
     let program = Program::conformance().await;
-    let provider = Walked { name: "llamapool-conformance", url: program.url() };
+    let provider = Walked {
+        name: "llamapool-conformance",
+        url: program.url(),
+    };
     walks_the_same_at(&provider, what, protocol, client).await;
 }
 
 /// The same over HTTP with SSE.
 async fn walks_the_same_over_sse(what: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
     let program = Program::fastmcp("sse").await;
-    let provider = Walked { name: "llamapool-forms", url: format!("{}/sse", program.origin) };
+    let provider = Walked {
+        name: "llamapool-forms",
+        url: format!("{}/sse", program.origin),
+    };
     walks_the_same_at(&provider, &format!("{what}, http with sse"), LEGACY, client).await;
 }
 
@@ -121,7 +158,12 @@ struct Walked {
     url: String,
 }
 
-async fn walks_the_same_at(provider: &Walked, what: &str, protocol: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
+async fn walks_the_same_at(
+    provider: &Walked,
+    what: &str,
+    protocol: &str,
+    client: impl AsyncFn(&str) -> Vec<Value>,
+) {
     let direct = client(&provider.url).await;
     let place = Way::Through.to(&provider.url).await;
     let through = client(&place.url()).await;
@@ -129,8 +171,12 @@ async fn walks_the_same_at(provider: &Walked, what: &str, protocol: &str, client
     let among_comments = client(&place.url()).await;
     assert_eq!(direct, among_comments, "direct, then among many comments");
     for (way, report) in [("direct", &direct), ("through", &through)] {
-        let counts = ["progress", "sampling", "elicitation", "result"].map(|kind| count(report, kind));
-        #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]
+        let counts =
+            ["progress", "sampling", "elicitation", "result"].map(|kind| count(report, kind));
+        #[allow(
+            clippy::print_stdout,
+            reason = "the counts are what a reader of the log wants"
+        )]
         {
             let [progress, sampling, elicitation, results] = counts;
             let tools = tools(report).len();
@@ -142,19 +188,38 @@ async fn walks_the_same_at(provider: &Walked, what: &str, protocol: &str, client
     }
     assert_eq!(direct, through, "direct, then through");
     let hello = json!({ "saw": "initialize", "server": provider.name, "protocol": protocol });
-    assert_eq!((&through[0], through.last()), (&hello, Some(&json!({ "saw": "done" }))));
-    assert!(tools(&through).contains(&"test_elicitation"), "{:?}", tools(&through));
-    let seen: Vec<_> = through.iter().filter(|observation| observation["saw"] == "result").cloned().collect();
+    assert_eq!(
+        (&through[0], through.last()),
+        (&hello, Some(&json!({ "saw": "done" })))
+    );
+    assert!(
+        tools(&through).contains(&"test_elicitation"),
+        "{:?}",
+        tools(&through)
+    );
+    let seen: Vec<_> = through
+        .iter()
+        .filter(|observation| observation["saw"] == "result")
+        .cloned()
+        .collect();
     assert_eq!(seen, results());
     for done in [0, 50, 100] {
         let step = json!({ "saw": "progress", "done": done, "total": 100 });
         assert!(through.contains(&step), "{done} of 100");
     }
-    assert_eq!((count(&through, "sampling"), count(&through, "elicitation")), (1, 1));
+    assert_eq!(
+        (count(&through, "sampling"), count(&through, "elicitation")),
+        (1, 1)
+    );
 }
 
 /// The same for a program that takes the URL and what else there is.
-async fn program_walks_the_same(what: &str, protocol: &str, program: impl Fn() -> Command, rest: &[&str]) {
+async fn program_walks_the_same(
+    what: &str,
+    protocol: &str,
+    program: impl Fn() -> Command,
+    rest: &[&str],
+) {
     walks_the_same(what, protocol, async |url| {
         let mut command = program();
         command.arg(url).args(rest);
@@ -165,7 +230,13 @@ async fn program_walks_the_same(what: &str, protocol: &str, program: impl Fn() -
 
 #[tokio::test]
 async fn the_official_python_client_sees_the_same() {
-    program_walks_the_same("mcp 1.30", LEGACY, || with_python(MCP_1, "official_1.py"), &[]).await;
+    program_walks_the_same(
+        "mcp 1.30",
+        LEGACY,
+        || with_python(MCP_1, "official_1.py"),
+        &[],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -184,7 +255,13 @@ async fn fastmcps_client_sees_the_same() {
 
 #[tokio::test]
 async fn the_official_typescript_client_sees_the_same() {
-    program_walks_the_same("typescript 1.32", LEGACY, || with_node("typescript_1.mjs"), &[]).await;
+    program_walks_the_same(
+        "typescript 1.32",
+        LEGACY,
+        || with_node("typescript_1.mjs"),
+        &[],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -223,19 +300,31 @@ async fn the_official_typescript_client_sees_the_same_over_http_with_sse() {
 /// The bridge is between a client that has no HTTP and llamapool.
 #[tokio::test]
 async fn a_client_behind_mcp_remote_sees_the_same() {
-    walks_the_same("mcp-remote 0.15", LEGACY, async |url| behind_mcp_remote(url, "http-only").await).await;
+    walks_the_same("mcp-remote 0.15", LEGACY, async |url| {
+        behind_mcp_remote(url, "http-only").await
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_client_behind_mcp_remote_sees_the_same_over_http_with_sse() {
-    walks_the_same_over_sse("mcp-remote 0.15", async |url| behind_mcp_remote(url, "sse-only").await).await;
+    walks_the_same_over_sse("mcp-remote 0.15", async |url| {
+        behind_mcp_remote(url, "sse-only").await
+    })
+    .await;
 }
 
 async fn behind_mcp_remote(url: &str, transport: &str) -> Vec<Value> {
     let home = tempfile::tempdir().expect("a directory");
     let mut command = with_python(MCP_1, "official_1.py");
-    command.env("HOME", home.path()).env("MCP_REMOTE_CONFIG_DIR", home.path()).arg("-");
-    command.arg(installed(NODE)).arg(installed(MCP_REMOTE)).args([url, "--allow-http", "--transport", transport]);
+    command
+        .env("HOME", home.path())
+        .env("MCP_REMOTE_CONFIG_DIR", home.path())
+        .arg("-");
+    command
+        .arg(installed(NODE))
+        .arg(installed(MCP_REMOTE))
+        .args([url, "--allow-http", "--transport", transport]);
     report(command).await
 }
 
@@ -247,7 +336,12 @@ pub(crate) async fn inspected(url: &str, runs: &[&[&str]]) -> Vec<Value> {
     let mut all = Vec::new();
     for run in runs {
         let mut command = bare(installed(NODE));
-        command.env("HOME", home.path()).arg(installed(INSPECTOR)).arg(url).args(["--format", "json"]).args(*run);
+        command
+            .env("HOME", home.path())
+            .arg(installed(INSPECTOR))
+            .arg(url)
+            .args(["--format", "json"])
+            .args(*run);
         all.extend(report(command).await);
     }
     all
@@ -259,13 +353,26 @@ async fn inspector_sees_the_same(provider_url: &str, runs: &[&[&str]], wanted: &
     let through = inspected(&place.url(), runs).await;
     assert_eq!(direct, through, "direct, then through");
     assert_eq!(through.len(), runs.len(), "{through:?}");
-    let tools = through[0]["result"]["tools"].as_array().expect("the tools were listed").len();
-    #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]
+    let tools = through[0]["result"]["tools"]
+        .as_array()
+        .expect("the tools were listed")
+        .len();
+    #[allow(
+        clippy::print_stdout,
+        reason = "the counts are what a reader of the log wants"
+    )]
     {
-        println!("inspector 2.12, {}: {tools} tools, {} results", runs[0].join(" "), through.len() - 1);
+        println!(
+            "inspector 2.12, {}: {tools} tools, {} results",
+            runs[0].join(" "),
+            through.len() - 1
+        );
     }
     assert!(tools > 5, "{tools} tools");
-    assert_eq!(through.last().unwrap()["result"]["content"][0]["text"], wanted);
+    assert_eq!(
+        through.last().unwrap()["result"]["content"][0]["text"],
+        wanted
+    );
 }
 
 #[tokio::test]
@@ -273,7 +380,14 @@ async fn the_inspector_sees_the_same() {
     let program = Program::conformance().await;
     for era in ["legacy", "modern"] {
         let runs: [&[&str]; 3] = [
-            &["--transport", "http", "--protocol-era", era, "--method", "tools/list"],
+            &[
+                "--transport",
+                "http",
+                "--protocol-era",
+                era,
+                "--method",
+                "tools/list",
+            ],
             &[
                 "--transport",
                 "http",
@@ -306,7 +420,16 @@ async fn the_inspector_sees_the_same_over_http_with_sse() {
     let program = Program::everything("sse").await;
     let runs: [&[&str]; 2] = [
         &["--transport", "sse", "--method", "tools/list"],
-        &["--transport", "sse", "--method", "tools/call", "--tool-name", "echo", "--tool-arg", "message=grüße 🦙"],
+        &[
+            "--transport",
+            "sse",
+            "--method",
+            "tools/call",
+            "--tool-name",
+            "echo",
+            "--tool-arg",
+            "message=grüße 🦙",
+        ],
     ];
     inspector_sees_the_same(&format!("{}/sse", program.origin), &runs, "Echo: grüße 🦙").await;
 }
@@ -339,22 +462,47 @@ impl Rmcp {
 
     /// The same with other calls: each a tool, arguments, and how many steps of progress there are.
     pub(crate) async fn calls(url: &str, era: ClientLifecycleMode, calls: &Value) -> Vec<Value> {
-        let client = Self { seen: Arc::default(), steps: Arc::new(Semaphore::new(0)) };
+        let client = Self {
+            seen: Arc::default(),
+            steps: Arc::new(Semaphore::new(0)),
+        };
         let transport = StreamableHttpClientTransport::from_uri(url.to_owned());
-        let mut session = client.clone().serve_with_lifecycle(transport, era).await.expect("a session");
-        let hello = session.peer_info().expect("the server has introduced itself");
-        let (server, protocol) = (&hello.server_info.as_ref().expect("its name").name, &hello.protocol_version);
+        let mut session = client
+            .clone()
+            .serve_with_lifecycle(transport, era)
+            .await
+            .expect("a session");
+        let hello = session
+            .peer_info()
+            .expect("the server has introduced itself");
+        let (server, protocol) = (
+            &hello.server_info.as_ref().expect("its name").name,
+            &hello.protocol_version,
+        );
         client.saw(json!({ "saw": "initialize", "server": server, "protocol": protocol }));
         let tools = session.list_all_tools().await.expect("the tools");
         client.saw(json!({ "saw": "tools", "names": tools.iter().map(|tool| &tool.name).collect::<Vec<_>>() }));
         for call in calls.as_array().expect("a list") {
-            let (tool, arguments) = (call[0].as_str().expect("a name").to_owned(), call[1].as_object().cloned());
-            let request = CallToolRequestParams::new(tool.clone()).with_arguments(arguments.expect("an object"));
-            let result = serde_json::to_value(session.call_tool(request).await.expect("a result")).expect("JSON");
-            let steps = call[2].as_u64().and_then(|steps| steps.try_into().ok()).expect("a number");
-            soon("all steps", client.steps.acquire_many(steps)).await.expect("never closed").forget();
+            let (tool, arguments) = (
+                call[0].as_str().expect("a name").to_owned(),
+                call[1].as_object().cloned(),
+            );
+            let request = CallToolRequestParams::new(tool.clone())
+                .with_arguments(arguments.expect("an object"));
+            let result = serde_json::to_value(session.call_tool(request).await.expect("a result"))
+                .expect("JSON");
+            let steps = call[2]
+                .as_u64()
+                .and_then(|steps| steps.try_into().ok())
+                .expect("a number");
+            soon("all steps", client.steps.acquire_many(steps))
+                .await
+                .expect("never closed")
+                .forget();
             let parts = result["content"].as_array().expect("its content").iter();
-            let text: String = parts.map(|part| part["text"].as_str().expect("a text")).collect();
+            let text: String = parts
+                .map(|part| part["text"].as_str().expect("a text"))
+                .collect();
             client.saw(json!({ "saw": "result", "tool": tool, "text": text }));
         }
         session.close().await.expect("it ends");
@@ -366,7 +514,10 @@ impl Rmcp {
 
 impl ClientHandler for Rmcp {
     fn get_info(&self) -> ClientConfig {
-        let capabilities = ClientCapabilities::builder().enable_sampling().enable_elicitation().build();
+        let capabilities = ClientCapabilities::builder()
+            .enable_sampling()
+            .enable_elicitation()
+            .build();
         ClientConfig::new(capabilities, Implementation::new("rmcp", "0"))
     }
 
@@ -377,7 +528,10 @@ impl ClientHandler for Rmcp {
     ) -> Result<CreateMessageResult, ErrorData> {
         let asked = serde_json::to_value(&params.messages[0]).expect("JSON");
         self.saw(json!({ "saw": "sampling", "prompt": asked["content"]["text"] }));
-        Ok(CreateMessageResult::new(SamplingMessage::assistant_text("grüße 🦙"), "a model".to_owned()))
+        Ok(CreateMessageResult::new(
+            SamplingMessage::assistant_text("grüße 🦙"),
+            "a model".to_owned(),
+        ))
     }
 
     async fn create_elicitation(
@@ -392,7 +546,11 @@ impl ClientHandler for Rmcp {
         Ok(answer)
     }
 
-    async fn on_progress(&self, params: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
+    async fn on_progress(
+        &self,
+        params: ProgressNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
         let total = params.total.map(|total| total as u64);
         self.saw(json!({ "saw": "progress", "done": params.progress as u64, "total": total }));
         self.steps.add_permits(1);
@@ -402,7 +560,15 @@ impl ClientHandler for Rmcp {
 #[tokio::test]
 async fn the_official_rust_client_sees_the_same() {
     let legacy = ClientLifecycleMode::Initialize;
-    walks_the_same("rmcp 3.9", LEGACY, async |url| Rmcp::walk(url, legacy.clone()).await).await;
-    let modern = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
-    walks_the_same("rmcp 3.9", MODERN, async |url| Rmcp::walk(url, modern.clone()).await).await;
+    walks_the_same("rmcp 3.9", LEGACY, async |url| {
+        Rmcp::walk(url, legacy.clone()).await
+    })
+    .await;
+    let modern = ClientLifecycleMode::Discover {
+        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+    };
+    walks_the_same("rmcp 3.9", MODERN, async |url| {
+        Rmcp::walk(url, modern.clone()).await
+    })
+    .await;
 }

@@ -39,11 +39,24 @@ pub(crate) async fn straight(mode: &str) -> &'static Value {
 /// What the suite says of the provider at a URL.
 pub(crate) async fn judged(url: &str, mode: &str) -> Value {
     let mut command = Command::new("python3");
-    command.arg(root().join("tests/parts/conformance/run")).args([url, "--mode", mode]);
-    command.env_clear().env("PATH", PATH).env("PYTHONDONTWRITEBYTECODE", "1").env("LLAMAPOOL_PARTS", installed(""));
+    command
+        .arg(root().join("tests/parts/conformance/run"))
+        .args([url, "--mode", mode]);
+    command
+        .env_clear()
+        .env("PATH", PATH)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("LLAMAPOOL_PARTS", installed(""));
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(LONGEST, command.output()).await.expect("the suite ends").expect("it starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = tokio::time::timeout(LONGEST, command.output())
+        .await
+        .expect("the suite ends")
+        .expect("it starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     summary["modes"][mode].clone()
 }
@@ -54,23 +67,47 @@ async fn is_judged_the_same(mode: &str, settings: Settings<'_>) {
     let place = Way::Through.with(&program.url(), settings).await;
     let through = judged(&place.url(), mode).await;
     hold(mode, Form::Through, &through);
-    #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]
+    #[allow(
+        clippy::print_stdout,
+        reason = "the counts are what a reader of the log wants"
+    )]
     for (way, all) in [("direct", direct), ("through", &through)] {
-        let counts: Vec<_> = KINDS.iter().map(|kind| format!("{} {kind}", all[kind])).collect();
+        let counts: Vec<_> = KINDS
+            .iter()
+            .map(|kind| format!("{} {kind}", all[kind]))
+            .collect();
         println!("{mode} {way}: {}", counts.join(", "));
     }
     let scenarios = direct["scenarios"].as_object().expect("scenarios");
-    assert!(!scenarios.is_empty() && direct["passed"].as_u64().unwrap() > 0, "{direct}");
+    assert!(
+        !scenarios.is_empty() && direct["passed"].as_u64().unwrap() > 0,
+        "{direct}"
+    );
     for (name, scenario) in scenarios {
         let is_scored = scenario["scored"].as_bool().unwrap();
-        assert!(!is_scored || scenario["failed"] == serde_json::json!([]), "direct, {name}: {}", scenario["why"]);
+        assert!(
+            !is_scored || scenario["failed"] == serde_json::json!([]),
+            "direct, {name}: {}",
+            scenario["why"]
+        );
     }
-    let names = |all: &Value| all["scenarios"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let names = |all: &Value| {
+        all["scenarios"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(direct), names(&through));
     for (name, scenario) in scenarios {
         for kind in KINDS {
             let ours = &through["scenarios"][name];
-            assert_eq!(scenario[kind], ours[kind], "{name}, {kind}: direct, then through: {}", ours["why"]);
+            assert_eq!(
+                scenario[kind], ours[kind],
+                "{name}, {kind}: direct, then through: {}",
+                ours["why"]
+            );
         }
     }
 }

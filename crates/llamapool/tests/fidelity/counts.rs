@@ -29,30 +29,65 @@ struct Passed {
 }
 
 const PASSED: &[Passed] = &[
-    Passed { mode: "2025-11-25", name: "what 2025-11-25 requires", straight: 84, through: 84, stdio: 83 },
-    Passed { mode: "2026-07-28", name: "what 2026-07-28 requires", straight: 196, through: 196, stdio: 196 },
-    Passed { mode: "all", name: "everything that it has", straight: 276, through: 276, stdio: 275 },
+    Passed {
+        mode: "2025-11-25",
+        name: "what 2025-11-25 requires",
+        straight: 84,
+        through: 84,
+        stdio: 83,
+    },
+    Passed {
+        mode: "2026-07-28",
+        name: "what 2026-07-28 requires",
+        straight: 196,
+        through: 196,
+        stdio: 196,
+    },
+    Passed {
+        mode: "all",
+        name: "everything that it has",
+        straight: 276,
+        through: 276,
+        stdio: 275,
+    },
 ];
 
 /// Compares what the suite says with the table.
 pub(crate) fn hold(mode: &str, form: Form, said: &Value) {
-    let row = PASSED.iter().find(|row| row.mode == mode).expect("a row for every mode");
+    let row = PASSED
+        .iter()
+        .find(|row| row.mode == mode)
+        .expect("a row for every mode");
     let passed = match form {
         Form::Straight => row.straight,
         Form::Through => row.through,
         Form::Stdio => row.stdio,
     };
     let found = ["passed", "failed", "warned"].map(|kind| said[kind].as_u64().expect("a number"));
-    assert_eq!(found, [passed, 0, 0], "{mode}, {form:?}: passed, failed, warned; PASSED has the first");
+    assert_eq!(
+        found,
+        [passed, 0, 0],
+        "{mode}, {form:?}: passed, failed, warned; PASSED has the first"
+    );
 }
 
 /// The section of the document.
 pub(crate) fn section() -> String {
     let mut text = OPENING.to_owned();
-    for Passed { name, straight, through, stdio, .. } in PASSED {
+    for Passed {
+        name,
+        straight,
+        through,
+        stdio,
+        ..
+    } in PASSED
+    {
         text.push_str(&format!("| {name} | {straight} | {through} | {stdio} |\n"));
     }
-    text.push_str(&format!("\nThe one that a program lacks is `{}`:\n{}.\n", MISSING.check, MISSING.reason));
+    text.push_str(&format!(
+        "\nThe one that a program lacks is `{}`:\n{}.\n",
+        MISSING.check, MISSING.reason
+    ));
     text
 }
 

@@ -60,7 +60,11 @@ pub(crate) struct Difference {
 
 impl Difference {
     pub(crate) fn of(direct: &[Vec<u8>], through: &[Vec<u8>]) -> Self {
-        Self { direct: direct.to_vec(), through: through.to_vec(), is_event_stream: false }
+        Self {
+            direct: direct.to_vec(),
+            through: through.to_vec(),
+            is_event_stream: false,
+        }
     }
 
     pub(crate) fn is_added(&self) -> bool {
@@ -78,12 +82,16 @@ impl Difference {
 
     /// Whether llamapool has answered an exchange itself, and said why, without asking the provider.
     pub(crate) fn is_refused(&self, word: &str) -> bool {
-        let mut through = self.through.iter().map(|line| String::from_utf8_lossy(line));
+        let mut through = self
+            .through
+            .iter()
+            .map(|line| String::from_utf8_lossy(line));
         let (is_asked, answers) = (
             self.through.iter().any(|line| line.starts_with(b"asked")),
             through.find(|line| line.starts_with("answered")),
         );
-        !is_asked && answers.is_some_and(|line| line.contains(&format!("\"llamapool-error: {word}\"")))
+        !is_asked
+            && answers.is_some_and(|line| line.contains(&format!("\"llamapool-error: {word}\"")))
     }
 
     /// What was added, if it was and is one value.
@@ -97,7 +105,17 @@ impl Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |values: &[Vec<u8>]| values.iter().map(|value| value.escape_ascii().to_string()).collect::<Vec<_>>();
-        write!(f, "direct {:?}, through {:?}", text(&self.direct), text(&self.through))
+        let text = |values: &[Vec<u8>]| {
+            values
+                .iter()
+                .map(|value| value.escape_ascii().to_string())
+                .collect::<Vec<_>>()
+        };
+        write!(
+            f,
+            "direct {:?}, through {:?}",
+            text(&self.direct),
+            text(&self.through)
+        )
     }
 }

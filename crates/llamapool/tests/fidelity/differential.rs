@@ -72,7 +72,12 @@ impl Way {
     }
 
     /// The same with these settings of the server and of the relay; whatever they do not say is as it is shipped.
-    pub(crate) async fn between(self, provider_url: &str, server: Settings<'_>, relay: Settings<'_>) -> Place {
+    pub(crate) async fn between(
+        self,
+        provider_url: &str,
+        server: Settings<'_>,
+        relay: Settings<'_>,
+    ) -> Place {
         let rest = provider_url.strip_prefix("http://").expect("a plain URL");
         let (provider, path) = rest.split_at(rest.find('/').expect("a path"));
         let provider = provider.to_owned();
@@ -88,7 +93,10 @@ impl Way {
             Self::Past(fault) => {
                 let proxy = FaultyProxy::before(&provider, fault).await;
                 let place = at(proxy.authority.clone());
-                return Place { _faulty: Some(proxy), ..place };
+                return Place {
+                    _faulty: Some(proxy),
+                    ..place
+                };
             }
             Self::Through => {}
         }
@@ -96,10 +104,24 @@ impl Way {
         let link = Link::to(&pool.url).await;
         let relay = Pool::relay_towards(&link.url, ID, provider_url, relay);
         pool.connected(ID).await;
-        let authority = pool.url.strip_prefix("http://").expect("a plain URL").to_owned();
+        let authority = pool
+            .url
+            .strip_prefix("http://")
+            .expect("a plain URL")
+            .to_owned();
         let path = format!("/api/mcp/id/{ID}");
-        let through = Through { link, _pool: pool, _relay: relay };
-        Place { authority, path, provider, through: Some(through), _faulty: None }
+        let through = Through {
+            link,
+            _pool: pool,
+            _relay: relay,
+        };
+        Place {
+            authority,
+            path,
+            provider,
+            through: Some(through),
+            _faulty: None,
+        }
     }
 }
 
@@ -131,8 +153,15 @@ impl Place {
     }
 
     /// The bytes of a request; `fields` come besides `Host` and the length.
-    pub(crate) fn request_to(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.authority).into_bytes();
+    pub(crate) fn request_to(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Vec<u8> {
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.authority).into_bytes();
         for (name, value) in fields {
             request.extend(format!("{name}: {value}\r\n").bytes());
         }
@@ -148,8 +177,15 @@ impl Place {
     pub(crate) fn resolved(&self, path: &str, reference: &str) -> String {
         let base = reqwest::Url::parse(&format!("http://{}{path}", self.authority)).expect("a URL");
         let url = base.join(reference).expect("a reference");
-        assert_eq!(url.origin(), base.origin(), "a client takes no other origin");
-        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        assert_eq!(
+            url.origin(),
+            base.origin(),
+            "a client takes no other origin"
+        );
+        let query = url
+            .query()
+            .map(|query| format!("?{query}"))
+            .unwrap_or_default();
         format!("{}{query}", url.path())
     }
 
@@ -162,13 +198,18 @@ impl Place {
 
     /// A connection on which a message was sent as an MCP client does.
     pub(crate) async fn post(&self, fields: &[(&str, &str)], message: &[u8]) -> RawHttp {
-        self.send(&self.request_to("POST", &self.path, &mcp_fields(fields), message)).await
+        self.send(&self.request_to("POST", &self.path, &mcp_fields(fields), message))
+            .await
     }
 
     /// A connection on which an event stream was asked for.
     pub(crate) async fn get(&self, fields: &[(&str, &str)]) -> RawHttp {
-        let fields: Vec<_> = [("accept", "text/event-stream")].into_iter().chain(fields.iter().copied()).collect();
-        self.send(&self.request_to("GET", &self.path, &fields, b"")).await
+        let fields: Vec<_> = [("accept", "text/event-stream")]
+            .into_iter()
+            .chain(fields.iter().copied())
+            .collect();
+        self.send(&self.request_to("GET", &self.path, &fields, b""))
+            .await
     }
 }
 
@@ -207,7 +248,9 @@ pub(crate) async fn final_head(caller: &mut RawHttp, log: &mut Transcript) -> Ra
 }
 
 fn is_stream(head: &RawHead) -> bool {
-    head.values("content-type").iter().any(|value| value.starts_with("text/event-stream"))
+    head.values("content-type")
+        .iter()
+        .any(|value| value.starts_with("text/event-stream"))
 }
 
 /// The events of a stream, as they come.
@@ -223,11 +266,18 @@ impl Events {
     /// The events of the stream with this head.
     pub(crate) fn of(head: &RawHead) -> Self {
         let is_in_chunks = head.values("transfer-encoding") == ["chunked"];
-        Self { whole: (!is_in_chunks).then(|| head.clone()), ..Self::default() }
+        Self {
+            whole: (!is_in_chunks).then(|| head.clone()),
+            ..Self::default()
+        }
     }
 
     /// The next event that is not the server's comment, recorded with what precedes it; none at the stream's end.
-    pub(crate) async fn next(&mut self, caller: &mut RawHttp, log: &mut Transcript) -> Option<Vec<u8>> {
+    pub(crate) async fn next(
+        &mut self,
+        caller: &mut RawHttp,
+        log: &mut Transcript,
+    ) -> Option<Vec<u8>> {
         loop {
             while let Some(length) = event_length(&self.held) {
                 let event: Vec<u8> = self.held.drain(..length).collect();
@@ -248,14 +298,23 @@ impl Events {
             match caller.chunk().await {
                 Ok(Some(chunk)) => self.held.extend(chunk),
                 end => {
-                    self.ended = Some(if end.is_ok() { BodyEnd::Clean } else { BodyEnd::Aborted });
+                    self.ended = Some(if end.is_ok() {
+                        BodyEnd::Clean
+                    } else {
+                        BodyEnd::Aborted
+                    });
                 }
             }
         }
     }
 
     /// The next event, which contains a text; those before it are recorded.
-    pub(crate) async fn with(&mut self, text: &str, caller: &mut RawHttp, log: &mut Transcript) -> String {
+    pub(crate) async fn with(
+        &mut self,
+        text: &str,
+        caller: &mut RawHttp,
+        log: &mut Transcript,
+    ) -> String {
         loop {
             let event = self.next(caller, log).await;
             let event = event.unwrap_or_else(|| panic!("the stream ended before this: {text}"));
@@ -285,7 +344,9 @@ fn event_length(text: &[u8]) -> Option<usize> {
     let mut line_start = 0;
     for (place, byte) in text.iter().enumerate() {
         if *byte == b'\n' {
-            let line = text[line_start..place].strip_suffix(b"\r").unwrap_or(&text[line_start..place]);
+            let line = text[line_start..place]
+                .strip_suffix(b"\r")
+                .unwrap_or(&text[line_start..place]);
             if line.is_empty() {
                 return Some(place + 1);
             }
@@ -311,7 +372,10 @@ pub(crate) struct Scenario {
 impl Scenario {
     /// Which allowed differences there were; it fails if there was any other.
     pub(crate) async fn holds(&'static self) -> Result<Seen, String> {
-        self.outcome.get_or_init(|| self.differs_from_direct(Way::Through)).await.clone()
+        self.outcome
+            .get_or_init(|| self.differs_from_direct(Way::Through))
+            .await
+            .clone()
     }
 
     /// How another way differs from the direct one. What may be the moment's is looked at again before it counts.
@@ -336,7 +400,8 @@ impl Scenario {
 
     async fn run_one(&'static self, way: Way) -> Result<Transcript, String> {
         // Keep-alive comments arrive however long it takes, so no single wait ends a scenario that hangs.
-        let run = tokio::time::timeout(LONGEST, (self.run)(way)).map(|log| log.expect("it took too long"));
+        let run = tokio::time::timeout(LONGEST, (self.run)(way))
+            .map(|log| log.expect("it took too long"));
         AssertUnwindSafe(run).catch_unwind().await.map_err(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

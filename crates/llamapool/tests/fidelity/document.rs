@@ -24,7 +24,10 @@ async fn the_document_says_what_was_tested() {
             Err(difference) => panic!("{}: {difference}", scenario.name),
         }
     }
-    let never: Vec<_> = allowed::all().filter(|it| !seen.contains(it.name)).map(|it| it.name).collect();
+    let never: Vec<_> = allowed::all()
+        .filter(|it| !seen.contains(it.name))
+        .map(|it| it.name)
+        .collect();
     assert!(never.is_empty(), "allowed, and never seen: {never:?}");
     let document = document();
     let path = root().join("docs/fidelity.md");
@@ -34,18 +37,27 @@ async fn the_document_says_what_was_tested() {
     }
     let current = std::fs::read_to_string(&path).unwrap_or_default();
     let how = "UPDATE_DOCS=1 cargo test -p llamapool --test fidelity document";
-    assert!(current == document, "docs/fidelity.md is behind the tests: {how}");
+    assert!(
+        current == document,
+        "docs/fidelity.md is behind the tests: {how}"
+    );
 }
 
 #[test]
 fn every_rule_is_held_by_tests_that_are_there() {
-    let mut tests: BTreeSet<String> = scenarios().map(|scenario| scenario.name.to_owned()).collect();
+    let mut tests: BTreeSet<String> = scenarios()
+        .map(|scenario| scenario.name.to_owned())
+        .collect();
     tests.extend(tests_in(&root().join("crates")));
     for rule in RULES {
         if let Held::By(names) = &rule.held {
             assert!(!names.is_empty(), "{}", rule.says);
             for name in *names {
-                assert!(tests.contains(*name), "{}: there is no test {name}", rule.says);
+                assert!(
+                    tests.contains(*name),
+                    "{}: there is no test {name}",
+                    rule.says
+                );
             }
         }
     }
@@ -73,10 +85,18 @@ fn tests_of(text: &str) -> Vec<String> {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             is_marked = true;
         }
-        let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
-        let name = function.and_then(|rest| rest.split_once('(')).map(|(name, _)| name);
+        let function = line
+            .strip_prefix("async ")
+            .unwrap_or(line)
+            .strip_prefix("fn ");
+        let name = function
+            .and_then(|rest| rest.split_once('('))
+            .map(|(name, _)| name);
         // Whichever function comes next, the mark is its own.
-        names.extend(name.filter(|_| std::mem::take(&mut is_marked)).map(str::to_owned));
+        names.extend(
+            name.filter(|_| std::mem::take(&mut is_marked))
+                .map(str::to_owned),
+        );
     }
     names
 }
@@ -90,21 +110,47 @@ fn a_helper_is_no_test() {
 fn document() -> String {
     let mut text = OPENING.to_owned();
     let revisions: Vec<_> = ALL.iter().map(|revision| revision.name()).collect();
-    text.push_str(&format!("| | {} |\n|---|{}\n", revisions.join(" | "), "---|".repeat(revisions.len())));
+    text.push_str(&format!(
+        "| | {} |\n|---|{}\n",
+        revisions.join(" | "),
+        "---|".repeat(revisions.len())
+    ));
     for feature in FEATURES {
         let cells = ALL.iter().map(|revision| {
-            let covering = scenarios().filter(|it| it.feature == *feature && it.revisions.contains(revision)).count();
+            let covering = scenarios()
+                .filter(|it| it.feature == *feature && it.revisions.contains(revision))
+                .count();
             let has_it = feature.revisions().contains(revision);
-            assert_eq!(has_it, covering > 0, "{}, {}", feature.name(), revision.name());
-            if has_it { format!("same ({covering})") } else { "–".to_owned() }
+            assert_eq!(
+                has_it,
+                covering > 0,
+                "{}, {}",
+                feature.name(),
+                revision.name()
+            );
+            if has_it {
+                format!("same ({covering})")
+            } else {
+                "–".to_owned()
+            }
         });
-        text.push_str(&format!("| {} | {} |\n", feature.name(), cells.collect::<Vec<_>>().join(" | ")));
+        text.push_str(&format!(
+            "| {} | {} |\n",
+            feature.name(),
+            cells.collect::<Vec<_>>().join(" | ")
+        ));
     }
     text.push_str(&counts::section());
     text.push_str(SCENARIOS);
     for feature in FEATURES {
-        let names = scenarios().filter(|it| it.feature == *feature).map(|it| format!("`{}`", it.name));
-        text.push_str(&format!("* {}: {}\n", feature.name(), names.collect::<Vec<_>>().join(", ")));
+        let names = scenarios()
+            .filter(|it| it.feature == *feature)
+            .map(|it| format!("`{}`", it.name));
+        text.push_str(&format!(
+            "* {}: {}\n",
+            feature.name(),
+            names.collect::<Vec<_>>().join(", ")
+        ));
     }
     text.push_str(DIFFERENCES);
     for allowed in allowed::all() {
@@ -117,7 +163,11 @@ fn document() -> String {
     text.push_str(KEPT);
     for rule in RULES {
         let held = match &rule.held {
-            Held::By(tests) => tests.iter().map(|test| format!("`{test}`")).collect::<Vec<_>>().join(", "),
+            Held::By(tests) => tests
+                .iter()
+                .map(|test| format!("`{test}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
             Held::Not(why) => format!("no test: {why}"),
         };
         text.push_str(&format!("| {} | {held} |\n", rule.says));

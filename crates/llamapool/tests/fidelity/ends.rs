@@ -22,16 +22,23 @@ scenarios! {
     closing_a_stream_cancels: Cancelling, MODERN;
 }
 
-const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const STREAM: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
 /// A call whose answer is a stream with its first event; the provider's end and the caller's.
-async fn begun(place: &Place, provider: &RawProvider, log: &mut Transcript) -> (RawHttp, RawHttp, Events) {
+async fn begun(
+    place: &Place,
+    provider: &RawProvider,
+    log: &mut Transcript,
+) -> (RawHttp, RawHttp, Events) {
     let asked_at = Instant::now();
-    let mut caller = place.post(&[], tools_call(1, "t").to_string().as_bytes()).await;
+    let mut caller = place
+        .post(&[], tools_call(1, "t").to_string().as_bytes())
+        .await;
     let (mut connection, head) = provider.call().await;
     log.took(Timed::Request, &mut [asked_at.elapsed()]);
     let body = connection.body(&head).await;
@@ -41,7 +48,9 @@ async fn begun(place: &Place, provider: &RawProvider, log: &mut Transcript) -> (
     log.answered(&caller.head().await);
     log.took(Timed::Head, &mut [answered_at.elapsed()]);
     log.note("the head came before the first event was made");
-    connection.send(chunk("id: 1\nretry: 50\ndata: {\"n\":1}\n\n")).await;
+    connection
+        .send(chunk("id: 1\nretry: 50\ndata: {\"n\":1}\n\n"))
+        .await;
     let mut events = Events::default();
     events.with("\"n\":1", &mut caller, log).await;
     (connection, caller, events)
@@ -67,7 +76,9 @@ async fn the_caller_leaves_before_the_head(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
-    let caller = place.post(&[], tools_call(1, "t").to_string().as_bytes()).await;
+    let caller = place
+        .post(&[], tools_call(1, "t").to_string().as_bytes())
+        .await;
     let (mut connection, head) = provider.call().await;
     let body = connection.body(&head).await;
     log.asked(&head, &body);
@@ -102,8 +113,13 @@ async fn the_caller_leaves_in_the_middle_of_its_request(way: Way) -> Transcript 
     let provider = RawProvider::bind().await;
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
-    let fields = [("accept", "application/json"), ("transfer-encoding", "chunked")];
-    let mut caller = place.send(&place.request_to("POST", &place.path, &fields, b"")).await;
+    let fields = [
+        ("accept", "application/json"),
+        ("transfer-encoding", "chunked"),
+    ];
+    let mut caller = place
+        .send(&place.request_to("POST", &place.path, &fields, b""))
+        .await;
     caller.send("5\r\n01234\r\n").await;
     let (mut connection, head) = provider.call().await;
     let begun = connection.chunk().await.unwrap().unwrap();
@@ -133,7 +149,9 @@ async fn the_provider_breaks_off_within_an_event(way: Way) -> Transcript {
     let place = way.to(&provider.url).await;
     let mut log = place.transcript();
     let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
-    connection.send(chunk("data: {\"n\":2}\n\nid: 3\ndata: {\"n\"")).await;
+    connection
+        .send(chunk("data: {\"n\":2}\n\nid: 3\ndata: {\"n\""))
+        .await;
     let ended_at = Instant::now();
     drop(connection);
     events.rest(&mut caller, &mut log).await;
@@ -148,7 +166,9 @@ async fn the_provider_breaks_the_stream_of_an_endpoint_off(way: Way) -> Transcri
     let mut log = place.transcript();
     let mut caller = place.get(&[]).await;
     let (mut connection, _) = provider.call().await;
-    connection.send(format!("{STREAM}{}", chunk("event: endpoint\ndata: /m"))).await;
+    connection
+        .send(format!("{STREAM}{}", chunk("event: endpoint\ndata: /m")))
+        .await;
     drop(connection);
     log.answered(&caller.head().await);
     Events::default().rest(&mut caller, &mut log).await;
@@ -208,7 +228,9 @@ async fn a_message_that_cancels(way: Way) -> Transcript {
     let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
     let cancel = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"no more"}}"#;
     let mut other = place.post(&[("mcp-session-id", "s")], cancel).await;
-    let (head, body) = provider.answer("HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+    let (head, body) = provider
+        .answer("HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        .await;
     log.asked(&head, &body);
     read_answer(&mut other, &mut log).await;
     connection.send(chunk("data: {\"n\":2}\n\n")).await;

@@ -61,9 +61,15 @@ pub(crate) struct FaultyProxy {
 impl FaultyProxy {
     /// A proxy before the provider with this host and port.
     pub(crate) async fn before(provider: &str, fault: Fault) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free port");
         let authority = listener.local_addr().expect("an address").to_string();
-        let hop = Hop { fault, provider: provider.to_owned(), authority: authority.clone() };
+        let hop = Hop {
+            fault,
+            provider: provider.to_owned(),
+            authority: authority.clone(),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut exchanges = JoinSet::new();
@@ -72,7 +78,10 @@ impl FaultyProxy {
                 exchanges.spawn(async move { hop.exchange(near).await });
             }
         });
-        Self { authority, _tasks: tasks }
+        Self {
+            authority,
+            _tasks: tasks,
+        }
     }
 }
 
@@ -89,7 +98,8 @@ impl Hop {
         let (mut from_near, mut to_near) = near.into_split();
         let (asked, begun) = read_head(&mut from_near).await?;
         self.wait_if(Fault::DelaysTheRequest).await;
-        let (mut from_far, mut to_far) = TcpStream::connect(&self.provider).await.ok()?.into_split();
+        let (mut from_far, mut to_far) =
+            TcpStream::connect(&self.provider).await.ok()?.into_split();
         to_far.write_all(&self.request(asked)).await.ok()?;
         let request = self.rest_of_the_request(begun, &mut from_near, &mut to_far);
         let answer = async {
@@ -101,7 +111,8 @@ impl Hop {
             if self.needs_all() {
                 return self.whole_body(begun, &mut from_far, &mut to_near).await;
             }
-            self.body(begun, &mut from_far, &mut to_near, is_chunked).await?;
+            self.body(begun, &mut from_far, &mut to_near, is_chunked)
+                .await?;
             if is_open && self.fault == Fault::AddsAByte {
                 to_near.write_all(b" ").await.ok()?;
             }
@@ -148,13 +159,18 @@ impl Hop {
                     Fault::JoinsValues => vec![values.join(", ")],
                     _ => values.into_iter().rev().collect(),
                 };
-                let fields = values.into_iter().map(|value| ("set-cookie".to_owned(), value.into_bytes()));
+                let fields = values
+                    .into_iter()
+                    .map(|value| ("set-cookie".to_owned(), value.into_bytes()));
                 head.fields.splice(first..first, fields);
             }
-            Fault::ChangesTheStatus => head.line = head.line.replace("HTTP/1.1 202", "HTTP/1.1 200"),
+            Fault::ChangesTheStatus => {
+                head.line = head.line.replace("HTTP/1.1 202", "HTTP/1.1 200")
+            }
             Fault::Reframes => {
                 head.fields.retain(|(name, _)| name != "content-length");
-                head.fields.push(("transfer-encoding".to_owned(), b"chunked".to_vec()));
+                head.fields
+                    .push(("transfer-encoding".to_owned(), b"chunked".to_vec()));
             }
             _ => {}
         }
@@ -162,10 +178,16 @@ impl Hop {
     }
 
     /// The body of the request, until the caller leaves.
-    async fn rest_of_the_request(&self, begun: Vec<u8>, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) {
+    async fn rest_of_the_request(
+        &self,
+        begun: Vec<u8>,
+        from: &mut OwnedReadHalf,
+        to: &mut OwnedWriteHalf,
+    ) {
         let (mut piece, mut room) = (begun, vec![0; 64 * 1024]);
         loop {
-            if let (Fault::ChangesAByteOfTheRequest, Some(first)) = (self.fault, piece.first_mut()) {
+            if let (Fault::ChangesAByteOfTheRequest, Some(first)) = (self.fault, piece.first_mut())
+            {
                 *first ^= 1;
             }
             if to.write_all(&piece).await.is_err() {
@@ -183,19 +205,45 @@ impl Hop {
     /// Whether the fault is one of the whole body.
     fn needs_all(&self) -> bool {
         use Fault::{InterruptsAnEvent, Reframes, ReordersEvents, RepeatsAnEvent};
-        matches!(self.fault, Reframes | ReordersEvents | RepeatsAnEvent | InterruptsAnEvent)
+        matches!(
+            self.fault,
+            Reframes | ReordersEvents | RepeatsAnEvent | InterruptsAnEvent
+        )
     }
 
-    async fn whole_body(&self, begun: Vec<u8>, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> Option<()> {
+    async fn whole_body(
+        &self,
+        begun: Vec<u8>,
+        from: &mut OwnedReadHalf,
+        to: &mut OwnedWriteHalf,
+    ) -> Option<()> {
         let mut body = begun;
-        while !body.ends_with(LAST_CHUNK) && from.read_buf(&mut body).await.is_ok_and(|length| length > 0) {}
+        while !body.ends_with(LAST_CHUNK)
+            && from
+                .read_buf(&mut body)
+                .await
+                .is_ok_and(|length| length > 0)
+        {}
         let (first, second) = (chunk(": keep-alive\n\n"), chunk(":\r\n\r\n"));
         let event = chunk("data: one\ndata:  two\ndata\n\n");
         let body = match self.fault {
-            Fault::ReordersEvents => replaced(&body, &[&first[..], &second].concat(), &[&second[..], &first].concat()),
+            Fault::ReordersEvents => replaced(
+                &body,
+                &[&first[..], &second].concat(),
+                &[&second[..], &first].concat(),
+            ),
             Fault::RepeatsAnEvent => replaced(&body, &event, &[&event[..], &event].concat()),
-            Fault::InterruptsAnEvent => replaced(&body, &event, &chunk("data: one\n:\n\ndata:  two\ndata\n\n")),
-            _ => [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat(),
+            Fault::InterruptsAnEvent => replaced(
+                &body,
+                &event,
+                &chunk("data: one\n:\n\ndata:  two\ndata\n\n"),
+            ),
+            _ => [
+                format!("{:x}\r\n", body.len()).as_bytes(),
+                &body,
+                b"\r\n0\r\n\r\n",
+            ]
+            .concat(),
         };
         to.write_all(&body).await.ok()
     }
@@ -216,8 +264,12 @@ impl Hop {
             match self.fault {
                 Fault::BreaksOff if is_end => return None,
                 Fault::DelaysTheEnd if is_end => tokio::time::sleep(DELAY).await,
-                Fault::DelaysEvents if contains(&piece, b"data:") => tokio::time::sleep(DELAY).await,
-                Fault::ChangesAByte => piece = replaced(&piece, "\u{1f999}".as_bytes(), "\u{1f998}".as_bytes()),
+                Fault::DelaysEvents if contains(&piece, b"data:") => {
+                    tokio::time::sleep(DELAY).await
+                }
+                Fault::ChangesAByte => {
+                    piece = replaced(&piece, "\u{1f999}".as_bytes(), "\u{1f998}".as_bytes())
+                }
                 Fault::ChangesAnId => piece = replaced(&piece, b"0a1b2c3d", b"0a1b2c3e"),
                 _ => {}
             }
@@ -241,17 +293,35 @@ async fn read_head(from: &mut OwnedReadHalf) -> Option<(RawHead, Vec<u8>)> {
         if let Some(end) = place_of(&bytes, b"\r\n\r\n") {
             break end;
         }
-        let length = from.read(&mut room).await.ok().filter(|length| *length > 0)?;
+        let length = from
+            .read(&mut room)
+            .await
+            .ok()
+            .filter(|length| *length > 0)?;
         bytes.extend_from_slice(&room[..length]);
     };
     let body = bytes.split_off(end + 4);
-    let mut lines = bytes[..end].split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines = bytes[..end]
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let line = String::from_utf8(lines.next()?.to_vec()).ok()?;
     let fields = lines.map(|field| {
-        let colon = field.iter().position(|byte| *byte == b':').expect("a field with a colon");
-        (String::from_utf8_lossy(&field[..colon]).into_owned(), field[colon + 1..].trim_ascii().to_vec())
+        let colon = field
+            .iter()
+            .position(|byte| *byte == b':')
+            .expect("a field with a colon");
+        (
+            String::from_utf8_lossy(&field[..colon]).into_owned(),
+            field[colon + 1..].trim_ascii().to_vec(),
+        )
     });
-    Some((RawHead { line, fields: fields.collect() }, body))
+    Some((
+        RawHead {
+            line,
+            fields: fields.collect(),
+        },
+        body,
+    ))
 }
 
 fn chunk(text: &str) -> Vec<u8> {

@@ -18,20 +18,35 @@ scenarios! {
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-const SAMPLED: &str =
-    r#"{"role":"assistant","model":"none","content":{"type":"text","text":"gr\u00fc\u00dfe \ud83e\udd99"}}"#;
-const FORM: &str = r#"{"action":"accept","content":{"username":"llama","email":"llama@example.org"}}"#;
+const SAMPLED: &str = r#"{"role":"assistant","model":"none","content":{"type":"text","text":"gr\u00fc\u00dfe \ud83e\udd99"}}"#;
+const FORM: &str =
+    r#"{"action":"accept","content":{"username":"llama","email":"llama@example.org"}}"#;
 
 /// The questions that these servers ask, by the tool that asks: its arguments, what it asks, the answer, and what then
 /// comes of it.
 const QUESTIONS: [(&str, &str, &str, &str, &str); 2] = [
-    ("test_sampling", r#"{"prompt":"Say it"}"#, "sampling/createMessage", SAMPLED, "LLM response: gr"),
-    ("test_elicitation", r#"{"message":"Who?"}"#, "elicitation/create", FORM, "action=accept"),
+    (
+        "test_sampling",
+        r#"{"prompt":"Say it"}"#,
+        "sampling/createMessage",
+        SAMPLED,
+        "LLM response: gr",
+    ),
+    (
+        "test_elicitation",
+        r#"{"message":"Who?"}"#,
+        "elicitation/create",
+        FORM,
+        "action=accept",
+    ),
 ];
 
 /// The answer to the question in an event.
 fn answer_to(event: &str, result: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, data_of(event)["id"])
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#,
+        data_of(event)["id"]
+    )
 }
 
 async fn fastmcp_over_http_with_sse(way: Way) -> Transcript {
@@ -44,7 +59,9 @@ async fn fastmcp_over_http_with_sse(way: Way) -> Transcript {
     client.post(INITIALIZED, &mut log).await;
     client.post(LIST, &mut log).await;
     client.hears("test_elicitation", &mut log).await;
-    client.post(&tool(3, "test_tool_with_progress", "{}"), &mut log).await;
+    client
+        .post(&tool(3, "test_tool_with_progress", "{}"), &mut log)
+        .await;
     for _ in 0..3 {
         client.hears("notifications/progress", &mut log).await;
     }
@@ -63,11 +80,22 @@ async fn fastmcp_over_http_with_sse(way: Way) -> Transcript {
 /// What every form can carry: a list, a result, a refusal, and progress where there are streams.
 async fn calls(session: &Session<'_>, steps: usize, log: &mut Transcript) {
     assert!(session.call(LIST, log).await.1.contains("test_elicitation"));
-    assert!(session.tool(3, "test_simple_text", "{}", log).await.contains("simple text"));
+    assert!(
+        session
+            .tool(3, "test_simple_text", "{}", log)
+            .await
+            .contains("simple text")
+    );
     session.tool(4, "nobody_has_this", "{}", log).await;
     let progress = session.tool(5, "test_tool_with_progress", "{}", log).await;
-    assert_eq!(progress.matches("notifications/progress").count(), steps, "{progress}");
-    session.call(r#"{"jsonrpc":"2.0","id":6,"method":"nobody/knows"}"#, log).await;
+    assert_eq!(
+        progress.matches("notifications/progress").count(),
+        steps,
+        "{progress}"
+    );
+    session
+        .call(r#"{"jsonrpc":"2.0","id":6,"method":"nobody/knows"}"#, log)
+        .await;
 }
 
 async fn with_sessions(way: Way, form: &str, steps: usize) -> (Program, Place, Transcript) {
@@ -90,7 +118,14 @@ async fn fastmcp_with_sessions_and_streams(way: Way) -> Transcript {
         for (name, arguments, question, answer, result) in QUESTIONS {
             let (mut caller, mut events) = session.open(&tool(2, name, arguments), &mut log).await;
             let asked = events.with(question, &mut caller, &mut log).await;
-            assert_eq!(session.call(&answer_to(&asked, answer), &mut log).await.0.status(), 202);
+            assert_eq!(
+                session
+                    .call(&answer_to(&asked, answer), &mut log)
+                    .await
+                    .0
+                    .status(),
+                202
+            );
             events.with(result, &mut caller, &mut log).await;
             events.rest(&mut caller, &mut log).await;
         }
@@ -113,7 +148,10 @@ async fn without_sessions(way: Way, form: &str, steps: usize) -> Transcript {
     }
     let params = serde_json::json!({ "name": "test_simple_text", "arguments": {} });
     let (head, answer) = ask(&place, "tools/call", &params, &mut log).await;
-    assert!(head.status() == 200 && answer.contains("simple text"), "{answer}");
+    assert!(
+        head.status() == 200 && answer.contains("simple text"),
+        "{answer}"
+    );
     log
 }
 

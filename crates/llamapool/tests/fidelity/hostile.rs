@@ -8,7 +8,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::{Value, json};
 
-use crate::harness::{Pool, Process, Provider, RawHttp, RawProvider, http_request, json_answer, soon, tools_call};
+use crate::harness::{
+    Pool, Process, Provider, RawHttp, RawProvider, http_request, json_answer, soon, tools_call,
+};
 
 const MIB: usize = 1024 * 1024;
 /// No message of MCP is as large.
@@ -16,14 +18,20 @@ const HUGE: usize = 100 * MIB;
 /// How much more a process may need at its peak while something huge goes by: what is on its way, not what goes by.
 const ON_ITS_WAY_KIB: u64 = 48 * 1024;
 /// Behind it the provider hangs up, so that no other call is sent on the same connection meanwhile.
-const STREAM: &str =
-    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const STREAM: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// The most memory that a process has needed so far.
 fn peak_kib(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("Linux says so");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
 }
 
 /// A normal call goes through.
@@ -31,7 +39,11 @@ async fn goes_on(pool: &Pool, id: &str, provider: &RawProvider, after: &str) {
     let done = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
     let request = http_request("POST", &format!("/api/mcp/id/{id}"), "", b"{}");
     let (_, (head, body)) = tokio::join!(provider.answer(done), pool.raw_call(request));
-    assert_eq!((head.status(), body), (200, b"{}".to_vec()), "after {after}");
+    assert_eq!(
+        (head.status(), body),
+        (200, b"{}".to_vec()),
+        "after {after}"
+    );
 }
 
 #[tokio::test]
@@ -43,11 +55,15 @@ async fn an_event_of_100_mb_goes_through_and_is_held_by_nobody() {
     for beginning in ["data: ", "event: endpoint\ndata: /"] {
         let before = [peak_kib(&pool.server), peak_kib(&relay)];
         let mut caller = RawHttp::to(&pool.url).await;
-        caller.send(http_request("GET", "/api/mcp/id/huge", "", b"")).await;
+        caller
+            .send(http_request("GET", "/api/mcp/id/huge", "", b""))
+            .await;
         let (mut connection, _) = provider.call().await;
         let make = async {
             let piece = "x".repeat(MIB);
-            connection.send(format!("{STREAM}{:x}\r\n{beginning}\r\n", beginning.len())).await;
+            connection
+                .send(format!("{STREAM}{:x}\r\n{beginning}\r\n", beginning.len()))
+                .await;
             for _ in 0..HUGE / MIB {
                 connection.send(format!("{MIB:x}\r\n{piece}\r\n")).await;
             }
@@ -58,16 +74,29 @@ async fn an_event_of_100_mb_goes_through_and_is_held_by_nobody() {
             let (mut length, mut held) = (0, Vec::new());
             while let Some(piece) = caller.chunk().await.expect("it does not break off") {
                 length += piece.len();
-                held.extend_from_slice(&piece[..piece.len().min(beginning.len() - held.len().min(beginning.len()))]);
+                held.extend_from_slice(
+                    &piece[..piece
+                        .len()
+                        .min(beginning.len() - held.len().min(beginning.len()))],
+                );
                 assert!(piece != b":\n\n", "a comment in the middle of an event");
             }
             (length, held)
         };
         let ((), (length, held)) = tokio::join!(make, read);
-        assert_eq!((length, held), (beginning.len() + HUGE + 2, beginning.as_bytes().to_vec()));
+        assert_eq!(
+            (length, held),
+            (beginning.len() + HUGE + 2, beginning.as_bytes().to_vec())
+        );
         let after = [peak_kib(&pool.server), peak_kib(&relay)];
-        let grown = [after[0].saturating_sub(before[0]), after[1].saturating_sub(before[1])];
-        assert!(grown.iter().all(|kib| *kib < ON_ITS_WAY_KIB), "server and relay have grown by {grown:?} KiB");
+        let grown = [
+            after[0].saturating_sub(before[0]),
+            after[1].saturating_sub(before[1]),
+        ];
+        assert!(
+            grown.iter().all(|kib| *kib < ON_ITS_WAY_KIB),
+            "server and relay have grown by {grown:?} KiB"
+        );
     }
     goes_on(&pool, "huge", &provider, "an event of 100 MB").await;
 }
@@ -77,14 +106,28 @@ async fn json_of_any_depth_goes_through_and_stops_nobody() {
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let (pool, provider) = (Pool::as_shipped(&[]).await, RawProvider::bind().await);
     let _relay = pool.relay("deep", &provider.url).await;
-    let whole = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}}", deep(200_000));
-    let half = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}", "[".repeat(200_000));
+    let whole = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}}",
+        deep(200_000)
+    );
+    let half = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}",
+        "[".repeat(200_000)
+    );
     let message = tools_call(1, "t").to_string();
     // A caller who named no type gets the response that is looked for in the stream; one who did gets the stream.
     for (accept, data, expected) in [
         ("", &whole, (200, whole.clone())),
-        ("accept: text/event-stream\r\n", &whole, (200, format!("data: {whole}\n\n"))),
-        ("accept: text/event-stream\r\n", &half, (200, format!("data: {half}\n\n"))),
+        (
+            "accept: text/event-stream\r\n",
+            &whole,
+            (200, format!("data: {whole}\n\n")),
+        ),
+        (
+            "accept: text/event-stream\r\n",
+            &half,
+            (200, format!("data: {half}\n\n")),
+        ),
     ] {
         let request = format!(
             "POST /api/mcp/id/deep HTTP/1.1\r\nhost: 127.0.0.1\r\n{accept}content-length: {}\r\n\r\n{message}",
@@ -93,14 +136,21 @@ async fn json_of_any_depth_goes_through_and_stops_nobody() {
         let event = format!("data: {data}\n\n");
         let given = format!("{STREAM}{:x}\r\n{event}\r\n0\r\n\r\n", event.len());
         let (_, (head, body)) = tokio::join!(provider.answer(given), pool.raw_call(request));
-        assert!((head.status(), String::from_utf8(body).unwrap()) == expected, "{accept:?}: {head:?}");
+        assert!(
+            (head.status(), String::from_utf8(body).unwrap()) == expected,
+            "{accept:?}: {head:?}"
+        );
         goes_on(&pool, "deep", &provider, "deep JSON").await;
     }
     let event = format!("data: {half}\n\n");
     let given = format!("{STREAM}{:x}\r\n{event}\r\n0\r\n\r\n", event.len());
-    let request = "POST /api/mcp/id/deep HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2\r\n\r\n{}";
+    let request =
+        "POST /api/mcp/id/deep HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2\r\n\r\n{}";
     let (_, (head, _)) = tokio::join!(provider.answer(given), pool.raw_call(request));
-    assert_eq!((head.status(), head.values("llamapool-error")), (502, vec!["no_response".to_owned()]));
+    assert_eq!(
+        (head.status(), head.values("llamapool-error")),
+        (502, vec!["no_response".to_owned()])
+    );
     goes_on(&pool, "deep", &provider, "half of deep JSON").await;
 }
 
@@ -108,11 +158,15 @@ async fn json_of_any_depth_goes_through_and_stops_nobody() {
 async fn oauth_metadata_of_any_depth_are_nobodys_end() {
     let document = format!("{{\"a\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
     let metadata = move || async move { json_answer(&document) };
-    let router = axum::Router::new().route("/.well-known/oauth-protected-resource/mcp", get(metadata));
+    let router =
+        axum::Router::new().route("/.well-known/oauth-protected-resource/mcp", get(metadata));
     let provider = Provider::serving(router.route("/mcp", any(async || json_answer("{}")))).await;
     let pool = Pool::as_shipped(&[]).await;
     let _relay = pool.relay("deep", &provider.url).await;
-    let url = format!("{}/.well-known/oauth-protected-resource/api/mcp/id/deep", pool.url);
+    let url = format!(
+        "{}/.well-known/oauth-protected-resource/api/mcp/id/deep",
+        pool.url
+    );
     let answer = soon("an answer", pool.http.get(url).send()).await.unwrap();
     assert!([404, 502].contains(&answer.status().as_u16()), "{answer:?}");
     assert_eq!(pool.post("deep", &json!({})).await.status(), 200);
@@ -131,7 +185,9 @@ async fn a_request_that_never_ends_is_answered_and_ended() {
     let _relay = pool.relay("endless", &provider.url).await;
     let mut caller = RawHttp::to(&pool.url).await;
     let fields = "transfer-encoding: chunked\r\n";
-    caller.send(http_request("POST", "/api/mcp/id/endless", fields, b"")).await;
+    caller
+        .send(http_request("POST", "/api/mcp/id/endless", fields, b""))
+        .await;
     let piece = format!("{MIB:x}\r\n{}\r\n", "x".repeat(MIB));
     let mut sent = 0;
     // What fits into the buffers of the kernel, and what the server reads so that its answer is not lost, is far less.
@@ -142,8 +198,13 @@ async fn a_request_that_never_ends_is_answered_and_ended() {
     let mut said = Vec::new();
     caller.rest_of_connection(&mut said).await;
     let said = String::from_utf8_lossy(&said);
-    assert!(said.is_empty() || said.starts_with("HTTP/1.1 413 "), "{said}");
-    let client = pool.until_client("endless", "it is over", |client| client["inflight"] == 0).await;
+    assert!(
+        said.is_empty() || said.starts_with("HTTP/1.1 413 "),
+        "{said}"
+    );
+    let client = pool
+        .until_client("endless", "it is over", |client| client["inflight"] == 0)
+        .await;
     assert_eq!(client["last_error"]["error"], "request_too_large");
     assert_eq!(pool.post("endless", &json!({})).await.status(), 200);
 }
@@ -152,11 +213,16 @@ async fn a_request_that_never_ends_is_answered_and_ended() {
 async fn telling(request: Request) -> Response {
     let seen = |headers: &HeaderMap| -> Value {
         let is_it = |name: &str| {
-            ["x-forwarded-", "forwarded", "x-real-ip", "mcp-session-id"].iter().any(|it| name.starts_with(it))
+            ["x-forwarded-", "forwarded", "x-real-ip", "mcp-session-id"]
+                .iter()
+                .any(|it| name.starts_with(it))
         };
         let mut all = serde_json::Map::new();
         for name in headers.keys().filter(|name| is_it(name.as_str())) {
-            let values = headers.get_all(name).iter().map(|value| value.as_bytes().escape_ascii().to_string().into());
+            let values = headers
+                .get_all(name)
+                .iter()
+                .map(|value| value.as_bytes().escape_ascii().to_string().into());
             all.insert(name.to_string(), Value::Array(values.collect()));
         }
         all.into()
@@ -165,14 +231,27 @@ async fn telling(request: Request) -> Response {
 }
 
 async fn told(pool: &Pool, id: &str, fields: impl AsRef<[u8]>) -> (u16, Value) {
-    let (head, body) = pool.raw_call(http_request("POST", &format!("/api/mcp/id/{id}"), fields, b"{}")).await;
-    (head.status(), serde_json::from_slice(&body).unwrap_or(Value::Null))
+    let (head, body) = pool
+        .raw_call(http_request(
+            "POST",
+            &format!("/api/mcp/id/{id}"),
+            fields,
+            b"{}",
+        ))
+        .await;
+    (
+        head.status(),
+        serde_json::from_slice(&body).unwrap_or(Value::Null),
+    )
 }
 
 /// A proxy in front is believed in three headers, and in those alone.
 #[tokio::test]
 async fn behind_a_trusted_proxy_a_caller_can_forge_nothing_else() {
-    let (pool, provider) = (Pool::with(&[("TRUST_FORWARDED", "true")]).await, Provider::answering(telling).await);
+    let (pool, provider) = (
+        Pool::with(&[("TRUST_FORWARDED", "true")]).await,
+        Provider::answering(telling).await,
+    );
     let _relay = pool.relay("told", &provider.url).await;
     let fields = "x-forwarded-for: 192.0.2.7\r\nx-forwarded-host: public.example\r\nx-forwarded-proto: https\r\n\
         x-forwarded-prefix: /evil\r\nx-forwarded-port: 666\r\nx-forwarded-server: evil\r\nx-forwarded-user: root\r\n\
@@ -183,21 +262,37 @@ async fn behind_a_trusted_proxy_a_caller_can_forge_nothing_else() {
         "x-forwarded-proto": ["https"],
     });
     assert_eq!(told(&pool, "told", fields).await, (200, expected));
-    for host in ["evil.example/path", "a b", "", "evil.example#", "\u{fc}.example", "http://evil.example"] {
+    for host in [
+        "evil.example/path",
+        "a b",
+        "",
+        "evil.example#",
+        "\u{fc}.example",
+        "http://evil.example",
+    ] {
         for proto in ["https", "gopher", "\u{fc}", "https://evil.example/"] {
-            let fields =
-                format!("x-forwarded-host: {host}\r\nx-forwarded-proto: {proto}\r\nx-forwarded-for: {host}\r\n");
+            let fields = format!(
+                "x-forwarded-host: {host}\r\nx-forwarded-proto: {proto}\r\nx-forwarded-for: {host}\r\n"
+            );
             let (status, seen) = told(&pool, "told", fields).await;
             assert_eq!(status, 200, "{host:?} {proto:?}");
             for value in seen["x-forwarded-host"].as_array().into_iter().flatten() {
-                let is_host =
-                    value.as_str().is_some_and(|host| !host.contains(['/', ' ', '#', '\\']) && !host.is_empty());
+                let is_host = value
+                    .as_str()
+                    .is_some_and(|host| !host.contains(['/', ' ', '#', '\\']) && !host.is_empty());
                 assert!(is_host, "{host:?} became {value}");
             }
             for value in seen["x-forwarded-proto"].as_array().into_iter().flatten() {
-                assert!(value == "http" || value == "https", "{proto:?} became {value}");
+                assert!(
+                    value == "http" || value == "https",
+                    "{proto:?} became {value}"
+                );
             }
-            assert_eq!(seen["x-forwarded-for"].as_array().map(Vec::len), Some(1), "{seen}");
+            assert_eq!(
+                seen["x-forwarded-for"].as_array().map(Vec::len),
+                Some(1),
+                "{seen}"
+            );
             let peer = seen["x-forwarded-for"][0].as_str().unwrap();
             assert!(peer.ends_with("127.0.0.1"), "{peer}");
         }
@@ -210,7 +305,9 @@ async fn behind_a_trusted_proxy_a_caller_can_forge_nothing_else() {
 async fn session_ids_of_every_kind_are_passed_on_or_nobodys() {
     let (pool, provider) = (Pool::start().await, Provider::answering(telling).await);
     let _single = pool.relay("single", &provider.url).await;
-    let _shared = pool.relay_with("shared", &provider.url, &[("CLIENT_SECRET", "shared")]).await;
+    let _shared = pool
+        .relay_with("shared", &provider.url, &[("CLIENT_SECRET", "shared")])
+        .await;
     let long = "x".repeat(8 * 1024);
     let sealed_like = "A".repeat(64);
     for values in [
@@ -225,13 +322,27 @@ async fn session_ids_of_every_kind_are_passed_on_or_nobodys() {
         vec![&long],
         vec![&sealed_like],
     ] {
-        let fields: String = values.iter().map(|value| format!("mcp-session-id: {value}\r\n")).collect();
+        let fields: String = values
+            .iter()
+            .map(|value| format!("mcp-session-id: {value}\r\n"))
+            .collect();
         let shown = &fields[..fields.len().min(60)];
-        let as_sent: Vec<_> = values.iter().map(|value| value.as_bytes().escape_ascii().to_string()).collect();
+        let as_sent: Vec<_> = values
+            .iter()
+            .map(|value| value.as_bytes().escape_ascii().to_string())
+            .collect();
         let (status, seen) = told(&pool, "single", &fields).await;
-        assert_eq!((status, &seen["mcp-session-id"]), (200, &json!(as_sent)), "{shown:?}");
+        assert_eq!(
+            (status, &seen["mcp-session-id"]),
+            (200, &json!(as_sent)),
+            "{shown:?}"
+        );
         let (status, body) = told(&pool, "shared", &fields).await;
-        assert_eq!((status, &body["error"]["code"]), (404, &json!(-32001)), "{shown:?}");
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (404, &json!(-32001)),
+            "{shown:?}"
+        );
     }
     assert_eq!(told(&pool, "shared", "").await.0, 200);
 }

@@ -4,7 +4,8 @@ use reqwest::{Client, Response, Version};
 
 use crate::harness::{Link, Pool, Process, RawHttp, RawProvider, error_of, soon};
 
-const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const STREAM: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const FIRST: &str = "9\r\ndata: 1\n\n\r\n";
 
 /// A provider, and a relay whose tunnel can be cut.
@@ -20,7 +21,11 @@ impl Reached {
         let link = Link::to(&pool.url).await;
         let relay = Pool::relay_towards(&link.url, id, &provider.url, &[]);
         pool.connected(id).await;
-        Self { provider, link, _relay: relay }
+        Self {
+            provider,
+            link,
+            _relay: relay,
+        }
     }
 
     /// A call whose answer is a stream with its first event; the provider's end and the caller's.
@@ -34,7 +39,13 @@ impl Reached {
         let (connection, answer) = tokio::join!(serve, soon("the answer begins", call));
         let mut answer = answer.unwrap();
         assert_eq!(answer.version(), Version::HTTP_2);
-        assert_eq!(soon("the first event", answer.chunk()).await.unwrap().unwrap(), "data: 1\n\n");
+        assert_eq!(
+            soon("the first event", answer.chunk())
+                .await
+                .unwrap()
+                .unwrap(),
+            "data: 1\n\n"
+        );
         (connection, answer)
     }
 }
@@ -47,7 +58,10 @@ fn client() -> Client {
 #[tokio::test]
 async fn over_http_2_a_lost_tunnel_resets_its_streams_and_no_others() {
     let pool = Pool::as_shipped(&[]).await;
-    let (lost, lasting) = (Reached::by(&pool, "lost").await, Reached::by(&pool, "lasting").await);
+    let (lost, lasting) = (
+        Reached::by(&pool, "lost").await,
+        Reached::by(&pool, "lasting").await,
+    );
     let http = client();
     let (_connection, mut broken) = lost.listen(&http, pool.mcp("lost")).await;
     let (mut goes_on, whole) = lasting.listen(&http, pool.mcp("lasting")).await;
@@ -69,8 +83,11 @@ async fn over_http_2_a_lost_tunnel_resets_its_streams_and_no_others() {
 async fn over_http_2_a_tunnel_that_is_lost_before_the_head_is_an_error_with_a_name() {
     let pool = Pool::as_shipped(&[]).await;
     let reached = Reached::by(&pool, "lost").await;
-    let call =
-        client().post(pool.mcp("lost")).header("accept", "application/json, text/event-stream").body("{}").send();
+    let call = client()
+        .post(pool.mcp("lost"))
+        .header("accept", "application/json, text/event-stream")
+        .body("{}")
+        .send();
     let serve = async {
         let (connection, _) = reached.provider.call().await;
         reached.link.cut();
@@ -78,6 +95,9 @@ async fn over_http_2_a_tunnel_that_is_lost_before_the_head_is_an_error_with_a_na
     };
     let (answer, _connection) = tokio::join!(soon("an answer", call), serve);
     let answer = answer.unwrap();
-    assert_eq!((answer.version(), answer.status().as_u16()), (Version::HTTP_2, 502));
+    assert_eq!(
+        (answer.version(), answer.status().as_u16()),
+        (Version::HTTP_2, 502)
+    );
     assert_eq!(error_of(answer).await, "tunnel_lost");
 }

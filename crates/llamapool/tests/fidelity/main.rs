@@ -4,7 +4,10 @@
 //! The one rule: what may differ stands in `allowed.rs`, and nothing else may. As in `real`, a part that is missing is a
 //! failure, never a skip.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic, and so may the helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and so may the helpers of tests"
+)]
 
 #[path = "../harness/harness.rs"]
 mod harness;

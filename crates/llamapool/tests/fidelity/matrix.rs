@@ -16,7 +16,13 @@ pub(crate) enum Revision {
 use Revision::{R2024_11_05, R2025_03_26, R2025_06_18, R2025_11_25, R2026_07_28};
 
 /// All of them.
-pub(crate) const ALL: &[Revision] = &[R2024_11_05, R2025_03_26, R2025_06_18, R2025_11_25, R2026_07_28];
+pub(crate) const ALL: &[Revision] = &[
+    R2024_11_05,
+    R2025_03_26,
+    R2025_06_18,
+    R2025_11_25,
+    R2026_07_28,
+];
 /// Those with one endpoint.
 pub(crate) const STREAMABLE: &[Revision] = &[R2025_03_26, R2025_06_18, R2025_11_25, R2026_07_28];
 /// Those with sessions.

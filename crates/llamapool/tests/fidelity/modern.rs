@@ -27,7 +27,8 @@ fn request(id: &str, method: &str, params: &Value) -> Value {
     let mut params = params.clone();
     let capabilities = json!({ "elicitation": {}, "sampling": {} });
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = VERSION.into();
-    params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({ "name": "by hand", "version": "0" });
+    params["_meta"]["io.modelcontextprotocol/clientInfo"] =
+        json!({ "name": "by hand", "version": "0" });
     params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
 }
@@ -35,14 +36,25 @@ fn request(id: &str, method: &str, params: &Value) -> Value {
 /// The headers that say what is in the body.
 fn mirrored(message: &Value) -> Vec<(&str, &str)> {
     let mut fields = vec![("mcp-protocol-version", VERSION)];
-    fields.extend(message["method"].as_str().map(|method| ("mcp-method", method)));
-    let name = message["params"]["name"].as_str().or_else(|| message["params"]["uri"].as_str());
+    fields.extend(
+        message["method"]
+            .as_str()
+            .map(|method| ("mcp-method", method)),
+    );
+    let name = message["params"]["name"]
+        .as_str()
+        .or_else(|| message["params"]["uri"].as_str());
     fields.extend(name.map(|name| ("mcp-name", name)));
     fields
 }
 
 /// Asks and reads the answer to its end.
-pub(crate) async fn ask(place: &Place, method: &str, params: &Value, log: &mut Transcript) -> (RawHead, String) {
+pub(crate) async fn ask(
+    place: &Place,
+    method: &str,
+    params: &Value,
+    log: &mut Transcript,
+) -> (RawHead, String) {
     let message = request("an id", method, params);
     call(place, &mirrored(&message), &message.to_string(), log).await
 }
@@ -51,17 +63,45 @@ async fn discovering_and_calling(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
     let mut log = place.transcript_of_a_program();
-    for method in ["server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list"] {
+    for method in [
+        "server/discover",
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+    ] {
         let (head, _) = ask(&place, method, &json!({}), &mut log).await;
         assert_eq!(head.status(), 200, "{method}");
         assert!(head.values("mcp-session-id").is_empty());
     }
-    for name in ["test_simple_text", "test_image_content", "test_error_handling"] {
-        let (_, answer) = ask(&place, "tools/call", &json!({ "name": name, "arguments": {} }), &mut log).await;
+    for name in [
+        "test_simple_text",
+        "test_image_content",
+        "test_error_handling",
+    ] {
+        let (_, answer) = ask(
+            &place,
+            "tools/call",
+            &json!({ "name": name, "arguments": {} }),
+            &mut log,
+        )
+        .await;
         assert!(answer.contains("content"), "{answer}");
     }
-    ask(&place, "resources/read", &json!({ "uri": "test://static-text" }), &mut log).await;
-    ask(&place, "prompts/get", &json!({ "name": "test_simple_prompt" }), &mut log).await;
+    ask(
+        &place,
+        "resources/read",
+        &json!({ "uri": "test://static-text" }),
+        &mut log,
+    )
+    .await;
+    ask(
+        &place,
+        "prompts/get",
+        &json!({ "name": "test_simple_prompt" }),
+        &mut log,
+    )
+    .await;
     log
 }
 
@@ -70,18 +110,49 @@ async fn calls_that_are_refused(way: Way) -> Transcript {
     let place = way.to(&program.url()).await;
     let mut log = place.transcript_of_a_program();
     let (head, answer) = ask(&place, "future/method", &json!({}), &mut log).await;
-    assert!(head.status() == 404 && answer.contains("-32601"), "{answer}");
+    assert!(
+        head.status() == 404 && answer.contains("-32601"),
+        "{answer}"
+    );
     let mut future = request("1", "tools/list", &json!({}));
     future["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2031-01-01".into();
-    let fields = [("mcp-protocol-version", "2031-01-01"), ("mcp-method", "tools/list")];
+    let fields = [
+        ("mcp-protocol-version", "2031-01-01"),
+        ("mcp-method", "tools/list"),
+    ];
     let (head, answer) = call(&place, &fields, &future.to_string(), &mut log).await;
-    assert!(head.status() == 400 && answer.contains("-32022"), "{answer}");
+    assert!(
+        head.status() == 400 && answer.contains("-32022"),
+        "{answer}"
+    );
     let bare = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
-    call(&place, &[("mcp-protocol-version", VERSION), ("mcp-method", "tools/list")], bare, &mut log).await;
+    call(
+        &place,
+        &[
+            ("mcp-protocol-version", VERSION),
+            ("mcp-method", "tools/list"),
+        ],
+        bare,
+        &mut log,
+    )
+    .await;
     call(&place, &[("mcp-protocol-version", VERSION)], "{", &mut log).await;
-    let notification = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
-    call(&place, &[("mcp-protocol-version", VERSION)], notification, &mut log).await;
-    ask(&place, "tools/call", &json!({ "name": "nobody", "arguments": {} }), &mut log).await;
+    let notification =
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    call(
+        &place,
+        &[("mcp-protocol-version", VERSION)],
+        notification,
+        &mut log,
+    )
+    .await;
+    ask(
+        &place,
+        "tools/call",
+        &json!({ "name": "nobody", "arguments": {} }),
+        &mut log,
+    )
+    .await;
     log
 }
 
@@ -91,7 +162,11 @@ async fn progress_on_the_stream_of_a_call(way: Way) -> Transcript {
     let mut log = place.transcript_of_a_program();
     let params = json!({ "name": "test_tool_with_progress", "arguments": {}, "_meta": { "progressToken": 9007199254740991_u64 } });
     let (_, answer) = ask(&place, "tools/call", &params, &mut log).await;
-    assert_eq!(answer.matches("notifications/progress").count(), 3, "{answer}");
+    assert_eq!(
+        answer.matches("notifications/progress").count(),
+        3,
+        "{answer}"
+    );
     log
 }
 
@@ -100,8 +175,13 @@ async fn methods_of_the_older_revisions(way: Way) -> Transcript {
     let place = way.to(&program.url()).await;
     let mut log = place.transcript_of_a_program();
     for method in ["GET", "DELETE", "PUT"] {
-        let fields = [("mcp-protocol-version", VERSION), ("accept", "text/event-stream")];
-        let mut caller = place.send(&place.request_to(method, &place.path, &fields, b"")).await;
+        let fields = [
+            ("mcp-protocol-version", VERSION),
+            ("accept", "text/event-stream"),
+        ];
+        let mut caller = place
+            .send(&place.request_to(method, &place.path, &fields, b""))
+            .await;
         assert!(read_answer(&mut caller, &mut log).await.0.status() >= 400);
     }
     log
@@ -114,7 +194,8 @@ async fn a_question_in_a_result(way: Way) -> Transcript {
     let mut params = json!({ "name": "test_input_required_result_elicitation", "arguments": {} });
     let (_, asked) = ask(&place, "tools/call", &params, &mut log).await;
     assert!(asked.contains("input_required"), "{asked}");
-    params["inputResponses"] = json!({ "user_name": { "action": "accept", "content": { "name": "Alpha" } } });
+    params["inputResponses"] =
+        json!({ "user_name": { "action": "accept", "content": { "name": "Alpha" } } });
     let (_, answer) = ask(&place, "tools/call", &params, &mut log).await;
     assert!(answer.contains("Hello, Alpha!"), "{answer}");
     log
@@ -127,7 +208,10 @@ async fn questions_with_a_state(way: Way) -> Transcript {
     let mut log = place.transcript_of_a_program();
     let mut params = json!({ "name": "test_input_required_result_multi_round", "arguments": {} });
     let mut last = String::new();
-    for (key, value) in [("step1", json!({ "name": "Alpha" })), ("step2", json!({ "color": "gr\u{fc}n" }))] {
+    for (key, value) in [
+        ("step1", json!({ "name": "Alpha" })),
+        ("step2", json!({ "color": "gr\u{fc}n" })),
+    ] {
         let (_, asked) = ask(&place, "tools/call", &params, &mut log).await;
         let asked: Value = serde_json::from_str(&asked).unwrap();
         let state = asked["result"]["requestState"].as_str().expect("a state");
@@ -143,14 +227,24 @@ async fn questions_with_a_state(way: Way) -> Transcript {
 }
 
 /// Opens a subscription; it is acknowledged before anything else is said.
-async fn subscribe(place: &Place, id: &str, log: &mut Transcript) -> (crate::harness::RawHttp, Events) {
-    let wanted = json!({ "notifications": { "toolsListChanged": true, "promptsListChanged": true } });
+async fn subscribe(
+    place: &Place,
+    id: &str,
+    log: &mut Transcript,
+) -> (crate::harness::RawHttp, Events) {
+    let wanted =
+        json!({ "notifications": { "toolsListChanged": true, "promptsListChanged": true } });
     let message = request(id, "subscriptions/listen", &wanted);
-    let mut caller = place.post(&mirrored(&message), message.to_string().as_bytes()).await;
+    let mut caller = place
+        .post(&mirrored(&message), message.to_string().as_bytes())
+        .await;
     let head = caller.head().await;
     log.answered(&head);
     let mut events = Events::of(&head);
-    let first = events.next(&mut caller, log).await.expect("the stream goes on");
+    let first = events
+        .next(&mut caller, log)
+        .await
+        .expect("the stream goes on");
     assert!(String::from_utf8_lossy(&first).contains("subscriptions/acknowledged"));
     (caller, events)
 }
@@ -165,7 +259,13 @@ async fn listening_to_a_subscription(way: Way) -> Transcript {
         ("test_trigger_prompt_change", "prompts/list_changed"),
         ("test_trigger_tool_change", "tools/list_changed"),
     ] {
-        ask(&place, "tools/call", &json!({ "name": tool, "arguments": {} }), &mut log).await;
+        ask(
+            &place,
+            "tools/call",
+            &json!({ "name": tool, "arguments": {} }),
+            &mut log,
+        )
+        .await;
         let event = events.with(heard, &mut caller, &mut log).await;
         assert!(event.contains("listen \u{1f999}"), "{event}");
     }
@@ -186,10 +286,22 @@ async fn two_subscriptions(way: Way) -> Transcript {
     log
 }
 
-async fn with_region(place: &Place, fields: &[(&str, &str)], region: &str, log: &mut Transcript) -> (RawHead, String) {
+async fn with_region(
+    place: &Place,
+    fields: &[(&str, &str)],
+    region: &str,
+    log: &mut Transcript,
+) -> (RawHead, String) {
     let arguments = json!({ "region": region, "depth": 3, "dry": true });
-    let message = request("1", "tools/call", &json!({ "name": "test_x_mcp_header", "arguments": arguments }));
-    let fields: Vec<_> = mirrored(&message).into_iter().chain(fields.iter().copied()).collect();
+    let message = request(
+        "1",
+        "tools/call",
+        &json!({ "name": "test_x_mcp_header", "arguments": arguments }),
+    );
+    let fields: Vec<_> = mirrored(&message)
+        .into_iter()
+        .chain(fields.iter().copied())
+        .collect();
     call(place, &fields, &message.to_string(), log).await
 }
 
@@ -197,7 +309,11 @@ async fn arguments_in_headers(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
     let mut log = place.transcript_of_a_program();
-    let rest = [("mcp-param-depth", "3"), ("mcp-param-dry", "true"), ("mcp-param-unknown", "x")];
+    let rest = [
+        ("mcp-param-depth", "3"),
+        ("mcp-param-dry", "true"),
+        ("mcp-param-unknown", "x"),
+    ];
     for (region, written) in [("eu-1", "eu-1"), ("gr\u{fc}n", "=?base64?Z3LDvG4=?=")] {
         let fields = [&rest[..], &[("mcp-param-region", written)]].concat();
         let (head, answer) = with_region(&place, &fields, region, &mut log).await;
@@ -210,14 +326,27 @@ async fn headers_that_contradict_the_body(way: Way) -> Transcript {
     let program = Program::conformance().await;
     let place = way.to(&program.url()).await;
     let mut log = place.transcript_of_a_program();
-    let rest = [("mcp-param-depth", "3"), ("mcp-param-dry", "true"), ("mcp-param-region", "us")];
+    let rest = [
+        ("mcp-param-depth", "3"),
+        ("mcp-param-dry", "true"),
+        ("mcp-param-region", "us"),
+    ];
     let (head, answer) = with_region(&place, &rest, "eu", &mut log).await;
-    assert!(head.status() == 400 && answer.contains("-32020"), "{answer}");
+    assert!(
+        head.status() == 400 && answer.contains("-32020"),
+        "{answer}"
+    );
     let message = request("1", "tools/list", &json!({})).to_string();
     for fields in [
-        &[("mcp-protocol-version", VERSION), ("mcp-method", "prompts/list")][..],
+        &[
+            ("mcp-protocol-version", VERSION),
+            ("mcp-method", "prompts/list"),
+        ][..],
         &[("mcp-protocol-version", VERSION)],
-        &[("mcp-protocol-version", "2025-11-25"), ("mcp-method", "tools/list")],
+        &[
+            ("mcp-protocol-version", "2025-11-25"),
+            ("mcp-method", "tools/list"),
+        ],
         &[("mcp-method", "tools/list")],
     ] {
         let (head, _) = call(&place, fields, &message, &mut log).await;

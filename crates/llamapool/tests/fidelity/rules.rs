@@ -16,23 +16,40 @@ pub(crate) enum Held {
 }
 
 const fn by(says: &'static str, tests: &'static [&'static str]) -> Rule {
-    Rule { says, held: Held::By(tests) }
+    Rule {
+        says,
+        held: Held::By(tests),
+    }
 }
 
 const fn not(says: &'static str, why: &'static str) -> Rule {
-    Rule { says, held: Held::Not(why) }
+    Rule {
+        says,
+        held: Held::Not(why),
+    }
 }
 
 /// All of them.
 pub(crate) const RULES: &[Rule] = &[
     by(
         "bodies go both ways byte for byte",
-        &["huge_integers_and_odd_json", "all_of_unicode", "big_bodies_both_ways", "a_body_of_unknown_length"],
+        &[
+            "huge_integers_and_odd_json",
+            "all_of_unicode",
+            "big_bodies_both_ways",
+            "a_body_of_unknown_length",
+        ],
     ),
-    by("batches stay batches (2025-03-26)", &["batches_in_and_out", "a_batch_in_a_session"]),
+    by(
+        "batches stay batches (2025-03-26)",
+        &["batches_in_and_out", "a_batch_in_a_session"],
+    ),
     by(
         "`Mcp-Session-Id` goes both ways, with any visible characters",
-        &["every_value_of_every_header", "with_one_relay_and_no_secret_session_ids_are_left_alone"],
+        &[
+            "every_value_of_every_header",
+            "with_one_relay_and_no_secret_session_ids_are_left_alone",
+        ],
     ),
     by(
         "a session keeps to its relay: its calls, the streams that are listened to and resumed, and its end",
@@ -43,7 +60,10 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by(
         "nobody makes up or moves a session id",
-        &["a_session_id_that_was_made_up_or_moved_is_nobodys", "session_ids_of_every_kind_are_passed_on_or_nobodys"],
+        &[
+            "a_session_id_that_was_made_up_or_moved_is_nobodys",
+            "session_ids_of_every_kind_are_passed_on_or_nobodys",
+        ],
     ),
     not(
         "a session is bound to whoever began it",
@@ -79,7 +99,11 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by(
         "up to 2025-11-25 leaving cancels nothing, and a message that cancels goes on as it is",
-        &["resuming_a_stream_that_the_caller_left", "a_message_that_cancels", "cancelling_in_a_session"],
+        &[
+            "resuming_a_stream_that_the_caller_left",
+            "a_message_that_cancels",
+            "cancelling_in_a_session",
+        ],
     ),
     by(
         "a clean end is a clean end, and any other breaks off, behind all that came before it",
@@ -106,12 +130,27 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by(
         "an id that nobody holds is answered with 503 too, not with 404: the server cannot know that nobody will, and clients take 404 for the end of a session",
-        &["hostile_ids_are_nobodys", "what_is_no_id_is_offline_and_what_leads_up_is_refused"],
+        &[
+            "hostile_ids_are_nobodys",
+            "what_is_no_id_is_offline_and_what_leads_up_is_refused",
+        ],
     ),
-    by("a session whose relay is gone is answered with 404", &["a_session_waits_for_its_relay_and_then_is_gone"]),
-    by("a session does not wait for a relay that drains", &["a_session_does_not_wait_for_a_relay_that_drains"]),
-    by("sessions survive a restart of the server", &["sessions_survive_a_restart_of_the_server"]),
-    by("an open stream has no time limit", &["a_stream_that_outlives_every_limit"]),
+    by(
+        "a session whose relay is gone is answered with 404",
+        &["a_session_waits_for_its_relay_and_then_is_gone"],
+    ),
+    by(
+        "a session does not wait for a relay that drains",
+        &["a_session_does_not_wait_for_a_relay_that_drains"],
+    ),
+    by(
+        "sessions survive a restart of the server",
+        &["sessions_survive_a_restart_of_the_server"],
+    ),
+    by(
+        "an open stream has no time limit",
+        &["a_stream_that_outlives_every_limit"],
+    ),
     by(
         "questions to the client come on the stream, and the answers reach the same provider",
         &[
@@ -129,20 +168,36 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by(
         "a final answer is never made up, and subscriptions keep their ids (2026-07-28)",
-        &["listening_to_a_subscription", "two_subscriptions", "the_provider_breaks_a_stream_off"],
+        &[
+            "listening_to_a_subscription",
+            "two_subscriptions",
+            "the_provider_breaks_a_stream_off",
+        ],
     ),
-    by("the state of a question goes back as it was given (2026-07-28)", &["questions_with_a_state"]),
+    by(
+        "the state of a question goes back as it was given (2026-07-28)",
+        &["questions_with_a_state"],
+    ),
     by(
         "callers without sessions keep to one relay, and go on at another (2026-07-28)",
         &["a_caller_without_sessions_keeps_to_one_relay_and_goes_on_at_the_other"],
     ),
-    by("revisions that nobody knows yet go through", &["headers_and_versions_of_the_future"]),
+    by(
+        "revisions that nobody knows yet go through",
+        &["headers_and_versions_of_the_future"],
+    ),
     by(
         "`Mcp-Param-*` and other unknown headers go through",
         &["param_headers_that_nobody_knows", "arguments_in_headers"],
     ),
-    by("headers are checked against bodies by the provider alone", &["headers_that_contradict_the_body"]),
-    by("all values of all headers go through, bytes beyond ASCII too", &["every_value_of_every_header"]),
+    by(
+        "headers are checked against bodies by the provider alone",
+        &["headers_that_contradict_the_body"],
+    ),
+    by(
+        "all values of all headers go through, bytes beyond ASCII too",
+        &["every_value_of_every_header"],
+    ),
     by(
         "headers about the connection end with it, and `Connection` takes nothing away that a client needs",
         &[
@@ -165,8 +220,17 @@ pub(crate) const RULES: &[Rule] = &[
         "`X-Forwarded-Prefix` and `Forwarded` say under which path the server was called",
         "a provider that follows a prefix names paths of the public address space, and the relay makes those that it names public itself: both together would do it twice; `Forwarded` would say nothing new",
     ),
-    not("forwarding headers can be turned off", "a provider believes them only if it is told to"),
-    by("`Host` is the provider's", &["every_value_of_every_header", "the_suite_says_the_same_of_2025_11_25"]),
+    not(
+        "forwarding headers can be turned off",
+        "a provider believes them only if it is told to",
+    ),
+    by(
+        "`Host` is the provider's",
+        &[
+            "every_value_of_every_header",
+            "the_suite_says_the_same_of_2025_11_25",
+        ],
+    ),
     by(
         "`Origin` is checked at the server and goes no further; several of them, and `null`, are refused",
         &[
@@ -180,7 +244,10 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by(
         "a server on loopback answers to loopback names alone",
-        &["on_loopback_only_loopback_names_and_origins_get_in", "pages_in_browsers"],
+        &[
+            "on_loopback_only_loopback_names_and_origins_get_in",
+            "pages_in_browsers",
+        ],
     ),
     by(
         "state, metrics and the relay's status are as closed to pages as calls are",
@@ -200,7 +267,10 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by(
         "a page that is let in reads answers and errors, and one that is not reads nothing",
-        &["a_page_reads_answers_and_errors_whoever_made_them", "a_page_that_is_not_listed_may_neither_ask_nor_read"],
+        &[
+            "a_page_reads_answers_and_errors_whoever_made_them",
+            "a_page_that_is_not_listed_may_neither_ask_nor_read",
+        ],
     ),
     by(
         "what is said of origins is said once, and `Vary` says that it depends on them",
@@ -270,16 +340,34 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by(
         "`Expect` is answered at the server",
-        &["a_caller_who_asks_before_it_sends", "a_caller_who_asks_whether_to_send_its_body_is_told_at_the_edge"],
+        &[
+            "a_caller_who_asks_before_it_sends",
+            "a_caller_who_asks_whether_to_send_its_body_is_told_at_the_edge",
+        ],
     ),
     by(
         "keys of the server and of the relay are no provider's business, and a caller's own token is",
-        &["keys_that_are_not_the_providers", "the_servers_own_keys_never_reach_a_provider_and_a_callers_token_does"],
+        &[
+            "keys_that_are_not_the_providers",
+            "the_servers_own_keys_never_reach_a_provider_and_a_callers_token_does",
+        ],
     ),
-    by("202 has no body and no type", &["an_accepted_notification_has_no_body"]),
-    by("`HEAD` gets no length made up", &["a_head_without_a_length"]),
-    by("nothing is compressed, unpacked or transcoded", &["a_compressed_answer"]),
-    by("an answer may begin before its request is whole", &["an_answer_before_the_request_is_whole"]),
+    by(
+        "202 has no body and no type",
+        &["an_accepted_notification_has_no_body"],
+    ),
+    by(
+        "`HEAD` gets no length made up",
+        &["a_head_without_a_length"],
+    ),
+    by(
+        "nothing is compressed, unpacked or transcoded",
+        &["a_compressed_answer"],
+    ),
+    by(
+        "an answer may begin before its request is whole",
+        &["an_answer_before_the_request_is_whole"],
+    ),
     by(
         "each event is on its way before the next is made",
         &[
@@ -289,7 +377,10 @@ pub(crate) const RULES: &[Rule] = &[
             "progress_on_the_stream_of_a_call",
         ],
     ),
-    by("an open stream shows itself before anything is said", &["listening_with_get", "a_stream_that_says_nothing"]),
+    by(
+        "an open stream shows itself before anything is said",
+        &["listening_with_get", "a_stream_that_says_nothing"],
+    ),
     by(
         "comments are added between events alone, and the provider's own go through",
         &[
@@ -301,7 +392,10 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     by(
         "nothing is added to a body that is no event stream, or an encoded one",
-        &["a_slow_answer_that_is_no_stream", "an_encoded_stream_gets_no_comments_between_its_bytes"],
+        &[
+            "a_slow_answer_that_is_no_stream",
+            "an_encoded_stream_gets_no_comments_between_its_bytes",
+        ],
     ),
     by(
         "middleboxes are asked not to buffer, unless the provider says what it wants of them",
@@ -314,8 +408,17 @@ pub(crate) const RULES: &[Rule] = &[
             "a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_make_little",
         ],
     ),
-    by("nothing is held for its size", &["a_big_event", "an_event_of_100_mb_goes_through_and_is_held_by_nobody"]),
-    by("many streams at once are not mixed", &["two_hundred_streams"]),
+    by(
+        "nothing is held for its size",
+        &[
+            "a_big_event",
+            "an_event_of_100_mb_goes_through_and_is_held_by_nobody",
+        ],
+    ),
+    by(
+        "many streams at once are not mixed",
+        &["two_hundred_streams"],
+    ),
     by(
         "the endpoint of HTTP with SSE resolves below the public URL, in every form, for real clients too",
         &[
@@ -372,5 +475,8 @@ pub(crate) const RULES: &[Rule] = &[
             "interim_answers_end_at_the_hop_and_the_final_one_goes_through",
         ],
     ),
-    not("resuming a tunnel's streams after a reconnect", "llamapool breaks them off; clients resume at the provider"),
+    not(
+        "resuming a tunnel's streams after a reconnect",
+        "llamapool breaks them off; clients resume at the provider",
+    ),
 ];

@@ -31,13 +31,24 @@ async fn provider(name: &'static str) -> Provider {
 }
 
 async fn answer(name: &str, own: &str, request: &Parts, streams: &Streams) -> Response {
-    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name: &str| {
+        request
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     if header("x-hold").is_some() {
         return std::future::pending().await;
     }
     if request.method == Method::GET && header("mcp-session-id").is_none() {
         let (sender, stream) = event_stream();
-        sender.send(Ok(format!("event: endpoint\ndata: /messages?of={name}\n\n").into())).await.expect("it is open");
+        sender
+            .send(Ok(format!(
+                "event: endpoint\ndata: /messages?of={name}\n\n"
+            )
+            .into()))
+            .await
+            .expect("it is open");
         // The stream stays open as long as the provider lives.
         streams.lock().unwrap().push(sender);
         return stream;
@@ -53,7 +64,8 @@ async fn answer(name: &str, own: &str, request: &Parts, streams: &Streams) -> Re
     match (header("mcp-session-id"), header("mcp-protocol-version")) {
         (None, None) => ([("mcp-session-id", own)], said).into_response(),
         (Some(session), _) if session != own => {
-            let lost = r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"not mine"},"id":null}"#;
+            let lost =
+                r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"not mine"},"id":null}"#;
             (StatusCode::NOT_FOUND, lost).into_response()
         }
         _ => said,
@@ -80,7 +92,12 @@ impl Two {
         let busy = hold(&pool, &first).await;
         let second = begin(&pool).await;
         drop(busy);
-        Self { pool, relays: [alpha, beta], providers, sessions: [first, second] }
+        Self {
+            pool,
+            relays: [alpha, beta],
+            providers,
+            sessions: [first, second],
+        }
     }
 
     async fn ask(&self, session: &str) -> reqwest::Response {
@@ -93,27 +110,42 @@ async fn both_are_there(pool: &Pool) {
 }
 
 fn in_session(pool: &Pool, id: &str, session: &str) -> RequestBuilder {
-    let request = pool.http.post(pool.mcp(id)).header("accept", "application/json, text/event-stream");
-    request.header("mcp-session-id", session).header("mcp-protocol-version", "2025-11-25").body("{}")
+    let request = pool
+        .http
+        .post(pool.mcp(id))
+        .header("accept", "application/json, text/event-stream");
+    request
+        .header("mcp-session-id", session)
+        .header("mcp-protocol-version", "2025-11-25")
+        .body("{}")
 }
 
 async fn ask(pool: &Pool, id: &str, session: &str) -> reqwest::Response {
-    soon("an answer", in_session(pool, id, session).send()).await.expect("an HTTP answer")
+    soon("an answer", in_session(pool, id, session).send())
+        .await
+        .expect("an HTTP answer")
 }
 
 /// Begins a session; the id that the caller sees.
 async fn begin(pool: &Pool) -> String {
     let answer = pool.post(ID, &json!({})).await;
     assert_eq!(answer.status(), 200);
-    answer.headers()["mcp-session-id"].to_str().unwrap().to_owned()
+    answer.headers()["mcp-session-id"]
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// A call in a session that goes on until it is dropped.
-async fn hold(pool: &Pool, session: &str) -> tokio::task::JoinSet<reqwest::Result<reqwest::Response>> {
+async fn hold(
+    pool: &Pool,
+    session: &str,
+) -> tokio::task::JoinSet<reqwest::Result<reqwest::Response>> {
     let request = in_session(pool, ID, session).header("x-hold", "1");
     let mut call = tokio::task::JoinSet::new();
     call.spawn(request.send());
-    pool.until_client(ID, "the call runs", |client| client["inflight"] == 1).await;
+    pool.until_client(ID, "the call runs", |client| client["inflight"] == 1)
+        .await;
     call
 }
 
@@ -136,8 +168,15 @@ async fn a_session_stays_with_its_relay_and_looks_the_same_each_time() {
         for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
             let said = said(two.ask(session).await).await;
             let own = format!("!session~of~{name}!");
-            assert_eq!((&said["provider"], &said["session"]), (&json!(name), &json!(own)));
-            assert!(!session.contains(name) && session.bytes().all(|byte| (0x21..=0x7e).contains(&byte)), "{session}");
+            assert_eq!(
+                (&said["provider"], &said["session"]),
+                (&json!(name), &json!(own))
+            );
+            assert!(
+                !session.contains(name)
+                    && session.bytes().all(|byte| (0x21..=0x7e).contains(&byte)),
+                "{session}"
+            );
         }
     }
     let busy = hold(&two.pool, &two.sessions[1]).await;
@@ -152,10 +191,22 @@ async fn listening_resuming_and_ending_reach_the_relay_of_the_session() {
     for _ in 0..3 {
         for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
             let own = format!("!session~of~{name}!");
-            for (method, last) in [("GET", None), ("GET", Some("7/of a stream")), ("DELETE", None), ("POST", None)] {
-                let request = two.pool.http.request(method.parse().unwrap(), two.pool.mcp(ID));
-                let request = request.header("accept", "text/event-stream").header("mcp-session-id", session);
-                let request = last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
+            for (method, last) in [
+                ("GET", None),
+                ("GET", Some("7/of a stream")),
+                ("DELETE", None),
+                ("POST", None),
+            ] {
+                let request = two
+                    .pool
+                    .http
+                    .request(method.parse().unwrap(), two.pool.mcp(ID));
+                let request = request
+                    .header("accept", "text/event-stream")
+                    .header("mcp-session-id", session);
+                let request = last.into_iter().fold(request, |request, last| {
+                    request.header("last-event-id", last)
+                });
                 let said = said(soon("an answer", request.send()).await.unwrap()).await;
                 let seen = ["provider", "session", "method", "last"].map(|what| said[what].clone());
                 assert_eq!(seen, [json!(name), json!(own), json!(method), json!(last)]);
@@ -167,12 +218,19 @@ async fn listening_resuming_and_ending_reach_the_relay_of_the_session() {
 #[tokio::test]
 async fn a_session_id_that_was_made_up_or_moved_is_nobodys() {
     let two = Two::with(&[]).await;
-    let _other = two.pool.relay_with("other", &two.providers[0].url, &[SHARED]).await;
+    let _other = two
+        .pool
+        .relay_with("other", &two.providers[0].url, &[SHARED])
+        .await;
     is_gone(ask(&two.pool, "other", &two.sessions[0]).await).await;
     let mut forged = two.sessions[0].clone().into_bytes();
     let last = forged.len() / 2;
     forged[last] = if forged[last] == b'A' { b'B' } else { b'A' };
-    for forged in [&*String::from_utf8(forged).unwrap(), "!session~of~alpha!", "x"] {
+    for forged in [
+        &*String::from_utf8(forged).unwrap(),
+        "!session~of~alpha!",
+        "x",
+    ] {
         is_gone(two.ask(forged).await).await;
     }
 }
@@ -195,7 +253,10 @@ async fn a_session_waits_for_its_relay_and_then_is_gone() {
         }
     };
     is_gone(soon("the grace ends", gone).await).await;
-    assert_eq!(said(two.ask(&two.sessions[1]).await).await["provider"], "beta");
+    assert_eq!(
+        said(two.ask(&two.sessions[1]).await).await["provider"],
+        "beta"
+    );
 }
 
 #[tokio::test]
@@ -228,16 +289,30 @@ async fn posts_of_http_with_sse_reach_the_relay_that_holds_the_stream() {
     let mut seen = std::collections::BTreeSet::new();
     let mut busy = None;
     for _ in 0..2 {
-        let request = two.pool.http.get(two.pool.mcp(ID)).header("accept", "text/event-stream");
+        let request = two
+            .pool
+            .http
+            .get(two.pool.mcp(ID))
+            .header("accept", "text/event-stream");
         let mut stream = soon("the stream opens", request.send()).await.unwrap();
         let event = soon("the endpoint", stream.chunk()).await.unwrap().unwrap();
         let event = String::from_utf8(event.to_vec()).unwrap();
-        let endpoint = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        let endpoint = event
+            .lines()
+            .find_map(|line| line.strip_prefix("data: "))
+            .unwrap();
         let own = endpoint.rsplit_once("of=").unwrap().1;
         for _ in 0..5 {
-            let request = two.pool.http.post(format!("{}{endpoint}", two.pool.url)).body("{}");
+            let request = two
+                .pool
+                .http
+                .post(format!("{}{endpoint}", two.pool.url))
+                .body("{}");
             let said = said(soon("an answer", request.send()).await.unwrap()).await;
-            assert_eq!((&said["provider"], &said["path"]), (&json!(own), &json!(format!("/messages?of={own}"))));
+            assert_eq!(
+                (&said["provider"], &said["path"]),
+                (&json!(own), &json!(format!("/messages?of={own}")))
+            );
         }
         seen.insert(own.to_owned());
         // The other one gets the next stream.
@@ -245,15 +320,26 @@ async fn posts_of_http_with_sse_reach_the_relay_that_holds_the_stream() {
     }
     assert_eq!(seen.len(), 2, "{seen:?}");
     let forged = format!("{}/~at/forged/~announced/messages", two.pool.mcp(ID));
-    is_gone(soon("an answer", two.pool.http.post(forged).body("{}").send()).await.unwrap()).await;
+    is_gone(
+        soon("an answer", two.pool.http.post(forged).body("{}").send())
+            .await
+            .unwrap(),
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_caller_without_sessions_keeps_to_one_relay_and_goes_on_at_the_other() {
     let mut two = Two::with(&[]).await;
     let ask = async |pool: &Pool, caller: &str| {
-        let request = pool.http.post(pool.mcp(ID)).header("accept", "application/json, text/event-stream");
-        let request = request.header("mcp-protocol-version", "2026-07-28").bearer_auth(caller).body("{}");
+        let request = pool
+            .http
+            .post(pool.mcp(ID))
+            .header("accept", "application/json, text/event-stream");
+        let request = request
+            .header("mcp-protocol-version", "2026-07-28")
+            .bearer_auth(caller)
+            .body("{}");
         let said = said(soon("an answer", request.send()).await.unwrap()).await;
         said["provider"].as_str().unwrap().to_owned()
     };
@@ -265,7 +351,11 @@ async fn a_caller_without_sessions_keeps_to_one_relay_and_goes_on_at_the_other()
         }
         homes.insert(home, caller);
     }
-    assert_eq!(homes.len(), 2, "not all of them have the same home: {homes:?}");
+    assert_eq!(
+        homes.len(),
+        2,
+        "not all of them have the same home: {homes:?}"
+    );
     two.relays[0].kill().await;
     two.pool.until_metric(CONNECTED, 1).await;
     assert_eq!(ask(&two.pool, &homes["alpha"]).await, "beta");
@@ -281,12 +371,22 @@ async fn a_caller_of_an_older_revision_without_a_session_keeps_to_one_relay() {
         for caller in 0..20 {
             let mut home = None;
             for _ in 0..4 {
-                let request = two.pool.http.post(two.pool.mcp(ID)).header("mcp-protocol-version", version);
+                let request = two
+                    .pool
+                    .http
+                    .post(two.pool.mcp(ID))
+                    .header("mcp-protocol-version", version);
                 let request = request.header("accept", "application/json, text/event-stream");
-                let request = request.bearer_auth(format!("caller {caller}")).json(&answer);
+                let request = request
+                    .bearer_auth(format!("caller {caller}"))
+                    .json(&answer);
                 let said = said(soon("an answer", request.send()).await.unwrap()).await;
                 let provider = said["provider"].as_str().unwrap().to_owned();
-                assert_eq!(home.get_or_insert_with(|| provider.clone()), &provider, "{version}, caller {caller}");
+                assert_eq!(
+                    home.get_or_insert_with(|| provider.clone()),
+                    &provider,
+                    "{version}, caller {caller}"
+                );
             }
             homes.extend(home);
         }
@@ -300,7 +400,10 @@ async fn with_one_relay_and_no_secret_session_ids_are_left_alone() {
     let provider = provider("alpha").await;
     let _relay = pool.relay(ID, &provider.url).await;
     assert_eq!(begin(&pool).await, "!session~of~alpha!");
-    assert_eq!(said(ask(&pool, ID, "!session~of~alpha!").await).await["session"], "!session~of~alpha!");
+    assert_eq!(
+        said(ask(&pool, ID, "!session~of~alpha!").await).await["session"],
+        "!session~of~alpha!"
+    );
     let strange = ask(&pool, ID, "anything else").await;
     assert_eq!(strange.status(), 404);
     assert!(strange.text().await.unwrap().contains("not mine"));

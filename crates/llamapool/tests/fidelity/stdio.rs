@@ -28,7 +28,12 @@ impl Bridge {
     /// The official example server, as a program.
     pub(crate) async fn everything() -> Self {
         let server = "server-everything-2026.8.31/node_modules/@modelcontextprotocol/server-everything/dist/index.js";
-        Self::to(&[text(&installed(NODE)), text(&installed(server)), "stdio".to_owned()]).await
+        Self::to(&[
+            text(&installed(NODE)),
+            text(&installed(server)),
+            "stdio".to_owned(),
+        ])
+        .await
     }
 
     /// A program with its arguments.
@@ -45,10 +50,15 @@ impl Bridge {
             ("STATUS_ADDR", "off"),
             ("RECONNECT_MIN", "50ms"),
         ];
-        let arguments = ["mcp", "--reconnect", "--"].into_iter().chain(command.iter().map(String::as_str));
+        let arguments = ["mcp", "--reconnect", "--"]
+            .into_iter()
+            .chain(command.iter().map(String::as_str));
         let relay = Process::llamapool(&arguments.collect::<Vec<_>>(), &environment);
         pool.connected(ID).await;
-        Self { pool, _relay: relay }
+        Self {
+            pool,
+            _relay: relay,
+        }
     }
 
     /// Its public URL.

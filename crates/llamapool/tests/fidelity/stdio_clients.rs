@@ -8,7 +8,9 @@ use rmcp::service::ClientLifecycleMode;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::clients::{LEGACY, MCP_1, MODERN, Rmcp, count, inspected, report, tools, with_node, with_python};
+use crate::clients::{
+    LEGACY, MCP_1, MODERN, Rmcp, count, inspected, report, tools, with_node, with_python,
+};
 use crate::parts::FASTMCP_4;
 use crate::programs::Program;
 use crate::stdio::Bridge;
@@ -21,15 +23,31 @@ pub(crate) struct Client {
     eras: &'static [&'static str],
 }
 
-const PYTHON_1: Client = Client { name: "mcp 1.30", start: || with_python(MCP_1, "official_1.py"), eras: &[LEGACY] };
-const PYTHON_2: Client =
-    Client { name: "mcp 2.3", start: || with_python(FASTMCP_4, "official_2.py"), eras: &[LEGACY, MODERN] };
-const FASTMCP: Client =
-    Client { name: "fastmcp 4.1", start: || with_python(FASTMCP_4, "fastmcp_4.py"), eras: &[LEGACY, MODERN] };
-const TYPESCRIPT_1: Client =
-    Client { name: "typescript 1.32", start: || with_node("typescript_1.mjs"), eras: &[LEGACY] };
-const TYPESCRIPT_2: Client =
-    Client { name: "typescript 2.4", start: || with_node("typescript_2.mjs"), eras: &[LEGACY, MODERN] };
+const PYTHON_1: Client = Client {
+    name: "mcp 1.30",
+    start: || with_python(MCP_1, "official_1.py"),
+    eras: &[LEGACY],
+};
+const PYTHON_2: Client = Client {
+    name: "mcp 2.3",
+    start: || with_python(FASTMCP_4, "official_2.py"),
+    eras: &[LEGACY, MODERN],
+};
+const FASTMCP: Client = Client {
+    name: "fastmcp 4.1",
+    start: || with_python(FASTMCP_4, "fastmcp_4.py"),
+    eras: &[LEGACY, MODERN],
+};
+const TYPESCRIPT_1: Client = Client {
+    name: "typescript 1.32",
+    start: || with_node("typescript_1.mjs"),
+    eras: &[LEGACY],
+};
+const TYPESCRIPT_2: Client = Client {
+    name: "typescript 2.4",
+    start: || with_node("typescript_2.mjs"),
+    eras: &[LEGACY, MODERN],
+};
 
 /// Those of `tests/parts/clients`.
 pub(crate) const CLIENTS: &[Client] = &[PYTHON_1, PYTHON_2, FASTMCP, TYPESCRIPT_1, TYPESCRIPT_2];
@@ -68,15 +86,23 @@ pub(crate) fn rmcp(era: &str) -> ClientLifecycleMode {
     if era == LEGACY {
         return ClientLifecycleMode::Initialize;
     }
-    ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }
+    ClientLifecycleMode::Discover {
+        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+    }
 }
 
 /// Two reports of a whole run are the same, the second one being of a program.
 pub(crate) fn is_the_same(name: &str, straight: &[Value], stdio: &[Value]) {
-    assert_eq!(straight, stdio, "{name}: straight, then the program through llamapool");
+    assert_eq!(
+        straight, stdio,
+        "{name}: straight, then the program through llamapool"
+    );
     assert_eq!(stdio.last(), Some(&json!({ "saw": "done" })), "{name}");
     let counts = ["result", "progress", "sampling", "elicitation"].map(|kind| count(stdio, kind));
-    #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]
+    #[allow(
+        clippy::print_stdout,
+        reason = "the counts are what a reader of the log wants"
+    )]
     {
         let ([results, progress, sampling, elicitation], hello) = (counts, &stdio[0]);
         println!(
@@ -98,7 +124,11 @@ async fn walks_the_same(name: &str, era: &str, client: impl AsyncFn(&str) -> Vec
     let bridge = Bridge::conformance().await;
     let stdio = client(&bridge.url()).await;
     is_the_same(name, &straight, &stdio);
-    assert_eq!(stdio[0], json!({ "saw": "initialize", "server": "llamapool-conformance", "protocol": era }), "{name}");
+    assert_eq!(
+        stdio[0],
+        json!({ "saw": "initialize", "server": "llamapool-conformance", "protocol": era }),
+        "{name}"
+    );
     let counts = ["sampling", "elicitation", "result"].map(|kind| count(&stdio, kind));
     assert_eq!(counts, [1, 1, 4], "{name}: {stdio:?}");
     assert!(count(&stdio, "progress") >= 3, "{name}: {stdio:?}");
@@ -138,21 +168,43 @@ async fn the_official_typescript_client_of_both_eras_sees_the_same_of_a_program(
 #[tokio::test]
 async fn the_official_rust_client_sees_the_same_of_a_program() {
     for era in [LEGACY, MODERN] {
-        walks_the_same("rmcp 3.9", era, async |url| Rmcp::walk(url, rmcp(era)).await).await;
+        walks_the_same("rmcp 3.9", era, async |url| {
+            Rmcp::walk(url, rmcp(era)).await
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn the_inspector_sees_the_same_of_a_program() {
     let (program, bridge) = (Program::conformance().await, Bridge::conformance().await);
-    let greet = ["--method", "tools/call", "--tool-name", "greet", "--tool-arg", "name=grüße 🦙"];
+    let greet = [
+        "--method",
+        "tools/call",
+        "--tool-name",
+        "greet",
+        "--tool-arg",
+        "name=grüße 🦙",
+    ];
     for era in ["legacy", "modern"] {
         let how = ["--transport", "http", "--protocol-era", era];
-        let runs = [[&how[..], &["--method", "tools/list"]].concat(), [&how[..], &greet].concat()];
+        let runs = [
+            [&how[..], &["--method", "tools/list"]].concat(),
+            [&how[..], &greet].concat(),
+        ];
         let runs: Vec<&[&str]> = runs.iter().map(Vec::as_slice).collect();
-        let (straight, stdio) = (inspected(&program.url(), &runs).await, inspected(&bridge.url(), &runs).await);
-        assert_eq!(straight, stdio, "{era}: straight, then the program through llamapool");
-        assert_eq!(stdio[1]["result"]["content"][0]["text"], "Hello, grüße 🦙!", "{era}");
+        let (straight, stdio) = (
+            inspected(&program.url(), &runs).await,
+            inspected(&bridge.url(), &runs).await,
+        );
+        assert_eq!(
+            straight, stdio,
+            "{era}: straight, then the program through llamapool"
+        );
+        assert_eq!(
+            stdio[1]["result"]["content"][0]["text"], "Hello, grüße 🦙!",
+            "{era}"
+        );
     }
 }
 
@@ -161,7 +213,10 @@ async fn the_inspector_sees_the_same_of_a_program() {
 /// It knows the older era alone, so clients of both have to find that out.
 #[tokio::test]
 async fn the_example_server_is_the_same_to_every_client_in_both_its_forms() {
-    let (program, bridge) = (Program::everything("streamableHttp").await, Bridge::everything().await);
+    let (program, bridge) = (
+        Program::everything("streamableHttp").await,
+        Bridge::everything().await,
+    );
     let calls = json!([
         ["echo", { "message": "grüße 🦙" }, 0],
         ["trigger-long-running-operation", { "duration": 0.2, "steps": 4 }, 4],
@@ -180,7 +235,8 @@ async fn the_example_server_is_the_same_to_every_client_in_both_its_forms() {
 
 fn asks_the_same(name: &str, straight: &[Value], stdio: &[Value]) {
     is_the_same(name, straight, stdio);
-    let hello = json!({ "saw": "initialize", "server": "mcp-servers/everything", "protocol": LEGACY });
+    let hello =
+        json!({ "saw": "initialize", "server": "mcp-servers/everything", "protocol": LEGACY });
     assert_eq!(stdio[0], hello, "{name}");
     let counts = ["progress", "sampling", "elicitation", "result"].map(|kind| count(stdio, kind));
     assert_eq!(counts, [4, 1, 1, 4], "{name}: {stdio:?}");

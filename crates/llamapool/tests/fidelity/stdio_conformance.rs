@@ -30,7 +30,10 @@ fn wanted(straight: &Value) -> Value {
     let mut wanted = straight["scenarios"].clone();
     if let Some(scenario) = wanted.get_mut(MISSING.scenario) {
         let passed = scenario["passed"].as_array_mut().expect("a list");
-        let place = passed.iter().position(|check| check == MISSING.check).expect("it passes straight");
+        let place = passed
+            .iter()
+            .position(|check| check == MISSING.check)
+            .expect("it passes straight");
         passed.remove(place);
     }
     wanted
@@ -39,18 +42,34 @@ fn wanted(straight: &Value) -> Value {
 async fn is_judged_the_same(mode: &str) {
     let bridge = Bridge::conformance().await;
     let stdio = judged(&bridge.url(), mode).await;
-    #[allow(clippy::print_stdout, reason = "the counts are what a reader of the log wants")]
+    #[allow(
+        clippy::print_stdout,
+        reason = "the counts are what a reader of the log wants"
+    )]
     {
-        let counts: Vec<_> = KINDS.iter().map(|kind| format!("{} {kind}", stdio[kind])).collect();
+        let counts: Vec<_> = KINDS
+            .iter()
+            .map(|kind| format!("{} {kind}", stdio[kind]))
+            .collect();
         println!("{mode} stdio: {}", counts.join(", "));
     }
     let wanted = wanted(straight(mode).await);
-    let names = |all: &Value| all.as_object().expect("scenarios").keys().cloned().collect::<Vec<_>>();
+    let names = |all: &Value| {
+        all.as_object()
+            .expect("scenarios")
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&wanted), names(&stdio["scenarios"]));
     for (name, scenario) in wanted.as_object().expect("scenarios") {
         for kind in KINDS {
             let ours = &stdio["scenarios"][name];
-            assert_eq!(scenario[kind], ours[kind], "{name}, {kind}: straight, then stdio: {}", ours["why"]);
+            assert_eq!(
+                scenario[kind], ours[kind],
+                "{name}, {kind}: straight, then stdio: {}",
+                ours["why"]
+            );
         }
     }
     hold(mode, Form::Stdio, &stdio);

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::clients::{INSPECTOR, LEGACY, MCP_1, MODERN, NODE, Rmcp, bare, inspected, report, with_python};
+use crate::clients::{
+    INSPECTOR, LEGACY, MCP_1, MODERN, NODE, Rmcp, bare, inspected, report, with_python,
+};
 use crate::programs::installed;
 use crate::stdio::{Bridge, text};
 use crate::stdio_clients::{CLIENTS, is_the_same, rmcp};
@@ -25,7 +27,10 @@ impl Server {
     /// What the official client sees that starts the program itself.
     async fn straight(&self) -> Vec<Value> {
         let mut command = with_python(MCP_1, "official_1.py");
-        command.env("LLAMAPOOL_CALLS", self.calls.to_string()).arg("-").args(&self.command);
+        command
+            .env("LLAMAPOOL_CALLS", self.calls.to_string())
+            .arg("-")
+            .args(&self.command);
         without_the_moment(report(command).await)
     }
 
@@ -43,7 +48,13 @@ impl Server {
         straight
     }
 
-    fn compare(&self, name: &str, client_newest: &'static str, straight: &[Value], stdio: Vec<Value>) {
+    fn compare(
+        &self,
+        name: &str,
+        client_newest: &'static str,
+        straight: &[Value],
+        stdio: Vec<Value>,
+    ) {
         let mut wanted = straight.to_vec();
         // Revisions are dates, which are compared as texts are.
         wanted[0]["protocol"] = json!(client_newest.min(self.newest));
@@ -54,13 +65,30 @@ impl Server {
     async fn is_the_same_to_the_inspector(&self, bridge: &Bridge) {
         let home = tempfile::tempdir().unwrap();
         let mut command = bare(installed(NODE));
-        command.env("HOME", home.path()).arg(installed(INSPECTOR)).args(["--format", "json", "--method", "tools/list"]);
+        command
+            .env("HOME", home.path())
+            .arg(installed(INSPECTOR))
+            .args(["--format", "json", "--method", "tools/list"]);
         command.arg("--").args(&self.command);
         let straight = report(command).await;
-        let stdio = inspected(&bridge.url(), &[&["--transport", "http", "--method", "tools/list"]]).await;
-        assert_eq!(straight, stdio, "the inspector: straight, then through llamapool");
-        let tools = stdio[0]["result"]["tools"].as_array().expect("the tools were listed");
-        assert!(tools.iter().all(|tool| tool["inputSchema"]["type"] == "object"), "{tools:?}");
+        let stdio = inspected(
+            &bridge.url(),
+            &[&["--transport", "http", "--method", "tools/list"]],
+        )
+        .await;
+        assert_eq!(
+            straight, stdio,
+            "the inspector: straight, then through llamapool"
+        );
+        let tools = stdio[0]["result"]["tools"]
+            .as_array()
+            .expect("the tools were listed");
+        assert!(
+            tools
+                .iter()
+                .all(|tool| tool["inputSchema"]["type"] == "object"),
+            "{tools:?}"
+        );
         assert!(tools.len() > 1, "{tools:?}");
     }
 }
@@ -75,8 +103,12 @@ fn script(path: &str, arguments: &[String]) -> Vec<String> {
 fn without_the_moment(mut report: Vec<Value>) -> Vec<Value> {
     for observation in &mut report {
         if let Some(text) = observation["text"].as_str() {
-            let is_of_the_moment = |line: &&str| line.contains(r#""datetime""#) || line.contains(r#""day_of_week""#);
-            let rest: Vec<_> = text.lines().filter(|line| !is_of_the_moment(line)).collect();
+            let is_of_the_moment =
+                |line: &&str| line.contains(r#""datetime""#) || line.contains(r#""day_of_week""#);
+            let rest: Vec<_> = text
+                .lines()
+                .filter(|line| !is_of_the_moment(line))
+                .collect();
             observation["text"] = json!(rest.join("\n"));
         }
     }
@@ -85,8 +117,12 @@ fn without_the_moment(mut report: Vec<Value>) -> Vec<Value> {
 
 /// The text of the result of a tool.
 fn result<'a>(report: &'a [Value], tool: &str) -> &'a str {
-    let result = report.iter().find(|observation| observation["saw"] == "result" && observation["tool"] == tool);
-    result.and_then(|result| result["text"].as_str()).unwrap_or_else(|| panic!("no result of {tool}: {report:?}"))
+    let result = report
+        .iter()
+        .find(|observation| observation["saw"] == "result" && observation["tool"] == tool);
+    result
+        .and_then(|result| result["text"].as_str())
+        .unwrap_or_else(|| panic!("no result of {tool}: {report:?}"))
 }
 
 #[tokio::test]
@@ -106,17 +142,27 @@ async fn the_file_server_is_the_same_to_every_client() {
     let seen = server.is_the_same_to_every_client().await;
     assert_eq!(result(&seen, "read_text_file"), "grüße 🦙");
     assert_eq!(result(&seen, "list_directory"), "[FILE] grüße.txt");
-    assert_eq!(std::fs::read_to_string(Path::new(&file)).unwrap(), "grüße 🦙\n");
+    assert_eq!(
+        std::fs::read_to_string(Path::new(&file)).unwrap(),
+        "grüße 🦙\n"
+    );
 }
 
 #[tokio::test]
 async fn the_memory_server_is_the_same_to_every_client() {
     let folder = tempfile::tempdir().unwrap();
-    let memory = format!("MEMORY_FILE_PATH={}", text(&folder.path().join("memory.jsonl")));
-    let path = "server-memory-2026.8.31/node_modules/@modelcontextprotocol/server-memory/dist/index.js";
+    let memory = format!(
+        "MEMORY_FILE_PATH={}",
+        text(&folder.path().join("memory.jsonl"))
+    );
+    let path =
+        "server-memory-2026.8.31/node_modules/@modelcontextprotocol/server-memory/dist/index.js";
     let llama = json!({ "name": "llama", "entityType": "animal", "observations": ["grüße 🦙"] });
     let server = Server {
-        command: ["env".to_owned(), memory].into_iter().chain(script(path, &[])).collect(),
+        command: ["env".to_owned(), memory]
+            .into_iter()
+            .chain(script(path, &[]))
+            .collect(),
         calls: json!([
             ["create_entities", { "entities": [llama] }, 0],
             ["read_graph", {}, 0],
@@ -135,11 +181,16 @@ async fn the_memory_server_is_the_same_to_every_client() {
 async fn the_time_server_is_the_same_to_every_client() {
     let times = json!({ "source_timezone": "Etc/UTC", "time": "12:30", "target_timezone": "Asia/Kathmandu" });
     let server = Server {
-        command: vec![text(&installed("mcp-server-time-2026.10.19/bin/mcp-server-time"))],
+        command: vec![text(&installed(
+            "mcp-server-time-2026.10.19/bin/mcp-server-time",
+        ))],
         calls: json!([["convert_time", times, 0], ["get_current_time", { "timezone": "Etc/UTC" }, 0]]),
         newest: MODERN,
     };
     let seen = server.is_the_same_to_every_client().await;
     let converted = result(&seen, "convert_time");
-    assert!(converted.contains(r#""time_difference": "+5.75h""#), "{converted}");
+    assert!(
+        converted.contains(r#""time_difference": "+5.75h""#),
+        "{converted}"
+    );
 }

@@ -25,7 +25,8 @@ scenarios! {
     a_big_event: EventStreams, ALL;
 }
 
-const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const STREAM: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const STREAMS: usize = 200;
 /// More than all that is between a provider and a caller can hold.
 const FLOOD_BYTES: usize = 48 * 1024 * 1024;
@@ -35,9 +36,16 @@ fn chunk(text: &str) -> String {
 }
 
 /// An open stream: the provider's end and the caller's.
-async fn open(place: &Place, provider: &RawProvider, head: &str, log: &mut Transcript) -> (RawHttp, RawHttp) {
+async fn open(
+    place: &Place,
+    provider: &RawProvider,
+    head: &str,
+    log: &mut Transcript,
+) -> (RawHttp, RawHttp) {
     let asked_at = Instant::now();
-    let caller = place.post(&[], tools_call(1, "t").to_string().as_bytes()).await;
+    let caller = place
+        .post(&[], tools_call(1, "t").to_string().as_bytes())
+        .await;
     opened(caller, asked_at, provider, head, log).await
 }
 
@@ -112,12 +120,19 @@ async fn each_event_on_a_stream_that_was_opened_with_get(way: Way) -> Transcript
 }
 
 /// Sends events, each when the one before has arrived.
-async fn one_by_one(connection: &mut RawHttp, caller: &mut RawHttp, what: Timed, log: &mut Transcript) {
+async fn one_by_one(
+    connection: &mut RawHttp,
+    caller: &mut RawHttp,
+    what: Timed,
+    log: &mut Transcript,
+) {
     let mut events = Events::default();
     let mut times = Vec::new();
     for number in 0..10 {
         let sent_at = Instant::now();
-        connection.send(chunk(&format!("id: {number}\ndata: {number}\n\n"))).await;
+        connection
+            .send(chunk(&format!("id: {number}\ndata: {number}\n\n")))
+            .await;
         events.with(&format!("data: {number}\n"), caller, log).await;
         times.push(sent_at.elapsed());
         log.note("it came before the next was made");
@@ -141,7 +156,9 @@ async fn comments_of_the_provider(way: Way) -> Transcript {
 /// Only the server's comments show that it lives, and they come between events alone.
 async fn a_stream_that_says_nothing(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.with(&provider.url, &[("STREAM_KEEPALIVE", "20ms")]).await;
+    let place = way
+        .with(&provider.url, &[("STREAM_KEEPALIVE", "20ms")])
+        .await;
     let mut log = place.transcript();
     let (mut connection, mut caller) = open(&place, &provider, STREAM, &mut log).await;
     if place.through.is_some() {
@@ -163,7 +180,9 @@ async fn a_stream_that_says_nothing(way: Way) -> Transcript {
 /// for one is another stream on which one came.
 async fn an_event_that_comes_in_halves(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.with(&provider.url, &[("STREAM_KEEPALIVE", "20ms")]).await;
+    let place = way
+        .with(&provider.url, &[("STREAM_KEEPALIVE", "20ms")])
+        .await;
     let mut log = place.transcript();
     let (mut connection, mut caller) = open(&place, &provider, STREAM, &mut log).await;
     connection.send(chunk("data: one\ndata:")).await;
@@ -181,7 +200,10 @@ async fn an_event_that_comes_in_halves(way: Way) -> Transcript {
     while let Ok(Some(piece)) = caller.chunk().await {
         rest.extend(piece);
     }
-    let event_end = rest.windows(2).position(|pair| pair == b"\n\n").map_or(rest.len(), |place| place + 2);
+    let event_end = rest
+        .windows(2)
+        .position(|pair| pair == b"\n\n")
+        .map_or(rest.len(), |place| place + 2);
     log.event(&[&half, &rest[..event_end]].concat());
     for comment in rest[event_end..].chunks(COMMENT.len()) {
         log.event(comment);
@@ -192,10 +214,18 @@ async fn an_event_that_comes_in_halves(way: Way) -> Transcript {
 /// Comments are for event streams; JSON with a comment in it would be none. Another stream tells when one could have come.
 async fn a_slow_answer_that_is_no_stream(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.with(&provider.url, &[("STREAM_KEEPALIVE", "20ms")]).await;
+    let place = way
+        .with(&provider.url, &[("STREAM_KEEPALIVE", "20ms")])
+        .await;
     let mut log = place.transcript();
-    for media_type in ["content-type: application/json\r\n", "content-type: text/plain; of=text/event-stream\r\n", ""] {
-        let head = format!("HTTP/1.1 200 OK\r\n{media_type}transfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    for media_type in [
+        "content-type: application/json\r\n",
+        "content-type: text/plain; of=text/event-stream\r\n",
+        "",
+    ] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{media_type}transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        );
         let (mut connection, mut caller) = open(&place, &provider, &head, &mut log).await;
         connection.send(chunk("{\"half\":\n\n")).await;
         let mut body = caller.chunk().await.unwrap().unwrap();
@@ -214,7 +244,11 @@ async fn a_slow_answer_that_is_no_stream(way: Way) -> Transcript {
 /// The limits are for what comes before a stream: it may say nothing for longer than any of them.
 async fn a_stream_that_outlives_every_limit(way: Way) -> Transcript {
     let provider = RawProvider::bind().await;
-    let limits = [("FIRST_BYTE_TIMEOUT", "100ms"), ("HEADER_TIMEOUT", "100ms"), ("STREAM_KEEPALIVE", "20ms")];
+    let limits = [
+        ("FIRST_BYTE_TIMEOUT", "100ms"),
+        ("HEADER_TIMEOUT", "100ms"),
+        ("STREAM_KEEPALIVE", "20ms"),
+    ];
     let place = way.with(&provider.url, &limits).await;
     let mut log = place.transcript();
     let (mut connection, mut caller) = open(&place, &provider, STREAM, &mut log).await;
@@ -268,9 +302,15 @@ async fn a_reader_that_does_not_read(way: Way) -> Transcript {
     let (head, body) = provider.answer(small).await;
     log.asked(&head, &body);
     read_answer(&mut other, &mut log).await;
-    log.note(format!("what nobody reads is held back: {}", flood.try_join_next().is_none()));
+    log.note(format!(
+        "what nobody reads is held back: {}",
+        flood.try_join_next().is_none()
+    ));
     Events::default().rest(&mut caller, &mut log).await;
-    soon("everything was sent", flood.join_next()).await.expect("a task").expect("no panic");
+    soon("everything was sent", flood.join_next())
+        .await
+        .expect("a task")
+        .expect("no panic");
     log
 }
 
@@ -279,7 +319,9 @@ async fn two_hundred_streams(way: Way) -> Transcript {
     let place = way.to(&provider.url).await;
     let mut open = Vec::new();
     for number in 0..STREAMS {
-        let mut caller = place.post(&[("x-number", &number.to_string())], b"{}").await;
+        let mut caller = place
+            .post(&[("x-number", &number.to_string())], b"{}")
+            .await;
         let (mut connection, asked) = provider.call().await;
         let body = connection.body(&asked).await;
         let mut log = place.transcript();
@@ -290,11 +332,18 @@ async fn two_hundred_streams(way: Way) -> Transcript {
     }
     for round in 0..3 {
         for (number, connection, ..) in open.iter_mut().rev() {
-            connection.send(chunk(&format!("data: round {round} of {number}\n\n"))).await;
+            connection
+                .send(chunk(&format!("data: round {round} of {number}\n\n")))
+                .await;
         }
-        join_all(open.iter_mut().map(|(number, _, caller, events, log)| async move {
-            events.with(&format!("round {round} of {number}\n"), caller, log).await;
-        }))
+        join_all(
+            open.iter_mut()
+                .map(|(number, _, caller, events, log)| async move {
+                    events
+                        .with(&format!("round {round} of {number}\n"), caller, log)
+                        .await;
+                }),
+        )
         .await;
     }
     let mut whole = Transcript::default();

@@ -53,7 +53,10 @@ pub(crate) struct Transcript {
 impl Transcript {
     /// Of a provider that makes up ids by chance: they are compared by where they come back.
     pub(crate) fn of_random_ids() -> Self {
-        Self { has_random_ids: true, ..Self::default() }
+        Self {
+            has_random_ids: true,
+            ..Self::default()
+        }
     }
 
     /// A request as the provider got it.
@@ -65,7 +68,11 @@ impl Transcript {
     /// The head of an answer as the caller got it.
     pub(crate) fn answered(&mut self, head: &RawHead) {
         let is_interim = (100..200).contains(&head.status());
-        let entry = if is_interim { Entry::Interim } else { Entry::Answered };
+        let entry = if is_interim {
+            Entry::Interim
+        } else {
+            Entry::Answered
+        };
         self.entries.push(entry(head.clone()));
     }
 
@@ -96,7 +103,8 @@ impl Transcript {
     /// How long something took; of several times, the one in the middle.
     pub(crate) fn took(&mut self, what: Timed, times: &mut [Duration]) {
         times.sort();
-        self.entries.push(Entry::Took(what, Pace::of(times[times.len() / 2])));
+        self.entries
+            .push(Entry::Took(what, Pace::of(times[times.len() / 2])));
     }
 
     pub(crate) fn note(&mut self, note: impl Into<String>) {
@@ -111,7 +119,8 @@ impl Transcript {
 
     /// What stands for something that is different in each run, such as an address.
     pub(crate) fn alias(&mut self, text: impl AsRef<[u8]>, name: &str) {
-        self.aliases.push((text.as_ref().to_vec(), format!("<{name}>")));
+        self.aliases
+            .push((text.as_ref().to_vec(), format!("<{name}>")));
     }
 
     /// Appends what another one has seen, such as one of several streams.
@@ -132,8 +141,15 @@ impl Transcript {
 
     /// What was seen, with names and numbers for what differs in each run.
     pub(crate) fn named(&self) -> Vec<Entry> {
-        let mut names = Names { aliases: &self.aliases, has_random_ids: self.has_random_ids, seen: Vec::new() };
-        self.entries.iter().map(|entry| names.entry(entry)).collect()
+        let mut names = Names {
+            aliases: &self.aliases,
+            has_random_ids: self.has_random_ids,
+            seen: Vec::new(),
+        };
+        self.entries
+            .iter()
+            .map(|entry| names.entry(entry))
+            .collect()
     }
 }
 
@@ -152,21 +168,35 @@ impl Names<'_> {
             Entry::Answered(it) => Entry::Answered(self.head(it)),
             Entry::Body(it) => Entry::Body(self.text(it)),
             Entry::Event(it) => Entry::Event(self.text(it)),
-            Entry::Exchange(what, of) => Entry::Exchange(what, of.iter().map(|entry| self.entry(entry)).collect()),
-            Entry::Names(_) | Entry::Trailers(_) | Entry::End(_) | Entry::Took(..) | Entry::Note(_) => entry.clone(),
+            Entry::Exchange(what, of) => {
+                Entry::Exchange(what, of.iter().map(|entry| self.entry(entry)).collect())
+            }
+            Entry::Names(_)
+            | Entry::Trailers(_)
+            | Entry::End(_)
+            | Entry::Took(..)
+            | Entry::Note(_) => entry.clone(),
         }
     }
 
     fn head(&mut self, head: &RawHead) -> RawHead {
         RawHead {
             line: String::from_utf8_lossy(&self.text(head.line.as_bytes())).into_owned(),
-            fields: head.fields.iter().map(|(name, value)| (name.clone(), self.value(name, value))).collect(),
+            fields: head
+                .fields
+                .iter()
+                .map(|(name, value)| (name.clone(), self.value(name, value)))
+                .collect(),
         }
     }
 
     /// The id of a request is there on one way alone, so it must not take a number.
     fn value(&mut self, name: &str, value: &[u8]) -> Vec<u8> {
-        if name == "x-request-id" { value.to_vec() } else { self.text(value) }
+        if name == "x-request-id" {
+            value.to_vec()
+        } else {
+            self.text(value)
+        }
     }
 
     fn text(&mut self, text: &[u8]) -> Vec<u8> {
@@ -175,8 +205,16 @@ impl Names<'_> {
         while at < text.len() {
             let rest = &text[at..];
             let is_word_start = at == 0 || !text[at - 1].is_ascii_alphanumeric();
-            let id = if self.has_random_ids && is_word_start { id_length(rest) } else { None };
-            if let Some((alias, name)) = self.aliases.iter().find(|(alias, _)| rest.starts_with(alias)) {
+            let id = if self.has_random_ids && is_word_start {
+                id_length(rest)
+            } else {
+                None
+            };
+            if let Some((alias, name)) = self
+                .aliases
+                .iter()
+                .find(|(alias, _)| rest.starts_with(alias))
+            {
                 out.extend(name.bytes());
                 at += alias.len();
             } else if let Some(length) = id {
@@ -208,10 +246,13 @@ fn id_length(text: &[u8]) -> Option<usize> {
     let is_hex = |byte: &u8| byte.is_ascii_hexdigit();
     let is_uuid = |text: &[u8]| {
         text.len() >= 36
-            && text[..36].iter().enumerate().all(|(place, byte)| match place {
-                8 | 13 | 18 | 23 => *byte == b'-',
-                _ => is_hex(byte),
-            })
+            && text[..36]
+                .iter()
+                .enumerate()
+                .all(|(place, byte)| match place {
+                    8 | 13 | 18 | 23 => *byte == b'-',
+                    _ => is_hex(byte),
+                })
     };
     if is_uuid(text) {
         return Some(36);

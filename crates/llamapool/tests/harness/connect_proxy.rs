@@ -29,7 +29,9 @@ impl ConnectProxy {
     }
 
     async fn start(answer: Option<&'static str>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let heads = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
@@ -40,7 +42,11 @@ impl ConnectProxy {
                 connections.spawn(serve(client, answer, seen.clone()));
             }
         });
-        Self { address, heads, _tasks: tasks }
+        Self {
+            address,
+            heads,
+            _tasks: tasks,
+        }
     }
 
     /// The heads of the requests so far.
@@ -49,7 +55,11 @@ impl ConnectProxy {
     }
 }
 
-async fn serve(mut client: TcpStream, answer: Option<&'static str>, heads: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    mut client: TcpStream,
+    answer: Option<&'static str>,
+    heads: Arc<Mutex<Vec<String>>>,
+) {
     let head = read_head(&mut client).await;
     heads.lock().unwrap().push(head.clone());
     if let Some(answer) = answer {
@@ -57,9 +67,17 @@ async fn serve(mut client: TcpStream, answer: Option<&'static str>, heads: Arc<M
         let _ = client.write_all(answer.as_bytes()).await;
         return;
     }
-    let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).expect("a CONNECT");
-    let mut server = TcpStream::connect(target).await.expect("the target takes connections");
-    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.expect("the client listens");
+    let target = head
+        .strip_prefix("CONNECT ")
+        .and_then(|rest| rest.split(' ').next())
+        .expect("a CONNECT");
+    let mut server = TcpStream::connect(target)
+        .await
+        .expect("the target takes connections");
+    client
+        .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        .await
+        .expect("the client listens");
     // Whichever end breaks off, both are closed.
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }

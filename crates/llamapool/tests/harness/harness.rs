@@ -4,7 +4,12 @@
 //! The one rule: nothing here waits by the clock. Whatever a test waits for is an event that somebody reports, and
 //! [`PATIENCE`] only ends a test that would otherwise hang.
 
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test target uses its own share of the harness")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "each test target uses its own share of the harness"
+)]
 
 mod connect_proxy;
 mod link;
@@ -25,7 +30,9 @@ pub use pool::{API_KEY, Calling, Pool, WORKER_KEY, error_of, metric};
 pub use process::Process;
 pub use provider::{Provider, RawProvider, event_stream, json_answer};
 pub use raw::{BodyEnd, RawHead, RawHttp, http_request};
-pub use raw_relay::{AT_ONCE, FrameRelay, FrameRequest, OFFER, RawAnswer, RawRelay, Upgrade, raw_request};
+pub use raw_relay::{
+    AT_ONCE, FrameRelay, FrameRequest, OFFER, RawAnswer, RawRelay, Upgrade, raw_request,
+};
 pub use scripted::{Asked, Scripted};
 pub use tls_front::TlsFront;
 

@@ -35,13 +35,20 @@ impl Link {
     /// A link to the server with this URL.
     pub async fn to(url: &str) -> Self {
         let target = url.strip_prefix("http://").expect("a plain URL").to_owned();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let state = watch::Sender::new(State::Open);
         let forgotten = watch::Sender::new(0);
         let mut copiers = JoinSet::new();
         copiers.spawn(accept(listener, target, state.clone(), forgotten.clone()));
-        Self { url, state, forgotten, _copiers: copiers }
+        Self {
+            url,
+            state,
+            forgotten,
+            _copiers: copiers,
+        }
     }
 
     /// From now on nothing goes through, and nobody is told: neither the connections that are there nor new ones.
@@ -66,7 +73,12 @@ impl Link {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, state: watch::Sender<State>, forgotten: watch::Sender<usize>) {
+async fn accept(
+    listener: TcpListener,
+    target: String,
+    state: watch::Sender<State>,
+    forgotten: watch::Sender<usize>,
+) {
     let mut copiers = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
         let (target, state, forgotten) = (target.clone(), state.subscribe(), forgotten.subscribe());
@@ -76,9 +88,19 @@ async fn accept(listener: TcpListener, target: String, state: watch::Sender<Stat
                 let _held = near;
                 std::future::pending::<()>().await;
             } else if let Ok(far) = TcpStream::connect(target).await {
-                let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-                let to_server = copy(near_in, far_out, Way::ToServer, state.clone(), forgotten.clone());
-                tokio::join!(to_server, copy(far_in, near_out, Way::ToRelay, state, forgotten));
+                let ((near_in, near_out), (far_in, far_out)) =
+                    (near.into_split(), far.into_split());
+                let to_server = copy(
+                    near_in,
+                    far_out,
+                    Way::ToServer,
+                    state.clone(),
+                    forgotten.clone(),
+                );
+                tokio::join!(
+                    to_server,
+                    copy(far_in, near_out, Way::ToRelay, state, forgotten)
+                );
             }
         });
     }

@@ -48,12 +48,24 @@ impl Pool {
     }
 
     async fn start_on(port: &str, settings: &[(&str, &str)]) -> Self {
-        let own = [("PORT", port), ("BIND_ADDR", "127.0.0.1"), ("API_KEY", API_KEY), ("WORKER_KEY", WORKER_KEY)];
+        let own = [
+            ("PORT", port),
+            ("BIND_ADDR", "127.0.0.1"),
+            ("API_KEY", API_KEY),
+            ("WORKER_KEY", WORKER_KEY),
+        ];
         let environment: Vec<_> = own.into_iter().chain(settings.iter().copied()).collect();
         let mut server = Process::llamapool(&["server"], &environment);
         let listens = server.event("the server listens").await;
-        let address = listens["address"].as_str().expect("the address is logged").to_owned();
-        Self { server, url: format!("http://{address}"), http: client() }
+        let address = listens["address"]
+            .as_str()
+            .expect("the address is logged")
+            .to_owned();
+        Self {
+            server,
+            url: format!("http://{address}"),
+            http: client(),
+        }
     }
 
     /// The port of the server.
@@ -67,14 +79,24 @@ impl Pool {
     }
 
     /// The same with these settings besides.
-    pub async fn relay_with(&self, id: &str, provider_url: &str, settings: &[(&str, &str)]) -> Process {
+    pub async fn relay_with(
+        &self,
+        id: &str,
+        provider_url: &str,
+        settings: &[(&str, &str)],
+    ) -> Process {
         let relay = Self::relay_towards(&self.url, id, provider_url, settings);
         self.connected(id).await;
         relay
     }
 
     /// A relay that dials any address, connected or not.
-    pub fn relay_towards(server_url: &str, id: &str, provider_url: &str, settings: &[(&str, &str)]) -> Process {
+    pub fn relay_towards(
+        server_url: &str,
+        id: &str,
+        provider_url: &str,
+        settings: &[(&str, &str)],
+    ) -> Process {
         let own = [
             ("SERVER_URL", server_url),
             ("WORKER_KEY", WORKER_KEY),
@@ -109,8 +131,13 @@ impl Pool {
 
     /// Sends a message as an MCP client does.
     pub async fn post(&self, id: &str, message: &Value) -> reqwest::Response {
-        let request = self.http.post(self.mcp(id)).header("accept", "application/json, text/event-stream");
-        soon("the call is answered", request.json(message).send()).await.expect("an HTTP answer")
+        let request = self
+            .http
+            .post(self.mcp(id))
+            .header("accept", "application/json, text/event-stream");
+        soon("the call is answered", request.json(message).send())
+            .await
+            .expect("an HTTP answer")
     }
 
     /// Sends the bytes of one call; the head and the whole body of the answer, which must end well.
@@ -120,14 +147,21 @@ impl Pool {
         caller.send(request).await;
         let head = caller.head().await;
         let has_body = !request.starts_with(b"HEAD ") && ![204, 304].contains(&head.status());
-        let body = if has_body { caller.body(&head).await } else { Vec::new() };
+        let body = if has_body {
+            caller.body(&head).await
+        } else {
+            Vec::new()
+        };
         (head, body)
     }
 
     /// A call that runs on its own; it is left when this is dropped.
     pub fn calling(&self, id: &str) -> Calling {
         let message = super::tools_call(1, "scripted");
-        let request = self.http.post(self.mcp(id)).header("accept", "application/json, text/event-stream");
+        let request = self
+            .http
+            .post(self.mcp(id))
+            .header("accept", "application/json, text/event-stream");
         let request = request.json(&message);
         let mut task = JoinSet::new();
         task.spawn(async move { request.send().await });
@@ -136,7 +170,12 @@ impl Pool {
 
     /// The state API's answer.
     pub async fn state(&self) -> Value {
-        let answer = self.http.get(format!("{}/api/state", self.url)).bearer_auth(API_KEY).send().await;
+        let answer = self
+            .http
+            .get(format!("{}/api/state", self.url))
+            .bearer_auth(API_KEY)
+            .send()
+            .await;
         answer.expect("the state").json().await.expect("JSON")
     }
 
@@ -144,7 +183,10 @@ impl Pool {
     pub async fn client(&self, id: &str) -> Value {
         let state = self.state().await;
         let clients = state["mcp"]["clients"].as_array().expect("a list").clone();
-        clients.into_iter().find(|client| client["id"] == id).unwrap_or(Value::Null)
+        clients
+            .into_iter()
+            .find(|client| client["id"] == id)
+            .unwrap_or(Value::Null)
     }
 
     /// Follows the state stream until it shows what a test waits for; that state.
@@ -161,21 +203,37 @@ impl Pool {
         match tokio::time::timeout(PATIENCE, look).await {
             Ok(state) => state,
             Err(_) => {
-                panic!("the state never showed this: {what}\n{}\n{}", self.state().await, self.server.whole_log())
+                panic!(
+                    "the state never showed this: {what}\n{}\n{}",
+                    self.state().await,
+                    self.server.whole_log()
+                )
             }
         }
     }
 
     /// Waits until the server knows a relay of this id.
     pub async fn connected(&self, id: &str) -> Value {
-        self.until_client(id, "it is connected", |client| !client.is_null()).await
+        self.until_client(id, "it is connected", |client| !client.is_null())
+            .await
     }
 
     /// Waits until the state shows something of one id.
-    pub async fn until_client(&self, id: &str, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+    pub async fn until_client(
+        &self,
+        id: &str,
+        what: &str,
+        mut wanted: impl FnMut(&Value) -> bool,
+    ) -> Value {
         let of = |state: &Value| {
-            let clients = state["mcp"]["clients"].as_array().cloned().unwrap_or_default();
-            clients.into_iter().find(|client| client["id"] == id).unwrap_or(Value::Null)
+            let clients = state["mcp"]["clients"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            clients
+                .into_iter()
+                .find(|client| client["id"] == id)
+                .unwrap_or(Value::Null)
         };
         of(&self.until(what, |state| wanted(&of(state))).await)
     }
@@ -188,21 +246,32 @@ impl Pool {
             }
         };
         if tokio::time::timeout(PATIENCE, look).await.is_err() {
-            panic!("{series} never was {value}\n{}\n{}", self.metrics().await, self.server.whole_log());
+            panic!(
+                "{series} never was {value}\n{}\n{}",
+                self.metrics().await,
+                self.server.whole_log()
+            );
         }
     }
 
     /// The text of the metrics.
     pub async fn metrics(&self) -> String {
-        let answer =
-            self.http.get(format!("{}/metrics", self.url)).bearer_auth(API_KEY).send().await.expect("the metrics");
+        let answer = self
+            .http
+            .get(format!("{}/metrics", self.url))
+            .bearer_auth(API_KEY)
+            .send()
+            .await
+            .expect("the metrics");
         answer.text().await.expect("text")
     }
 }
 
 /// What a text of metrics says of one series, written as it stands there.
 pub fn metric(text: &str, series: &str) -> Option<f64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map(|value| value.parse().expect("a number"))
 }
 
@@ -212,7 +281,10 @@ pub struct Calling(JoinSet<reqwest::Result<reqwest::Response>>);
 impl Calling {
     /// The answer, or why there is none.
     pub async fn result(&mut self) -> reqwest::Result<reqwest::Response> {
-        soon("the call is over", self.0.join_next()).await.expect("a call").expect("no panic")
+        soon("the call is over", self.0.join_next())
+            .await
+            .expect("a call")
+            .expect("no panic")
     }
 
     /// The answer.
@@ -229,11 +301,23 @@ impl Calling {
 /// The word of an error that llamapool made, if it is well made: the header, the JSON body and the status agree.
 pub async fn error_of(answer: reqwest::Response) -> String {
     let status = answer.status().as_u16();
-    let word =
-        answer.headers().get("llamapool-error").expect("an error of llamapool").to_str().expect("text").to_owned();
+    let word = answer
+        .headers()
+        .get("llamapool-error")
+        .expect("an error of llamapool")
+        .to_str()
+        .expect("text")
+        .to_owned();
     let body: Value = answer.json().await.expect("JSON");
-    assert_eq!(body["error"]["code"].as_u64().expect("a code") / 10, u64::from(status), "{body}");
-    assert!(body["error"]["data"]["hop"].is_string() && body["error"]["data"]["req_id"].is_string(), "{body}");
+    assert_eq!(
+        body["error"]["code"].as_u64().expect("a code") / 10,
+        u64::from(status),
+        "{body}"
+    );
+    assert!(
+        body["error"]["data"]["hop"].is_string() && body["error"]["data"]["req_id"].is_string(),
+        "{body}"
+    );
     word
 }
 
@@ -241,6 +325,8 @@ pub async fn error_of(answer: reqwest::Response) -> String {
 fn client() -> reqwest::Client {
     // Servers of others close their idle connections after some seconds: this client never meets the closing.
     let idle = Duration::from_secs(1);
-    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).pool_idle_timeout(idle);
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(idle);
     builder.build().expect("a client")
 }

@@ -23,21 +23,42 @@ impl Process {
     /// Starts `llamapool` with these arguments, and an environment of these variables alone.
     pub fn llamapool(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llamapool"));
-        command.args(arguments).env_clear().env("LOG_FORMAT", "json").env("LOG_LEVEL", "debug");
+        command
+            .args(arguments)
+            .env_clear()
+            .env("LOG_FORMAT", "json")
+            .env("LOG_LEVEL", "debug");
         command.envs(environment.iter().copied());
         Self::start(command)
     }
 
     /// Starts any command. What it writes to either output is its log.
     pub fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn().expect("the executable starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (count, lines) = watch::channel(0);
         let mut readers = JoinSet::new();
-        readers.spawn(read(child.stdout.take().expect("piped"), log.clone(), count.clone()));
-        readers.spawn(read(child.stderr.take().expect("piped"), log.clone(), count));
-        Self { child, log, lines, _readers: readers }
+        readers.spawn(read(
+            child.stdout.take().expect("piped"),
+            log.clone(),
+            count.clone(),
+        ));
+        readers.spawn(read(
+            child.stderr.take().expect("piped"),
+            log.clone(),
+            count,
+        ));
+        Self {
+            child,
+            log,
+            lines,
+            _readers: readers,
+        }
     }
 
     /// The first line of the log that satisfies a condition, past or to come.
@@ -51,7 +72,10 @@ impl Process {
                     return line;
                 }
                 if self.lines.wait_for(|&count| count > read).await.is_err() {
-                    panic!("the process ended before this: {what}\n{}", self.whole_log());
+                    panic!(
+                        "the process ended before this: {what}\n{}",
+                        self.whole_log()
+                    );
                 }
             }
         };
@@ -63,7 +87,8 @@ impl Process {
 
     /// The first event of the JSON log with this message.
     pub async fn event(&mut self, message: &str) -> Value {
-        let is_it = |line: &str| json(line).is_some_and(|event| event["message"].as_str() == Some(message));
+        let is_it =
+            |line: &str| json(line).is_some_and(|event| event["message"].as_str() == Some(message));
         let line = self.line(message, is_it).await;
         json(&line).expect("it was JSON a moment ago")
     }
@@ -74,7 +99,12 @@ impl Process {
     }
 
     /// The `n`th line that satisfies a condition, past or to come.
-    pub async fn nth_line(&mut self, n: usize, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub async fn nth_line(
+        &mut self,
+        n: usize,
+        what: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> String {
         let mut seen = 0;
         let is_it = |line: &str| {
             seen += usize::from(wanted(line));
@@ -85,7 +115,13 @@ impl Process {
 
     /// The lines written so far that contain a text.
     pub fn lines_with(&self, text: &str) -> Vec<String> {
-        self.log.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
+        self.log
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains(text))
+            .cloned()
+            .collect()
     }
 
     /// Waits for its end and for the last line of its log.
@@ -109,7 +145,11 @@ impl Process {
     /// Sends it a signal.
     pub async fn signal(&self, name: &str) {
         let id = self.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &id]).status().await.expect("kill runs");
+        let status = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .await
+            .expect("kill runs");
         assert!(status.success(), "kill -s {name} {id}");
     }
 
@@ -120,11 +160,17 @@ impl Process {
 
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
-        soon("the process ends", self.child.wait()).await.expect("it can be waited for")
+        soon("the process ends", self.child.wait())
+            .await
+            .expect("it can be waited for")
     }
 }
 
-async fn read(output: impl AsyncRead + Unpin, log: Arc<Mutex<Vec<String>>>, count: watch::Sender<usize>) {
+async fn read(
+    output: impl AsyncRead + Unpin,
+    log: Arc<Mutex<Vec<String>>>,
+    count: watch::Sender<usize>,
+) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         log.lock().unwrap().push(line);

@@ -35,19 +35,33 @@ impl Provider {
 
     /// Serves a router.
     pub async fn serving(router: Router) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free port");
         let url = format!("http://{}/mcp", listener.local_addr().expect("an address"));
         let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, router).await.expect("the provider serves") });
-        Self { url, _server: server }
+        server.spawn(async move {
+            axum::serve(listener, router)
+                .await
+                .expect("the provider serves")
+        });
+        Self {
+            url,
+            _server: server,
+        }
     }
 
     /// Answers every request with the same JSON.
     pub async fn echoing() -> Self {
         Self::answering(async |request| {
-            let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap_or_default();
+            let body = axum::body::to_bytes(request.into_body(), usize::MAX)
+                .await
+                .unwrap_or_default();
             let mut answer = Response::new(Body::from(body));
-            answer.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().expect("a value"));
+            answer.headers_mut().insert(
+                header::CONTENT_TYPE,
+                "application/json".parse().expect("a value"),
+            );
             answer
         })
         .await
@@ -69,7 +83,9 @@ pub fn event_stream() -> (mpsc::Sender<Result<Bytes, std::io::Error>>, Response)
     let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|piece| (piece, receiver))
     });
-    let answer = Response::builder().header(header::CONTENT_TYPE, "text/event-stream").body(Body::from_stream(pieces));
+    let answer = Response::builder()
+        .header(header::CONTENT_TYPE, "text/event-stream")
+        .body(Body::from_stream(pieces));
     (sender, answer.expect("an answer"))
 }
 
@@ -82,15 +98,28 @@ pub struct RawProvider {
 
 impl RawProvider {
     pub async fn bind() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        Self { url: format!("http://{}/mcp", listener.local_addr().expect("an address")), listener }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free port");
+        Self {
+            url: format!("http://{}/mcp", listener.local_addr().expect("an address")),
+            listener,
+        }
     }
 
     /// A provider where another one was, which is gone.
     pub async fn bind_again(url: &str) -> Self {
-        let address = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/mcp")).expect("a provider's URL");
-        let listener = TcpListener::bind(address).await.expect("the port is free again");
-        Self { url: url.to_owned(), listener }
+        let address = url
+            .strip_prefix("http://")
+            .and_then(|rest| rest.strip_suffix("/mcp"))
+            .expect("a provider's URL");
+        let listener = TcpListener::bind(address)
+            .await
+            .expect("the port is free again");
+        Self {
+            url: url.to_owned(),
+            listener,
+        }
     }
 
     /// The next connection. The relay's probes connect too, and close without a byte.

@@ -32,14 +32,27 @@ pub enum BodyEnd {
 impl RawHttp {
     /// A caller of the server with this URL.
     pub async fn to(url: &str) -> Self {
-        let address = url.strip_prefix("http://").expect("a plain URL").split('/').next().expect("an authority");
-        Self::on(TcpStream::connect(address).await.expect("the server takes a connection"))
+        let address = url
+            .strip_prefix("http://")
+            .expect("a plain URL")
+            .split('/')
+            .next()
+            .expect("an authority");
+        Self::on(
+            TcpStream::connect(address)
+                .await
+                .expect("the server takes a connection"),
+        )
     }
 
     /// This end of a connection.
     pub fn on(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an open connection");
-        Self { stream: BufReader::new(stream), written_names: Vec::new(), trailers: Vec::new() }
+        Self {
+            stream: BufReader::new(stream),
+            written_names: Vec::new(),
+            trailers: Vec::new(),
+        }
     }
 
     /// Sends bytes as they are.
@@ -49,12 +62,18 @@ impl RawHttp {
 
     /// Sends bytes to a peer that may have hung up.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        soon("the bytes are taken", self.stream.get_mut().write_all(bytes.as_ref())).await
+        soon(
+            "the bytes are taken",
+            self.stream.get_mut().write_all(bytes.as_ref()),
+        )
+        .await
     }
 
     /// The next message's head.
     pub async fn head(&mut self) -> RawHead {
-        self.try_head().await.expect("a head, not the end of the connection")
+        self.try_head()
+            .await
+            .expect("a head, not the end of the connection")
     }
 
     /// The next message's head; nothing, if the connection ends.
@@ -62,8 +81,14 @@ impl RawHttp {
         let line = self.line().await?;
         let fields = self.fields().await?;
         self.written_names = fields.iter().map(|(name, _)| name.clone()).collect();
-        let fields = fields.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
-        Some(RawHead { line: String::from_utf8(line).expect("a first line in ASCII"), fields })
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value))
+            .collect();
+        Some(RawHead {
+            line: String::from_utf8(line).expect("a first line in ASCII"),
+            fields,
+        })
     }
 
     /// The names of the last head's fields, as they were written.
@@ -84,7 +109,10 @@ impl RawHttp {
             if field.is_empty() {
                 return Some(fields);
             }
-            let colon = field.iter().position(|&byte| byte == b':').expect("a field with a colon");
+            let colon = field
+                .iter()
+                .position(|&byte| byte == b':')
+                .expect("a field with a colon");
             let name = String::from_utf8(field[..colon].to_vec()).expect("a name in ASCII");
             fields.push((name, field[colon + 1..].trim_ascii().to_vec()));
         }
@@ -93,7 +121,12 @@ impl RawHttp {
     /// The body of a message that must end well.
     pub async fn body(&mut self, head: &RawHead) -> Vec<u8> {
         let (body, end) = self.body_and_end(head).await;
-        assert_eq!(end, BodyEnd::Clean, "the body broke off after {} bytes", body.len());
+        assert_eq!(
+            end,
+            BodyEnd::Clean,
+            "the body broke off after {} bytes",
+            body.len()
+        );
         body
     }
 
@@ -101,7 +134,10 @@ impl RawHttp {
     pub async fn body_and_end(&mut self, head: &RawHead) -> (Vec<u8>, BodyEnd) {
         let mut body = Vec::new();
         let is_chunked = head.values("transfer-encoding") == ["chunked"];
-        let length = head.values("content-length").first().map(|length| length.parse::<usize>().expect("a number"));
+        let length = head
+            .values("content-length")
+            .first()
+            .map(|length| length.parse::<usize>().expect("a number"));
         let end = match length {
             _ if is_chunked => self.chunks(&mut body).await,
             Some(length) => self.exactly(length, &mut body).await,
@@ -117,7 +153,9 @@ impl RawHttp {
     /// The next chunk of a body in chunks; nothing at its end, an error where it breaks off.
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, BodyEnd> {
         let size = self.line().await.ok_or(BodyEnd::Aborted)?;
-        let size = std::str::from_utf8(&size).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size = std::str::from_utf8(&size)
+            .ok()
+            .and_then(|size| usize::from_str_radix(size, 16).ok());
         let mut chunk = Vec::new();
         let size = size.expect("the size of a chunk");
         if size == 0 {
@@ -163,7 +201,11 @@ impl RawHttp {
         let mut part = (&mut self.stream).take(length as u64);
         // A reset shows in what is missing.
         let _ = soon("the body arrives", part.read_to_end(bytes)).await;
-        if bytes.len() == wanted { BodyEnd::Clean } else { BodyEnd::Aborted }
+        if bytes.len() == wanted {
+            BodyEnd::Clean
+        } else {
+            BodyEnd::Aborted
+        }
     }
 
     async fn chunks(&mut self, body: &mut Vec<u8>) -> BodyEnd {
@@ -180,19 +222,29 @@ impl RawHttp {
 impl RawHead {
     /// The status of an answer.
     pub fn status(&self) -> u16 {
-        self.line.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("the line of an answer")
+        self.line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("the line of an answer")
     }
 
     /// Every value of a header, as text.
     pub fn values(&self, name: &str) -> Vec<String> {
         let values = self.fields.iter().filter(|(field, _)| field == name);
-        values.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
+        values
+            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+            .collect()
     }
 
     /// The fields but for those of these names: every name with its values in their order.
     pub fn without(&self, names: &[&str]) -> std::collections::BTreeMap<String, Vec<Vec<u8>>> {
         let mut fields = std::collections::BTreeMap::<_, Vec<_>>::new();
-        for (name, value) in self.fields.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
+        for (name, value) in self
+            .fields
+            .iter()
+            .filter(|(name, _)| !names.contains(&name.as_str()))
+        {
             fields.entry(name.clone()).or_default().push(value.clone());
         }
         fields

@@ -19,11 +19,24 @@ use super::{Pool, WORKER_KEY, soon};
 /// Sends bytes to a server and reads the head of what it answers.
 pub async fn raw_request(url: &str, request: &str) -> RawAnswer {
     let address = url.strip_prefix("http://").expect("a plain URL");
-    let mut stream = TcpStream::connect(address).await.expect("the server takes connections");
-    stream.write_all(request.as_bytes()).await.expect("the server listens");
+    let mut stream = TcpStream::connect(address)
+        .await
+        .expect("the server takes connections");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("the server listens");
     let head = soon("the server answers", read_head(&mut stream)).await;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an HTTP answer");
-    RawAnswer { status, head: head.to_ascii_lowercase(), stream }
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .expect("an HTTP answer");
+    RawAnswer {
+        status,
+        head: head.to_ascii_lowercase(),
+        stream,
+    }
 }
 
 /// The head of an answer, and its connection.
@@ -37,10 +50,18 @@ pub struct RawAnswer {
 impl RawAnswer {
     /// The answer's body.
     pub async fn json(mut self) -> Value {
-        let length = self.head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-        let length = length.and_then(|length| length.parse().ok()).expect("a length");
+        let length = self
+            .head
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|rest| rest.lines().next());
+        let length = length
+            .and_then(|length| length.parse().ok())
+            .expect("a length");
         let mut body = vec![0; length];
-        soon("the body arrives", self.stream.read_exact(&mut body)).await.expect("a whole body");
+        soon("the body arrives", self.stream.read_exact(&mut body))
+            .await
+            .expect("a whole body");
         serde_json::from_slice(&body).expect("JSON")
     }
 }
@@ -66,7 +87,11 @@ impl Upgrade {
             ("llamapool-version", "0"),
             ("llamapool-instance", &instance),
         ];
-        Self(headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+        Self(
+            headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec(),
+        )
     }
 
     /// The same with another value of a header, or a new one.
@@ -89,7 +114,11 @@ impl Upgrade {
 
     /// The head of the request.
     pub fn head(&self, method: &str) -> String {
-        let headers: String = self.0.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers: String = self
+            .0
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
         format!("{method} /api/mcp/connect HTTP/1.1\r\n{headers}\r\n")
     }
 
@@ -102,7 +131,9 @@ impl Upgrade {
     pub async fn relay(&self, pool: &Pool) -> RawRelay {
         let answer = self.answer(pool).await;
         assert_eq!(answer.status, 101, "{}", answer.head);
-        RawRelay { socket: WebSocketStream::from_raw_socket(answer.stream, Role::Client, None).await }
+        RawRelay {
+            socket: WebSocketStream::from_raw_socket(answer.stream, Role::Client, None).await,
+        }
     }
 }
 
@@ -143,8 +174,21 @@ impl RawRelay {
         let (requests, asked) = mpsc::channel(64);
         let mut tasks = JoinSet::new();
         let deaf = watch::Sender::new(false);
-        tasks.spawn(carry(self.socket, to_send, Requests { requests, frames: frames.clone() }, deaf.subscribe()));
-        FrameRelay { asked, frames, deaf, tasks }
+        tasks.spawn(carry(
+            self.socket,
+            to_send,
+            Requests {
+                requests,
+                frames: frames.clone(),
+            },
+            deaf.subscribe(),
+        ));
+        FrameRelay {
+            asked,
+            frames,
+            deaf,
+            tasks,
+        }
     }
 }
 
@@ -174,7 +218,9 @@ pub const OFFER: &str = "{\"event\":\"offer\",\"draining\":false,\"protected\":f
 impl FrameRelay {
     /// The next request from the server.
     pub async fn asked(&mut self) -> FrameRequest {
-        soon("the server asks", self.asked.recv()).await.expect("a tunnel")
+        soon("the server asks", self.asked.recv())
+            .await
+            .expect("a tunnel")
     }
 
     /// Answers the server's request for events; where they go.
@@ -185,7 +231,10 @@ impl FrameRelay {
     /// The same where the relay has several ids: also the id whose events are asked for.
     pub async fn events_of_any(&mut self) -> (String, Reply) {
         let FrameRequest { path, reply } = self.asked().await;
-        let id = path.strip_prefix("/llamapool/events/").expect("a question for events").to_owned();
+        let id = path
+            .strip_prefix("/llamapool/events/")
+            .expect("a question for events")
+            .to_owned();
         reply.head(200).await;
         (id, reply)
     }
@@ -244,7 +293,10 @@ impl Reply {
     }
 
     async fn frame(&self, kind: u8, content: &[u8]) {
-        self.frames.send(frame(kind, self.stream, content)).await.expect("a tunnel");
+        self.frames
+            .send(frame(kind, self.stream, content))
+            .await
+            .expect("a tunnel");
     }
 }
 
@@ -280,7 +332,11 @@ async fn carry(
     deaf: watch::Receiver<bool>,
 ) {
     let (mut messages_out, mut messages_in) = socket.split();
-    if messages_out.send(Message::Binary(hello().into())).await.is_err() {
+    if messages_out
+        .send(Message::Binary(hello().into()))
+        .await
+        .is_err()
+    {
         return;
     }
     let mut unread = Vec::new();
@@ -311,15 +367,28 @@ impl Requests {
     async fn find(&self, unread: &mut Vec<u8>) {
         const PRELUDE: usize = 9;
         while let Some(mut prelude) = unread.get(..PRELUDE) {
-            let (kind, stream, length) = (prelude.get_u8(), prelude.get_u32(), prelude.get_u32() as usize);
+            let (kind, stream, length) = (
+                prelude.get_u8(),
+                prelude.get_u32(),
+                prelude.get_u32() as usize,
+            );
             if unread.len() < PRELUDE + length {
                 return;
             }
             let frame: Vec<u8> = unread.drain(..PRELUDE + length).collect();
             if kind & !ENDS == HEAD {
-                let reply = Reply { stream, frames: self.frames.clone() };
+                let reply = Reply {
+                    stream,
+                    frames: self.frames.clone(),
+                };
                 // It fails when the test asks for no more.
-                let _ = self.requests.send(FrameRequest { path: path(&frame[PRELUDE..]), reply }).await;
+                let _ = self
+                    .requests
+                    .send(FrameRequest {
+                        path: path(&frame[PRELUDE..]),
+                        reply,
+                    })
+                    .await;
             }
         }
     }
@@ -331,7 +400,10 @@ fn path(mut head: &[u8]) -> String {
     head.advance(method);
     let target = head.get_u32() as usize;
     let target = std::str::from_utf8(&head[..target]).expect("text");
-    target.strip_prefix("http://relay").unwrap_or(target).to_owned()
+    target
+        .strip_prefix("http://relay")
+        .unwrap_or(target)
+        .to_owned()
 }
 
 /// Long after what is over at once is over.

@@ -28,10 +28,15 @@ impl Scripted {
             async move {
                 // Over a body that is unread nobody would notice that the caller has left.
                 let (head, body) = Request::into_parts(request);
-                let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+                let body = axum::body::to_bytes(body, usize::MAX)
+                    .await
+                    .unwrap_or_default();
                 let request = Request::from_parts(head, body.into());
                 let (answer, given) = oneshot::channel();
-                sender.send(Asked { request, answer }).await.expect("the test listens");
+                sender
+                    .send(Asked { request, answer })
+                    .await
+                    .expect("the test listens");
                 match given.await {
                     Ok(answer) => answer,
                     Err(_) => std::future::pending().await,
@@ -39,12 +44,18 @@ impl Scripted {
             }
         })
         .await;
-        Self { url: provider.url.clone(), asked, _provider: provider }
+        Self {
+            url: provider.url.clone(),
+            asked,
+            _provider: provider,
+        }
     }
 
     /// The next request.
     pub async fn asked(&mut self) -> Asked {
-        soon("the provider is asked", self.asked.recv()).await.expect("the provider lives")
+        soon("the provider is asked", self.asked.recv())
+            .await
+            .expect("the provider lives")
     }
 
     /// As many requests.

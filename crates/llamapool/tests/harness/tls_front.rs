@@ -27,7 +27,9 @@ impl TlsFront {
         let (acceptor, ca) = certified();
         let mut ca_file = NamedTempFile::new().expect("a file");
         ca_file.write_all(ca.as_bytes()).expect("a disk with room");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -36,14 +38,22 @@ impl TlsFront {
                 connections.spawn(serve(acceptor.clone(), client, target.clone()));
             }
         });
-        Self { port, ca_file, _tasks: tasks }
+        Self {
+            port,
+            ca_file,
+            _tasks: tasks,
+        }
     }
 }
 
 async fn serve(acceptor: TlsAcceptor, client: TcpStream, target: String) {
     // A client that does not trust the certificate, or speaks no TLS, leaves here.
-    let Ok(mut client) = acceptor.accept(client).await else { return };
-    let Ok(mut server) = TcpStream::connect(target).await else { return };
+    let Ok(mut client) = acceptor.accept(client).await else {
+        return;
+    };
+    let Ok(mut server) = TcpStream::connect(target).await else {
+        return;
+    };
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }
 
@@ -51,7 +61,9 @@ fn certified() -> (TlsAcceptor, String) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().expect("a key");
-    let ca = authority.self_signed(&authority_key).expect("a certificate");
+    let ca = authority
+        .self_signed(&authority_key)
+        .expect("a certificate");
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().expect("a key");
     let names = CertificateParams::new(["localhost".to_owned()]).expect("a name");

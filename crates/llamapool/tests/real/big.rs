@@ -14,7 +14,9 @@ fn text(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 16);
     let mut number: u64 = 1;
     while text.len() < bytes {
-        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        number = number
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         text.push_str(&format!("{number:016x}"));
     }
     text.truncate(bytes);
@@ -34,7 +36,10 @@ async fn good(answer: Response) -> String {
 
 /// The JSON-RPC response in a body: all of it, or the data of the only event.
 fn response(body: &str) -> Value {
-    let data = body.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or(body);
+    let data = body
+        .lines()
+        .find_map(|line| line.strip_prefix("data: "))
+        .unwrap_or(body);
     serde_json::from_str(data).expect("JSON")
 }
 
@@ -42,13 +47,22 @@ fn assert_echoes(response: &Value, text: &str) {
     let result = &response["result"];
     assert_eq!(result["isError"], false);
     // Not `assert_eq!`: it would print both.
-    assert!(result["content"][0]["text"] == text, "the text is another one");
-    assert!(result["structuredContent"]["result"] == text, "the structured text is another one");
+    assert!(
+        result["content"][0]["text"] == text,
+        "the text is another one"
+    );
+    assert!(
+        result["structuredContent"]["result"] == text,
+        "the structured text is another one"
+    );
 }
 
 /// Sends a text as the very first call of a relay whose provider redirects, and again when it is known where to.
 async fn first_call_meets_the_redirect(bytes: usize) {
-    let (pool, provider) = (Pool::start().await, Served::start(FASTMCP_2, "echo.py").await);
+    let (pool, provider) = (
+        Pool::start().await,
+        Served::start(FASTMCP_2, "echo.py").await,
+    );
     let _relay = pool.relay("echo", &provider.redirecting_url()).await;
     let text = text(bytes);
     let first = good(send(&pool, &pool.mcp("echo"), &echo(&text)).await).await;
@@ -90,12 +104,20 @@ async fn large_calls_in_a_session_go_there_and_back_unchanged_as_events() {
 
 #[tokio::test]
 async fn a_large_event_is_one_json_answer_for_a_caller_that_did_not_ask_for_a_stream() {
-    let (pool, provider) = (Pool::start().await, Served::start(FASTMCP_4, "stateful.py").await);
+    let (pool, provider) = (
+        Pool::start().await,
+        Served::start(FASTMCP_4, "stateful.py").await,
+    );
     let _relay = pool.relay("stateful", &provider.url).await;
     let url = pool.mcp("stateful");
     let session = open_session(&pool, &url).await;
     let text = text(16 * MIB);
-    let request = pool.http.post(&url).header("accept", "*/*").header("mcp-session-id", &session).json(&echo(&text));
+    let request = pool
+        .http
+        .post(&url)
+        .header("accept", "*/*")
+        .header("mcp-session-id", &session)
+        .json(&echo(&text));
     let answer = soon("the call is answered", request.send()).await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/json");
     assert_echoes(&serde_json::from_str(&good(answer).await).unwrap(), &text);
@@ -104,7 +126,10 @@ async fn a_large_event_is_one_json_answer_for_a_caller_that_did_not_ask_for_a_st
 /// The SDK's own bound is 4 MiB; it refuses by the declared length, without reading what follows.
 #[tokio::test]
 async fn a_provider_that_refuses_a_large_request_before_it_has_arrived_is_heard() {
-    let (pool, clock) = (Pool::start().await, Served::start(FASTMCP_4, "clock4.py").await);
+    let (pool, clock) = (
+        Pool::start().await,
+        Served::start(FASTMCP_4, "clock4.py").await,
+    );
     let _relay = pool.relay("clock", &clock.url).await;
     let answer = send(&pool, &pool.mcp("clock"), &echo(&text(32 * MIB))).await;
     assert!(!answer.headers().contains_key("llamapool-error"));

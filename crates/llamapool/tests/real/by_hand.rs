@@ -8,7 +8,8 @@ use crate::harness::{Pool, soon};
 /// The first message of a session.
 pub(crate) fn initialize() -> Value {
     let client = json!({ "name": "by hand", "version": "0" });
-    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
+    let params =
+        json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
     json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params })
 }
 
@@ -19,20 +20,29 @@ pub(crate) fn initialized() -> Value {
 
 /// Sends a message that belongs to no session.
 pub(crate) async fn send(pool: &Pool, url: &str, message: &Value) -> Response {
-    let request = pool.http.post(url).header("accept", "application/json, text/event-stream").json(message);
+    let request = pool
+        .http
+        .post(url)
+        .header("accept", "application/json, text/event-stream")
+        .json(message);
     answer_from(url, request).await
 }
 
 /// Sends a message in a session.
 pub(crate) async fn send_in(pool: &Pool, url: &str, session: &str, message: &Value) -> Response {
-    let request = pool.http.post(url).header("accept", "application/json, text/event-stream");
+    let request = pool
+        .http
+        .post(url)
+        .header("accept", "application/json, text/event-stream");
     let request = request.header("mcp-session-id", session).json(message);
     answer_from(url, request).await
 }
 
 /// The answer of whoever was asked: the client would follow a redirect, straight to the provider.
 async fn answer_from(url: &str, request: RequestBuilder) -> Response {
-    let answer = soon("the message is answered", request.send()).await.expect("an HTTP answer");
+    let answer = soon("the message is answered", request.send())
+        .await
+        .expect("an HTTP answer");
     assert_eq!(answer.url().as_str(), url, "this was a redirect");
     answer
 }
@@ -41,19 +51,30 @@ async fn answer_from(url: &str, request: RequestBuilder) -> Response {
 pub(crate) async fn open_session(pool: &Pool, url: &str) -> String {
     let hello = send(pool, url, &initialize()).await;
     assert_eq!(hello.status(), 200);
-    let session = hello.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-    assert_eq!(send_in(pool, url, &session, &initialized()).await.status(), 202);
+    let session = hello.headers()["mcp-session-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        send_in(pool, url, &session, &initialized()).await.status(),
+        202
+    );
     session
 }
 
 /// Status, content type and body of an answer.
 pub(crate) async fn what_counts(answer: Response) -> (u16, String, String) {
     let status = answer.status().as_u16();
-    let media_type = answer.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+    let media_type = answer
+        .headers()
+        .get("content-type")
+        .map(|value| value.to_str().unwrap().to_owned());
     (status, media_type.unwrap_or_default(), body(answer).await)
 }
 
 /// The whole body of an answer.
 pub(crate) async fn body(answer: Response) -> String {
-    soon("the answer ends", answer.text()).await.expect("the whole answer")
+    soon("the answer ends", answer.text())
+        .await
+        .expect("the whole answer")
 }

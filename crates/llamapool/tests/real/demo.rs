@@ -12,34 +12,52 @@ const LAST_LINE: &str = "Ctrl-C ends the demo.";
 /// A demo on a port that was free, and what it prints.
 async fn demo() -> (Process, String) {
     let mut demo = Process::llamapool(&["demo", "--port", "0"], &[]);
-    demo.line("the introduction", |line| line == LAST_LINE).await;
+    demo.line("the introduction", |line| line == LAST_LINE)
+        .await;
     let log = demo.whole_log();
     // The rest is the log, one JSON object a line.
-    let printed: Vec<_> = log.lines().filter(|line| !line.starts_with("{\"")).collect();
+    let printed: Vec<_> = log
+        .lines()
+        .filter(|line| !line.starts_with("{\""))
+        .collect();
     (demo, printed.join("\n"))
 }
 
 /// The commands in what a program prints: the paragraphs that begin with one.
 fn commands(text: &str) -> Vec<&str> {
-    text.split("\n\n").filter(|paragraph| paragraph.starts_with("curl ")).collect()
+    text.split("\n\n")
+        .filter(|paragraph| paragraph.starts_with("curl "))
+        .collect()
 }
 
 #[tokio::test]
 async fn what_the_demo_prints_can_be_pasted_and_works() {
     let (_demo, printed) = demo().await;
-    assert!(!printed.contains(":0/"), "the port is the real one:\n{printed}");
+    assert!(
+        !printed.contains(":0/"),
+        "the port is the real one:\n{printed}"
+    );
     let answers = commands(&printed);
-    let [state, list, call] = answers[..] else { panic!("three commands, found {answers:?} in:\n{printed}") };
+    let [state, list, call] = answers[..] else {
+        panic!("three commands, found {answers:?} in:\n{printed}")
+    };
 
     let state = run_json(state).await;
     assert_eq!(state["mcp"]["clients"][0]["id"], "demo", "{state}");
     let list = run_json(list).await;
     let tools = list["result"]["tools"].as_array().unwrap();
-    let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let names: Vec<_> = tools
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
     assert!(names.contains(&"time/now"), "{list}");
     let call = run_json(call).await;
     let result = &call["result"];
-    assert_eq!((&call["id"], &result["isError"]), (&Value::from(3), &Value::from(false)), "{call}");
+    assert_eq!(
+        (&call["id"], &result["isError"]),
+        (&Value::from(3), &Value::from(false)),
+        "{call}"
+    );
     let time = result["content"][0]["text"].as_str().unwrap();
     assert!(time.contains('T') && time.ends_with('Z'), "{time}");
 }
@@ -61,10 +79,17 @@ async fn ctrl_c_ends_every_demo_well() {
 async fn the_readme_shows_what_the_demo_prints() {
     let (_demo, printed) = demo().await;
     let first = commands(&printed)[0];
-    let url = first.split_whitespace().find_map(|word| word.strip_suffix("/api/state")).unwrap();
+    let url = first
+        .split_whitespace()
+        .find_map(|word| word.strip_suffix("/api/state"))
+        .unwrap();
     let (_, key) = first.rsplit_once("Bearer ").unwrap();
-    let shown =
-        printed.replace(url, "http://127.0.0.1:8080").replace(key.trim_end_matches('\''), "<a key made for this run>");
+    let shown = printed
+        .replace(url, "http://127.0.0.1:8080")
+        .replace(key.trim_end_matches('\''), "<a key made for this run>");
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(readme.contains(shown.trim()), "README.md does not have this:\n{shown}");
+    assert!(
+        readme.contains(shown.trim()),
+        "README.md does not have this:\n{shown}"
+    );
 }

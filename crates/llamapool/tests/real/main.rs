@@ -2,7 +2,10 @@
 //!
 //! The one rule: a part that is missing is a failure, never a skip.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic, and so may the helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and so may the helpers of tests"
+)]
 
 #[path = "../harness/harness.rs"]
 mod harness;

@@ -39,8 +39,14 @@ fn file(part: &str, name: &str) -> PathBuf {
         panic!("LLAMAPOOL_PARTS does not say where the real parts are: {how}");
     };
     let file = Path::new(&parts).join(part).join(name);
-    assert!(file.is_absolute(), "LLAMAPOOL_PARTS is not an absolute path: {parts:?}");
-    assert!(file.exists(), "the part {part} is not installed in {parts:?}: {how}");
+    assert!(
+        file.is_absolute(),
+        "LLAMAPOOL_PARTS is not an absolute path: {parts:?}"
+    );
+    assert!(
+        file.exists(),
+        "the part {part} is not installed in {parts:?}: {how}"
+    );
     file
 }
 
@@ -48,7 +54,11 @@ fn file(part: &str, name: &str) -> PathBuf {
 pub(crate) fn program(part: &str, name: &str) -> Command {
     let mut command = Command::new(python(part));
     command.arg(root().join("tests/parts").join(name));
-    command.env_clear().env("PATH", PATH).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
+    command
+        .env_clear()
+        .env("PATH", PATH)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONUTF8", "1");
     command
 }
 
@@ -63,9 +73,16 @@ impl Served {
     /// The server, once it takes requests.
     pub(crate) async fn start(part: &str, name: &str) -> Self {
         let mut process = Process::start(program(part, name));
-        let ready = process.line("ready", |line| line.starts_with("ready ")).await;
-        let port = ready.strip_prefix("ready ").expect("it was there a moment ago");
-        Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process }
+        let ready = process
+            .line("ready", |line| line.starts_with("ready "))
+            .await;
+        let port = ready
+            .strip_prefix("ready ")
+            .expect("it was there a moment ago");
+        Self {
+            url: format!("http://127.0.0.1:{port}/mcp"),
+            _process: process,
+        }
     }
 
     /// Its MCP endpoint with a slash at the end, which FastMCP 2 redirects to the one without.
@@ -78,26 +95,50 @@ impl Served {
 /// are.
 pub(crate) async fn see(url: &str, calls: &Value) -> Vec<Value> {
     let mut command = program(MCP, "clients/official_1.py");
-    command.env("LLAMAPOOL_CALLS", calls.to_string()).arg(url).stdin(Stdio::null()).kill_on_drop(true);
-    let output = soon("the client is through", command.output()).await.expect("the client starts");
-    assert!(output.status.success(), "the client has failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    command
+        .env("LLAMAPOOL_CALLS", calls.to_string())
+        .arg(url)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = soon("the client is through", command.output())
+        .await
+        .expect("the client starts");
+    assert!(
+        output.status.success(),
+        "the client has failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let seen = String::from_utf8(output.stdout).expect("UTF-8");
-    seen.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
+    seen.lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
+        .collect()
 }
 
 /// Runs `drive.py`: what each of so many official clients has seen of the `stateful.py` at a URL.
 pub(crate) async fn drive(url: &str, clients: usize) -> Vec<Vec<Value>> {
     let mut command = program(MCP, "drive.py");
-    command.args([url, &clients.to_string()]).stdin(Stdio::null()).kill_on_drop(true);
-    let output = soon("the clients are through", command.output()).await.expect("the clients start");
+    command
+        .args([url, &clients.to_string()])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = soon("the clients are through", command.output())
+        .await
+        .expect("the clients start");
     let errors = String::from_utf8_lossy(&output.stderr);
     let seen = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(output.status.success(), "the clients have failed:\n{seen}\n{errors}");
+    assert!(
+        output.status.success(),
+        "the clients have failed:\n{seen}\n{errors}"
+    );
     let mut by_client = vec![Vec::new(); clients];
     for line in seen.lines() {
         let mut observation: Value = serde_json::from_str(line).expect("a JSON object a line");
-        let client = observation.as_object_mut().and_then(|observation| observation.remove("client"));
-        let client = client.and_then(|client| client.as_u64()).expect("the number of the client");
+        let client = observation
+            .as_object_mut()
+            .and_then(|observation| observation.remove("client"));
+        let client = client
+            .and_then(|client| client.as_u64())
+            .expect("the number of the client");
         by_client[client as usize].push(observation);
     }
     by_client

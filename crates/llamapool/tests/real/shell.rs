@@ -11,13 +11,19 @@ use crate::parts::PATH;
 pub(crate) fn blocks(document: &str) -> Vec<String> {
     let inside = document.split("\n```").collect::<Vec<_>>();
     let inside = inside.into_iter().skip(1).step_by(2);
-    inside.filter_map(|block| block.strip_prefix("sh\n")).map(str::to_owned).collect()
+    inside
+        .filter_map(|block| block.strip_prefix("sh\n"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A shell with a script, and with nothing of this process's environment that would send it elsewhere.
 pub(crate) fn bash(script: &str) -> Command {
     let mut command = Command::new("bash");
-    command.args(["-euo", "pipefail", "-c", script]).env_clear().env("PATH", PATH);
+    command
+        .args(["-euo", "pipefail", "-c", script])
+        .env_clear()
+        .env("PATH", PATH);
     command
 }
 
@@ -25,9 +31,15 @@ pub(crate) fn bash(script: &str) -> Command {
 pub(crate) async fn run(script: &str) -> String {
     let mut command = bash(script);
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = soon("the command ends", command.output()).await.expect("bash runs");
+    let output = soon("the command ends", command.output())
+        .await
+        .expect("bash runs");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}\n{}\n{errors}", output.status);
+    assert!(
+        output.status.success(),
+        "{script}\n{}\n{errors}",
+        output.status
+    );
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 

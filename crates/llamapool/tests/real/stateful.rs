@@ -21,19 +21,31 @@ pub(crate) fn expected(session: &str) -> Vec<Value> {
         })
     };
     let initialize = json!({ "saw": "initialize", "server": "stateful", "protocol": "2025-11-25", "session": session });
-    let mut seen = vec![initialize, json!({ "saw": "listening" }), json!({ "saw": "tools", "names": TOOLS })];
+    let mut seen = vec![
+        initialize,
+        json!({ "saw": "listening" }),
+        json!({ "saw": "tools", "names": TOOLS }),
+    ];
     seen.extend([result("echo", "grüße 🦙"), result("whoami", session)]);
     seen.extend((1..=5).map(progress));
     seen.push(result("count", "5"));
-    seen.extend([json!({ "saw": "elicitation", "message": "what is your name?" }), result("ask", "hello Alpha")]);
+    seen.extend([
+        json!({ "saw": "elicitation", "message": "what is your name?" }),
+        result("ask", "hello Alpha"),
+    ]);
     seen.extend([result("announce", ""), json!({ "saw": "announcement" })]);
-    seen.extend([json!({ "saw": "terminated", "status": 200 }), json!({ "saw": "done" })]);
+    seen.extend([
+        json!({ "saw": "terminated", "status": 200 }),
+        json!({ "saw": "done" }),
+    ]);
     seen
 }
 
 /// The id of the session in which a client has seen all this.
 pub(crate) fn session(seen: &[Value]) -> &str {
-    let session = seen[0]["session"].as_str().expect("the client has a session");
+    let session = seen[0]["session"]
+        .as_str()
+        .expect("the client has a session");
     assert!(!session.is_empty());
     session
 }
@@ -42,18 +54,26 @@ pub(crate) fn session(seen: &[Value]) -> &str {
 /// question: whatever is held back anywhere on the way is never answered.
 #[tokio::test]
 async fn the_official_client_sees_the_same_with_and_without_llamapool() {
-    let (pool, provider) = (Pool::start().await, Served::start(FASTMCP_4, STATEFUL).await);
+    let (pool, provider) = (
+        Pool::start().await,
+        Served::start(FASTMCP_4, STATEFUL).await,
+    );
     let _relay = pool.relay("stateful", &provider.url).await;
     let through = drive(&pool.mcp("stateful"), 1).await.remove(0);
     let direct = drive(&provider.url, 1).await.remove(0);
     assert_ne!(session(&through), session(&direct));
     assert_eq!(through, expected(session(&through)), "through llamapool");
-    assert_eq!(direct, expected(session(&direct)), "straight at the provider");
+    assert_eq!(
+        direct,
+        expected(session(&direct)),
+        "straight at the provider"
+    );
 
     // One session is over, the other was never there.
     for dead in [session(&through), "nobody"] {
         for message in [tools_call(7, "whoami"), initialized()] {
-            let through = what_counts(send_in(&pool, &pool.mcp("stateful"), dead, &message).await).await;
+            let through =
+                what_counts(send_in(&pool, &pool.mcp("stateful"), dead, &message).await).await;
             let direct = what_counts(send_in(&pool, &provider.url, dead, &message).await).await;
             assert_eq!(through, direct, "{dead}: {message}");
             assert_eq!(through.0, 404, "{dead}: {message}");
@@ -64,18 +84,25 @@ async fn the_official_client_sees_the_same_with_and_without_llamapool() {
 
 #[tokio::test]
 async fn a_session_ends_when_the_caller_says_so_and_not_before() {
-    let (pool, provider) = (Pool::start().await, Served::start(FASTMCP_4, STATEFUL).await);
+    let (pool, provider) = (
+        Pool::start().await,
+        Served::start(FASTMCP_4, STATEFUL).await,
+    );
     let _relay = pool.relay("stateful", &provider.url).await;
     let url = pool.mcp("stateful");
     let session = open_session(&pool, &url).await;
     let whoami = tools_call(3, "whoami");
-    let (status, media_type, body) = what_counts(send_in(&pool, &url, &session, &whoami).await).await;
+    let (status, media_type, body) =
+        what_counts(send_in(&pool, &url, &session, &whoami).await).await;
     assert_eq!((status, &*media_type), (200, "text/event-stream"));
     assert!(body.contains(&session), "{body}");
 
     let end = async || {
         let request = pool.http.delete(&url).header("mcp-session-id", &session);
-        soon("the end is answered", request.send()).await.unwrap().status()
+        soon("the end is answered", request.send())
+            .await
+            .unwrap()
+            .status()
     };
     assert_eq!(end().await, 200);
     assert_eq!(send_in(&pool, &url, &session, &whoami).await.status(), 404);
@@ -83,27 +110,45 @@ async fn a_session_ends_when_the_caller_says_so_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_listening_stream_is_open_before_anything_is_said_and_delivers_what_belongs_to_no_request() {
-    let (pool, provider) = (Pool::start().await, Served::start(FASTMCP_4, STATEFUL).await);
+async fn a_listening_stream_is_open_before_anything_is_said_and_delivers_what_belongs_to_no_request()
+ {
+    let (pool, provider) = (
+        Pool::start().await,
+        Served::start(FASTMCP_4, STATEFUL).await,
+    );
     let _relay = pool.relay("stateful", &provider.url).await;
     let url = pool.mcp("stateful");
     let session = open_session(&pool, &url).await;
     let listen = async || {
-        let request = pool.http.get(&url).header("accept", "text/event-stream").header("mcp-session-id", &session);
+        let request = pool
+            .http
+            .get(&url)
+            .header("accept", "text/event-stream")
+            .header("mcp-session-id", &session);
         soon("the stream is opened", request.send()).await.unwrap()
     };
     let mut stream = listen().await;
     assert_eq!(
-        (stream.status().as_u16(), stream.headers()["content-type"].as_bytes()),
+        (
+            stream.status().as_u16(),
+            stream.headers()["content-type"].as_bytes()
+        ),
         (200, &b"text/event-stream"[..])
     );
     // The provider's own refusal: it knows that the first one is there.
     assert_eq!(listen().await.status(), 409);
 
-    let announced = what_counts(send_in(&pool, &url, &session, &tools_call(2, "announce")).await).await;
-    assert!(announced.0 == 200 && !announced.2.contains("list_changed"), "{announced:?}");
+    let announced =
+        what_counts(send_in(&pool, &url, &session, &tools_call(2, "announce")).await).await;
+    assert!(
+        announced.0 == 200 && !announced.2.contains("list_changed"),
+        "{announced:?}"
+    );
     let heard = soon("the notification arrives", next_event(&mut stream)).await;
-    assert!(heard.contains(r#""method":"notifications/resources/list_changed""#), "{heard}");
+    assert!(
+        heard.contains(r#""method":"notifications/resources/list_changed""#),
+        "{heard}"
+    );
 }
 
 /// A stream up to the end of its next event; the comments before it count for nothing.

@@ -10,7 +10,11 @@ use crate::parts::{FASTMCP_2, FASTMCP_4, Served, root};
 use crate::shell::{blocks, run_json};
 
 /// What every service of the walkthrough has in its environment.
-const COMMON: [(&str, &str); 3] = [("API_KEY", "test123"), ("WORKER_KEY", "secret"), ("CLIENT_ID", "mcp-1234")];
+const COMMON: [(&str, &str); 3] = [
+    ("API_KEY", "test123"),
+    ("WORKER_KEY", "secret"),
+    ("CLIENT_ID", "mcp-1234"),
+];
 
 /// What is running when `docker compose up` is.
 struct Walkthrough {
@@ -26,21 +30,44 @@ impl Walkthrough {
         let mut server = Process::llamapool(&["server"], &[&COMMON[..], &ports].concat());
         let listens = server.event("the server listens").await;
         let (port, metrics_port) = (port(&listens["address"]), port(&listens["metrics"]));
-        let (server_url, provider_url) = (format!("ws://localhost:{port}/api/mcp/connect"), clock.redirecting_url());
-        let own = [("SERVER_URL", &*server_url), ("WORKER_NAME", "Alpha"), ("PROVIDER_URL", &provider_url)];
+        let (server_url, provider_url) = (
+            format!("ws://localhost:{port}/api/mcp/connect"),
+            clock.redirecting_url(),
+        );
+        let own = [
+            ("SERVER_URL", &*server_url),
+            ("WORKER_NAME", "Alpha"),
+            ("PROVIDER_URL", &provider_url),
+        ];
         let mut worker = Process::llamapool(&["mcp", "--reconnect"], &[&COMMON[..], &own].concat());
-        worker.line("connected", |line| line.contains(r#""message":"connected:"#)).await;
-        Self { port, metrics_port, _server: server, _worker: worker }
+        worker
+            .line("connected", |line| {
+                line.contains(r#""message":"connected:"#)
+            })
+            .await;
+        Self {
+            port,
+            metrics_port,
+            _server: server,
+            _worker: worker,
+        }
     }
 
     /// The walkthrough's commands, in its order, for this server.
     fn commands(&self) -> [String; 3] {
-        let document = std::fs::read_to_string(root().join("examples/mcp-proxy/README.md")).unwrap();
-        let commands = blocks(&document).into_iter().filter(|block| block.starts_with("curl "));
+        let document =
+            std::fs::read_to_string(root().join("examples/mcp-proxy/README.md")).unwrap();
+        let commands = blocks(&document)
+            .into_iter()
+            .filter(|block| block.starts_with("curl "));
         let here = |command: String| {
             assert!(command.contains("http://localhost:8080/"), "{command}");
             let command = command.replace("localhost:8080", &format!("localhost:{}", self.port));
-            command.trim_end().strip_suffix(" | jq").expect("it is made readable").to_owned()
+            command
+                .trim_end()
+                .strip_suffix(" | jq")
+                .expect("it is made readable")
+                .to_owned()
         };
         let commands: Vec<_> = commands.map(here).collect();
         commands.try_into().expect("three commands")
@@ -49,8 +76,11 @@ impl Walkthrough {
 
 /// The port at the end of an address in the log, such as `Some(127.0.0.1:9090)`.
 fn port(address: &Value) -> u16 {
-    let port = address.as_str().and_then(|address| address.trim_end_matches(')').rsplit(':').next());
-    port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port: {address}"))
+    let port = address
+        .as_str()
+        .and_then(|address| address.trim_end_matches(')').rsplit(':').next());
+    port.and_then(|port| port.parse().ok())
+        .unwrap_or_else(|| panic!("no port: {address}"))
 }
 
 #[tokio::test]
@@ -63,15 +93,27 @@ async fn the_walkthrough_goes_as_it_is_written() {
     let state = run_json(&state).await;
     assert_like(&state, &written_state(), "state");
     let client = &state["mcp"]["clients"][0];
-    assert_eq!((&client["id"], &client["status"]), (&json!("mcp-1234"), &json!("idle")));
-    assert_eq!((&client["inflight"], &client["functions"]), (&json!(0), &json!({})));
+    assert_eq!(
+        (&client["id"], &client["status"]),
+        (&json!("mcp-1234"), &json!("idle"))
+    );
+    assert_eq!(
+        (&client["inflight"], &client["functions"]),
+        (&json!(0), &json!({}))
+    );
     assert_eq!(client["name"], "Alpha");
-    assert_eq!((&state["models"], &state["workers"]), (&json!([]), &json!([])));
+    assert_eq!(
+        (&state["models"], &state["workers"]),
+        (&json!([]), &json!([]))
+    );
     assert_eq!(state["mcp"]["clients"].as_array().unwrap().len(), 1);
 
     let list = run_json(&list).await;
     assert_like(&list, &written_list(), "tools/list");
-    assert_eq!((&list["id"], &list["result"]["tools"][0]["name"]), (&json!(2), &json!("time/now")));
+    assert_eq!(
+        (&list["id"], &list["result"]["tools"][0]["name"]),
+        (&json!(2), &json!("time/now"))
+    );
 
     let call = run_json(&call).await;
     assert_like(&call, &written_call(), "tools/call");
@@ -86,7 +128,10 @@ async fn the_walkthrough_goes_with_fastmcp_of_today() {
     assert_like(&run_json(&state).await, &written_state(), "state");
     let list = run_json(&list).await;
     assert_like(&list, &written_list_of_today(), "tools/list");
-    assert_eq!((&list["id"], &list["result"]["tools"][0]["name"]), (&json!(2), &json!("time/now")));
+    assert_eq!(
+        (&list["id"], &list["result"]["tools"][0]["name"]),
+        (&json!(2), &json!("time/now"))
+    );
     let call = run_json(&call).await;
     assert_like(&call, &written_call(), "tools/call");
     assert_tells_the_time(&call);
@@ -98,7 +143,12 @@ async fn the_walkthroughs_metrics_are_on_their_own_port_alone() {
     let walkthrough = Walkthrough::up(&clock).await;
     run_json(&walkthrough.commands()[2]).await;
     let get = async |port: u16| {
-        let answer = soon("metrics", reqwest::get(format!("http://localhost:{port}/metrics"))).await.unwrap();
+        let answer = soon(
+            "metrics",
+            reqwest::get(format!("http://localhost:{port}/metrics")),
+        )
+        .await
+        .unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     let (status, metrics) = get(walkthrough.metrics_port).await;
@@ -110,18 +160,37 @@ async fn the_walkthroughs_metrics_are_on_their_own_port_alone() {
 
 /// The status with which the clock answers at the URL that the relay is given.
 async fn redirects(clock: &Served) -> u16 {
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    soon("the clock answers", http.post(clock.redirecting_url()).send()).await.unwrap().status().as_u16()
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    soon(
+        "the clock answers",
+        http.post(clock.redirecting_url()).send(),
+    )
+    .await
+    .unwrap()
+    .status()
+    .as_u16()
 }
 
 fn assert_tells_the_time(call: &Value) {
     let result = &call["result"];
-    assert_eq!((&call["id"], &result["isError"]), (&json!(3), &json!(false)));
+    assert_eq!(
+        (&call["id"], &result["isError"]),
+        (&json!(3), &json!(false))
+    );
     let text = result["content"][0]["text"].as_str().unwrap();
     assert_eq!(result["structuredContent"]["result"], text);
     // 2025-08-21T02:13:53.798406, of which the fraction is left out when it is zero.
-    let shape: String = text.chars().map(|char| if char.is_ascii_digit() { '0' } else { char }).collect();
-    assert!(["0000-00-00T00:00:00.000000", "0000-00-00T00:00:00"].contains(&&*shape), "{text}");
+    let shape: String = text
+        .chars()
+        .map(|char| if char.is_ascii_digit() { '0' } else { char })
+        .collect();
+    assert!(
+        ["0000-00-00T00:00:00.000000", "0000-00-00T00:00:00"].contains(&&*shape),
+        "{text}"
+    );
 }
 
 /// Whether an answer has everything that the written one has, with values of the same type; it may have more.
@@ -129,19 +198,27 @@ fn assert_like(found: &Value, written: &Value, at: &str) {
     match (found, written) {
         (Value::Object(found), Value::Object(written)) => {
             for (key, written) in written {
-                let value = found.get(key).unwrap_or_else(|| panic!("{at} has no {key}: {found:?}"));
+                let value = found
+                    .get(key)
+                    .unwrap_or_else(|| panic!("{at} has no {key}: {found:?}"));
                 assert_like(value, written, &format!("{at}.{key}"));
             }
         }
         (Value::Array(found), Value::Array(written)) => {
-            assert!(found.len() >= written.len(), "{at} has too few elements: {found:?}");
+            assert!(
+                found.len() >= written.len(),
+                "{at} has too few elements: {found:?}"
+            );
             for (index, (found, written)) in found.iter().zip(written).enumerate() {
                 assert_like(found, written, &format!("{at}[{index}]"));
             }
         }
         _ => {
             let same = std::mem::discriminant(found) == std::mem::discriminant(written);
-            assert!(same, "{at} is of another type: {found}, as written: {written}");
+            assert!(
+                same,
+                "{at} is of another type: {found}, as written: {written}"
+            );
         }
     }
 }
@@ -227,7 +304,10 @@ fn written_list_of_today() -> Value {
     tool.remove("_meta");
     let schema = tool["outputSchema"].as_object_mut().expect("a schema");
     schema.remove("title");
-    schema["properties"]["result"].as_object_mut().expect("a property").remove("title");
+    schema["properties"]["result"]
+        .as_object_mut()
+        .expect("a property")
+        .remove("title");
     list
 }
 

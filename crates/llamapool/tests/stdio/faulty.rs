@@ -25,20 +25,32 @@ pub(crate) struct Faulty {
 pub(crate) fn python() -> &'static str {
     static PYTHON: OnceLock<String> = OnceLock::new();
     PYTHON.get_or_init(|| {
-        let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
-        String::from_utf8(asked.expect("python3 is installed").stdout).unwrap().trim().to_owned()
+        let asked = Command::new("python3")
+            .args(["-c", "import sys; print(sys.executable)"])
+            .output();
+        String::from_utf8(asked.expect("python3 is installed").stdout)
+            .unwrap()
+            .trim()
+            .to_owned()
     })
 }
 
 /// The command line of the program.
 pub(crate) fn command<'a>(traits: &[&'a str]) -> Vec<&'a str> {
-    [python(), "-I", "-S", PROGRAM].into_iter().chain(traits.iter().copied()).collect()
+    [python(), "-I", "-S", PROGRAM]
+        .into_iter()
+        .chain(traits.iter().copied())
+        .collect()
 }
 
 /// A mark that no other process has.
 pub(crate) fn new_mark() -> String {
     static MARKS: AtomicU32 = AtomicU32::new(0);
-    format!("{}-{}", std::process::id(), MARKS.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{}-{}",
+        std::process::id(),
+        MARKS.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 impl Faulty {
@@ -48,11 +60,22 @@ impl Faulty {
     }
 
     /// The same with these settings besides.
-    pub(crate) async fn with(pool: &Pool, id: &str, traits: &[&str], settings: Settings<'_>) -> Self {
+    pub(crate) async fn with(
+        pool: &Pool,
+        id: &str,
+        traits: &[&str],
+        settings: Settings<'_>,
+    ) -> Self {
         let mark = new_mark();
         let relay = relay(&pool.url, id, &mark, traits, settings);
         pool.connected(id).await;
-        Self { relay, mark, url: pool.mcp(id), id: id.to_owned(), http: pool.http.clone() }
+        Self {
+            relay,
+            mark,
+            url: pool.mcp(id),
+            id: id.to_owned(),
+            http: pool.http.clone(),
+        }
     }
 
     /// A session of the revision in which an answer that comes at once is one JSON object.
@@ -68,7 +91,11 @@ impl Faulty {
     /// A request without anything but a body, as an MCP client posts it.
     pub(crate) fn post(&self, text: impl Into<String>) -> reqwest::RequestBuilder {
         let types = "application/json, text/event-stream";
-        let request = self.http.post(&self.url).header("accept", types).header("content-type", "application/json");
+        let request = self
+            .http
+            .post(&self.url)
+            .header("accept", types)
+            .header("content-type", "application/json");
         request.body(text.into())
     }
 
@@ -84,7 +111,10 @@ impl Faulty {
 
     /// The programs that run, with what they left behind.
     pub(crate) fn programs(&self) -> Vec<Marked> {
-        self.processes().into_iter().filter(|process| !process.is_guard()).collect()
+        self.processes()
+            .into_iter()
+            .filter(|process| !process.is_guard())
+            .collect()
     }
 
     /// Waits until nothing runs for it.
@@ -103,7 +133,13 @@ impl Faulty {
 }
 
 /// A relay with the program, connected or not.
-pub(crate) fn relay(server_url: &str, id: &str, mark: &str, traits: &[&str], settings: Settings<'_>) -> Process {
+pub(crate) fn relay(
+    server_url: &str,
+    id: &str,
+    mark: &str,
+    traits: &[&str],
+    settings: Settings<'_>,
+) -> Process {
     let path = std::env::var("PATH").unwrap();
     let mark = format!("{MARK}={mark}");
     let own = [
@@ -114,10 +150,19 @@ pub(crate) fn relay(server_url: &str, id: &str, mark: &str, traits: &[&str], set
         ("RECONNECT_MIN", "50ms"),
         ("PATH", &path),
     ];
-    let named = settings.iter().find(|(name, _)| *name == "PROVIDER_ENV").map_or("", |(_, value)| value);
+    let named = settings
+        .iter()
+        .find(|(name, _)| *name == "PROVIDER_ENV")
+        .map_or("", |(_, value)| value);
     let provider_env = format!("{mark},{named}");
-    let settings = own.into_iter().chain(settings.iter().copied()).chain([("PROVIDER_ENV", provider_env.as_str())]);
+    let settings = own
+        .into_iter()
+        .chain(settings.iter().copied())
+        .chain([("PROVIDER_ENV", provider_env.as_str())]);
     let command = command(traits);
-    let arguments: Vec<&str> = ["mcp", "--reconnect", "--"].into_iter().chain(command).collect();
+    let arguments: Vec<&str> = ["mcp", "--reconnect", "--"]
+        .into_iter()
+        .chain(command)
+        .collect();
     Process::llamapool(&arguments, &settings.collect::<Vec<_>>())
 }

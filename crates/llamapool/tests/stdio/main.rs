@@ -5,7 +5,10 @@
 //! found by a mark in its environment, however it got away.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test may panic, and so may the helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and so may the helpers of tests"
+)]
 
 #[path = "../harness/harness.rs"]
 mod harness;

@@ -26,7 +26,10 @@ pub(crate) struct Marked {
 /// All processes with this mark.
 pub(crate) fn marked(mark: &str) -> Vec<Marked> {
     let entry = format!("{MARK}={mark}");
-    all().filter_map(Marked::of).filter(|it| it.environment.contains(&entry)).collect()
+    all()
+        .filter_map(Marked::of)
+        .filter(|it| it.environment.contains(&entry))
+        .collect()
 }
 
 /// Waits until there is no process with this mark.
@@ -51,7 +54,10 @@ pub(crate) async fn none_left(mark: &str) {
 pub(crate) fn children(parent: u32) -> Vec<i32> {
     let is_child = |pid: &i32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let behind_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+        let behind_name = stat
+            .rsplit_once(')')
+            .map(|(_, rest)| rest)
+            .unwrap_or_default();
         behind_name.split_ascii_whitespace().nth(1) == Some(&parent.to_string())
     };
     all().filter(is_child).collect()
@@ -60,8 +66,16 @@ pub(crate) fn children(parent: u32) -> Vec<i32> {
 /// The memory that a process has, in bytes.
 pub(crate) fn memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim()
+        .strip_suffix(" kB")
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }
 
 fn all() -> impl Iterator<Item = i32> {
@@ -74,10 +88,16 @@ impl Marked {
         let folder = format!("/proc/{pid}");
         let texts = |name: &str| {
             let bytes = fs::read(Path::new(&folder).join(name)).ok()?;
-            let texts = bytes.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
+            let texts = bytes
+                .split(|byte| *byte == 0)
+                .map(|text| String::from_utf8_lossy(text).into_owned());
             Some(texts.collect::<Vec<_>>())
         };
-        Some(Self { pid, command: texts("cmdline")?.join(" "), environment: texts("environ")? })
+        Some(Self {
+            pid,
+            command: texts("cmdline")?.join(" "),
+            environment: texts("environ")?,
+        })
     }
 
     /// Whether it guards a program.
@@ -89,7 +109,9 @@ impl Marked {
     pub(crate) async fn ended(&self) {
         let pid = Pid::from_raw(self.pid).expect("a number above zero");
         // It may have ended by now.
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+            return;
+        };
         let patience = Timespec::try_from(PATIENCE).expect("not for ever");
         let waiting = move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience));
         let ended = tokio::task::spawn_blocking(waiting).await.unwrap().unwrap();

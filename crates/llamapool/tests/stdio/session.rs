@@ -22,11 +22,22 @@ impl Session {
     /// Begins one.
     pub(crate) async fn begin(http: &reqwest::Client, url: &str, revision: &'static str) -> Self {
         let (http, url) = (http.clone(), url.to_owned());
-        let mut session = Self { id: String::new(), url, revision, http, requests: AtomicU64::new(1) };
+        let mut session = Self {
+            id: String::new(),
+            url,
+            revision,
+            http,
+            requests: AtomicU64::new(1),
+        };
         let answer = sent(session.post(initialize(revision))).await;
-        let id = answer.headers().get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
+        let id = answer
+            .headers()
+            .get("mcp-session-id")
+            .map(|id| id.to_str().unwrap().to_owned());
         let status = answer.status();
-        let Some(id) = id else { panic!("{status}: {}", body(answer).await) };
+        let Some(id) = id else {
+            panic!("{status}: {}", body(answer).await)
+        };
         assert_eq!(message(answer).await["result"]["protocolVersion"], revision);
         session.id = id;
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
@@ -37,13 +48,21 @@ impl Session {
     /// A post of any text.
     pub(crate) fn post(&self, text: impl Into<String>) -> RequestBuilder {
         let types = "application/json, text/event-stream";
-        let request = self.http.post(&self.url).header("accept", types).header("content-type", "application/json");
+        let request = self
+            .http
+            .post(&self.url)
+            .header("accept", types)
+            .header("content-type", "application/json");
         self.named(request).body(text.into())
     }
 
     /// A `GET`, which listens.
     pub(crate) fn get(&self) -> RequestBuilder {
-        self.named(self.http.get(&self.url).header("accept", "text/event-stream"))
+        self.named(
+            self.http
+                .get(&self.url)
+                .header("accept", "text/event-stream"),
+        )
     }
 
     /// A `DELETE`, which ends it.
@@ -55,7 +74,9 @@ impl Session {
         if self.id.is_empty() {
             return request;
         }
-        request.header("mcp-session-id", &self.id).header("mcp-protocol-version", self.revision)
+        request
+            .header("mcp-session-id", &self.id)
+            .header("mcp-protocol-version", self.revision)
     }
 
     /// The head of the answer to the call of a tool.
@@ -117,7 +138,9 @@ pub(crate) fn said(bytes: impl AsRef<[u8]>) -> Value {
 
 /// The head of an answer.
 pub(crate) async fn sent(request: RequestBuilder) -> Response {
-    soon("the call is answered", request.send()).await.expect("an HTTP answer")
+    soon("the call is answered", request.send())
+        .await
+        .expect("an HTTP answer")
 }
 
 /// The whole body of an answer.
@@ -139,7 +162,12 @@ pub(crate) async fn text(answer: Response) -> String {
     }
     let mut events = Events::of(answer);
     loop {
-        let data = events.next().await.unwrap().expect("the response, not the end of the stream").data;
+        let data = events
+            .next()
+            .await
+            .unwrap()
+            .expect("the response, not the end of the stream")
+            .data;
         if !data.is_empty() && !data.contains(r#""method""#) {
             return data;
         }
@@ -160,11 +188,25 @@ pub(crate) struct Failed {
 pub(crate) async fn failed(answer: Response) -> Failed {
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let body: Value = serde_json::from_str(&body(answer).await).unwrap();
-    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
-    let word = header("llamapool-error").unwrap_or_else(|| panic!("no error of llamapool: {status} {body}"));
-    let (hop, message) = (body["error"]["data"]["hop"].as_str().unwrap(), body["error"]["message"].as_str().unwrap());
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
+    let word = header("llamapool-error")
+        .unwrap_or_else(|| panic!("no error of llamapool: {status} {body}"));
+    let (hop, message) = (
+        body["error"]["data"]["hop"].as_str().unwrap(),
+        body["error"]["message"].as_str().unwrap(),
+    );
     let retry_after = header("retry-after").map(|seconds| seconds.parse().unwrap());
-    Failed { status, word, hop: hop.to_owned(), message: message.to_owned(), retry_after }
+    Failed {
+        status,
+        word,
+        hop: hop.to_owned(),
+        message: message.to_owned(),
+        retry_after,
+    }
 }
 
 /// The status, code and message of an error of an MCP server.
@@ -172,7 +214,11 @@ pub(crate) async fn refused(answer: Response) -> (u16, i64, String) {
     let status = answer.status().as_u16();
     assert!(!answer.headers().contains_key("llamapool-error"));
     let body: Value = serde_json::from_str(&body(answer).await).unwrap();
-    (status, body["error"]["code"].as_i64().unwrap(), body["error"]["message"].as_str().unwrap().to_owned())
+    (
+        status,
+        body["error"]["code"].as_i64().unwrap(),
+        body["error"]["message"].as_str().unwrap().to_owned(),
+    )
 }
 
 /// How an answer ends that is not the one that was wanted.
@@ -200,9 +246,21 @@ pub(crate) struct Told {
 impl Told {
     fn of(message: &Value) -> Option<Self> {
         let error = &message["error"];
-        let (hop, text) = (error["data"]["hop"].as_str()?.to_owned(), error["message"].as_str()?.to_owned());
-        assert_eq!(error["data"]["req_id"].as_str().map(str::is_empty), Some(false), "{message}");
-        Some(Self { id: message["id"].clone(), code: error["code"].as_u64()?, hop, message: text })
+        let (hop, text) = (
+            error["data"]["hop"].as_str()?.to_owned(),
+            error["message"].as_str()?.to_owned(),
+        );
+        assert_eq!(
+            error["data"]["req_id"].as_str().map(str::is_empty),
+            Some(false),
+            "{message}"
+        );
+        Some(Self {
+            id: message["id"].clone(),
+            code: error["code"].as_u64()?,
+            hop,
+            message: text,
+        })
     }
 }
 
@@ -211,13 +269,20 @@ impl End {
     pub(crate) fn reason(self) -> (String, String) {
         match self {
             Self::Failed(failed) => {
-                assert_eq!((failed.status, &*failed.hop), (502, "provider"), "{failed:?}");
+                assert_eq!(
+                    (failed.status, &*failed.hop),
+                    (502, "provider"),
+                    "{failed:?}"
+                );
                 (failed.word, failed.message)
             }
             Self::Told(told) => {
                 assert_eq!(told.hop, "provider", "{told:?}");
                 let words = [(5024, "provider_garbage"), (5029, "provider_exited")];
-                let word = words.iter().find(|(code, _)| *code == told.code).expect("a code of the provider");
+                let word = words
+                    .iter()
+                    .find(|(code, _)| *code == told.code)
+                    .expect("a code of the provider");
                 (word.1.to_owned(), told.message)
             }
             Self::BrokenOff | Self::Clean => panic!("no reason: {self:?}"),

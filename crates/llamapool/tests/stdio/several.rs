@@ -40,27 +40,69 @@ async fn programs_and_http_providers_stand_side_by_side_in_one_relay() {
     for id in ["http", "program", "other", "down"] {
         pool.connected(id).await;
     }
-    assert_eq!(pool.post("http", &tools_call(1, "x")).await.json::<Value>().await.unwrap(), json!({ "from": "http" }));
+    assert_eq!(
+        pool.post("http", &tools_call(1, "x"))
+            .await
+            .json::<Value>()
+            .await
+            .unwrap(),
+        json!({ "from": "http" })
+    );
 
     let session = Session::begin(&pool.http, &pool.mcp("program"), "2025-06-18").await;
     let environment = session.call("surroundings", json!({})).await["environment"].clone();
-    assert_eq!((&environment["FOR_ALL"], &environment[MARK]), (&json!("1"), &json!(mark)));
-    let full = pool.post("program", &serde_json::from_str(&crate::session::initialize("2025-06-18")).unwrap()).await;
+    assert_eq!(
+        (&environment["FOR_ALL"], &environment[MARK]),
+        (&json!("1"), &json!(mark))
+    );
+    let full = pool
+        .post(
+            "program",
+            &serde_json::from_str(&crate::session::initialize("2025-06-18")).unwrap(),
+        )
+        .await;
     assert_eq!(full.headers()["llamapool-error"], "too_many_sessions");
-    let none = sent(pool.http.post(pool.mcp("program")).header("content-type", "application/json").body("{}")).await;
+    let none = sent(
+        pool.http
+            .post(pool.mcp("program"))
+            .header("content-type", "application/json")
+            .body("{}"),
+    )
+    .await;
     assert_eq!(refused(none).await.0, 400);
 
     let body = call(&json!(1), "surroundings", &json!({}));
-    let plain = pool.http.post(pool.mcp("other")).header("content-type", "application/json").body(body);
-    let environment = sent(plain).await.json::<Value>().await.unwrap()["result"]["environment"].clone();
-    assert_eq!((&environment["FOR_ALL"], &environment[MARK]), (&Value::Null, &json!(other_mark)));
-    let theirs = sent(pool.http.post(pool.mcp("other")).header("mcp-session-id", &session.id));
-    assert_ne!(theirs.await.status(), 200, "a session is one of its own provider");
+    let plain = pool
+        .http
+        .post(pool.mcp("other"))
+        .header("content-type", "application/json")
+        .body(body);
+    let environment =
+        sent(plain).await.json::<Value>().await.unwrap()["result"]["environment"].clone();
+    assert_eq!(
+        (&environment["FOR_ALL"], &environment[MARK]),
+        (&Value::Null, &json!(other_mark))
+    );
+    let theirs = sent(
+        pool.http
+            .post(pool.mcp("other"))
+            .header("mcp-session-id", &session.id),
+    );
+    assert_ne!(
+        theirs.await.status(),
+        200,
+        "a session is one of its own provider"
+    );
 
     let is_down = |client: &Value| client["provider"]["status"] == "unreachable";
-    pool.until_client("down", "its program does not run", is_down).await;
+    pool.until_client("down", "its program does not run", is_down)
+        .await;
     for id in ["program", "other", "http"] {
-        assert_eq!(pool.client(id).await["provider"]["status"], "reachable", "{id}");
+        assert_eq!(
+            pool.client(id).await["provider"]["status"],
+            "reachable",
+            "{id}"
+        );
     }
     let bridge = |client: &Value| client["relays"][0]["bridge"].clone();
     assert_eq!(bridge(&pool.client("program").await)["sessions"], 1);

@@ -10,7 +10,11 @@ const ON: (&str, &str) = ("SHARED_SESSION", "true");
 
 /// What curl sends: it takes anything.
 fn curl(program: &Faulty, body: String) -> reqwest::RequestBuilder {
-    program.request("POST").header("accept", "*/*").header("content-type", "application/json").body(body)
+    program
+        .request("POST")
+        .header("accept", "*/*")
+        .header("content-type", "application/json")
+        .body(body)
 }
 
 async fn result(program: &Faulty, id: u64, tool: &str, arguments: Value) -> Value {
@@ -27,14 +31,26 @@ async fn plain_callers_are_served_without_a_session_if_the_relay_says_so() {
     let program = Faulty::with(&pool, "plain", &[], &[ON]).await;
     let calls = (0..10).map(|n| {
         let program = &program;
-        async move { assert_eq!(result(program, 1, "echo", json!({ "n": n })).await["echo"], json!({ "n": n })) }
+        async move {
+            assert_eq!(
+                result(program, 1, "echo", json!({ "n": n })).await["echo"],
+                json!({ "n": n })
+            )
+        }
     });
     futures_util::future::join_all(calls).await;
     let pid = result(&program, 1, "pid", json!({})).await["pid"].clone();
-    assert_eq!(result(&program, 2, "pid", json!({})).await["pid"], pid, "they share one program");
+    assert_eq!(
+        result(&program, 2, "pid", json!({})).await["pid"],
+        pid,
+        "they share one program"
+    );
     let heard = result(&program, 1, "what_you_heard", json!({})).await["heard"].clone();
     let heard: Vec<String> = serde_json::from_value(heard).unwrap();
-    assert!(heard[0].contains("\"initialize\"") && heard[1].contains("notifications/initialized"), "{heard:?}");
+    assert!(
+        heard[0].contains("\"initialize\"") && heard[1].contains("notifications/initialized"),
+        "{heard:?}"
+    );
     assert_eq!(heard.concat().matches("\"initialize\"").count(), 1);
     let notification = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#.to_owned();
     assert_eq!(sent(curl(&program, notification)).await.status(), 202);
@@ -59,9 +75,15 @@ async fn a_long_answer_and_one_that_takes_its_time_are_one_object_for_plain_call
         result(&program, 1, "ask", json!({ "method": "roots/list" })),
         result(&program, 1, "say_long", json!({ "bytes": 1_000_000 })),
     );
-    assert_eq!(held["client"]["error"]["code"], -32601, "nobody can be asked");
+    assert_eq!(
+        held["client"]["error"]["code"], -32601,
+        "nobody can be asked"
+    );
     assert_eq!(released["text"].as_str().map(str::len), Some(1_000_000));
-    let waiting = curl(&program, call(&json!(1), "hold", &json!({ "name": "waits" })));
+    let waiting = curl(
+        &program,
+        call(&json!(1), "hold", &json!({ "name": "waits" })),
+    );
     let mut waiting = Box::pin(sent(waiting));
     let done = async {
         loop {
@@ -72,7 +94,10 @@ async fn a_long_answer_and_one_that_takes_its_time_are_one_object_for_plain_call
         }
     };
     let (answer, _) = tokio::join!(&mut waiting, done);
-    assert_eq!(answer.json::<Value>().await.unwrap()["result"]["let_go"], "waits");
+    assert_eq!(
+        answer.json::<Value>().await.unwrap()["result"]["let_go"],
+        "waits"
+    );
 }
 
 #[tokio::test]
@@ -80,7 +105,11 @@ async fn the_shared_session_is_begun_anew_when_its_program_has_ended() {
     let pool = Pool::start().await;
     let program = Faulty::with(&pool, "anew", &[], &[ON]).await;
     let pid = result(&program, 1, "pid", json!({})).await["pid"].clone();
-    let ended = sent(curl(&program, call(&json!(1), "end", &json!({ "status": 3 })))).await;
+    let ended = sent(curl(
+        &program,
+        call(&json!(1), "end", &json!({ "status": 3 })),
+    ))
+    .await;
     assert_eq!(ended.status(), 502);
     let word = ended.headers()["llamapool-error"].to_str().unwrap();
     assert!(["provider_exited", "no_response"].contains(&word), "{word}");

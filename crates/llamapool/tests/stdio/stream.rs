@@ -25,7 +25,11 @@ impl Events {
     /// The events of an answer.
     pub(crate) fn of(answer: reqwest::Response) -> Self {
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        Self { answer, held: Vec::new(), looked: 0 }
+        Self {
+            answer,
+            held: Vec::new(),
+            looked: 0,
+        }
     }
 
     /// The next event; none at the end.
@@ -52,7 +56,10 @@ impl Events {
 
     /// The next event, which must come.
     pub(crate) async fn event(&mut self) -> Event {
-        self.next().await.unwrap().expect("an event, not the end of the stream")
+        self.next()
+            .await
+            .unwrap()
+            .expect("an event, not the end of the stream")
     }
 
     /// The next event with a message.
@@ -68,12 +75,21 @@ impl Events {
 
 /// What is text of these bytes, up to a character that has not arrived whole.
 fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap_or_else(|error| std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap())
+    std::str::from_utf8(bytes)
+        .unwrap_or_else(|error| std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap())
 }
 
 impl Event {
     fn read(text: &str) -> Self {
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-        Self { id: field("id: "), retry: field("retry: "), data: field("data: ").expect("data") }
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::to_owned)
+        };
+        Self {
+            id: field("id: "),
+            retry: field("retry: "),
+            data: field("data: ").expect("data"),
+        }
     }
 }

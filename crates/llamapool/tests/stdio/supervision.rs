@@ -16,7 +16,10 @@ const END: Duration = Duration::from_secs(20);
 async fn stubborn(pool: &Pool, id: &str) -> Faulty {
     let program = Faulty::with(pool, id, &["stubborn", "forks"], &[("DRAIN_TIMEOUT", "1s")]).await;
     program.is_known_to_be_older(pool).await;
-    for session in [program.session().await, program.session_of("2025-11-25").await] {
+    for session in [
+        program.session().await,
+        program.session_of("2025-11-25").await,
+    ] {
         session.call("become_a_daemon", json!({})).await;
         session.listen().await;
     }
@@ -28,18 +31,29 @@ async fn stubborn(pool: &Pool, id: &str) -> Faulty {
 /// Whether this process, and so every one that it starts, ignores a signal, as `nohup` has it do.
 fn is_ignored(signal: u32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask of ignored signals");
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .expect("a mask of ignored signals");
     u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (signal - 1)) != 0
 }
 
 #[tokio::test]
 async fn nothing_of_a_program_outlives_a_relay_whatever_signal_ends_it() {
     let pool = Pool::start().await;
-    let signals = [("TERM", 15), ("INT", 2), ("HUP", 1), ("QUIT", 3), ("KILL", 9)];
+    let signals = [
+        ("TERM", 15),
+        ("INT", 2),
+        ("HUP", 1),
+        ("QUIT", 3),
+        ("KILL", 9),
+    ];
     // The relay heeds these two; of the others, whoever started the tests may have said that they mean nothing.
-    let is_heard = |(name, number): &(&str, u32)| matches!(*name, "TERM" | "INT") || !is_ignored(*number);
+    let is_heard =
+        |(name, number): &(&str, u32)| matches!(*name, "TERM" | "INT") || !is_ignored(*number);
     let signals = signals.into_iter().filter(is_heard);
-    let relays = signals.map(async |(signal, _)| (signal, stubborn(&pool, &signal.to_lowercase()).await));
+    let relays =
+        signals.map(async |(signal, _)| (signal, stubborn(&pool, &signal.to_lowercase()).await));
     let mut relays = futures_util::future::join_all(relays).await;
     let started = Instant::now();
     for (signal, program) in &relays {
@@ -86,10 +100,16 @@ async fn a_deleted_session_ends_its_program_and_no_other() {
     program.is_known_to_be_older(&pool).await;
     let (session, other) = (program.session().await, program.session().await);
     let others = other.call("pid", json!({})).await["pid"].as_i64().unwrap();
-    let pid = session.call("pid", json!({})).await["pid"].as_i64().unwrap();
+    let pid = session.call("pid", json!({})).await["pid"]
+        .as_i64()
+        .unwrap();
     assert_eq!(sent(session.delete()).await.status(), 200);
     assert_eq!(session.calling("echo", json!({})).await.status(), 404);
-    let deleted = program.programs().into_iter().find(|process| i64::from(process.pid) == pid).expect("it is stubborn");
+    let deleted = program
+        .programs()
+        .into_iter()
+        .find(|process| i64::from(process.pid) == pid)
+        .expect("it is stubborn");
     deleted.ended().await;
     assert_eq!(other.call("pid", json!({})).await["pid"], others);
     assert_eq!(sent(other.delete()).await.status(), 200);
@@ -98,7 +118,11 @@ async fn a_deleted_session_ends_its_program_and_no_other() {
         let bridge = &client["relays"][0]["bridge"];
         bridge["children"] == 0 && bridge["sessions"] == 0
     });
-    assert_eq!(bridge.await["relays"][0]["bridge"]["crashed_total"], 0, "it was asked to end");
+    assert_eq!(
+        bridge.await["relays"][0]["bridge"]["crashed_total"],
+        0,
+        "it was asked to end"
+    );
 }
 
 #[tokio::test]
@@ -107,10 +131,17 @@ async fn a_guard_that_is_killed_takes_its_program_with_it() {
     let program = Faulty::of(&pool, "guard", &[]).await;
     program.is_known_to_be_older(&pool).await;
     let session = program.session().await;
-    let guard = program.processes().into_iter().find(|process| process.is_guard()).unwrap();
+    let guard = program
+        .processes()
+        .into_iter()
+        .find(|process| process.is_guard())
+        .unwrap();
     let guard = rustix::process::Pid::from_raw(guard.pid).unwrap();
     rustix::process::kill_process(guard, rustix::process::Signal::KILL).unwrap();
     program.none_left().await;
     assert_eq!(session.calling("echo", json!({})).await.status(), 404);
-    assert_eq!(program.session().await.call("echo", json!({})).await["echo"], json!({}));
+    assert_eq!(
+        program.session().await.call("echo", json!({})).await["echo"],
+        json!({})
+    );
 }

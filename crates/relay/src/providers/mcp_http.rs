@@ -96,8 +96,11 @@ impl McpHttp {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(config.connect_timeout));
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
         let upstream = Provider {
             connections: Connections::new(connector, &config.url),
             route: Route::new(config.url.clone()),
@@ -124,8 +127,13 @@ impl McpHttp {
         below: &str,
         mut call: RunningCall,
     ) -> Result<Response<AnswerBody>, Failure> {
-        if below == path::OPENID_BELOW && request.method() == Method::GET && self.authorization_server.is_public() {
-            return self.document(Document::OpenId, request.headers(), call).await;
+        if below == path::OPENID_BELOW
+            && request.method() == Method::GET
+            && self.authorization_server.is_public()
+        {
+            return self
+                .document(Document::OpenId, request.headers(), call)
+                .await;
         }
         let (mut head, body) = request.into_parts();
         let may_be_legacy_sse = head.method == Method::GET;
@@ -138,14 +146,24 @@ impl McpHttp {
             Ok(target) => {
                 self.prepare(&mut head.headers);
                 head.uri = target.url;
-                self.forward(target.redirects, public.as_ref(), Request::from_parts(head, body)).await
+                self.forward(
+                    target.redirects,
+                    public.as_ref(),
+                    Request::from_parts(head, body),
+                )
+                .await
             }
             Err(failure) => Err(failure),
         };
-        let answer = result.and_then(|answer| self.check_size(answer)).inspect_err(|_| call.failed())?;
+        let answer = result
+            .and_then(|answer| self.check_size(answer))
+            .inspect_err(|_| call.failed())?;
         self.metadata.learn(&answer);
-        let answered =
-            answer.extensions().get().cloned().unwrap_or_else(|| Answered(self.upstream.route.base().clone()));
+        let answered = answer
+            .extensions()
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Answered(self.upstream.route.base().clone()));
         let mut answer = Timeouts::default().carry(answer, Instant::now(), call);
         strip_hop_by_hop(answer.headers_mut(), is_end_to_end);
         remove_own(answer.headers_mut());
@@ -158,7 +176,8 @@ impl McpHttp {
                 answer.headers_mut().remove(header::CONTENT_LENGTH);
                 Ok(answer.map(|body| {
                     let body = body.map_err(Into::into).boxed_unsync();
-                    EndpointRewriter::new(body, answered.0, public, self.announced.clone()).boxed_unsync()
+                    EndpointRewriter::new(body, answered.0, public, self.announced.clone())
+                        .boxed_unsync()
                 }))
             }
             _ => Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync())),
@@ -174,27 +193,56 @@ impl McpHttp {
         let timeouts = Timeouts::default();
         let answer = match redirects {
             Redirects::Followed => {
-                forward(&Following { provider: &self.upstream, public }, request, &timeouts, || None).await
+                forward(
+                    &Following {
+                        provider: &self.upstream,
+                        public,
+                    },
+                    request,
+                    &timeouts,
+                    || None,
+                )
+                .await
             }
-            Redirects::HandedOn => forward(&AsAsked(&self.upstream), request, &timeouts, || None).await,
+            Redirects::HandedOn => {
+                forward(&AsAsked(&self.upstream), request, &timeouts, || None).await
+            }
         };
         answer.map_err(failure)
     }
 
     /// Where an answer leads, as its caller must read it.
-    fn make_location_public(&self, headers: &mut HeaderMap, answered: &Answered, public: &PublicPlace) {
+    fn make_location_public(
+        &self,
+        headers: &mut HeaderMap,
+        answered: &Answered,
+        public: &PublicPlace,
+    ) {
         if headers.contains_key(header::LOCATION) {
-            let asked = Asked { base: self.upstream.route.base(), answered: &answered.0, public };
+            let asked = Asked {
+                base: self.upstream.route.base(),
+                answered: &answered.0,
+                public,
+            };
             location::make_public(headers, &asked, &self.announced);
-            self.authorization_server.make_redirect_public(headers, public, &self.announced);
+            self.authorization_server
+                .make_redirect_public(headers, public, &self.announced);
         }
     }
 
     /// The URL of a call: below the configured one, or a path that the provider itself announced.
-    async fn target(&self, below: &str, query: Option<&str>, public: Option<&PublicPlace>) -> Result<Target, Failure> {
+    async fn target(
+        &self,
+        below: &str,
+        query: Option<&str>,
+        public: Option<&PublicPlace>,
+    ) -> Result<Target, Failure> {
         let route = &self.upstream.route;
         if !below.starts_with(path::ANNOUNCED) {
-            return Ok(Target { url: route.target(below, query), redirects: Redirects::Followed });
+            return Ok(Target {
+                url: route.target(below, query),
+                redirects: Redirects::Followed,
+            });
         }
         let announced = match self.announced_path(below) {
             None if self.authorization_server.wants_a_look() => {
@@ -205,9 +253,15 @@ impl McpHttp {
             }
             known => known,
         };
-        let announced = announced.map(|(path, redirects)| Target { url: route.at_root(&path, query), redirects });
+        let announced = announced.map(|(path, redirects)| Target {
+            url: route.at_root(&path, query),
+            redirects,
+        });
         announced.ok_or_else(|| {
-            Failure::new(Cause::PathRefused, "the provider has announced no such path; its stream may have ended")
+            Failure::new(
+                Cause::PathRefused,
+                "the provider has announced no such path; its stream may have ended",
+            )
         })
     }
 
@@ -226,8 +280,15 @@ impl McpHttp {
     }
 
     /// An answer whose head does not fit through the tunnel is named here, where it is known whose it is.
-    fn check_size(&self, answer: Response<ProviderBody>) -> Result<Response<ProviderBody>, Failure> {
-        let bytes: usize = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    fn check_size(
+        &self,
+        answer: Response<ProviderBody>,
+    ) -> Result<Response<ProviderBody>, Failure> {
+        let bytes: usize = answer
+            .headers()
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 32)
+            .sum();
         // Room for the status, and for what this side adds.
         if bytes + 256 <= self.max_header_bytes as usize {
             return Ok(answer);
@@ -251,7 +312,13 @@ impl McpHttp {
 
     /// Looks whether the provider takes a connection.
     pub(crate) async fn probe(&self) {
-        let Provider { connections, route, connect_timeout, health, .. } = &self.upstream;
+        let Provider {
+            connections,
+            route,
+            connect_timeout,
+            health,
+            ..
+        } = &self.upstream;
         match tokio::time::timeout(*connect_timeout, connections.connect(route.base())).await {
             Ok(Ok(_)) => health.reachable(),
             Ok(Err(error)) => health.unreachable(with_causes(&*error)),
@@ -321,10 +388,18 @@ impl Upstream for Following<'_> {
         for redirects in 0..=MAX_REDIRECTS {
             let body = replay.body().map_err(|NotReplayable| {
                 let bytes = provider.replay_bytes;
-                ProviderError::Redirect(format!("the request has more than {bytes} bytes, see REDIRECT_REPLAY_BYTES"))
+                ProviderError::Redirect(format!(
+                    "the request has more than {bytes} bytes, see REDIRECT_REPLAY_BYTES"
+                ))
             })?;
-            let on = if may_redirect || redirects > 0 { On::ItsOwn } else { On::Kept };
-            let answer = provider.ask(on, anew(&head, uri.clone(), body), || replay.is_through()).await?;
+            let on = if may_redirect || redirects > 0 {
+                On::ItsOwn
+            } else {
+                On::Kept
+            };
+            let answer = provider
+                .ask(on, anew(&head, uri.clone(), body), || replay.is_through())
+                .await?;
             replay.verdict();
             match provider.route.redirect(&asked, &uri, &answer, public) {
                 Some(next) => uri = next,
@@ -332,7 +407,9 @@ impl Upstream for Following<'_> {
             }
         }
         provider.route.forget();
-        Err(ProviderError::Redirect(format!("more than {MAX_REDIRECTS} in a row")))
+        Err(ProviderError::Redirect(format!(
+            "more than {MAX_REDIRECTS} in a row"
+        )))
     }
 }
 
@@ -350,7 +427,9 @@ impl Upstream for AsAsked<'_> {
     {
         let (head, body) = request.into_parts();
         let (url, body) = (head.uri.clone(), body.map_err(Into::into).boxed_unsync());
-        self.0.ask(On::ItsOwn, anew(&head, url, body), || false).await
+        self.0
+            .ask(On::ItsOwn, anew(&head, url, body), || false)
+            .await
     }
 }
 
@@ -401,33 +480,56 @@ fn failure(error: ForwardError<ProviderError>) -> Failure {
 
 fn as_the_caller_may_know(error: ForwardError<ProviderError>) -> Failure {
     let ForwardError::Upstream(error) = error else {
-        return Failure::new(Cause::FirstByteTimeout, "the provider did not answer in time");
+        return Failure::new(
+            Cause::FirstByteTimeout,
+            "the provider did not answer in time",
+        );
     };
     match &error {
         ProviderError::Redirect(_) => Failure::new(Cause::ProviderRedirect, error.to_string()),
-        ProviderError::Send(SendError::Unreachable(_)) => {
-            Failure::new(Cause::ProviderUnreachable, "the relay cannot connect to its provider")
+        ProviderError::Send(SendError::Unreachable(_)) => Failure::new(
+            Cause::ProviderUnreachable,
+            "the relay cannot connect to its provider",
+        ),
+        ProviderError::Send(SendError::Lost(error))
+            if error.is_parse() || error.is_parse_status() =>
+        {
+            Failure::new(
+                Cause::ProviderGarbage,
+                "the provider's answer is not HTTP, or its head is far too large",
+            )
         }
-        ProviderError::Send(SendError::Lost(error)) if error.is_parse() || error.is_parse_status() => {
-            Failure::new(Cause::ProviderGarbage, "the provider's answer is not HTTP, or its head is far too large")
-        }
-        ProviderError::Send(SendError::Lost(_)) => {
-            Failure::new(Cause::ProviderClosed, "the provider closed the connection before it answered")
-        }
+        ProviderError::Send(SendError::Lost(_)) => Failure::new(
+            Cause::ProviderClosed,
+            "the provider closed the connection before it answered",
+        ),
     }
 }
 
 /// Whether an answer is an event stream that can be read as it is.
 fn is_plain_event_stream<B>(answer: &Response<B>) -> bool {
-    let media_type = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let is_stream =
-        media_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
-    is_stream && answer.status() == StatusCode::OK && !answer.headers().contains_key(header::CONTENT_ENCODING)
+    let media_type = answer
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let is_stream = media_type.is_some_and(|value| {
+        value
+            .trim_start()
+            .to_ascii_lowercase()
+            .starts_with("text/event-stream")
+    });
+    is_stream
+        && answer.status() == StatusCode::OK
+        && !answer.headers().contains_key(header::CONTENT_ENCODING)
 }
 
 /// Takes away what only llamapool itself may say.
 fn remove_own(headers: &mut HeaderMap) {
-    let own: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(wire::PREFIX)).cloned().collect();
+    let own: Vec<_> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(wire::PREFIX))
+        .cloned()
+        .collect();
     for name in own {
         headers.remove(name);
     }

@@ -70,7 +70,11 @@ pub(crate) struct McpStdio {
 }
 
 impl McpStdio {
-    pub(crate) fn new(config: StdioConfig, auth_token: Option<Secret>, health: HealthReport) -> Self {
+    pub(crate) fn new(
+        config: StdioConfig,
+        auth_token: Option<Secret>,
+        health: HealthReport,
+    ) -> Self {
         let (max_message_bytes, is_shared) = (config.max_message_bytes, config.shared_session);
         let launcher = Launcher::new(config, Load::new(), health);
         Self {
@@ -112,14 +116,18 @@ impl McpStdio {
         let (head, body) = request.into_parts();
         check_token(self.auth_token.as_ref(), &head.headers).inspect_err(|_| call.failed())?;
         let answer = if !matches!(below, "" | "/") {
-            Ok(Refusal::new(StatusCode::NOT_FOUND, code::BAD_REQUEST, "Not Found: MCP is at the URL of the id")
-                .answer())
+            Ok(Refusal::new(
+                StatusCode::NOT_FOUND,
+                code::BAD_REQUEST,
+                "Not Found: MCP is at the URL of the id",
+            )
+            .answer())
         } else {
             match head.method {
                 Method::POST => self.post(&head.headers, body).await,
-                Method::GET => {
-                    check_listens(&head.headers).map_err(NoAnswer::from).and_then(|()| self.legacy.get(&head.headers))
-                }
+                Method::GET => check_listens(&head.headers)
+                    .map_err(NoAnswer::from)
+                    .and_then(|()| self.legacy.get(&head.headers)),
                 Method::DELETE => self.legacy.delete(&head.headers),
                 _ => Ok(method_not_allowed()),
             }
@@ -140,7 +148,9 @@ impl McpStdio {
         let posted = posted::read(headers, body, self.max_message_bytes).await?;
         match (posted.era(headers), &self.plain) {
             (Era::Modern, _) => self.modern.post(headers, posted).await,
-            (Era::Legacy, Some(plain)) if begins_nothing(headers, &posted) => plain.post(posted).await,
+            (Era::Legacy, Some(plain)) if begins_nothing(headers, &posted) => {
+                plain.post(posted).await
+            }
             (Era::Legacy, _) => self.legacy.post(headers, posted).await,
         }
     }
@@ -148,5 +158,9 @@ impl McpStdio {
 
 /// Whether a caller has no session and begins none.
 fn begins_nothing(headers: &HeaderMap, posted: &Posted) -> bool {
-    !headers.contains_key(SESSION_ID) && posted.messages.iter().all(|message| message.method() != "initialize")
+    !headers.contains_key(SESSION_ID)
+        && posted
+            .messages
+            .iter()
+            .all(|message| message.method() != "initialize")
 }

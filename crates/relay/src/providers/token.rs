@@ -6,6 +6,11 @@ use llamapool_wire::{Cause, Failure, Secret};
 /// Checks a caller's token, where one is wanted.
 pub(super) fn check_token(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Failure> {
     let Some(token) = token else { return Ok(()) };
-    let message = "the token of this id is missing or wrong, expected Authorization: Bearer <AUTH_TOKEN>";
-    if token.is_presented_in(headers) { Ok(()) } else { Err(Failure::new(Cause::WrongToken, message)) }
+    let message =
+        "the token of this id is missing or wrong, expected Authorization: Bearer <AUTH_TOKEN>";
+    if token.is_presented_in(headers) {
+        Ok(())
+    } else {
+        Err(Failure::new(Cause::WrongToken, message))
+    }
 }

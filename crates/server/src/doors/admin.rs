@@ -51,8 +51,14 @@ pub(crate) async fn state_stream(
     };
     let mut response = Response::new(Body::new(StateStream::new(app, place)));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
@@ -111,7 +117,11 @@ pub(crate) async fn public_metrics(
 }
 
 fn rendered(app: &App, detail: Detail) -> Response<Body> {
-    let mut response = Response::new(Body::from(app.metrics.render(&app.registry, &app.config.build, detail)));
+    let mut response = Response::new(Body::from(app.metrics.render(
+        &app.registry,
+        &app.config.build,
+        detail,
+    )));
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response
@@ -139,7 +149,10 @@ fn refuse(app: &App, reason: &NotAnOperator, req_id: &RequestId) -> Response<Bod
 
 fn json(body: String) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -156,7 +169,12 @@ impl StateStream {
         let mut ticks = interval(app.config.timeouts.state_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let farewell = Box::pin(app.farewell.clone().cancelled_owned());
-        Self { app, ticks, farewell, _place: place }
+        Self {
+            app,
+            ticks,
+            farewell,
+            _place: place,
+        }
     }
 }
 
@@ -164,12 +182,17 @@ impl http_body::Body for StateStream {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.farewell.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
         ready!(self.ticks.poll_tick(cx));
         let state = serde_json::to_string(&State::now(&self.app)).unwrap_or_default();
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from(format!("data: {state}\n\n"))))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(format!(
+            "data: {state}\n\n"
+        ))))))
     }
 }

@@ -36,13 +36,22 @@ use crate::peer::Peer;
 use crate::request_id::RequestId;
 
 /// A call arrives.
-pub(crate) async fn call(app: &Arc<App>, peer: Peer, req_id: &RequestId, request: Request) -> Response<Body> {
+pub(crate) async fn call(
+    app: &Arc<App>,
+    peer: Peer,
+    req_id: &RequestId,
+    request: Request,
+) -> Response<Body> {
     let caller = match app.auth.caller(request.headers(), request.uri()) {
         Ok(caller) => caller,
-        Err(failure) => return error::failed_call(&refused(app, req_id, None, failure), req_id.as_str()),
+        Err(failure) => {
+            return error::failed_call(&refused(app, req_id, None, failure), req_id.as_str());
+        }
     };
     let origin = caller.origin.clone();
-    let preflight = origin.as_ref().and_then(|origin| cors::preflight(request.method(), request.headers(), origin));
+    let preflight = origin
+        .as_ref()
+        .and_then(|origin| cors::preflight(request.method(), request.headers(), origin));
     if let Some(answer) = preflight {
         return answer;
     }
@@ -76,11 +85,17 @@ pub(crate) async fn ask(
     req_id: &RequestId,
     request: Request,
 ) -> Result<Response<Body>, Failure> {
-    let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
-    run_at(app, target, peer, req_id, request).await.map_err(|reason| match reason {
-        NotAdmitted::Failure(failure) => failure,
-        NotAdmitted::SessionGone => offline(&target.id),
-    })
+    let peer = request
+        .extensions()
+        .get::<Peer>()
+        .copied()
+        .unwrap_or_default();
+    run_at(app, target, peer, req_id, request)
+        .await
+        .map_err(|reason| match reason {
+            NotAdmitted::Failure(failure) => failure,
+            NotAdmitted::SessionGone => offline(&target.id),
+        })
 }
 
 async fn run_at(
@@ -91,9 +106,12 @@ async fn run_at(
     request: Request,
 ) -> Result<Response<Body>, NotAdmitted> {
     let refuse = |failure| NotAdmitted::Failure(refused(app, req_id, Some(&target.id), failure));
-    let client = app.registry.find(&target.id).ok_or_else(|| refuse(offline(&target.id)))?;
-    let (admitted, permit) =
-        admission::admit(app, &client, target, request.headers(), peer).map_err(|reason| match reason {
+    let client = app
+        .registry
+        .find(&target.id)
+        .ok_or_else(|| refuse(offline(&target.id)))?;
+    let (admitted, permit) = admission::admit(app, &client, target, request.headers(), peer)
+        .map_err(|reason| match reason {
             NotAdmitted::Failure(failure) => refuse(failure),
             NotAdmitted::SessionGone => {
                 app.metrics.refused("mcp", "session_gone");
@@ -104,9 +122,17 @@ async fn run_at(
         })?;
     let limit = app.config.limits.max_calls_per_client;
     let running = Running::new(client.id.clone(), req_id.as_str().to_owned());
-    let call = Call::open(client.books.clone(), limit, permit, app.metrics.clone(), running);
+    let call = Call::open(
+        client.books.clone(),
+        limit,
+        permit,
+        app.metrics.clone(),
+        running,
+    );
     let call = call.ok_or_else(|| refuse(too_many(&client.id, limit)))?;
-    forward_call(app, target, &admitted, call, request).await.map_err(NotAdmitted::Failure)
+    forward_call(app, target, &admitted, call, request)
+        .await
+        .map_err(NotAdmitted::Failure)
 }
 
 /// Runs a call that was let in, to the head of its answer; the rest rides in the answer's body.
@@ -119,10 +145,22 @@ async fn forward_call(
 ) -> Result<Response<Body>, Failure> {
     let (started, timeouts, method) = (Instant::now(), timeouts(app), request.method().clone());
     let address = app.public_url.of(request.headers(), request.uri());
-    let Outgoing { request, meter, wants_single_answer } =
-        outgoing(app, Bound { target, admitted, address: address.as_ref() }, &call, request)
-            .await
-            .inspect_err(|failure| call.failed(failure))?;
+    let Outgoing {
+        request,
+        meter,
+        wants_single_answer,
+    } = outgoing(
+        app,
+        Bound {
+            target,
+            admitted,
+            address: address.as_ref(),
+        },
+        &call,
+        request,
+    )
+    .await
+    .inspect_err(|failure| call.failed(failure))?;
     call.set_meter(meter.clone());
     let upstream = Tunnel(&admitted.relay.tunnel.end);
     let mut incoming = match forward(&upstream, request, &timeouts, || meter.last_sent()).await {
@@ -140,19 +178,42 @@ async fn forward_call(
     };
     note_head(&mut call, &incoming);
     if let Some(address) = address.filter(|_| !incoming.headers().contains_key(wire::ERROR)) {
-        let metadata = address.well_known(well_known::RESOURCE, &format!("{}{}", path::MCP_BY_ID, target.id));
+        let metadata = address.well_known(
+            well_known::RESOURCE,
+            &format!("{}{}", path::MCP_BY_ID, target.id),
+        );
         challenge::make_public(incoming.status(), incoming.headers_mut(), &metadata);
     }
     if admitted.has_sessions {
         seal_session(app, &target.id, &admitted.relay, incoming.headers_mut());
     }
-    answer(app, Asked { method, wants_single_answer, started, timeouts }, call, incoming).await
+    answer(
+        app,
+        Asked {
+            method,
+            wants_single_answer,
+            started,
+            timeouts,
+        },
+        call,
+        incoming,
+    )
+    .await
 }
 
 /// Counts and logs a call that was not let in. Anybody can make such calls, so they must not fill the log.
-pub(crate) fn refused(app: &App, req_id: &RequestId, id: Option<&RelayId>, failure: Failure) -> Failure {
+pub(crate) fn refused(
+    app: &App,
+    req_id: &RequestId,
+    id: Option<&RelayId>,
+    failure: Failure,
+) -> Failure {
     app.metrics.refused("mcp", failure.cause.word());
-    let (id, cause, error) = (id.map(RelayId::as_str), failure.cause.word(), failure.for_the_log());
+    let (id, cause, error) = (
+        id.map(RelayId::as_str),
+        failure.cause.word(),
+        failure.for_the_log(),
+    );
     tracing::debug!(req_id = req_id.as_str(), id, cause, error, "call refused");
     failure
 }

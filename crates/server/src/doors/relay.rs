@@ -15,7 +15,9 @@ use http_body_util::{BodyExt, Empty};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use llamapool_tunnel::{CloseCode, CloseReason, End, IncomingBody, ServerEnd};
-use llamapool_wire::{Event, MAX_EVENT_BYTES, Offer, Refusal, RelayId, SUBPROTOCOL, header as wire, path, write_ids};
+use llamapool_wire::{
+    Event, MAX_EVENT_BYTES, Offer, Refusal, RelayId, SUBPROTOCOL, header as wire, path, write_ids,
+};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::app::App;
@@ -33,7 +35,11 @@ pub(crate) async fn connect(Shared(app): Shared<Arc<App>>, request: Request) -> 
         Ok(response) => response,
         Err((refusal, message)) => {
             app.metrics.refused("relay", refusal.label());
-            tracing::warn!(reason = refusal.label(), error = message, "a relay was refused");
+            tracing::warn!(
+                reason = refusal.label(),
+                error = message,
+                "a relay was refused"
+            );
             error::refused_relay(refusal, message)
         }
     }
@@ -46,10 +52,20 @@ async fn admit(app: &Arc<App>, mut request: Request) -> Result<Response<Body>, N
     let identity = app.auth.relay(request.headers())?;
     let accept = check_upgrade(request.method(), request.headers())?;
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return Err((Refusal::Version, "this connection cannot be upgraded; use HTTP/1.1".into()));
+        return Err((
+            Refusal::Version,
+            "this connection cannot be upgraded; use HTTP/1.1".into(),
+        ));
     };
-    let remote = request.extensions().get::<Peer>().copied().unwrap_or_default();
-    let seats = app.registry.claim(identity, app.config.timeouts.takeover).await?;
+    let remote = request
+        .extensions()
+        .get::<Peer>()
+        .copied()
+        .unwrap_or_default();
+    let seats = app
+        .registry
+        .claim(identity, app.config.timeouts.takeover)
+        .await?;
     let response = switching(&accept, &seats, app.config.build.version);
     app.keep(serve(app.clone(), seats, upgrade, remote));
     Ok(response)
@@ -59,19 +75,33 @@ async fn admit(app: &Arc<App>, mut request: Request) -> Result<Response<Body>, N
 fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<String, NotARelay> {
     let wrong = |message: &str| (Refusal::Version, message.to_owned());
     let lists = |name, word: &str| {
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|entry: &str| entry.trim().eq_ignore_ascii_case(word))
+        let values = headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|entry: &str| entry.trim().eq_ignore_ascii_case(word))
     };
-    if method != Method::GET || !lists(header::CONNECTION, "upgrade") || !lists(header::UPGRADE, "websocket") {
-        return Err(wrong("not a WebSocket upgrade; this is where relays connect, see `llamapool mcp --help`"));
+    if method != Method::GET
+        || !lists(header::CONNECTION, "upgrade")
+        || !lists(header::UPGRADE, "websocket")
+    {
+        return Err(wrong(
+            "not a WebSocket upgrade; this is where relays connect, see `llamapool mcp --help`",
+        ));
     }
     if !lists(header::SEC_WEBSOCKET_VERSION, "13") {
         return Err(wrong("the WebSocket version is not 13"));
     }
     if !lists(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
-        return Err(wrong(&format!("the relay does not speak {SUBPROTOCOL}; relay and server differ in version")));
+        return Err(wrong(&format!(
+            "the relay does not speak {SUBPROTOCOL}; relay and server differ in version"
+        )));
     }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or_else(|| wrong("the Sec-WebSocket-Key header is missing"))?;
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .ok_or_else(|| wrong("the Sec-WebSocket-Key header is missing"))?;
     Ok(derive_accept_key(key.as_bytes()))
 }
 
@@ -81,11 +111,21 @@ fn switching(accept: &str, seats: &[Seat], version: &'static str) -> Response<Bo
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    headers.insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(SUBPROTOCOL),
+    );
     headers.insert(wire::VERSION, HeaderValue::from_static(version));
     // Base64 has no byte that a header value cannot have.
-    headers.extend(HeaderValue::from_str(accept).map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
-    write_ids(headers, &seats.iter().map(|seat| Some(seat.id().clone())).collect::<Vec<_>>());
+    headers
+        .extend(HeaderValue::from_str(accept).map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
+    write_ids(
+        headers,
+        &seats
+            .iter()
+            .map(|seat| Some(seat.id().clone()))
+            .collect::<Vec<_>>(),
+    );
     response
 }
 
@@ -94,7 +134,9 @@ async fn serve(app: Arc<App>, seats: Vec<Seat>, upgrade: OnUpgrade, remote: Peer
     let id = names(&seats);
     let upgraded = match tokio::time::timeout(HELLO, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
-        Ok(Err(_)) | Err(_) => return tracing::debug!(%id, "the connection of a relay was lost before its upgrade"),
+        Ok(Err(_)) | Err(_) => {
+            return tracing::debug!(%id, "the connection of a relay was lost before its upgrade");
+        }
     };
     let end = run_tunnel(&app, seats, TokioIo::new(upgraded), remote).await;
     app.metrics.tunnel_ended(&end);
@@ -103,7 +145,11 @@ async fn serve(app: Arc<App>, seats: Vec<Seat>, upgrade: OnUpgrade, remote: Peer
 
 /// The ids of one relay for the log, such as `a, b`.
 fn names(seats: &[Seat]) -> String {
-    seats.iter().map(|seat| seat.id().as_str()).collect::<Vec<_>>().join(", ")
+    seats
+        .iter()
+        .map(|seat| seat.id().as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 async fn run_tunnel(app: &App, seats: Vec<Seat>, io: TokioIo<Upgraded>, remote: Peer) -> End {
@@ -126,11 +172,17 @@ async fn run_tunnel(app: &App, seats: Vec<Seat>, io: TokioIo<Upgraded>, remote: 
         return driver.await;
     };
     // None takes calls before all have said hello: the first one ends an older tunnel, and with it all its ids.
-    let members = seats.into_iter().zip(hellos).map(|(seat, (events, offer))| {
-        let membership = seat.occupy(Arrival { tunnel: shared.clone(), offer });
-        greet(&membership);
-        (membership, events)
-    });
+    let members = seats
+        .into_iter()
+        .zip(hellos)
+        .map(|(seat, (events, offer))| {
+            let membership = seat.occupy(Arrival {
+                tunnel: shared.clone(),
+                offer,
+            });
+            greet(&membership);
+            (membership, events)
+        });
     let members: Vec<_> = members.collect();
     // Whatever it is, it drops the members before the goodbye, as above: nobody is to be sent to a tunnel that takes
     // nothing.
@@ -149,9 +201,18 @@ async fn run_tunnel(app: &App, seats: Vec<Seat>, io: TokioIo<Upgraded>, remote: 
 
 /// Heeds what the relay says, up to when the tunnel is of no more use: how to close it then, and why it ended.
 async fn heed_all(members: Vec<(Membership, Events)>) -> (CloseReason, End) {
-    match try_join_all(members.into_iter().map(|(membership, events)| heed(membership, events))).await {
+    match try_join_all(
+        members
+            .into_iter()
+            .map(|(membership, events)| heed(membership, events)),
+    )
+    .await
+    {
         Ok(_) => (CloseReason::Done, End::ClosedByPeer(CloseCode(1000))),
-        Err(Nonsense) => (CloseReason::Protocol, End::Broken("what the relay said was no event".into())),
+        Err(Nonsense) => (
+            CloseReason::Protocol,
+            End::Broken("what the relay said was no event".into()),
+        ),
     }
 }
 
@@ -179,9 +240,14 @@ fn greet(membership: &Membership) {
 
 /// Asks the relay for the events of an id; the stream and its first offer.
 async fn hello(tunnel: &ServerEnd, id: &RelayId) -> Result<(Events, Offer), Nonsense> {
-    let request = axum::http::Request::get(path::events(id)).body(Empty::<Bytes>::new()).map_err(|_| Nonsense)?;
+    let request = axum::http::Request::get(path::events(id))
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| Nonsense)?;
     let answer = tunnel.send(request).await.map_err(|_| Nonsense)?;
-    let mut events = Events { body: answer.into_body(), buffer: Vec::new() };
+    let mut events = Events {
+        body: answer.into_body(),
+        buffer: Vec::new(),
+    };
     let offer = events.next_offer().await?.ok_or(Nonsense)?;
     Ok((events, offer))
 }
@@ -189,7 +255,9 @@ async fn hello(tunnel: &ServerEnd, id: &RelayId) -> Result<(Events, Offer), Nons
 /// Follows the events of an id until the relay takes its leave there.
 async fn follow(mut events: Events, relay: &Relay) -> Result<(), Nonsense> {
     while let Some(offer) = events.next_offer().await? {
-        if offer.provider != relay.offered().offer.provider || offer.draining != relay.offered().offer.draining {
+        if offer.provider != relay.offered().offer.provider
+            || offer.draining != relay.offered().offer.draining
+        {
             tracing::info!(id = %relay.id, draining = offer.draining, provider = ?offer.provider, "relay offers");
         }
         relay.offers(offer);
@@ -231,8 +299,13 @@ impl Events {
             if self.buffer.len() > MAX_EVENT_BYTES {
                 return Ok(Some(std::mem::take(&mut self.buffer)));
             }
-            let Some(frame) = self.body.frame().await else { return Ok(None) };
-            let data = frame.map_err(|_| Nonsense)?.into_data().map_err(|_| Nonsense)?;
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            let data = frame
+                .map_err(|_| Nonsense)?
+                .into_data()
+                .map_err(|_| Nonsense)?;
             self.buffer.extend_from_slice(&data);
         }
     }

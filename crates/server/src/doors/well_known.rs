@@ -49,16 +49,31 @@ pub(crate) async fn look(
         },
         _ => error::only_get(),
     };
-    answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    answer.headers_mut().insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
     answer
 }
 
 /// The document, or how the provider or its relay failed; nothing, if there is none.
-async fn document(app: &Arc<App>, req_id: &RequestId, request: Request) -> Result<Option<Response<Body>>, Failure> {
-    app.auth.addressee(request.headers(), request.uri()).map_err(|failure| refused(app, req_id, None, failure))?;
-    let Some(public) = app.public_url.of(request.headers(), request.uri()) else { return Ok(None) };
-    let Some((which, resource)) = asked(request.uri().path(), &public) else { return Ok(None) };
-    let Ok(mut target) = Target::parse_path(&resource) else { return Ok(None) };
+async fn document(
+    app: &Arc<App>,
+    req_id: &RequestId,
+    request: Request,
+) -> Result<Option<Response<Body>>, Failure> {
+    app.auth
+        .addressee(request.headers(), request.uri())
+        .map_err(|failure| refused(app, req_id, None, failure))?;
+    let Some(public) = app.public_url.of(request.headers(), request.uri()) else {
+        return Ok(None);
+    };
+    let Some((which, resource)) = asked(request.uri().path(), &public) else {
+        return Ok(None);
+    };
+    let Ok(mut target) = Target::parse_path(&resource) else {
+        return Ok(None);
+    };
     target.in_tunnel = path::document(which, &target.id);
     let mut request = request;
     // A HEAD gets the head of the whole answer, which is made of the document.
@@ -67,7 +82,9 @@ async fn document(app: &Arc<App>, req_id: &RequestId, request: Request) -> Resul
     match answer.status() {
         StatusCode::NOT_FOUND => Ok(None),
         StatusCode::OK if which == Document::Resource => {
-            Ok(with_resource(answer, public.url(&resource)).await?.map(|text| error::json(StatusCode::OK, text)))
+            Ok(with_resource(answer, public.url(&resource))
+                .await?
+                .map(|text| error::json(StatusCode::OK, text)))
         }
         _ => Ok(Some(answer)),
     }
@@ -79,15 +96,32 @@ fn asked(path: &str, public: &Address) -> Option<(Document, String)> {
     let (name, _) = path.strip_prefix("/.well-known/")?.split_once('/')?;
     let &(name, which) = DOCUMENTS.iter().find(|(known, _)| *known == name)?;
     let resource = &path["/.well-known/".len() + name.len()..];
-    let resource = resource.strip_prefix(&public.path).filter(|rest| rest.starts_with('/')).unwrap_or(resource);
-    resource.starts_with(path::MCP_BY_ID).then(|| (which, resource.to_owned()))
+    let resource = resource
+        .strip_prefix(&public.path)
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(resource);
+    resource
+        .starts_with(path::MCP_BY_ID)
+        .then(|| (which, resource.to_owned()))
 }
 
 /// The document with another resource; nothing, if it is none.
-async fn with_resource(answer: Response<Body>, resource: String) -> Result<Option<String>, Failure> {
-    let body = Limited::new(answer.into_body(), MAX_DOCUMENT_BYTES).collect().await;
-    let body = body.map_err(|_| Failure::new(Cause::RelayGarbage, "the OAuth metadata broke off on their way"))?;
-    let Ok(Value::Object(mut document)) = serde_json::from_slice(&body.to_bytes()) else { return Ok(None) };
+async fn with_resource(
+    answer: Response<Body>,
+    resource: String,
+) -> Result<Option<String>, Failure> {
+    let body = Limited::new(answer.into_body(), MAX_DOCUMENT_BYTES)
+        .collect()
+        .await;
+    let body = body.map_err(|_| {
+        Failure::new(
+            Cause::RelayGarbage,
+            "the OAuth metadata broke off on their way",
+        )
+    })?;
+    let Ok(Value::Object(mut document)) = serde_json::from_slice(&body.to_bytes()) else {
+        return Ok(None);
+    };
     document.insert("resource".to_owned(), resource.into());
     Ok(Some(Value::Object(document).to_string()))
 }
@@ -96,8 +130,14 @@ fn preflight() -> Response<Body> {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("mcp-protocol-version"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, HEAD, OPTIONS"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("mcp-protocol-version"),
+    );
     answer
 }
 
@@ -106,7 +146,11 @@ mod tests {
     use super::*;
 
     fn resource_of(path: &str, public_path: &str) -> Option<(Document, String)> {
-        let public = Address { scheme: "https", authority: "pool.example".into(), path: public_path.into() };
+        let public = Address {
+            scheme: "https",
+            authority: "pool.example".into(),
+            path: public_path.into(),
+        };
         asked(path, &public)
     }
 
@@ -114,13 +158,30 @@ mod tests {
     fn a_path_says_which_document_of_which_resource() {
         for (name, which) in DOCUMENTS {
             for (path, public_path) in [("", ""), ("", "/llama"), ("/llama", "/llama")] {
-                let asked = resource_of(&format!("/.well-known/{name}{path}/api/mcp/id/x"), public_path);
-                assert_eq!(asked, Some((which, "/api/mcp/id/x".to_owned())), "{name}{path} of {public_path}");
+                let asked = resource_of(
+                    &format!("/.well-known/{name}{path}/api/mcp/id/x"),
+                    public_path,
+                );
+                assert_eq!(
+                    asked,
+                    Some((which, "/api/mcp/id/x".to_owned())),
+                    "{name}{path} of {public_path}"
+                );
             }
         }
-        for nothing in ["/.well-known/oauth-protected-resource", "/.well-known/other/api/mcp/id/x", "/api/mcp/id/x"] {
+        for nothing in [
+            "/.well-known/oauth-protected-resource",
+            "/.well-known/other/api/mcp/id/x",
+            "/api/mcp/id/x",
+        ] {
             assert_eq!(resource_of(nothing, ""), None, "{nothing}");
         }
-        assert_eq!(resource_of("/.well-known/oauth-protected-resource/llama/api/mcp/id/x", ""), None);
+        assert_eq!(
+            resource_of(
+                "/.well-known/oauth-protected-resource/llama/api/mcp/id/x",
+                ""
+            ),
+            None
+        );
     }
 }

@@ -37,7 +37,12 @@ pub(crate) struct Offered {
 }
 
 impl Relay {
-    pub(super) fn new(serial: u64, id: RelayId, identity: Arc<RelayIdentity>, arrival: Arrival) -> Self {
+    pub(super) fn new(
+        serial: u64,
+        id: RelayId,
+        identity: Arc<RelayIdentity>,
+        arrival: Arrival,
+    ) -> Self {
         Self {
             serial,
             id,
@@ -82,7 +87,10 @@ impl Relay {
 
     /// Whether its provider did not take the last connection.
     pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(self.offer().offer.provider, ProviderHealth::Unreachable { .. })
+        matches!(
+            self.offer().offer.provider,
+            ProviderHealth::Unreachable { .. }
+        )
     }
 
     /// What the scheduler must know of it for a call of this caller.
@@ -115,7 +123,12 @@ pub(crate) struct RelayTunnel {
 impl RelayTunnel {
     /// The tunnel of a relay with so many ids.
     pub(crate) fn new(end: ServerEnd, remote: SocketAddr, ids: usize) -> Self {
-        Self { end, remote, ids, slots: Arc::default() }
+        Self {
+            end,
+            remote,
+            ids,
+            slots: Arc::default(),
+        }
     }
 
     /// How many calls it carries now, of all its ids.
@@ -138,11 +151,18 @@ impl RelayTunnel {
 impl Offered {
     fn now(offer: Offer) -> Self {
         let for_ms = match offer.provider {
-            ProviderHealth::Reachable { for_ms } | ProviderHealth::Unreachable { for_ms, .. } => for_ms,
+            ProviderHealth::Reachable { for_ms } | ProviderHealth::Unreachable { for_ms, .. } => {
+                for_ms
+            }
             ProviderHealth::Unknown => 0,
         };
         let now = SystemTime::now();
-        let provider_since = now.checked_sub(Duration::from_millis(for_ms)).unwrap_or(now);
-        Self { offer, provider_since }
+        let provider_since = now
+            .checked_sub(Duration::from_millis(for_ms))
+            .unwrap_or(now);
+        Self {
+            offer,
+            provider_since,
+        }
     }
 }

@@ -37,7 +37,14 @@ struct SeatCount(Registry);
 impl Seat {
     pub(super) fn new(registry: Registry, id: RelayId, identity: Arc<RelayIdentity>) -> Self {
         let count = SeatCount(registry.clone());
-        Self { arriving: Arriving { registry, id, identity }, count }
+        Self {
+            arriving: Arriving {
+                registry,
+                id,
+                identity,
+            },
+            count,
+        }
     }
 
     /// The id that the relay got.
@@ -50,9 +57,18 @@ impl Seat {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let Self { arriving, count } = self;
-        let relay = Arc::new(Relay::new(serial, arriving.id.clone(), arriving.identity.clone(), arrival));
+        let relay = Arc::new(Relay::new(
+            serial,
+            arriving.id.clone(),
+            arriving.identity.clone(),
+            arrival,
+        ));
         arriving.registry.enter(relay.clone());
-        Membership { registry: arriving.registry.clone(), relay, _count: count }
+        Membership {
+            registry: arriving.registry.clone(),
+            relay,
+            _count: count,
+        }
     }
 }
 

@@ -52,7 +52,12 @@ pub(crate) enum Choice {
 /// says at once if it is not.
 pub(crate) fn choose(candidates: &[Candidate], wish: Wish) -> Choice {
     let is_wished = |index: usize| !matches!(wish, Wish::Only(wished) if wished != index);
-    let taking = || candidates.iter().enumerate().filter(|&(index, relay)| is_wished(index) && !relay.draining);
+    let taking = || {
+        candidates
+            .iter()
+            .enumerate()
+            .filter(|&(index, relay)| is_wished(index) && !relay.draining)
+    };
     let with_room = || taking().filter(|(_, relay)| relay.in_flight < relay.room);
     let by_load = |(_, relay): &(usize, &Candidate)| (relay.unreachable, relay.in_flight);
     let by_caller = |(_, relay): &(usize, &Candidate)| (relay.unreachable, Reverse(relay.suits));
@@ -60,9 +65,13 @@ pub(crate) fn choose(candidates: &[Candidate], wish: Wish) -> Choice {
         Wish::Anyone | Wish::Only(_) => with_room().min_by_key(by_load),
         Wish::Same => with_room().min_by_key(by_caller),
         Wish::Steady => {
-            let least = with_room().min_by_key(by_load).map_or(0, |(_, relay)| relay.in_flight);
+            let least = with_room()
+                .min_by_key(by_load)
+                .map_or(0, |(_, relay)| relay.in_flight);
             let is_fair = |relay: &Candidate| relay.in_flight <= 2 * least + CLEARLY_MORE;
-            with_room().filter(|(_, relay)| is_fair(relay)).min_by_key(by_caller)
+            with_room()
+                .filter(|(_, relay)| is_fair(relay))
+                .min_by_key(by_caller)
         }
     };
     match chosen {
@@ -77,11 +86,29 @@ pub(crate) fn choose(candidates: &[Candidate], wish: Wish) -> Choice {
 mod tests {
     use super::*;
 
-    const IDLE: Candidate = Candidate { draining: false, unreachable: false, in_flight: 0, room: 10, suits: 0 };
-    const BUSY: Candidate = Candidate { in_flight: 3, ..IDLE };
-    const DOWN: Candidate = Candidate { unreachable: true, ..IDLE };
-    const DRAINING: Candidate = Candidate { draining: true, ..IDLE };
-    const FULL: Candidate = Candidate { in_flight: 10, ..IDLE };
+    const IDLE: Candidate = Candidate {
+        draining: false,
+        unreachable: false,
+        in_flight: 0,
+        room: 10,
+        suits: 0,
+    };
+    const BUSY: Candidate = Candidate {
+        in_flight: 3,
+        ..IDLE
+    };
+    const DOWN: Candidate = Candidate {
+        unreachable: true,
+        ..IDLE
+    };
+    const DRAINING: Candidate = Candidate {
+        draining: true,
+        ..IDLE
+    };
+    const FULL: Candidate = Candidate {
+        in_flight: 10,
+        ..IDLE
+    };
 
     #[test]
     fn the_least_busy_reachable_relay_runs_a_call_for_anyone() {
@@ -104,17 +131,39 @@ mod tests {
 
     #[test]
     fn a_steady_caller_goes_elsewhere_when_its_relay_is_clearly_busier() {
-        let with = |in_flight, suits| Candidate { in_flight, suits, room: 1000, ..IDLE };
+        let with = |in_flight, suits| Candidate {
+            in_flight,
+            suits,
+            room: 1000,
+            ..IDLE
+        };
         for (own, least, index) in [(8, 0, 0), (9, 0, 1), (208, 100, 0), (209, 100, 1)] {
             let relays = [with(own, 7), with(least, 0)];
-            assert_eq!(choose(&relays, Wish::Steady), Choice::Run(index), "{own} and {least}");
-            assert_eq!(choose(&relays, Wish::Same), Choice::Run(0), "{own} and {least}");
+            assert_eq!(
+                choose(&relays, Wish::Steady),
+                Choice::Run(index),
+                "{own} and {least}"
+            );
+            assert_eq!(
+                choose(&relays, Wish::Same),
+                Choice::Run(0),
+                "{own} and {least}"
+            );
         }
         // The next that suits, not the least busy of all.
-        assert_eq!(choose(&[with(9, 7), with(5, 6), with(0, 0)], Wish::Steady), Choice::Run(1));
+        assert_eq!(
+            choose(&[with(9, 7), with(5, 6), with(0, 0)], Wish::Steady),
+            Choice::Run(1)
+        );
         // One that cannot reach its provider says nothing of how busy the others may be.
-        let down = Candidate { unreachable: true, ..with(0, 9) };
-        assert_eq!(choose(&[down, with(50, 7), with(45, 0)], Wish::Steady), Choice::Run(1));
+        let down = Candidate {
+            unreachable: true,
+            ..with(0, 9)
+        };
+        assert_eq!(
+            choose(&[down, with(50, 7), with(45, 0)], Wish::Steady),
+            Choice::Run(1)
+        );
     }
 
     #[test]
@@ -128,7 +177,10 @@ mod tests {
     #[test]
     fn it_says_why_no_relay_runs_the_call() {
         assert_eq!(choose(&[], Wish::Anyone), Choice::Offline);
-        assert_eq!(choose(&[DRAINING, DRAINING], Wish::Steady), Choice::Draining);
+        assert_eq!(
+            choose(&[DRAINING, DRAINING], Wish::Steady),
+            Choice::Draining
+        );
         assert_eq!(choose(&[DRAINING, FULL], Wish::Anyone), Choice::Full);
     }
 }

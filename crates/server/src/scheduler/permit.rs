@@ -17,16 +17,27 @@ pub(crate) struct Permit {
 impl Permit {
     /// Takes one of the slots of a relay's tunnel, for a call that has gone through the server's gate; nothing if all are
     /// taken by now, or if the relay has left.
-    pub(crate) fn take(slots: &Arc<AtomicUsize>, room: usize, relay: &Arc<Gate>, server: &Arc<Gate>) -> Option<Self> {
+    pub(crate) fn take(
+        slots: &Arc<AtomicUsize>,
+        room: usize,
+        relay: &Arc<Gate>,
+        server: &Arc<Gate>,
+    ) -> Option<Self> {
         if !relay.enter() {
             return None;
         }
-        let taken = slots.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| (used < room).then_some(used + 1));
+        let taken = slots.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            (used < room).then_some(used + 1)
+        });
         if taken.is_err() {
             relay.leave();
             return None;
         }
-        Some(Self { slots: slots.clone(), relay: relay.clone(), server: server.clone() })
+        Some(Self {
+            slots: slots.clone(),
+            relay: relay.clone(),
+            server: server.clone(),
+        })
     }
 }
 

@@ -23,17 +23,31 @@ fn a_small_request_is_echoed() {
 fn method_path_and_headers_arrive_as_they_were_sent() {
     paused(async {
         let tunnel = Tunnel::new(|request| async move {
-            let seen = format!("{} {} {:?}", request.method(), request.uri(), request.headers()["x-of-caller"]);
-            Response::builder().status(418).header("x-of-relay", "b").body(full(seen)).unwrap()
+            let seen = format!(
+                "{} {} {:?}",
+                request.method(),
+                request.uri(),
+                request.headers()["x-of-caller"]
+            );
+            Response::builder()
+                .status(418)
+                .header("x-of-relay", "b")
+                .body(full(seen))
+                .unwrap()
         });
         let mut request = get();
         *request.uri_mut() = "http://relay/path?query=1".parse().unwrap();
-        request.headers_mut().insert("x-of-caller", HeaderValue::from_static("a"));
+        request
+            .headers_mut()
+            .insert("x-of-caller", HeaderValue::from_static("a"));
         let tunnel = tunnel.await;
         let answer = tunnel.send(request).await.unwrap();
         assert_eq!(answer.status(), 418);
         assert_eq!(answer.headers()["x-of-relay"], "b");
-        assert_eq!(read(answer.into_body()).await.unwrap(), "GET http://relay/path?query=1 \"a\"");
+        assert_eq!(
+            read(answer.into_body()).await.unwrap(),
+            "GET http://relay/path?query=1 \"a\""
+        );
     });
 }
 
@@ -57,7 +71,16 @@ fn the_head_and_every_chunk_arrive_before_the_next_is_produced() {
 fn whole_bodies_of_every_size_arrive() {
     paused(async {
         let tunnel = Tunnel::new(echo).await;
-        for length in [1, 16 << 10, (16 << 10) + 1, 64 << 10, (64 << 10) + 1, 512 << 10, (512 << 10) + 1, 2 << 20] {
+        for length in [
+            1,
+            16 << 10,
+            (16 << 10) + 1,
+            64 << 10,
+            (64 << 10) + 1,
+            512 << 10,
+            (512 << 10) + 1,
+            2 << 20,
+        ] {
             let body = Bytes::from(vec![7; length]);
             let answer = tunnel.send(post(body.clone())).await.unwrap();
             assert!(read(answer.into_body()).await.unwrap() == body, "{length}");
@@ -80,20 +103,42 @@ fn large_bodies_arrive_over_a_wire_that_takes_all_of_them_at_once() {
         let sides = (tokio::io::duplex(32 << 20), tokio::io::duplex(32 << 20));
         let ((server_side, mut near_server), (relay_side, mut near_relay)) = sides;
         let mut wire = tokio::task::JoinSet::new();
-        wire.spawn(async move { tokio::io::copy_bidirectional(&mut near_server, &mut near_relay).await.map(drop) });
-        let body = || Bytes::from(vec![7; 1 << 20]);
-        let tunnel = Tunnel::over((server_side, relay_side), TunnelConfig::default(), move |request| async move {
-            match request.method() == http::Method::GET {
-                true => Response::new(full(body())),
-                false => Response::new(full(read(request.into_body()).await.unwrap().len().to_string())),
-            }
+        wire.spawn(async move {
+            tokio::io::copy_bidirectional(&mut near_server, &mut near_relay)
+                .await
+                .map(drop)
         });
+        let body = || Bytes::from(vec![7; 1 << 20]);
+        let tunnel = Tunnel::over(
+            (server_side, relay_side),
+            TunnelConfig::default(),
+            move |request| async move {
+                match request.method() == http::Method::GET {
+                    true => Response::new(full(body())),
+                    false => Response::new(full(
+                        read(request.into_body()).await.unwrap().len().to_string(),
+                    )),
+                }
+            },
+        );
         let tunnel = tunnel.await;
         let started = tokio::time::Instant::now();
-        assert!(read(tunnel.send(get()).await.unwrap().into_body()).await.unwrap() == body());
+        assert!(
+            read(tunnel.send(get()).await.unwrap().into_body())
+                .await
+                .unwrap()
+                == body()
+        );
         let answer = tunnel.send(post(body())).await.unwrap();
-        assert_eq!(read(answer.into_body()).await.unwrap(), (1 << 20).to_string());
-        assert_eq!(started.elapsed().as_secs(), 0, "nothing waited for a sign of life");
+        assert_eq!(
+            read(answer.into_body()).await.unwrap(),
+            (1 << 20).to_string()
+        );
+        assert_eq!(
+            started.elapsed().as_secs(),
+            0,
+            "nothing waited for a sign of life"
+        );
     });
 }
 
@@ -154,13 +199,22 @@ fn an_answer_given_without_reading_the_request_is_whole() {
         };
         let answer_late = async {
             until_idle().await;
-            feeds.recv().await.unwrap().send(Response::new(full("no thanks"))).unwrap();
+            feeds
+                .recv()
+                .await
+                .unwrap()
+                .send(Response::new(full("no thanks")))
+                .unwrap();
         };
         assert_eq!(tokio::join!(call, answer_late).0, "no thanks");
         until_idle().await;
         let sent = produced.load(std::sync::atomic::Ordering::SeqCst);
         until_idle().await;
-        assert_eq!(sent, produced.load(std::sync::atomic::Ordering::SeqCst), "nobody wants the rest");
+        assert_eq!(
+            sent,
+            produced.load(std::sync::atomic::Ordering::SeqCst),
+            "nobody wants the rest"
+        );
     });
 }
 
@@ -171,7 +225,9 @@ fn an_answer_that_breaks_off_is_aborted_after_all_its_bytes() {
             let tunnel = Tunnel::new(move |_| async move {
                 let chunks = (0..40).map(|i| Bytes::from(vec![i; 10_000])).collect();
                 let mut answer = Response::new(broken_after(chunks));
-                answer.headers_mut().extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from_static(length))));
+                answer.headers_mut().extend(
+                    length.map(|length| (CONTENT_LENGTH, HeaderValue::from_static(length))),
+                );
                 answer
             });
             let tunnel = tunnel.await;
@@ -188,7 +244,8 @@ fn an_answer_that_breaks_off_is_aborted_after_all_its_bytes() {
 fn an_answer_that_breaks_off_at_once_is_aborted_not_empty() {
     paused(async {
         let tunnel = Tunnel::new(|_| async { Response::new(broken_after(vec![])) }).await;
-        let (bytes, error) = read_until_it_breaks(tunnel.send(get()).await.unwrap().into_body()).await;
+        let (bytes, error) =
+            read_until_it_breaks(tunnel.send(get()).await.unwrap().into_body()).await;
         assert_eq!(bytes, b"");
         assert!(matches!(error, BodyError::Aborted), "{error:?}");
     });
@@ -199,7 +256,9 @@ fn an_answer_shorter_than_its_content_length_is_aborted() {
     paused(async {
         let tunnel = Tunnel::new(|_| async {
             let mut answer = Response::new(patterned(10));
-            answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("11"));
+            answer
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from_static("11"));
             answer
         });
         let tunnel = tunnel.await;
@@ -212,7 +271,8 @@ fn an_answer_shorter_than_its_content_length_is_aborted() {
 #[test]
 fn a_request_that_breaks_off_says_so_and_reaches_the_relay_as_aborted() {
     paused(async {
-        let (tunnel, mut bodies) = Tunnel::that_hands_requests_over(tokio::io::duplex(WIRE_BYTES)).await;
+        let (tunnel, mut bodies) =
+            Tunnel::that_hands_requests_over(tokio::io::duplex(WIRE_BYTES)).await;
         let (feed, body) = fed();
         let tear = async {
             feed.send(Ok("half a re".into())).await.unwrap();
@@ -222,7 +282,10 @@ fn a_request_that_breaks_off_says_so_and_reaches_the_relay_as_aborted() {
             read_until_it_breaks(body).await.1
         };
         let (result, error) = tokio::join!(tunnel.send(upload(body)), tear);
-        assert!(matches!(result, Err(SendError::RequestBody(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(SendError::RequestBody(_))),
+            "{result:?}"
+        );
         assert!(matches!(error, BodyError::Aborted), "{error:?}");
     });
 }
@@ -234,8 +297,13 @@ fn a_request_that_breaks_off_at_once_leaves_the_tunnel_up() {
             Response::new(full(read(request.into_body()).await.unwrap()))
         });
         let tunnel = tunnel.await;
-        let result = tunnel.send(upload(broken_after(vec!["half a re".into()]))).await;
-        assert!(matches!(result, Err(SendError::RequestBody(_))), "{result:?}");
+        let result = tunnel
+            .send(upload(broken_after(vec!["half a re".into()])))
+            .await;
+        assert!(
+            matches!(result, Err(SendError::RequestBody(_))),
+            "{result:?}"
+        );
         tunnel.assert_serves().await;
     });
 }
@@ -259,7 +327,9 @@ fn a_request_that_breaks_off_under_its_answer_aborts_both() {
 fn a_hundred_thousand_tiny_pieces_arrive() {
     paused(async {
         let tunnel = Tunnel::new(|_| async {
-            Response::new(streamed(futures_util::stream::iter((0..100_000).map(|_| Ok(Bytes::from_static(b"x"))))))
+            Response::new(streamed(futures_util::stream::iter(
+                (0..100_000).map(|_| Ok(Bytes::from_static(b"x"))),
+            )))
         });
         let tunnel = tunnel.await;
         let answer = tunnel.send(get()).await.unwrap();
@@ -273,7 +343,9 @@ fn a_hundred_thousand_tiny_pieces_arrive() {
 fn empty_pieces_in_a_body_are_no_attack() {
     paused(async {
         let tunnel = Tunnel::new(echo).await;
-        let body = streamed(futures_util::stream::iter((0..1000).map(|_| Ok(Bytes::new()))));
+        let body = streamed(futures_util::stream::iter(
+            (0..1000).map(|_| Ok(Bytes::new())),
+        ));
         let answer = tunnel.send(upload(body)).await.unwrap();
         assert_eq!(read(answer.into_body()).await.unwrap(), "");
         tunnel.assert_serves().await;
@@ -282,7 +354,10 @@ fn empty_pieces_in_a_body_are_no_attack() {
 
 #[test]
 fn a_body_that_only_turns_out_to_be_empty_does_not_know_it_before() {
-    for (body, knows) in [(empty as fn() -> AnyBody, true), (|| streamed(futures_util::stream::empty()), false)] {
+    for (body, knows) in [
+        (empty as fn() -> AnyBody, true),
+        (|| streamed(futures_util::stream::empty()), false),
+    ] {
         paused(async move {
             let tunnel = Tunnel::new(move |_| async move { Response::new(body()) }).await;
             let mut answer = tunnel.send(get()).await.unwrap().into_body();
@@ -311,7 +386,10 @@ async fn relay_fed_by_hand() -> (Tunnel, mpsc::Receiver<Feed>) {
 }
 
 /// A relay whose answers the test gives; it does not touch the request's body before.
-async fn relay_fed_by_hand_at_the_head() -> (Tunnel, mpsc::Receiver<tokio::sync::oneshot::Sender<Response<AnyBody>>>) {
+async fn relay_fed_by_hand_at_the_head() -> (
+    Tunnel,
+    mpsc::Receiver<tokio::sync::oneshot::Sender<Response<AnyBody>>>,
+) {
     let (sender, answers) = mpsc::channel(1);
     let tunnel = Tunnel::new(move |request| {
         let sender = sender.clone();

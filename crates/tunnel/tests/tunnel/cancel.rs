@@ -37,7 +37,8 @@ fn a_caller_that_leaves_while_its_request_waits_for_room_drops_the_handler() {
 #[test]
 fn a_caller_that_leaves_a_quiet_stream_drops_the_body_at_the_relay() {
     paused(async {
-        let (tunnel, mut bodies) = relay_with_guarded_bodies(|| streamed(futures_util::stream::pending())).await;
+        let (tunnel, mut bodies) =
+            relay_with_guarded_bodies(|| streamed(futures_util::stream::pending())).await;
         let answer = tunnel.send(get()).await.unwrap();
         let dropped = bodies.recv().await.unwrap();
         drop(answer);
@@ -96,12 +97,19 @@ fn a_caller_that_leaves_its_answer_stops_its_request() {
 fn a_handler_that_panics_loses_its_own_call_alone() {
     paused(async {
         let tunnel = Tunnel::new(|request| async move {
-            assert_ne!(request.method(), http::Method::GET, "this panic belongs to the test");
+            assert_ne!(
+                request.method(),
+                http::Method::GET,
+                "this panic belongs to the test"
+            );
             echo(request).await
         });
         let tunnel = tunnel.await;
         let result = tunnel.send(get()).await;
-        assert!(matches!(result, Err(llamapool_tunnel::SendError::GivenUp(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(llamapool_tunnel::SendError::GivenUp(_))),
+            "{result:?}"
+        );
         tunnel.assert_serves().await;
     });
 }

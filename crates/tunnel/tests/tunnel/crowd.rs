@@ -73,10 +73,14 @@ fn a_small_call_gets_its_turn_among_bodies_that_never_end() {
         let read_so_far = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let mut readers = JoinSet::new();
         for _ in 0..16 {
-            let (mut body, read_so_far) = (tunnel.send(get()).await.unwrap().into_body(), read_so_far.clone());
+            let (mut body, read_so_far) = (
+                tunnel.send(get()).await.unwrap().into_body(),
+                read_so_far.clone(),
+            );
             readers.spawn(async move {
                 while let Some(piece) = next(&mut body).await {
-                    let read = read_so_far.fetch_add(piece.len(), std::sync::atomic::Ordering::SeqCst);
+                    let read =
+                        read_so_far.fetch_add(piece.len(), std::sync::atomic::Ordering::SeqCst);
                     assert!(read < 64 << 20, "the small call starves");
                 }
             });
@@ -92,7 +96,14 @@ fn a_small_call_gets_its_turn_among_bodies_that_never_end() {
 fn the_servers_end_knows_how_many_calls_the_relay_serves_at_once() {
     paused(async {
         for max_streams in [1, 7, 4096] {
-            let tunnel = Tunnel::with_config(TunnelConfig { max_streams, ..TunnelConfig::default() }, echo).await;
+            let tunnel = Tunnel::with_config(
+                TunnelConfig {
+                    max_streams,
+                    ..TunnelConfig::default()
+                },
+                echo,
+            )
+            .await;
             tunnel.assert_serves().await;
             assert_eq!(tunnel.server.max_streams(), max_streams as usize);
         }
@@ -102,7 +113,14 @@ fn the_servers_end_knows_how_many_calls_the_relay_serves_at_once() {
 #[test]
 fn an_answer_that_has_arrived_takes_no_place_though_nobody_reads_it() {
     paused(async {
-        let tunnel = Tunnel::with_config(TunnelConfig { max_streams: 1, ..TunnelConfig::default() }, echo).await;
+        let tunnel = Tunnel::with_config(
+            TunnelConfig {
+                max_streams: 1,
+                ..TunnelConfig::default()
+            },
+            echo,
+        )
+        .await;
         let unread = tunnel.send(post("unread")).await.unwrap();
         tunnel.assert_serves().await;
         assert_eq!(read(unread.into_body()).await.unwrap(), "unread");
@@ -112,28 +130,43 @@ fn an_answer_that_has_arrived_takes_no_place_though_nobody_reads_it() {
 #[test]
 fn calls_beyond_the_limit_wait_for_their_turn_or_leave_the_queue() {
     paused(async {
-        let (arrived, tunnel) =
-            relay_that_answers_posts_alone(TunnelConfig { max_streams: 4, ..TunnelConfig::default() }).await;
+        let (arrived, tunnel) = relay_that_answers_posts_alone(TunnelConfig {
+            max_streams: 4,
+            ..TunnelConfig::default()
+        })
+        .await;
         tunnel.assert_serves().await;
         let mut calls = JoinSet::new();
-        let call = |server: llamapool_tunnel::ServerEnd| async move { server.send(get()).await.map(drop) };
-        let mut handles: Vec<_> = (0..40).map(|_| calls.spawn(call(tunnel.server.clone()))).collect();
+        let call =
+            |server: llamapool_tunnel::ServerEnd| async move { server.send(get()).await.map(drop) };
+        let mut handles: Vec<_> = (0..40)
+            .map(|_| calls.spawn(call(tunnel.server.clone())))
+            .collect();
         until_idle().await;
         assert_eq!(arrived.available_permits(), 4);
         // Some of those that wait leave, then some of those that run: the next in the queue get their turn.
-        handles.split_off(20).iter().for_each(tokio::task::AbortHandle::abort);
+        handles
+            .split_off(20)
+            .iter()
+            .for_each(tokio::task::AbortHandle::abort);
         handles.drain(..2).for_each(|call| call.abort());
         until_idle().await;
         assert_eq!(arrived.available_permits(), 6);
         calls.shutdown().await;
         tunnel.assert_serves().await;
         until_idle().await;
-        assert_eq!(arrived.available_permits(), 6, "who left the queue is not served");
+        assert_eq!(
+            arrived.available_permits(),
+            6,
+            "who left the queue is not served"
+        );
     });
 }
 
 /// A relay that echoes what is posted and never answers the rest, and a permit for every call of the rest.
-async fn relay_that_answers_posts_alone(config: TunnelConfig) -> (std::sync::Arc<Semaphore>, Tunnel) {
+async fn relay_that_answers_posts_alone(
+    config: TunnelConfig,
+) -> (std::sync::Arc<Semaphore>, Tunnel) {
     let arrived = std::sync::Arc::new(Semaphore::new(0));
     let counter = arrived.clone();
     let tunnel = Tunnel::with_config(config, move |request| {

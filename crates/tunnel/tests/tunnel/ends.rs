@@ -28,7 +28,11 @@ fn a_tunnel_lost_under_an_answer_is_told_apart_from_an_abort() {
         tunnel.kill_relay();
         let (_, error) = read_until_it_breaks(body).await;
         assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
-        assert!(lost.elapsed() < Duration::from_millis(10), "after {:?}", lost.elapsed());
+        assert!(
+            lost.elapsed() < Duration::from_millis(10),
+            "after {:?}",
+            lost.elapsed()
+        );
         assert!(matches!(tunnel.server_ended().await, End::Broken(_)));
     });
 }
@@ -62,7 +66,11 @@ fn calls_without_an_answer_fail_at_once_when_the_tunnel_is_lost() {
         let (small, large, lost) = tokio::join!(small, large, cut);
         assert!(matches!(small, Err(SendError::TunnelLost(_))), "{small:?}");
         assert!(matches!(large, Err(SendError::TunnelLost(_))), "{large:?}");
-        assert!(lost.elapsed() < Duration::from_millis(10), "after {:?}", lost.elapsed());
+        assert!(
+            lost.elapsed() < Duration::from_millis(10),
+            "after {:?}",
+            lost.elapsed()
+        );
         let late = tunnel.send(get()).await;
         assert!(matches!(late, Err(SendError::NotTaken(_))), "{late:?}");
     });
@@ -82,7 +90,10 @@ fn a_request_under_way_ends_at_the_relay_when_the_tunnel_is_lost() {
             read_until_it_breaks(body).await.1
         };
         let (result, error) = tokio::join!(tunnel.send(upload(body)), lose);
-        assert!(matches!(result, Err(SendError::TunnelLost(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(SendError::TunnelLost(_))),
+            "{result:?}"
+        );
         assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
     });
 }
@@ -114,7 +125,11 @@ fn an_idle_relay_is_drained_at_once() {
         tunnel.start_drain();
         assert_eq!(tunnel.relay_ended().await, End::Closed);
         assert!(matches!(tunnel.server_ended().await, End::ClosedByPeer(code) if code.0 == 1000));
-        assert!(started.elapsed() < Duration::from_millis(10), "after {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_millis(10),
+            "after {:?}",
+            started.elapsed()
+        );
     });
 }
 
@@ -173,12 +188,23 @@ fn calls_fail_at_once_on_a_closed_tunnel_whose_peer_takes_nothing() {
             Instant::now()
         };
         let (result, closed) = tokio::join!(call, close);
-        assert!(matches!(result, Err(SendError::TunnelLost(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(SendError::TunnelLost(_))),
+            "{result:?}"
+        );
         assert_eq!(server.closed().await, End::Closed);
-        assert!(closed.elapsed() < Duration::from_millis(10), "after {:?}", closed.elapsed());
+        assert!(
+            closed.elapsed() < Duration::from_millis(10),
+            "after {:?}",
+            closed.elapsed()
+        );
         // The goodbye to a peer that does not take it is given up soon.
         assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Closed);
-        assert!(closed.elapsed() <= Duration::from_secs(2), "after {:?}", closed.elapsed());
+        assert!(
+            closed.elapsed() <= Duration::from_secs(2),
+            "after {:?}",
+            closed.elapsed()
+        );
         drop(peer);
     });
 }
@@ -200,7 +226,9 @@ fn the_reason_to_close_arrives_behind_what_a_slow_peer_has_not_taken_yet() {
         while let Some(Ok(message)) = peer.next().await {
             last = Some(message);
         }
-        let Some(Message::Close(Some(frame))) = last else { panic!("the last message is {last:?}") };
+        let Some(Message::Close(Some(frame))) = last else {
+            panic!("the last message is {last:?}")
+        };
         assert_eq!(u16::from(frame.code), 4001);
         assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Closed);
     });
@@ -213,7 +241,9 @@ fn without_a_last_handle_the_servers_end_closes() {
         tunnel.assert_serves().await;
         let (mut driver, mut relay, _drain) = tunnel.without_server();
         assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Closed);
-        assert!(matches!(relay.join_next().await.unwrap().unwrap(), End::ClosedByPeer(code) if code.0 == 1000));
+        assert!(
+            matches!(relay.join_next().await.unwrap().unwrap(), End::ClosedByPeer(code) if code.0 == 1000)
+        );
     });
 }
 
@@ -224,7 +254,10 @@ fn without_its_driver_the_servers_end_is_closed_and_lost() {
         tunnel.assert_serves().await;
         tunnel.drop_driver();
         assert_eq!(tunnel.server.closed().await, End::Closed);
-        assert!(matches!(tunnel.send(get()).await, Err(SendError::NotTaken(_))));
+        assert!(matches!(
+            tunnel.send(get()).await,
+            Err(SendError::NotTaken(_))
+        ));
         assert!(!tunnel.server.is_alive(Duration::from_secs(1)).await);
         assert!(matches!(tunnel.relay_ended().await, End::Broken(_)));
     });
@@ -239,7 +272,10 @@ fn a_text_message_breaks_the_servers_end() {
         peer.send(Message::text("hello")).await.unwrap();
         assert_eq!(close_code(peer).await, 1002);
         let end = driver.join_next().await.unwrap().unwrap();
-        assert!(matches!(&end, End::Broken(why) if why.contains("text message")), "{end:?}");
+        assert!(
+            matches!(&end, End::Broken(why) if why.contains("text message")),
+            "{end:?}"
+        );
     });
 }
 
@@ -247,14 +283,22 @@ fn a_text_message_breaks_the_servers_end() {
 fn a_text_message_breaks_the_relays_end() {
     paused(async {
         let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
-        let relay = serve_relay_end(relay_side, TunnelConfig::default(), echo, std::future::pending());
+        let relay = serve_relay_end(
+            relay_side,
+            TunnelConfig::default(),
+            echo,
+            std::future::pending(),
+        );
         let speak = async {
             let mut peer = raw(peer, Role::Server).await;
             peer.send(Message::text("hello")).await.unwrap();
             close_code(peer).await
         };
         let (end, code) = tokio::join!(relay, speak);
-        assert!(matches!(&end, End::Broken(why) if why.contains("text message")), "{end:?}");
+        assert!(
+            matches!(&end, End::Broken(why) if why.contains("text message")),
+            "{end:?}"
+        );
         assert_eq!(code, 1002);
     });
 }
@@ -264,14 +308,21 @@ fn a_write_that_fails_for_a_stream_breaks_the_tunnel_though_the_next_would_not()
     paused(async {
         let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let fails = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (server, mut driver) = open(Failing(server_side, fails.clone()), TunnelConfig::default()).await;
+        let (server, mut driver) =
+            open(Failing(server_side, fails.clone()), TunnelConfig::default()).await;
         let _peer = only_hello(peer).await;
         until_idle().await;
         fails.store(true, std::sync::atomic::Ordering::SeqCst);
         let result = server.send(get()).await;
-        assert!(matches!(result, Err(SendError::TunnelLost(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(SendError::TunnelLost(_))),
+            "{result:?}"
+        );
         let end = driver.join_next().await.unwrap().unwrap();
-        assert!(matches!(&end, End::Broken(why) if why.contains("it fails once")), "{end:?}");
+        assert!(
+            matches!(&end, End::Broken(why) if why.contains("it fails once")),
+            "{end:?}"
+        );
     });
 }
 
@@ -279,13 +330,21 @@ fn a_write_that_fails_for_a_stream_breaks_the_tunnel_though_the_next_would_not()
 struct Failing(DuplexStream, std::sync::Arc<std::sync::atomic::AtomicBool>);
 
 impl AsyncRead for Failing {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Failing {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.1.swap(false, std::sync::atomic::Ordering::SeqCst) {
             return Poll::Ready(Err(io::Error::other("it fails once")));
         }
@@ -307,7 +366,12 @@ async fn raw(io: DuplexStream, role: Role) -> WebSocketStream<DuplexStream> {
 
 async fn close_code(mut peer: WebSocketStream<DuplexStream>) -> u16 {
     loop {
-        match peer.next().await.expect("a close comes before the end").expect("a close comes before the end") {
+        match peer
+            .next()
+            .await
+            .expect("a close comes before the end")
+            .expect("a close comes before the end")
+        {
             Message::Close(frame) => return frame.expect("the close has a reason").code.into(),
             _ => continue,
         }
@@ -315,7 +379,10 @@ async fn close_code(mut peer: WebSocketStream<DuplexStream>) -> u16 {
 }
 
 /// A relay whose only answer has a body that the test feeds.
-async fn relay_with_one_fed_answer() -> (mpsc::Sender<Result<bytes::Bytes, llamapool_tunnel::BoxError>>, Tunnel) {
+async fn relay_with_one_fed_answer() -> (
+    mpsc::Sender<Result<bytes::Bytes, llamapool_tunnel::BoxError>>,
+    Tunnel,
+) {
     let (feed, body) = fed();
     let body = std::sync::Mutex::new(Some(body));
     let tunnel = Tunnel::new(move |_| {

@@ -53,7 +53,10 @@ impl Peer {
 /// A server's end, and a relay by hand that has said this hello.
 async fn server_and_relay_by_hand(hello: &[u8]) -> (ServerEnd, JoinSet<End>, Peer) {
     let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
-    let config = TunnelConfig { stream_window: 1000, ..TunnelConfig::default() };
+    let config = TunnelConfig {
+        stream_window: 1000,
+        ..TunnelConfig::default()
+    };
     let (server, driver) = open(server_side, config).await;
     let mut peer = Peer::new(peer, Role::Client).await;
     peer.say(&[hello]).await;
@@ -61,7 +64,11 @@ async fn server_and_relay_by_hand(hello: &[u8]) -> (ServerEnd, JoinSet<End>, Pee
 }
 
 /// A server's end with one call open, and a relay by hand that has said hello.
-async fn server_with_a_call() -> (Peer, JoinSet<End>, oneshot::Receiver<Result<String, String>>) {
+async fn server_with_a_call() -> (
+    Peer,
+    JoinSet<End>,
+    oneshot::Receiver<Result<String, String>>,
+) {
     let (server, mut tasks, peer) = server_and_relay_by_hand(HELLO).await;
     let (tell, outcome) = oneshot::channel();
     tasks.spawn(async move {
@@ -82,14 +89,32 @@ async fn server_with_a_call() -> (Peer, JoinSet<End>, oneshot::Receiver<Result<S
 #[test]
 fn what_a_relay_cannot_say_breaks_the_tunnel_by_name() {
     let table: [(&str, &[&[u8]]); 9] = [
-        ("a piece of stream 9, which was not opened", &[b"\x03\0\0\0\x09\0\0\0\x01x"]),
-        ("a head of stream 0, which was not opened", &[b"\x02\0\0\0\0\0\0\0\x02\0\xc8"]),
-        ("a body before its head on stream 1", &[b"\x03\0\0\0\x01\0\0\0\x01x"]),
+        (
+            "a piece of stream 9, which was not opened",
+            &[b"\x03\0\0\0\x09\0\0\0\x01x"],
+        ),
+        (
+            "a head of stream 0, which was not opened",
+            &[b"\x02\0\0\0\0\0\0\0\x02\0\xc8"],
+        ),
+        (
+            "a body before its head on stream 1",
+            &[b"\x03\0\0\0\x01\0\0\0\x01x"],
+        ),
         ("a second head on stream 1", &[ANSWER, ANSWER]),
-        ("more of a body than there was room for on stream 1", &[ANSWER, &TOO_MUCH]),
-        ("more room than can be counted on stream 1", &[b"\x07\0\0\0\x01\0\0\0\x04\xff\xff\xff\xff"]),
+        (
+            "more of a body than there was room for on stream 1",
+            &[ANSWER, &TOO_MUCH],
+        ),
+        (
+            "more room than can be counted on stream 1",
+            &[b"\x07\0\0\0\x01\0\0\0\x04\xff\xff\xff\xff"],
+        ),
         ("a frame of kind 9", &[b"\x09\0\0\0\x01\0\0\0\0"]),
-        ("a frame of kind 2 with 65537 bytes", &[b"\x02\0\0\0\x01\0\x01\0\x01"]),
+        (
+            "a frame of kind 2 with 65537 bytes",
+            &[b"\x02\0\0\0\x01\0\x01\0\x01"],
+        ),
         ("said hello twice", &[HELLO]),
     ];
     for (expected, frames) in table {
@@ -97,25 +122,38 @@ fn what_a_relay_cannot_say_breaks_the_tunnel_by_name() {
             let (mut peer, mut tasks, outcome) = server_with_a_call().await;
             peer.say(frames).await;
             let error = outcome.await.unwrap().expect_err(expected);
-            assert!(error.contains("the tunnel was lost") && error.contains(expected), "{error:?}, not {expected:?}");
+            assert!(
+                error.contains("the tunnel was lost") && error.contains(expected),
+                "{error:?}, not {expected:?}"
+            );
             let end = tasks.join_next().await.unwrap().unwrap();
-            assert!(matches!(&end, End::Broken(why) if why.contains(expected)), "{end:?}, not {expected:?}");
+            assert!(
+                matches!(&end, End::Broken(why) if why.contains(expected)),
+                "{end:?}, not {expected:?}"
+            );
         });
     }
 }
 
 /// More than the window of the server with a call.
-static TOO_MUCH: LazyLock<Vec<u8>> = LazyLock::new(|| [&b"\x03\0\0\0\x01\0\0\x03\xe9"[..], &[7; 1001]].concat());
+static TOO_MUCH: LazyLock<Vec<u8>> =
+    LazyLock::new(|| [&b"\x03\0\0\0\x01\0\0\x03\xe9"[..], &[7; 1001]].concat());
 
 #[test]
 fn a_head_that_is_none_spoils_its_own_call_alone() {
     paused(async {
         let (mut peer, mut tasks, outcome) = server_with_a_call().await;
         peer.say(&[b"\x02\0\0\0\x01\0\0\0\x02\0\x00"]).await;
-        assert_eq!(outcome.await.unwrap(), Err("the relay gave the request up: it makes no sense".to_owned()));
+        assert_eq!(
+            outcome.await.unwrap(),
+            Err("the relay gave the request up: it makes no sense".to_owned())
+        );
         until_idle().await;
         assert!(tasks.try_join_next().is_none(), "the tunnel lives");
-        assert!(peer.heard().await.ends_with(b"\x06\0\0\0\x01\0\0\0\x01\0"), "the relay learns that it is over");
+        assert!(
+            peer.heard().await.ends_with(b"\x06\0\0\0\x01\0\0\0\x01\0"),
+            "the relay learns that it is over"
+        );
     });
 }
 
@@ -143,7 +181,10 @@ fn a_relay_says_why_it_ends_a_call() {
     for (code, expected) in [
         (1, "the tunnel took no more requests: it was not begun"),
         (2, "the relay gave the request up: it was given up"),
-        (3, "the relay gave the request up: the head of its answer is too large"),
+        (
+            3,
+            "the relay gave the request up: the head of its answer is too large",
+        ),
         (99, "the relay gave the request up: it was given up"),
     ] {
         paused(async move {
@@ -158,27 +199,53 @@ fn a_relay_says_why_it_ends_a_call() {
 fn what_a_server_cannot_say_breaks_the_tunnel_by_name() {
     let table: [(&str, &[&[u8]]); 6] = [
         ("did not begin with a hello", &[REQUEST[0]]),
-        ("opened stream 1 behind stream 2", &[HELLO, REQUEST[1], REQUEST[0]]),
-        ("opened stream 1 behind stream 1", &[HELLO, REQUEST[0], REQUEST[3]]),
-        ("a piece of stream 2, which was not opened", &[HELLO, REQUEST[0], b"\x03\0\0\0\x02\0\0\0\x01x"]),
+        (
+            "opened stream 1 behind stream 2",
+            &[HELLO, REQUEST[1], REQUEST[0]],
+        ),
+        (
+            "opened stream 1 behind stream 1",
+            &[HELLO, REQUEST[0], REQUEST[3]],
+        ),
+        (
+            "a piece of stream 2, which was not opened",
+            &[HELLO, REQUEST[0], b"\x03\0\0\0\x02\0\0\0\x01x"],
+        ),
         (
             "a body that goes on behind its end on stream 1",
-            &[HELLO, REQUEST[0], b"\x83\0\0\0\x01\0\0\0\0", b"\x03\0\0\0\x01\0\0\0\x01x"],
+            &[
+                HELLO,
+                REQUEST[0],
+                b"\x83\0\0\0\x01\0\0\0\0",
+                b"\x03\0\0\0\x01\0\0\0\x01x",
+            ],
         ),
-        ("no more requests come, and was not asked", &[HELLO, b"\x08\0\0\0\0\0\0\0\0"]),
+        (
+            "no more requests come, and was not asked",
+            &[HELLO, b"\x08\0\0\0\0\0\0\0\0"],
+        ),
     ];
     for (expected, frames) in table {
         paused(async move {
             let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
             let pondering = |_| std::future::pending::<Response<AnyBody>>();
-            let relay = serve_relay_end(relay_side, TunnelConfig::default(), pondering, std::future::pending());
+            let relay = serve_relay_end(
+                relay_side,
+                TunnelConfig::default(),
+                pondering,
+                std::future::pending(),
+            );
             let mut peer = Peer::new(peer, Role::Server).await;
             let end = tokio::join!(relay, async {
                 peer.say(frames).await;
                 // The goodbye is answered.
                 while let Some(Ok(_)) = peer.0.next().await {}
             });
-            assert!(matches!(&end.0, End::Broken(why) if why.contains(expected)), "{:?}, not {expected:?}", end.0);
+            assert!(
+                matches!(&end.0, End::Broken(why) if why.contains(expected)),
+                "{:?}, not {expected:?}",
+                end.0
+            );
         });
     }
 }
@@ -194,14 +261,20 @@ fn requests_beyond_the_limit_and_behind_the_drain_are_not_begun() {
             begun.try_send(answer).unwrap();
             async { answered.await.unwrap() }
         };
-        let config = TunnelConfig { max_streams: 1, ..TunnelConfig::default() };
+        let config = TunnelConfig {
+            max_streams: 1,
+            ..TunnelConfig::default()
+        };
         let relay = serve_relay_end(relay_side, config, handler, async { drop(drain.await) });
         let peer = async {
             let mut peer = Peer::new(peer, Role::Server).await;
             peer.say(&[HELLO, REQUEST[0], REQUEST[1]]).await;
             let heard = peer.heard().await;
             // The second is not begun, and the handler of the first has dropped the request unread.
-            assert!(heard.ends_with(b"\x06\0\0\0\x02\0\0\0\x01\x01\x05\0\0\0\x01\0\0\0\0"), "{heard:?}");
+            assert!(
+                heard.ends_with(b"\x06\0\0\0\x02\0\0\0\x01\x01\x05\0\0\0\x01\0\0\0\0"),
+                "{heard:?}"
+            );
             let first = handlers.recv().await.unwrap();
             start_drain.send(()).unwrap();
             assert_eq!(peer.heard().await, b"\x08\0\0\0\0\0\0\0\0");
@@ -210,9 +283,13 @@ fn requests_beyond_the_limit_and_behind_the_drain_are_not_begun() {
             assert_eq!(peer.heard().await, b"\x06\0\0\0\x03\0\0\0\x01\x01");
             first.send(Response::new(full("fine"))).unwrap();
             let heard = peer.heard().await;
-            assert_eq!(heard, b"\x02\0\0\0\x01\0\0\0\x02\0\xc8\x83\0\0\0\x01\0\0\0\x04fine");
+            assert_eq!(
+                heard,
+                b"\x02\0\0\0\x01\0\0\0\x02\0\xc8\x83\0\0\0\x01\0\0\0\x04fine"
+            );
             // The rest of the first request, which had not heard of that.
-            peer.say(&[b"\x83\0\0\0\x01\0\0\0\0", b"\x08\0\0\0\0\0\0\0\0"]).await;
+            peer.say(&[b"\x83\0\0\0\x01\0\0\0\0", b"\x08\0\0\0\0\0\0\0\0"])
+                .await;
             while let Some(Ok(_)) = peer.0.next().await {}
             assert!(handlers.recv().await.is_none(), "only one was begun");
         };
@@ -226,7 +303,9 @@ fn a_request_that_was_on_its_way_when_the_relay_asked_for_no_more_is_not_begun()
         let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let (start_drain, drain) = oneshot::channel::<()>();
         let pondering = |_| std::future::pending::<Response<AnyBody>>();
-        let relay = serve_relay_end(relay_side, TunnelConfig::default(), pondering, async { drop(drain.await) });
+        let relay = serve_relay_end(relay_side, TunnelConfig::default(), pondering, async {
+            drop(drain.await)
+        });
         let peer = async {
             let mut peer = Peer::new(peer, Role::Server).await;
             peer.say(&[HELLO]).await;
@@ -246,7 +325,10 @@ fn a_server_that_opens_more_than_it_may_and_reads_nothing_is_hung_up_on() {
     paused(async {
         let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let pondering = |_| std::future::pending::<Response<AnyBody>>();
-        let config = TunnelConfig { max_streams: 1, ..TunnelConfig::default() };
+        let config = TunnelConfig {
+            max_streams: 1,
+            ..TunnelConfig::default()
+        };
         let relay = serve_relay_end(relay_side, config, pondering, std::future::pending());
         let server = async {
             let mut peer = Peer::new(peer, Role::Server).await;
@@ -254,7 +336,12 @@ fn a_server_that_opens_more_than_it_may_and_reads_nothing_is_hung_up_on() {
             for first in (1..=200_000_u32).step_by(1000) {
                 let requests: Vec<u8> = (first..first + 1000)
                     .flat_map(|number| {
-                        [b"\x82", &number.to_be_bytes()[..], b"\0\0\0\x0b\0\x04POST\0\0\0\x01/"].concat()
+                        [
+                            b"\x82",
+                            &number.to_be_bytes()[..],
+                            b"\0\0\0\x0b\0\x04POST\0\0\0\x01/",
+                        ]
+                        .concat()
                     })
                     .collect();
                 peer.say(&[&requests]).await;
@@ -262,7 +349,10 @@ fn a_server_that_opens_more_than_it_may_and_reads_nothing_is_hung_up_on() {
             while let Some(Ok(_)) = peer.0.next().await {}
         };
         let (end, ()) = tokio::join!(relay, server);
-        assert!(matches!(&end, End::Broken(why) if why.contains("does not read")), "{end:?}");
+        assert!(
+            matches!(&end, End::Broken(why) if why.contains("does not read")),
+            "{end:?}"
+        );
     });
 }
 
@@ -274,11 +364,17 @@ fn a_body_waits_for_the_room_that_its_receiver_gives() {
         let peer = async {
             let heard = peer.heard().await;
             // The hello, the head, and 100 bytes behind their prelude.
-            assert!(heard.ends_with(&[&b"\x03\0\0\0\x01\0\0\0\x64"[..], &[7; 100]].concat()), "{heard:?}");
+            assert!(
+                heard.ends_with(&[&b"\x03\0\0\0\x01\0\0\0\x64"[..], &[7; 100]].concat()),
+                "{heard:?}"
+            );
             peer.say(&[b"\x07\0\0\0\x01\0\0\0\x04\0\0\0\x01"]).await;
             assert_eq!(peer.heard().await, b"\x03\0\0\0\x01\0\0\0\x01\x07");
             peer.say(&[b"\x07\0\0\0\x01\0\0\0\x04\0\0\x10\0"]).await;
-            assert_eq!(peer.heard().await, [&b"\x83\0\0\0\x01\0\0\0\x95"[..], &[7; 149]].concat());
+            assert_eq!(
+                peer.heard().await,
+                [&b"\x83\0\0\0\x01\0\0\0\x95"[..], &[7; 149]].concat()
+            );
             peer.say(&[b"\x82\0\0\0\x01\0\0\0\x02\0\xcc"]).await;
         };
         let (answer, ()) = tokio::join!(&mut call, peer);
@@ -297,8 +393,16 @@ fn a_refused_body_ends_and_its_answer_still_comes() {
             peer.say(&[b"\x05\0\0\0\x01\0\0\0\0"]).await;
             until_idle().await;
             let sent = produced.load(std::sync::atomic::Ordering::SeqCst);
-            assert_eq!(dropped.try_recv(), Err(TryRecvError::Empty), "its caller is to hear the answer first");
-            peer.say(&[b"\x07\0\0\0\x01\0\0\0\x04\0\x10\0\0", b"\x82\0\0\0\x01\0\0\0\x02\0\xc8"]).await;
+            assert_eq!(
+                dropped.try_recv(),
+                Err(TryRecvError::Empty),
+                "its caller is to hear the answer first"
+            );
+            peer.say(&[
+                b"\x07\0\0\0\x01\0\0\0\x04\0\x10\0\0",
+                b"\x82\0\0\0\x01\0\0\0\x02\0\xc8",
+            ])
+            .await;
             until_idle().await;
             assert_eq!(produced.load(std::sync::atomic::Ordering::SeqCst), sent);
         };
@@ -314,7 +418,12 @@ fn an_answer_that_is_aborted_by_hand_breaks_off_behind_its_bytes() {
         let (server, _driver, mut peer) = server_and_relay_by_hand(HELLO).await;
         let peer = async {
             until_idle().await;
-            peer.say(&[ANSWER, b"\x03\0\0\0\x01\0\0\0\x04half", b"\x04\0\0\0\x01\0\0\0\0"]).await;
+            peer.say(&[
+                ANSWER,
+                b"\x03\0\0\0\x01\0\0\0\x04half",
+                b"\x04\0\0\0\x01\0\0\0\0",
+            ])
+            .await;
         };
         let (answer, ()) = tokio::join!(server.send(get()), peer);
         let (bytes, error) = read_until_it_breaks(answer.unwrap().into_body()).await;
@@ -331,9 +440,14 @@ fn the_smaller_bound_of_a_head_counts_for_both_ends() {
         let (server, _driver, _peer) = server_and_relay_by_hand(hello).await;
         until_idle().await;
         let mut request = get();
-        request.headers_mut().insert("x", http::HeaderValue::from_bytes(&[b'v'; 1000]).unwrap());
+        request
+            .headers_mut()
+            .insert("x", http::HeaderValue::from_bytes(&[b'v'; 1000]).unwrap());
         let result = server.send(request).await;
-        assert!(matches!(&result, Err(SendError::HeadTooLarge(why)) if why.contains("less than 1024")), "{result:?}");
+        assert!(
+            matches!(&result, Err(SendError::HeadTooLarge(why)) if why.contains("less than 1024")),
+            "{result:?}"
+        );
     });
 }
 
@@ -351,6 +465,9 @@ fn few_requests_go_out_at_once_and_of_many_as_soon_as_they_are_worth_it() {
             assert_eq!(on_the_wire, number < 4 || number == 11, "call {number}");
         }
         // The last two go when the driver has its turn.
-        assert_eq!(peer.heard().await.len(), 2 * b"\x82\0\0\0\x0d\0\0\0\x16\0\x03GET\0\0\0\x0dhttp://relay/".len());
+        assert_eq!(
+            peer.heard().await.len(),
+            2 * b"\x82\0\0\0\x0d\0\0\0\x16\0\x03GET\0\0\0\x0dhttp://relay/".len()
+        );
     });
 }

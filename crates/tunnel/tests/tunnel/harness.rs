@@ -12,7 +12,9 @@ use http::{Method, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use llamapool_tunnel::{BodyError, BoxError, End, IncomingBody, SendError, ServerEnd, TunnelConfig, serve_relay_end};
+use llamapool_tunnel::{
+    BodyError, BoxError, End, IncomingBody, SendError, ServerEnd, TunnelConfig, serve_relay_end,
+};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -33,7 +35,9 @@ pub(crate) struct Tunnel {
 
 impl Tunnel {
     /// A tunnel whose relay answers with `handler`.
-    pub(crate) async fn new<F>(handler: impl Fn(Request<IncomingBody>) -> F + Send + 'static) -> Self
+    pub(crate) async fn new<F>(
+        handler: impl Fn(Request<IncomingBody>) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = Response<AnyBody>> + Send + 'static,
     {
@@ -43,7 +47,11 @@ impl Tunnel {
     /// A tunnel whose relay echoes what is posted, and answers the rest with bodies that never end.
     pub(crate) async fn that_never_ends_what_it_is_asked() -> Self {
         let handler = |request: Request<IncomingBody>| async move {
-            if request.method() == Method::GET { Response::new(endless().1) } else { echo(request).await }
+            if request.method() == Method::GET {
+                Response::new(endless().1)
+            } else {
+                echo(request).await
+            }
         };
         Self::new(handler).await
     }
@@ -56,7 +64,10 @@ impl Tunnel {
         let tunnel = Self::over(sides, TunnelConfig::default(), move |request| {
             let hand_over = hand_over.clone();
             async move {
-                hand_over.send(request.into_body()).await.expect("the test takes it");
+                hand_over
+                    .send(request.into_body())
+                    .await
+                    .expect("the test takes it");
                 std::future::pending().await
             }
         });
@@ -88,11 +99,20 @@ impl Tunnel {
         let (drain, drained) = oneshot::channel();
         let config_of_relay = config.clone();
         relay.spawn(async move {
-            let drained = async { drained.await.unwrap_or_else(|_| unreachable!("the tunnel keeps the sender")) };
+            let drained = async {
+                drained
+                    .await
+                    .unwrap_or_else(|_| unreachable!("the tunnel keeps the sender"))
+            };
             serve_relay_end(relay_side, config_of_relay, handler, drained).await
         });
         let (server, driver) = open(server_side, config).await;
-        Self { server, driver, relay, drain: Some(drain) }
+        Self {
+            server,
+            driver,
+            relay,
+            drain: Some(drain),
+        }
     }
 
     pub(crate) async fn send(&self, request: Request<AnyBody>) -> Received {
@@ -101,20 +121,40 @@ impl Tunnel {
 
     /// One call there and back, to show that the tunnel serves.
     pub(crate) async fn assert_serves(&self) {
-        let answer = self.send(post("still there?")).await.expect("the tunnel serves");
-        assert_eq!(read(answer.into_body()).await.expect("the tunnel carries bodies"), "still there?");
+        let answer = self
+            .send(post("still there?"))
+            .await
+            .expect("the tunnel serves");
+        assert_eq!(
+            read(answer.into_body())
+                .await
+                .expect("the tunnel carries bodies"),
+            "still there?"
+        );
     }
 
     pub(crate) fn start_drain(&mut self) {
-        self.drain.take().expect("drained once").send(()).expect("the relay's end runs");
+        self.drain
+            .take()
+            .expect("drained once")
+            .send(())
+            .expect("the relay's end runs");
     }
 
     pub(crate) async fn relay_ended(&mut self) -> End {
-        self.relay.join_next().await.expect("waited for once").expect("the relay's end does not panic")
+        self.relay
+            .join_next()
+            .await
+            .expect("waited for once")
+            .expect("the relay's end does not panic")
     }
 
     pub(crate) async fn server_ended(&mut self) -> End {
-        self.driver.join_next().await.expect("waited for once").expect("the server's end does not panic")
+        self.driver
+            .join_next()
+            .await
+            .expect("waited for once")
+            .expect("the server's end does not panic")
     }
 
     /// The relay's process is gone.
@@ -128,7 +168,9 @@ impl Tunnel {
     }
 
     /// The last handle of the server's end goes; the relay's end and the driver stay.
-    pub(crate) fn without_server(self) -> (JoinSet<End>, JoinSet<End>, Option<oneshot::Sender<()>>) {
+    pub(crate) fn without_server(
+        self,
+    ) -> (JoinSet<End>, JoinSet<End>, Option<oneshot::Sender<()>>) {
         (self.driver, self.relay, self.drain)
     }
 }
@@ -148,7 +190,9 @@ pub(crate) async fn open(
 pub(crate) async fn only_hello(mut peer: DuplexStream) -> DuplexStream {
     // One masked binary message, with a hello in it: 1 MiB of each body, 9 streams, heads below 64 KiB.
     let hello = b"\x82\x96\0\0\0\0\x01\0\0\0\0\0\0\0\x0d\x01\0\x10\0\0\0\0\0\x09\0\x01\0\0";
-    peer.write_all(hello).await.expect("the server's end listens");
+    peer.write_all(hello)
+        .await
+        .expect("the server's end listens");
     peer
 }
 
@@ -176,11 +220,21 @@ impl Wire {
                 }
             }
         });
-        (Self { silence: Some(silence), carrier }, (server_side, relay_side))
+        (
+            Self {
+                silence: Some(silence),
+                carrier,
+            },
+            (server_side, relay_side),
+        )
     }
 
     pub(crate) fn go_silent(&mut self) {
-        self.silence.take().expect("silent once").send(()).expect("the wire carries");
+        self.silence
+            .take()
+            .expect("silent once")
+            .send(())
+            .expect("the wire carries");
     }
 
     pub(crate) fn cut(&mut self) {
@@ -206,7 +260,11 @@ pub(crate) fn upload(body: AnyBody) -> Request<AnyBody> {
 }
 
 pub(crate) fn request(method: Method, body: AnyBody) -> Request<AnyBody> {
-    Request::builder().method(method).uri("http://relay/").body(body).expect("a valid request")
+    Request::builder()
+        .method(method)
+        .uri("http://relay/")
+        .body(body)
+        .expect("a valid request")
 }
 
 pub(crate) fn empty() -> AnyBody {
@@ -217,19 +275,30 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> AnyBody {
     Full::new(bytes.into()).map_err(Into::into).boxed_unsync()
 }
 
-pub(crate) fn streamed(chunks: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> AnyBody {
+pub(crate) fn streamed(
+    chunks: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+) -> AnyBody {
     StreamBody::new(chunks.map(|chunk| chunk.map(Frame::data))).boxed_unsync()
 }
 
 /// A body that is fed by hand; it ends with the sender.
 pub(crate) fn fed() -> (mpsc::Sender<Result<Bytes, BoxError>>, AnyBody) {
     let (feed, chunks) = mpsc::channel(1);
-    (feed, streamed(stream::unfold(chunks, |mut chunks| async { Some((chunks.recv().await?, chunks)) })))
+    (
+        feed,
+        streamed(stream::unfold(chunks, |mut chunks| async {
+            Some((chunks.recv().await?, chunks))
+        })),
+    )
 }
 
 /// A body that says what it has, and then breaks off.
 pub(crate) fn broken_after(chunks: Vec<Bytes>) -> AnyBody {
-    let chunks: Vec<Result<Bytes, BoxError>> = chunks.into_iter().map(Ok).chain([Err("torn".into())]).collect();
+    let chunks: Vec<Result<Bytes, BoxError>> = chunks
+        .into_iter()
+        .map(Ok)
+        .chain([Err("torn".into())])
+        .collect();
     streamed(stream::iter(chunks))
 }
 
@@ -247,7 +316,11 @@ pub(crate) fn endless() -> (Arc<AtomicUsize>, AnyBody) {
 /// A body, and what resolves when it is dropped.
 pub(crate) fn guarded(body: AnyBody) -> (AnyBody, oneshot::Receiver<()>) {
     let (guard, dropped) = oneshot::channel();
-    (body.map_frame(move |frame| (frame, &guard).0).boxed_unsync(), dropped)
+    (
+        body.map_frame(move |frame| (frame, &guard).0)
+            .boxed_unsync(),
+        dropped,
+    )
 }
 
 /// A body of `length` bytes of the pattern, in pieces of changing size.
@@ -262,7 +335,11 @@ pub(crate) fn patterned(length: usize) -> AnyBody {
 pub(crate) async fn read_patterned(mut body: IncomingBody) -> usize {
     let mut length = 0;
     while let Some(chunk) = next(&mut body).await {
-        assert_eq!(chunk, pattern(length, chunk.len()), "the bytes from {length} on");
+        assert_eq!(
+            chunk,
+            pattern(length, chunk.len()),
+            "the bytes from {length} on"
+        );
         length += chunk.len();
     }
     length
@@ -287,7 +364,9 @@ fn pattern(start: usize, length: usize) -> Bytes {
 pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 
 /// The next piece of a body that goes on, or nothing at its clean end.
-pub(crate) async fn next<B: Body<Data = Bytes, Error = BodyError> + Unpin>(body: &mut B) -> Option<Bytes> {
+pub(crate) async fn next<B: Body<Data = Bytes, Error = BodyError> + Unpin>(
+    body: &mut B,
+) -> Option<Bytes> {
     let frame = body.frame().await?.expect("the body does not break off");
     Some(frame.into_data().expect("no trailers leave the tunnel"))
 }
@@ -301,8 +380,14 @@ pub(crate) async fn read(body: IncomingBody) -> Result<Bytes, BodyError> {
 pub(crate) async fn read_until_it_breaks(mut body: IncomingBody) -> (Vec<u8>, BodyError) {
     let mut bytes = Vec::new();
     loop {
-        match body.frame().await.expect("the body breaks off, it does not end") {
-            Ok(frame) => bytes.extend_from_slice(&frame.into_data().expect("no trailers leave the tunnel")),
+        match body
+            .frame()
+            .await
+            .expect("the body breaks off, it does not end")
+        {
+            Ok(frame) => {
+                bytes.extend_from_slice(&frame.into_data().expect("no trailers leave the tunnel"))
+            }
             Err(error) => return (bytes, error),
         }
     }
@@ -310,7 +395,10 @@ pub(crate) async fn read_until_it_breaks(mut body: IncomingBody) -> (Vec<u8>, Bo
 
 /// Lets a call begin, and leaves it there.
 pub(crate) fn begin(call: Pin<&mut impl Future<Output = Received>>) {
-    assert!(call.now_or_never().is_none(), "nothing can have answered yet");
+    assert!(
+        call.now_or_never().is_none(),
+        "nothing can have answered yet"
+    );
 }
 
 /// Runs a test with paused time: it fails as soon as nothing but the pulse of the tunnel has moved for a minute.
@@ -320,16 +408,25 @@ pub(crate) fn paused(test: impl Future<Output = ()>) {
 
 /// The same, with more time on the paused clock.
 pub(crate) fn paused_for(limit: Duration, test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let result = runtime.expect("a runtime").block_on(async { tokio::time::timeout(limit, test).await });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    let result = runtime
+        .expect("a runtime")
+        .block_on(async { tokio::time::timeout(limit, test).await });
     result.expect("the test hangs");
 }
 
 /// Runs a test on two threads and the real clock, for what only real concurrency shows.
 pub(crate) fn threaded(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build();
-    let result =
-        runtime.expect("a runtime").block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build();
+    let result = runtime
+        .expect("a runtime")
+        .block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await });
     result.expect("the test hangs");
 }
 

@@ -33,7 +33,10 @@ fn a_request_with_too_large_headers_is_refused_and_the_tunnel_lives() {
             let mut request = get();
             *request.headers_mut() = headers(count, length);
             let result = tunnel.send(request).await;
-            assert!(matches!(result, Err(SendError::HeadTooLarge(_))), "{result:?}");
+            assert!(
+                matches!(result, Err(SendError::HeadTooLarge(_))),
+                "{result:?}"
+            );
             tunnel.assert_serves().await;
         }
     });
@@ -45,10 +48,15 @@ fn a_request_with_a_path_of_every_length_near_the_limit_passes_or_is_refused() {
         let tunnel = Tunnel::new(echo).await;
         for length in 65_300..65_400 {
             let mut request = get();
-            *request.uri_mut() = format!("http://relay/{}", "x".repeat(length)).parse().unwrap_or_default();
+            *request.uri_mut() = format!("http://relay/{}", "x".repeat(length))
+                .parse()
+                .unwrap_or_default();
             match tunnel.send(request).await {
                 Ok(answer) => assert_eq!(answer.status(), 200, "{length}"),
-                Err(error) => assert!(matches!(error, SendError::HeadTooLarge(_)), "{length}: {error:?}"),
+                Err(error) => assert!(
+                    matches!(error, SendError::HeadTooLarge(_)),
+                    "{length}: {error:?}"
+                ),
             }
         }
         tunnel.assert_serves().await;
@@ -59,7 +67,10 @@ fn a_request_with_a_path_of_every_length_near_the_limit_passes_or_is_refused() {
 fn an_answer_with_too_large_headers_is_given_up_and_the_tunnel_lives() {
     paused(async {
         let tunnel = Tunnel::new(|request: Request<_>| async move {
-            let size = request.headers().get("x-size").map(|size| size.to_str().unwrap().parse().unwrap());
+            let size = request
+                .headers()
+                .get("x-size")
+                .map(|size| size.to_str().unwrap().parse().unwrap());
             let mut answer = echo(request).await;
             answer.headers_mut().extend(headers(60, size.unwrap_or(0)));
             answer
@@ -67,7 +78,9 @@ fn an_answer_with_too_large_headers_is_given_up_and_the_tunnel_lives() {
         let tunnel = tunnel.await;
         for size in [1100, 10_000] {
             let mut request = get();
-            request.headers_mut().insert("x-size", HeaderValue::from(size));
+            request
+                .headers_mut()
+                .insert("x-size", HeaderValue::from(size));
             let result = tunnel.send(request).await;
             assert!(matches!(result, Err(SendError::GivenUp(_))), "{result:?}");
             tunnel.assert_serves().await;
@@ -80,7 +93,9 @@ fn a_header_that_belongs_to_one_connection_is_malformed() {
     paused(async {
         let tunnel = Tunnel::new(echo).await;
         let mut request = get();
-        request.headers_mut().insert("connection", HeaderValue::from_static("keep-alive"));
+        request
+            .headers_mut()
+            .insert("connection", HeaderValue::from_static("keep-alive"));
         let result = tunnel.send(request).await;
         assert!(matches!(result, Err(SendError::Malformed(_))), "{result:?}");
         tunnel.assert_serves().await;
@@ -108,8 +123,16 @@ fn assert_no_body_but_a_content_length(method: Method, status: StatusCode) {
         let method = method.clone();
         paused(async move {
             let tunnel = Tunnel::new(move |_| async move {
-                let body = if knows_its_end { empty() } else { streamed(stream::empty()) };
-                Response::builder().status(status).header(CONTENT_LENGTH, "42").body(body).unwrap()
+                let body = if knows_its_end {
+                    empty()
+                } else {
+                    streamed(stream::empty())
+                };
+                Response::builder()
+                    .status(status)
+                    .header(CONTENT_LENGTH, "42")
+                    .body(body)
+                    .unwrap()
             });
             let tunnel = tunnel.await;
             let answer = tunnel.send(request(method, empty())).await.unwrap();
@@ -122,5 +145,12 @@ fn assert_no_body_but_a_content_length(method: Method, status: StatusCode) {
 
 fn headers(count: usize, length: usize) -> HeaderMap {
     let value = HeaderValue::from_bytes("v".repeat(length).as_bytes()).expect("a valid value");
-    (0..count).map(|i| (HeaderName::try_from(format!("x-{i}")).expect("a valid name"), value.clone())).collect()
+    (0..count)
+        .map(|i| {
+            (
+                HeaderName::try_from(format!("x-{i}")).expect("a valid name"),
+                value.clone(),
+            )
+        })
+        .collect()
 }

@@ -59,8 +59,15 @@ fn the_recording_itself_is_a_good_exchange() {
     let (server, relay) = both_ends_end(to_server, to_relay);
     assert_eq!(server.1, 3, "the recorded answers arrive");
     // Nothing is wrong with it but its sudden end.
-    assert!(matches!(&server.0, End::Broken(why) if why.contains("closing handshake")), "{:?}", server.0);
-    assert!(matches!(&relay, End::Broken(why) if why.contains("closing handshake")), "{relay:?}");
+    assert!(
+        matches!(&server.0, End::Broken(why) if why.contains("closing handshake")),
+        "{:?}",
+        server.0
+    );
+    assert!(
+        matches!(&relay, End::Broken(why) if why.contains("closing handshake")),
+        "{relay:?}"
+    );
 }
 
 /// What is done to a recording: at which part of it, and what.
@@ -142,12 +149,20 @@ fn websocket_frame() -> impl Strategy<Value = WebSocketFrame> {
 
 /// A binary message of the server's.
 fn message_of_server(bytes: &[u8]) -> Vec<u8> {
-    WebSocketFrame { first: 0x82, payload: bytes.to_vec() }.of_server()
+    WebSocketFrame {
+        first: 0x82,
+        payload: bytes.to_vec(),
+    }
+    .of_server()
 }
 
 /// A binary message of the relay's.
 fn message_of_relay(bytes: &[u8]) -> Vec<u8> {
-    WebSocketFrame { first: 0x82, payload: bytes.to_vec() }.of_relay()
+    WebSocketFrame {
+        first: 0x82,
+        payload: bytes.to_vec(),
+    }
+    .of_relay()
 }
 
 /// The hello of an end that takes 256 bytes of each body, 9 streams, and heads below 64 KiB.
@@ -180,7 +195,11 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
         (8, b""),
     ];
     let usual = (prop::sample::select(USUAL.to_vec()), 1..6_u8);
-    let any_other = (any::<u8>(), 0..12_u8, proptest::collection::vec(any::<u8>(), 0..100));
+    let any_other = (
+        any::<u8>(),
+        0..12_u8,
+        proptest::collection::vec(any::<u8>(), 0..100),
+    );
     prop_oneof![
         9 => usual.prop_map(|((kind, content), stream)| framed(kind, stream, content)),
         1 => any_other.prop_map(|(kind, stream, content)| framed(kind, stream, &content)),
@@ -209,11 +228,23 @@ fn both_ends_end(to_server: &[u8], to_relay: &[u8]) -> ((End, usize), End) {
                 write_and_hang_up(peer, answers).await;
             };
             let (answered, ()) = tokio::join!(exchange(&server), play);
-            (driver.join_next().await.unwrap().expect("the server's end does not panic"), answered)
+            (
+                driver
+                    .join_next()
+                    .await
+                    .unwrap()
+                    .expect("the server's end does not panic"),
+                answered,
+            )
         };
         let relay = async {
             let (relay_side, peer) = tokio::io::duplex(WIRE_BYTES);
-            let relay = serve_relay_end(relay_side, TunnelConfig::default(), echo, std::future::pending());
+            let relay = serve_relay_end(
+                relay_side,
+                TunnelConfig::default(),
+                echo,
+                std::future::pending(),
+            );
             tokio::join!(relay, write_and_hang_up(peer, to_relay)).0
         };
         *ends.lock().unwrap() = Some(tokio::join!(server, relay));
@@ -242,16 +273,26 @@ static RECORDED: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
             (tokio::io::split(near_server), tokio::io::split(near_relay));
         let mut recorder = JoinSet::new();
         recorder.spawn(async move {
-            tokio::join!(copy(from_relay, to_server, &tape.0), copy(from_server, to_relay, &tape.1));
+            tokio::join!(
+                copy(from_relay, to_server, &tape.0),
+                copy(from_server, to_relay, &tape.1)
+            );
         });
         let tunnel = Tunnel::over((server_side, relay_side), TunnelConfig::default(), echo).await;
         assert_eq!(exchange(&tunnel.server).await, 3);
     });
     let (to_server, to_relay) = &*recorded;
-    (to_server.lock().unwrap().clone(), to_relay.lock().unwrap().clone())
+    (
+        to_server.lock().unwrap().clone(),
+        to_relay.lock().unwrap().clone(),
+    )
 });
 
-async fn copy(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, tape: &Mutex<Vec<u8>>) {
+async fn copy(
+    mut from: ReadHalf<DuplexStream>,
+    mut to: WriteHalf<DuplexStream>,
+    tape: &Mutex<Vec<u8>>,
+) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         tape.lock().unwrap().extend_from_slice(&buffer[..length]);

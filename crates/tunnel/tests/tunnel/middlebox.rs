@@ -34,7 +34,11 @@ fn fragmented_messages_with_pings_between_the_fragments_do_no_harm() {
         let pieces = bytes.chunks(1000).count();
         for (i, piece) in bytes.chunks(1000).enumerate() {
             let kind = OpCode::Data(if i == 0 { Data::Binary } else { Data::Continue });
-            messages.push(Message::Frame(Frame::message(piece.to_vec(), kind, i + 1 == pieces)));
+            messages.push(Message::Frame(Frame::message(
+                piece.to_vec(),
+                kind,
+                i + 1 == pieces,
+            )));
             messages.push(Message::Ping(Bytes::new()));
         }
         messages
@@ -44,7 +48,12 @@ fn fragmented_messages_with_pings_between_the_fragments_do_no_harm() {
 #[test]
 fn joined_messages_do_no_harm() {
     // What the box reads at once it sends at once; empty messages are allowed, too.
-    assert_no_harm(4 << 20, |bytes| vec![Message::binary(Bytes::new()), Message::binary(bytes.to_vec())]);
+    assert_no_harm(4 << 20, |bytes| {
+        vec![
+            Message::binary(Bytes::new()),
+            Message::binary(bytes.to_vec()),
+        ]
+    });
 }
 
 fn assert_no_harm(length: usize, reframe: fn(&[u8]) -> Vec<Message>) {
@@ -59,10 +68,22 @@ fn assert_no_harm(length: usize, reframe: fn(&[u8]) -> Vec<Message>) {
     });
 }
 
-async fn stand_between(near_server: DuplexStream, near_relay: DuplexStream, reframe: fn(&[u8]) -> Vec<Message>) {
-    let (to_server, from_server) = WebSocketStream::from_raw_socket(near_server, Role::Client, None).await.split();
-    let (to_relay, from_relay) = WebSocketStream::from_raw_socket(near_relay, Role::Server, None).await.split();
-    tokio::join!(carry(from_server, to_relay, reframe), carry(from_relay, to_server, reframe));
+async fn stand_between(
+    near_server: DuplexStream,
+    near_relay: DuplexStream,
+    reframe: fn(&[u8]) -> Vec<Message>,
+) {
+    let (to_server, from_server) =
+        WebSocketStream::from_raw_socket(near_server, Role::Client, None)
+            .await
+            .split();
+    let (to_relay, from_relay) = WebSocketStream::from_raw_socket(near_relay, Role::Server, None)
+        .await
+        .split();
+    tokio::join!(
+        carry(from_server, to_relay, reframe),
+        carry(from_relay, to_server, reframe)
+    );
 }
 
 async fn carry(

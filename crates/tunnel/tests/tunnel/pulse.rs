@@ -24,7 +24,11 @@ fn a_wire_that_goes_silent_ends_both_ends_within_twenty_seconds() {
         let silent_since = Instant::now();
         assert_eq!(tunnel.server_ended().await, End::Silent);
         assert_eq!(tunnel.relay_ended().await, End::Silent);
-        assert!(silent_since.elapsed() < GONE, "after {:?}", silent_since.elapsed());
+        assert!(
+            silent_since.elapsed() < GONE,
+            "after {:?}",
+            silent_since.elapsed()
+        );
     });
 }
 
@@ -37,7 +41,11 @@ fn a_wire_that_is_silent_from_the_start_ends_both_ends_within_twenty_seconds() {
         let silent_since = Instant::now();
         assert_eq!(tunnel.server_ended().await, End::Silent);
         assert_eq!(tunnel.relay_ended().await, End::Silent);
-        assert!(silent_since.elapsed() < GONE, "after {:?}", silent_since.elapsed());
+        assert!(
+            silent_since.elapsed() < GONE,
+            "after {:?}",
+            silent_since.elapsed()
+        );
     });
 }
 
@@ -49,7 +57,10 @@ fn a_peer_that_takes_nothing_more_is_gone_in_twenty_seconds_however_much_waits_f
         let _peer = only_hello(peer).await;
         let started = Instant::now();
         let result = server.send(upload(endless().1)).await;
-        assert!(matches!(result, Err(SendError::TunnelLost(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(SendError::TunnelLost(_))),
+            "{result:?}"
+        );
         assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Silent);
         assert!(started.elapsed() < GONE, "after {:?}", started.elapsed());
     });
@@ -71,7 +82,9 @@ fn a_peer_that_is_heard_is_still_asked_for_signs_of_life() {
     paused(async {
         let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let (_server, _driver) = open(server_side, TunnelConfig::default()).await;
-        let (mut say, mut hear) = WebSocketStream::from_raw_socket(peer, Role::Client, None).await.split();
+        let (mut say, mut hear) = WebSocketStream::from_raw_socket(peer, Role::Client, None)
+            .await
+            .split();
         let chatter = async {
             let mut second = tokio::time::interval(Duration::from_secs(1));
             loop {
@@ -94,7 +107,11 @@ fn a_relay_that_answers_is_alive() {
         let tunnel = Tunnel::new(echo).await;
         let asked = Instant::now();
         assert!(tunnel.server.is_alive(Duration::from_secs(2)).await);
-        assert!(asked.elapsed() < Duration::from_millis(10), "after {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_millis(10),
+            "after {:?}",
+            asked.elapsed()
+        );
     });
 }
 
@@ -119,6 +136,10 @@ fn a_relay_that_is_gone_is_not_alive() {
         tunnel.kill_relay();
         let asked = Instant::now();
         assert!(!tunnel.server.is_alive(Duration::from_secs(2)).await);
-        assert!(asked.elapsed() < Duration::from_millis(10), "after {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_millis(10),
+            "after {:?}",
+            asked.elapsed()
+        );
     });
 }

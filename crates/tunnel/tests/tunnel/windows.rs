@@ -19,8 +19,14 @@ fn a_caller_that_never_reads_makes_the_relay_produce_one_window() {
         let _unread = tunnel.send(get()).await.unwrap();
         let produced = counters.recv().await.unwrap();
         until_idle().await;
-        let (produced, window) = (produced.load(Ordering::SeqCst), TunnelConfig::default().stream_window as usize);
-        assert!((window..=window + SLACK).contains(&produced), "{produced} bytes for a window of {window}");
+        let (produced, window) = (
+            produced.load(Ordering::SeqCst),
+            TunnelConfig::default().stream_window as usize,
+        );
+        assert!(
+            (window..=window + SLACK).contains(&produced),
+            "{produced} bytes for a window of {window}"
+        );
     });
 }
 
@@ -35,7 +41,10 @@ fn a_slow_caller_makes_the_relay_produce_one_window_more_than_it_has_read() {
             read += next(&mut body).await.unwrap().len();
             until_idle().await;
             let ahead = produced.load(Ordering::SeqCst) - read;
-            assert!(ahead <= TunnelConfig::default().stream_window as usize + SLACK, "{ahead} bytes ahead");
+            assert!(
+                ahead <= TunnelConfig::default().stream_window as usize + SLACK,
+                "{ahead} bytes ahead"
+            );
         }
     });
 }
@@ -54,8 +63,14 @@ fn a_relay_that_never_reads_makes_the_caller_send_one_window() {
             _ = &mut call => panic!("nobody answers"),
             () = until_idle() => {}
         }
-        let (produced, window) = (produced.load(Ordering::SeqCst), TunnelConfig::default().stream_window as usize);
-        assert!((window..=window + SLACK).contains(&produced), "{produced} bytes for a window of {window}");
+        let (produced, window) = (
+            produced.load(Ordering::SeqCst),
+            TunnelConfig::default().stream_window as usize,
+        );
+        assert!(
+            (window..=window + SLACK).contains(&produced),
+            "{produced} bytes for a window of {window}"
+        );
     });
 }
 
@@ -77,7 +92,10 @@ fn callers_that_never_read_leave_the_tunnel_to_the_others() {
 #[test]
 fn a_window_smaller_than_the_default_is_kept() {
     paused(async {
-        let config = TunnelConfig { stream_window: 20_000, ..TunnelConfig::default() };
+        let config = TunnelConfig {
+            stream_window: 20_000,
+            ..TunnelConfig::default()
+        };
         let (produced, body) = endless();
         let body = std::sync::Mutex::new(Some(body));
         let tunnel = Tunnel::with_config(config, move |_| {
@@ -88,12 +106,18 @@ fn a_window_smaller_than_the_default_is_kept() {
         let mut unread = tunnel.send(get()).await.unwrap().into_body();
         until_idle().await;
         let produced = produced.load(Ordering::SeqCst);
-        assert!((20_000..=20_000 + SLACK).contains(&produced), "{produced} bytes");
+        assert!(
+            (20_000..=20_000 + SLACK).contains(&produced),
+            "{produced} bytes"
+        );
         assert!(unread.frame().await.unwrap().is_ok());
     });
 }
 
-async fn relay_that_never_ends() -> (Tunnel, mpsc::Receiver<std::sync::Arc<std::sync::atomic::AtomicUsize>>) {
+async fn relay_that_never_ends() -> (
+    Tunnel,
+    mpsc::Receiver<std::sync::Arc<std::sync::atomic::AtomicUsize>>,
+) {
     let (sender, counters) = mpsc::channel(1);
     let tunnel = Tunnel::new(move |_| {
         let sender = sender.clone();

@@ -51,7 +51,10 @@ impl Announced {
             return None;
         }
         *self.paths().open.entry(path.to_owned()).or_default() += 1;
-        Some(OpenEndpoint { announced: self.clone(), path: path.to_owned() })
+        Some(OpenEndpoint {
+            announced: self.clone(),
+            path: path.to_owned(),
+        })
     }
 
     /// An answer leads to a path; whether that is remembered.
@@ -82,7 +85,9 @@ impl Announced {
 impl Drop for OpenEndpoint {
     fn drop(&mut self) {
         let mut paths = self.announced.paths();
-        let Some(streams) = paths.open.get_mut(&self.path) else { return };
+        let Some(streams) = paths.open.get_mut(&self.path) else {
+            return;
+        };
         *streams -= 1;
         if *streams == 0 {
             paths.open.remove(&self.path);
@@ -115,9 +120,17 @@ mod tests {
         let announced = Announced::default();
         let _open = announced.endpoint("/messages/");
         assert!(announced.led_to("/jobs/1"));
-        assert_eq!(announced.path_of("/~announced/messages/"), Some(("/messages/".into(), How::Endpoint)));
+        assert_eq!(
+            announced.path_of("/~announced/messages/"),
+            Some(("/messages/".into(), How::Endpoint))
+        );
         assert_eq!(how(&announced, "/~announced/jobs/1"), Some(How::LedTo));
-        for below in ["/messages/", "/~announced/admin", "/~announced/messages/../admin", "/~announced/messages"] {
+        for below in [
+            "/messages/",
+            "/~announced/admin",
+            "/~announced/messages/../admin",
+            "/~announced/messages",
+        ] {
             assert_eq!(announced.path_of(below), None, "{below}");
         }
         let long = format!("/{}", "a".repeat(MAX_PATH_BYTES));
@@ -137,10 +150,22 @@ mod tests {
         others(REMEMBERED_PATHS + 1);
         drop(one);
         assert_eq!(how(&announced, "/~announced/mine"), Some(How::Endpoint));
-        assert_eq!(how(&announced, "/~announced/0"), None, "the oldest whose stream is over is forgotten");
-        assert_eq!(how(&announced, "/~announced/job/0"), None, "the oldest that was led to is forgotten");
+        assert_eq!(
+            how(&announced, "/~announced/0"),
+            None,
+            "the oldest whose stream is over is forgotten"
+        );
+        assert_eq!(
+            how(&announced, "/~announced/job/0"),
+            None,
+            "the oldest that was led to is forgotten"
+        );
         drop(two);
-        assert_eq!(how(&announced, "/~announced/mine"), Some(How::Endpoint), "its stream has just ended");
+        assert_eq!(
+            how(&announced, "/~announced/mine"),
+            Some(How::Endpoint),
+            "its stream has just ended"
+        );
         others(REMEMBERED_PATHS);
         assert_eq!(how(&announced, "/~announced/mine"), None);
     }

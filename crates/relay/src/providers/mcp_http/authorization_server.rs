@@ -50,7 +50,10 @@ struct Known {
 
 impl AuthorizationServer {
     pub(super) fn new(is_public: bool) -> Self {
-        Self { is_public, known: Mutex::default() }
+        Self {
+            is_public,
+            known: Mutex::default(),
+        }
     }
 
     /// Whether somebody opted in.
@@ -60,8 +63,14 @@ impl AuthorizationServer {
 
     /// The path on the provider that a caller's path stands for, if the metadata announce it.
     pub(super) fn path_of(&self, below: &str) -> Option<String> {
-        let path = below.strip_prefix(path::ANNOUNCED).filter(|_| self.is_public)?;
-        self.known().paths.iter().any(|(_, known)| known == path).then(|| path.to_owned())
+        let path = below
+            .strip_prefix(path::ANNOUNCED)
+            .filter(|_| self.is_public)?;
+        self.known()
+            .paths
+            .iter()
+            .any(|(_, known)| known == path)
+            .then(|| path.to_owned())
     }
 
     /// Whether a path that is not known is reason to look at the metadata. Says so once, and then not for a while.
@@ -76,12 +85,22 @@ impl AuthorizationServer {
 
     /// Makes metadata public: the issuer is the id's URL, and what is on the provider's origin is below it. What they
     /// announce is reachable from now on, in place of what they announced before.
-    pub(super) fn make_public(&self, kind: Kind, document: &mut Object, base: &Uri, public: &PublicPlace) {
+    pub(super) fn make_public(
+        &self,
+        kind: Kind,
+        document: &mut Object,
+        base: &Uri,
+        public: &PublicPlace,
+    ) {
         let url = public.url_of_id().unwrap_or_default();
         let mut paths = HashSet::new();
         let mut rewrite = |address: &str| {
-            let already = address.strip_prefix(&url).and_then(|below| below.strip_prefix(path::ANNOUNCED));
-            let own = already.map(str::to_owned).or_else(|| own_path(base, Some(public), address))?;
+            let already = address
+                .strip_prefix(&url)
+                .and_then(|below| below.strip_prefix(path::ANNOUNCED));
+            let own = already
+                .map(str::to_owned)
+                .or_else(|| own_path(base, Some(public), address))?;
             paths.insert((kind, own[..end_of_path(&own)].to_owned()));
             Some(format!("{url}{}{own}", path::ANNOUNCED))
         };
@@ -93,7 +112,9 @@ impl AuthorizationServer {
         document.remove("signed_metadata");
         let issuer = document.insert("issuer".to_owned(), url.into());
         let mut known = self.known();
-        known.issuers.extend(issuer.and_then(|issuer| issuer.as_str().map(str::to_owned)));
+        known
+            .issuers
+            .extend(issuer.and_then(|issuer| issuer.as_str().map(str::to_owned)));
         known.paths.retain(|(other, _)| *other != kind);
         known.paths.extend(paths);
     }
@@ -105,21 +126,38 @@ impl AuthorizationServer {
 
     /// Makes the issuer public in a redirect that leads back to a client (RFC 9207), and notes the callback that the
     /// provider names in one that leads to somebody who signs in for it.
-    pub(super) fn make_redirect_public(&self, headers: &mut HeaderMap, public: &PublicPlace, announced: &Announced) {
-        let Some(url) = public.url_of_id().filter(|_| self.is_public) else { return };
-        let Some(location) = headers.get(header::LOCATION).and_then(|location| location.to_str().ok()) else { return };
+    pub(super) fn make_redirect_public(
+        &self,
+        headers: &mut HeaderMap,
+        public: &PublicPlace,
+        announced: &Announced,
+    ) {
+        let Some(url) = public.url_of_id().filter(|_| self.is_public) else {
+            return;
+        };
+        let Some(location) = headers
+            .get(header::LOCATION)
+            .and_then(|location| location.to_str().ok())
+        else {
+            return;
+        };
         let known = self.known();
         let parameters = location.split_inclusive(['?', '&', '#']).map(|part| {
             let (text, end) = part.split_at(part.trim_end_matches(['?', '&', '#']).len());
             let (name, value) = parse(text.as_bytes()).next().unwrap_or_default();
             if name == "redirect_uri"
-                && let Some(callback) = value.strip_prefix(&url).and_then(|below| below.strip_prefix(path::ANNOUNCED))
+                && let Some(callback) = value
+                    .strip_prefix(&url)
+                    .and_then(|below| below.strip_prefix(path::ANNOUNCED))
             {
                 announced.led_to(&callback[..end_of_path(callback)]);
             }
             let is_private_issuer = name == "iss" && known.issuers.contains(&*value);
             if is_private_issuer {
-                format!("iss={}{end}", byte_serialize(url.as_bytes()).collect::<String>())
+                format!(
+                    "iss={}{end}",
+                    byte_serialize(url.as_bytes()).collect::<String>()
+                )
             } else {
                 part.to_owned()
             }
@@ -153,9 +191,11 @@ pub(super) fn places(kind: Kind, issuer: &str) -> Vec<String> {
 pub(super) fn own_issuer(resource: &Object, base: &Uri, public: &PublicPlace) -> Option<String> {
     let named = resource.get("authorization_servers")?.as_array()?;
     let url = public.url_of_id();
-    let own = named.iter().filter_map(Value::as_str).find_map(|issuer| match Some(issuer) == url.as_deref() {
-        true => Some("/".to_owned()),
-        false => own_path(base, Some(public), issuer),
+    let own = named.iter().filter_map(Value::as_str).find_map(|issuer| {
+        match Some(issuer) == url.as_deref() {
+            true => Some("/".to_owned()),
+            false => own_path(base, Some(public), issuer),
+        }
     })?;
     Some(own[..end_of_path(&own)].to_owned())
 }
@@ -163,10 +203,20 @@ pub(super) fn own_issuer(resource: &Object, base: &Uri, public: &PublicPlace) ->
 /// Makes the metadata of the resource name the public authorization server in place of the one on the provider's own
 /// origin. There is one public name, so of several there the first is meant.
 pub(super) fn make_resource_public(resource: &mut Object, base: &Uri, public: &PublicPlace) {
-    let Some(url) = public.url_of_id() else { return };
-    let Some(Value::Array(named)) = resource.get_mut("authorization_servers") else { return };
-    let is_own = |issuer: &Value| issuer.as_str().is_some_and(|issuer| own_path(base, Some(public), issuer).is_some());
-    let Some(place) = named.iter().position(is_own) else { return };
+    let Some(url) = public.url_of_id() else {
+        return;
+    };
+    let Some(Value::Array(named)) = resource.get_mut("authorization_servers") else {
+        return;
+    };
+    let is_own = |issuer: &Value| {
+        issuer
+            .as_str()
+            .is_some_and(|issuer| own_path(base, Some(public), issuer).is_some())
+    };
+    let Some(place) = named.iter().position(is_own) else {
+        return;
+    };
     named[place] = url.into();
     named.retain(|issuer| !is_own(issuer));
     resource.remove("signed_metadata");
@@ -175,9 +225,14 @@ pub(super) fn make_resource_public(resource: &mut Object, base: &Uri, public: &P
 /// Rewrites what is an address by its name: other texts, such as scopes, may look like one.
 fn rewrite_addresses(document: &mut Object, rewrite: &mut impl FnMut(&str) -> Option<String>) {
     for (name, value) in document {
-        let is_address =
-            name.ends_with("_endpoint") || name.ends_with("_uri") || OTHER_ADDRESSES.contains(&name.as_str());
-        if let Some(public) = value.as_str().filter(|_| is_address).and_then(&mut *rewrite) {
+        let is_address = name.ends_with("_endpoint")
+            || name.ends_with("_uri")
+            || OTHER_ADDRESSES.contains(&name.as_str());
+        if let Some(public) = value
+            .as_str()
+            .filter(|_| is_address)
+            .and_then(&mut *rewrite)
+        {
             *value = public.into();
         }
     }
@@ -221,7 +276,12 @@ mod tests {
     #[test]
     fn metadata_name_the_public_issuer_and_public_endpoints_and_keep_the_rest() {
         let (server, mut document) = (AuthorizationServer::new(true), metadata());
-        server.make_public(Kind::OAuth, &mut document, &base(), &public("/api/mcp/id/x/~at/seal"));
+        server.make_public(
+            Kind::OAuth,
+            &mut document,
+            &base(),
+            &public("/api/mcp/id/x/~at/seal"),
+        );
         let expected = json!({
             "issuer": URL,
             "authorization_endpoint": format!("{URL}/~announced/authorize?tenant=a"),
@@ -237,21 +297,52 @@ mod tests {
 
     #[test]
     fn only_what_metadata_announce_is_reachable_and_only_if_somebody_opted_in() {
-        let (server, closed) = (AuthorizationServer::new(true), AuthorizationServer::new(false));
+        let (server, closed) = (
+            AuthorizationServer::new(true),
+            AuthorizationServer::new(false),
+        );
         for server in [&server, &closed] {
-            server.make_public(Kind::OAuth, &mut metadata(), &base(), &public("/api/mcp/id/x"));
+            server.make_public(
+                Kind::OAuth,
+                &mut metadata(),
+                &base(),
+                &public("/api/mcp/id/x"),
+            );
         }
         for path in ["/authorize", "/keys", "/register", "/mtls/revoke"] {
-            assert!(reachable(&server, path) && !reachable(&closed, path), "{path}");
+            assert!(
+                reachable(&server, path) && !reachable(&closed, path),
+                "{path}"
+            );
         }
-        for path in ["/token", "/", "", "/scope", "/authorize/", "/authorize/more", "/admin"] {
+        for path in [
+            "/token",
+            "/",
+            "",
+            "/scope",
+            "/authorize/",
+            "/authorize/more",
+            "/admin",
+        ] {
             assert!(!reachable(&server, path), "{path}");
         }
-        assert_eq!(server.path_of("/authorize"), None, "only below the reserved name");
+        assert_eq!(
+            server.path_of("/authorize"),
+            None,
+            "only below the reserved name"
+        );
         let mut newer = object(json!({ "token_endpoint": "http://localhost:7777/token" }));
         server.make_public(Kind::OAuth, &mut newer, &base(), &public("/api/mcp/id/x"));
-        assert!(reachable(&server, "/token") && !reachable(&server, "/authorize"), "what was withdrawn is closed");
-        server.make_public(Kind::OpenId, &mut metadata(), &base(), &public("/api/mcp/id/x"));
+        assert!(
+            reachable(&server, "/token") && !reachable(&server, "/authorize"),
+            "what was withdrawn is closed"
+        );
+        server.make_public(
+            Kind::OpenId,
+            &mut metadata(),
+            &base(),
+            &public("/api/mcp/id/x"),
+        );
         server.forget(Kind::OAuth);
         assert!(!reachable(&server, "/token") && reachable(&server, "/authorize"));
     }
@@ -264,7 +355,10 @@ mod tests {
         }));
         assert_eq!(own_issuer(&resource, &base, &public).as_deref(), Some("/"));
         make_resource_public(&mut resource, &base, &public);
-        assert_eq!(resource["authorization_servers"], json!(["https://login.example", URL]));
+        assert_eq!(
+            resource["authorization_servers"],
+            json!(["https://login.example", URL])
+        );
         assert_eq!(
             own_issuer(&resource, &base, &public).as_deref(),
             Some("/"),
@@ -276,10 +370,22 @@ mod tests {
 
     #[test]
     fn metadata_are_looked_for_where_their_issuer_has_them() {
-        assert_eq!(places(Kind::OAuth, "/"), ["/.well-known/oauth-authorization-server"]);
-        assert_eq!(places(Kind::OAuth, "/t/"), ["/.well-known/oauth-authorization-server/t"]);
-        assert_eq!(places(Kind::OpenId, ""), ["/.well-known/openid-configuration"]);
-        let with_path = ["/.well-known/openid-configuration/t", "/t/.well-known/openid-configuration"];
+        assert_eq!(
+            places(Kind::OAuth, "/"),
+            ["/.well-known/oauth-authorization-server"]
+        );
+        assert_eq!(
+            places(Kind::OAuth, "/t/"),
+            ["/.well-known/oauth-authorization-server/t"]
+        );
+        assert_eq!(
+            places(Kind::OpenId, ""),
+            ["/.well-known/openid-configuration"]
+        );
+        let with_path = [
+            "/.well-known/openid-configuration/t",
+            "/t/.well-known/openid-configuration",
+        ];
         assert_eq!(places(Kind::OpenId, "/t"), with_path);
     }
 
@@ -295,18 +401,34 @@ mod tests {
             headers[header::LOCATION].to_str().unwrap().to_owned()
         };
         let encoded = "https%3A%2F%2Fpool.example%2Fapi%2Fmcp%2Fid%2Fx";
-        for (before, after) in [("?code=%2f&", "&state=a+b"), ("?x#", "#end"), ("#code=1&", ""), ("?", "")] {
-            let private = format!("http://127.0.0.1:5/cb{before}iss=http%3A%2F%2Flocalhost%3A7777%2F{after}");
-            assert_eq!(led(private), format!("http://127.0.0.1:5/cb{before}iss={encoded}{after}"));
+        for (before, after) in [
+            ("?code=%2f&", "&state=a+b"),
+            ("?x#", "#end"),
+            ("#code=1&", ""),
+            ("?", ""),
+        ] {
+            let private =
+                format!("http://127.0.0.1:5/cb{before}iss=http%3A%2F%2Flocalhost%3A7777%2F{after}");
+            assert_eq!(
+                led(private),
+                format!("http://127.0.0.1:5/cb{before}iss={encoded}{after}")
+            );
         }
-        for other in
-            ["http://127.0.0.1:5/cb?iss=https%3A%2F%2Flogin.example&miss=http://localhost:7777/", "/x?y", "?#&"]
-        {
+        for other in [
+            "http://127.0.0.1:5/cb?iss=https%3A%2F%2Flogin.example&miss=http://localhost:7777/",
+            "/x?y",
+            "?#&",
+        ] {
             assert_eq!(led(other.to_owned()), other);
         }
-        let callback = format!("https://login.example/authorize?redirect_uri={encoded}%2F~announced%2Fauth%2Fcb");
+        let callback = format!(
+            "https://login.example/authorize?redirect_uri={encoded}%2F~announced%2Fauth%2Fcb"
+        );
         assert_eq!(led(callback.clone()), callback);
-        assert!(announced.path_of("/~announced/auth/cb").is_some(), "where the one who signs in comes back to");
+        assert!(
+            announced.path_of("/~announced/auth/cb").is_some(),
+            "where the one who signs in comes back to"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -60,7 +60,11 @@ pub(super) enum SendError {
 impl Connections {
     /// Connections to the host of a URL.
     pub(super) fn new(connector: Connector, url: &Uri) -> Self {
-        Self { connector, host: host(url), kept: Arc::default() }
+        Self {
+            connector,
+            host: host(url),
+            kept: Arc::default(),
+        }
     }
 
     /// Connects.
@@ -77,11 +81,22 @@ impl Connections {
     ) -> Result<Response<ProviderBody>, SendError> {
         let url = std::mem::take(request.uri_mut());
         if let Some(host) = &self.host {
-            request.headers_mut().entry(HOST).or_insert_with(|| host.clone());
+            request
+                .headers_mut()
+                .entry(HOST)
+                .or_insert_with(|| host.clone());
         }
-        *request.uri_mut() = url.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")).into();
+        *request.uri_mut() = url
+            .path_and_query()
+            .cloned()
+            .unwrap_or(PathAndQuery::from_static("/"))
+            .into();
         loop {
-            let kept = if on == On::Kept { self.kept.take() } else { None };
+            let kept = if on == On::Kept {
+                self.kept.take()
+            } else {
+                None
+            };
             let was_kept = kept.is_some();
             let mut line = match kept {
                 Some(line) => line,
@@ -100,7 +115,9 @@ impl Connections {
                     return Ok(answer.map(|incoming| ProviderBody { incoming, mover }));
                 }
                 Err(NotAnswered::NotBegun(again, _)) if was_kept => request = *again,
-                Err(NotAnswered::NotBegun(_, error) | NotAnswered::Begun(error)) => return Err(SendError::Lost(error)),
+                Err(NotAnswered::NotBegun(_, error) | NotAnswered::Begun(error)) => {
+                    return Err(SendError::Lost(error));
+                }
             }
         }
     }
@@ -111,7 +128,9 @@ impl Connections {
             self.kept.some.notified().await;
             while !self.kept.lines().is_empty() {
                 tokio::time::sleep(IDLE_LOOK).await;
-                self.kept.lines().retain_mut(|(line, since)| since.elapsed() < IDLE_CONNECTION && line.is_free());
+                self.kept.lines().retain_mut(|(line, since)| {
+                    since.elapsed() < IDLE_CONNECTION && line.is_free()
+                });
             }
         }
     }
@@ -157,7 +176,14 @@ impl Kept {
 
 /// What requests say of where they go (RFC 9110, 7.2): no port that is the scheme's own.
 fn host(url: &Uri) -> Option<HeaderValue> {
-    let (host, own_port) = (url.host()?, if url.scheme_str() == Some("https") { 443 } else { 80 });
+    let (host, own_port) = (
+        url.host()?,
+        if url.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        },
+    );
     match url.port_u16().filter(|&port| port != own_port) {
         Some(port) => HeaderValue::from_maybe_shared(Bytes::from(format!("{host}:{port}"))).ok(),
         None => HeaderValue::from_str(host).ok(),
@@ -184,7 +210,10 @@ impl Body for ProviderBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let mut incoming = Pin::new(&mut this.incoming);
         let mut polled = incoming.as_mut().poll_frame(cx);
@@ -207,7 +236,8 @@ impl Body for ProviderBody {
 impl Drop for ProviderBody {
     fn drop(&mut self) {
         // One with an answer that was not read to its end is not free, and is hung up.
-        if let Mover::Reader(mut line, Some(kept)) = std::mem::replace(&mut self.mover, Mover::Nobody)
+        if let Mover::Reader(mut line, Some(kept)) =
+            std::mem::replace(&mut self.mover, Mover::Nobody)
             && line.is_free()
         {
             kept.keep(line);

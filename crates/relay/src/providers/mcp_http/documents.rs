@@ -39,9 +39,14 @@ impl McpHttp {
     ) -> Result<Response<AnswerBody>, Failure> {
         let mut answer = match self.read(which, PublicPlace::of(asked).as_ref()).await {
             Ok(document) => {
-                let body = document.as_ref().map(|document| Value::Object(document.clone()).to_string());
+                let body = document
+                    .as_ref()
+                    .map(|document| Value::Object(document.clone()).to_string());
                 let mut answer = Response::new(Full::from(body.unwrap_or_default()));
-                answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                answer.headers_mut().insert(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/json"),
+                );
                 if document.is_none() {
                     *answer.status_mut() = StatusCode::NOT_FOUND;
                 }
@@ -71,13 +76,20 @@ impl McpHttp {
         }
     }
 
-    async fn read(&self, which: Document, public: Option<&PublicPlace>) -> Result<Option<Object>, NotRead> {
+    async fn read(
+        &self,
+        which: Document,
+        public: Option<&PublicPlace>,
+    ) -> Result<Option<Object>, NotRead> {
         // Where llamapool checks the token, the provider's authorization servers are not the caller's concern.
         if self.auth_token.is_some() {
             return Ok(None);
         }
-        let resource = self.first_document(self.metadata.places(&self.upstream.route)).await?;
-        let public = public.filter(|public| self.authorization_server.is_public() && public.url_of_id().is_some());
+        let resource = self
+            .first_document(self.metadata.places(&self.upstream.route))
+            .await?;
+        let public = public
+            .filter(|public| self.authorization_server.is_public() && public.url_of_id().is_some());
         let (base, server) = (self.upstream.route.base(), &self.authorization_server);
         let kind = match which {
             Document::Resource => {
@@ -89,14 +101,21 @@ impl McpHttp {
             Document::Server => Kind::OAuth,
             Document::OpenId => Kind::OpenId,
         };
-        let Some(public) = public else { return Ok(None) };
+        let Some(public) = public else {
+            return Ok(None);
+        };
         let issuer = match &resource {
             Some(resource) => own_issuer(resource, base, public),
             // Before MCP 2025-06-18 the resource had no metadata, and its origin was the issuer.
             None => Some(String::new()),
         };
-        let places = issuer.map(|issuer| places(kind, &issuer)).unwrap_or_default();
-        let places = places.iter().map(|place| self.upstream.route.at_root(place, None)).collect();
+        let places = issuer
+            .map(|issuer| places(kind, &issuer))
+            .unwrap_or_default();
+        let places = places
+            .iter()
+            .map(|place| self.upstream.route.at_root(place, None))
+            .collect();
         let document = self.first_document(places).await?;
         match document {
             Some(mut document) => {
@@ -116,13 +135,22 @@ impl McpHttp {
         for place in places {
             let mut request = Request::new(Empty::<Bytes>::new());
             *request.uri_mut() = place;
-            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+            request
+                .headers_mut()
+                .insert(header::ACCEPT, HeaderValue::from_static("application/json"));
             for (name, value) in &self.extra_headers {
                 request.headers_mut().insert(name, value.clone());
             }
-            let answer =
-                forward(&Following { provider: &self.upstream, public: None }, request, &Timeouts::default(), || None)
-                    .await;
+            let answer = forward(
+                &Following {
+                    provider: &self.upstream,
+                    public: None,
+                },
+                request,
+                &Timeouts::default(),
+                || None,
+            )
+            .await;
             let answer = answer.map_err(|error| NotRead::Failed(failure(error)))?;
             if answer.status() == StatusCode::OK {
                 if let Some(document) = parsed(answer).await? {
@@ -138,17 +166,27 @@ impl McpHttp {
 
 /// Whether a status says that the document may be there all the same.
 fn is_failure(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
 }
 
 /// The document, or nothing where there is something else: some servers have a page for every path.
 async fn parsed(answer: Response<ProviderBody>) -> Result<Option<Object>, NotRead> {
-    let body = match Limited::new(answer.into_body(), MAX_DOCUMENT_BYTES).collect().await {
+    let body = match Limited::new(answer.into_body(), MAX_DOCUMENT_BYTES)
+        .collect()
+        .await
+    {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Ok(None),
         Err(_) => {
             let message = "the provider's OAuth metadata broke off";
-            return Err(NotRead::Failed(Failure::new(Cause::ProviderGarbage, message)));
+            return Err(NotRead::Failed(Failure::new(
+                Cause::ProviderGarbage,
+                message,
+            )));
         }
     };
     Ok(serde_json::from_slice(&body).ok())

@@ -38,8 +38,18 @@ struct FirstEvent {
 impl<B: Body> EndpointRewriter<B> {
     /// A stream from this URL of the provider, for a caller who is there.
     pub(super) fn new(inner: B, answered: Uri, public: PublicPlace, announced: Announced) -> Self {
-        let first = FirstEvent { answered, public, announced, held: Vec::new() };
-        Self { inner, first: Some(first), endpoint: None, broken_off: None }
+        let first = FirstEvent {
+            answered,
+            public,
+            announced,
+            held: Vec::new(),
+        };
+        Self {
+            inner,
+            first: Some(first),
+            endpoint: None,
+            broken_off: None,
+        }
     }
 }
 
@@ -47,14 +57,19 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         if let Some(error) = this.broken_off.take() {
             return Poll::Ready(Some(Err(error)));
         }
         loop {
             let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
-            let Some(first) = &mut this.first else { return Poll::Ready(frame) };
+            let Some(first) = &mut this.first else {
+                return Poll::Ready(frame);
+            };
             let data = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
@@ -62,7 +77,11 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
                 },
                 // Held back was an event that has not ended: it goes on as it came, and the end after it.
                 end => {
-                    let held = this.first.take().map(|first| first.held).unwrap_or_default();
+                    let held = this
+                        .first
+                        .take()
+                        .map(|first| first.held)
+                        .unwrap_or_default();
                     let error = end.and_then(Result::err);
                     if held.is_empty() {
                         return Poll::Ready(error.map(Err));
@@ -85,7 +104,11 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        let holds_nothing = self.first.as_ref().is_none_or(|first| first.held.is_empty()) && self.broken_off.is_none();
+        let holds_nothing = self
+            .first
+            .as_ref()
+            .is_none_or(|first| first.held.is_empty())
+            && self.broken_off.is_none();
         holds_nothing && self.inner.is_end_stream()
     }
 
@@ -109,7 +132,9 @@ impl FirstEvent {
             Some((start, end, self.public_form(data)?))
         });
         let mut held = std::mem::take(&mut self.held);
-        let Some((start, end, (public, endpoint))) = public else { return Verdict::Over(held, None) };
+        let Some((start, end, (public, endpoint))) = public else {
+            return Verdict::Over(held, None);
+        };
         held.splice(start..end, public.into_bytes());
         Verdict::Over(held, Some(endpoint))
     }
@@ -119,7 +144,10 @@ impl FirstEvent {
         let own = own_path(&self.answered, Some(&self.public), endpoint)?;
         let (path, rest) = own.split_at(end_of_path(&own));
         let open = self.announced.endpoint(path)?;
-        Some((format!("{}{}{path}{rest}", self.public.prefix(), path::ANNOUNCED), open))
+        Some((
+            format!("{}{}{path}{rest}", self.public.prefix(), path::ANNOUNCED),
+            open,
+        ))
     }
 }
 
@@ -154,7 +182,14 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, start: if bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 } }
+        Self {
+            bytes,
+            start: if bytes.starts_with(BYTE_ORDER_MARK) {
+                BYTE_ORDER_MARK.len()
+            } else {
+                0
+            },
+        }
     }
 
     /// Each complete line as its place in the bytes.
@@ -183,7 +218,9 @@ impl<'a> Lines<'a> {
                 }
             } else if line.starts_with(b":") {
             } else if !is_named {
-                is_named = line.strip_prefix(b"event:").is_some_and(|name| name.trim_ascii() == b"endpoint");
+                is_named = line
+                    .strip_prefix(b"event:")
+                    .is_some_and(|name| name.trim_ascii() == b"endpoint");
                 if !is_named {
                     return Look::Another;
                 }
@@ -196,7 +233,10 @@ impl<'a> Lines<'a> {
             return Look::MayBeEndpoint;
         }
         let rest = &self.bytes[rest.min(self.bytes.len())..];
-        if self.bytes.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(self.bytes) && !rest.is_empty() {
+        if self.bytes.len() < BYTE_ORDER_MARK.len()
+            && BYTE_ORDER_MARK.starts_with(self.bytes)
+            && !rest.is_empty()
+        {
             return Look::MayBeEndpoint;
         }
         let rest = rest.trim_ascii_start();
@@ -223,8 +263,11 @@ mod tests {
 
     async fn through(stream: &str, piece: usize) -> (String, Announced) {
         let announced = Announced::default();
-        let pieces: Vec<Result<_, Infallible>> =
-            stream.as_bytes().chunks(piece).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+        let pieces: Vec<Result<_, Infallible>> = stream
+            .as_bytes()
+            .chunks(piece)
+            .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
+            .collect();
         let answered = Uri::from_static("http://provider:7777/base/sse");
         let body = StreamBody::new(futures_util::stream::iter(pieces));
         let rewriter = EndpointRewriter::new(body, answered, public(PREFIX), announced.clone());
@@ -233,7 +276,9 @@ mod tests {
     }
 
     fn event(endpoint: &str) -> String {
-        format!(": hello\n\nevent: endpoint\ndata: {endpoint}\n\nevent: message\ndata: /messages/?session_id=1\n\n")
+        format!(
+            ": hello\n\nevent: endpoint\ndata: {endpoint}\n\nevent: message\ndata: /messages/?session_id=1\n\n"
+        )
     }
 
     #[tokio::test]
@@ -244,7 +289,10 @@ mod tests {
             ("?sid=1", "/base/sse?sid=1"),
             ("http://provider:7777/messages/1", "/messages/1"),
             ("HTTP://PROVIDER:7777/m", "/m"),
-            ("../other/./messages?sid=1/../2", "/other/messages?sid=1/../2"),
+            (
+                "../other/./messages?sid=1/../2",
+                "/other/messages?sid=1/../2",
+            ),
             ("/../../m/..", "/"),
             ("./", "/base/"),
             ("https://pool.example/messages", "/messages"),
@@ -267,9 +315,21 @@ mod tests {
         let nameless = "data: /x\nevent: endpoint\n\n".to_owned();
         let there = event("https://pool.example/api/mcp/id/x/~announced/m");
         let cut = "data: cut".to_owned();
-        for stream in [event("http://other:7777/m"), event("//other/m"), newer, unnamed, nameless, there, cut] {
+        for stream in [
+            event("http://other:7777/m"),
+            event("//other/m"),
+            newer,
+            unnamed,
+            nameless,
+            there,
+            cut,
+        ] {
             for piece in [1, 3, 1000] {
-                assert_eq!(through(&stream, piece).await.0, stream, "in pieces of {piece}");
+                assert_eq!(
+                    through(&stream, piece).await.0,
+                    stream,
+                    "in pieces of {piece}"
+                );
             }
         }
     }
@@ -277,14 +337,26 @@ mod tests {
     #[tokio::test]
     async fn crlf_and_missing_spaces_are_understood() {
         let (got, _) = through("event:endpoint\r\ndata:/m\r\n\r\n", 1).await;
-        assert_eq!(got, format!("event:endpoint\r\ndata:{PREFIX}{}/m\r\n\r\n", path::ANNOUNCED));
+        assert_eq!(
+            got,
+            format!(
+                "event:endpoint\r\ndata:{PREFIX}{}/m\r\n\r\n",
+                path::ANNOUNCED
+            )
+        );
     }
 
     #[tokio::test]
     async fn a_byte_order_mark_before_the_endpoint_is_understood() {
         for piece in [1, 2, 1000] {
             let (got, _) = through("\u{feff}event: endpoint\ndata: /m\n\n", piece).await;
-            assert_eq!(got, format!("\u{feff}event: endpoint\ndata: {PREFIX}{}/m\n\n", path::ANNOUNCED));
+            assert_eq!(
+                got,
+                format!(
+                    "\u{feff}event: endpoint\ndata: {PREFIX}{}/m\n\n",
+                    path::ANNOUNCED
+                )
+            );
         }
     }
 }

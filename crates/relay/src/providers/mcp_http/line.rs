@@ -31,21 +31,29 @@ impl Line {
     /// HTTP/1.1 on what is connected.
     pub(super) async fn open(io: Io) -> Result<Self, hyper::Error> {
         let (requests, driver) = handshake(io).await?;
-        Ok(Self { requests, driver: Some(Box::new(driver)) })
+        Ok(Self {
+            requests,
+            driver: Some(Box::new(driver)),
+        })
     }
 
     /// Sends a request; the answer's head. Dropping the future gives the request up with the connection.
-    pub(super) async fn ask(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, NotAnswered> {
+    pub(super) async fn ask(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, NotAnswered> {
         let mut answer = pin!(self.requests.try_send_request(request));
         let driver = &mut self.driver;
         let answer = poll_fn(|cx| {
             drive(driver, cx);
             answer.as_mut().poll(cx)
         });
-        answer.await.map_err(|mut error| match error.take_message() {
-            Some(request) => NotAnswered::NotBegun(Box::new(request), error.into_error()),
-            None => NotAnswered::Begun(error.into_error()),
-        })
+        answer
+            .await
+            .map_err(|mut error| match error.take_message() {
+                Some(request) => NotAnswered::NotBegun(Box::new(request), error.into_error()),
+                None => NotAnswered::Begun(error.into_error()),
+            })
     }
 
     /// Moves along what is under way.
@@ -72,7 +80,9 @@ impl Line {
 }
 
 fn drive(driver: &mut Option<Box<Connection<Io, RequestBody>>>, cx: &mut Context<'_>) {
-    let ended = driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready());
+    let ended = driver
+        .as_mut()
+        .is_some_and(|driver| Pin::new(driver).poll(cx).is_ready());
     if ended {
         // What waits for it hears of its end by that.
         *driver = None;

@@ -24,7 +24,10 @@ pub(super) fn make_public(headers: &mut HeaderMap, asked: &Asked<'_>, announced:
     let places: Vec<_> = headers.get_all(header::LOCATION).iter().cloned().collect();
     headers.remove(header::LOCATION);
     for place in places {
-        let public = place.to_str().ok().and_then(|own| public_form(own, asked, announced));
+        let public = place
+            .to_str()
+            .ok()
+            .and_then(|own| public_form(own, asked, announced));
         let public = public.and_then(|public| HeaderValue::from_str(&public).ok());
         headers.append(header::LOCATION, public.unwrap_or(place));
     }
@@ -35,9 +38,14 @@ fn public_form(address: &str, asked: &Asked<'_>, announced: &Announced) -> Optio
     let prefix = asked.public.prefix();
     let (path, rest) = own.split_at(end_of_path(&own));
     if let Some(below) = below_base(asked.base, path) {
-        return Some(format!("{prefix}{below}{}", without_base_query(asked.base, rest)));
+        return Some(format!(
+            "{prefix}{below}{}",
+            without_base_query(asked.base, rest)
+        ));
     }
-    announced.led_to(path).then(|| format!("{prefix}{}{path}{rest}", path::ANNOUNCED))
+    announced
+        .led_to(path)
+        .then(|| format!("{prefix}{}{path}{rest}", path::ANNOUNCED))
 }
 
 /// What a path has behind the configured one, if it is at or below that and can be said so.
@@ -52,9 +60,13 @@ fn below_base<'a>(base: &Uri, path: &'a str) -> Option<&'a str> {
 
 /// Query and fragment without the query of the configured URL, which the relay adds again and which may be a key.
 fn without_base_query(base: &Uri, rest: &str) -> String {
-    let Some(own) = base.query().filter(|own| !own.is_empty()) else { return rest.to_owned() };
+    let Some(own) = base.query().filter(|own| !own.is_empty()) else {
+        return rest.to_owned();
+    };
     let (query, fragment) = rest.split_at(rest.find('#').unwrap_or(rest.len()));
-    let without = query.strip_prefix('?').and_then(|query| query.strip_prefix(own));
+    let without = query
+        .strip_prefix('?')
+        .and_then(|query| query.strip_prefix(own));
     match without {
         Some("") => fragment.to_owned(),
         Some(more) if more.starts_with('&') => format!("?{}{fragment}", &more[1..]),
@@ -73,9 +85,16 @@ mod tests {
         let (base, announced) = (Uri::from_static(base), Announced::default());
         let mut headers = HeaderMap::new();
         headers.insert(header::LOCATION, location.parse().unwrap());
-        let asked = Asked { base: &base, answered: &base, public: &public(PREFIX) };
+        let asked = Asked {
+            base: &base,
+            answered: &base,
+            public: &public(PREFIX),
+        };
         make_public(&mut headers, &asked, &announced);
-        (headers[header::LOCATION].to_str().unwrap().to_owned(), announced)
+        (
+            headers[header::LOCATION].to_str().unwrap().to_owned(),
+            announced,
+        )
     }
 
     #[test]
@@ -90,28 +109,49 @@ mod tests {
             ("/mcp/jobs?k=1&a=2", "/jobs?a=2"),
             ("/mcp/jobs?k=12", "/jobs?k=12"),
         ] {
-            assert_eq!(led("http://clock:7777/mcp/?k=1", own).0, format!("{PREFIX}{below}"), "{own}");
+            assert_eq!(
+                led("http://clock:7777/mcp/?k=1", own).0,
+                format!("{PREFIX}{below}"),
+                "{own}"
+            );
         }
-        assert_eq!(led("http://clock:7777", "/anything").0, format!("{PREFIX}/anything"));
+        assert_eq!(
+            led("http://clock:7777", "/anything").0,
+            format!("{PREFIX}/anything")
+        );
     }
 
     #[test]
     fn other_paths_of_the_provider_become_reachable() {
-        for (own, path) in [("/other?a=1", "/other"), ("http://clock:7777/mcpx", "/mcpx"), ("../up", "/up")] {
+        for (own, path) in [
+            ("/other?a=1", "/other"),
+            ("http://clock:7777/mcpx", "/mcpx"),
+            ("../up", "/up"),
+        ] {
             let (public, announced) = led("http://clock:7777/mcp/", own);
             let rest = &own[end_of_path(own)..];
             assert_eq!(public, format!("{PREFIX}/~announced{path}{rest}"));
-            assert!(announced.path_of(&format!("/~announced{path}")).is_some(), "{own}");
+            assert!(
+                announced.path_of(&format!("/~announced{path}")).is_some(),
+                "{own}"
+            );
         }
         // What has a meaning of its own below the public URL is said the other way.
-        assert_eq!(led("http://clock:7777", "/~at/x").0, format!("{PREFIX}/~announced/~at/x"));
+        assert_eq!(
+            led("http://clock:7777", "/~at/x").0,
+            format!("{PREFIX}/~announced/~at/x")
+        );
     }
 
     #[test]
     fn what_is_elsewhere_stays_as_it_came() {
-        for elsewhere in
-            ["https://login.example/authorize?a=b", "http://clock:1/mcp", "cursor://x/y", "//other/mcp", ""]
-        {
+        for elsewhere in [
+            "https://login.example/authorize?a=b",
+            "http://clock:1/mcp",
+            "cursor://x/y",
+            "//other/mcp",
+            "",
+        ] {
             assert_eq!(led("http://clock:7777/mcp/", elsewhere).0, elsewhere);
         }
     }
@@ -122,9 +162,24 @@ mod tests {
         for own in [&b"/mcp/a"[..], b"\xff", b"https://elsewhere.example/"] {
             headers.append(header::LOCATION, HeaderValue::from_bytes(own).unwrap());
         }
-        let asked = Asked { base: &base, answered: &base, public: &public(PREFIX) };
+        let asked = Asked {
+            base: &base,
+            answered: &base,
+            public: &public(PREFIX),
+        };
         make_public(&mut headers, &asked, &Announced::default());
-        let values: Vec<_> = headers.get_all(header::LOCATION).iter().map(HeaderValue::as_bytes).collect();
-        assert_eq!(values, [&b"/api/mcp/id/x/a"[..], b"\xff", b"https://elsewhere.example/"]);
+        let values: Vec<_> = headers
+            .get_all(header::LOCATION)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        assert_eq!(
+            values,
+            [
+                &b"/api/mcp/id/x/a"[..],
+                b"\xff",
+                b"https://elsewhere.example/"
+            ]
+        );
     }
 }

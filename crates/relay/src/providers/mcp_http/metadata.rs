@@ -24,8 +24,13 @@ impl MetadataPlace {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return;
         }
-        let challenges = answer.headers().get_all(header::WWW_AUTHENTICATE).into_iter();
-        let named = challenges.filter_map(|challenge| named_place(challenge.to_str().ok()?)).next();
+        let challenges = answer
+            .headers()
+            .get_all(header::WWW_AUTHENTICATE)
+            .into_iter();
+        let named = challenges
+            .filter_map(|challenge| named_place(challenge.to_str().ok()?))
+            .next();
         if let Some(place) = named {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
         }
@@ -33,13 +38,22 @@ impl MetadataPlace {
 
     /// The places to look at, in their order.
     pub(super) fn places(&self, route: &Route) -> Vec<Uri> {
-        let named = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let named = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let own = named.filter(|place| {
             let origin = place.scheme_str().zip(place.authority());
-            origin.is_some_and(|(scheme, authority)| is_own_origin(route.base(), scheme, authority.as_str()))
+            origin.is_some_and(|(scheme, authority)| {
+                is_own_origin(route.base(), scheme, authority.as_str())
+            })
         });
         let inserted = format!("{WELL_KNOWN}{}", route.base().path().trim_end_matches('/'));
-        let mut places: Vec<_> = own.into_iter().map(|place| route.at_root(place.path(), place.query())).collect();
+        let mut places: Vec<_> = own
+            .into_iter()
+            .map(|place| route.at_root(place.path(), place.query()))
+            .collect();
         for path in [inserted.as_str(), WELL_KNOWN] {
             let place = route.at_root(path, None);
             if !places.contains(&place) {
@@ -62,7 +76,9 @@ mod tests {
     fn places(challenge: Option<&str>) -> Vec<String> {
         let place = MetadataPlace::default();
         if let Some(challenge) = challenge {
-            let answer = Response::builder().status(401).header(header::WWW_AUTHENTICATE, challenge);
+            let answer = Response::builder()
+                .status(401)
+                .header(header::WWW_AUTHENTICATE, challenge);
             place.learn(&answer.body(()).unwrap());
         }
         let route = Route::new(Uri::from_static("http://p:7777/mcp/"));
@@ -77,17 +93,34 @@ mod tests {
     #[test]
     fn the_place_that_a_challenge_names_comes_first() {
         assert_eq!(places(None), USUAL);
-        let named = places(Some(r#"Bearer scope="a", resource_metadata="http://p:7777/m?x=1""#));
+        let named = places(Some(
+            r#"Bearer scope="a", resource_metadata="http://p:7777/m?x=1""#,
+        ));
         assert_eq!(named, ["http://p:7777/m?x=1", USUAL[0], USUAL[1]]);
-        let spelt = places(Some(r#"Basic realm=x, Bearer Resource_Metadata = "http://p:7777/m?x=1", scope=a"#));
+        let spelt = places(Some(
+            r#"Basic realm=x, Bearer Resource_Metadata = "http://p:7777/m?x=1", scope=a"#,
+        ));
         assert_eq!(spelt, named);
-        assert_eq!(places(Some(&format!("Bearer resource_metadata={}", USUAL[0]))), USUAL);
+        assert_eq!(
+            places(Some(&format!("Bearer resource_metadata={}", USUAL[0]))),
+            USUAL
+        );
     }
 
     #[test]
     fn a_challenge_leads_nowhere_else() {
-        for elsewhere in ["http://169.254.169.254/latest", "http://p:1/m", "/m", "nonsense \u{1}"] {
-            assert_eq!(places(Some(&format!("Bearer resource_metadata=\"{elsewhere}\"").replace('\u{1}', ""))), USUAL);
+        for elsewhere in [
+            "http://169.254.169.254/latest",
+            "http://p:1/m",
+            "/m",
+            "nonsense \u{1}",
+        ] {
+            assert_eq!(
+                places(Some(
+                    &format!("Bearer resource_metadata=\"{elsewhere}\"").replace('\u{1}', "")
+                )),
+                USUAL
+            );
         }
     }
 }

@@ -26,7 +26,10 @@ impl PublicPlace {
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
         let origin = text(FORWARDED_PROTO).zip(text(FORWARDED_HOST));
-        Some(Self { origin, prefix: text(wire::PUBLIC_PREFIX)? })
+        Some(Self {
+            origin,
+            prefix: text(wire::PUBLIC_PREFIX)?,
+        })
     }
 
     /// The path below which the caller reaches this relay's provider.
@@ -44,30 +47,55 @@ impl PublicPlace {
     /// Whether an address is below the public origin, but no id's: a provider that believes in forwarding headers takes
     /// that origin for its own.
     fn is_taken_for_own(&self, authority: &str, path: &str, base: &Uri) -> bool {
-        let is_public = self.origin.as_ref().is_some_and(|(_, own)| own.eq_ignore_ascii_case(authority));
-        let ids = self.prefix.find(path::MCP_BY_ID).map_or("", |start| &self.prefix[..start + path::MCP_BY_ID.len()]);
+        let is_public = self
+            .origin
+            .as_ref()
+            .is_some_and(|(_, own)| own.eq_ignore_ascii_case(authority));
+        let ids = self
+            .prefix
+            .find(path::MCP_BY_ID)
+            .map_or("", |start| &self.prefix[..start + path::MCP_BY_ID.len()]);
         is_public && (!path.starts_with(ids) || base.path().starts_with(ids))
     }
 }
 
 /// What an address leads to on the provider itself, as path, query and fragment from its root; nothing, if it leads
 /// elsewhere. `answered` is the URL whose answer names it.
-pub(super) fn own_path(answered: &Uri, public: Option<&PublicPlace>, address: &str) -> Option<String> {
+pub(super) fn own_path(
+    answered: &Uri,
+    public: Option<&PublicPlace>,
+    address: &str,
+) -> Option<String> {
     let address = address.trim();
     let whole = match scheme_of(address) {
-        Some(scheme) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
-            path_on_own_origin(answered, public, scheme, address[scheme.len()..].strip_prefix("://")?)?
+        Some(scheme)
+            if ["http", "https"]
+                .iter()
+                .any(|known| scheme.eq_ignore_ascii_case(known)) =>
+        {
+            path_on_own_origin(
+                answered,
+                public,
+                scheme,
+                address[scheme.len()..].strip_prefix("://")?,
+            )?
         }
         Some(_) => return None,
         None if address.is_empty() => return None,
-        None if address.starts_with("//") => {
-            path_on_own_origin(answered, public, answered.scheme_str()?, &address["//".len()..])?
-        }
+        None if address.starts_with("//") => path_on_own_origin(
+            answered,
+            public,
+            answered.scheme_str()?,
+            &address["//".len()..],
+        )?,
         None if address.starts_with('/') => address.to_owned(),
         None if address.starts_with('?') => format!("{}{address}", answered.path()),
         None if address.starts_with('#') => format!("{}{address}", answered.path_and_query()?),
         None => {
-            let folder = answered.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            let folder = answered
+                .path()
+                .rsplit_once('/')
+                .map_or("", |(folder, _)| folder);
             format!("{folder}/{address}")
         }
     };
@@ -82,21 +110,34 @@ pub(super) fn end_of_path(address: &str) -> usize {
 
 /// Whether an address that begins with this scheme and authority is on the provider's host and port.
 pub(super) fn is_own_origin(base: &Uri, scheme: &str, authority: &str) -> bool {
-    let Some(own) = base.authority() else { return false };
+    let Some(own) = base.authority() else {
+        return false;
+    };
     // The scheme may differ: a provider that believes in forwarding headers names the public one.
     if own.as_str().eq_ignore_ascii_case(authority) {
         return true;
     }
-    let Ok(named) = authority.parse::<Authority>() else { return false };
+    let Ok(named) = authority.parse::<Authority>() else {
+        return false;
+    };
     let port = named.port_u16().or(default_port(Some(scheme)));
     let is_same_host = own.host().eq_ignore_ascii_case(named.host());
     let are_this_machine = is_loopback(own.host()) && is_loopback(named.host());
     (is_same_host || are_this_machine) && port == own.port_u16().or(default_port(base.scheme_str()))
 }
 
-fn path_on_own_origin(answered: &Uri, public: Option<&PublicPlace>, scheme: &str, rest: &str) -> Option<String> {
+fn path_on_own_origin(
+    answered: &Uri,
+    public: Option<&PublicPlace>,
+    scheme: &str,
+    rest: &str,
+) -> Option<String> {
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
     let is_own = is_own_origin(answered, scheme, authority)
         || public.is_some_and(|public| public.is_taken_for_own(authority, &path, answered));
     is_own.then_some(path)
@@ -106,13 +147,18 @@ fn path_on_own_origin(answered: &Uri, public: Option<&PublicPlace>, scheme: &str
 fn scheme_of(address: &str) -> Option<&str> {
     let (scheme, _) = address.split_once(':')?;
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     is_scheme.then_some(scheme)
 }
 
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn default_port(scheme: Option<&str>) -> Option<u16> {
@@ -162,7 +208,11 @@ pub(super) mod tests {
 
     fn own(address: &str) -> Option<String> {
         let answered = Uri::from_static("http://clock:7777/base/sse?k=1");
-        own_path(&answered, Some(&public("/llama/api/mcp/id/x/~at/seal")), address)
+        own_path(
+            &answered,
+            Some(&public("/llama/api/mcp/id/x/~at/seal")),
+            address,
+        )
     }
 
     #[test]
@@ -210,10 +260,18 @@ pub(super) mod tests {
 
     #[test]
     fn this_machine_has_several_names_and_default_ports_are_understood() {
-        let is_own = |base: &'static str, address| own_path(&Uri::from_static(base), None, address).is_some();
-        assert!(is_own("http://127.0.0.1:7777/mcp", "http://localhost:7777/a"));
+        let is_own = |base: &'static str, address| {
+            own_path(&Uri::from_static(base), None, address).is_some()
+        };
+        assert!(is_own(
+            "http://127.0.0.1:7777/mcp",
+            "http://localhost:7777/a"
+        ));
         assert!(is_own("http://localhost:7777/mcp", "http://[::1]:7777/a"));
-        assert!(!is_own("http://127.0.0.1:7777/mcp", "http://localhost:7778/a"));
+        assert!(!is_own(
+            "http://127.0.0.1:7777/mcp",
+            "http://localhost:7778/a"
+        ));
         assert!(is_own("https://p.example/mcp", "https://p.example:443/a"));
         assert!(is_own("http://p.example:443/mcp", "https://p.example/a"));
         assert!(!is_own("https://p.example/mcp", "http://p.example:80/a"));
@@ -225,7 +283,10 @@ pub(super) mod tests {
             public("/llama/api/mcp/id/x/~at/seal").url_of_id().unwrap(),
             "https://pool.example/llama/api/mcp/id/x"
         );
-        assert_eq!(public("/api/mcp/id/x").url_of_id().unwrap(), "https://pool.example/api/mcp/id/x");
+        assert_eq!(
+            public("/api/mcp/id/x").url_of_id().unwrap(),
+            "https://pool.example/api/mcp/id/x"
+        );
         assert_eq!(PublicPlace::of(&HeaderMap::new()), None);
     }
 }

@@ -32,7 +32,10 @@ enum Known {
 
 impl Route {
     pub(super) fn new(base: Uri) -> Self {
-        Self { base, known: Mutex::new(Known::No) }
+        Self {
+            base,
+            known: Mutex::new(Known::No),
+        }
     }
 
     /// The URL as it was configured.
@@ -49,9 +52,16 @@ impl Route {
             "" => self.base.path().to_owned(),
             below => format!("{}{below}", self.base.path().trim_end_matches('/')),
         };
-        let queries: Vec<_> =
-            [self.base.query(), query].into_iter().flatten().filter(|query| !query.is_empty()).collect();
-        let query = if queries.is_empty() { String::new() } else { format!("?{}", queries.join("&")) };
+        let queries: Vec<_> = [self.base.query(), query]
+            .into_iter()
+            .flatten()
+            .filter(|query| !query.is_empty())
+            .collect();
+        let query = if queries.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", queries.join("&"))
+        };
         self.at(&format!("{path}{query}"))
     }
 
@@ -73,7 +83,10 @@ impl Route {
                 asked.clone()
             }
             Known::There { path, .. } => {
-                let query = asked.query().map(|query| format!("?{query}")).unwrap_or_default();
+                let query = asked
+                    .query()
+                    .map(|query| format!("?{query}"))
+                    .unwrap_or_default();
                 self.at(&format!("{path}{query}"))
             }
             Known::No | Known::Here => asked.clone(),
@@ -103,7 +116,12 @@ impl Route {
         if asked.path() == self.base.path() {
             let mut known = self.known();
             match &next {
-                Some(next) => *known = Known::There { path: next.path().to_owned(), until: Instant::now() + MEMORY },
+                Some(next) => {
+                    *known = Known::There {
+                        path: next.path().to_owned(),
+                        until: Instant::now() + MEMORY,
+                    }
+                }
                 None if asked == tried => *known = Known::Here,
                 // What was remembered leads nowhere any more.
                 None if answer.status() == StatusCode::NOT_FOUND => *known = Known::No,
@@ -113,10 +131,20 @@ impl Route {
         next
     }
 
-    fn followed<B>(&self, tried: &Uri, answer: &Response<B>, public: Option<&PublicPlace>) -> Option<Uri> {
+    fn followed<B>(
+        &self,
+        tried: &Uri,
+        answer: &Response<B>,
+        public: Option<&PublicPlace>,
+    ) -> Option<Uri> {
         // 303 means "look there with GET", which is not the call any more.
         let keeps_the_call = matches!(answer.status().as_u16(), 301 | 302 | 307 | 308);
-        let location = answer.headers().get(header::LOCATION).filter(|_| keeps_the_call)?.to_str().ok()?;
+        let location = answer
+            .headers()
+            .get(header::LOCATION)
+            .filter(|_| keeps_the_call)?
+            .to_str()
+            .ok()?;
         let own = own_path(tried, public, location)?;
         let next = self.at(own.split('#').next().unwrap_or_default());
         (next != *tried).then_some(next)
@@ -146,14 +174,23 @@ mod tests {
     }
 
     fn answer(status: u16, location: &str) -> Response<()> {
-        Response::builder().status(status).header(header::LOCATION, location).body(()).unwrap()
+        Response::builder()
+            .status(status)
+            .header(header::LOCATION, location)
+            .body(())
+            .unwrap()
     }
 
     fn follow(status: u16, location: &str) -> Option<String> {
         let route = route();
         let asked = route.target("", None);
         route
-            .redirect(&asked, &asked, &answer(status, location), Some(&public("/api/mcp/id/x")))
+            .redirect(
+                &asked,
+                &asked,
+                &answer(status, location),
+                Some(&public("/api/mcp/id/x")),
+            )
             .map(|uri| uri.to_string())
     }
 
@@ -161,20 +198,40 @@ mod tests {
     fn a_call_goes_to_the_url_and_below_it_with_both_queries() {
         let route = route();
         assert_eq!(route.target("", None), "http://clock:7777/mcp/?k=1");
-        assert_eq!(route.target("", Some("a=2")), "http://clock:7777/mcp/?k=1&a=2");
-        assert_eq!(route.target("/messages/x", Some("a=2")), "http://clock:7777/mcp/messages/x?k=1&a=2");
-        assert_eq!(Route::new(Uri::from_static("http://clock:7777")).target("/x", None), "http://clock:7777/x");
+        assert_eq!(
+            route.target("", Some("a=2")),
+            "http://clock:7777/mcp/?k=1&a=2"
+        );
+        assert_eq!(
+            route.target("/messages/x", Some("a=2")),
+            "http://clock:7777/mcp/messages/x?k=1&a=2"
+        );
+        assert_eq!(
+            Route::new(Uri::from_static("http://clock:7777")).target("/x", None),
+            "http://clock:7777/x"
+        );
     }
 
     #[test]
     fn redirects_within_the_providers_host_and_port_are_followed() {
-        for location in
-            ["http://clock:7777/mcp", "https://clock:7777/mcp", "//clock:7777/mcp", "/mcp", "https://pool.example/mcp"]
-        {
+        for location in [
+            "http://clock:7777/mcp",
+            "https://clock:7777/mcp",
+            "//clock:7777/mcp",
+            "/mcp",
+            "https://pool.example/mcp",
+        ] {
             let next = follow(307, location);
-            assert!(next.as_deref().is_some_and(|uri| uri == "http://clock:7777/mcp"), "{location}: {next:?}");
+            assert!(
+                next.as_deref()
+                    .is_some_and(|uri| uri == "http://clock:7777/mcp"),
+                "{location}: {next:?}"
+            );
         }
-        assert_eq!(follow(308, "sub?x=1").as_deref(), Some("http://clock:7777/mcp/sub?x=1"));
+        assert_eq!(
+            follow(308, "sub?x=1").as_deref(),
+            Some("http://clock:7777/mcp/sub?x=1")
+        );
         assert!(follow(301, "/mcp").is_some() && follow(302, "/mcp").is_some());
     }
 
@@ -191,7 +248,11 @@ mod tests {
             "https://pool.example/api/mcp/id/x/mcp",
             "",
         ] {
-            assert_eq!(follow(307, location).filter(|uri| !uri.starts_with("http://clock:7777/")), None, "{location}");
+            assert_eq!(
+                follow(307, location).filter(|uri| !uri.starts_with("http://clock:7777/")),
+                None,
+                "{location}"
+            );
         }
         assert_eq!(follow(307, "http://clock:7778/mcp"), None);
         assert_eq!(follow(303, "/mcp"), None);
@@ -206,7 +267,10 @@ mod tests {
         assert!(route.is_unknown());
         route.redirect(&asked, &asked, &answer(307, "/mcp?k=1&a=2"), None);
         assert_eq!(route.shortcut(&asked), "http://clock:7777/mcp?k=1&a=2");
-        assert_eq!(route.shortcut(&route.target("/below", None)), "http://clock:7777/mcp/below?k=1");
+        assert_eq!(
+            route.shortcut(&route.target("/below", None)),
+            "http://clock:7777/mcp/below?k=1"
+        );
         tokio::time::advance(MEMORY).await;
         assert_eq!(route.shortcut(&asked), asked);
         assert!(route.is_unknown());
@@ -216,7 +280,9 @@ mod tests {
     fn what_was_remembered_is_forgotten_when_it_leads_nowhere() {
         let route = route();
         let asked = route.target("", None);
-        let next = route.redirect(&asked, &asked, &answer(307, "/mcp"), None).unwrap();
+        let next = route
+            .redirect(&asked, &asked, &answer(307, "/mcp"), None)
+            .unwrap();
         assert!(!route.is_unknown());
         route.redirect(&asked, &next, &answer(404, "/"), None);
         assert!(route.is_unknown());

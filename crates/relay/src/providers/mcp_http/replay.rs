@@ -52,11 +52,27 @@ enum Hold {
 }
 
 impl Replay {
-    pub(super) fn new(source: UnsyncBoxBody<Bytes, BoxError>, max_bytes: usize, holds: bool) -> Self {
-        let hold = if holds { Hold::BehindTheBeginning(None) } else { Hold::No };
+    pub(super) fn new(
+        source: UnsyncBoxBody<Bytes, BoxError>,
+        max_bytes: usize,
+        holds: bool,
+    ) -> Self {
+        let hold = if holds {
+            Hold::BehindTheBeginning(None)
+        } else {
+            Hold::No
+        };
         let ended = source.is_end_stream();
-        let shared =
-            Shared { source, kept: VecDeque::new(), kept_bytes: 0, max_bytes, whole: true, ended, turn: 0, hold };
+        let shared = Shared {
+            source,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            max_bytes,
+            whole: true,
+            ended,
+            turn: 0,
+            hold,
+        };
         Self(Arc::new(Mutex::new(shared)))
     }
 
@@ -67,12 +83,21 @@ impl Replay {
             return Err(NotReplayable);
         }
         if shared.ended && shared.kept.is_empty() {
-            return Ok(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());
+            return Ok(http_body_util::Empty::new()
+                .map_err(|never| match never {})
+                .boxed_unsync());
         }
         shared.turn += 1;
         let (turn, size) = (shared.turn, shared.source.size_hint().exact());
         let size = size.map(|rest| rest + shared.kept_bytes as u64);
-        Ok(Attempt { shared: self.0.clone(), turn, at: 0, size, patience: None }.boxed_unsync())
+        Ok(Attempt {
+            shared: self.0.clone(),
+            turn,
+            at: 0,
+            size,
+            patience: None,
+        }
+        .boxed_unsync())
     }
 
     /// Whether all of the body has gone by.
@@ -103,7 +128,10 @@ impl Body for Attempt {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let mut shared = lock(&this.shared);
         if shared.turn != this.turn {
@@ -119,7 +147,9 @@ impl Body for Attempt {
         if shared.kept_bytes >= shared.max_bytes.min(BEGINNING_BYTES)
             && let Hold::BehindTheBeginning(waker) = &mut shared.hold
         {
-            let patience = this.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+            let patience = this
+                .patience
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
             if patience.as_mut().poll(cx).is_pending() {
                 *waker = Some(cx.waker().clone());
                 return Poll::Pending;
@@ -147,7 +177,8 @@ impl Body for Attempt {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.size.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.size
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -174,9 +205,15 @@ mod tests {
     use super::*;
 
     fn replay(pieces: &[&'static str], max_bytes: usize, holds: bool) -> Replay {
-        let pieces: Vec<Result<_, BoxError>> =
-            pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))).collect();
-        Replay::new(StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync(), max_bytes, holds)
+        let pieces: Vec<Result<_, BoxError>> = pieces
+            .iter()
+            .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))))
+            .collect();
+        Replay::new(
+            StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync(),
+            max_bytes,
+            holds,
+        )
     }
 
     async fn whole(body: UnsyncBoxBody<Bytes, BoxError>) -> String {
@@ -187,9 +224,15 @@ mod tests {
     async fn a_small_body_goes_twice_from_its_beginning_even_if_it_was_cut_the_first_time() {
         let replay = replay(&["ab", "cd", "ef"], 100, true);
         let mut first = replay.body().unwrap();
-        assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), "ab");
+        assert_eq!(
+            first.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "ab"
+        );
         let second = replay.body().unwrap();
-        assert!(first.frame().await.unwrap().is_err(), "the first way is closed");
+        assert!(
+            first.frame().await.unwrap().is_err(),
+            "the first way is closed"
+        );
         assert_eq!(whole(second).await, "abcdef");
         assert_eq!(whole(replay.body().unwrap()).await, "abcdef");
     }
@@ -219,7 +262,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_body_is_empty() {
-        let empty = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let empty = http_body_util::Empty::new()
+            .map_err(|never| match never {})
+            .boxed_unsync();
         assert!(Replay::new(empty, 10, true).body().unwrap().is_end_stream());
     }
 }

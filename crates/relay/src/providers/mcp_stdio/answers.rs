@@ -43,7 +43,13 @@ pub(super) mod code {
 impl Refusal {
     /// A refusal of a request that is not known by id.
     pub(super) fn new(status: StatusCode, code: i64, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), id: None, data: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            id: None,
+            data: None,
+        }
     }
 
     /// The same for the request among these messages.
@@ -58,7 +64,10 @@ impl Refusal {
     pub(super) fn unsupported_version(requested: &str, supported: &[String]) -> Self {
         let message = format!("Unsupported protocol version: {requested}");
         let data = serde_json::json!({ "supported": supported, "requested": requested });
-        Self { data: Some(data), ..Self::bad_request(code::UNSUPPORTED_VERSION, message) }
+        Self {
+            data: Some(data),
+            ..Self::bad_request(code::UNSUPPORTED_VERSION, message)
+        }
     }
 
     pub(super) fn bad_request(code: i64, message: impl Into<String>) -> Self {
@@ -67,14 +76,26 @@ impl Refusal {
 
     /// A session that is not there, which makes a client initialize again.
     pub(super) fn session_not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, "Session not found")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            code::SESSION_NOT_FOUND,
+            "Session not found",
+        )
     }
 
     /// The answer.
     pub(super) fn answer(&self) -> Response<AnswerBody> {
-        let id = self.id.as_deref().and_then(|id| std::str::from_utf8(id).ok()).unwrap_or("null");
+        let id = self
+            .id
+            .as_deref()
+            .and_then(|id| std::str::from_utf8(id).ok())
+            .unwrap_or("null");
         let message = serde_json::Value::from(self.message.as_str());
-        let data = self.data.as_ref().map(|data| format!(r#","data":{data}"#)).unwrap_or_default();
+        let data = self
+            .data
+            .as_ref()
+            .map(|data| format!(r#","data":{data}"#))
+            .unwrap_or_default();
         let error = format!(r#"{{"code":{},"message":{message}{data}}}"#, self.code);
         let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
         json(self.status, body.into())
@@ -84,18 +105,31 @@ impl Refusal {
 /// An answer with a JSON body.
 pub(super) fn json(status: StatusCode, body: Bytes) -> Response<AnswerBody> {
     let length = HeaderValue::from(body.len());
-    let mut answer = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+    let mut answer = Response::new(
+        Full::new(body)
+            .map_err(|never| match never {})
+            .boxed_unsync(),
+    );
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     answer.headers_mut().insert(header::CONTENT_LENGTH, length);
     answer
 }
 
 /// The answer to a method that an MCP endpoint does not have.
 pub(super) fn method_not_allowed() -> Response<AnswerBody> {
-    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, code::BAD_REQUEST, "expected GET, POST or DELETE");
+    let refusal = Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        code::BAD_REQUEST,
+        "expected GET, POST or DELETE",
+    );
     let mut answer = refusal.answer();
-    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+    answer
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
     answer
 }
 
@@ -103,9 +137,18 @@ pub(super) fn method_not_allowed() -> Response<AnswerBody> {
 pub(super) fn event_stream(body: AnswerBody) -> Response<AnswerBody> {
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
     answer
 }
 
@@ -115,12 +158,27 @@ mod tests {
 
     async fn text(answer: Response<AnswerBody>) -> (u16, String) {
         let status = answer.status().as_u16();
-        (status, String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+        (
+            status,
+            String::from_utf8(
+                answer
+                    .into_body()
+                    .collect()
+                    .await
+                    .unwrap()
+                    .to_bytes()
+                    .to_vec(),
+            )
+            .unwrap(),
+        )
     }
 
     #[tokio::test]
     async fn a_refusal_is_a_json_rpc_error_with_the_id_of_its_request_as_it_came() {
-        let request = Message::read(Bytes::from_static(br#"{"jsonrpc":"2.0","id":"\u0061","method":"x"}"#)).unwrap();
+        let request = Message::read(Bytes::from_static(
+            br#"{"jsonrpc":"2.0","id":"\u0061","method":"x"}"#,
+        ))
+        .unwrap();
         let refusal = Refusal::bad_request(code::PARSE, "not \"good\"");
         assert_eq!(
             text(refusal.clone().of(&request).answer()).await,
@@ -128,7 +186,11 @@ mod tests {
         );
         assert_eq!(
             text(refusal.answer()).await,
-            (400, r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"not \"good\""}}"#.into())
+            (
+                400,
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"not \"good\""}}"#
+                    .into()
+            )
         );
         assert_eq!(text(Refusal::session_not_found().answer()).await.0, 404);
     }

@@ -55,12 +55,22 @@ impl Ended {
     /// An end with an exit status, after it has spoken.
     #[cfg(test)]
     pub(super) fn by_itself(status: i32) -> Self {
-        Self { status: Some(status), why: None, last_words: String::new(), was_asked: false, has_spoken: true }
+        Self {
+            status: Some(status),
+            why: None,
+            last_words: String::new(),
+            was_asked: false,
+            has_spoken: true,
+        }
     }
 
     /// What a call that waited for it failed of.
     pub(super) fn cause(&self) -> Cause {
-        if self.why.is_some() { Cause::ProviderGarbage } else { Cause::ProviderExited }
+        if self.why.is_some() {
+            Cause::ProviderGarbage
+        } else {
+            Cause::ProviderExited
+        }
     }
 }
 
@@ -87,7 +97,11 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts the program; its input is closed at the latest with `bridge`.
-    pub(super) fn start(config: &StdioConfig, crew: &Crew, bridge: &CancellationToken) -> io::Result<Self> {
+    pub(super) fn start(
+        config: &StdioConfig,
+        crew: &Crew,
+        bridge: &CancellationToken,
+    ) -> io::Result<Self> {
         let mut command = Command::new(&config.guard);
         command
             .arg("guard")
@@ -105,15 +119,30 @@ impl Child {
             command.current_dir(directory);
         }
         let mut process = command.spawn()?;
-        let pipes = (process.stdin.take(), process.stdout.take(), process.stderr.take());
+        let pipes = (
+            process.stdin.take(),
+            process.stdout.take(),
+            process.stderr.take(),
+        );
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err(io::Error::other("the program has no standard input and output"));
+            return Err(io::Error::other(
+                "the program has no standard input and output",
+            ));
         };
         let (input, outgoings) = input(bridge);
         let last_words = LastWords::default();
         crew.take(outgoings.write_to(stdin));
-        crew.take(stderr::log(stderr, process.id().unwrap_or_default(), last_words.clone()));
-        Ok(Self { input, process, lines: Lines::new(stdout, config.max_message_bytes), last_words })
+        crew.take(stderr::log(
+            stderr,
+            process.id().unwrap_or_default(),
+            last_words.clone(),
+        ));
+        Ok(Self {
+            input,
+            process,
+            lines: Lines::new(stdout, config.max_message_bytes),
+            last_words,
+        })
     }
 
     /// The process that guards the program.
@@ -142,7 +171,13 @@ impl Child {
         let gives_up = why.is_some();
         if gives_up {
             // How it ends says nothing more, so nobody need wait for that.
-            hears.ended(&Ended { status: None, why: why.clone(), last_words: String::new(), was_asked, has_spoken });
+            hears.ended(&Ended {
+                status: None,
+                why: why.clone(),
+                last_words: String::new(),
+                was_asked,
+                has_spoken,
+            });
         }
         let status = match tokio::time::timeout(END_PATIENCE, self.process.wait()).await {
             Ok(Ok(status)) => code(status),
@@ -152,7 +187,13 @@ impl Child {
             end_group(pid);
         }
         let last_words = self.last_words.get();
-        let ended = Ended { status, why, last_words, was_asked, has_spoken };
+        let ended = Ended {
+            status,
+            why,
+            last_words,
+            was_asked,
+            has_spoken,
+        };
         if !gives_up {
             hears.ended(&ended);
         }
@@ -172,7 +213,9 @@ impl Child {
             end_group(pid);
         }
         // What was said before is there; who got away and holds the output is not waited for.
-        tokio::time::timeout(END_PATIENCE, self.lines.next()).await.unwrap_or(Ok(None))
+        tokio::time::timeout(END_PATIENCE, self.lines.next())
+            .await
+            .unwrap_or(Ok(None))
     }
 }
 
@@ -184,7 +227,10 @@ fn code(status: std::process::ExitStatus) -> Option<i32> {
 /// Where the guard could not do its work any more, its group is ended by force.
 fn end_group(pid: u32) {
     #[cfg(unix)]
-    if let Some(group) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+    if let Some(group) = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+    {
         // Nothing may be left of it.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }

@@ -29,7 +29,10 @@ impl FromStr for EventId {
             true => digits.parse().map_err(|_| NotAnEventId),
             false => Err(NotAnEventId),
         };
-        Ok(Self { stream: parse(stream)?, number: parse(number)? })
+        Ok(Self {
+            stream: parse(stream)?,
+            number: parse(number)?,
+        })
     }
 }
 
@@ -39,10 +42,23 @@ mod tests {
 
     #[test]
     fn an_id_survives_its_text_and_nothing_else_is_one() {
-        let id = EventId { stream: 3, number: 14 };
+        let id = EventId {
+            stream: 3,
+            number: 14,
+        };
         assert_eq!(id.to_string(), "3-14");
         assert_eq!("3-14".parse(), Ok(id));
-        for bad in ["", "-", "3", "3-", "-3", "3-1-4", "+3-1", "3- 1", "99999999999999999999-1"] {
+        for bad in [
+            "",
+            "-",
+            "3",
+            "3-",
+            "-3",
+            "3-1-4",
+            "+3-1",
+            "3- 1",
+            "99999999999999999999-1",
+        ] {
             assert_eq!(bad.parse::<EventId>(), Err(NotAnEventId), "{bad}");
         }
     }

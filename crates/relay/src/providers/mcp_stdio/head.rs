@@ -24,7 +24,10 @@ pub(super) async fn head<P: Send + Unpin + 'static>(
     late: impl FnOnce(),
     whole: impl FnOnce(Bytes, Option<i64>) -> Response<AnswerBody>,
 ) -> Answer {
-    if tokio::time::timeout(patience, outlet.something()).await.is_err() {
+    if tokio::time::timeout(patience, outlet.something())
+        .await
+        .is_err()
+    {
         late();
         return Ok(events(outlet, passenger));
     }
@@ -36,6 +39,9 @@ pub(super) async fn head<P: Send + Unpin + 'static>(
 }
 
 /// An answer that is an event stream.
-pub(super) fn events<P: Send + Unpin + 'static>(outlet: Outlet, passenger: P) -> Response<AnswerBody> {
+pub(super) fn events<P: Send + Unpin + 'static>(
+    outlet: Outlet,
+    passenger: P,
+) -> Response<AnswerBody> {
     event_stream(EventBody::new(outlet, passenger).boxed_unsync())
 }

@@ -49,26 +49,53 @@ pub(super) struct Gone;
 pub(super) fn input(bridge: &CancellationToken) -> (Input, Outgoings) {
     let (sender, receiver) = mpsc::channel(WAITING_LINES);
     let (asides, closed) = (Arc::<Asides>::default(), bridge.child_token());
-    let outgoings = Outgoings { lines: receiver, asides: asides.clone(), closed: closed.clone() };
-    (Input { lines: sender, asides, closed }, outgoings)
+    let outgoings = Outgoings {
+        lines: receiver,
+        asides: asides.clone(),
+        closed: closed.clone(),
+    };
+    (
+        Input {
+            lines: sender,
+            asides,
+            closed,
+        },
+        outgoings,
+    )
 }
 
 impl Input {
     /// Hands a line over. Dropping the future before it is done hands nothing over.
     pub(super) async fn send(&self, line: Bytes) -> Result<(), Gone> {
-        self.lines.send(Outgoing { line, written: None }).await.map_err(|_| Gone)
+        self.lines
+            .send(Outgoing {
+                line,
+                written: None,
+            })
+            .await
+            .map_err(|_| Gone)
     }
 
     /// Hands a line over and waits until the program's input has all of it.
     pub(super) async fn deliver(&self, line: Bytes) -> Result<(), Gone> {
         let (written, done) = oneshot::channel();
-        self.lines.send(Outgoing { line, written: Some(written) }).await.map_err(|_| Gone)?;
+        self.lines
+            .send(Outgoing {
+                line,
+                written: Some(written),
+            })
+            .await
+            .map_err(|_| Gone)?;
         done.await.map_err(|_| Gone)
     }
 
     /// Says something before all that waits, without waiting.
     pub(super) fn aside(&self, line: Bytes) {
-        self.asides.lines.lock().unwrap_or_else(PoisonError::into_inner).push_back(line);
+        self.asides
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(line);
         self.asides.more.notify_one();
     }
 
@@ -105,7 +132,10 @@ impl Outgoings {
     async fn next(&mut self) -> Option<Outgoing> {
         loop {
             if let Some(line) = self.asides.next() {
-                return Some(Outgoing { line, written: None });
+                return Some(Outgoing {
+                    line,
+                    written: None,
+                });
             }
             tokio::select! {
                 // Biased towards what overtakes.
@@ -117,7 +147,11 @@ impl Outgoings {
     }
 
     /// Writes one line, and with it those that wait already.
-    async fn write(&mut self, first: Outgoing, program: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    async fn write(
+        &mut self,
+        first: Outgoing,
+        program: &mut (impl AsyncWrite + Unpin),
+    ) -> std::io::Result<()> {
         if first.line.len() > TOGETHER_BYTES {
             program.write_all(&first.line).await?;
             program.write_all(b"\n").await?;
@@ -131,7 +165,11 @@ impl Outgoings {
             together.extend_from_slice(&outgoing.line);
             together.push(b'\n');
             outgoings.push(outgoing);
-            next = if together.len() < TOGETHER_BYTES { self.lines.try_recv().ok() } else { None };
+            next = if together.len() < TOGETHER_BYTES {
+                self.lines.try_recv().ok()
+            } else {
+                None
+            };
         }
         program.write_all(&together).await?;
         program.flush().await?;
@@ -151,7 +189,10 @@ impl Outgoing {
 
 impl Asides {
     fn next(&self) -> Option<Bytes> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
     }
 }
 

@@ -54,7 +54,14 @@ struct Starts {
 impl Launcher {
     pub(super) fn new(config: StdioConfig, load: Load, health: HealthReport) -> Self {
         let (crew, bridge, starts) = (Crew::default(), CancellationToken::new(), Mutex::default());
-        Self(Arc::new(Inner { config, crew, bridge, load, health, starts }))
+        Self(Arc::new(Inner {
+            config,
+            crew,
+            bridge,
+            load,
+            health,
+            starts,
+        }))
     }
 
     pub(super) fn config(&self) -> &StdioConfig {
@@ -66,18 +73,27 @@ impl Launcher {
     }
 
     /// Starts the program, heard by whoever `hearer` makes for its input.
-    pub(super) fn start<H: Hears>(&self, hearer: impl FnOnce(Input) -> Arc<H>) -> Result<Arc<H>, Failure> {
-        self.starts().admit(self.0.config.max_starts_per_minute, Instant::now())?;
-        let child = Child::start(&self.0.config, &self.0.crew, &self.0.bridge).map_err(|error| {
-            let why = format!("cannot be started: {error}");
-            self.0.health.unreachable(why.clone());
-            self.starts().ended_silently(&why, Instant::now());
-            Failure::new(Cause::ProviderNotStarted, format!("the MCP server {why}"))
-        })?;
+    pub(super) fn start<H: Hears>(
+        &self,
+        hearer: impl FnOnce(Input) -> Arc<H>,
+    ) -> Result<Arc<H>, Failure> {
+        self.starts()
+            .admit(self.0.config.max_starts_per_minute, Instant::now())?;
+        let child =
+            Child::start(&self.0.config, &self.0.crew, &self.0.bridge).map_err(|error| {
+                let why = format!("cannot be started: {error}");
+                self.0.health.unreachable(why.clone());
+                self.starts().ended_silently(&why, Instant::now());
+                Failure::new(Cause::ProviderNotStarted, format!("the MCP server {why}"))
+            })?;
         tracing::debug!(pid = child.pid(), "started the provider's program");
         let (hears, running) = (hearer(child.input.clone()), self.0.load.child());
         let launcher = self.clone();
-        let heard = Attentive { launcher: self.clone(), hears: hears.clone(), has_spoken: AtomicBool::new(false) };
+        let heard = Attentive {
+            launcher: self.clone(),
+            hears: hears.clone(),
+            has_spoken: AtomicBool::new(false),
+        };
         let heard = Arc::new(heard);
         self.0.crew.take(async move {
             let _running = running;
@@ -105,7 +121,10 @@ impl Launcher {
     /// The failure of a call for which there is no program, as it ended before it said anything.
     pub(super) fn not_started(&self) -> Option<Failure> {
         let why = self.starts().last_silent_end.clone()?;
-        Some(Failure::new(Cause::ProviderNotStarted, format!("the MCP server does not run: {why}")))
+        Some(Failure::new(
+            Cause::ProviderNotStarted,
+            format!("the MCP server does not run: {why}"),
+        ))
     }
 
     /// Waits until the program is known not to run.
@@ -115,7 +134,11 @@ impl Launcher {
 
     /// When the next start is possible, if not now.
     pub(super) fn pause(&self) -> Option<Instant> {
-        self.starts().pause.as_ref().map(|(until, _)| *until).filter(|until| *until > Instant::now())
+        self.starts()
+            .pause
+            .as_ref()
+            .map(|(until, _)| *until)
+            .filter(|until| *until > Instant::now())
     }
 
     fn note(&self, ended: &Ended) {
@@ -124,7 +147,10 @@ impl Launcher {
         }
         self.0.load.crashed();
         tracing::warn!(end = %ended, "the provider's program has ended by itself");
-        tracing::debug!(last_words = ended.last_words, "what it said last on standard error");
+        tracing::debug!(
+            last_words = ended.last_words,
+            "what it said last on standard error"
+        );
         if !ended.has_spoken {
             let why = format!("it ended before it said anything ({ended})");
             self.0.health.unreachable(why.clone());
@@ -163,10 +189,15 @@ impl Starts {
     fn admit(&mut self, max_per_minute: usize, now: Instant) -> Result<(), Failure> {
         if let Some((until, why)) = self.pause.as_ref().filter(|(until, _)| *until > now) {
             let wait = (*until - now).as_secs() + 1;
-            let message = format!("the MCP server is not started again for another {wait} s: {why}");
+            let message =
+                format!("the MCP server is not started again for another {wait} s: {why}");
             return Err(Failure::new(Cause::ProviderNotStarted, message));
         }
-        while self.recent.front().is_some_and(|start| *start + MINUTE <= now) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|start| *start + MINUTE <= now)
+        {
             self.recent.pop_front();
         }
         if self.recent.len() >= max_per_minute {
@@ -189,8 +220,12 @@ impl Starts {
     fn ended_silently(&mut self, why: &str, now: Instant) {
         self.silent_ends += 1;
         self.last_silent_end = Some(why.to_owned());
-        let Some(beyond) = self.silent_ends.checked_sub(ACCIDENTS + 1) else { return };
-        let wait = FIRST_WAIT.saturating_mul(1 << beyond.min(16)).min(LONGEST_WAIT);
+        let Some(beyond) = self.silent_ends.checked_sub(ACCIDENTS + 1) else {
+            return;
+        };
+        let wait = FIRST_WAIT
+            .saturating_mul(1 << beyond.min(16))
+            .min(LONGEST_WAIT);
         self.pause = Some((now + wait, why.to_owned()));
     }
 }
@@ -203,7 +238,13 @@ mod tests {
     fn no_more_are_started_in_a_minute_than_may_be() {
         let (start, mut starts) = (Instant::now(), Starts::default());
         assert!((0..3).all(|_| starts.admit(3, start).is_ok()));
-        assert_eq!(starts.admit(3, start + Duration::from_secs(59)).unwrap_err().cause, Cause::TooManySessions);
+        assert_eq!(
+            starts
+                .admit(3, start + Duration::from_secs(59))
+                .unwrap_err()
+                .cause,
+            Cause::TooManySessions
+        );
         assert!(starts.admit(3, start + MINUTE).is_ok());
     }
 
@@ -212,15 +253,23 @@ mod tests {
         let (mut now, mut starts) = (Instant::now(), Starts::default());
         for expected in [0, 0, 1, 2, 4, 8, 16, 32, 60, 60] {
             starts.ended_silently("exit status 1", now);
-            let refused =
-                starts.admit(1000, now + Duration::from_secs(expected).saturating_sub(Duration::from_millis(1)));
+            let refused = starts.admit(
+                1000,
+                now + Duration::from_secs(expected).saturating_sub(Duration::from_millis(1)),
+            );
             assert_eq!(refused.is_err(), expected > 0, "{expected}");
             now += Duration::from_secs(expected);
             assert!(starts.admit(1000, now).is_ok());
         }
-        let refusal = Starts { pause: Some((now + MINUTE, "exit status 1".into())), ..Starts::default() };
+        let refusal = Starts {
+            pause: Some((now + MINUTE, "exit status 1".into())),
+            ..Starts::default()
+        };
         let mut refusal = refusal;
         let message = refusal.admit(1000, now).unwrap_err().message;
-        assert!(message.contains("exit status 1") && message.contains("61 s"), "{message}");
+        assert!(
+            message.contains("exit status 1") && message.contains("61 s"),
+            "{message}"
+        );
     }
 }

@@ -42,7 +42,9 @@ pub(super) struct Legacy {
 
 impl Legacy {
     pub(super) fn new(launcher: Launcher) -> Self {
-        Self { sessions: Sessions::new(launcher) }
+        Self {
+            sessions: Sessions::new(launcher),
+        }
     }
 
     /// Ends sessions that are abandoned, for as long as the bridge lives.
@@ -52,29 +54,55 @@ impl Legacy {
 
     /// `POST`: messages of a client.
     pub(super) async fn post(&self, headers: &HeaderMap, posted: Posted) -> Answer {
-        if posted.messages.iter().any(|message| message.method() == "initialize" && message.kind == Kind::Request) {
+        if posted
+            .messages
+            .iter()
+            .any(|message| message.method() == "initialize" && message.kind == Kind::Request)
+        {
             return self.initialize(headers, posted).await;
         }
-        let session = self.session(headers).map_err(|refusal| refusal.of(&posted.messages[0]))?;
+        let session = self
+            .session(headers)
+            .map_err(|refusal| refusal.of(&posted.messages[0]))?;
         check_version(headers, &session)?;
         if posted.is_batch && session.version().is_some_and(|version| version > BATCHING) {
             let message = "the revision of this session has no batches";
             return Err(Refusal::bad_request(code::INVALID_REQUEST, message).into());
         }
         session.touch();
-        if posted.messages.iter().all(|message| session.is_own_answer(message)) {
+        if posted
+            .messages
+            .iter()
+            .all(|message| session.is_own_answer(message))
+        {
             return Ok(empty(StatusCode::ACCEPTED));
         }
-        for cancelled in posted.messages.iter().filter(|it| it.method() == "notifications/cancelled") {
+        for cancelled in posted
+            .messages
+            .iter()
+            .filter(|it| it.method() == "notifications/cancelled")
+        {
             if let Some(request) = cancelled.cancelled() {
                 session.streams().cancel(&request.key);
             }
         }
-        if posted.messages.iter().any(|message| message.kind == Kind::Request) {
-            let patience = if session.streams().starts_with_an_event() { TOGETHER } else { AT_ONCE };
+        if posted
+            .messages
+            .iter()
+            .any(|message| message.kind == Kind::Request)
+        {
+            let patience = if session.streams().starts_with_an_event() {
+                TOGETHER
+            } else {
+                AT_ONCE
+            };
             return call(&session, posted, patience).await;
         }
-        session.input.deliver(posted.text).await.map_err(|_| Refusal::session_not_found())?;
+        session
+            .input
+            .deliver(posted.text)
+            .await
+            .map_err(|_| Refusal::session_not_found())?;
         Ok(empty(StatusCode::ACCEPTED))
     }
 
@@ -89,7 +117,8 @@ impl Legacy {
                 let id = id.to_str().ok().and_then(|id| id.parse().ok());
                 let resumed = id.and_then(|id| session.streams().resume(id).ok());
                 resumed.ok_or_else(|| {
-                    let message = "Last-Event-ID names no event that is kept; begin again without it";
+                    let message =
+                        "Last-Event-ID names no event that is kept; begin again without it";
                     Refusal::bad_request(code::BAD_REQUEST, message)
                 })?
             }
@@ -105,7 +134,9 @@ impl Legacy {
     }
 
     async fn initialize(&self, headers: &HeaderMap, posted: Posted) -> Answer {
-        let refuse = |message: &str| Refusal::bad_request(code::INVALID_REQUEST, message).of(&posted.messages[0]);
+        let refuse = |message: &str| {
+            Refusal::bad_request(code::INVALID_REQUEST, message).of(&posted.messages[0])
+        };
         if headers.contains_key(SESSION_ID) {
             return Err(refuse("the session is initialized already").into());
         }
@@ -113,13 +144,19 @@ impl Legacy {
             return Err(refuse("initialize stands in a batch").into());
         }
         let session = self.sessions.begin()?;
-        let beginning = Beginning { sessions: &self.sessions, session: &session, is_begun: false };
+        let beginning = Beginning {
+            sessions: &self.sessions,
+            session: &session,
+            is_begun: false,
+        };
         let mut answer = call(&session, posted, TO_BEGIN).await?;
         // A session that began with an error is none.
         if session.version().is_some() || !is_json(&answer) {
             beginning.done();
             // Hexadecimal digits fit into a header.
-            answer.headers_mut().extend(HeaderValue::from_str(&session.id).map(|id| (SESSION_ID, id)));
+            answer
+                .headers_mut()
+                .extend(HeaderValue::from_str(&session.id).map(|id| (SESSION_ID, id)));
         }
         Ok(answer)
     }
@@ -127,8 +164,14 @@ impl Legacy {
     fn session(&self, headers: &HeaderMap) -> Result<Arc<Session>, Refusal> {
         let mut ids = headers.get_all(SESSION_ID).into_iter();
         match (ids.next(), ids.next()) {
-            (Some(id), None) => self.sessions.find(id.as_bytes()).ok_or_else(Refusal::session_not_found),
-            (Some(_), Some(_)) => Err(Refusal::bad_request(code::BAD_REQUEST, "Mcp-Session-Id stands there twice")),
+            (Some(id), None) => self
+                .sessions
+                .find(id.as_bytes())
+                .ok_or_else(Refusal::session_not_found),
+            (Some(_), Some(_)) => Err(Refusal::bad_request(
+                code::BAD_REQUEST,
+                "Mcp-Session-Id stands there twice",
+            )),
             (None, _) => {
                 let message = "Mcp-Session-Id is missing, and this is not an initialize request";
                 Err(Refusal::bad_request(code::BAD_REQUEST, message))
@@ -139,25 +182,42 @@ impl Legacy {
 
 /// Hands requests to the session's program and waits for the head of their answer; so long that it may be one JSON object.
 async fn call(session: &Arc<Session>, posted: Posted, patience: Duration) -> Answer {
-    let (stream, outlet) =
-        session.streams().open_call(&posted.messages).map_err(|reason| not_opened(&reason, &posted))?;
-    let mut sending = Sending { session, stream, is_sent: false };
-    session.input.send(posted.text).await.map_err(|_| NoAnswer::from(Refusal::session_not_found()))?;
+    let (stream, outlet) = session
+        .streams()
+        .open_call(&posted.messages)
+        .map_err(|reason| not_opened(&reason, &posted))?;
+    let mut sending = Sending {
+        session,
+        stream,
+        is_sent: false,
+    };
+    session
+        .input
+        .send(posted.text)
+        .await
+        .map_err(|_| NoAnswer::from(Refusal::session_not_found()))?;
     sending.is_sent = true;
     drop(sending);
     let late = || session.streams().become_events(stream);
-    head(outlet, (), patience, late, |message, _| json(StatusCode::OK, message)).await
+    head(outlet, (), patience, late, |message, _| {
+        json(StatusCode::OK, message)
+    })
+    .await
 }
 
 fn not_opened(reason: &NotOpened, posted: &Posted) -> NoAnswer {
     match reason {
         NotOpened::IdInUse => {
             let message = "a request of this session with the same id has no response yet";
-            Refusal::bad_request(code::INVALID_REQUEST, message).of(&posted.messages[0]).into()
+            Refusal::bad_request(code::INVALID_REQUEST, message)
+                .of(&posted.messages[0])
+                .into()
         }
-        NotOpened::TooMany => {
-            Failure::new(Cause::TooManyCalls, format!("the session has {CALLS} calls without a response")).into()
-        }
+        NotOpened::TooMany => Failure::new(
+            Cause::TooManyCalls,
+            format!("the session has {CALLS} calls without a response"),
+        )
+        .into(),
     }
 }
 
@@ -199,7 +259,9 @@ impl Drop for Beginning<'_> {
 
 /// The revision that a client names must be one that it could have agreed on (MCP 2025-06-18, streamable HTTP).
 fn check_version(headers: &HeaderMap, session: &Session) -> Result<(), Refusal> {
-    let Some(named) = headers.get(VERSION) else { return Ok(()) };
+    let Some(named) = headers.get(VERSION) else {
+        return Ok(());
+    };
     let (named, agreed) = (String::from_utf8_lossy(named.as_bytes()), session.version());
     const KNOWN: [&str; 4] = ["2024-11-05", BATCHING, "2025-06-18", "2025-11-25"];
     if agreed == Some(&*named) || KNOWN.contains(&&*named) {

@@ -37,7 +37,12 @@ pub(super) enum NoLine {
 impl<R: AsyncRead + Unpin> Lines<R> {
     /// The lines of a source, none of them longer than `max_bytes`.
     pub(super) fn new(source: R, max_bytes: usize) -> Self {
-        Self { source, held: BytesMut::new(), looked: 0, max_bytes }
+        Self {
+            source,
+            held: BytesMut::new(),
+            looked: 0,
+            max_bytes,
+        }
     }
 
     /// The next line that is not blank, without its line end; none at the end of the source. What stands behind the last
@@ -109,8 +114,18 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_told_apart_however_they_end_and_blank_ones_are_none() {
-        let (lines, error) = all(&[b"\xef\xbb\xbf{1}\r\n\n \r\n{2}\n", b"\t\n{3", b"}\n{4}"], 100).await;
-        assert_eq!((lines, error), (["{1}", "{2}", "{3}", "{4}"].map(str::to_owned).to_vec(), None));
+        let (lines, error) = all(
+            &[b"\xef\xbb\xbf{1}\r\n\n \r\n{2}\n", b"\t\n{3", b"}\n{4}"],
+            100,
+        )
+        .await;
+        assert_eq!(
+            (lines, error),
+            (
+                ["{1}", "{2}", "{3}", "{4}"].map(str::to_owned).to_vec(),
+                None
+            )
+        );
     }
 
     #[tokio::test]
@@ -123,7 +138,10 @@ mod tests {
     #[tokio::test]
     async fn a_line_above_the_bound_is_an_error_and_one_below_is_not() {
         let long = "x".repeat(1000);
-        assert_eq!(all(&[long.as_bytes(), b"\n"], 1000).await.0, [long.as_str()]);
+        assert_eq!(
+            all(&[long.as_bytes(), b"\n"], 1000).await.0,
+            [long.as_str()]
+        );
         let (lines, error) = all(&[b"a\n", long.as_bytes(), long.as_bytes()], 1000).await;
         assert_eq!(lines, ["a"]);
         assert!(error.unwrap().contains("more than 1000 bytes"));

@@ -65,7 +65,12 @@ pub(super) enum NotAMessage {
 pub(super) struct Params<'a> {
     #[serde(borrow, default, rename = "_meta", deserialize_with = "present")]
     meta: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "progressToken", deserialize_with = "present")]
+    #[serde(
+        borrow,
+        default,
+        rename = "progressToken",
+        deserialize_with = "present"
+    )]
     progress_token: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "requestId")]
     request_id: Option<&'a RawValue>,
@@ -77,18 +82,38 @@ pub(super) struct Params<'a> {
     task_id: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) arguments: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "protocolVersion")]
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "present",
+        rename = "protocolVersion"
+    )]
     protocol_version: Option<&'a RawValue>,
 }
 
 /// What is read of `_meta`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Meta<'a> {
-    #[serde(borrow, default, rename = "progressToken", deserialize_with = "present")]
+    #[serde(
+        borrow,
+        default,
+        rename = "progressToken",
+        deserialize_with = "present"
+    )]
     progress_token: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/protocolVersion", deserialize_with = "present")]
+    #[serde(
+        borrow,
+        default,
+        rename = "io.modelcontextprotocol/protocolVersion",
+        deserialize_with = "present"
+    )]
     protocol_version: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/subscriptionId", deserialize_with = "present")]
+    #[serde(
+        borrow,
+        default,
+        rename = "io.modelcontextprotocol/subscriptionId",
+        deserialize_with = "present"
+    )]
     subscription_id: Option<&'a RawValue>,
 }
 
@@ -109,7 +134,9 @@ struct Envelope<'a> {
 }
 
 /// A value that is there, be it null.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -118,38 +145,62 @@ pub(super) fn messages(text: &Bytes) -> Result<Vec<Message>, NotAMessage> {
     if !text.trim_ascii_start().starts_with(b"[") {
         return Ok(vec![Message::read(text.clone())?]);
     }
-    let all: Vec<&RawValue> = serde_json::from_slice(text).map_err(|error| NotAMessage::NotJson(error.to_string()))?;
+    let all: Vec<&RawValue> =
+        serde_json::from_slice(text).map_err(|error| NotAMessage::NotJson(error.to_string()))?;
     if all.is_empty() {
         return Err(NotAMessage::NotJsonRpc("the batch is empty"));
     }
-    all.into_iter().map(|one| Message::read(text.slice_ref(one.get().as_bytes()))).collect()
+    all.into_iter()
+        .map(|one| Message::read(text.slice_ref(one.get().as_bytes())))
+        .collect()
 }
 
 impl Message {
     /// Reads one message.
     pub(super) fn read(text: Bytes) -> Result<Self, NotAMessage> {
-        let read = std::str::from_utf8(&text).map_err(|error| NotAMessage::NotJson(error.to_string()))?;
-        let envelope: Envelope<'_> = serde_json::from_str(read).map_err(|error| match error.is_data() {
-            true => NotAMessage::NotJsonRpc("a key stands twice, or something is of the wrong type"),
-            false => NotAMessage::NotJson(error.to_string()),
-        })?;
+        let read =
+            std::str::from_utf8(&text).map_err(|error| NotAMessage::NotJson(error.to_string()))?;
+        let envelope: Envelope<'_> =
+            serde_json::from_str(read).map_err(|error| match error.is_data() {
+                true => {
+                    NotAMessage::NotJsonRpc("a key stands twice, or something is of the wrong type")
+                }
+                false => NotAMessage::NotJson(error.to_string()),
+            })?;
         if !read.trim_start().starts_with('{') || envelope.jsonrpc.as_deref() != Some("2.0") {
-            return Err(NotAMessage::NotJsonRpc("expected an object whose jsonrpc is \"2.0\""));
+            return Err(NotAMessage::NotJsonRpc(
+                "expected an object whose jsonrpc is \"2.0\"",
+            ));
         }
         let (given_id, method) = (envelope.id, envelope.method);
-        let id = given_id.filter(|id| id.get() != "null").map(|id| Token::of(read, id)).transpose()?;
+        let id = given_id
+            .filter(|id| id.get() != "null")
+            .map(|id| Token::of(read, id))
+            .transpose()?;
         let kind = match (&method, &id) {
             (Some(_), Some(_)) => Kind::Request,
             (Some(_), None) if given_id.is_none() => Kind::Notification,
             (Some(_), None) => return Err(NotAMessage::NotJsonRpc("the id of a request is null")),
             (None, _) if envelope.result.is_some() != envelope.error.is_some() => Kind::Response,
-            (None, _) => return Err(NotAMessage::NotJsonRpc("expected a method, or either a result or an error")),
+            (None, _) => {
+                return Err(NotAMessage::NotJsonRpc(
+                    "expected a method, or either a result or an error",
+                ));
+            }
         };
         let span = |value: Option<&RawValue>| value.map(|value| span_of(read, value.get()));
         let (params, result) = (span(envelope.params), span(envelope.result));
         let error_code = envelope.error.and_then(code_of);
         let method = method.map(|method| method.into_owned().into_boxed_str());
-        Ok(Self { kind, id, method, params, result, error_code, text })
+        Ok(Self {
+            kind,
+            id,
+            method,
+            params,
+            result,
+            error_code,
+            text,
+        })
     }
 
     /// Whose answer a line was to be that is no message, if that can be told all the same.
@@ -170,7 +221,10 @@ impl Message {
 
     /// What is read of the `_meta` of its `params`.
     pub(super) fn meta(&self) -> Meta<'_> {
-        self.params().meta.and_then(|meta| object(meta.get())).unwrap_or_default()
+        self.params()
+            .meta
+            .and_then(|meta| object(meta.get()))
+            .unwrap_or_default()
     }
 
     /// The token under which a request wants to hear of its progress.
@@ -193,7 +247,9 @@ impl Message {
         let meta = match self.kind {
             Kind::Response => {
                 let result: Params<'_> = object(self.part(&self.result))?;
-                result.meta.and_then(|meta| object::<Meta<'_>>(meta.get()))?
+                result
+                    .meta
+                    .and_then(|meta| object::<Meta<'_>>(meta.get()))?
             }
             Kind::Request | Kind::Notification => self.meta(),
         };
@@ -226,7 +282,9 @@ impl Message {
     }
 
     fn part(&self, span: &Option<Range<usize>>) -> &str {
-        span.as_ref().and_then(|span| self.str().get(span.clone())).unwrap_or_default()
+        span.as_ref()
+            .and_then(|span| self.str().get(span.clone()))
+            .unwrap_or_default()
     }
 
     fn str(&self) -> &str {
@@ -255,8 +313,13 @@ impl Params<'_> {
 
 impl Token {
     fn of(text: &str, value: &RawValue) -> Result<Self, NotAMessage> {
-        let key = Key::of(value.get()).ok_or(NotAMessage::NotJsonRpc("the id is neither a string nor a number"))?;
-        Ok(Self { key, span: span_of(text, value.get()) })
+        let key = Key::of(value.get()).ok_or(NotAMessage::NotJsonRpc(
+            "the id is neither a string nor a number",
+        ))?;
+        Ok(Self {
+            key,
+            span: span_of(text, value.get()),
+        })
     }
 
     /// The text that stands there.
@@ -271,18 +334,28 @@ impl Key {
         if json.starts_with('"') {
             return serde_json::from_str(json).ok().map(Self::Text);
         }
-        if let Some(integer) = json.parse().ok().filter(|integer: &i64| integer.unsigned_abs() <= EXACT) {
+        if let Some(integer) = json
+            .parse()
+            .ok()
+            .filter(|integer: &i64| integer.unsigned_abs() <= EXACT)
+        {
             return Some(Self::Integer(integer));
         }
         let number: f64 = json.parse().ok()?;
         let is_exact = number.fract() == 0.0 && number.abs() <= EXACT as f64;
-        Some(if is_exact { Self::Integer(number as i64) } else { Self::Float(number.to_bits()) })
+        Some(if is_exact {
+            Self::Integer(number as i64)
+        } else {
+            Self::Float(number.to_bits())
+        })
     }
 }
 
 /// An object and nothing else: a struct would be read from an array too.
 fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
-    json.trim_start().starts_with('{').then(|| serde_json::from_str(json).ok())?
+    json.trim_start()
+        .starts_with('{')
+        .then(|| serde_json::from_str(json).ok())?
 }
 
 fn text_of(value: &RawValue) -> Option<String> {
@@ -320,12 +393,36 @@ mod tests {
     #[test]
     fn a_message_is_a_request_a_notification_or_a_response() {
         for (text, kind, method) in [
-            (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Kind::Request, "ping"),
-            (r#" {"method":"ping","id":"1","jsonrpc":"2.0"}"#, Kind::Request, "ping"),
-            (r#"{"jsonrpc":"2.0","method":"notifications/x"}"#, Kind::Notification, "notifications/x"),
-            (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, Kind::Response, ""),
-            (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}"#, Kind::Response, ""),
-            (r#"{"jsonrpc":"2.0","error":{"code":1}}"#, Kind::Response, ""),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
+                Kind::Request,
+                "ping",
+            ),
+            (
+                r#" {"method":"ping","id":"1","jsonrpc":"2.0"}"#,
+                Kind::Request,
+                "ping",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","method":"notifications/x"}"#,
+                Kind::Notification,
+                "notifications/x",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"result":null}"#,
+                Kind::Response,
+                "",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}"#,
+                Kind::Response,
+                "",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","error":{"code":1}}"#,
+                Kind::Response,
+                "",
+            ),
         ] {
             let message = read(text).unwrap();
             assert_eq!((message.kind, message.method()), (kind, method), "{text}");
@@ -356,7 +453,12 @@ mod tests {
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }
-        assert!(Message::read(Bytes::from_static(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}")).is_err());
+        assert!(
+            Message::read(Bytes::from_static(
+                b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}"
+            ))
+            .is_err()
+        );
     }
 
     #[test]
@@ -375,7 +477,10 @@ mod tests {
         assert_eq!(key("-0"), key("0"));
         assert_eq!(key("1e2"), key("100"));
         assert_eq!(key(r#""a""#), key(r#""\u0061""#));
-        assert_eq!(key("12345678901234567890123"), key("1.2345678901234568e+22"));
+        assert_eq!(
+            key("12345678901234567890123"),
+            key("1.2345678901234568e+22")
+        );
         assert_ne!(key("1"), key(r#""1""#));
         assert_ne!(key("1.5"), key("1"));
     }
@@ -387,24 +492,43 @@ mod tests {
         assert_eq!(message.id.as_ref().unwrap().raw(&message.text), br#""a b""#);
         assert_eq!(message.wants_progress().unwrap().raw(&message.text), b"7");
         assert_eq!(message.modern_version().as_deref(), Some("2026-07-28"));
-        assert_eq!(message.params().name_for("tools/call").as_deref(), Some("echo"));
+        assert_eq!(
+            message.params().name_for("tools/call").as_deref(),
+            Some("echo")
+        );
         assert_eq!(message.params().name_for("resources/read"), None);
         let text = r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":{"io.modelcontextprotocol/subscriptionId":"s"}}}"#;
         let message = read(text).unwrap();
-        assert_eq!(message.subscription().unwrap().raw(&message.text), br#""s""#);
-        let text = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#;
+        assert_eq!(
+            message.subscription().unwrap().raw(&message.text),
+            br#""s""#
+        );
+        let text =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#;
         assert_eq!(read(text).unwrap().cancelled().unwrap().key, key("3"));
-        assert_eq!(read(r#"{"jsonrpc":"2.0","method":"x","params":["a"]}"#).unwrap().params().name_for("x"), None);
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","method":"x","params":["a"]}"#)
+                .unwrap()
+                .params()
+                .name_for("x"),
+            None
+        );
     }
 
     #[test]
     fn a_batch_is_its_messages() {
-        let text =
-            Bytes::from_static(br#" [ {"jsonrpc":"2.0","id":1,"method":"a"} , {"jsonrpc":"2.0","method":"b"} ]"#);
+        let text = Bytes::from_static(
+            br#" [ {"jsonrpc":"2.0","id":1,"method":"a"} , {"jsonrpc":"2.0","method":"b"} ]"#,
+        );
         let all = messages(&text).unwrap();
         let methods: Vec<_> = all.iter().map(Message::method).collect();
         assert_eq!(methods, ["a", "b"]);
-        for bad in [&b"[]"[..], b"[1]", b"[", br#"[{"jsonrpc":"2.0","id":1,"method":"a"},]"#] {
+        for bad in [
+            &b"[]"[..],
+            b"[1]",
+            b"[",
+            br#"[{"jsonrpc":"2.0","id":1,"method":"a"},]"#,
+        ] {
             assert!(messages(&Bytes::from_static(bad)).is_err());
         }
     }

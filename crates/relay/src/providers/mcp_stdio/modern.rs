@@ -60,9 +60,15 @@ struct Running {
 impl Running {
     /// The program knows the revision that a request names.
     fn check_version(&self, message: &Message) -> Result<(), Refusal> {
-        let Some(version) = message.modern_version() else { return Ok(()) };
+        let Some(version) = message.modern_version() else {
+            return Ok(());
+        };
         let is_known = self.supported.is_empty() || self.supported.contains(&version);
-        if is_known { Ok(()) } else { Err(Refusal::unsupported_version(&version, &self.supported)) }
+        if is_known {
+            Ok(())
+        } else {
+            Err(Refusal::unsupported_version(&version, &self.supported))
+        }
     }
 }
 
@@ -75,7 +81,10 @@ enum Verdict {
 
 impl Modern {
     pub(super) fn new(launcher: Launcher) -> Self {
-        Self { launcher, program: watch::Sender::new(Program::Asked) }
+        Self {
+            launcher,
+            program: watch::Sender::new(Program::Asked),
+        }
     }
 
     /// Keeps a program running that knows these revisions, if it does, for as long as the bridge lives. Where it does not run,
@@ -104,7 +113,11 @@ impl Modern {
 
     async fn until_it_works(&self) {
         loop {
-            let pause = self.launcher.pause().map(|until| until - Instant::now()).unwrap_or_default();
+            let pause = self
+                .launcher
+                .pause()
+                .map(|until| until - Instant::now())
+                .unwrap_or_default();
             tokio::time::sleep(pause.max(BETWEEN_TRIES)).await;
             if self.works().await {
                 return;
@@ -114,9 +127,18 @@ impl Modern {
 
     /// Whether the program runs: it says anything to the request that programs of all revisions know, or stays.
     async fn works(&self) -> bool {
-        let Ok(shared) = self.launcher.start(|input| Arc::new(Shared::new(input, false))) else { return false };
+        let Ok(shared) = self
+            .launcher
+            .start(|input| Arc::new(Shared::new(input, false)))
+        else {
+            return false;
+        };
         let params = initialize_params().to_string();
-        let asked = tokio::time::timeout(self.launcher.config().era_patience, shared.ask("initialize", &params)).await;
+        let asked = tokio::time::timeout(
+            self.launcher.config().era_patience,
+            shared.ask("initialize", &params),
+        )
+        .await;
         shared.input.close();
         !matches!(asked, Ok(Err(_)))
     }
@@ -133,8 +155,12 @@ impl Modern {
         }
         headers::check(headers, message).map_err(|refusal| refusal.of(message))?;
         let running = self.running().await?;
-        let Some(running) = running else { return Err(is_older().of(message).into()) };
-        running.check_version(message).map_err(|refusal| refusal.of(message))?;
+        let Some(running) = running else {
+            return Err(is_older().of(message).into());
+        };
+        running
+            .check_version(message)
+            .map_err(|refusal| refusal.of(message))?;
         if message.kind == Kind::Notification {
             // Whose request a cancellation means cannot be known here: callers cancel by leaving.
             if message.method() != "notifications/cancelled" {
@@ -146,7 +172,8 @@ impl Modern {
             let params = message.params();
             let tool = params.name_for("tools/call").unwrap_or_default();
             let repeated = running.tools.repeated(&running.shared, &tool).await?;
-            headers::check_arguments(headers, params.arguments, &repeated).map_err(|refusal| refusal.of(message))?;
+            headers::check_arguments(headers, params.arguments, &repeated)
+                .map_err(|refusal| refusal.of(message))?;
         }
         let (outlet, guard) = running.shared.call(message).await?.into_parts();
         head(outlet, guard, AT_ONCE, || {}, whole).await
@@ -170,10 +197,17 @@ impl Modern {
 
     /// Starts a program and asks which revisions it knows; none where it knows older ones alone.
     async fn start(&self) -> Result<Arc<Running>, Option<Failure>> {
-        let shared = self.launcher.start(|input| Arc::new(Shared::new(input, true))).map_err(Some)?;
+        let shared = self
+            .launcher
+            .start(|input| Arc::new(Shared::new(input, true)))
+            .map_err(Some)?;
         let patience = self.launcher.config().era_patience;
         match verdict(&shared, patience).await {
-            Verdict::Modern { supported } => Ok(Arc::new(Running { shared, tools: Tools::default(), supported })),
+            Verdict::Modern { supported } => Ok(Arc::new(Running {
+                shared,
+                tools: Tools::default(),
+                supported,
+            })),
             Verdict::Older => {
                 shared.input.close();
                 Err(None)
@@ -192,21 +226,32 @@ async fn verdict(shared: &Arc<Shared>, patience: Duration) -> Verdict {
         Err(_) => Verdict::Older,
         Ok(Err(failure)) => Verdict::Ended(failure),
         Ok(Ok(answer)) if answer.is_result() || is_modern_error(answer.error_code) => {
-            let result: serde_json::Value = serde_json::from_str(answer.result()).unwrap_or_default();
+            let result: serde_json::Value =
+                serde_json::from_str(answer.result()).unwrap_or_default();
             let versions = result["supportedVersions"].as_array().into_iter().flatten();
-            Verdict::Modern { supported: versions.filter_map(|it| it.as_str().map(str::to_owned)).collect() }
+            Verdict::Modern {
+                supported: versions
+                    .filter_map(|it| it.as_str().map(str::to_owned))
+                    .collect(),
+            }
         }
         Ok(Ok(_)) => Verdict::Older,
     }
 }
 
 fn is_modern_error(code: Option<i64>) -> bool {
-    matches!(code, Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION))
+    matches!(
+        code,
+        Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION)
+    )
 }
 
 /// Makes a client that knows the older revisions too fall back to them: it must not look like an error of the new ones.
 fn is_older() -> Refusal {
-    Refusal::bad_request(code::BAD_REQUEST, "this MCP server knows only revisions with initialize, up to 2025-11-25")
+    Refusal::bad_request(
+        code::BAD_REQUEST,
+        "this MCP server knows only revisions with initialize, up to 2025-11-25",
+    )
 }
 
 /// One JSON object, with the status that belongs to an error (MCP 2026-07-28, streamable HTTP).

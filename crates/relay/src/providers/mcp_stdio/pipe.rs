@@ -62,18 +62,26 @@ struct Queue {
 
 /// A pipe that holds up to `max_bytes`, or one message of any size.
 pub(super) fn pipe(max_bytes: usize) -> (Inlet, Outlet) {
-    let shared = Arc::new(Shared { queue: Mutex::default(), room: Notify::new(), max_bytes });
+    let shared = Arc::new(Shared {
+        queue: Mutex::default(),
+        room: Notify::new(),
+        max_bytes,
+    });
     (Inlet(shared.clone()), Outlet(shared))
 }
 
 impl Inlet {
     /// Puts an item in, as soon as there is room within `patience`.
     pub(super) async fn put(&self, item: Item, patience: Duration) -> Result<(), NotTaken> {
-        let Err((item, taken)) = self.try_put(item) else { return Ok(()) };
+        let Err((item, taken)) = self.try_put(item) else {
+            return Ok(());
+        };
         if taken == NotTaken::Left {
             return Err(taken);
         }
-        tokio::time::timeout(patience, self.put_when_there_is_room(item)).await.unwrap_or(Err(NotTaken::Slow))
+        tokio::time::timeout(patience, self.put_when_there_is_room(item))
+            .await
+            .unwrap_or(Err(NotTaken::Slow))
     }
 
     /// Puts an item in whatever the bound says, for what is small or was kept already.
@@ -125,8 +133,12 @@ impl Inlet {
 
 impl Drop for Inlet {
     fn drop(&mut self) {
-        let message = "the MCP server was given up before it had answered; it may have executed the call";
-        self.0.close(End::Broken(Failure::new(Cause::ProviderExited, message), Vec::new()));
+        let message =
+            "the MCP server was given up before it had answered; it may have executed the call";
+        self.0.close(End::Broken(
+            Failure::new(Cause::ProviderExited, message),
+            Vec::new(),
+        ));
     }
 }
 
@@ -151,9 +163,10 @@ impl Outlet {
         }
         match &queue.end {
             Some(End::Clean) => Poll::Ready(Ok(None)),
-            Some(End::Broken(failure, unanswered)) => {
-                Poll::Ready(Err(Broken { failure: failure.clone(), unanswered: unanswered.clone() }))
-            }
+            Some(End::Broken(failure, unanswered)) => Poll::Ready(Err(Broken {
+                failure: failure.clone(),
+                unanswered: unanswered.clone(),
+            })),
             None => {
                 queue.reader = Some(cx.waker().clone());
                 Poll::Pending
@@ -274,14 +287,20 @@ mod tests {
         inlet.put(event(1), NOW).await.unwrap();
         drop(inlet);
         assert_eq!(outlet.next().await.unwrap(), Some(event(1)));
-        assert_eq!(outlet.next().await.unwrap_err().failure.cause, Cause::ProviderExited);
+        assert_eq!(
+            outlet.next().await.unwrap_err().failure.cause,
+            Cause::ProviderExited
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_caller_holds_back_for_as_long_as_there_is_patience() {
         let (inlet, mut outlet) = pipe(10);
         inlet.put(event(1000), NOW).await.unwrap();
-        assert_eq!(inlet.put(event(1), Duration::from_secs(30)).await, Err(NotTaken::Slow));
+        assert_eq!(
+            inlet.put(event(1), Duration::from_secs(30)).await,
+            Err(NotTaken::Slow)
+        );
         let (put, taken) = tokio::join!(inlet.put(event(1), Duration::from_secs(30)), async {
             tokio::time::sleep(Duration::from_secs(29)).await;
             outlet.next().await

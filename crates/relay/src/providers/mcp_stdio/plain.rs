@@ -29,15 +29,26 @@ pub(super) struct Plain {
 
 impl Plain {
     pub(super) fn new(launcher: Launcher) -> Self {
-        Self { launcher, session: Mutex::default() }
+        Self {
+            launcher,
+            session: Mutex::default(),
+        }
     }
 
     /// `POST` without a session.
     pub(super) async fn post(&self, posted: Posted) -> Answer {
         let [message] = &posted.messages[..] else {
-            return Err(Refusal::bad_request(code::INVALID_REQUEST, "a batch needs a session of its own").into());
+            return Err(Refusal::bad_request(
+                code::INVALID_REQUEST,
+                "a batch needs a session of its own",
+            )
+            .into());
         };
-        let session = self.session().get_or_try_init(|| self.begin()).await?.clone();
+        let session = self
+            .session()
+            .get_or_try_init(|| self.begin())
+            .await?
+            .clone();
         match message.kind {
             Kind::Request => {}
             Kind::Notification => {
@@ -45,11 +56,22 @@ impl Plain {
                 return Ok(empty(StatusCode::ACCEPTED));
             }
             Kind::Response => {
-                return Err(Refusal::bad_request(code::INVALID_REQUEST, "nothing was asked").of(message).into());
+                return Err(
+                    Refusal::bad_request(code::INVALID_REQUEST, "nothing was asked")
+                        .of(message)
+                        .into(),
+                );
             }
         }
         let (outlet, guard) = session.call(message).await?.into_parts();
-        head(outlet, guard, AT_ONCE, || {}, |message, _| json(StatusCode::OK, message)).await
+        head(
+            outlet,
+            guard,
+            AT_ONCE,
+            || {},
+            |message, _| json(StatusCode::OK, message),
+        )
+        .await
     }
 
     fn session(&self) -> Arc<OnceCell<Arc<Shared>>> {
@@ -61,8 +83,12 @@ impl Plain {
     }
 
     async fn begin(&self) -> Result<Arc<Shared>, Failure> {
-        let session = self.launcher.start(|input| Arc::new(Shared::new(input, false)))?;
-        let answer = session.ask("initialize", &initialize_params().to_string()).await?;
+        let session = self
+            .launcher
+            .start(|input| Arc::new(Shared::new(input, false)))?;
+        let answer = session
+            .ask("initialize", &initialize_params().to_string())
+            .await?;
         if !answer.is_result() {
             session.input.close();
             let message = "the MCP server did not let the relay initialize a session";

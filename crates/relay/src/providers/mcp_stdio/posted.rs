@@ -38,7 +38,11 @@ pub(super) enum Era {
 }
 
 /// Reads what a client posts.
-pub(super) async fn read<B>(headers: &HeaderMap, body: B, max_bytes: usize) -> Result<Posted, NoAnswer>
+pub(super) async fn read<B>(
+    headers: &HeaderMap,
+    body: B,
+    max_bytes: usize,
+) -> Result<Posted, NoAnswer>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -47,10 +51,16 @@ where
     let text = match Limited::new(body, max_bytes).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!("the message has more than {max_bytes} bytes, see PROVIDER_MAX_MESSAGE_BYTES");
+            let message = format!(
+                "the message has more than {max_bytes} bytes, see PROVIDER_MAX_MESSAGE_BYTES"
+            );
             return Err(Failure::new(Cause::MessageTooLarge, message).into());
         }
-        Err(_) => return Err(Failure::new(Cause::RequestBroken, "the request broke off before its end").into()),
+        Err(_) => {
+            return Err(
+                Failure::new(Cause::RequestBroken, "the request broke off before its end").into(),
+            );
+        }
     };
     Ok(parse(text)?)
 }
@@ -58,34 +68,70 @@ where
 fn parse(text: Bytes) -> Result<Posted, Refusal> {
     let text = on_one_line(text);
     let messages = messages(&text).map_err(|error| match error {
-        NotAMessage::NotJson(_) => Refusal::bad_request(code::PARSE, format!("Parse error: {error}")),
-        NotAMessage::NotJsonRpc(_) => Refusal::bad_request(code::INVALID_REQUEST, format!("Invalid Request: {error}")),
+        NotAMessage::NotJson(_) => {
+            Refusal::bad_request(code::PARSE, format!("Parse error: {error}"))
+        }
+        NotAMessage::NotJsonRpc(_) => {
+            Refusal::bad_request(code::INVALID_REQUEST, format!("Invalid Request: {error}"))
+        }
     })?;
     let is_batch = text.trim_ascii_start().starts_with(b"[");
-    Ok(Posted { text, messages, is_batch })
+    Ok(Posted {
+        text,
+        messages,
+        is_batch,
+    })
 }
 
 /// What a client must take and say (MCP 2025-11-25, streamable HTTP, sending messages).
 fn check_types(headers: &HeaderMap) -> Result<(), Refusal> {
     if !(accepts(headers, "application/json") && accepts(headers, "text/event-stream")) {
-        let message = "Not Acceptable: Client must accept both application/json and text/event-stream";
-        return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, code::BAD_REQUEST, message));
+        let message =
+            "Not Acceptable: Client must accept both application/json and text/event-stream";
+        return Err(Refusal::new(
+            StatusCode::NOT_ACCEPTABLE,
+            code::BAD_REQUEST,
+            message,
+        ));
     }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    if !kind
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
+    {
         let message = "Unsupported Media Type: Content-Type must be application/json";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::BAD_REQUEST, message));
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            code::BAD_REQUEST,
+            message,
+        ));
     }
     Ok(())
 }
 
 /// Whether a client takes a media type.
 pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
-    let group = wanted.split_once('/').map(|(group, _)| group).unwrap_or_default();
-    let values = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
-    let ranges = values.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
+    let group = wanted
+        .split_once('/')
+        .map(|(group, _)| group)
+        .unwrap_or_default();
+    let values = headers
+        .get_all(header::ACCEPT)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    let ranges = values
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next());
     ranges.map(str::trim).any(|range| {
-        let is_group = range.strip_suffix("/*").is_some_and(|range| range == "*" || range.eq_ignore_ascii_case(group));
+        let is_group = range
+            .strip_suffix("/*")
+            .is_some_and(|range| range == "*" || range.eq_ignore_ascii_case(group));
         is_group || range.eq_ignore_ascii_case(wanted)
     })
 }
@@ -96,16 +142,29 @@ pub(super) fn check_listens(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let message = "Not Acceptable: Client must accept text/event-stream";
-    Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, code::BAD_REQUEST, message))
+    Err(Refusal::new(
+        StatusCode::NOT_ACCEPTABLE,
+        code::BAD_REQUEST,
+        message,
+    ))
 }
 
 impl Posted {
     /// Of which revisions it is: what its `_meta` claims, or for what has none, its header (MCP 2026-07-28, versioning).
     pub(super) fn era(&self, headers: &HeaderMap) -> Era {
-        let claims = |message: &Message| message.kind == Kind::Request && message.modern_version().is_some();
-        let named = headers.get(VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default();
-        let is_initialize = self.messages.iter().any(|message| message.method() == "initialize");
-        if self.messages.iter().any(claims) || named >= FIRST_MODERN && !self.is_batch && !is_initialize {
+        let claims =
+            |message: &Message| message.kind == Kind::Request && message.modern_version().is_some();
+        let named = headers
+            .get(VERSION)
+            .and_then(|version| version.to_str().ok())
+            .unwrap_or_default();
+        let is_initialize = self
+            .messages
+            .iter()
+            .any(|message| message.method() == "initialize");
+        if self.messages.iter().any(claims)
+            || named >= FIRST_MODERN && !self.is_batch && !is_initialize
+        {
             Era::Modern
         } else {
             Era::Legacy
@@ -143,11 +202,21 @@ mod tests {
     use super::*;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        fields
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
     }
 
-    const TYPES: [(&str, &str); 2] =
-        [("accept", "application/json, text/event-stream"), ("content-type", "application/json; charset=utf-8")];
+    const TYPES: [(&str, &str); 2] = [
+        ("accept", "application/json, text/event-stream"),
+        ("content-type", "application/json; charset=utf-8"),
+    ];
 
     fn status(answer: Result<Posted, NoAnswer>) -> u16 {
         match answer {
@@ -163,7 +232,15 @@ mod tests {
         for (fields, body, expected) in [
             (&TYPES[..], good, 200),
             (&[("accept", "*/*"), TYPES[1]], good, 200),
-            (&[("accept", "application/*"), ("accept", "text/event-stream;q=0.1"), TYPES[1]], good, 200),
+            (
+                &[
+                    ("accept", "application/*"),
+                    ("accept", "text/event-stream;q=0.1"),
+                    TYPES[1],
+                ],
+                good,
+                200,
+            ),
             (&[("accept", "application/json"), TYPES[1]], good, 406),
             (&[TYPES[1]], good, 406),
             (&[TYPES[0], ("content-type", "text/plain")], good, 415),
@@ -173,7 +250,12 @@ mod tests {
             (&TYPES, "[]", 400),
             (&TYPES, &" ".repeat(101), 413),
         ] {
-            let read = read(&headers(fields), Full::new(Bytes::copy_from_slice(body.as_bytes())), 100).await;
+            let read = read(
+                &headers(fields),
+                Full::new(Bytes::copy_from_slice(body.as_bytes())),
+                100,
+            )
+            .await;
             assert_eq!(status(read), expected, "{fields:?} {body}");
         }
     }
@@ -181,8 +263,9 @@ mod tests {
     #[test]
     fn the_claim_in_a_message_says_its_era_and_where_there_is_none_the_header() {
         let claim = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#;
-        let request =
-            |method: &str, params: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let request = |method: &str, params: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)
+        };
         let notification = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#.to_owned();
         for (text, version, era) in [
             (request("tools/list", claim), "", Era::Modern),
@@ -197,7 +280,11 @@ mod tests {
         ] {
             let mut fields = HeaderMap::new();
             fields.insert(VERSION, HeaderValue::from_static(version));
-            assert_eq!(parse(text.clone().into()).unwrap().era(&fields), era, "{text} {version}");
+            assert_eq!(
+                parse(text.clone().into()).unwrap().era(&fields),
+                era,
+                "{text} {version}"
+            );
         }
     }
 }

@@ -30,7 +30,9 @@ pub(super) fn on_one_line(text: Bytes) -> Bytes {
         return text;
     }
     let mut line = BytesMut::from(text);
-    line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    line.iter_mut()
+        .filter(|byte| matches!(byte, b'\n' | b'\r'))
+        .for_each(|byte| *byte = b' ');
     line.freeze()
 }
 
@@ -41,7 +43,11 @@ mod tests {
     #[test]
     fn spans_are_replaced_in_any_order_and_the_rest_stays() {
         let text = Bytes::from_static(b"0123456789");
-        let changes = vec![(7..8, Bytes::from_static(b"seven")), (1..3, Bytes::from_static(b"")), (10..10, "!".into())];
+        let changes = vec![
+            (7..8, Bytes::from_static(b"seven")),
+            (1..3, Bytes::from_static(b"")),
+            (10..10, "!".into()),
+        ];
         assert_eq!(replaced(&text, changes), "03456seven89!");
         assert_eq!(replaced(&text, Vec::new()), text);
     }

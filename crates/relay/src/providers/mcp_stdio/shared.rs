@@ -70,33 +70,60 @@ pub(super) struct CallGuard {
 impl Shared {
     pub(super) fn new(input: Input, leaving_cancels: bool) -> Self {
         let (tools, is_gone) = (watch::Sender::new(()), watch::Sender::new(false));
-        Self { input, calls: Mutex::default(), leaving_cancels, tools, is_gone }
+        Self {
+            input,
+            calls: Mutex::default(),
+            leaving_cancels,
+            tools,
+            is_gone,
+        }
     }
 
     /// Hands a request to the program.
     pub(super) async fn call(self: &Arc<Self>, request: &Message) -> Result<Call, Failure> {
         let (inlet, outlet) = pipe(WAITING_BYTES);
         let (id, text) = self.open(request, Arc::new(inlet))?;
-        let mut guard = CallGuard { shared: self.clone(), id, is_sent: false };
+        let mut guard = CallGuard {
+            shared: self.clone(),
+            id,
+            is_sent: false,
+        };
         self.input.send(text).await.map_err(|_| self.gone())?;
         guard.is_sent = true;
-        Ok(Call { outlet, _guard: guard })
+        Ok(Call {
+            outlet,
+            _guard: guard,
+        })
     }
 
     /// Hands a notification to the program, and waits until it has it.
     pub(super) async fn notify(&self, notification: &Message) -> Result<(), Failure> {
-        self.input.deliver(notification.text.clone()).await.map_err(|_| self.gone())
+        self.input
+            .deliver(notification.text.clone())
+            .await
+            .map_err(|_| self.gone())
     }
 
     /// Asks the program something for the bridge itself.
-    pub(super) async fn ask(self: &Arc<Self>, method: &str, params: &str) -> Result<Message, Failure> {
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        method: &str,
+        params: &str,
+    ) -> Result<Message, Failure> {
         let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
-        let garbage = || Failure::new(Cause::ProviderGarbage, format!("the MCP server's answer to {method} is none"));
+        let garbage = || {
+            Failure::new(
+                Cause::ProviderGarbage,
+                format!("the MCP server's answer to {method} is none"),
+            )
+        };
         let request = Message::read(text.into()).map_err(|_| garbage())?;
         let mut call = self.call(&request).await?;
         loop {
             match call.outlet.next().await.map_err(|broken| broken.failure)? {
-                Some(Item::Whole(answer, _)) => return Message::read(answer).map_err(|_| garbage()),
+                Some(Item::Whole(answer, _)) => {
+                    return Message::read(answer).map_err(|_| garbage());
+                }
                 Some(_) => {}
                 None => return Err(garbage()),
             }
@@ -129,16 +156,34 @@ impl Shared {
         let progress = request.wants_progress();
         let own = Bytes::from(id.to_string());
         let spans = [&request.id, &progress].into_iter().flatten();
-        let text = replaced(&request.text, spans.map(|token| (token.span.clone(), own.clone())).collect());
+        let text = replaced(
+            &request.text,
+            spans
+                .map(|token| (token.span.clone(), own.clone()))
+                .collect(),
+        );
         let raw = |token: &Token| request.text.slice(token.span.clone());
         let listens = request.method() == "subscriptions/listen";
         let original = request.id.as_ref().map(raw).unwrap_or_default();
-        calls.running.insert(id, Running { id: original, progress: progress.as_ref().map(raw), inlet, listens });
+        calls.running.insert(
+            id,
+            Running {
+                id: original,
+                progress: progress.as_ref().map(raw),
+                inlet,
+                listens,
+            },
+        );
         Ok((id, text))
     }
 
     fn gone(&self) -> Failure {
-        let ended = || Failure::new(Cause::ProviderExited, "the MCP server has ended; it may have executed the call");
+        let ended = || {
+            Failure::new(
+                Cause::ProviderExited,
+                "the MCP server has ended; it may have executed the call",
+            )
+        };
         self.calls().over.clone().unwrap_or_else(ended)
     }
 
@@ -149,13 +194,21 @@ impl Shared {
             Kind::Response => {
                 let id = own_id(message.id.as_ref()?)?;
                 let running = calls.running.remove(&id)?;
-                let text = running.restored(message, [message.id.clone(), subscription_of(&running, message)]);
+                let text = running.restored(
+                    message,
+                    [message.id.clone(), subscription_of(&running, message)],
+                );
                 Some((id, running.inlet, Item::Whole(text, message.error_code)))
             }
             Kind::Notification => {
-                let progress = (message.method() == "notifications/progress").then(|| message.progress_of()).flatten();
+                let progress = (message.method() == "notifications/progress")
+                    .then(|| message.progress_of())
+                    .flatten();
                 let token = progress.clone().or_else(|| message.subscription());
-                let id = token.as_ref().and_then(own_id).or_else(|| calls.only_one())?;
+                let id = token
+                    .as_ref()
+                    .and_then(own_id)
+                    .or_else(|| calls.only_one())?;
                 let running = calls.running.get(&id)?;
                 let text = running.restored_notification(message, progress, message.subscription());
                 Some((id, running.inlet.clone(), Item::Event(None, text)))
@@ -167,7 +220,10 @@ impl Shared {
     /// Gives up a call whose caller does not read; the program is told.
     fn give_up(&self, id: i64) {
         if let Some(running) = self.calls().running.remove(&id) {
-            running.inlet.fail(Failure::new(Cause::TunnelLost, "the caller did not read its answer"), Vec::new());
+            running.inlet.fail(
+                Failure::new(Cause::TunnelLost, "the caller did not read its answer"),
+                Vec::new(),
+            );
             self.cancel(id);
         }
     }
@@ -180,10 +236,15 @@ impl Shared {
 
     /// The program asks something, and there is nobody to ask: it is told so, and need not wait.
     fn decline(&self, request: &Message) {
-        let Some(id) = request.id.as_ref().map(|id| id.raw(&request.text)) else { return };
+        let Some(id) = request.id.as_ref().map(|id| id.raw(&request.text)) else {
+            return;
+        };
         let mut text = br#"{"jsonrpc":"2.0","id":"#.to_vec();
         text.extend_from_slice(id);
-        let error = format!(r#","error":{{"code":{},"message":"no client can be asked"}}}}"#, code::METHOD_NOT_FOUND);
+        let error = format!(
+            r#","error":{{"code":{},"message":"no client can be asked"}}}}"#,
+            code::METHOD_NOT_FOUND
+        );
         text.extend_from_slice(error.as_bytes());
         self.input.aside(text.into());
     }
@@ -218,7 +279,9 @@ impl Hears for Shared {
             _ => {}
         }
         let Some((id, inlet, item)) = self.route(&message) else {
-            return tracing::debug!("the provider's program said something that belongs to no call");
+            return tracing::debug!(
+                "the provider's program said something that belongs to no call"
+            );
         };
         let is_last = message.kind == Kind::Response;
         let taken = inlet.put(item, SLOW_CALLER).await;
@@ -230,14 +293,18 @@ impl Hears for Shared {
     }
 
     fn ended(&self, end: &Ended) {
-        let message = format!("the MCP server has ended ({end}) before it had answered; it may have executed the call");
+        let message = format!(
+            "the MCP server has ended ({end}) before it had answered; it may have executed the call"
+        );
         let failure = Failure::new(end.cause(), message);
         let running = {
             let mut calls = self.calls();
             calls.over = Some(failure.clone());
             std::mem::take(&mut calls.running)
         };
-        running.into_values().for_each(|running| running.fail(failure.clone()));
+        running
+            .into_values()
+            .for_each(|running| running.fail(failure.clone()));
         self.input.close();
         self.is_gone.send_replace(true);
     }
@@ -261,14 +328,27 @@ impl Running {
 
     /// A message with these tokens, which are all the request's id, as its caller wrote it.
     fn restored(&self, message: &Message, tokens: [Option<Token>; 2]) -> Bytes {
-        let changes = tokens.into_iter().flatten().map(|token| (token.span, self.id.clone()));
+        let changes = tokens
+            .into_iter()
+            .flatten()
+            .map(|token| (token.span, self.id.clone()));
         replaced(&message.text, changes.collect())
     }
 
-    fn restored_notification(&self, message: &Message, progress: Option<Token>, subscription: Option<Token>) -> Bytes {
+    fn restored_notification(
+        &self,
+        message: &Message,
+        progress: Option<Token>,
+        subscription: Option<Token>,
+    ) -> Bytes {
         let progress = progress.and_then(|token| Some((token.span, self.progress.clone()?)));
-        let subscription = subscription.filter(|_| self.listens).map(|token| (token.span, self.id.clone()));
-        replaced(&message.text, progress.into_iter().chain(subscription).collect())
+        let subscription = subscription
+            .filter(|_| self.listens)
+            .map(|token| (token.span, self.id.clone()));
+        replaced(
+            &message.text,
+            progress.into_iter().chain(subscription).collect(),
+        )
     }
 }
 

@@ -26,7 +26,12 @@ pub(super) struct EventBody<P> {
 
 impl<P> EventBody<P> {
     pub(super) fn new(outlet: Outlet, passenger: P) -> Self {
-        Self { outlet, rest: [None, None], ended: false, _passenger: passenger }
+        Self {
+            outlet,
+            rest: [None, None],
+            ended: false,
+            _passenger: passenger,
+        }
     }
 }
 
@@ -34,7 +39,10 @@ impl<P: Unpin> Body for EventBody<P> {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if this.ended {
             return Poll::Ready(None);
@@ -81,7 +89,11 @@ fn event(item: &Item) -> [Option<Bytes>; 3] {
     };
     let head = id.map(|id| format!("id: {id}\n")).unwrap_or_default() + "data: ";
     if message.len() > TOGETHER_BYTES {
-        return [Some(head.into()), Some(message.clone()), Some(Bytes::from_static(b"\n\n"))];
+        return [
+            Some(head.into()),
+            Some(message.clone()),
+            Some(Bytes::from_static(b"\n\n")),
+        ];
     }
     let mut together = BytesMut::with_capacity(head.len() + message.len() + 2);
     together.extend_from_slice(head.as_bytes());
@@ -114,7 +126,13 @@ mod tests {
         }
         assert_eq!(
             pieces,
-            [&b"id: 7-0\nretry: 1000\ndata: \n\n"[..], b"id: 7-1\ndata: {}\n\n", b"data: ", &large, b"\n\n"]
+            [
+                &b"id: 7-0\nretry: 1000\ndata: \n\n"[..],
+                b"id: 7-1\ndata: {}\n\n",
+                b"data: ",
+                &large,
+                b"\n\n"
+            ]
         );
         assert!(body.is_end_stream());
     }

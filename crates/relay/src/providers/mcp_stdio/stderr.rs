@@ -62,9 +62,15 @@ fn say(line: &[u8], pid: u32, last: &LastWords, budget: &mut Budget) {
         return;
     }
     last.set(line);
-    let Some(left_out) = budget.allows(Instant::now()) else { return };
+    let Some(left_out) = budget.allows(Instant::now()) else {
+        return;
+    };
     if left_out > 0 {
-        tracing::warn!(pid, left_out, "the provider says more on standard error than is logged");
+        tracing::warn!(
+            pid,
+            left_out,
+            "the provider says more on standard error than is logged"
+        );
     }
     tracing::info!(pid, line = harmless(line), "the provider says");
 }
@@ -78,7 +84,10 @@ fn harmless(line: &[u8]) -> String {
         match char {
             // A control sequence such as a colour: from the bracket to its final letter (ECMA-48, 5.4).
             '\u{1b}' if chars.as_str().starts_with('[') => {
-                let _ = chars.by_ref().skip(1).find(|char| matches!(char, '@'..='~'));
+                let _ = chars
+                    .by_ref()
+                    .skip(1)
+                    .find(|char| matches!(char, '@'..='~'));
             }
             char if char.is_control() => shown.push(' '),
             char => shown.push(char),
@@ -96,7 +105,11 @@ struct Budget {
 
 impl Budget {
     fn new() -> Self {
-        Self { lines: BURST_LINES, at: Instant::now(), left_out: 0 }
+        Self {
+            lines: BURST_LINES,
+            at: Instant::now(),
+            left_out: 0,
+        }
     }
 
     /// Whether a line may be logged now: then, how many were left out before it.
@@ -119,7 +132,10 @@ mod tests {
 
     #[test]
     fn a_line_is_harmless_whatever_is_in_it() {
-        assert_eq!(harmless(b"\x1b[31mred\x1b[0m and \x07bell\r\n"), "red and  bell");
+        assert_eq!(
+            harmless(b"\x1b[31mred\x1b[0m and \x07bell\r\n"),
+            "red and  bell"
+        );
         assert_eq!(harmless(b"\x1b]0;title\x07x \xff"), "]0;title x \u{fffd}");
         assert_eq!(harmless(b"a\x1b["), "a");
         assert_eq!(harmless(&[b'x'; 5000]).len(), SHOWN_CHARS);
@@ -131,8 +147,13 @@ mod tests {
         let (start, mut budget) = (Instant::now(), Budget::new());
         let logged = (0..1000).filter_map(|_| budget.allows(start)).count();
         assert_eq!(logged, BURST_LINES as usize);
-        assert_eq!(budget.allows(start + Duration::from_secs(1)), Some(1000 - BURST_LINES as u64));
-        let more = (0..1000).filter_map(|_| budget.allows(start + Duration::from_secs(1))).count();
+        assert_eq!(
+            budget.allows(start + Duration::from_secs(1)),
+            Some(1000 - BURST_LINES as u64)
+        );
+        let more = (0..1000)
+            .filter_map(|_| budget.allows(start + Duration::from_secs(1)))
+            .count();
         assert_eq!(more, LINES_PER_SECOND as usize - 1);
     }
 

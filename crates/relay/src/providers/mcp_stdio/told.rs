@@ -27,7 +27,11 @@ pub(super) struct ToldBody {
 impl ToldBody {
     /// The body of the answer to the call with this id.
     pub(super) fn new(inner: AnswerBody, req_id: String) -> Self {
-        Self { inner, req_id, broken: None }
+        Self {
+            inner,
+            req_id,
+            broken: None,
+        }
     }
 }
 
@@ -35,7 +39,10 @@ impl Body for ToldBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if let Some(error) = this.broken.take() {
             return Poll::Ready(Some(Err(error)));
@@ -45,7 +52,10 @@ impl Body for ToldBody {
             frame_or_end => return Poll::Ready(frame_or_end),
         };
         match error.downcast_ref::<Broken>() {
-            Some(Broken { failure, unanswered }) if !unanswered.is_empty() => {
+            Some(Broken {
+                failure,
+                unanswered,
+            }) if !unanswered.is_empty() => {
                 let events = unanswered_events(failure, unanswered, &this.req_id);
                 this.broken = Some(error);
                 Poll::Ready(Some(Ok(Frame::data(events))))
@@ -94,7 +104,10 @@ mod tests {
             )
         };
         let told = String::from_utf8(told).unwrap();
-        assert_eq!(told, format!("data: {{}}\n\n{}{}", error(r#""\u0061""#), error("1.0")));
+        assert_eq!(
+            told,
+            format!("data: {{}}\n\n{}{}", error(r#""\u0061""#), error("1.0"))
+        );
         assert!(broken.is::<Broken>());
     }
 

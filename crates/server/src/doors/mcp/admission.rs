@@ -58,9 +58,16 @@ pub(super) fn admit(
     headers: &HeaderMap,
     peer: Peer,
 ) -> Result<(Admitted, Permit), NotAdmitted> {
-    let is_shared = client.relays.iter().any(|relay| relay.identity.secret.is_some());
+    let is_shared = client
+        .relays
+        .iter()
+        .any(|relay| relay.identity.secret.is_some());
     let has_sessions = is_shared && !is_sessionless(headers);
-    let (binding, session) = if is_shared { binding(app, target, headers, has_sessions)? } else { (None, None) };
+    let (binding, session) = if is_shared {
+        binding(app, target, headers, has_sessions)?
+    } else {
+        (None, None)
+    };
     let wish = match binding {
         Some(tag) => Wish::Only(place_of(app, client, tag)?),
         None if is_shared => wish_without_session(headers),
@@ -70,10 +77,24 @@ pub(super) fn admit(
     let (relay, permit) = take_permit(app, client, wish, caller).map_err(|failure| {
         // A session cannot go on where its relay takes nothing new, but it can begin again at another one.
         let others_take = client.relays.iter().any(|relay| !relay.is_draining());
-        let begins_again = matches!(wish, Wish::Only(_)) && failure.cause == Cause::RelayDraining && others_take;
-        if begins_again { NotAdmitted::SessionGone } else { NotAdmitted::Failure(failure) }
+        let begins_again =
+            matches!(wish, Wish::Only(_)) && failure.cause == Cause::RelayDraining && others_take;
+        if begins_again {
+            NotAdmitted::SessionGone
+        } else {
+            NotAdmitted::Failure(failure)
+        }
     })?;
-    Ok((Admitted { relay, peer, session, is_shared, has_sessions }, permit))
+    Ok((
+        Admitted {
+            relay,
+            peer,
+            session,
+            is_shared,
+            has_sessions,
+        },
+        permit,
+    ))
 }
 
 /// The relay that a call of a shared id belongs to, and the provider's own session id.
@@ -84,11 +105,18 @@ fn binding(
     has_sessions: bool,
 ) -> Result<(Option<RelayTag>, Option<HeaderValue>), NotAdmitted> {
     if let Some(at) = &target.at {
-        let (tag, _) = app.seal.open(Purpose::Place, &target.id, at.as_bytes()).ok_or(NotAdmitted::SessionGone)?;
+        let (tag, _) = app
+            .seal
+            .open(Purpose::Place, &target.id, at.as_bytes())
+            .ok_or(NotAdmitted::SessionGone)?;
         return Ok((Some(tag), None));
     }
-    let Some(sealed) = headers.get(SESSION_ID).filter(|_| has_sessions) else { return Ok((None, None)) };
-    let opened = app.seal.open(Purpose::Session, &target.id, sealed.as_bytes());
+    let Some(sealed) = headers.get(SESSION_ID).filter(|_| has_sessions) else {
+        return Ok((None, None));
+    };
+    let opened = app
+        .seal
+        .open(Purpose::Session, &target.id, sealed.as_bytes());
     let (tag, session) = opened.ok_or(NotAdmitted::SessionGone)?;
     let session = HeaderValue::from_bytes(&session).map_err(|_| NotAdmitted::SessionGone)?;
     Ok((Some(tag), Some(session)))
@@ -99,24 +127,50 @@ fn place_of(app: &App, client: &Client, tag: RelayTag) -> Result<usize, NotAdmit
     if let Some(place) = client.relays.iter().position(|relay| relay.tag == tag) {
         return Ok(place);
     }
-    if app.registry.may_return(&client.id, tag, app.config.timeouts.session_grace) {
-        let message = format!("the relay of {} that holds this session is reconnecting", client.id);
-        return Err(NotAdmitted::Failure(Failure::new(Cause::RelayOffline, message)));
+    if app
+        .registry
+        .may_return(&client.id, tag, app.config.timeouts.session_grace)
+    {
+        let message = format!(
+            "the relay of {} that holds this session is reconnecting",
+            client.id
+        );
+        return Err(NotAdmitted::Failure(Failure::new(
+            Cause::RelayOffline,
+            message,
+        )));
     }
     Err(NotAdmitted::SessionGone)
 }
 
 /// A relay that runs the call, and the right to run it there.
-fn take_permit(app: &App, client: &Client, wish: Wish, caller: u64) -> Result<(Arc<Relay>, Permit), Failure> {
+fn take_permit(
+    app: &App,
+    client: &Client,
+    wish: Wish,
+    caller: u64,
+) -> Result<(Arc<Relay>, Permit), Failure> {
     if !app.gate.enter() {
-        return Err(Failure::new(Cause::ServerDraining, "the server is draining"));
+        return Err(Failure::new(
+            Cause::ServerDraining,
+            "the server is draining",
+        ));
     }
     loop {
-        let candidates: Vec<_> = client.relays.iter().map(|relay| relay.candidate(caller)).collect();
+        let candidates: Vec<_> = client
+            .relays
+            .iter()
+            .map(|relay| relay.candidate(caller))
+            .collect();
         let choice = choose(&candidates, wish);
         if let Choice::Run(index) = choice {
             let relay = &client.relays[index];
-            match Permit::take(relay.tunnel.slots(), relay.tunnel.room(), &relay.gate, &app.gate) {
+            match Permit::take(
+                relay.tunnel.slots(),
+                relay.tunnel.room(),
+                &relay.gate,
+                &app.gate,
+            ) {
                 Some(permit) => return Ok((relay.clone(), permit)),
                 // Somebody else took the last slot meanwhile, or the relay left: the next choice is another one.
                 None => continue,
@@ -125,10 +179,14 @@ fn take_permit(app: &App, client: &Client, wish: Wish, caller: u64) -> Result<(A
         app.gate.leave();
         let id = &client.id;
         return Err(match choice {
-            Choice::Draining => Failure::new(Cause::RelayDraining, format!("the relay of {id} is draining")),
-            Choice::Full => {
-                Failure::new(Cause::TunnelFull, format!("the tunnel of {id} carries as many calls as it can"))
-            }
+            Choice::Draining => Failure::new(
+                Cause::RelayDraining,
+                format!("the relay of {id} is draining"),
+            ),
+            Choice::Full => Failure::new(
+                Cause::TunnelFull,
+                format!("the tunnel of {id} carries as many calls as it can"),
+            ),
             Choice::Offline | Choice::Run(_) => offline(id),
         });
     }
@@ -136,7 +194,9 @@ fn take_permit(app: &App, client: &Client, wish: Wish, caller: u64) -> Result<(A
 
 /// Where a call without a session wants to go.
 fn wish_without_session(headers: &HeaderMap) -> Wish {
-    let is_about_a_task = headers.get(METHOD).is_some_and(|method| method.as_bytes().starts_with(b"tasks/"));
+    let is_about_a_task = headers
+        .get(METHOD)
+        .is_some_and(|method| method.as_bytes().starts_with(b"tasks/"));
     match headers.contains_key(PROTOCOL_VERSION) {
         true if is_sessionless(headers) && !is_about_a_task => Wish::Steady,
         // An answer to a question of the provider's, for instance.
@@ -148,9 +208,15 @@ fn wish_without_session(headers: &HeaderMap) -> Wish {
 
 /// Whether a call is of a revision without sessions. Versions are dates; what is none is taken for an older one.
 fn is_sessionless(headers: &HeaderMap) -> bool {
-    let version = headers.get(PROTOCOL_VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default();
+    let version = headers
+        .get(PROTOCOL_VERSION)
+        .and_then(|version| version.to_str().ok())
+        .unwrap_or_default();
     let is_date = version.len() == SESSIONLESS.len()
-        && version.bytes().zip(SESSIONLESS.bytes()).all(|(byte, like)| byte.is_ascii_digit() == like.is_ascii_digit());
+        && version
+            .bytes()
+            .zip(SESSIONLESS.bytes())
+            .all(|(byte, like)| byte.is_ascii_digit() == like.is_ascii_digit());
     is_date && version >= SESSIONLESS
 }
 
@@ -160,7 +226,10 @@ fn caller_number(app: &App, client: &Client, headers: &HeaderMap, peer: Peer) ->
     if client.relays.len() == 1 {
         return 0;
     }
-    let is_common = client.relays.iter().any(|relay| relay.offered().offer.protected);
+    let is_common = client
+        .relays
+        .iter()
+        .any(|relay| relay.offered().offer.protected);
     let mut hasher = DefaultHasher::new();
     match headers.get(header::AUTHORIZATION).filter(|_| !is_common) {
         Some(authorization) => authorization.as_bytes().hash(&mut hasher),
@@ -174,16 +243,33 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
     fn revisions_without_sessions_are_known_by_their_date() {
         for version in ["2026-07-28", "2026-07-29", "2030-01-01"] {
-            assert!(is_sessionless(&headers(&[(PROTOCOL_VERSION, version)])), "{version}");
+            assert!(
+                is_sessionless(&headers(&[(PROTOCOL_VERSION, version)])),
+                "{version}"
+            );
         }
-        for version in ["2025-11-25", "2026-07-27", "DRAFT-2026-v1", "9", "9999999999", "", "2026-07-28x"] {
-            assert!(!is_sessionless(&headers(&[(PROTOCOL_VERSION, version)])), "{version}");
+        for version in [
+            "2025-11-25",
+            "2026-07-27",
+            "DRAFT-2026-v1",
+            "9",
+            "9999999999",
+            "",
+            "2026-07-28x",
+        ] {
+            assert!(
+                !is_sessionless(&headers(&[(PROTOCOL_VERSION, version)])),
+                "{version}"
+            );
         }
         assert!(!is_sessionless(&HeaderMap::new()));
     }
@@ -191,9 +277,18 @@ mod tests {
     #[test]
     fn calls_without_a_session_are_steady_and_what_is_about_a_task_more_so() {
         let new = (PROTOCOL_VERSION, "2026-07-28");
-        assert_eq!(wish_without_session(&headers(&[new.clone(), (METHOD, "tools/call")])), Wish::Steady);
-        assert_eq!(wish_without_session(&headers(&[new, (METHOD, "tasks/get")])), Wish::Same);
-        assert_eq!(wish_without_session(&headers(&[(PROTOCOL_VERSION, "2025-11-25")])), Wish::Same);
+        assert_eq!(
+            wish_without_session(&headers(&[new.clone(), (METHOD, "tools/call")])),
+            Wish::Steady
+        );
+        assert_eq!(
+            wish_without_session(&headers(&[new, (METHOD, "tasks/get")])),
+            Wish::Same
+        );
+        assert_eq!(
+            wish_without_session(&headers(&[(PROTOCOL_VERSION, "2025-11-25")])),
+            Wish::Same
+        );
         assert_eq!(wish_without_session(&HeaderMap::new()), Wish::Anyone);
     }
 }

@@ -27,11 +27,14 @@ pub(super) struct Asked {
 
 /// Books what the head of the answer says.
 pub(super) fn note_head(call: &mut Call, answer: &Response<IncomingBody>) {
-    let cause = answer.headers().get(wire::ERROR).and_then(|word| Cause::from_word(word.to_str().ok()?));
+    let cause = answer
+        .headers()
+        .get(wire::ERROR)
+        .and_then(|word| Cause::from_word(word.to_str().ok()?));
     match cause {
-        Some(cause) => {
-            call.failed(&Failure::new(cause, cause.meaning().trim()).because("the log of its relay says more"))
-        }
+        Some(cause) => call.failed(
+            &Failure::new(cause, cause.meaning().trim()).because("the log of its relay says more"),
+        ),
         None => call.answered(answer.status().as_u16()),
     }
 }
@@ -45,7 +48,12 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Failure> {
     let mut answer = answer;
     strip_hop_by_hop(answer.headers_mut(), call_headers::is_end_to_end);
-    let Asked { method, wants_single_answer, started, timeouts } = asked;
+    let Asked {
+        method,
+        wants_single_answer,
+        started,
+        timeouts,
+    } = asked;
     let is_stream = is_event_stream(answer.headers());
     let is_encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
     if wants_single_answer && answer.status() == StatusCode::OK && is_stream && !is_encoded {
@@ -68,7 +76,8 @@ pub(super) async fn answer(
     }
     let keepalive = app.config.timeouts.stream_keepalive;
     // A body of a known length has no room for comments, and an encoded one no place.
-    let takes_comments = is_stream && !is_encoded && !answer.headers().contains_key(header::CONTENT_LENGTH);
+    let takes_comments =
+        is_stream && !is_encoded && !answer.headers().contains_key(header::CONTENT_LENGTH);
     if keepalive.is_zero() || !takes_comments {
         return Ok(answer.map(Body::new));
     }
@@ -77,7 +86,9 @@ pub(super) async fn answer(
 
 /// Seals the session that an answer of a shared id names.
 pub(super) fn seal_session(app: &App, id: &RelayId, relay: &Relay, headers: &mut HeaderMap) {
-    let Some(session) = headers.get(SESSION_ID) else { return };
+    let Some(session) = headers.get(SESSION_ID) else {
+        return;
+    };
     let sealed = app
         .seal
         .seal(Purpose::Session, id, relay.tag, session.as_bytes())

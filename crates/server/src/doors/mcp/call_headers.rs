@@ -32,7 +32,8 @@ pub(super) fn prepare(
     headers.extend(forwarded_for.map(|callers| (FORWARDED_FOR, callers)));
     if let Some(address) = bound.address {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(address.scheme));
-        headers.extend(HeaderValue::from_str(&address.authority).map(|host| (FORWARDED_HOST, host)));
+        headers
+            .extend(HeaderValue::from_str(&address.authority).map(|host| (FORWARDED_HOST, host)));
     }
     headers.extend(HeaderValue::from_str(&call.req_id).map(|id| (wire::REQUEST_ID, id)));
     if wants_single_answer {
@@ -43,7 +44,9 @@ pub(super) fn prepare(
 /// Takes away what only llamapool itself may say, also of the caller: a provider believes what a proxy before it says.
 fn remove_own(headers: &mut HeaderMap) {
     let is_own = |name: &&HeaderName| {
-        let is_stated = [wire::PREFIX, "x-forwarded-"].iter().any(|prefix| name.as_str().starts_with(prefix));
+        let is_stated = [wire::PREFIX, "x-forwarded-"]
+            .iter()
+            .any(|prefix| name.as_str().starts_with(prefix));
         is_stated || ["forwarded", "x-real-ip"].contains(&name.as_str())
     };
     let own: Vec<_> = headers.keys().filter(is_own).cloned().collect();

@@ -38,10 +38,18 @@ pub(super) struct Bound<'a> {
 }
 
 /// The request as it goes into the tunnel.
-pub(super) async fn outgoing(app: &App, bound: Bound<'_>, call: &Call, request: Request) -> Result<Outgoing, Failure> {
+pub(super) async fn outgoing(
+    app: &App,
+    bound: Bound<'_>,
+    call: &Call,
+    request: Request,
+) -> Result<Outgoing, Failure> {
     let (mut head, body) = request.into_parts();
     let max_bytes = app.config.limits.max_request_bytes;
-    let declared = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if let Some(declared) = declared.filter(|&declared| declared > max_bytes) {
         // Who asks before sending has sent nothing.
         if !head.headers.contains_key(header::EXPECT) {
@@ -52,12 +60,19 @@ pub(super) async fn outgoing(app: &App, bound: Bound<'_>, call: &Call, request: 
     let wants_single_answer = head.method == HttpMethod::POST && takes_anything(&head.headers);
     let method = Method::named(head.method.as_str());
     call.running().set_method(method);
-    prepare(app, &mut head.headers, &bound, call.running(), wants_single_answer);
+    prepare(
+        app,
+        &mut head.headers,
+        &bound,
+        call.running(),
+        wants_single_answer,
+    );
     if let Some(session) = bound.admitted.session.clone() {
         // In the place of the sealed one, which the provider does not know.
         head.headers.insert(SESSION_ID, session);
     }
-    head.headers.extend(public_prefix(app, &bound).map(|prefix| (wire::PUBLIC_PREFIX, prefix)));
+    head.headers
+        .extend(public_prefix(app, &bound).map(|prefix| (wire::PUBLIC_PREFIX, prefix)));
     let (body, meter) = LimitedBody::new(body, max_bytes);
     let body = PassingLook::new(body, &head.headers, call.running().clone());
     let uri = Uri::try_from(bound.target.in_tunnel.as_str());
@@ -65,17 +80,32 @@ pub(super) async fn outgoing(app: &App, bound: Bound<'_>, call: &Call, request: 
     *request.method_mut() = head.method;
     *request.headers_mut() = head.headers;
     *request.uri_mut() = uri.map_err(|_| path_refused("it is not a valid path"))?;
-    Ok(Outgoing { request, meter, wants_single_answer })
+    Ok(Outgoing {
+        request,
+        meter,
+        wants_single_answer,
+    })
 }
 
 /// What the public URL of this id starts with, for a relay whose provider announces an endpoint. Where relays share the
 /// id it names this one.
 fn public_prefix(app: &App, bound: &Bound<'_>) -> Option<HeaderValue> {
-    let Bound { target, admitted, address } = bound;
-    let public_path = address.map(|address| address.path.as_str()).unwrap_or_default();
+    let Bound {
+        target,
+        admitted,
+        address,
+    } = bound;
+    let public_path = address
+        .map(|address| address.path.as_str())
+        .unwrap_or_default();
     let own = format!("{public_path}{}{}", path::MCP_BY_ID, target.id);
     let prefix = match admitted.is_shared {
-        true => format!("{own}{}{}", path::AT, app.seal.seal(Purpose::Place, &target.id, admitted.relay.tag, b"")?),
+        true => format!(
+            "{own}{}{}",
+            path::AT,
+            app.seal
+                .seal(Purpose::Place, &target.id, admitted.relay.tag, b"")?
+        ),
         false => own,
     };
     HeaderValue::try_from(prefix).ok()
@@ -88,7 +118,10 @@ impl Upstream for Tunnel<'_> {
     type Body = IncomingBody;
     type Error = SendError;
 
-    async fn send<B>(&self, request: axum::http::Request<B>) -> Result<Response<IncomingBody>, SendError>
+    async fn send<B>(
+        &self,
+        request: axum::http::Request<B>,
+    ) -> Result<Response<IncomingBody>, SendError>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<llamapool_proxy::BoxError>,
@@ -101,5 +134,9 @@ impl Upstream for Tunnel<'_> {
 pub(super) fn timeouts(app: &App) -> Timeouts {
     let some = |span: std::time::Duration| (!span.is_zero()).then_some(span);
     let timeouts = &app.config.timeouts;
-    Timeouts { first_headers: some(timeouts.first_byte), idle: some(timeouts.stream_idle), total: some(timeouts.call) }
+    Timeouts {
+        first_headers: some(timeouts.first_byte),
+        idle: some(timeouts.stream_idle),
+        total: some(timeouts.call),
+    }
 }

@@ -28,7 +28,10 @@ enum Look {
 impl<B> PassingLook<B> {
     /// Looks at a body, unless the headers say the method already (MCP 2026-07-28: `Mcp-Method`).
     pub(super) fn new(inner: B, headers: &HeaderMap, call: Arc<Running>) -> Self {
-        let named = headers.get("mcp-method").and_then(|value| value.to_str().ok()).map(Method::named);
+        let named = headers
+            .get("mcp-method")
+            .and_then(|value| value.to_str().ok())
+            .map(Method::named);
         let look = match named {
             Some(method) => {
                 call.set_method(method);
@@ -40,9 +43,15 @@ impl<B> PassingLook<B> {
     }
 
     fn look_at(&mut self, piece: &Bytes) {
-        let Look::Seen(seen) = &mut self.look else { return };
+        let Look::Seen(seen) = &mut self.look else {
+            return;
+        };
         let piece = &piece[..piece.len().min(LOOK_BYTES - seen.len())];
-        let method = if seen.is_empty() { Method::in_message(piece) } else { None };
+        let method = if seen.is_empty() {
+            Method::in_message(piece)
+        } else {
+            None
+        };
         let method = method.or_else(|| {
             seen.extend_from_slice(piece);
             Method::in_message(seen)
@@ -60,9 +69,15 @@ impl<B: Body<Data = Bytes> + Unpin> Body for PassingLook<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+        if let Some(data) = frame
+            .as_ref()
+            .and_then(|frame| frame.as_ref().ok()?.data_ref())
+        {
             self.look_at(&data.clone());
         }
         Poll::Ready(frame)

@@ -17,7 +17,9 @@ pub(crate) struct Target {
 impl Target {
     pub(super) fn parse(uri: &Uri) -> Result<Self, Failure> {
         let mut target = Self::parse_path(uri.path())?;
-        target.in_tunnel.extend(uri.query().map(|query| format!("?{query}")));
+        target
+            .in_tunnel
+            .extend(uri.query().map(|query| format!("?{query}")));
         Ok(target)
     }
 
@@ -25,9 +27,12 @@ impl Target {
     pub(crate) fn parse_path(path: &str) -> Result<Self, Failure> {
         let tail = path.strip_prefix(path::MCP_BY_ID).unwrap_or_default();
         let (id, rest) = tail.split_at(tail.find('/').unwrap_or(tail.len()));
-        let id = id
-            .parse()
-            .map_err(|error| Failure::new(Cause::RelayOffline, format!("no relay can have this id: {error}")))?;
+        let id = id.parse().map_err(|error| {
+            Failure::new(
+                Cause::RelayOffline,
+                format!("no relay can have this id: {error}"),
+            )
+        })?;
         if rest.split('/').any(is_dot_segment) {
             return Err(path_refused("it has a segment `.` or `..`"));
         }
@@ -47,8 +52,14 @@ impl Target {
 
 /// Whether a path's segment means "here" or "one up", however it is spelt. A provider may decode what it gets.
 fn is_dot_segment(segment: &str) -> bool {
-    let decoded = segment.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    decoded.split(['/', '\\']).any(|part| part == "." || part == "..")
+    let decoded = segment
+        .to_ascii_lowercase()
+        .replace("%2e", ".")
+        .replace("%2f", "/")
+        .replace("%5c", "/");
+    decoded
+        .split(['/', '\\'])
+        .any(|part| part == "." || part == "..")
 }
 
 #[cfg(test)]
@@ -62,23 +73,42 @@ mod tests {
 
     #[test]
     fn the_url_says_id_and_what_is_below_it() {
-        let said =
-            |at: Option<&str>, in_tunnel: &str| Ok(("x".to_owned(), at.map(str::to_owned), in_tunnel.to_owned()));
+        let said = |at: Option<&str>, in_tunnel: &str| {
+            Ok(("x".to_owned(), at.map(str::to_owned), in_tunnel.to_owned()))
+        };
         assert_eq!(parse("/api/mcp/id/x"), said(None, "/mcp/x"));
         assert_eq!(parse("/api/mcp/id/x/"), said(None, "/mcp/x"));
         assert_eq!(parse("/api/mcp/id/x?a=1"), said(None, "/mcp/x?a=1"));
-        assert_eq!(parse("/api/mcp/id/x/sse/?a=1"), said(None, "/mcp/x/sse/?a=1"));
-        assert_eq!(parse("/api/mcp/id/x/~at/seal/~announced/m?a=1"), said(Some("seal"), "/mcp/x/~announced/m?a=1"));
-        assert_eq!(parse("/api/mcp/id/x/~at/seal"), said(Some("seal"), "/mcp/x"));
+        assert_eq!(
+            parse("/api/mcp/id/x/sse/?a=1"),
+            said(None, "/mcp/x/sse/?a=1")
+        );
+        assert_eq!(
+            parse("/api/mcp/id/x/~at/seal/~announced/m?a=1"),
+            said(Some("seal"), "/mcp/x/~announced/m?a=1")
+        );
+        assert_eq!(
+            parse("/api/mcp/id/x/~at/seal"),
+            said(Some("seal"), "/mcp/x")
+        );
     }
 
     #[test]
     fn what_is_no_id_is_offline_and_what_leads_up_is_refused() {
-        for url in ["/api/mcp/id/", "/api/mcp/id//a", "/api/mcp/id/a%2fb", "/api/mcp/id/.."] {
+        for url in [
+            "/api/mcp/id/",
+            "/api/mcp/id//a",
+            "/api/mcp/id/a%2fb",
+            "/api/mcp/id/..",
+        ] {
             assert_eq!(parse(url), Err(Cause::RelayOffline), "{url}");
         }
-        for url in ["/api/mcp/id/x/..", "/api/mcp/id/x/a/%2E%2e/b", "/api/mcp/id/x/a%2f..%2fb", "/api/mcp/id/x/..%5Cb"]
-        {
+        for url in [
+            "/api/mcp/id/x/..",
+            "/api/mcp/id/x/a/%2E%2e/b",
+            "/api/mcp/id/x/a%2f..%2fb",
+            "/api/mcp/id/x/..%5Cb",
+        ] {
             assert_eq!(parse(url), Err(Cause::PathRefused), "{url}");
         }
     }

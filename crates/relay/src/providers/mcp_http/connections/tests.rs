@@ -15,23 +15,47 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 async fn provider() -> (TcpListener, Uri, Connections) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/mcp?a=b", listener.local_addr().unwrap()).parse().unwrap();
+    let url = format!("http://{}/mcp?a=b", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     let tls = crate::tls::tls_config(None).unwrap();
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1();
     let connections = Connections::new(connector.wrap_connector(HttpConnector::new()), &url);
     (listener, url, connections)
 }
 
 fn request(url: &Uri, body: Vec<u8>) -> Request<RequestBody> {
-    Request::post(url.clone()).body(Full::from(body).map_err(|never| match never {}).boxed_unsync()).unwrap()
+    Request::post(url.clone())
+        .body(
+            Full::from(body)
+                .map_err(|never| match never {})
+                .boxed_unsync(),
+        )
+        .unwrap()
 }
 
-async fn ask(connections: &Connections, url: &Uri, on: On) -> Result<Response<ProviderBody>, SendError> {
-    timeout(PATIENCE, connections.send(request(url, b"x".to_vec()), on, || true)).await.expect("it hangs")
+async fn ask(
+    connections: &Connections,
+    url: &Uri,
+    on: On,
+) -> Result<Response<ProviderBody>, SendError> {
+    timeout(
+        PATIENCE,
+        connections.send(request(url, b"x".to_vec()), on, || true),
+    )
+    .await
+    .expect("it hangs")
 }
 
 async fn whole(answer: Response<ProviderBody>) -> Bytes {
-    timeout(PATIENCE, answer.into_body().collect()).await.expect("it hangs").unwrap().to_bytes()
+    timeout(PATIENCE, answer.into_body().collect())
+        .await
+        .expect("it hangs")
+        .unwrap()
+        .to_bytes()
 }
 
 /// Reads one request, whose body is one byte; its head.
@@ -44,7 +68,12 @@ async fn read(stream: &mut TcpStream) -> String {
 }
 
 /// One call on a connection that is new; the provider's end of it.
-async fn called_once(listener: &TcpListener, url: &Uri, connections: &Connections, on: On) -> TcpStream {
+async fn called_once(
+    listener: &TcpListener,
+    url: &Uri,
+    connections: &Connections,
+    on: On,
+) -> TcpStream {
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read(&mut stream).await;
@@ -53,7 +82,9 @@ async fn called_once(listener: &TcpListener, url: &Uri, connections: &Connection
     };
     let asking = async { whole(ask(connections, url, on).await.unwrap()).await };
     let both = async { tokio::join!(serving, asking) };
-    let (stream, answer) = timeout(PATIENCE, both).await.expect("no connection is made");
+    let (stream, answer) = timeout(PATIENCE, both)
+        .await
+        .expect("no connection is made");
     assert_eq!(answer, "ok");
     stream
 }
@@ -66,17 +97,25 @@ async fn a_request_says_where_it_goes_and_a_free_connection_is_used_again() {
         for _ in 0..3 {
             let head = read(&mut stream).await;
             assert!(head.starts_with("POST /mcp?a=b HTTP/1.1\r\n"), "{head}");
-            assert!(head.contains(&format!("host: {}\r\n", url.authority().unwrap())), "{head}");
+            assert!(
+                head.contains(&format!("host: {}\r\n", url.authority().unwrap())),
+                "{head}"
+            );
             stream.write_all(ANSWER).await.unwrap();
         }
         stream
     };
     let asking = async {
         for _ in 0..3 {
-            assert_eq!(whole(ask(&connections, &url, On::Kept).await.unwrap()).await, "ok");
+            assert_eq!(
+                whole(ask(&connections, &url, On::Kept).await.unwrap()).await,
+                "ok"
+            );
         }
     };
-    timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.expect("a second connection is waited for");
+    timeout(PATIENCE, async { tokio::join!(serving, asking) })
+        .await
+        .expect("a second connection is waited for");
     assert_eq!(connections.kept.lines().len(), 1);
 }
 
@@ -111,7 +150,11 @@ async fn connections_that_were_free_for_too_long_are_hung_up() {
         () = connections.tidy() => unreachable!("it goes on"),
         read = timeout(PATIENCE, stream.read_u8()) => assert!(read.expect("it is hung up").is_err()),
     }
-    assert!(began.elapsed() > IDLE_CONNECTION / 2, "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() > IDLE_CONNECTION / 2,
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -120,14 +163,22 @@ async fn an_answer_that_nobody_wants_any_more_hangs_up() {
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+            .await
+            .unwrap();
         stream.read_u8().await.unwrap_err();
     };
     let asking = async {
         let mut answer = ask(&connections, &url, On::Kept).await.unwrap();
-        assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+        assert_eq!(
+            answer.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "half"
+        );
     };
-    timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.expect("it is hung up");
+    timeout(PATIENCE, async { tokio::join!(serving, asking) })
+        .await
+        .expect("it is hung up");
     assert!(connections.kept.lines().is_empty());
 }
 
@@ -140,11 +191,16 @@ async fn the_rest_of_a_request_gets_on_while_nobody_reads_its_answer() {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         let mut got = 0;
         while got < REST {
-            got += stream.read_buf(&mut Vec::with_capacity(1 << 16)).await.unwrap();
+            got += stream
+                .read_buf(&mut Vec::with_capacity(1 << 16))
+                .await
+                .unwrap();
         }
     };
     let asking = connections.send(request(&url, vec![b'x'; REST]), On::Kept, || false);
-    let (served, answer) = timeout(PATIENCE, async { tokio::join!(serving, asking) }).await.expect("it stalls");
+    let (served, answer) = timeout(PATIENCE, async { tokio::join!(serving, asking) })
+        .await
+        .expect("it stalls");
     let () = served;
     assert_eq!(answer.unwrap().status(), 200);
 }

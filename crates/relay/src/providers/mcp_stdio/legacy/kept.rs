@@ -22,15 +22,25 @@ struct Log {
 
 impl Kept {
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self { streams: BTreeMap::new(), bytes: 0, max_bytes }
+        Self {
+            streams: BTreeMap::new(),
+            bytes: 0,
+            max_bytes,
+        }
     }
 
     /// Keeps the newest event of a stream.
     pub(super) fn keep(&mut self, id: EventId, message: Bytes) {
         self.bytes += message.len();
-        self.streams.entry(id.stream).or_default().events.push_back((id.number, message));
+        self.streams
+            .entry(id.stream)
+            .or_default()
+            .events
+            .push_back((id.number, message));
         while self.bytes > self.max_bytes {
-            let Some(log) = self.streams.values_mut().find(|log| !log.events.is_empty()) else { break };
+            let Some(log) = self.streams.values_mut().find(|log| !log.events.is_empty()) else {
+                break;
+            };
             if let Some((number, message)) = log.events.pop_front() {
                 self.bytes -= message.len();
                 log.forgotten = number;
@@ -46,13 +56,25 @@ impl Kept {
         }
         let events = log.into_iter().flat_map(|log| log.events.iter());
         let events = events.skip_while(move |(number, _)| *number <= last.number);
-        Some(events.map(move |(number, message)| (EventId { stream: last.stream, number: *number }, message.clone())))
+        Some(events.map(move |(number, message)| {
+            (
+                EventId {
+                    stream: last.stream,
+                    number: *number,
+                },
+                message.clone(),
+            )
+        }))
     }
 
     /// Forgets a stream.
     pub(super) fn forget(&mut self, stream: u64) {
         let log = self.streams.remove(&stream).unwrap_or_default();
-        self.bytes -= log.events.iter().map(|(_, message)| message.len()).sum::<usize>();
+        self.bytes -= log
+            .events
+            .iter()
+            .map(|(_, message)| message.len())
+            .sum::<usize>();
     }
 }
 
@@ -63,13 +85,23 @@ mod tests {
     fn kept(events: &[(u64, u64, usize)], max_bytes: usize) -> Kept {
         let mut kept = Kept::new(max_bytes);
         for (stream, number, length) in events {
-            kept.keep(EventId { stream: *stream, number: *number }, Bytes::from(vec![b'x'; *length]));
+            kept.keep(
+                EventId {
+                    stream: *stream,
+                    number: *number,
+                },
+                Bytes::from(vec![b'x'; *length]),
+            );
         }
         kept
     }
 
     fn behind(kept: &Kept, stream: u64, number: u64) -> Option<Vec<u64>> {
-        Some(kept.behind(EventId { stream, number })?.map(|(id, _)| id.number).collect())
+        Some(
+            kept.behind(EventId { stream, number })?
+                .map(|(id, _)| id.number)
+                .collect(),
+        )
     }
 
     #[test]
@@ -87,7 +119,13 @@ mod tests {
         assert_eq!(behind(&kept, 1, 0), None);
         assert_eq!(behind(&kept, 1, 1), Some(vec![2]));
         assert_eq!(behind(&kept, 2, 0), Some(vec![1]));
-        kept.keep(EventId { stream: 3, number: 1 }, Bytes::from(vec![b'x'; 1000]));
+        kept.keep(
+            EventId {
+                stream: 3,
+                number: 1,
+            },
+            Bytes::from(vec![b'x'; 1000]),
+        );
         assert_eq!((behind(&kept, 2, 0), behind(&kept, 3, 0)), (None, None));
         kept.forget(1);
         kept.forget(3);

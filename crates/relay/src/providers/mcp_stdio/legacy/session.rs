@@ -60,7 +60,11 @@ impl Session {
             id,
             input,
             streams: Mutex::new(Streams::new(kept_bytes)),
-            used: Mutex::new(Used { at: now, asked: None, questions: 0 }),
+            used: Mutex::new(Used {
+                at: now,
+                asked: None,
+                questions: 0,
+            }),
             born: now,
             version: OnceLock::new(),
             open: Mutex::new(Some(open)),
@@ -104,13 +108,18 @@ impl Session {
         if used.at.elapsed() < idle {
             return false;
         }
-        let Some(listener) = listener else { return true };
+        let Some(listener) = listener else {
+            return true;
+        };
         match used.asked {
             Some(at) => at.elapsed() >= patience,
             None => {
                 used.questions += 1;
                 used.asked = Some(Instant::now());
-                let ping = format!(r#"{{"jsonrpc":"2.0","id":"{OWN_ID}{}","method":"ping"}}"#, used.questions);
+                let ping = format!(
+                    r#"{{"jsonrpc":"2.0","id":"{OWN_ID}{}","method":"ping"}}"#,
+                    used.questions
+                );
                 listener.push(Item::Event(None, ping.into()));
                 false
             }
@@ -119,14 +128,19 @@ impl Session {
 
     /// Whether a message of the client answers the bridge's own question, and so is not for the program.
     pub(super) fn is_own_answer(&self, message: &Message) -> bool {
-        let Some(Key::Text(id)) = message.id.as_ref().map(|id| &id.key) else { return false };
+        let Some(Key::Text(id)) = message.id.as_ref().map(|id| &id.key) else {
+            return false;
+        };
         message.kind == Kind::Response && id.starts_with(OWN_ID)
     }
 
     /// Ends it: nothing new, and its program's input is closed.
     pub(super) fn end(&self, why: &str) {
         tracing::debug!(why, "a session ends");
-        self.over(&Failure::new(Cause::ProviderExited, format!("the session has ended: {why}")));
+        self.over(&Failure::new(
+            Cause::ProviderExited,
+            format!("the session has ended: {why}"),
+        ));
     }
 
     /// Whether it has ended.
@@ -137,7 +151,12 @@ impl Session {
     fn over(&self, failure: &Failure) {
         self.input.close();
         self.streams().end_all(failure);
-        drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.open
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
@@ -160,8 +179,13 @@ impl Session {
     /// What the program wrote is no message. If it can be told whose answer it was to be, that call fails.
     fn garbage(&self, line: &Bytes, error: &dyn std::fmt::Display) {
         tracing::debug!(%error, bytes = line.len(), "the provider's program wrote a line that is no message");
-        let Some(id) = Message::answered_by(line) else { return };
-        let failure = Failure::new(Cause::ProviderGarbage, format!("the MCP server's answer is no message: {error}"));
+        let Some(id) = Message::answered_by(line) else {
+            return;
+        };
+        let failure = Failure::new(
+            Cause::ProviderGarbage,
+            format!("the MCP server's answer is no message: {error}"),
+        );
         self.streams().fail(&id.key, failure);
     }
 }
@@ -174,7 +198,9 @@ impl Hears for Session {
             Err(error) => return self.garbage(&line, &error),
         };
         self.note_version(&messages);
-        let Some(delivery) = self.streams().route(&messages, line) else { return };
+        let Some(delivery) = self.streams().route(&messages, line) else {
+            return;
+        };
         let taken = delivery.inlet.put(delivery.item, SLOW_CALLER).await;
         if delivery.is_last {
             delivery.inlet.end();
@@ -190,7 +216,9 @@ impl Hears for Session {
     }
 
     fn ended(&self, end: &Ended) {
-        let message = format!("the MCP server has ended ({end}) before it had answered; it may have executed the call");
+        let message = format!(
+            "the MCP server has ended ({end}) before it had answered; it may have executed the call"
+        );
         self.over(&Failure::new(end.cause(), message));
     }
 }

@@ -24,28 +24,41 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(launcher: Launcher) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(launcher.config().max_sessions.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { launcher, by_id: Mutex::default(), places })
+        let places = Arc::new(Semaphore::new(
+            launcher.config().max_sessions.min(Semaphore::MAX_PERMITS),
+        ));
+        Arc::new(Self {
+            launcher,
+            by_id: Mutex::default(),
+            places,
+        })
     }
 
     /// Begins a session, with a program of its own.
     pub(super) fn begin(&self) -> Result<Arc<Session>, Failure> {
         let config = self.launcher.config();
         let place = self.places.clone().try_acquire_owned().map_err(|_| {
-            let message = format!("{} sessions are open, as many as MAX_SESSIONS allows", config.max_sessions);
+            let message = format!(
+                "{} sessions are open, as many as MAX_SESSIONS allows",
+                config.max_sessions
+            );
             Failure::new(Cause::TooManySessions, message)
         })?;
         let id: Box<str> = format!("{:032x}", rand::random::<u128>()).into();
         let (kept_bytes, open) = (config.replay_bytes, self.launcher.load().session());
-        let session =
-            self.launcher.start(|input| Arc::new(Session::new(id.clone(), input, kept_bytes, open, place)))?;
+        let session = self
+            .launcher
+            .start(|input| Arc::new(Session::new(id.clone(), input, kept_bytes, open, place)))?;
         self.by_id().insert(id, session.clone());
         Ok(session)
     }
 
     /// The session of this id.
     pub(super) fn find(&self, id: &[u8]) -> Option<Arc<Session>> {
-        self.by_id().get(std::str::from_utf8(id).ok()?).filter(|session| !session.is_over()).cloned()
+        self.by_id()
+            .get(std::str::from_utf8(id).ok()?)
+            .filter(|session| !session.is_over())
+            .cloned()
     }
 
     /// Ends a session.
@@ -67,7 +80,10 @@ impl Sessions {
                 if max_age.is_some_and(|max_age| session.age() >= max_age) {
                     self.end(&session, "it has reached SESSION_MAX_AGE");
                 } else if session.is_abandoned(idle, patience) {
-                    self.end(&session, "its client has done nothing for SESSION_IDLE_TIMEOUT");
+                    self.end(
+                        &session,
+                        "its client has done nothing for SESSION_IDLE_TIMEOUT",
+                    );
                 }
             }
         }

@@ -61,7 +61,11 @@ struct Stream {
 
 enum StreamKind {
     /// The answer to requests: those that have no response yet.
-    Call { waiting: Vec<Waiting>, progress: Vec<Key>, is_cancelled: bool },
+    Call {
+        waiting: Vec<Waiting>,
+        progress: Vec<Key>,
+        is_cancelled: bool,
+    },
     /// Whatever belongs to no call.
     Listener,
 }
@@ -129,10 +133,15 @@ impl Streams {
 
     /// Opens the stream that answers these messages.
     pub(super) fn open_call(&mut self, messages: &[Message]) -> Result<(u64, Outlet), NotOpened> {
-        let requests = || messages.iter().filter(|message| message.kind == Kind::Request);
+        let requests = || {
+            messages
+                .iter()
+                .filter(|message| message.kind == Kind::Request)
+        };
         let waiting: Vec<Waiting> = requests().filter_map(Waiting::of).collect();
         let is_double = |(at, request): (usize, &Waiting)| {
-            self.calls.contains_key(&request.key) || waiting[..at].iter().any(|other| other.key == request.key)
+            self.calls.contains_key(&request.key)
+                || waiting[..at].iter().any(|other| other.key == request.key)
         };
         if waiting.iter().enumerate().any(is_double) {
             return Err(NotOpened::IdInUse);
@@ -140,16 +149,30 @@ impl Streams {
         if self.calls.len() + waiting.len() > CALLS {
             return Err(NotOpened::TooMany);
         }
-        let progress: Vec<Key> = requests().filter_map(|request| Some(request.wants_progress()?.key)).collect();
+        let progress: Vec<Key> = requests()
+            .filter_map(|request| Some(request.wants_progress()?.key))
+            .collect();
         let stream = self.opened + 1;
-        self.calls.extend(waiting.iter().map(|request| (request.key.clone(), stream)));
-        self.progress.extend(progress.iter().map(|token| (token.clone(), stream)));
-        Ok(self.open(StreamKind::Call { waiting, progress, is_cancelled: false }, Mode::Undecided))
+        self.calls
+            .extend(waiting.iter().map(|request| (request.key.clone(), stream)));
+        self.progress
+            .extend(progress.iter().map(|token| (token.clone(), stream)));
+        Ok(self.open(
+            StreamKind::Call {
+                waiting,
+                progress,
+                is_cancelled: false,
+            },
+            Mode::Undecided,
+        ))
     }
 
     /// Opens a stream for whatever belongs to no call.
     pub(super) fn open_listener(&mut self) -> Outlet {
-        let listeners = self.streams.values().filter(|stream| stream.is_listener() && stream.is_read());
+        let listeners = self
+            .streams
+            .values()
+            .filter(|stream| stream.is_listener() && stream.is_read());
         if listeners.clone().count() >= LISTENERS
             && let Some(inlet) = listeners.filter_map(|stream| stream.inlet.as_ref()).next()
         {
@@ -185,7 +208,11 @@ impl Streams {
 
     /// The answer to a call becomes an event stream.
     pub(super) fn become_events(&mut self, stream: u64) {
-        if self.streams.get(&stream).is_some_and(|stream| stream.mode == Mode::Undecided) {
+        if self
+            .streams
+            .get(&stream)
+            .is_some_and(|stream| stream.mode == Mode::Undecided)
+        {
             self.start(stream);
         }
     }
@@ -197,8 +224,15 @@ impl Streams {
 
     /// A client cancels a request: no response may come.
     pub(super) fn cancel(&mut self, request: &Key) {
-        let stream = self.calls.get(request).and_then(|stream| self.streams.get_mut(stream));
-        if let Some(Stream { kind: StreamKind::Call { is_cancelled, .. }, .. }) = stream {
+        let stream = self
+            .calls
+            .get(request)
+            .and_then(|stream| self.streams.get_mut(stream));
+        if let Some(Stream {
+            kind: StreamKind::Call { is_cancelled, .. },
+            ..
+        }) = stream
+        {
             *is_cancelled = true;
         }
     }
@@ -214,7 +248,9 @@ impl Streams {
             }
         }
         let Some(stream) = target else {
-            let is_for_anyone = messages.iter().any(|message| message.kind != Kind::Response);
+            let is_for_anyone = messages
+                .iter()
+                .any(|message| message.kind != Kind::Response);
             if is_for_anyone && self.unclaimed.len() < UNCLAIMED {
                 self.unclaimed.push_back(line);
             } else {
@@ -228,18 +264,26 @@ impl Streams {
 
     /// Whether somebody waits for a call.
     pub(super) fn is_busy(&self) -> bool {
-        self.streams.values().any(|stream| stream.is_waiting() && stream.is_read())
+        self.streams
+            .values()
+            .any(|stream| stream.is_waiting() && stream.is_read())
     }
 
     /// A stream whose caller listens for whatever comes.
     pub(super) fn listener(&self) -> Option<Arc<Inlet>> {
-        let mut listeners = self.streams.values().rev().filter(|stream| stream.is_listener() && stream.is_read());
+        let mut listeners = self
+            .streams
+            .values()
+            .rev()
+            .filter(|stream| stream.is_listener() && stream.is_read());
         listeners.next().and_then(|stream| stream.inlet.clone())
     }
 
     /// A call fails, and whatever else its stream was to answer.
     pub(super) fn fail(&mut self, id: &Key, failure: Failure) {
-        let Some(stream) = self.calls.get(id).copied() else { return };
+        let Some(stream) = self.calls.get(id).copied() else {
+            return;
+        };
         if let Some(stream) = self.streams.get(&stream) {
             stream.fail(failure);
         }
@@ -266,7 +310,10 @@ impl Streams {
 
     /// Forgets what nobody can want any more.
     pub(super) fn tidy(&mut self, now: Instant) {
-        let over = self.streams.iter_mut().filter_map(|(id, stream)| stream.is_of_no_use(now).then_some(*id));
+        let over = self
+            .streams
+            .iter_mut()
+            .filter_map(|(id, stream)| stream.is_of_no_use(now).then_some(*id));
         let over: Vec<u64> = over.collect();
         over.into_iter().for_each(|stream| self.forget(stream));
     }
@@ -274,18 +321,29 @@ impl Streams {
     fn open(&mut self, kind: StreamKind, mode: Mode) -> (u64, Outlet) {
         let (inlet, outlet) = pipe(WAITING_BYTES);
         self.opened += 1;
-        let stream = Stream { kind, inlet: Some(Arc::new(inlet)), mode, events: 0, over: None };
+        let stream = Stream {
+            kind,
+            inlet: Some(Arc::new(inlet)),
+            mode,
+            events: 0,
+            over: None,
+        };
         self.streams.insert(self.opened, stream);
         (self.opened, outlet)
     }
 
     fn start(&mut self, id: u64) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         stream.mode = Mode::Events;
         if self.starts
             && let Some(inlet) = &stream.inlet
         {
-            inlet.push(Item::Start(EventId { stream: id, number: stream.events }));
+            inlet.push(Item::Start(EventId {
+                stream: id,
+                number: stream.events,
+            }));
         }
     }
 
@@ -301,16 +359,22 @@ impl Streams {
     fn target(&self, message: &Message) -> Option<u64> {
         let own = match (message.kind, message.method()) {
             (Kind::Response, _) => {
-                let Some(id) = &message.id else { return self.any() };
+                let Some(id) = &message.id else {
+                    return self.any();
+                };
                 return self.calls.get(&id.key).copied();
             }
-            (Kind::Notification, "notifications/progress") => {
-                message.progress_of().and_then(|token| self.progress.get(&token.key).copied())
+            (Kind::Notification, "notifications/progress") => message
+                .progress_of()
+                .and_then(|token| self.progress.get(&token.key).copied()),
+            (Kind::Notification, "notifications/cancelled") => {
+                message.cancelled().and_then(|token| {
+                    let question = self.questions.iter().rev().find(|(id, _)| *id == token.key);
+                    question
+                        .map(|(_, stream)| *stream)
+                        .filter(|stream| self.streams.contains_key(stream))
+                })
             }
-            (Kind::Notification, "notifications/cancelled") => message.cancelled().and_then(|token| {
-                let question = self.questions.iter().rev().find(|(id, _)| *id == token.key);
-                question.map(|(_, stream)| *stream).filter(|stream| self.streams.contains_key(stream))
-            }),
             (Kind::Request | Kind::Notification, _) => None,
         };
         own.or_else(|| self.any())
@@ -318,24 +382,45 @@ impl Streams {
 
     /// The stream for what belongs to no call, or does not say to which.
     fn any(&self) -> Option<u64> {
-        let calls = || self.streams.iter().filter(|(_, stream)| stream.is_waiting() && stream.is_read());
+        let calls = || {
+            self.streams
+                .iter()
+                .filter(|(_, stream)| stream.is_waiting() && stream.is_read())
+        };
         let newest = calls().next_back();
         if calls().count() == 1 {
             return newest.map(|(id, _)| *id);
         }
         let listens = |(_, stream): &(&u64, &Stream)| stream.is_listener() && stream.is_read();
-        self.streams.iter().rev().find(listens).or(newest).map(|(id, _)| *id)
+        self.streams
+            .iter()
+            .rev()
+            .find(listens)
+            .or(newest)
+            .map(|(id, _)| *id)
     }
 
     /// Notes what is answered; whether all of the stream's requests are.
     fn answered(&mut self, stream: u64, messages: &[Message]) -> bool {
-        let Some(Stream { kind: StreamKind::Call { waiting, progress, .. }, .. }) = self.streams.get_mut(&stream)
+        let Some(Stream {
+            kind: StreamKind::Call {
+                waiting, progress, ..
+            },
+            ..
+        }) = self.streams.get_mut(&stream)
         else {
             return false;
         };
-        for message in messages.iter().filter(|message| message.kind == Kind::Response) {
-            let Some(id) = message.id.as_ref() else { continue };
-            let Some(at) = waiting.iter().position(|request| request.key == id.key) else { continue };
+        for message in messages
+            .iter()
+            .filter(|message| message.kind == Kind::Response)
+        {
+            let Some(id) = message.id.as_ref() else {
+                continue;
+            };
+            let Some(at) = waiting.iter().position(|request| request.key == id.key) else {
+                continue;
+            };
             waiting.remove(at);
             self.calls.remove(&id.key);
         }
@@ -351,25 +436,44 @@ impl Streams {
         let stream = self.streams.get_mut(&id)?;
         if stream.mode == Mode::Undecided && is_last && !self.starts {
             let stream = self.streams.remove(&id)?;
-            return Some(Delivery { stream: id, inlet: stream.inlet?, item: Item::Whole(line, None), is_last });
+            return Some(Delivery {
+                stream: id,
+                inlet: stream.inlet?,
+                item: Item::Whole(line, None),
+                is_last,
+            });
         }
         if stream.mode == Mode::Undecided {
             self.start(id);
         }
         let stream = self.streams.get_mut(&id)?;
         stream.events += 1;
-        let event = EventId { stream: id, number: stream.events };
+        let event = EventId {
+            stream: id,
+            number: stream.events,
+        };
         self.kept.keep(event, line.clone());
         if is_last {
             stream.over = Some(Instant::now());
         }
         let inlet = stream.inlet.clone()?;
-        Some(Delivery { stream: id, inlet, item: Item::Event(Some(event), line), is_last })
+        Some(Delivery {
+            stream: id,
+            inlet,
+            item: Item::Event(Some(event), line),
+            is_last,
+        })
     }
 
     fn forget(&mut self, id: u64) {
         self.kept.forget(id);
-        let Some(Stream { kind: StreamKind::Call { waiting, progress, .. }, .. }) = self.streams.remove(&id) else {
+        let Some(Stream {
+            kind: StreamKind::Call {
+                waiting, progress, ..
+            },
+            ..
+        }) = self.streams.remove(&id)
+        else {
             return;
         };
         for request in waiting {
@@ -382,7 +486,10 @@ impl Streams {
 impl Waiting {
     fn of(request: &Message) -> Option<Self> {
         let id = request.id.as_ref()?;
-        Some(Self { key: id.key.clone(), id: request.text.slice(id.span.clone()) })
+        Some(Self {
+            key: id.key.clone(),
+            id: request.text.slice(id.span.clone()),
+        })
     }
 }
 
@@ -391,7 +498,11 @@ impl Stream {
     fn fail(&self, failure: Failure) {
         let Some(inlet) = &self.inlet else { return };
         let unanswered = match &self.kind {
-            StreamKind::Call { waiting, is_cancelled: false, .. } => waiting.iter().map(|it| it.id.clone()).collect(),
+            StreamKind::Call {
+                waiting,
+                is_cancelled: false,
+                ..
+            } => waiting.iter().map(|it| it.id.clone()).collect(),
             _ => Vec::new(),
         };
         inlet.fail(failure, unanswered);

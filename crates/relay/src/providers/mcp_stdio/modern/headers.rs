@@ -39,9 +39,14 @@ pub(super) fn check_arguments(
     arguments: Option<&RawValue>,
     repeated: &[Repeated],
 ) -> Result<(), Refusal> {
-    let arguments: Value = arguments.and_then(|text| serde_json::from_str(text.get()).ok()).unwrap_or_default();
+    let arguments: Value = arguments
+        .and_then(|text| serde_json::from_str(text.get()).ok())
+        .unwrap_or_default();
     for Repeated { header, path } in repeated {
-        let argument = path.iter().try_fold(&arguments, |value, key| value.get(key)).filter(|value| !value.is_null());
+        let argument = path
+            .iter()
+            .try_fold(&arguments, |value, key| value.get(key))
+            .filter(|value| !value.is_null());
         let given = value(headers, header)?;
         let is_same = match (argument, &given) {
             (None, None) => true,
@@ -51,14 +56,20 @@ pub(super) fn check_arguments(
             _ => false,
         };
         if !is_same {
-            return Err(mismatch(header, "is not what the argument in the body says"));
+            return Err(mismatch(
+                header,
+                "is not what the argument in the body says",
+            ));
         }
     }
     Ok(())
 }
 
 fn is_number(number: &serde_json::Number, given: &str) -> bool {
-    number.to_string() == given || number.as_f64().is_some_and(|number| given.parse() == Ok(number))
+    number.to_string() == given
+        || number
+            .as_f64()
+            .is_some_and(|number| given.parse() == Ok(number))
 }
 
 fn same(headers: &HeaderMap, name: &str, expected: &str) -> Result<(), Refusal> {
@@ -77,16 +88,30 @@ fn value(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refusal> {
         return Err(mismatch(name, "stands there twice"));
     }
     let Some(first) = first else { return Ok(None) };
-    let text = first.to_str().map_err(|_| mismatch(name, "is not ASCII"))?.trim();
-    let Some(encoded) = text.strip_prefix("=?base64?").and_then(|text| text.strip_suffix("?=")) else {
+    let text = first
+        .to_str()
+        .map_err(|_| mismatch(name, "is not ASCII"))?
+        .trim();
+    let Some(encoded) = text
+        .strip_prefix("=?base64?")
+        .and_then(|text| text.strip_suffix("?="))
+    else {
         return Ok(Some(text.to_owned()));
     };
-    let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded.map(Some).ok_or_else(|| mismatch(name, "is not the Base64 of UTF-8"))
+    let decoded = STANDARD
+        .decode(encoded)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded
+        .map(Some)
+        .ok_or_else(|| mismatch(name, "is not the Base64 of UTF-8"))
 }
 
 fn mismatch(name: &str, what: &str) -> Refusal {
-    Refusal::bad_request(code::HEADER_MISMATCH, format!("Header mismatch: {name} {what}"))
+    Refusal::bad_request(
+        code::HEADER_MISMATCH,
+        format!("Header mismatch: {name} {what}"),
+    )
 }
 
 #[cfg(test)]
@@ -97,8 +122,12 @@ mod tests {
     use super::*;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let fields =
-            fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let fields = fields.iter().map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
         fields.fold(HeaderMap::new(), |mut headers, (name, value)| {
             headers.append(name, value);
             headers
@@ -118,40 +147,88 @@ mod tests {
         for (fields, name, is_good) in [
             (&[version, method, (NAME, "echo")][..], "echo", true),
             (&[version, method, (NAME, "  echo ")], "echo", true),
-            (&[version, method, (NAME, "=?base64?Z3LDvMOfZQ==?=")], "grüße", true),
-            (&[version, method, (NAME, "=?base64?Z3LDvMOfZQ?=")], "grüße", false),
+            (
+                &[version, method, (NAME, "=?base64?Z3LDvMOfZQ==?=")],
+                "grüße",
+                true,
+            ),
+            (
+                &[version, method, (NAME, "=?base64?Z3LDvMOfZQ?=")],
+                "grüße",
+                false,
+            ),
             (&[version, method, (NAME, "other")], "echo", false),
-            (&[version, method, (NAME, "echo"), (NAME, "echo")], "echo", false),
+            (
+                &[version, method, (NAME, "echo"), (NAME, "echo")],
+                "echo",
+                false,
+            ),
             (&[version, method], "echo", false),
-            (&[version, (METHOD, "TOOLS/CALL"), (NAME, "echo")], "echo", false),
+            (
+                &[version, (METHOD, "TOOLS/CALL"), (NAME, "echo")],
+                "echo",
+                false,
+            ),
             (&[version, (NAME, "echo")], "echo", false),
             (&[method, (NAME, "echo")], "echo", false),
-            (&[(VERSION, "2026-07-29"), method, (NAME, "echo")], "echo", false),
+            (
+                &[(VERSION, "2026-07-29"), method, (NAME, "echo")],
+                "echo",
+                false,
+            ),
         ] {
-            assert_eq!(check(&headers(fields), &call(name)).is_ok(), is_good, "{fields:?}");
+            assert_eq!(
+                check(&headers(fields), &call(name)).is_ok(),
+                is_good,
+                "{fields:?}"
+            );
         }
-        let bare = Message::read(Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)).unwrap();
+        let bare = Message::read(Bytes::from_static(
+            br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+        ))
+        .unwrap();
         assert!(check(&headers(&[version, (METHOD, "tools/list")]), &bare).is_err());
     }
 
     #[test]
     fn arguments_in_headers_must_be_those_of_the_body() {
         let repeated = [
-            Repeated { header: "mcp-param-region".into(), path: vec!["region".into()] },
-            Repeated { header: "mcp-param-depth".into(), path: vec!["a".into(), "depth".into()] },
-            Repeated { header: "mcp-param-dry".into(), path: vec!["dry".into()] },
+            Repeated {
+                header: "mcp-param-region".into(),
+                path: vec!["region".into()],
+            },
+            Repeated {
+                header: "mcp-param-depth".into(),
+                path: vec!["a".into(), "depth".into()],
+            },
+            Repeated {
+                header: "mcp-param-dry".into(),
+                path: vec!["dry".into()],
+            },
         ];
         for (fields, arguments, is_good) in [
             (&[][..], "{}", true),
             (&[("mcp-param-region", "eu")], r#"{"region":"eu"}"#, true),
-            (&[("mcp-param-region", "=?base64?ZXU=?=")], r#"{"region":"eu"}"#, true),
-            (&[("mcp-param-depth", "7"), ("mcp-param-dry", "true")], r#"{"a":{"depth":7},"dry":true}"#, true),
+            (
+                &[("mcp-param-region", "=?base64?ZXU=?=")],
+                r#"{"region":"eu"}"#,
+                true,
+            ),
+            (
+                &[("mcp-param-depth", "7"), ("mcp-param-dry", "true")],
+                r#"{"a":{"depth":7},"dry":true}"#,
+                true,
+            ),
             (&[], r#"{"region":null}"#, true),
             (&[], r#"{"region":"eu"}"#, false),
             (&[("mcp-param-region", "us")], r#"{"region":"eu"}"#, false),
             (&[("mcp-param-region", "eu")], "{}", false),
             (&[("mcp-param-depth", "8")], r#"{"a":{"depth":7}}"#, false),
-            (&[("mcp-param-region", "=?base64?SGVs!!!bG8=?=")], r#"{"region":"Hello"}"#, false),
+            (
+                &[("mcp-param-region", "=?base64?SGVs!!!bG8=?=")],
+                r#"{"region":"Hello"}"#,
+                false,
+            ),
         ] {
             let raw = RawValue::from_string(arguments.into()).unwrap();
             let checked = check_arguments(&headers(fields), Some(&raw), &repeated);

@@ -40,7 +40,11 @@ struct Listed {
 
 impl Tools {
     /// What a call of a tool repeats.
-    pub(super) async fn repeated(&self, program: &Arc<Shared>, tool: &str) -> Result<Arc<[Repeated]>, Failure> {
+    pub(super) async fn repeated(
+        &self,
+        program: &Arc<Shared>,
+        tool: &str,
+    ) -> Result<Arc<[Repeated]>, Failure> {
         let listed = self.current(tool);
         let listed = listed.get_or_try_init(|| list(program)).await?;
         Ok(listed.repeated.get(tool).cloned().unwrap_or_default())
@@ -49,7 +53,10 @@ impl Tools {
     /// The list, or a place for a new one where it is of no use for this tool.
     fn current(&self, tool: &str) -> Arc<OnceCell<Listed>> {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.get().is_some_and(|listed| !listed.is_good_for(tool)) {
+        if current
+            .get()
+            .is_some_and(|listed| !listed.is_good_for(tool))
+        {
             *current = Arc::default();
         }
         current.clone()
@@ -69,7 +76,9 @@ async fn list(program: &Arc<Shared>) -> Result<Listed, Failure> {
     for _ in 0..PAGES {
         let mut params = Map::from_iter([("_meta".to_owned(), client_meta())]);
         params.extend(cursor.map(|cursor| ("cursor".to_owned(), cursor)));
-        let answer = program.ask("tools/list", &Value::from(params).to_string()).await?;
+        let answer = program
+            .ask("tools/list", &Value::from(params).to_string())
+            .await?;
         // A program without tools says that it has no such method: then nothing is repeated.
         let result: Value = serde_json::from_str(answer.result()).unwrap_or_default();
         for tool in result["tools"].as_array().into_iter().flatten() {
@@ -77,12 +86,19 @@ async fn list(program: &Arc<Shared>) -> Result<Listed, Failure> {
                 repeated.insert(name.to_owned(), repeated_by(&tool["inputSchema"]).into());
             }
         }
-        cursor = result.get("nextCursor").filter(|cursor| cursor.is_string()).cloned();
+        cursor = result
+            .get("nextCursor")
+            .filter(|cursor| cursor.is_string())
+            .cloned();
         if cursor.is_none() {
             break;
         }
     }
-    Ok(Listed { repeated, at: Instant::now(), changes })
+    Ok(Listed {
+        repeated,
+        at: Instant::now(),
+        changes,
+    })
 }
 
 /// The arguments that a schema wants repeated: properties that are reached through properties alone.
@@ -99,7 +115,10 @@ fn look(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Repeated>) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         path.push(name.clone());
         if let Some(header) = property["x-mcp-header"].as_str() {
-            found.push(Repeated { header: format!("mcp-param-{}", header.to_ascii_lowercase()), path: path.clone() });
+            found.push(Repeated {
+                header: format!("mcp-param-{}", header.to_ascii_lowercase()),
+                path: path.clone(),
+            });
         }
         look(property, path, found);
         path.pop();
@@ -135,7 +154,13 @@ mod tests {
             header: header.into(),
             path: path.iter().map(|key| (*key).to_owned()).collect(),
         };
-        assert_eq!(found, [of("mcp-param-depth", &["a", "depth"]), of("mcp-param-region", &["region"])]);
+        assert_eq!(
+            found,
+            [
+                of("mcp-param-depth", &["a", "depth"]),
+                of("mcp-param-region", &["region"])
+            ]
+        );
         assert!(repeated_by(&json!(null)).is_empty());
     }
 }

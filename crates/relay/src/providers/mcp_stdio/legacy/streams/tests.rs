@@ -7,8 +7,14 @@ fn message(text: &str) -> Message {
 }
 
 fn request(id: u32, progress: &str) -> Message {
-    let meta = if progress.is_empty() { String::new() } else { format!(r#""_meta":{{"progressToken":"{progress}"}}"#) };
-    message(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{{meta}}}}}"#))
+    let meta = if progress.is_empty() {
+        String::new()
+    } else {
+        format!(r#""_meta":{{"progressToken":"{progress}"}}"#)
+    };
+    message(&format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{{meta}}}}}"#
+    ))
 }
 
 fn response(id: u32) -> String {
@@ -16,7 +22,8 @@ fn response(id: u32) -> String {
 }
 
 const LOG: &str = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
-const QUESTION: &str = r#"{"jsonrpc":"2.0","id":"q","method":"sampling/createMessage","params":{}}"#;
+const QUESTION: &str =
+    r#"{"jsonrpc":"2.0","id":"q","method":"sampling/createMessage","params":{}}"#;
 
 /// Streams, and the way of lines through them.
 struct Session(Streams);
@@ -38,7 +45,10 @@ impl Session {
 
     /// The program says something; whether somebody hears it.
     fn says(&mut self, text: &str) -> bool {
-        let Some(delivery) = self.0.route(&[message(text)], Bytes::copy_from_slice(text.as_bytes())) else {
+        let Some(delivery) = self
+            .0
+            .route(&[message(text)], Bytes::copy_from_slice(text.as_bytes()))
+        else {
             return false;
         };
         delivery.inlet.push(delivery.item);
@@ -59,7 +69,9 @@ async fn heard(outlet: &mut Outlet) -> Vec<String> {
             std::task::Poll::Ready(Ok(Some(Item::Whole(text, _)))) => {
                 format!("whole {}", String::from_utf8_lossy(&text))
             }
-            std::task::Poll::Ready(Ok(Some(Item::Event(_, text)))) => String::from_utf8_lossy(&text).into_owned(),
+            std::task::Poll::Ready(Ok(Some(Item::Event(_, text)))) => {
+                String::from_utf8_lossy(&text).into_owned()
+            }
             std::task::Poll::Ready(Ok(Some(Item::Start(_)))) => "start".into(),
             std::task::Poll::Ready(Ok(None)) => "end".into(),
             std::task::Poll::Ready(Err(_)) => "broken".into(),
@@ -75,11 +87,17 @@ async fn a_response_alone_is_a_whole_answer_where_streams_begin_with_no_event() 
     let mut session = Session::new();
     let (_, mut outlet) = session.call(1);
     assert!(session.says(&response(1)));
-    assert_eq!(heard(&mut outlet).await, [format!("whole {}", response(1)), "end".into()]);
+    assert_eq!(
+        heard(&mut outlet).await,
+        [format!("whole {}", response(1)), "end".into()]
+    );
     let mut session = Session::starting();
     let (_, mut outlet) = session.call(1);
     assert!(session.says(&response(1)));
-    assert_eq!(heard(&mut outlet).await, ["start".into(), response(1), "end".into()]);
+    assert_eq!(
+        heard(&mut outlet).await,
+        ["start".into(), response(1), "end".into()]
+    );
 }
 
 #[tokio::test]
@@ -87,14 +105,22 @@ async fn progress_goes_to_the_call_that_wants_it_and_a_response_to_its_own() {
     let mut session = Session::new();
     let (_, mut one) = session.call(1);
     let (_, mut two) = session.call(2);
-    let progress =
-        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p1","progress":1}}"#;
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p1","progress":1}}"#;
     assert!(session.says(progress));
     assert!(session.says(&response(2)));
     assert!(session.says(&response(1)));
-    assert_eq!(heard(&mut one).await, [progress.to_owned(), response(1), "end".into()]);
-    assert_eq!(heard(&mut two).await, [format!("whole {}", response(2)), "end".into()]);
-    assert!(!session.says(&response(1)), "nobody waits for a second response");
+    assert_eq!(
+        heard(&mut one).await,
+        [progress.to_owned(), response(1), "end".into()]
+    );
+    assert_eq!(
+        heard(&mut two).await,
+        [format!("whole {}", response(2)), "end".into()]
+    );
+    assert!(
+        !session.says(&response(1)),
+        "nobody waits for a second response"
+    );
 }
 
 #[tokio::test]
@@ -105,13 +131,21 @@ async fn what_belongs_to_no_call_goes_to_the_only_one_or_to_who_listens_or_to_th
     assert_eq!(heard(&mut one).await, [QUESTION]);
     let (_, mut two) = session.call(2);
     session.says(LOG);
-    assert_eq!((heard(&mut one).await, heard(&mut two).await), (vec![], vec![LOG.to_owned()]));
+    assert_eq!(
+        (heard(&mut one).await, heard(&mut two).await),
+        (vec![], vec![LOG.to_owned()])
+    );
     let mut listener = session.0.open_listener();
     session.says(LOG);
     assert_eq!(heard(&mut listener).await, [LOG]);
-    let cancelled = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"q"}}"#;
+    let cancelled =
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"q"}}"#;
     session.says(cancelled);
-    assert_eq!(heard(&mut one).await, [cancelled], "a cancellation follows its question");
+    assert_eq!(
+        heard(&mut one).await,
+        [cancelled],
+        "a cancellation follows its question"
+    );
 }
 
 #[tokio::test]
@@ -134,8 +168,7 @@ async fn a_caller_who_left_gets_the_rest_of_its_own_stream_when_it_resumes() {
     session.0.become_events(stream);
     drop(outlet);
     session.says(&response(2));
-    let progress =
-        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p1","progress":1}}"#;
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p1","progress":1}}"#;
     session.says(progress);
     let mut resumed = session.0.resume(EventId { stream, number: 0 }).unwrap();
     assert_eq!(heard(&mut resumed).await, [progress]);
@@ -143,7 +176,10 @@ async fn a_caller_who_left_gets_the_rest_of_its_own_stream_when_it_resumes() {
     assert_eq!(heard(&mut resumed).await, [response(1), "end".into()]);
     let mut late = session.0.resume(EventId { stream, number: 1 }).unwrap();
     assert_eq!(heard(&mut late).await, [response(1), "end".into()]);
-    assert_eq!(heard(&mut other).await, ["start".into(), response(2), "end".into()]);
+    assert_eq!(
+        heard(&mut other).await,
+        ["start".into(), response(2), "end".into()]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,22 +187,43 @@ async fn nothing_is_resumed_that_is_not_kept() {
     let mut session = Session::starting();
     let (stream, _outlet) = session.call(1);
     for number in [1, 99] {
-        assert_eq!(session.0.resume(EventId { stream, number }).err(), Some(NotKept));
+        assert_eq!(
+            session.0.resume(EventId { stream, number }).err(),
+            Some(NotKept)
+        );
     }
-    assert_eq!(session.0.resume(EventId { stream: 7, number: 0 }).err(), Some(NotKept));
+    assert_eq!(
+        session
+            .0
+            .resume(EventId {
+                stream: 7,
+                number: 0
+            })
+            .err(),
+        Some(NotKept)
+    );
     session.says(&response(1));
     assert!(session.0.resume(EventId { stream, number: 1 }).is_ok());
     tokio::time::advance(RESUMABLE).await;
     session.0.tidy(Instant::now());
-    assert_eq!(session.0.resume(EventId { stream, number: 1 }).err(), Some(NotKept));
+    assert_eq!(
+        session.0.resume(EventId { stream, number: 1 }).err(),
+        Some(NotKept)
+    );
 }
 
 #[tokio::test]
 async fn an_id_is_free_again_when_it_is_answered_or_taken_back() {
     let mut session = Session::new();
     let (stream, _outlet) = session.call(1);
-    assert_eq!(session.0.open_call(&[request(1, "")]).err(), Some(NotOpened::IdInUse));
-    assert_eq!(session.0.open_call(&[request(2, ""), request(2, "")]).err(), Some(NotOpened::IdInUse));
+    assert_eq!(
+        session.0.open_call(&[request(1, "")]).err(),
+        Some(NotOpened::IdInUse)
+    );
+    assert_eq!(
+        session.0.open_call(&[request(2, ""), request(2, "")]).err(),
+        Some(NotOpened::IdInUse)
+    );
     session.0.withdraw(stream);
     let (_, _outlet) = session.call(1);
     session.says(&response(1));
@@ -177,17 +234,26 @@ async fn an_id_is_free_again_when_it_is_answered_or_taken_back() {
 #[tokio::test]
 async fn a_batch_is_answered_when_all_its_requests_are() {
     let mut session = Session::new();
-    let (_, mut outlet) = session.0.open_call(&[request(1, ""), request(2, "")]).unwrap();
+    let (_, mut outlet) = session
+        .0
+        .open_call(&[request(1, ""), request(2, "")])
+        .unwrap();
     let both = format!("[{},{}]", response(1), response(2));
     let messages = [message(&response(1)), message(&response(2))];
     let delivery = session.0.route(&messages, both.clone().into()).unwrap();
     assert!(delivery.is_last);
     delivery.inlet.push(delivery.item);
     assert_eq!(heard(&mut outlet).await[0], format!("whole {both}"));
-    let (_, mut outlet) = session.0.open_call(&[request(1, ""), request(2, "")]).unwrap();
+    let (_, mut outlet) = session
+        .0
+        .open_call(&[request(1, ""), request(2, "")])
+        .unwrap();
     session.says(&response(2));
     session.says(&response(1));
-    assert_eq!(heard(&mut outlet).await, [response(2), response(1), "end".into()]);
+    assert_eq!(
+        heard(&mut outlet).await,
+        [response(2), response(1), "end".into()]
+    );
 }
 
 #[tokio::test]
@@ -195,15 +261,24 @@ async fn the_end_of_a_session_is_well_for_who_listens_and_a_failure_for_who_wait
     let mut session = Session::new();
     let (_, mut call) = session.call(1);
     let mut listener = session.0.open_listener();
-    session.0.end_all(&Failure::new(llamapool_wire::Cause::ProviderExited, "exit status 1"));
-    assert_eq!((heard(&mut call).await, heard(&mut listener).await), (vec!["broken".into()], vec!["end".into()]));
+    session.0.end_all(&Failure::new(
+        llamapool_wire::Cause::ProviderExited,
+        "exit status 1",
+    ));
+    assert_eq!(
+        (heard(&mut call).await, heard(&mut listener).await),
+        (vec!["broken".into()], vec!["end".into()])
+    );
 }
 
 #[tokio::test]
 async fn there_are_only_so_many_calls_and_listeners() {
     let mut session = Session::new();
     let mut outlets: Vec<_> = (0..CALLS as u32).map(|id| session.call(id)).collect();
-    assert_eq!(session.0.open_call(&[request(9999, "")]).err(), Some(NotOpened::TooMany));
+    assert_eq!(
+        session.0.open_call(&[request(9999, "")]).err(),
+        Some(NotOpened::TooMany)
+    );
     outlets.clear();
     let mut listeners: Vec<_> = (0..=LISTENERS).map(|_| session.0.open_listener()).collect();
     assert_eq!(heard(&mut listeners[0]).await, ["end"]);
