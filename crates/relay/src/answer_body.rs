@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
-use llamapool_proxy::BoxError;
+use llamapool_http::BoxError;
 
 /// The body of any answer of the relay.
 pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;

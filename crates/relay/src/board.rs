@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use llamapool_proxy::{Ending, Passenger};
+use llamapool_http::{BodyEnd, BodyObserver};
 use llamapool_wire::{Offer, ProviderHealth};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -255,7 +255,7 @@ impl Calls {
 /// One call that runs; it is over when this is dropped.
 pub(crate) struct RunningCall {
     calls: Arc<Calls>,
-    ending: Option<Ending>,
+    ending: Option<BodyEnd>,
 }
 
 impl RunningCall {
@@ -269,19 +269,19 @@ impl RunningCall {
 
     /// It is answered whole, without a body that would say so.
     pub(crate) fn answered(&mut self) {
-        self.ending = Some(Ending::Complete);
+        self.ending = Some(BodyEnd::Complete);
     }
 
     /// llamapool answers with an error of its own.
     pub(crate) fn failed(&mut self) {
-        self.ending = Some(Ending::Broken);
+        self.ending = Some(BodyEnd::Broken);
     }
 }
 
-impl Passenger for RunningCall {
-    fn moved(&mut self, _: usize) {}
+impl BodyObserver for RunningCall {
+    fn on_data(&mut self, _: usize) {}
 
-    fn ended(&mut self, ending: Ending) {
+    fn on_end(&mut self, ending: BodyEnd) {
         self.ending.get_or_insert(ending);
     }
 }
@@ -289,8 +289,8 @@ impl Passenger for RunningCall {
 impl Drop for RunningCall {
     fn drop(&mut self) {
         let total = match self.ending {
-            Some(Ending::Complete) => &self.calls.completed,
-            Some(Ending::Broken | Ending::TimedOut) => &self.calls.failed,
+            Some(BodyEnd::Complete) => &self.calls.completed,
+            Some(BodyEnd::Broken | BodyEnd::TimedOut) => &self.calls.failed,
             None => &self.calls.left,
         };
         total.fetch_add(1, Ordering::Relaxed);

@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower_service::Service;
 
 use crate::config::{DialConfig, Identity, RelayConfig};
-use crate::error::with_causes;
+use crate::error::error_chain;
 
 /// The longest body of a refusal that is read, in bytes.
 const MAX_REFUSAL_BYTES: usize = 16 * 1024;
@@ -133,7 +133,7 @@ impl Dialer {
         let request = self.request(wanted, &key)?;
         let (mut sender, connection) = http1::handshake(stream)
             .await
-            .map_err(|error| self.no_connection(with_causes(&error)))?;
+            .map_err(|error| self.no_connection(error_chain(&error)))?;
         // Whatever becomes of the answer, the connection's own work ends with this function, or with the upgrade.
         let mut connection_work = JoinSet::new();
         connection_work.spawn(connection.with_upgrades());
@@ -144,9 +144,9 @@ impl Dialer {
                 .map_err(|error| match error.is_parse() {
                     true => DialError::NotALlamapool(format!(
                         "{}; is SERVER_URL right?",
-                        with_causes(&error)
+                        error_chain(&error)
                     )),
-                    false => self.no_connection(with_causes(&error)),
+                    false => self.no_connection(error_chain(&error)),
                 })?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(refused(answer).await);
@@ -177,7 +177,7 @@ impl Dialer {
                 secured(through, &self.tls).call(self.target.clone()).await
             }
         };
-        stream.map_err(|error| self.no_connection(with_causes(&*error)))
+        stream.map_err(|error| self.no_connection(error_chain(&*error)))
     }
 
     fn request(
@@ -202,7 +202,7 @@ impl Dialer {
             .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
             .header(header::SEC_WEBSOCKET_KEY, key)
             .body(Empty::new())
-            .map_err(|error| self.no_connection(with_causes(&error)))?;
+            .map_err(|error| self.no_connection(error_chain(&error)))?;
         request.headers_mut().extend(self.headers.clone());
         write_ids(request.headers_mut(), wanted);
         Ok(request)
@@ -327,7 +327,7 @@ async fn refused(answer: Response<Incoming>) -> DialError {
         .ok()
         .and_then(|body| serde_json::from_slice::<RefusalBody>(&body.to_bytes()).ok());
     let (refusal, message) = match body {
-        Some(body) => (Some(body.error), body.shown()),
+        Some(body) => (Some(body.error), body.display_message()),
         None => (
             None,
             "without a reason in llamapool's words; is SERVER_URL right?".to_owned(),

@@ -4,15 +4,15 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
-pub(crate) use llamapool_wire::with_causes;
-use llamapool_wire::{Cause, Failure, RETRY_AFTER_SECONDS, header as wire};
+pub(crate) use llamapool_wire::error_chain;
+use llamapool_wire::{CallError, Cause, RETRY_AFTER_SECONDS, header as wire};
 
 use crate::answer_body::AnswerBody;
 
 /// Logs a failure. Those that a caller can make at will must not fill the log.
-pub(crate) fn log_failure(failure: &Failure, id: Option<&str>, req_id: &str) {
-    let (cause, error) = (failure.cause.word(), failure.for_the_log());
-    if failure.cause.is_the_callers() {
+pub(crate) fn log_failure(failure: &CallError, id: Option<&str>, req_id: &str) {
+    let (cause, error) = (failure.cause.word(), failure.log_message());
+    if failure.cause.is_client_error() {
         tracing::debug!(req_id, id, cause, error, "call failed");
     } else {
         tracing::warn!(req_id, id, cause, error, "call failed");
@@ -20,7 +20,7 @@ pub(crate) fn log_failure(failure: &Failure, id: Option<&str>, req_id: &str) {
 }
 
 /// The answer to a call that the provider does not answer.
-pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBody> {
+pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<AnswerBody> {
     let body = Full::from(failure.to_json(None, req_id))
         .map_err(|never| match never {})
         .boxed_unsync();
@@ -32,7 +32,7 @@ pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBod
         HeaderValue::from_static("application/json"),
     );
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
-    if failure.cause.is_worth_a_retry() {
+    if failure.cause.is_retryable() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
     if failure.cause == Cause::WrongToken {
@@ -42,7 +42,7 @@ pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<AnswerBod
 }
 
 /// The same for requests whose answer has begun already, as events of it.
-pub(crate) fn unanswered_events(failure: &Failure, ids: &[Bytes], req_id: &str) -> Bytes {
+pub(crate) fn unanswered_events(failure: &CallError, ids: &[Bytes], req_id: &str) -> Bytes {
     let error = |id: &Bytes| failure.to_json(serde_json::from_slice(id).ok(), req_id);
     ids.iter()
         .map(|id| format!("data: {}\n\n", error(id)))

@@ -6,8 +6,8 @@ mod token;
 
 use http::{HeaderMap, Request, Response};
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::Failure;
-use llamapool_wire::path::Document;
+use llamapool_wire::CallError;
+use llamapool_wire::path::OAuthDocument;
 
 use self::mcp_stdio::McpStdio;
 use crate::answer_body::{self, AnswerBody};
@@ -54,7 +54,7 @@ impl Provider {
         request: Request<IncomingBody>,
         below: &str,
         call: RunningCall,
-    ) -> Result<Response<AnswerBody>, Failure> {
+    ) -> Result<Response<AnswerBody>, CallError> {
         match self {
             Self::Http(http) => http.call(request, below, call).await,
             Self::Stdio(stdio) => stdio.call(request, below, call).await,
@@ -65,10 +65,10 @@ impl Provider {
     /// authorization).
     pub(crate) async fn document(
         &self,
-        which: Document,
+        which: OAuthDocument,
         asked: &HeaderMap,
         mut call: RunningCall,
-    ) -> Result<Response<AnswerBody>, Failure> {
+    ) -> Result<Response<AnswerBody>, CallError> {
         match self {
             Self::Http(http) => http.document(which, asked, call).await,
             Self::Stdio(_) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, header};
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::{Cause, Failure, path::InTunnel};
+use llamapool_wire::{CallError, Cause, path::TunnelPath};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer_body::AnswerBody;
@@ -22,37 +22,37 @@ pub(crate) async fn answer(
 ) -> Response<AnswerBody> {
     let path = request.uri().path().to_owned();
     let req_id = request_id(request.headers());
-    let asked = InTunnel::parse(&path);
+    let asked = TunnelPath::parse(&path);
     answer_for(&app, asked, farewell, request)
         .await
         .unwrap_or_else(|failure| {
-            log_failure(&failure, asked.map(InTunnel::id), &req_id);
+            log_failure(&failure, asked.map(TunnelPath::id), &req_id);
             failed_call(&failure, &req_id)
         })
 }
 
 async fn answer_for(
     app: &App,
-    asked: Option<InTunnel<'_>>,
+    asked: Option<TunnelPath<'_>>,
     farewell: CancellationToken,
     request: Request<IncomingBody>,
-) -> Result<Response<AnswerBody>, Failure> {
+) -> Result<Response<AnswerBody>, CallError> {
     let unknown = || {
-        Failure::new(
+        CallError::new(
             Cause::RelayGarbage,
             "the relay does not know this kind of request",
         )
     };
     let asked = asked.ok_or_else(unknown)?;
     let no_such = || {
-        Failure::new(
+        CallError::new(
             Cause::RelayGarbage,
             "the relay has no provider with this id",
         )
     };
     let hosted = app.by_id(asked.id()).ok_or_else(no_such)?;
     match asked {
-        InTunnel::Events(_) => {
+        TunnelPath::Events(_) => {
             let mut response = Response::new(events::stream(hosted.clone(), farewell));
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
@@ -60,13 +60,13 @@ async fn answer_for(
             );
             Ok(response)
         }
-        InTunnel::Call { below, .. } => {
+        TunnelPath::Call { below, .. } => {
             hosted
                 .provider
                 .call(request, below, RunningCall::begin(hosted.board.calls()))
                 .await
         }
-        InTunnel::Document { which, .. } => {
+        TunnelPath::Document { which, .. } => {
             let call = RunningCall::begin(hosted.board.calls());
             hosted
                 .provider

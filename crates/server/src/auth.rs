@@ -4,7 +4,7 @@
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_wire::{
-    DisplayName, Failure, InstanceId, Refusal, RelayId, Secret, bearer, header as wire, read_ids,
+    CallError, DisplayName, InstanceId, Refusal, RelayId, Secret, bearer, header as wire, read_ids,
 };
 
 use crate::config::Keys;
@@ -44,7 +44,7 @@ pub(crate) struct RelayIdentity {
 /// Why somebody may not look at the state.
 pub(crate) enum NotAnOperator {
     /// The edge does not let them in.
-    Edge(Failure),
+    Edge(CallError),
     /// The API key is missing or wrong.
     Key,
 }
@@ -62,7 +62,7 @@ impl Auth {
     }
 
     /// Who calls a provider: anyone whom the edge lets in.
-    pub(crate) fn caller(&self, headers: &HeaderMap, uri: &Uri) -> Result<Caller, Failure> {
+    pub(crate) fn caller(&self, headers: &HeaderMap, uri: &Uri) -> Result<Caller, CallError> {
         self.edge.check(headers, uri)?;
         // The edge lets one Origin through at most.
         Ok(Caller {
@@ -71,12 +71,12 @@ impl Auth {
     }
 
     /// Somebody who asks for what everybody may know, of this server.
-    pub(crate) fn addressee(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Failure> {
+    pub(crate) fn addressee(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), CallError> {
         self.edge.check_host(headers, uri)
     }
 
     /// Somebody who asks how the server is, under whatever name it was found; but no hostile page.
-    pub(crate) fn prober(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    pub(crate) fn prober(&self, headers: &HeaderMap) -> Result<(), CallError> {
         self.edge.check_origin(headers)
     }
 

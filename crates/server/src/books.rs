@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
-use llamapool_proxy::{Ending, Passenger, RequestMeter};
-use llamapool_wire::{Failure, RelayId};
+use llamapool_http::{BodyEnd, BodyObserver, RequestMeter};
+use llamapool_wire::{CallError, RelayId};
 use slab::Slab;
 
 use crate::mcp_method::{LABELS, Method};
@@ -234,7 +234,7 @@ pub(crate) fn methods() -> impl Iterator<Item = Method> {
 struct Trouble {
     cause: &'static str,
     error: String,
-    is_the_callers: bool,
+    is_client_error: bool,
 }
 
 /// One call: it holds the permit, and closes its entry in the books when it is dropped, whatever happened to it.
@@ -297,7 +297,7 @@ impl Call {
     }
 
     /// llamapool, here or at the relay, answers with an error of its own.
-    pub(crate) fn failed(&mut self, failure: &Failure) {
+    pub(crate) fn failed(&mut self, failure: &CallError) {
         self.outcome = Some(Outcome::Failed);
         self.books
             .note_error(failure.cause.word(), failure.message.clone());
@@ -306,12 +306,12 @@ impl Call {
     }
 
     /// The caller left, and what it sees of that is this failure: the call's own outcome stays what it is.
-    pub(crate) fn noted(&mut self, failure: &Failure) {
-        let is_the_callers = failure.cause.is_the_callers();
+    pub(crate) fn noted(&mut self, failure: &CallError) {
+        let is_client_error = failure.cause.is_client_error();
         self.trouble = Some(Trouble {
             cause: failure.cause.word(),
-            error: failure.for_the_log(),
-            is_the_callers,
+            error: failure.log_message(),
+            is_client_error,
         });
     }
 
@@ -320,7 +320,7 @@ impl Call {
         self.trouble = Some(Trouble {
             cause,
             error: error.to_owned(),
-            is_the_callers: false,
+            is_client_error: false,
         });
     }
 
@@ -337,14 +337,14 @@ impl Call {
             Some(Trouble {
                 cause,
                 error,
-                is_the_callers: true,
+                is_client_error: true,
             }) => {
                 tracing::debug!(req_id, id, method, outcome, ms, cause, error, "call failed");
             }
             Some(Trouble {
                 cause,
                 error,
-                is_the_callers: false,
+                is_client_error: false,
             }) => {
                 tracing::warn!(req_id, id, method, outcome, ms, cause, error, "call failed");
             }
@@ -352,17 +352,17 @@ impl Call {
     }
 }
 
-impl Passenger for Call {
-    fn moved(&mut self, bytes: usize) {
+impl BodyObserver for Call {
+    fn on_data(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
 
-    fn ended(&mut self, ending: Ending) {
+    fn on_end(&mut self, ending: BodyEnd) {
         let outcome = match ending {
-            Ending::Complete if self.provider_failed => Outcome::ProviderError,
-            Ending::Complete => Outcome::Ok,
-            Ending::Broken => Outcome::Broken,
-            Ending::TimedOut => Outcome::TimedOut,
+            BodyEnd::Complete if self.provider_failed => Outcome::ProviderError,
+            BodyEnd::Complete => Outcome::Ok,
+            BodyEnd::Broken => Outcome::Broken,
+            BodyEnd::TimedOut => Outcome::TimedOut,
         };
         match outcome {
             Outcome::Broken => self.broke_off("broken", "the answer broke off after its head"),

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, Uri, header};
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 
 use crate::config::EdgePolicy;
 
@@ -51,13 +51,13 @@ impl Edge {
     }
 
     /// Whether a request with these headers may come in.
-    pub(crate) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Failure> {
+    pub(crate) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), CallError> {
         self.check_host(headers, uri)?;
         self.check_origin(headers)
     }
 
     /// Whether a request addresses this server at all: for what pages from anywhere may read.
-    pub(crate) fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Failure> {
+    pub(crate) fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), CallError> {
         if matches!(self.hosts, Hosts::Any) {
             return Ok(());
         }
@@ -84,14 +84,14 @@ impl Edge {
 
     /// Whether a request says once where it goes and where it comes from: on every port, whatever is asked. Two that look
     /// at one with several may read different ones.
-    pub(crate) fn check_single(headers: &HeaderMap) -> Result<(), Failure> {
+    pub(crate) fn check_single(headers: &HeaderMap) -> Result<(), CallError> {
         the_one(headers, &header::HOST).map_err(|wrong| host_refused(&wrong))?;
         the_one(headers, &header::ORIGIN).map_err(|wrong| origin_refused(&wrong))?;
         Ok(())
     }
 
     /// Whether a request comes from no page, or from one that is let in: for what programs ask under any name.
-    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), CallError> {
         let origin = match the_one(headers, &header::ORIGIN) {
             Ok(None) => return Ok(()),
             Ok(Some(origin)) => origin.to_ascii_lowercase(),
@@ -140,15 +140,15 @@ fn the_one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a s
     }
 }
 
-fn host_refused(wrong: &str) -> Failure {
-    Failure::new(
+fn host_refused(wrong: &str) -> CallError {
+    CallError::new(
         Cause::HostRefused,
         format!("{wrong} is refused, expected a host that ALLOWED_HOSTS lists"),
     )
 }
 
-fn origin_refused(wrong: &str) -> Failure {
-    Failure::new(
+fn origin_refused(wrong: &str) -> CallError {
+    CallError::new(
         Cause::OriginRefused,
         format!("{wrong} is refused, expected an origin that ALLOWED_ORIGINS lists"),
     )

@@ -3,15 +3,15 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use llamapool_wire::{
-    Cause, Failure, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
+    CallError, Cause, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
 };
 
 /// The answer to a call that llamapool itself must answer.
-pub(crate) fn failed_call(failure: &Failure, req_id: &str) -> Response<Body> {
+pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<Body> {
     let mut response = json(failure.cause.status(), failure.to_json(None, req_id));
     let headers = response.headers_mut();
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
-    if failure.cause.is_worth_a_retry() {
+    if failure.cause.is_retryable() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
     if failure.cause == Cause::WrongToken {

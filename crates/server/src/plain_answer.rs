@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use bytes::Bytes;
 use http_body::Frame;
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -36,7 +36,7 @@ pub(crate) fn takes_anything(headers: &HeaderMap) -> bool {
 pub(crate) async fn single_answer<B>(
     answer: Response<B>,
     max_bytes: usize,
-) -> Result<Response<Body>, Failure>
+) -> Result<Response<Body>, CallError>
 where
     B: http_body::Body<Data = Bytes>,
 {
@@ -65,7 +65,7 @@ where
             return Ok(Response::from_parts(head, Body::from(response)));
         }
     }
-    Err(Failure::new(
+    Err(CallError::new(
         Cause::NoResponse,
         "the provider's event stream ended without the response",
     ))
@@ -99,7 +99,7 @@ impl Events {
     }
 
     /// Takes the next piece; the response, if it is complete now.
-    fn feed(&mut self, piece: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    fn feed(&mut self, piece: &[u8]) -> Result<Option<Vec<u8>>, CallError> {
         for &byte in piece {
             let is_second_half =
                 std::mem::replace(&mut self.after_return, byte == b'\r') && byte == b'\n';
@@ -116,7 +116,7 @@ impl Events {
                     "the response exceeds {} bytes, see MAX_ANSWER_BYTES",
                     self.max_bytes
                 );
-                return Err(Failure::new(Cause::AnswerTooLarge, message));
+                return Err(CallError::new(Cause::AnswerTooLarge, message));
             }
         }
         Ok(None)

@@ -124,7 +124,7 @@ pub const RETRY_AFTER_SECONDS: u16 = 2;
 
 impl Cause {
     /// Whether the same call may go through a little later, unchanged, without the risk of being executed twice.
-    pub fn is_worth_a_retry(self) -> bool {
+    pub fn is_retryable(self) -> bool {
         matches!(
             self.status(),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
@@ -132,7 +132,7 @@ impl Cause {
     }
 
     /// Whether it is the request that must change: a status of the 400s. Anybody can make such failures at will.
-    pub fn is_the_callers(self) -> bool {
+    pub fn is_client_error(self) -> bool {
         self.status().is_client_error()
     }
 
@@ -144,7 +144,7 @@ impl Cause {
 
 /// One failure: what the caller may know of it, and what the log must.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct CallError {
     /// What went wrong.
     pub cause: Cause,
     /// The same in a sentence that names the wrong value and what was expected.
@@ -153,7 +153,7 @@ pub struct Failure {
     internal: Option<String>,
 }
 
-impl Failure {
+impl CallError {
     /// A failure with its sentence.
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
         Self {
@@ -164,7 +164,7 @@ impl Failure {
     }
 
     /// The same failure with the error behind it, for the log alone.
-    pub fn because(self, error: impl Into<String>) -> Self {
+    pub fn with_source(self, error: impl Into<String>) -> Self {
         Self {
             internal: Some(error.into()),
             ..self
@@ -172,7 +172,7 @@ impl Failure {
     }
 
     /// All that is known of it, for the log alone.
-    pub fn for_the_log(&self) -> String {
+    pub fn log_message(&self) -> String {
         match &self.internal {
             Some(internal) if !self.message.contains(internal) => {
                 format!("{}: {internal}", self.message)
@@ -223,7 +223,7 @@ impl Failure {
 }
 
 /// An error and what caused it, as one line.
-pub fn with_causes(error: &(impl std::error::Error + ?Sized)) -> String {
+pub fn error_chain(error: &(impl std::error::Error + ?Sized)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {
@@ -269,20 +269,20 @@ mod tests {
 
     #[test]
     fn a_failure_has_exactly_these_bytes() {
-        let failure = Failure::new(Cause::RelayOffline, "no relay is connected as mcp-1234");
+        let failure = CallError::new(Cause::RelayOffline, "no relay is connected as mcp-1234");
         let json = concat!(
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":5031,"message":"no relay is connected as mcp-1234","#,
             r#""data":{"mcp":"MCP_PROVIDER_UNAVAILABLE","hop":"relay","req_id":"r1"}}}"#
         );
         assert_eq!(failure.to_json(None, "r1"), json);
-        let failure = failure.because("what only the log may know");
+        let failure = failure.with_source("what only the log may know");
         assert_eq!(
             failure.to_json(None, "r1"),
             json,
             "the caller does not get to see it"
         );
         assert_eq!(
-            failure.for_the_log(),
+            failure.log_message(),
             "no relay is connected as mcp-1234: what only the log may know"
         );
     }

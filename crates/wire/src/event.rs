@@ -103,7 +103,7 @@ impl Event {
             ..
         }) = &mut event
         {
-            *error = harmless(error);
+            *error = sanitize(error);
         }
         Ok(event)
     }
@@ -122,7 +122,7 @@ impl Default for Offer {
 }
 
 /// A text from outside, cut and without control characters.
-pub(crate) fn harmless(text: &str) -> String {
+pub(crate) fn sanitize(text: &str) -> String {
     text.chars()
         .take(MAX_ERROR_CHARS)
         .map(|c| if c.is_control() { ' ' } else { c })

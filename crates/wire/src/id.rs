@@ -143,10 +143,10 @@ pub struct NameError;
 impl DisplayName {
     /// The name that a text stands for, made harmless.
     pub fn new(text: &str) -> Self {
-        let harmless = text
+        let sanitize = text
             .chars()
             .map(|c| if c.is_control() { '\u{fffd}' } else { c });
-        Self(harmless.take(MAX_NAME_CHARS).collect())
+        Self(sanitize.take(MAX_NAME_CHARS).collect())
     }
 
     /// The name as text.

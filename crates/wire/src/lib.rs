@@ -16,7 +16,7 @@ mod refusal;
 mod secret;
 
 pub use build::BuildInfo;
-pub use cause::{Cause, Failure, Hop, RETRY_AFTER_SECONDS, with_causes};
+pub use cause::{CallError, Cause, Hop, RETRY_AFTER_SECONDS, error_chain};
 pub use event::{BridgeLoad, Event, EventError, MAX_EVENT_BYTES, Offer, ProviderHealth};
 pub use id::{DisplayName, IdError, InstanceId, NameError, RelayId};
 pub use ids::{IdsError, MAX_PROVIDERS, read_ids, write_ids};

@@ -17,15 +17,15 @@ pub const AT: &str = "/~at/";
 
 const EVENTS: &str = "/llamapool/events/";
 const CALL: &str = "/mcp/";
-const DOCUMENTS: [(Document, &str); 3] = [
-    (Document::Resource, "/mcp-resource-metadata/"),
-    (Document::Server, "/mcp-server-metadata/"),
-    (Document::OpenId, "/mcp-openid-metadata/"),
+const DOCUMENTS: [(OAuthDocument, &str); 3] = [
+    (OAuthDocument::Resource, "/mcp-resource-metadata/"),
+    (OAuthDocument::Server, "/mcp-server-metadata/"),
+    (OAuthDocument::OpenId, "/mcp-openid-metadata/"),
 ];
 
 /// An OAuth document of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Document {
+pub enum OAuthDocument {
     /// Its metadata as a protected resource (RFC 9728).
     Resource,
     /// The metadata of the authorization server on its own origin (RFC 8414).
@@ -36,7 +36,7 @@ pub enum Document {
 
 /// Inside the tunnel: what a request is for, as its path says. The id tells the relay which of its providers is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InTunnel<'a> {
+pub enum TunnelPath<'a> {
     /// The stream of events of this id.
     Events(&'a str),
     /// A call to the provider of this id.
@@ -49,13 +49,13 @@ pub enum InTunnel<'a> {
     /// A document of the provider of this id.
     Document {
         /// Which one.
-        which: Document,
+        which: OAuthDocument,
         /// The id.
         id: &'a str,
     },
 }
 
-impl<'a> InTunnel<'a> {
+impl<'a> TunnelPath<'a> {
     /// What a path, which has no query, is for; nothing, if no request between server and relay has such a path.
     pub fn parse(path: &'a str) -> Option<Self> {
         if let Some(rest) = path.strip_prefix(CALL) {
@@ -89,7 +89,7 @@ pub fn call(id: &RelayId, below: &str) -> String {
 }
 
 /// Inside the tunnel: the path whose answer is a document of an id's provider.
-pub fn document(which: Document, id: &RelayId) -> String {
+pub fn document(which: OAuthDocument, id: &RelayId) -> String {
     let start = DOCUMENTS
         .iter()
         .find(|(known, _)| *known == which)
@@ -110,15 +110,15 @@ mod tests {
         assert_eq!(call(&id, ""), "/mcp/mcp-1234");
         assert_eq!(call(&id, "/sse/"), "/mcp/mcp-1234/sse/");
         assert_eq!(
-            document(Document::Resource, &id),
+            document(OAuthDocument::Resource, &id),
             "/mcp-resource-metadata/mcp-1234"
         );
         assert_eq!(
-            document(Document::Server, &id),
+            document(OAuthDocument::Server, &id),
             "/mcp-server-metadata/mcp-1234"
         );
         assert_eq!(
-            document(Document::OpenId, &id),
+            document(OAuthDocument::OpenId, &id),
             "/mcp-openid-metadata/mcp-1234"
         );
         for unknown in [
@@ -129,7 +129,7 @@ mod tests {
             "/mcpx/a",
             "",
         ] {
-            assert_eq!(InTunnel::parse(unknown), None, "{unknown}");
+            assert_eq!(TunnelPath::parse(unknown), None, "{unknown}");
         }
     }
 
@@ -138,12 +138,12 @@ mod tests {
         fn every_path_says_what_it_was_made_of(id in "[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,20}", below in "(/[ -~]{0,20})?") {
             let id: RelayId = id.parse().unwrap();
             let (call, events) = (call(&id, &below), events(&id));
-            prop_assert_eq!(InTunnel::parse(&call), Some(InTunnel::Call { id: id.as_str(), below: &below }));
-            prop_assert_eq!(InTunnel::parse(&events), Some(InTunnel::Events(id.as_str())));
-            for which in [Document::Resource, Document::Server, Document::OpenId] {
-                let asked = InTunnel::Document { which, id: id.as_str() };
+            prop_assert_eq!(TunnelPath::parse(&call), Some(TunnelPath::Call { id: id.as_str(), below: &below }));
+            prop_assert_eq!(TunnelPath::parse(&events), Some(TunnelPath::Events(id.as_str())));
+            for which in [OAuthDocument::Resource, OAuthDocument::Server, OAuthDocument::OpenId] {
+                let asked = TunnelPath::Document { which, id: id.as_str() };
                 let path = document(which, &id);
-                prop_assert_eq!(InTunnel::parse(&path), Some(asked));
+                prop_assert_eq!(TunnelPath::parse(&path), Some(asked));
             }
         }
     }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::event::harmless;
+use crate::event::sanitize;
 
 /// Why a relay's upgrade was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +59,8 @@ impl Refusal {
 
 impl RefusalBody {
     /// The message for people, cut and without control characters.
-    pub fn shown(&self) -> String {
-        harmless(&self.message)
+    pub fn display_message(&self) -> String {
+        sanitize(&self.message)
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
                 error: Refusal::IdTaken,
                 message,
             }
-            .shown()
+            .display_message()
         };
         assert_eq!(shown("x".repeat(512)).chars().count(), 512);
         assert_eq!(shown("é".repeat(513)).chars().count(), 512);

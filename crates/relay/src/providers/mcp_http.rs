@@ -22,10 +22,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use llamapool_proxy::{BoxError, ForwardError, Timeouts, Upstream, forward, strip_hop_by_hop};
+use llamapool_http::{
+    BoxError, ForwardError, ForwardTimeouts, Upstream, forward, strip_hop_by_hop,
+};
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::path::{self, Document};
-use llamapool_wire::{Cause, Failure, Secret, header as wire};
+use llamapool_wire::path::{self, OAuthDocument};
+use llamapool_wire::{CallError, Cause, Secret, header as wire};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -43,7 +45,7 @@ use super::token::check_token;
 use crate::answer_body::AnswerBody;
 use crate::board::{HealthReport, RunningCall};
 use crate::config::HttpConfig;
-use crate::error::with_causes;
+use crate::error::error_chain;
 
 /// How many redirects one call follows.
 const MAX_REDIRECTS: usize = 3;
@@ -126,13 +128,13 @@ impl McpHttp {
         request: Request<IncomingBody>,
         below: &str,
         mut call: RunningCall,
-    ) -> Result<Response<AnswerBody>, Failure> {
+    ) -> Result<Response<AnswerBody>, CallError> {
         if below == path::OPENID_BELOW
             && request.method() == Method::GET
             && self.authorization_server.is_public()
         {
             return self
-                .document(Document::OpenId, request.headers(), call)
+                .document(OAuthDocument::OpenId, request.headers(), call)
                 .await;
         }
         let (mut head, body) = request.into_parts();
@@ -164,7 +166,7 @@ impl McpHttp {
             .get()
             .cloned()
             .unwrap_or_else(|| Answered(self.upstream.route.base().clone()));
-        let mut answer = Timeouts::default().carry(answer, Instant::now(), call);
+        let mut answer = ForwardTimeouts::default().carry(answer, Instant::now(), call);
         strip_hop_by_hop(answer.headers_mut(), is_end_to_end);
         remove_own(answer.headers_mut());
         if let Some(public) = &public {
@@ -189,8 +191,8 @@ impl McpHttp {
         redirects: Redirects,
         public: Option<&PublicPlace>,
         request: Request<IncomingBody>,
-    ) -> Result<Response<ProviderBody>, Failure> {
-        let timeouts = Timeouts::default();
+    ) -> Result<Response<ProviderBody>, CallError> {
+        let timeouts = ForwardTimeouts::default();
         let answer = match redirects {
             Redirects::Followed => {
                 forward(
@@ -236,7 +238,7 @@ impl McpHttp {
         below: &str,
         query: Option<&str>,
         public: Option<&PublicPlace>,
-    ) -> Result<Target, Failure> {
+    ) -> Result<Target, CallError> {
         let route = &self.upstream.route;
         if !below.starts_with(path::ANNOUNCED) {
             return Ok(Target {
@@ -258,7 +260,7 @@ impl McpHttp {
             redirects,
         });
         announced.ok_or_else(|| {
-            Failure::new(
+            CallError::new(
                 Cause::PathRefused,
                 "the provider has announced no such path; its stream may have ended",
             )
@@ -283,7 +285,7 @@ impl McpHttp {
     fn check_size(
         &self,
         answer: Response<ProviderBody>,
-    ) -> Result<Response<ProviderBody>, Failure> {
+    ) -> Result<Response<ProviderBody>, CallError> {
         let bytes: usize = answer
             .headers()
             .iter()
@@ -297,7 +299,7 @@ impl McpHttp {
         let message = format!(
             "the provider's answer has headers of {bytes} bytes, more than the {limit} that TUNNEL_MAX_HEADER_BYTES allows"
         );
-        Err(Failure::new(Cause::ProviderGarbage, message))
+        Err(CallError::new(Cause::ProviderGarbage, message))
     }
 
     /// How often it is looked whether the provider can be reached.
@@ -321,7 +323,7 @@ impl McpHttp {
         } = &self.upstream;
         match tokio::time::timeout(*connect_timeout, connections.connect(route.base())).await {
             Ok(Ok(_)) => health.reachable(),
-            Ok(Err(error)) => health.unreachable(with_causes(&*error)),
+            Ok(Err(error)) => health.unreachable(error_chain(&*error)),
             Err(_) => health.unreachable(format!("no connection within {connect_timeout:?}")),
         }
     }
@@ -357,7 +359,7 @@ struct Provider {
 /// Why the provider did not answer.
 #[derive(Debug, thiserror::Error)]
 enum ProviderError {
-    #[error("the provider did not answer: {}", with_causes(.0))]
+    #[error("the provider did not answer: {}", error_chain(.0))]
     Send(#[from] SendError),
     #[error("a redirect cannot be followed: {0}")]
     Redirect(String),
@@ -457,7 +459,7 @@ impl Provider {
             Ok(_) => self.health.reachable(),
             Err(SendError::Unreachable(error)) => {
                 self.route.forget();
-                self.health.unreachable(with_causes(&**error));
+                self.health.unreachable(error_chain(&**error));
             }
             Err(SendError::Lost(_)) => {}
         }
@@ -473,33 +475,33 @@ fn anew(head: &request::Parts, url: Uri, body: RequestBody) -> Request<RequestBo
     request
 }
 
-fn failure(error: ForwardError<ProviderError>) -> Failure {
-    let for_the_log = with_causes(&error);
-    as_the_caller_may_know(error).because(for_the_log)
+fn failure(error: ForwardError<ProviderError>) -> CallError {
+    let log_message = error_chain(&error);
+    as_the_caller_may_know(error).with_source(log_message)
 }
 
-fn as_the_caller_may_know(error: ForwardError<ProviderError>) -> Failure {
+fn as_the_caller_may_know(error: ForwardError<ProviderError>) -> CallError {
     let ForwardError::Upstream(error) = error else {
-        return Failure::new(
+        return CallError::new(
             Cause::FirstByteTimeout,
             "the provider did not answer in time",
         );
     };
     match &error {
-        ProviderError::Redirect(_) => Failure::new(Cause::ProviderRedirect, error.to_string()),
-        ProviderError::Send(SendError::Unreachable(_)) => Failure::new(
+        ProviderError::Redirect(_) => CallError::new(Cause::ProviderRedirect, error.to_string()),
+        ProviderError::Send(SendError::Unreachable(_)) => CallError::new(
             Cause::ProviderUnreachable,
             "the relay cannot connect to its provider",
         ),
         ProviderError::Send(SendError::Lost(error))
             if error.is_parse() || error.is_parse_status() =>
         {
-            Failure::new(
+            CallError::new(
                 Cause::ProviderGarbage,
                 "the provider's answer is not HTTP, or its head is far too large",
             )
         }
-        ProviderError::Send(SendError::Lost(_)) => Failure::new(
+        ProviderError::Send(SendError::Lost(_)) => CallError::new(
             Cause::ProviderClosed,
             "the provider closed the connection before it answered",
         ),

@@ -28,8 +28,8 @@ mod told;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
-use llamapool_proxy::{BoxError, Timeouts};
-use llamapool_wire::{Failure, Secret};
+use llamapool_http::{BoxError, ForwardTimeouts};
+use llamapool_wire::{CallError, Secret};
 use tokio::time::Instant;
 
 use self::answers::{Refusal, SESSION_ID, code, method_not_allowed};
@@ -56,7 +56,7 @@ enum NoAnswer {
     /// An MCP server would refuse it.
     Refusal(Refusal),
     /// Something has failed.
-    Failure(Failure),
+    CallError(CallError),
 }
 
 /// The provider.
@@ -108,7 +108,7 @@ impl McpStdio {
         request: Request<B>,
         below: &str,
         mut call: RunningCall,
-    ) -> Result<Response<AnswerBody>, Failure>
+    ) -> Result<Response<AnswerBody>, CallError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -134,7 +134,7 @@ impl McpStdio {
         };
         let answer = NoAnswer::or_refusal(answer).inspect_err(|_| call.failed())?;
         let answer = answer.map(|body| ToldBody::new(body, request_id(&head.headers)));
-        let answer = Timeouts::default().carry(answer, Instant::now(), call);
+        let answer = ForwardTimeouts::default().carry(answer, Instant::now(), call);
         Ok(answer
             .map(|body| http_body_util::BodyExt::map_err(body, Into::into))
             .map(http_body_util::BodyExt::boxed_unsync))

@@ -140,7 +140,7 @@ fn refuse(app: &App, reason: &NotAnOperator, req_id: &RequestId) -> Response<Bod
         }
         NotAnOperator::Edge(failure) => {
             app.metrics.refused("state", failure.cause.word());
-            let (cause, error) = (failure.cause.word(), failure.for_the_log());
+            let (cause, error) = (failure.cause.word(), failure.log_message());
             tracing::debug!(req_id = req_id.as_str(), cause, error, "request refused");
             error::failed_call(failure, req_id.as_str())
         }

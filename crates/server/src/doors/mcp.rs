@@ -16,8 +16,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Response;
-use llamapool_proxy::forward;
-use llamapool_wire::{Failure, RelayId, header as wire, path};
+use llamapool_http::forward;
+use llamapool_wire::{CallError, RelayId, header as wire, path};
 use tokio::time::Instant;
 
 use self::admission::{Admitted, NotAdmitted};
@@ -57,7 +57,7 @@ pub(crate) async fn call(
     }
     let answer = run(app, (caller, peer), req_id, request).await;
     let mut answer = answer.unwrap_or_else(|reason| match reason {
-        NotAdmitted::Failure(failure) => error::failed_call(&failure, req_id.as_str()),
+        NotAdmitted::CallError(failure) => error::failed_call(&failure, req_id.as_str()),
         NotAdmitted::SessionGone => error::session_gone(),
     });
     if let Some(origin) = &origin {
@@ -73,7 +73,7 @@ async fn run(
     req_id: &RequestId,
     request: Request,
 ) -> Result<Response<Body>, NotAdmitted> {
-    let refuse = |failure| NotAdmitted::Failure(refused(app, req_id, None, failure));
+    let refuse = |failure| NotAdmitted::CallError(refused(app, req_id, None, failure));
     let target = Target::parse(request.uri()).map_err(refuse)?;
     run_at(app, &target, peer, req_id, request).await
 }
@@ -84,7 +84,7 @@ pub(crate) async fn ask(
     target: &Target,
     req_id: &RequestId,
     request: Request,
-) -> Result<Response<Body>, Failure> {
+) -> Result<Response<Body>, CallError> {
     let peer = request
         .extensions()
         .get::<Peer>()
@@ -93,7 +93,7 @@ pub(crate) async fn ask(
     run_at(app, target, peer, req_id, request)
         .await
         .map_err(|reason| match reason {
-            NotAdmitted::Failure(failure) => failure,
+            NotAdmitted::CallError(failure) => failure,
             NotAdmitted::SessionGone => offline(&target.id),
         })
 }
@@ -105,14 +105,14 @@ async fn run_at(
     req_id: &RequestId,
     request: Request,
 ) -> Result<Response<Body>, NotAdmitted> {
-    let refuse = |failure| NotAdmitted::Failure(refused(app, req_id, Some(&target.id), failure));
+    let refuse = |failure| NotAdmitted::CallError(refused(app, req_id, Some(&target.id), failure));
     let client = app
         .registry
         .find(&target.id)
         .ok_or_else(|| refuse(offline(&target.id)))?;
     let (admitted, permit) = admission::admit(app, &client, target, request.headers(), peer)
         .map_err(|reason| match reason {
-            NotAdmitted::Failure(failure) => refuse(failure),
+            NotAdmitted::CallError(failure) => refuse(failure),
             NotAdmitted::SessionGone => {
                 app.metrics.refused("mcp", "session_gone");
                 let (req_id, id) = (req_id.as_str(), target.id.as_str());
@@ -132,7 +132,7 @@ async fn run_at(
     let call = call.ok_or_else(|| refuse(too_many(&client.id, limit)))?;
     forward_call(app, target, &admitted, call, request)
         .await
-        .map_err(NotAdmitted::Failure)
+        .map_err(NotAdmitted::CallError)
 }
 
 /// Runs a call that was let in, to the head of its answer; the rest rides in the answer's body.
@@ -142,7 +142,7 @@ async fn forward_call(
     admitted: &Admitted,
     mut call: Call,
     request: Request,
-) -> Result<Response<Body>, Failure> {
+) -> Result<Response<Body>, CallError> {
     let (started, timeouts, method) = (Instant::now(), timeouts(app), request.method().clone());
     let address = app.public_url.of(request.headers(), request.uri());
     let Outgoing {
@@ -206,13 +206,13 @@ pub(crate) fn refused(
     app: &App,
     req_id: &RequestId,
     id: Option<&RelayId>,
-    failure: Failure,
-) -> Failure {
+    failure: CallError,
+) -> CallError {
     app.metrics.refused("mcp", failure.cause.word());
     let (id, cause, error) = (
         id.map(RelayId::as_str),
         failure.cause.word(),
-        failure.for_the_log(),
+        failure.log_message(),
     );
     tracing::debug!(req_id = req_id.as_str(), id, cause, error, "call refused");
     failure

@@ -13,8 +13,8 @@ use axum::body::Body;
 use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use llamapool_wire::path::{self, Document};
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::path::{self, OAuthDocument};
+use llamapool_wire::{CallError, Cause};
 use serde_json::Value;
 
 use super::mcp::{Target, ask, refused};
@@ -26,10 +26,10 @@ use crate::request_id::RequestId;
 /// The name of the metadata of a resource.
 pub(crate) const RESOURCE: &str = "oauth-protected-resource";
 /// Each document by its name.
-const DOCUMENTS: [(&str, Document); 3] = [
-    (RESOURCE, Document::Resource),
-    ("oauth-authorization-server", Document::Server),
-    ("openid-configuration", Document::OpenId),
+const DOCUMENTS: [(&str, OAuthDocument); 3] = [
+    (RESOURCE, OAuthDocument::Resource),
+    ("oauth-authorization-server", OAuthDocument::Server),
+    ("openid-configuration", OAuthDocument::OpenId),
 ];
 /// The largest document that is taken from a relay.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
@@ -61,7 +61,7 @@ async fn document(
     app: &Arc<App>,
     req_id: &RequestId,
     request: Request,
-) -> Result<Option<Response<Body>>, Failure> {
+) -> Result<Option<Response<Body>>, CallError> {
     app.auth
         .addressee(request.headers(), request.uri())
         .map_err(|failure| refused(app, req_id, None, failure))?;
@@ -81,7 +81,7 @@ async fn document(
     let answer = ask(app, &target, req_id, request).await?;
     match answer.status() {
         StatusCode::NOT_FOUND => Ok(None),
-        StatusCode::OK if which == Document::Resource => {
+        StatusCode::OK if which == OAuthDocument::Resource => {
             Ok(with_resource(answer, public.url(&resource))
                 .await?
                 .map(|text| error::json(StatusCode::OK, text)))
@@ -92,7 +92,7 @@ async fn document(
 
 /// Which document of which resource a path asks for. The public path of the server may stand before the resource's, as
 /// it does in public, or be taken away by a proxy.
-fn asked(path: &str, public: &Address) -> Option<(Document, String)> {
+fn asked(path: &str, public: &Address) -> Option<(OAuthDocument, String)> {
     let (name, _) = path.strip_prefix("/.well-known/")?.split_once('/')?;
     let &(name, which) = DOCUMENTS.iter().find(|(known, _)| *known == name)?;
     let resource = &path["/.well-known/".len() + name.len()..];
@@ -109,12 +109,12 @@ fn asked(path: &str, public: &Address) -> Option<(Document, String)> {
 async fn with_resource(
     answer: Response<Body>,
     resource: String,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, CallError> {
     let body = Limited::new(answer.into_body(), MAX_DOCUMENT_BYTES)
         .collect()
         .await;
     let body = body.map_err(|_| {
-        Failure::new(
+        CallError::new(
             Cause::RelayGarbage,
             "the OAuth metadata broke off on their way",
         )
@@ -145,7 +145,7 @@ fn preflight() -> Response<Body> {
 mod tests {
     use super::*;
 
-    fn resource_of(path: &str, public_path: &str) -> Option<(Document, String)> {
+    fn resource_of(path: &str, public_path: &str) -> Option<(OAuthDocument, String)> {
         let public = Address {
             scheme: "https",
             authority: "pool.example".into(),

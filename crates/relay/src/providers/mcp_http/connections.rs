@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use llamapool_proxy::BoxError;
+use llamapool_http::BoxError;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

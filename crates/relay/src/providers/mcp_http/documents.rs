@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
-use llamapool_proxy::{Timeouts, forward, strip_hop_by_hop};
-use llamapool_wire::path::Document;
-use llamapool_wire::{Cause, Failure};
+use llamapool_http::{ForwardTimeouts, forward, strip_hop_by_hop};
+use llamapool_wire::path::OAuthDocument;
+use llamapool_wire::{CallError, Cause};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
 /// Why there is no document, besides that there is none.
 enum NotRead {
-    Failed(Failure),
+    Failed(CallError),
     /// The provider answered that it fails.
     Answered(Box<Response<ProviderBody>>),
 }
@@ -33,10 +33,10 @@ impl McpHttp {
     /// One of the provider's documents, as callers must read it; 404 if there is none.
     pub(crate) async fn document(
         &self,
-        which: Document,
+        which: OAuthDocument,
         asked: &HeaderMap,
         mut call: RunningCall,
-    ) -> Result<Response<AnswerBody>, Failure> {
+    ) -> Result<Response<AnswerBody>, CallError> {
         let mut answer = match self.read(which, PublicPlace::of(asked).as_ref()).await {
             Ok(document) => {
                 let body = document
@@ -55,7 +55,7 @@ impl McpHttp {
                 answer.map(|body| body.map_err(|never| match never {}).boxed_unsync())
             }
             Err(NotRead::Answered(answer)) => {
-                let answer = Timeouts::default().carry(*answer, Instant::now(), call);
+                let answer = ForwardTimeouts::default().carry(*answer, Instant::now(), call);
                 answer.map(|body| body.map_err(Into::into).boxed_unsync())
             }
             Err(NotRead::Failed(failure)) => {
@@ -70,7 +70,7 @@ impl McpHttp {
 
     /// Looks at the metadata of the authorization server for what they announce now.
     pub(super) async fn look_at_authorization_server(&self, public: &PublicPlace) {
-        for which in [Document::Server, Document::OpenId] {
+        for which in [OAuthDocument::Server, OAuthDocument::OpenId] {
             // What cannot be read leaves things as they are.
             drop(self.read(which, Some(public)).await);
         }
@@ -78,7 +78,7 @@ impl McpHttp {
 
     async fn read(
         &self,
-        which: Document,
+        which: OAuthDocument,
         public: Option<&PublicPlace>,
     ) -> Result<Option<Object>, NotRead> {
         // Where llamapool checks the token, the provider's authorization servers are not the caller's concern.
@@ -92,14 +92,14 @@ impl McpHttp {
             .filter(|public| self.authorization_server.is_public() && public.url_of_id().is_some());
         let (base, server) = (self.upstream.route.base(), &self.authorization_server);
         let kind = match which {
-            Document::Resource => {
+            OAuthDocument::Resource => {
                 return Ok(resource.map(|mut resource| {
                     public.inspect(|public| make_resource_public(&mut resource, base, public));
                     resource
                 }));
             }
-            Document::Server => Kind::OAuth,
-            Document::OpenId => Kind::OpenId,
+            OAuthDocument::Server => Kind::OAuth,
+            OAuthDocument::OpenId => Kind::OpenId,
         };
         let Some(public) = public else {
             return Ok(None);
@@ -147,7 +147,7 @@ impl McpHttp {
                     public: None,
                 },
                 request,
-                &Timeouts::default(),
+                &ForwardTimeouts::default(),
                 || None,
             )
             .await;
@@ -183,7 +183,7 @@ async fn parsed(answer: Response<ProviderBody>) -> Result<Option<Object>, NotRea
         Err(error) if error.is::<LengthLimitError>() => return Ok(None),
         Err(_) => {
             let message = "the provider's OAuth metadata broke off";
-            return Err(NotRead::Failed(Failure::new(
+            return Err(NotRead::Failed(CallError::new(
                 Cause::ProviderGarbage,
                 message,
             )));

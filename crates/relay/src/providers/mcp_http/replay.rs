@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use llamapool_proxy::BoxError;
+use llamapool_http::BoxError;
 use tokio::time::Sleep;
 
 /// After how many bytes a body waits for the provider's first answer: so many a socket takes at once. A provider that

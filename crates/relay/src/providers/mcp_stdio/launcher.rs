@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +76,7 @@ impl Launcher {
     pub(super) fn start<H: Hears>(
         &self,
         hearer: impl FnOnce(Input) -> Arc<H>,
-    ) -> Result<Arc<H>, Failure> {
+    ) -> Result<Arc<H>, CallError> {
         self.starts()
             .admit(self.0.config.max_starts_per_minute, Instant::now())?;
         let child =
@@ -84,7 +84,7 @@ impl Launcher {
                 let why = format!("cannot be started: {error}");
                 self.0.health.unreachable(why.clone());
                 self.starts().ended_silently(&why, Instant::now());
-                Failure::new(Cause::ProviderNotStarted, format!("the MCP server {why}"))
+                CallError::new(Cause::ProviderNotStarted, format!("the MCP server {why}"))
             })?;
         tracing::debug!(pid = child.pid(), "started the provider's program");
         let (hears, running) = (hearer(child.input.clone()), self.0.load.child());
@@ -119,9 +119,9 @@ impl Launcher {
     }
 
     /// The failure of a call for which there is no program, as it ended before it said anything.
-    pub(super) fn not_started(&self) -> Option<Failure> {
+    pub(super) fn not_started(&self) -> Option<CallError> {
         let why = self.starts().last_silent_end.clone()?;
-        Some(Failure::new(
+        Some(CallError::new(
             Cause::ProviderNotStarted,
             format!("the MCP server does not run: {why}"),
         ))
@@ -186,12 +186,12 @@ impl<H: Hears> Hears for Attentive<H> {
 }
 
 impl Starts {
-    fn admit(&mut self, max_per_minute: usize, now: Instant) -> Result<(), Failure> {
+    fn admit(&mut self, max_per_minute: usize, now: Instant) -> Result<(), CallError> {
         if let Some((until, why)) = self.pause.as_ref().filter(|(until, _)| *until > now) {
             let wait = (*until - now).as_secs() + 1;
             let message =
                 format!("the MCP server is not started again for another {wait} s: {why}");
-            return Err(Failure::new(Cause::ProviderNotStarted, message));
+            return Err(CallError::new(Cause::ProviderNotStarted, message));
         }
         while self
             .recent
@@ -204,7 +204,7 @@ impl Starts {
             let message = format!(
                 "{max_per_minute} programs were started within a minute, as many as PROVIDER_MAX_STARTS allows"
             );
-            return Err(Failure::new(Cause::TooManySessions, message));
+            return Err(CallError::new(Cause::TooManySessions, message));
         }
         self.recent.push_back(now);
         Ok(())

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 
 use self::session::Session;
 use self::sessions::Sessions;
@@ -213,7 +213,7 @@ fn not_opened(reason: &NotOpened, posted: &Posted) -> NoAnswer {
                 .of(&posted.messages[0])
                 .into()
         }
-        NotOpened::TooMany => Failure::new(
+        NotOpened::TooMany => CallError::new(
             Cause::TooManyCalls,
             format!("the session has {CALLS} calls without a response"),
         )

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use llamapool_wire::Failure;
+use llamapool_wire::CallError;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -47,7 +47,7 @@ enum Program {
     /// It knows only older ones.
     IsOlder,
     /// It has ended while it was asked.
-    Failed(Failure),
+    Failed(CallError),
 }
 
 struct Running {
@@ -76,7 +76,7 @@ impl Running {
 enum Verdict {
     Modern { supported: Vec<String> },
     Older,
-    Ended(Failure),
+    Ended(CallError),
 }
 
 impl Modern {
@@ -180,7 +180,7 @@ impl Modern {
     }
 
     /// The program, once it is known; none if it knows only older revisions.
-    async fn running(&self) -> Result<Option<Arc<Running>>, Failure> {
+    async fn running(&self) -> Result<Option<Arc<Running>>, CallError> {
         let mut program = self.program.subscribe();
         loop {
             let known = program.borrow_and_update().clone();
@@ -196,7 +196,7 @@ impl Modern {
     }
 
     /// Starts a program and asks which revisions it knows; none where it knows older ones alone.
-    async fn start(&self) -> Result<Arc<Running>, Option<Failure>> {
+    async fn start(&self) -> Result<Arc<Running>, Option<CallError>> {
         let shared = self
             .launcher
             .start(|input| Arc::new(Shared::new(input, true)))

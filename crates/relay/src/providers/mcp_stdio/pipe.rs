@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 use tokio::sync::Notify;
 
 use super::event_id::EventId;
@@ -42,7 +42,7 @@ pub(super) enum NotTaken {
 #[derive(Debug, Clone)]
 enum End {
     Clean,
-    Broken(Failure, Vec<Bytes>),
+    Broken(CallError, Vec<Bytes>),
 }
 
 struct Shared {
@@ -95,7 +95,7 @@ impl Inlet {
     }
 
     /// Nothing more comes, because of this, and the requests with these ids have no response.
-    pub(super) fn fail(&self, failure: Failure, unanswered: Vec<Bytes>) {
+    pub(super) fn fail(&self, failure: CallError, unanswered: Vec<Bytes>) {
         self.0.close(End::Broken(failure, unanswered));
     }
 
@@ -136,7 +136,7 @@ impl Drop for Inlet {
         let message =
             "the MCP server was given up before it had answered; it may have executed the call";
         self.0.close(End::Broken(
-            Failure::new(Cause::ProviderExited, message),
+            CallError::new(Cause::ProviderExited, message),
             Vec::new(),
         ));
     }
@@ -146,7 +146,7 @@ impl Drop for Inlet {
 #[derive(Debug, thiserror::Error)]
 #[error("the stream broke off: {}", .failure.message)]
 pub(super) struct Broken {
-    pub(super) failure: Failure,
+    pub(super) failure: CallError,
     /// The ids of the requests that will get no response, as their caller wrote them; none of those that only listen.
     pub(super) unanswered: Vec<Bytes>,
 }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::StatusCode;
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
@@ -82,7 +82,7 @@ impl Plain {
         session.clone()
     }
 
-    async fn begin(&self) -> Result<Arc<Shared>, Failure> {
+    async fn begin(&self) -> Result<Arc<Shared>, CallError> {
         let session = self
             .launcher
             .start(|input| Arc::new(Shared::new(input, false)))?;
@@ -92,7 +92,7 @@ impl Plain {
         if !answer.is_result() {
             session.input.close();
             let message = "the MCP server did not let the relay initialize a session";
-            return Err(Failure::new(Cause::ProviderGarbage, message));
+            return Err(CallError::new(Cause::ProviderGarbage, message));
         }
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         if let Ok(initialized) = Message::read(initialized.into()) {

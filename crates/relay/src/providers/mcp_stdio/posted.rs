@@ -5,8 +5,8 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use llamapool_proxy::BoxError;
-use llamapool_wire::{Cause, Failure};
+use llamapool_http::BoxError;
+use llamapool_wire::{CallError, Cause};
 
 use super::answers::{Refusal, code};
 use super::message::{Kind, Message, NotAMessage, messages};
@@ -54,12 +54,14 @@ where
             let message = format!(
                 "the message has more than {max_bytes} bytes, see PROVIDER_MAX_MESSAGE_BYTES"
             );
-            return Err(Failure::new(Cause::MessageTooLarge, message).into());
+            return Err(CallError::new(Cause::MessageTooLarge, message).into());
         }
         Err(_) => {
-            return Err(
-                Failure::new(Cause::RequestBroken, "the request broke off before its end").into(),
-            );
+            return Err(CallError::new(
+                Cause::RequestBroken,
+                "the request broke off before its end",
+            )
+            .into());
         }
     };
     Ok(parse(text)?)
@@ -178,18 +180,18 @@ impl From<Refusal> for NoAnswer {
     }
 }
 
-impl From<Failure> for NoAnswer {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
+impl From<CallError> for NoAnswer {
+    fn from(failure: CallError) -> Self {
+        Self::CallError(failure)
     }
 }
 
 impl NoAnswer {
     /// A refusal is an answer too.
-    pub(super) fn or_refusal(answer: Answer) -> Result<Response<AnswerBody>, Failure> {
+    pub(super) fn or_refusal(answer: Answer) -> Result<Response<AnswerBody>, CallError> {
         answer.or_else(|reason| match reason {
             Self::Refusal(refusal) => Ok(refusal.answer()),
-            Self::Failure(failure) => Err(failure),
+            Self::CallError(failure) => Err(failure),
         })
     }
 }
@@ -222,7 +224,7 @@ mod tests {
         match answer {
             Ok(_) => 200,
             Err(NoAnswer::Refusal(refusal)) => refusal.answer().status().as_u16(),
-            Err(NoAnswer::Failure(failure)) => failure.cause.status().as_u16(),
+            Err(NoAnswer::CallError(failure)) => failure.cause.status().as_u16(),
         }
     }
 

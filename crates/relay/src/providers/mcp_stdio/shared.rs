@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 use tokio::sync::watch;
 
 use super::answers::code;
@@ -40,7 +40,7 @@ struct Calls {
     begun: i64,
     running: HashMap<i64, Running>,
     /// Why there can be no more.
-    over: Option<Failure>,
+    over: Option<CallError>,
 }
 
 /// A request without a response.
@@ -80,7 +80,7 @@ impl Shared {
     }
 
     /// Hands a request to the program.
-    pub(super) async fn call(self: &Arc<Self>, request: &Message) -> Result<Call, Failure> {
+    pub(super) async fn call(self: &Arc<Self>, request: &Message) -> Result<Call, CallError> {
         let (inlet, outlet) = pipe(WAITING_BYTES);
         let (id, text) = self.open(request, Arc::new(inlet))?;
         let mut guard = CallGuard {
@@ -97,7 +97,7 @@ impl Shared {
     }
 
     /// Hands a notification to the program, and waits until it has it.
-    pub(super) async fn notify(&self, notification: &Message) -> Result<(), Failure> {
+    pub(super) async fn notify(&self, notification: &Message) -> Result<(), CallError> {
         self.input
             .deliver(notification.text.clone())
             .await
@@ -109,10 +109,10 @@ impl Shared {
         self: &Arc<Self>,
         method: &str,
         params: &str,
-    ) -> Result<Message, Failure> {
+    ) -> Result<Message, CallError> {
         let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
         let garbage = || {
-            Failure::new(
+            CallError::new(
                 Cause::ProviderGarbage,
                 format!("the MCP server's answer to {method} is none"),
             )
@@ -146,7 +146,7 @@ impl Shared {
         *self.is_gone.borrow()
     }
 
-    fn open(&self, request: &Message, inlet: Arc<Inlet>) -> Result<(i64, Bytes), Failure> {
+    fn open(&self, request: &Message, inlet: Arc<Inlet>) -> Result<(i64, Bytes), CallError> {
         let mut calls = self.calls();
         if let Some(over) = &calls.over {
             return Err(over.clone());
@@ -177,9 +177,9 @@ impl Shared {
         Ok((id, text))
     }
 
-    fn gone(&self) -> Failure {
+    fn gone(&self) -> CallError {
         let ended = || {
-            Failure::new(
+            CallError::new(
                 Cause::ProviderExited,
                 "the MCP server has ended; it may have executed the call",
             )
@@ -221,7 +221,7 @@ impl Shared {
     fn give_up(&self, id: i64) {
         if let Some(running) = self.calls().running.remove(&id) {
             running.inlet.fail(
-                Failure::new(Cause::TunnelLost, "the caller did not read its answer"),
+                CallError::new(Cause::TunnelLost, "the caller did not read its answer"),
                 Vec::new(),
             );
             self.cancel(id);
@@ -255,7 +255,7 @@ impl Shared {
         let id = Message::answered_by(line).as_ref().and_then(own_id);
         if let Some(running) = id.and_then(|id| self.calls().running.remove(&id)) {
             let message = format!("the MCP server's answer is no message: {error}");
-            running.fail(Failure::new(Cause::ProviderGarbage, message));
+            running.fail(CallError::new(Cause::ProviderGarbage, message));
         }
     }
 
@@ -296,7 +296,7 @@ impl Hears for Shared {
         let message = format!(
             "the MCP server has ended ({end}) before it had answered; it may have executed the call"
         );
-        let failure = Failure::new(end.cause(), message);
+        let failure = CallError::new(end.cause(), message);
         let running = {
             let mut calls = self.calls();
             calls.over = Some(failure.clone());
@@ -321,7 +321,7 @@ impl Calls {
 
 impl Running {
     /// It gets no response. Who only listens is no worse off for that than for a stream that breaks off.
-    fn fail(&self, failure: Failure) {
+    fn fail(&self, failure: CallError) {
         let unanswered = (!self.listens).then(|| self.id.clone());
         self.inlet.fail(failure, unanswered.into_iter().collect());
     }

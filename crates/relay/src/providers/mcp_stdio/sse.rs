@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use llamapool_proxy::BoxError;
+use llamapool_http::BoxError;
 
 use super::pipe::{Item, Outlet};
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use llamapool_proxy::BoxError;
+use llamapool_http::BoxError;
 
 use super::pipe::Broken;
 use crate::answer_body::AnswerBody;
@@ -76,7 +76,7 @@ impl Body for ToldBody {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use llamapool_wire::{Cause, Failure};
+    use llamapool_wire::{CallError, Cause};
 
     use super::super::pipe::{Item, pipe};
     use super::super::sse::EventBody;
@@ -86,7 +86,7 @@ mod tests {
     async fn what_will_get_no_response_is_told_so_and_the_stream_breaks_off_behind_it() {
         let (inlet, outlet) = pipe(100);
         inlet.push(Item::Event(None, "{}".into()));
-        let failure = Failure::new(Cause::ProviderExited, "gone");
+        let failure = CallError::new(Cause::ProviderExited, "gone");
         inlet.fail(failure, vec![r#""\u0061""#.into(), "1.0".into()]);
         let mut body = ToldBody::new(EventBody::new(outlet, ()).boxed_unsync(), "r1".to_owned());
         let mut told = Vec::new();
@@ -114,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_owes_no_response_only_breaks_off() {
         let (inlet, outlet) = pipe(100);
-        inlet.fail(Failure::new(Cause::ProviderExited, "gone"), Vec::new());
+        inlet.fail(CallError::new(Cause::ProviderExited, "gone"), Vec::new());
         let mut body = ToldBody::new(EventBody::new(outlet, ()).boxed_unsync(), "r1".to_owned());
         assert!(body.frame().await.unwrap().unwrap_err().is::<Broken>());
     }

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 
 use super::failures::offline;
 use super::target::Target;
@@ -45,7 +45,7 @@ pub(super) struct Admitted {
 /// Why a call is not let in.
 pub(super) enum NotAdmitted {
     /// llamapool's own failure.
-    Failure(Failure),
+    CallError(CallError),
     /// The session's relay is gone for good: the client must initialize again.
     SessionGone,
 }
@@ -82,7 +82,7 @@ pub(super) fn admit(
         if begins_again {
             NotAdmitted::SessionGone
         } else {
-            NotAdmitted::Failure(failure)
+            NotAdmitted::CallError(failure)
         }
     })?;
     Ok((
@@ -135,7 +135,7 @@ fn place_of(app: &App, client: &Client, tag: RelayTag) -> Result<usize, NotAdmit
             "the relay of {} that holds this session is reconnecting",
             client.id
         );
-        return Err(NotAdmitted::Failure(Failure::new(
+        return Err(NotAdmitted::CallError(CallError::new(
             Cause::RelayOffline,
             message,
         )));
@@ -149,9 +149,9 @@ fn take_permit(
     client: &Client,
     wish: Wish,
     caller: u64,
-) -> Result<(Arc<Relay>, Permit), Failure> {
+) -> Result<(Arc<Relay>, Permit), CallError> {
     if !app.gate.enter() {
-        return Err(Failure::new(
+        return Err(CallError::new(
             Cause::ServerDraining,
             "the server is draining",
         ));
@@ -179,11 +179,11 @@ fn take_permit(
         app.gate.leave();
         let id = &client.id;
         return Err(match choice {
-            Choice::Draining => Failure::new(
+            Choice::Draining => CallError::new(
                 Cause::RelayDraining,
                 format!("the relay of {id} is draining"),
             ),
-            Choice::Full => Failure::new(
+            Choice::Full => CallError::new(
                 Cause::TunnelFull,
                 format!("the tunnel of {id} carries as many calls as it can"),
             ),

@@ -3,9 +3,9 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use llamapool_proxy::{Timeouts, strip_hop_by_hop};
+use llamapool_http::{ForwardTimeouts, strip_hop_by_hop};
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::{Cause, Failure, RelayId, header as wire};
+use llamapool_wire::{CallError, Cause, RelayId, header as wire};
 use tokio::time::Instant;
 
 use super::admission::SESSION_ID;
@@ -22,7 +22,7 @@ pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) wants_single_answer: bool,
     pub(super) started: Instant,
-    pub(super) timeouts: Timeouts,
+    pub(super) timeouts: ForwardTimeouts,
 }
 
 /// Books what the head of the answer says.
@@ -33,7 +33,8 @@ pub(super) fn note_head(call: &mut Call, answer: &Response<IncomingBody>) {
         .and_then(|word| Cause::from_word(word.to_str().ok()?));
     match cause {
         Some(cause) => call.failed(
-            &Failure::new(cause, cause.meaning().trim()).because("the log of its relay says more"),
+            &CallError::new(cause, cause.meaning().trim())
+                .with_source("the log of its relay says more"),
         ),
         None => call.answered(answer.status().as_u16()),
     }
@@ -45,7 +46,7 @@ pub(super) async fn answer(
     asked: Asked,
     mut call: Call,
     answer: Response<IncomingBody>,
-) -> Result<Response<Body>, Failure> {
+) -> Result<Response<Body>, CallError> {
     let mut answer = answer;
     strip_hop_by_hop(answer.headers_mut(), call_headers::is_end_to_end);
     let Asked {

@@ -4,7 +4,7 @@
 //! streamable-http: an intermediary must forward `Mcp-Param-*` headers that it does not know).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use llamapool_proxy::strip_hop_by_hop;
+use llamapool_http::strip_hop_by_hop;
 use llamapool_wire::header as wire;
 
 use super::outgoing::Bound;

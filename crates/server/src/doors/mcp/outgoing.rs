@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method as HttpMethod, Response, Uri, header};
-use llamapool_proxy::{LimitedBody, RequestMeter, Timeouts, Upstream, linger};
+use llamapool_http::{ForwardTimeouts, LimitedBody, RequestMeter, Upstream, linger};
 use llamapool_tunnel::{IncomingBody, SendError, ServerEnd};
-use llamapool_wire::{Failure, header as wire, path};
+use llamapool_wire::{CallError, header as wire, path};
 
 use super::admission::{Admitted, SESSION_ID};
 use super::call_headers::prepare;
@@ -43,7 +43,7 @@ pub(super) async fn outgoing(
     bound: Bound<'_>,
     call: &Call,
     request: Request,
-) -> Result<Outgoing, Failure> {
+) -> Result<Outgoing, CallError> {
     let (mut head, body) = request.into_parts();
     let max_bytes = app.config.limits.max_request_bytes;
     let declared = head
@@ -124,17 +124,17 @@ impl Upstream for Tunnel<'_> {
     ) -> Result<Response<IncomingBody>, SendError>
     where
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-        B::Error: Into<llamapool_proxy::BoxError>,
+        B::Error: Into<llamapool_http::BoxError>,
     {
         self.0.send(request).await
     }
 }
 
 /// The waits of a call.
-pub(super) fn timeouts(app: &App) -> Timeouts {
+pub(super) fn timeouts(app: &App) -> ForwardTimeouts {
     let some = |span: std::time::Duration| (!span.is_zero()).then_some(span);
     let timeouts = &app.config.timeouts;
-    Timeouts {
+    ForwardTimeouts {
         first_headers: some(timeouts.first_byte),
         idle: some(timeouts.stream_idle),
         total: some(timeouts.call),

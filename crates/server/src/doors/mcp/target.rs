@@ -1,7 +1,7 @@
 //! What a call's URL says: which id, which of its relays if it says so, and what is below.
 
 use axum::http::Uri;
-use llamapool_wire::{Cause, Failure, RelayId, path};
+use llamapool_wire::{CallError, Cause, RelayId, path};
 
 use super::failures::path_refused;
 
@@ -15,7 +15,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(super) fn parse(uri: &Uri) -> Result<Self, Failure> {
+    pub(super) fn parse(uri: &Uri) -> Result<Self, CallError> {
         let mut target = Self::parse_path(uri.path())?;
         target
             .in_tunnel
@@ -24,11 +24,11 @@ impl Target {
     }
 
     /// The same of a path, without a query.
-    pub(crate) fn parse_path(path: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse_path(path: &str) -> Result<Self, CallError> {
         let tail = path.strip_prefix(path::MCP_BY_ID).unwrap_or_default();
         let (id, rest) = tail.split_at(tail.find('/').unwrap_or(tail.len()));
         let id = id.parse().map_err(|error| {
-            Failure::new(
+            CallError::new(
                 Cause::RelayOffline,
                 format!("no relay can have this id: {error}"),
             )

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -137,7 +137,7 @@ impl Session {
     /// Ends it: nothing new, and its program's input is closed.
     pub(super) fn end(&self, why: &str) {
         tracing::debug!(why, "a session ends");
-        self.over(&Failure::new(
+        self.over(&CallError::new(
             Cause::ProviderExited,
             format!("the session has ended: {why}"),
         ));
@@ -148,7 +148,7 @@ impl Session {
         self.input.is_closed()
     }
 
-    fn over(&self, failure: &Failure) {
+    fn over(&self, failure: &CallError) {
         self.input.close();
         self.streams().end_all(failure);
         drop(
@@ -182,7 +182,7 @@ impl Session {
         let Some(id) = Message::answered_by(line) else {
             return;
         };
-        let failure = Failure::new(
+        let failure = CallError::new(
             Cause::ProviderGarbage,
             format!("the MCP server's answer is no message: {error}"),
         );
@@ -219,6 +219,6 @@ impl Hears for Session {
         let message = format!(
             "the MCP server has ended ({end}) before it had answered; it may have executed the call"
         );
-        self.over(&Failure::new(end.cause(), message));
+        self.over(&CallError::new(end.cause(), message));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use llamapool_wire::{Cause, Failure};
+use llamapool_wire::{CallError, Cause};
 use tokio::sync::Semaphore;
 
 use super::session::Session;
@@ -35,14 +35,14 @@ impl Sessions {
     }
 
     /// Begins a session, with a program of its own.
-    pub(super) fn begin(&self) -> Result<Arc<Session>, Failure> {
+    pub(super) fn begin(&self) -> Result<Arc<Session>, CallError> {
         let config = self.launcher.config();
         let place = self.places.clone().try_acquire_owned().map_err(|_| {
             let message = format!(
                 "{} sessions are open, as many as MAX_SESSIONS allows",
                 config.max_sessions
             );
-            Failure::new(Cause::TooManySessions, message)
+            CallError::new(Cause::TooManySessions, message)
         })?;
         let id: Box<str> = format!("{:032x}", rand::random::<u128>()).into();
         let (kept_bytes, open) = (config.replay_bytes, self.launcher.load().session());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use llamapool_wire::Failure;
+use llamapool_wire::CallError;
 use tokio::time::Instant;
 
 use super::super::event_id::EventId;
@@ -280,7 +280,7 @@ impl Streams {
     }
 
     /// A call fails, and whatever else its stream was to answer.
-    pub(super) fn fail(&mut self, id: &Key, failure: Failure) {
+    pub(super) fn fail(&mut self, id: &Key, failure: CallError) {
         let Some(stream) = self.calls.get(id).copied() else {
             return;
         };
@@ -298,7 +298,7 @@ impl Streams {
     }
 
     /// Ends all streams: listeners well, calls with a failure.
-    pub(super) fn end_all(&mut self, failure: &Failure) {
+    pub(super) fn end_all(&mut self, failure: &CallError) {
         for stream in std::mem::take(&mut self.streams).into_values() {
             match &stream.inlet {
                 Some(inlet) if stream.is_listener() => inlet.end(),
@@ -495,7 +495,7 @@ impl Waiting {
 
 impl Stream {
     /// Nothing more comes, because of this. No response may come for a request that was cancelled.
-    fn fail(&self, failure: Failure) {
+    fn fail(&self, failure: CallError) {
         let Some(inlet) = &self.inlet else { return };
         let unanswered = match &self.kind {
             StreamKind::Call {

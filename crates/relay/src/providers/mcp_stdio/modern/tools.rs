@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use llamapool_wire::Failure;
+use llamapool_wire::CallError;
 use serde_json::{Map, Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
@@ -44,7 +44,7 @@ impl Tools {
         &self,
         program: &Arc<Shared>,
         tool: &str,
-    ) -> Result<Arc<[Repeated]>, Failure> {
+    ) -> Result<Arc<[Repeated]>, CallError> {
         let listed = self.current(tool);
         let listed = listed.get_or_try_init(|| list(program)).await?;
         Ok(listed.repeated.get(tool).cloned().unwrap_or_default())
@@ -70,7 +70,7 @@ impl Listed {
     }
 }
 
-async fn list(program: &Arc<Shared>) -> Result<Listed, Failure> {
+async fn list(program: &Arc<Shared>) -> Result<Listed, CallError> {
     let changes = program.tool_changes();
     let (mut repeated, mut cursor) = (HashMap::new(), None);
     for _ in 0..PAGES {

@@ -54,7 +54,7 @@ fn message(text: &str) -> Message {
     Message::read(Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
-async fn next(call: &mut Call) -> Result<String, Failure> {
+async fn next(call: &mut Call) -> Result<String, CallError> {
     let next = tokio::time::timeout(PATIENCE, call.outlet.next())
         .await
         .expect("something comes");

@@ -261,7 +261,7 @@ async fn the_end_of_a_session_is_well_for_who_listens_and_a_failure_for_who_wait
     let mut session = Session::new();
     let (_, mut call) = session.call(1);
     let mut listener = session.0.open_listener();
-    session.0.end_all(&Failure::new(
+    session.0.end_all(&CallError::new(
         llamapool_wire::Cause::ProviderExited,
         "exit status 1",
     ));

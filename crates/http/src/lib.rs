@@ -11,10 +11,10 @@ mod forwarded_body;
 mod hop_by_hop;
 mod limited_body;
 
-pub use forward::{ForwardError, Timeouts, Upstream, forward};
-pub use forwarded_body::{BodyError, Ending, ForwardedBody, Passenger};
+pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
+pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
 pub use hop_by_hop::strip_hop_by_hop;
-pub use limited_body::{LimitedBody, RequestMeter, TooLarge, linger};
+pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, linger};
 
 /// An error of a body, whatever it is.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

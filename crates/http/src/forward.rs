@@ -9,7 +9,7 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::BoxError;
-use crate::forwarded_body::{ForwardedBody, Passenger};
+use crate::forwarded_body::{BodyObserver, ForwardedBody};
 
 /// The next hop: the tunnel's server end, or the connections to a provider.
 pub trait Upstream {
@@ -31,7 +31,7 @@ pub trait Upstream {
 
 /// The waits of one forwarded request, besides connecting, which is the upstream's own.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Timeouts {
+pub struct ForwardTimeouts {
     /// From the last byte of the request that was sent to the head of the answer.
     pub first_headers: Option<Duration>,
     /// Between two pieces of the answer's body.
@@ -48,10 +48,10 @@ pub enum ForwardError<E> {
     Upstream(E),
     /// The head of the answer did not come in time.
     #[error("no answer within {0:?}")]
-    NoHeaders(Duration),
+    FirstByteTimeout(Duration),
     /// The call took too long as a whole before the head of the answer came.
     #[error("no answer within {0:?} for the whole call")]
-    TooLong(Duration),
+    CallTimeout(Duration),
 }
 
 /// Forwards one request and waits for the head of its answer. `last_sent` says when the last byte of the request's body
@@ -59,7 +59,7 @@ pub enum ForwardError<E> {
 pub async fn forward<U, B>(
     upstream: &U,
     request: Request<B>,
-    timeouts: &Timeouts,
+    timeouts: &ForwardTimeouts,
     last_sent: impl Fn() -> Option<Instant>,
 ) -> Result<Response<U::Body>, ForwardError<U::Error>>
 where
@@ -84,31 +84,33 @@ where
         }
         let now = Instant::now();
         if end_of_time.is_some_and(|end| now >= end) {
-            return Err(ForwardError::TooLong(timeouts.total.unwrap_or_default()));
+            return Err(ForwardError::CallTimeout(
+                timeouts.total.unwrap_or_default(),
+            ));
         }
         // What went by since the alarm was set has put it off.
         if is_late_from().is_some_and(|late| now >= late) {
-            return Err(ForwardError::NoHeaders(
+            return Err(ForwardError::FirstByteTimeout(
                 timeouts.first_headers.unwrap_or_default(),
             ));
         }
     }
 }
 
-impl Timeouts {
+impl ForwardTimeouts {
     /// Makes an answer's body keep to these timeouts, and carry a passenger.
     pub fn carry<B, P>(
         &self,
         answer: Response<B>,
         started: Instant,
-        passenger: P,
+        observer: P,
     ) -> Response<ForwardedBody<B, P>>
     where
         B: Body<Data = Bytes>,
-        P: Passenger,
+        P: BodyObserver,
     {
         let end_of_time = self.total.map(|total| started + total);
-        answer.map(|body| ForwardedBody::new(body, self.idle, end_of_time, passenger))
+        answer.map(|body| ForwardedBody::new(body, self.idle, end_of_time, observer))
     }
 }
 
@@ -149,9 +151,9 @@ mod tests {
         }
     }
 
-    fn seconds(first_headers: Option<u64>, total: Option<u64>) -> Timeouts {
+    fn seconds(first_headers: Option<u64>, total: Option<u64>) -> ForwardTimeouts {
         let seconds = |span: Option<u64>| span.map(Duration::from_secs);
-        Timeouts {
+        ForwardTimeouts {
             first_headers: seconds(first_headers),
             idle: None,
             total: seconds(total),
@@ -160,7 +162,7 @@ mod tests {
 
     async fn waited(
         upstream: Slow,
-        timeouts: Timeouts,
+        timeouts: ForwardTimeouts,
         last_sent: impl Fn() -> Option<Instant>,
     ) -> (bool, u64) {
         let started = Instant::now();

@@ -15,7 +15,7 @@ use crate::forward::next_alarm;
 
 /// How an answer's body came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum BodyEnd {
     /// It was handed on to its last byte.
     Complete,
     /// Its source broke off.
@@ -26,22 +26,22 @@ pub enum Ending {
 
 /// What rides in an answer's body: the permit of the call, and the books kept of it. A passenger that is dropped
 /// before it was told an ending knows that the caller left.
-pub trait Passenger {
+pub trait BodyObserver {
     /// A piece of this many bytes was handed on.
-    fn moved(&mut self, bytes: usize);
+    fn on_data(&mut self, bytes: usize);
     /// The body has ended. Called once at most.
-    fn ended(&mut self, ending: Ending);
+    fn on_end(&mut self, ending: BodyEnd);
 }
 
 /// Nobody rides along.
-impl Passenger for () {
-    fn moved(&mut self, _: usize) {}
-    fn ended(&mut self, _: Ending) {}
+impl BodyObserver for () {
+    fn on_data(&mut self, _: usize) {}
+    fn on_end(&mut self, _: BodyEnd) {}
 }
 
 /// Why a forwarded body broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
+pub enum ForwardedBodyError {
     /// Its source broke off.
     #[error("the answer broke off")]
     Source(#[source] BoxError),
@@ -63,23 +63,23 @@ pin_project! {
         is_set: bool,
         idle: Option<Duration>,
         end_of_time: Option<Instant>,
-        passenger: P,
+        observer: P,
         // The error that comes after what was handed on before it has had a chance to leave.
-        broken: Option<BodyError>,
+        broken: Option<ForwardedBodyError>,
         ended: bool,
     }
 }
 
-impl<B: Body<Data = Bytes>, P: Passenger> ForwardedBody<B, P> {
+impl<B: Body<Data = Bytes>, P: BodyObserver> ForwardedBody<B, P> {
     pub(crate) fn new(
         inner: B,
         idle: Option<Duration>,
         end_of_time: Option<Instant>,
-        mut passenger: P,
+        mut observer: P,
     ) -> Self {
         let ended = inner.is_end_stream();
         if ended {
-            passenger.ended(Ending::Complete);
+            observer.on_end(BodyEnd::Complete);
         }
         Self {
             inner,
@@ -87,7 +87,7 @@ impl<B: Body<Data = Bytes>, P: Passenger> ForwardedBody<B, P> {
             is_set: false,
             idle,
             end_of_time,
-            passenger,
+            observer,
             broken: None,
             ended,
         }
@@ -98,15 +98,15 @@ impl<B, P> Body for ForwardedBody<B, P>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
-    P: Passenger,
+    P: BodyObserver,
 {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = ForwardedBodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ForwardedBodyError>>> {
         let mut this = self.project();
         if let Some(error) = this.broken.take() {
             return Poll::Ready(Some(Err(error)));
@@ -116,27 +116,30 @@ where
         }
         let (error, ending) = match this.inner.as_mut().poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.passenger.moved(frame.data_ref().map_or(0, Bytes::len));
+                this.observer
+                    .on_data(frame.data_ref().map_or(0, Bytes::len));
                 if this.inner.is_end_stream() {
                     *this.ended = true;
-                    this.passenger.ended(Ending::Complete);
+                    this.observer.on_end(BodyEnd::Complete);
                 }
                 *this.is_set = false;
                 return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(None) => {
                 *this.ended = true;
-                this.passenger.ended(Ending::Complete);
+                this.observer.on_end(BodyEnd::Complete);
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(error))) => (BodyError::Source(error.into()), Ending::Broken),
+            Poll::Ready(Some(Err(error))) => {
+                (ForwardedBodyError::Source(error.into()), BodyEnd::Broken)
+            }
             Poll::Pending => {
                 if !std::mem::replace(this.is_set, true) {
                     set(this.clock, next_alarm(*this.idle, *this.end_of_time));
                 }
                 match this.clock.as_mut().map(|clock| clock.as_mut().poll(cx)) {
                     Some(Poll::Ready(())) => {
-                        (late(*this.idle, *this.end_of_time), Ending::TimedOut)
+                        (late(*this.idle, *this.end_of_time), BodyEnd::TimedOut)
                     }
                     Some(Poll::Pending) | None => return Poll::Pending,
                 }
@@ -145,7 +148,7 @@ where
         // The pieces before the error are still in somebody's buffer, and an error discards buffers: one turn of
         // waiting lets them out first.
         *this.ended = true;
-        this.passenger.ended(ending);
+        this.observer.on_end(ending);
         *this.broken = Some(error);
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -168,11 +171,11 @@ fn set(clock: &mut Option<Pin<Box<Sleep>>>, alarm: Option<Instant>) {
     }
 }
 
-fn late(idle: Option<Duration>, end_of_time: Option<Instant>) -> BodyError {
+fn late(idle: Option<Duration>, end_of_time: Option<Instant>) -> ForwardedBodyError {
     match (idle, end_of_time) {
-        (_, Some(end)) if Instant::now() >= end => BodyError::Total,
-        (Some(idle), _) => BodyError::Idle(idle),
-        _ => BodyError::Total,
+        (_, Some(end)) if Instant::now() >= end => ForwardedBodyError::Total,
+        (Some(idle), _) => ForwardedBodyError::Idle(idle),
+        _ => ForwardedBodyError::Total,
     }
 }
 
@@ -218,11 +221,11 @@ mod tests {
 
     struct Diarist(Log);
 
-    impl Passenger for Diarist {
-        fn moved(&mut self, bytes: usize) {
+    impl BodyObserver for Diarist {
+        fn on_data(&mut self, bytes: usize) {
             self.0.note(format!("moved {bytes}"));
         }
-        fn ended(&mut self, ending: Ending) {
+        fn on_end(&mut self, ending: BodyEnd) {
             self.0.note(format!("{ending:?}"));
         }
     }
@@ -267,7 +270,10 @@ mod tests {
         assert!(body.frame().await.unwrap().is_ok());
         let mut frame = std::pin::pin!(body.frame());
         assert!(futures_util::poll!(frame.as_mut()).is_pending());
-        assert!(matches!(frame.await, Some(Err(BodyError::Source(_)))));
+        assert!(matches!(
+            frame.await,
+            Some(Err(ForwardedBodyError::Source(_)))
+        ));
         assert!(body.frame().await.is_none());
         assert_eq!(log.lines(), ["moved 2", "Broken"]);
     }
@@ -285,7 +291,10 @@ mod tests {
         let started = Instant::now();
         let (mut body, log) = body(vec![Some(Ok("ab")), None, None, None], Some(20), Some(3600));
         assert!(body.frame().await.unwrap().is_ok());
-        assert!(matches!(body.frame().await, Some(Err(BodyError::Idle(_)))));
+        assert!(matches!(
+            body.frame().await,
+            Some(Err(ForwardedBodyError::Idle(_)))
+        ));
         assert_eq!(started.elapsed().as_secs(), 20);
         assert_eq!(log.lines(), ["moved 2", "TimedOut"]);
     }
@@ -313,14 +322,20 @@ mod tests {
         for _ in 0..5 {
             assert!(body.frame().await.unwrap().is_ok());
         }
-        assert!(matches!(body.frame().await, Some(Err(BodyError::Idle(_)))));
+        assert!(matches!(
+            body.frame().await,
+            Some(Err(ForwardedBodyError::Idle(_)))
+        ));
         assert_eq!(started.elapsed().as_secs(), 5 * 15 + 20);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_takes_too_long_as_a_whole_breaks_off() {
         let (mut body, log) = body(vec![None, None, None], Some(3600), Some(30));
-        assert!(matches!(body.frame().await, Some(Err(BodyError::Total))));
+        assert!(matches!(
+            body.frame().await,
+            Some(Err(ForwardedBodyError::Total))
+        ));
         assert_eq!(log.lines(), ["TimedOut"]);
     }
 }

@@ -66,7 +66,7 @@ impl RequestMeter {
 /// The body exceeds its bound.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body exceeds {0} bytes")]
-pub struct TooLarge(pub u64);
+pub struct BodyTooLargeError(pub u64);
 
 /// How long, and how far, the rest of a body that exceeds its bound is read and discarded.
 const LINGER: Duration = Duration::from_secs(5);
@@ -137,7 +137,9 @@ where
                 Poll::Pending => {
                     match this.linger.as_mut().map(|linger| linger.as_mut().poll(cx)) {
                         Some(Poll::Ready(())) => {
-                            return Poll::Ready(Some(Err(TooLarge(*this.max_bytes).into())));
+                            return Poll::Ready(Some(Err(
+                                BodyTooLargeError(*this.max_bytes).into()
+                            )));
                         }
                         Some(Poll::Pending) | None => return Poll::Pending,
                     }
@@ -154,7 +156,7 @@ where
             this.meter.exceeded.store(true, Ordering::Release);
             if !matches!(frame, Some(Ok(_))) || bytes > this.max_bytes.saturating_add(LINGER_BYTES)
             {
-                return Poll::Ready(Some(Err(TooLarge(*this.max_bytes).into())));
+                return Poll::Ready(Some(Err(BodyTooLargeError(*this.max_bytes).into())));
             }
             this.linger
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
@@ -219,7 +221,7 @@ mod tests {
         let error = body.collect().await.unwrap_err();
         assert!(
             error
-                .downcast_ref::<TooLarge>()
+                .downcast_ref::<BodyTooLargeError>()
                 .is_some_and(|error| error.0 == 100),
             "{error}"
         );
