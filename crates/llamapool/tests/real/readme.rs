@@ -47,7 +47,8 @@ async fn number_after(terminal: &mut Process, text: &str) -> String {
 
 #[tokio::test]
 async fn the_walkthrough_of_the_readme_works_block_by_block() {
-    let blocks = section("The walkthrough");
+    let guide = std::fs::read_to_string(root().join("docs/guides/walkthrough.md")).unwrap();
+    let blocks = blocks(&guide);
     let [clock, server, relay, commands @ ..] = &blocks[..] else {
         panic!("blocks are missing: {blocks:?}")
     };

@@ -1,11 +1,11 @@
-//! The tables of errors are those of the code, and no document points to a file that is not there.
+//! The tables of docs/errors.md are those of the code.
 //!
-//! `UPDATE_DOCS=1 cargo test -p llamapool --test docs_errors` writes the tables. The one rule: what can be read off the
-//! code is, and what cannot, the advice, stands here beside a match that a new cause does not get past.
-
-use std::path::{Path, PathBuf};
+//! Statuses, codes and meanings come from the code. The advice for each cause is here, in a `match`
+//! that does not compile when a cause is added without one.
 
 use llamapool_wire::{Cause, Refusal};
+
+use crate::document::{assert_current, read, with_part};
 
 /// Every refusal, in the order of its table.
 const REFUSALS: [Refusal; 6] = [
@@ -16,10 +16,6 @@ const REFUSALS: [Refusal; 6] = [
     Refusal::Draining,
     Refusal::TooManyRelays,
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 fn causes() -> String {
     let mut table = String::from(
@@ -139,96 +135,12 @@ fn remedy(refusal: Refusal) -> &'static str {
     }
 }
 
-/// The document with the text between two markers replaced.
-fn with_table(document: &str, name: &str, table: &str) -> String {
-    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let (before, rest) = document
-        .split_once(&open)
-        .unwrap_or_else(|| panic!("{open} is missing"));
-    let (_, after) = rest
-        .split_once(&close)
-        .unwrap_or_else(|| panic!("{open} is never closed"));
-    format!("{before}{open}\n{table}\n{close}{after}")
-}
-
 #[test]
-fn the_tables_of_errors_are_those_of_the_code() {
-    let path = root().join("docs/errors.md");
-    let document = std::fs::read_to_string(&path).expect("docs/errors.md is there");
-    let current = with_table(&document, "causes", &causes());
-    let current = with_table(&current, "refusals", &refusals());
-    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
-        std::fs::write(&path, &current).unwrap();
-    } else {
-        let how = "UPDATE_DOCS=1 cargo test -p llamapool --test docs_errors";
-        assert!(
-            current == document,
-            "docs/errors.md is behind the code: {how}"
-        );
-    }
-}
+fn tables_of_errors_are_those_of_the_code() {
+    let document = read("docs/errors.md");
 
-/// Every document of the workspace: those at its root, and those in its folders for documents and examples.
-fn documents() -> Vec<PathBuf> {
-    let list = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).expect("the folder can be read");
-        entries
-            .map(|entry| entry.expect("the folder can be read").path())
-            .collect::<Vec<_>>()
-    };
-    let mut found: Vec<PathBuf> = list(&root())
-        .into_iter()
-        .filter(|path| path.is_file())
-        .collect();
-    let mut folders = vec![root().join("docs"), root().join("examples")];
-    while let Some(folder) = folders.pop() {
-        let (below, files): (Vec<_>, Vec<_>) =
-            list(&folder).into_iter().partition(|path| path.is_dir());
-        folders.extend(below);
-        found.extend(files);
-    }
-    found.retain(|path| path.extension().is_some_and(|end| end == "md"));
-    found
-}
+    let expected = with_part(&document, "causes", &causes());
+    let expected = with_part(&expected, "refusals", &refusals());
 
-/// What the links of a document point to, without what stands in blocks of code.
-fn targets(document: &str) -> Vec<&str> {
-    let outside: Vec<&str> = document.split("\n```").step_by(2).collect();
-    outside
-        .iter()
-        .flat_map(|text| {
-            text.split("](")
-                .skip(1)
-                .filter_map(|rest| rest.split(')').next())
-        })
-        .collect()
-}
-
-#[test]
-fn every_relative_link_leads_to_a_file() {
-    let documents = documents();
-    for name in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "docs/errors.md",
-        "docs/design/0001-tunnel.md",
-    ] {
-        assert!(documents.contains(&root().join(name)), "{name} is missing");
-    }
-    let mut followed = 0;
-    for document in documents {
-        let text = std::fs::read_to_string(&document).unwrap();
-        for target in targets(&text)
-            .into_iter()
-            .filter(|target| !target.contains("://") && !target.starts_with('#'))
-        {
-            let file = target.split('#').next().unwrap_or_default();
-            assert!(
-                document.parent().unwrap().join(file).exists(),
-                "{document:?} points to {target}"
-            );
-            followed += 1;
-        }
-    }
-    assert!(followed > 10, "only {followed} links were found");
+    assert_current("docs/errors.md", &expected);
 }
