@@ -11,7 +11,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use crate::document::{read, root};
 
 /// Crates that forward bytes and never parse a message.
-const WITHOUT_JSON: [&str; 1] = ["llamapool-tunnel"];
+const WITHOUT_JSON: [&str; 2] = ["llamapool-tunnel", "llamapool-http"];
 /// Crates whose tests may depend on any crate of ours.
 const MAY_TEST_ALL: [&str; 1] = ["llamapool"];
 
