@@ -46,8 +46,8 @@ impl Target {
         }
     }
 
-    /// What the provider was asked since the last look.
-    fn asked(&self) -> Vec<String> {
+    /// Returns and forgets the requests that reached the provider.
+    fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
@@ -64,14 +64,14 @@ impl Target {
             ))
             .await;
         assert_eq!(answer.status(), 200, "after {after}");
-        assert_eq!(self.asked().len(), 1, "after {after}");
+        assert_eq!(self.take_requests().len(), 1, "after {after}");
     }
 
     /// Every status that is answered to these bytes before the server hangs up. A request that it answers last of all
     /// comes behind them, for the case that it still takes requests on this connection.
     async fn answers_to(&self, bytes: impl AsRef<[u8]>) -> Vec<u16> {
         let last = "HEAD /the-last HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
-        let mut caller = RawHttp::to(&self.pool.url).await;
+        let mut caller = RawHttp::connect(&self.pool.url).await;
         // It is hung up on in the middle, perhaps.
         let _ = caller
             .try_send([bytes.as_ref(), last.as_bytes()].concat())
@@ -130,7 +130,7 @@ async fn hostile_ids_are_nobodys() {
             "{shown}: {} bytes",
             body.len()
         );
-        assert_eq!(target.asked(), Vec::<String>::new(), "{shown}");
+        assert_eq!(target.take_requests(), Vec::<String>::new(), "{shown}");
     }
     for raw in [
         "nor\u{0}mal",
@@ -151,7 +151,7 @@ async fn hostile_ids_are_nobodys() {
             statuses == [400] || statuses == [503],
             "{raw:?}: {statuses:?}"
         );
-        assert_eq!(target.asked(), Vec::<String>::new(), "{raw:?}");
+        assert_eq!(target.take_requests(), Vec::<String>::new(), "{raw:?}");
     }
     target.goes_on("hostile ids").await;
     assert_eq!(
@@ -180,7 +180,7 @@ async fn heads_that_are_far_too_large_are_refused_by_the_http_layer() {
             .answers_to(http_request("POST", "/api/mcp/id/normal", fields, b"{}"))
             .await;
         assert_eq!(statuses, [431], "{name}");
-        assert_eq!(target.asked(), Vec::<String>::new(), "{name}");
+        assert_eq!(target.take_requests(), Vec::<String>::new(), "{name}");
         target.goes_on(name).await;
     }
     let path = format!("/api/mcp/id/normal/{}", "x".repeat(1 << 20));
@@ -286,7 +286,7 @@ async fn a_request_that_can_be_read_in_two_ways_is_one_call_or_none() {
         let statuses = target
             .answers_to([request, body.into_bytes()].concat())
             .await;
-        let asked = target.asked();
+        let asked = target.take_requests();
         assert!(
             statuses.len() <= 1 && asked.len() <= 1,
             "{fields:?}: {statuses:?} {asked:?}"
@@ -319,7 +319,7 @@ async fn nonsense_instead_of_a_request_ends_its_own_connection_alone() {
         b"\r\n",
         b"",
     ] {
-        let mut connection = RawHttp::to(&target.pool.url).await;
+        let mut connection = RawHttp::connect(&target.pool.url).await;
         let _ = connection.try_send(nonsense).await;
         let _ = connection.try_shut_down().await;
         let mut said = Vec::new();
@@ -327,7 +327,7 @@ async fn nonsense_instead_of_a_request_ends_its_own_connection_alone() {
         let said = String::from_utf8_lossy(&said);
         let shown = String::from_utf8_lossy(&nonsense[..nonsense.len().min(60)]).into_owned();
         assert!(!said.contains(" 200 "), "{shown:?}: {said}");
-        assert_eq!(target.asked(), Vec::<String>::new(), "{shown:?}");
+        assert_eq!(target.take_requests(), Vec::<String>::new(), "{shown:?}");
         target.goes_on(&shown).await;
     }
 }
@@ -341,7 +341,7 @@ async fn a_head_that_never_ends_is_not_waited_for() {
         "PRI * HT",
         "",
     ] {
-        let mut caller = RawHttp::to(&target.pool.url).await;
+        let mut caller = RawHttp::connect(&target.pool.url).await;
         caller.send(begun).await;
         caller.rest_of_connection(&mut Vec::new()).await;
         target.goes_on(begun).await;
@@ -368,7 +368,7 @@ async fn line_ends_in_header_values_do_not_get_through_http_2() {
             last == RST_STREAM || last == GOAWAY,
             "{name:?}: {value:?} was answered with frame type {last}"
         );
-        assert_eq!(target.asked(), Vec::<String>::new(), "{name:?}: {value:?}");
+        assert_eq!(target.take_requests(), Vec::<String>::new(), "{name:?}: {value:?}");
         target.goes_on(name).await;
     }
     assert_eq!(
@@ -416,7 +416,7 @@ async fn bodies_made_to_confuse_a_reader_count_as_other_and_go_through() {
             ))
             .await;
         assert_eq!(
-            (answer.status(), target.asked().len()),
+            (answer.status(), target.take_requests().len()),
             (200, 1),
             "{}",
             &body[..body.len().min(60)]
@@ -445,7 +445,7 @@ async fn names_that_callers_choose_never_become_labels() {
         target.pool.metrics().await,
         target.pool.state().await.to_string().len(),
     );
-    let mut caller = RawHttp::to(&target.pool.url).await;
+    let mut caller = RawHttp::connect(&target.pool.url).await;
     for index in 0..2000 {
         let (field, body, method, id) = match index % 4 {
             0 => (
@@ -502,7 +502,7 @@ async fn names_that_callers_choose_never_become_labels() {
     assert_eq!(functions, json!({ "tools/call": 1, "other": 1500 }));
     let grown = target.pool.state().await.to_string().len() - state;
     assert!(grown < 200, "the state has grown by {grown} bytes");
-    target.asked();
+    target.take_requests();
     target.goes_on("2000 names").await;
 }
 

@@ -8,7 +8,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get, post};
 use serde_json::{Value, json};
 
-use crate::harness::{Pool, Provider, error_of, json_answer, tools_call};
+use crate::harness::{Pool, Provider, error_word, json_answer, tools_call};
 
 const OPTED_IN: &[(&str, &str)] = &[("PROVIDER_OAUTH", "true")];
 const CALLBACK: &str = "http://127.0.0.1:1/callback";
@@ -261,7 +261,7 @@ async fn all_three_places_of_the_metadata_have_them_and_nothing_else_is_reachabl
             .send()
             .await
             .unwrap();
-        assert_eq!(error_of(answer).await, "path_refused", "{path}");
+        assert_eq!(error_word(answer).await, "path_refused", "{path}");
     }
 }
 
@@ -326,7 +326,7 @@ async fn who_did_not_opt_in_publishes_nothing_of_the_providers_origin() {
         .send()
         .await
         .unwrap();
-    assert_eq!(error_of(token).await, "path_refused");
+    assert_eq!(error_word(token).await, "path_refused");
 }
 
 #[tokio::test]

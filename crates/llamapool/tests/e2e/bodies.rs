@@ -164,7 +164,7 @@ async fn a_caller_who_asks_whether_to_send_its_body_is_told_at_the_edge() {
     let pool = Pool::with(&[("MAX_REQUEST_BYTES", "1MiB")]).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("expect", &provider.url).await;
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     let ask = |length: usize| {
         http_request(
             "POST",
@@ -198,7 +198,7 @@ async fn both_directions_run_at_once() {
     let provider =
         Provider::answering(async |request: Request| Response::new(request.into_body())).await;
     let _relay = pool.relay("duplex", &provider.url).await;
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller
         .send(http_request(
             "POST",
@@ -229,7 +229,7 @@ async fn an_answer_before_the_body_is_there_is_not_held_back() {
         "content-length: 33554432\r\n",
         "transfer-encoding: chunked\r\n",
     ] {
-        let mut caller = RawHttp::to(&pool.url).await;
+        let mut caller = RawHttp::connect(&pool.url).await;
         caller
             .send(http_request("POST", "/api/mcp/id/early", fields, b""))
             .await;
@@ -312,7 +312,7 @@ fn noise(size: usize) -> Bytes {
 async fn a_body_that_is_not_framed_as_http_frames_it_is_the_callers_fault() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let _relay = pool.relay("framed", &provider.url).await;
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     let fields = "transfer-encoding: chunked\r\n";
     caller
         .send(http_request(

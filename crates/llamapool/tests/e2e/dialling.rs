@@ -23,7 +23,7 @@ async fn works(pool: &Pool, id: &str) {
 
 /// The line with which a relay ends that does not try again.
 async fn complaint(relay: &mut Process) -> String {
-    let (status, log) = relay.last_words().await;
+    let (status, log) = relay.status_and_log().await;
     assert_eq!(status.code(), Some(1), "{log}");
     log.lines().last().unwrap().to_owned()
 }
@@ -31,7 +31,7 @@ async fn complaint(relay: &mut Process) -> String {
 #[tokio::test]
 async fn the_server_may_be_named_in_every_form() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let tls = TlsFront::of(&pool.url).await;
+    let tls = TlsFront::for_server(&pool.url).await;
     let ca = [("CA_FILE", tls.ca_file.path().to_str().unwrap())];
     let (plain, secure) = (
         format!("127.0.0.1:{}", pool.port()),
@@ -50,7 +50,7 @@ async fn the_server_may_be_named_in_every_form() {
     ];
     for (number, url) in forms.iter().enumerate() {
         let id = format!("form-{number}");
-        let _relay = Pool::relay_towards(url, &id, &provider.url, &ca);
+        let _relay = Pool::relay_to(url, &id, &provider.url, &ca);
         works(&pool, &id).await;
     }
 }
@@ -58,7 +58,7 @@ async fn the_server_may_be_named_in_every_form() {
 #[tokio::test]
 async fn a_private_authority_is_trusted_if_it_is_named_and_the_reason_is_said_if_not() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let (tls, other) = (TlsFront::of(&pool.url).await, TlsFront::of(&pool.url).await);
+    let (tls, other) = (TlsFront::for_server(&pool.url).await, TlsFront::for_server(&pool.url).await);
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let (url, other_ca) = (
         format!("wss://localhost:{}", tls.port),
@@ -83,7 +83,7 @@ async fn a_private_authority_is_trusted_if_it_is_named_and_the_reason_is_said_if
     .await;
     println!("{line}");
     assert!(line.contains("not valid for name \"127.0.0.1\""), "{line}");
-    let _relay = Pool::relay_towards(&url, "trusted", &provider.url, &[("CA_FILE", &ca)]);
+    let _relay = Pool::relay_to(&url, "trusted", &provider.url, &[("CA_FILE", &ca)]);
     works(&pool, "trusted").await;
 }
 
@@ -113,8 +113,8 @@ async fn a_file_of_authorities_that_is_none_ends_the_start_and_is_named() {
 async fn a_relay_goes_through_a_proxy_with_and_without_tls_and_with_a_password() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let (proxy, tls) = (
-        ConnectProxy::letting_through().await,
-        TlsFront::of(&pool.url).await,
+        ConnectProxy::tunnelling().await,
+        TlsFront::for_server(&pool.url).await,
     );
     let ca = tls.ca_file.path().to_str().unwrap();
     let (open, with_password) = (
@@ -137,7 +137,7 @@ async fn a_relay_goes_through_a_proxy_with_and_without_tls_and_with_a_password()
     ];
     for (id, url, settings) in ways {
         let before = proxy.heads().len();
-        let relay = Pool::relay_towards(url, id, &provider.url, settings);
+        let relay = Pool::relay_to(url, id, &provider.url, settings);
         works(&pool, id).await;
         let heads = proxy.heads().split_off(before);
         assert_eq!(
@@ -166,7 +166,7 @@ async fn a_relay_goes_through_a_proxy_with_and_without_tls_and_with_a_password()
         assert!(
             relay.lines_with("sesame").is_empty(),
             "{}",
-            relay.whole_log()
+            relay.log()
         );
     }
 }
@@ -174,7 +174,7 @@ async fn a_relay_goes_through_a_proxy_with_and_without_tls_and_with_a_password()
 #[tokio::test]
 async fn hosts_that_no_proxy_lists_are_reached_without_it() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let proxy = ConnectProxy::letting_through().await;
+    let proxy = ConnectProxy::tunnelling().await;
     let (through, url) = (
         format!("http://{}", proxy.address),
         format!("ws://localhost:{}", pool.port()),
@@ -185,19 +185,19 @@ async fn hosts_that_no_proxy_lists_are_reached_without_it() {
     {
         let id = format!("direct-{number}");
         let settings = [("HTTP_PROXY", through.as_str()), ("NO_PROXY", list)];
-        let _relay = Pool::relay_towards(&url, &id, &provider.url, &settings);
+        let _relay = Pool::relay_to(&url, &id, &provider.url, &settings);
         works(&pool, &id).await;
     }
     assert_eq!(proxy.heads(), Vec::<String>::new());
     let of_other_scheme = [("HTTPS_PROXY", through.as_str())];
-    let _relay = Pool::relay_towards(&url, "other-scheme", &provider.url, &of_other_scheme);
+    let _relay = Pool::relay_to(&url, "other-scheme", &provider.url, &of_other_scheme);
     works(&pool, "other-scheme").await;
     assert_eq!(proxy.heads(), Vec::<String>::new());
     let settings = [
         ("HTTP_PROXY", through.as_str()),
         ("NO_PROXY", "other.example"),
     ];
-    let _relay = Pool::relay_towards(&url, "proxied", &provider.url, &settings);
+    let _relay = Pool::relay_to(&url, "proxied", &provider.url, &settings);
     works(&pool, "proxied").await;
     assert_eq!(proxy.heads().len(), 1);
 }

@@ -5,17 +5,17 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    AT_ONCE, Calling, Pool, Process, Provider, Scripted, Upgrade, error_of, event_stream,
+    AT_ONCE, PendingCall, Pool, Process, Provider, ScriptedProvider, Upgrade, error_word, event_stream,
     json_answer, soon, tools_call,
 };
 
 type Pieces = tokio::sync::mpsc::Sender<Result<bytes::Bytes, std::io::Error>>;
 
 /// A stream that has begun: the end into which its pieces go, and the answer that the caller reads.
-async fn stream(pool: &Pool, id: &str, provider: &mut Scripted) -> (Pieces, reqwest::Response) {
-    let mut call = pool.calling(id);
+async fn stream(pool: &Pool, id: &str, provider: &mut ScriptedProvider) -> (Pieces, reqwest::Response) {
+    let mut call = pool.start_call(id);
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     (pieces, call.answer().await)
 }
 
@@ -38,7 +38,7 @@ async fn finishes(pieces: Pieces, mut answer: reqwest::Response) {
 
 #[tokio::test]
 async fn a_relay_that_is_told_to_end_finishes_what_runs_and_takes_nothing_new() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let mut relay = pool.relay("mcp-1234", &provider.url).await;
     let (pieces, answer) = stream(&pool, "mcp-1234", &mut provider).await;
     relay.signal("TERM").await;
@@ -51,10 +51,10 @@ async fn a_relay_that_is_told_to_end_finishes_what_runs_and_takes_nothing_new() 
         (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
         (503, &"2".parse().unwrap())
     );
-    assert_eq!(error_of(refusal).await, "relay_draining");
-    assert!(relay.runs());
+    assert_eq!(error_word(refusal).await, "relay_draining");
+    assert!(relay.is_running());
     finishes(pieces, answer).await;
-    let (status, log) = relay.last_words().await;
+    let (status, log) = relay.status_and_log().await;
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("the relay has ended"), "{log}");
     pool.until_client("mcp-1234", "it is gone", Value::is_null)
@@ -83,7 +83,7 @@ async fn a_relay_that_runs_nothing_ends_at_once() {
         pool.until_client("mcp-1234", "it is gone", Value::is_null)
             .await;
     }
-    let mut waiting = Pool::relay_towards(
+    let mut waiting = Pool::relay_to(
         "http://127.0.0.1:9",
         "mcp-1234",
         &provider.url,
@@ -101,7 +101,7 @@ async fn no_call_fails_while_one_of_two_relays_of_an_id_drains() {
     let mut relays = vec![pool.relay_with("shared", &provider.url, &secret).await];
     let mut calls = Busy::calling(&pool, "shared");
     for _ in 0..10 {
-        relays.push(Pool::relay_towards(
+        relays.push(Pool::relay_to(
             &pool.url,
             "shared",
             &provider.url,
@@ -116,7 +116,7 @@ async fn no_call_fails_while_one_of_two_relays_of_an_id_drains() {
         calls.answered(30).await;
         let mut old: Process = relays.remove(0);
         old.signal("TERM").await;
-        assert_eq!(old.ended().await.code(), Some(0), "{}", old.whole_log());
+        assert_eq!(old.ended().await.code(), Some(0), "{}", old.log());
         let one = |client: &Value| {
             client["relays"]
                 .as_array()
@@ -174,7 +174,7 @@ impl Busy {
 
 #[tokio::test]
 async fn a_drain_that_takes_too_long_is_cut_short() {
-    let mut provider = Scripted::start().await;
+    let mut provider = ScriptedProvider::start().await;
     let pool = Pool::with(&[("DRAIN_TIMEOUT", "200ms")]).await;
     let mut relay = pool
         .relay_with("relay", &provider.url, &[("DRAIN_TIMEOUT", "200ms")])
@@ -198,7 +198,7 @@ async fn a_drain_that_takes_too_long_is_cut_short() {
 
 #[tokio::test]
 async fn a_second_signal_ends_everything_now() {
-    let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (mut pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let mut relay = pool.relay("relay", &provider.url).await;
     let (_pieces, mut answer) = stream(&pool, "relay", &mut provider).await;
     let took = ends_at_the_second_signal(&mut relay).await;
@@ -215,10 +215,10 @@ async fn a_second_signal_ends_everything_now() {
 async fn ends_at_the_second_signal(process: &mut Process) -> std::time::Duration {
     process.signal("TERM").await;
     process.event("draining").await;
-    assert!(process.runs());
+    assert!(process.is_running());
     let told = Instant::now();
     process.signal("TERM").await;
-    let (status, log) = process.last_words().await;
+    let (status, log) = process.status_and_log().await;
     assert!(told.elapsed() < AT_ONCE);
     assert_eq!(status.code(), Some(1));
     assert_eq!(
@@ -230,7 +230,7 @@ async fn ends_at_the_second_signal(process: &mut Process) -> std::time::Duration
 
 #[tokio::test]
 async fn a_server_that_is_told_to_end_finishes_what_runs_and_its_relays_go_to_the_next_one() {
-    let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (mut pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let mut relay = pool
         .relay_with("mcp-1234", &provider.url, &[("RECONNECT_MAX", "50ms")])
         .await;
@@ -264,8 +264,8 @@ async fn a_server_that_is_told_to_end_finishes_what_runs_and_its_relays_go_to_th
         (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
         (503, &"2".parse().unwrap())
     );
-    assert_eq!(error_of(refusal).await, "server_draining");
-    let refusal = Upgrade::of("late").answer(&pool).await;
+    assert_eq!(error_word(refusal).await, "server_draining");
+    let refusal = Upgrade::for_id("late").answer(&pool).await;
     assert!(
         refusal.status == 503 && refusal.head.contains("\r\nretry-after: 2\r\n"),
         "{}",
@@ -274,7 +274,7 @@ async fn a_server_that_is_told_to_end_finishes_what_runs_and_its_relays_go_to_th
     assert_eq!(refusal.json().await["error"], "draining");
     assert_eq!(pool.client("mcp-1234").await["inflight"], 1);
     finishes(pieces, answer).await;
-    let (status, log) = pool.server.last_words().await;
+    let (status, log) = pool.server.status_and_log().await;
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("the server has ended"), "{log}");
     let lost = relay.event("not connected; trying again").await;
@@ -285,8 +285,8 @@ async fn a_server_that_is_told_to_end_finishes_what_runs_and_its_relays_go_to_th
 
     let next = Pool::on_port(pool.port(), &[]).await;
     next.connected("mcp-1234").await;
-    let mut call: Calling = next.calling("mcp-1234");
-    provider.asked().await.answer(json_answer("{}"));
+    let mut call: PendingCall = next.start_call("mcp-1234");
+    provider.next_request().await.answer(json_answer("{}"));
     assert_eq!(call.answer().await.status(), 200);
 }
 
@@ -319,7 +319,7 @@ async fn a_server_ends_at_once_with_idle_callers_open_state_streams_and_relays_t
     }
 
     let mut pool = Pool::start().await;
-    let _mute = Upgrade::of("mute").relay(&pool).await;
+    let _mute = Upgrade::for_id("mute").relay(&pool).await;
     let told = Instant::now();
     pool.server.signal("TERM").await;
     assert_eq!(pool.server.ended().await.code(), Some(0));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{
-    AT_ONCE, Link, OFFER, Pool, Process, Provider, Scripted, Upgrade, error_of, event_stream,
+    AT_ONCE, Link, OFFER, Pool, Process, Provider, ScriptedProvider, Upgrade, error_word, event_stream,
     json_answer, metric, raw_request, soon, tools_call,
 };
 
@@ -19,14 +19,14 @@ async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_of_which_the
  {
     let (mut pool, mut provider) = (
         Pool::with(&[("MAX_RELAYS", "1")]).await,
-        Scripted::start().await,
+        ScriptedProvider::start().await,
     );
     let link = Link::to(&pool.url).await;
-    let relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &[]);
+    let relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &[]);
     let connected_at = pool.connected("mcp-1234").await["connected_at"].clone();
-    let mut call = pool.calling("mcp-1234");
-    let mut asked = provider.asked().await;
-    link.forget();
+    let mut call = pool.start_call("mcp-1234");
+    let mut asked = provider.next_request().await;
+    link.cut_relay_side();
     let forgotten = Instant::now();
     assert_eq!(call.error().await, "tunnel_lost");
     println!(
@@ -34,22 +34,22 @@ async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_of_which_the
         forgotten.elapsed()
     );
     assert!(forgotten.elapsed() < 2 * AT_ONCE);
-    asked.abandoned().await;
+    asked.cancelled().await;
     let is_new = |client: &Value| !client.is_null() && client["connected_at"] != connected_at;
     let client = pool
         .until_client("mcp-1234", "the new tunnel is there", is_new)
         .await;
     assert_eq!(client["relays"].as_array().unwrap().len(), 1);
-    let mut call = pool.calling("mcp-1234");
-    provider.asked().await.answer(json_answer("{}"));
+    let mut call = pool.start_call("mcp-1234");
+    provider.next_request().await.answer(json_answer("{}"));
     assert_eq!(call.answer().await.status(), 200);
     pool.server.event("relay disconnected").await;
     assert!(
         pool.server.lines_with("a relay was refused").is_empty(),
         "{}",
-        pool.server.whole_log()
+        pool.server.log()
     );
-    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.whole_log());
+    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.log());
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_relay_that_is_cut_off_again_and_again_is_never_told_that_its_id_is_ta
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let link = Link::to(&pool.url).await;
     let settings = [("RECONNECT_MIN", "1ms"), ("RECONNECT_MAX", "1ms")];
-    let mut relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &settings);
+    let mut relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &settings);
     for times in 1..=10 {
         let is_it = |line: &str| line.contains("the provider is reached at");
         relay.nth_line(times, "it is connected again", is_it).await;
@@ -68,18 +68,18 @@ async fn a_relay_that_is_cut_off_again_and_again_is_never_told_that_its_id_is_ta
         pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
         200
     );
-    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.whole_log());
+    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.log());
 }
 
 #[tokio::test]
 async fn a_different_relay_is_told_that_the_id_is_taken_and_the_calls_of_its_holder_go_on() {
-    let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (mut pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let _holder = pool.relay("mcp-1234", &provider.url).await;
-    let mut call = pool.calling("mcp-1234");
+    let mut call = pool.start_call("mcp-1234");
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     let mut answer = call.answer().await;
-    let mut other = Pool::relay_towards(
+    let mut other = Pool::relay_to(
         &pool.url,
         "mcp-1234",
         &provider.url,
@@ -92,7 +92,7 @@ async fn a_different_relay_is_told_that_the_id_is_taken_and_the_calls_of_its_hol
         .await;
     let refused = pool.server.event("a relay was refused").await;
     assert_eq!(refused["reason"], "id_taken");
-    let refusal = Upgrade::of("mcp-1234").answer(&pool).await;
+    let refusal = Upgrade::for_id("mcp-1234").answer(&pool).await;
     assert_eq!(
         (refusal.status, refusal.head.contains("application/json")),
         (409, true),
@@ -130,7 +130,7 @@ async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the
  {
     let (mut pool, mut old_provider, provider) = (
         Pool::with(&[("TAKEOVER_WAIT", "300ms")]).await,
-        Scripted::start().await,
+        ScriptedProvider::start().await,
         Provider::echoing().await,
     );
     let link = Link::to(&pool.url).await;
@@ -143,13 +143,13 @@ async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the
         .into_iter()
         .chain([("RECONNECT_MAX", "50ms"), ("WORKER_NAME", "old")])
         .collect();
-    let mut old = Pool::relay_towards(&link.url, "mcp-1234", &old_provider.url, &settings);
+    let mut old = Pool::relay_to(&link.url, "mcp-1234", &old_provider.url, &settings);
     pool.connected("mcp-1234").await;
-    let mut call = pool.calling("mcp-1234");
-    let _asked = old_provider.asked().await;
+    let mut call = pool.start_call("mcp-1234");
+    let _asked = old_provider.next_request().await;
     link.freeze();
     let began = Instant::now();
-    let mut newcomer = Pool::relay_towards(
+    let mut newcomer = Pool::relay_to(
         &pool.url,
         "mcp-1234",
         &provider.url,
@@ -195,8 +195,8 @@ async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the
 async fn relays_that_know_the_same_secret_share_an_id_and_its_calls() {
     let (pool, mut one, mut other) = (
         Pool::start().await,
-        Scripted::start().await,
-        Scripted::start().await,
+        ScriptedProvider::start().await,
+        ScriptedProvider::start().await,
     );
     let secret = [("CLIENT_SECRET", "we-belong-together")];
     let mut doomed = pool.relay_with("shared", &one.url, &secret).await;
@@ -209,11 +209,11 @@ async fn relays_that_know_the_same_secret_share_an_id_and_its_calls() {
     pool.until_client("shared", "both are there", of_both).await;
     let (mut calls, mut asked_of_one, mut asked_of_other) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..10 {
-        calls.push(pool.calling("shared"));
+        calls.push(pool.start_call("shared"));
         // One after the other, so that each call knows of those before it.
         tokio::select! {
-            asked = one.asked() => asked_of_one.push(asked),
-            asked = other.asked() => asked_of_other.push(asked),
+            asked = one.next_request() => asked_of_one.push(asked),
+            asked = other.next_request() => asked_of_other.push(asked),
         }
     }
     assert_eq!((asked_of_one.len(), asked_of_other.len()), (5, 5));
@@ -227,7 +227,7 @@ async fn relays_that_know_the_same_secret_share_an_id_and_its_calls() {
         let answer = call.answer().await;
         outcomes.push(answer.status().as_u16());
         if answer.status() != 200 {
-            assert_eq!(error_of(answer).await, "tunnel_lost");
+            assert_eq!(error_word(answer).await, "tunnel_lost");
         }
     }
     outcomes.sort_unstable();
@@ -237,8 +237,8 @@ async fn relays_that_know_the_same_secret_share_an_id_and_its_calls() {
         client["relays"].as_array().unwrap().len() == 1
     })
     .await;
-    let mut call = pool.calling("shared");
-    other.asked().await.answer(json_answer("{}"));
+    let mut call = pool.start_call("shared");
+    other.next_request().await.answer(json_answer("{}"));
     assert_eq!(call.answer().await.status(), 200);
 }
 
@@ -249,7 +249,7 @@ async fn relays_with_different_secrets_or_only_one_do_not_share_an_id() {
         .relay_with("shared", &provider.url, &[("CLIENT_SECRET", "mine")])
         .await;
     for secret in ["yours", ""] {
-        let mut other = Pool::relay_towards(
+        let mut other = Pool::relay_to(
             &pool.url,
             "shared",
             &provider.url,
@@ -260,7 +260,7 @@ async fn relays_with_different_secrets_or_only_one_do_not_share_an_id() {
             .await;
     }
     let _open = pool.relay("open", &provider.url).await;
-    let mut other = Pool::relay_towards(
+    let mut other = Pool::relay_to(
         &pool.url,
         "open",
         &provider.url,
@@ -280,7 +280,7 @@ async fn there_are_no_more_relays_than_the_server_takes() {
     let mut first = pool.relay("first", &provider.url).await;
     let _second = pool.relay("second", &provider.url).await;
     for id in ["third", ""] {
-        let refusal = Upgrade::of(id).answer(&pool).await;
+        let refusal = Upgrade::for_id(id).answer(&pool).await;
         assert_eq!(refusal.status, 503);
         assert!(
             refusal.head.contains("\r\nretry-after: 2\r\n"),
@@ -302,7 +302,7 @@ async fn there_are_no_more_relays_than_the_server_takes() {
 #[tokio::test]
 async fn what_is_wrong_with_an_upgrade_is_an_ordinary_answer_and_the_key_comes_first() {
     let pool = Pool::start().await;
-    let good = || Upgrade::of("mcp-1234");
+    let good = || Upgrade::for_id("mcp-1234");
     let hostile = || {
         good()
             .with("llamapool-id", "../../etc")
@@ -310,7 +310,7 @@ async fn what_is_wrong_with_an_upgrade_is_an_ordinary_answer_and_the_key_comes_f
             .with("upgrade", "teapot")
     };
     let long = "x".repeat(129);
-    let twice = good().also("authorization", "Bearer secret");
+    let twice = good().with_another("authorization", "Bearer secret");
     let cases = [
         (
             401,
@@ -415,13 +415,13 @@ async fn what_is_wrong_with_an_upgrade_is_an_ordinary_answer_and_the_key_comes_f
 async fn a_hostile_name_is_shown_as_harmless_text() {
     let pool = Pool::start().await;
     let name = "%1b[31m<script>%0a%00".to_owned() + &"x".repeat(500);
-    let relay = Upgrade::of("named")
+    let relay = Upgrade::for_id("named")
         .with("llamapool-name", &name)
         .with("llamapool-version", &name)
         .relay(&pool)
         .await;
     let mut relay = relay.frames();
-    let _events = relay.hello().await;
+    let _events = relay.send_offer().await;
     let client = pool.connected("named").await;
     for field in ["name", "version"] {
         let text = client[field].as_str().unwrap();
@@ -430,7 +430,7 @@ async fn a_hostile_name_is_shown_as_harmless_text() {
             "{text:?}"
         );
     }
-    assert!(!pool.server.whole_log().contains('\u{1b}'));
+    assert!(!pool.server.log().contains('\u{1b}'));
 }
 
 /// A server on which a relay has a moment to say hello.
@@ -450,7 +450,7 @@ async fn is_free(pool: &Pool, id: &str) {
     pool.until("the relay is gone", gone).await;
     let provider = Provider::echoing().await;
     let relay = pool.relay(id, &provider.url).await;
-    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.whole_log());
+    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.log());
 }
 
 #[tokio::test]
@@ -471,7 +471,7 @@ async fn a_relay_that_connects_and_says_nothing_sensible_is_dropped_and_holds_no
         .enumerate()
         .map(async |(number, message)| {
             let id = format!("mute-{number}");
-            let mut relay = Upgrade::of(&id).relay(&pool).await;
+            let mut relay = Upgrade::for_id(&id).relay(&pool).await;
             if let Some(message) = message {
                 relay.send(message).await;
             }
@@ -499,7 +499,7 @@ async fn a_relay_whose_first_event_is_none_is_dropped_and_holds_no_id() {
     ];
     let each = lines.into_iter().enumerate().map(async |(number, line)| {
         let id = format!("liar-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
+        let mut relay = Upgrade::for_id(&id).relay(&pool).await.frames();
         let events = relay.events().await;
         events.data(line).await;
         relay.closed().await;
@@ -511,12 +511,12 @@ async fn a_relay_whose_first_event_is_none_is_dropped_and_holds_no_id() {
 #[tokio::test]
 async fn a_relay_that_does_not_tell_its_events_is_dropped_and_holds_no_id() {
     let pool = impatient().await;
-    let mut refusing = Upgrade::of("refusing").relay(&pool).await.frames();
-    refusing.asked().await.reply.answer(404, "").await;
+    let mut refusing = Upgrade::for_id("refusing").relay(&pool).await.frames();
+    refusing.next_request().await.reply.answer(404, "").await;
     refusing.closed().await;
     is_free(&pool, "refusing").await;
-    let mut ignoring = Upgrade::of("ignoring").relay(&pool).await.frames();
-    let _asked = ignoring.asked().await;
+    let mut ignoring = Upgrade::for_id("ignoring").relay(&pool).await.frames();
+    let _asked = ignoring.next_request().await;
     ignoring.closed().await;
     is_free(&pool, "ignoring").await;
 }
@@ -530,7 +530,7 @@ async fn a_relay_whose_later_event_is_none_is_dropped_and_an_unknown_event_is_sk
         .enumerate()
     {
         let id = format!("liar-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
+        let mut relay = Upgrade::for_id(&id).relay(&pool).await.frames();
         let events = relay.events().await;
         events
             .data("{\"event\":\"weather\",\"sky\":\"blue\"}\n")
@@ -554,10 +554,10 @@ async fn a_relay_whose_later_event_is_none_is_dropped_and_an_unknown_event_is_sk
 #[tokio::test]
 async fn a_relay_that_gives_its_event_stream_up_is_dropped() {
     let pool = Pool::start().await;
-    let mut relay = Upgrade::of("mcp-1234").relay(&pool).await.frames();
-    let events = relay.hello().await;
+    let mut relay = Upgrade::for_id("mcp-1234").relay(&pool).await.frames();
+    let events = relay.send_offer().await;
     pool.connected("mcp-1234").await;
-    events.give_up().await;
+    events.cancel().await;
     relay.closed().await;
     is_free(&pool, "mcp-1234").await;
 }
@@ -576,11 +576,11 @@ async fn a_relay_that_answers_with_bad_frames_is_dropped_and_its_calls_get_an_er
     ];
     for (number, frame) in frames.into_iter().enumerate() {
         let id = format!("garbled-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
-        let _events = relay.hello().await;
+        let mut relay = Upgrade::for_id(&id).relay(&pool).await.frames();
+        let _events = relay.send_offer().await;
         pool.connected(&id).await;
-        let mut calls = [pool.calling(&id), pool.calling(&id)];
-        let _asked = (relay.asked().await, relay.asked().await);
+        let mut calls = [pool.start_call(&id), pool.start_call(&id)];
+        let _asked = (relay.next_request().await, relay.next_request().await);
         let injected = Instant::now();
         relay.inject(frame).await;
         for call in &mut calls {
@@ -595,14 +595,14 @@ async fn a_relay_that_answers_with_bad_frames_is_dropped_and_its_calls_get_an_er
 #[tokio::test]
 async fn a_relay_that_gives_a_call_up_spoils_only_that_one() {
     let pool = Pool::start().await;
-    let mut relay = Upgrade::of("mcp-1234").relay(&pool).await.frames();
-    let _events = relay.hello().await;
+    let mut relay = Upgrade::for_id("mcp-1234").relay(&pool).await.frames();
+    let _events = relay.send_offer().await;
     pool.connected("mcp-1234").await;
-    let mut spoilt = pool.calling("mcp-1234");
-    let given_up = relay.asked().await.reply;
-    let mut answered = pool.calling("mcp-1234");
-    let other = relay.asked().await.reply;
-    given_up.give_up().await;
+    let mut spoilt = pool.start_call("mcp-1234");
+    let given_up = relay.next_request().await.reply;
+    let mut answered = pool.start_call("mcp-1234");
+    let other = relay.next_request().await.reply;
+    given_up.cancel().await;
     assert_eq!(spoilt.error().await, "relay_garbage");
     other.answer(200, "fine").await;
     let answer = answered.answer().await;
@@ -616,8 +616,8 @@ async fn a_relay_that_gives_a_call_up_spoils_only_that_one() {
 async fn a_relay_that_never_reads_holds_up_nobody_else_and_is_dropped_for_its_silence() {
     let (pool, provider) = (impatient().await, Provider::echoing().await);
     let _relay = pool.relay("other", &provider.url).await;
-    let mut deaf = Upgrade::of("deaf").relay(&pool).await.frames();
-    let _events = deaf.hello().await;
+    let mut deaf = Upgrade::for_id("deaf").relay(&pool).await.frames();
+    let _events = deaf.send_offer().await;
     pool.connected("deaf").await;
     let mut call = tokio::task::JoinSet::new();
     call.spawn(
@@ -626,7 +626,7 @@ async fn a_relay_that_never_reads_holds_up_nobody_else_and_is_dropped_for_its_si
             .body(vec![b' '; 8 << 20])
             .send(),
     );
-    let _asked = deaf.asked().await;
+    let _asked = deaf.next_request().await;
     deaf.stop_reading();
     for id in 0..20 {
         assert_eq!(
@@ -640,7 +640,7 @@ async fn a_relay_that_never_reads_holds_up_nobody_else_and_is_dropped_for_its_si
         .unwrap()
         .unwrap()
     {
-        assert_eq!(error_of(answer).await, "tunnel_lost");
+        assert_eq!(error_word(answer).await, "tunnel_lost");
     }
     pool.until_metric(
         r#"llamapool_refusals_total{door="mcp",reason="tunnel_lost"}"#,
@@ -655,8 +655,8 @@ async fn a_relay_that_flaps_leaves_nothing_behind() {
     let pool = Pool::start().await;
     for number in 0..100 {
         let id = format!("flap-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
-        let _events = relay.hello().await;
+        let mut relay = Upgrade::for_id(&id).relay(&pool).await.frames();
+        let _events = relay.send_offer().await;
         pool.connected(&id).await;
         drop(relay);
     }

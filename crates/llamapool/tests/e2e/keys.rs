@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    API_KEY, Pool, Process, Provider, RawHttp, RawProvider, Upgrade, WORKER_KEY, error_of,
+    API_KEY, Pool, Process, Provider, RawHttp, RawProvider, Upgrade, WORKER_KEY, error_word,
     http_request, soon, tools_call,
 };
 
@@ -72,7 +72,7 @@ async fn keys_that_nobody_set_are_generated_logged_once_each_and_work() {
     assert!(api != worker && api.len() >= 32 && worker.len() >= 32);
 
     let provider = Provider::echoing().await;
-    let mut relay = Pool::relay_towards(&url, "mcp-1234", &provider.url, &[("WORKER_KEY", worker)]);
+    let mut relay = Pool::relay_to(&url, "mcp-1234", &provider.url, &[("WORKER_KEY", worker)]);
     relay
         .line("it is connected", |line| {
             line.contains("the provider is reached at")
@@ -96,7 +96,7 @@ async fn keys_that_nobody_set_are_generated_logged_once_each_and_work() {
         401
     );
     for key in [api, worker] {
-        assert_eq!(server.lines_with(key).len(), 1, "{}", server.whole_log());
+        assert_eq!(server.lines_with(key).len(), 1, "{}", server.log());
     }
 }
 
@@ -169,7 +169,7 @@ async fn a_relay_with_a_token_of_its_own_serves_only_callers_who_present_it() {
         let answer = call(wrong).await.unwrap();
         assert_eq!(answer.status(), 401, "{wrong:?}");
         assert_eq!(answer.headers()["www-authenticate"], "Bearer");
-        assert_eq!(error_of(answer).await, "wrong_token");
+        assert_eq!(error_word(answer).await, "wrong_token");
     }
     let answer = call(&["bearer open-sesame"]).await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -225,7 +225,7 @@ async fn a_page_in_a_browser_gets_nothing_that_has_data_from_a_server_on_loopbac
         for (name, value, word) in evil {
             let answer = get().header(name, value).send().await.unwrap();
             assert_eq!(answer.status(), 403, "{url} {name}: {value}");
-            assert_eq!(error_of(answer).await, word, "{url} {name}: {value}");
+            assert_eq!(error_word(answer).await, word, "{url} {name}: {value}");
         }
         assert_eq!(
             get()
@@ -273,7 +273,7 @@ async fn every_route_of_every_port_refuses_what_is_ambiguous_and_health_refuses_
                     "origin_refused",
                 ),
             ] {
-                let mut caller = RawHttp::to(url).await;
+                let mut caller = RawHttp::connect(url).await;
                 caller.send(http_request("GET", path, twice, b"")).await;
                 let head = caller.head().await;
                 assert_eq!(
@@ -301,7 +301,7 @@ async fn every_route_of_every_port_refuses_what_is_ambiguous_and_health_refuses_
             );
             for page in ["http://evil.example", "null"] {
                 assert_eq!(
-                    error_of(ask("origin", page).await.unwrap()).await,
+                    error_word(ask("origin", page).await.unwrap()).await,
                     "origin_refused",
                     "{path} {page}"
                 );
@@ -352,7 +352,7 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
         .collect();
     let server_url = format!("{}/api/mcp/connect?key={}", pool.url, secret("SERVER_URL"));
     let provider_url = format!("{}?key={}", provider.url, secret("PROVIDER_URL"));
-    let mut relay = Pool::relay_towards(&server_url, "mcp-1234", &provider_url, &of_relay);
+    let mut relay = Pool::relay_to(&server_url, "mcp-1234", &provider_url, &of_relay);
     relay
         .line("it is connected", |line| {
             line.contains("the provider is reached at")
@@ -379,7 +379,7 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
                 .bearer_auth(key);
             seen.push(show(request.send().await.unwrap()).await);
         }
-        let upgrade = Upgrade::of("raw")
+        let upgrade = Upgrade::for_id("raw")
             .with("authorization", &format!("Bearer {key} "))
             .with("llamapool-secret", key);
         seen.push(upgrade.answer(&pool).await.head);
@@ -410,9 +410,9 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
         &[SECRETS[1], SECRETS[6], debug],
     ] {
         let mut failing = Pool::relay_once(&server_url, &provider_url, settings);
-        seen.push(failing.last_words().await.1);
+        seen.push(failing.status_and_log().await.1);
     }
-    let mut sharing = Pool::relay_towards(
+    let mut sharing = Pool::relay_to(
         &pool.url,
         "mcp-1234",
         &provider.url,
@@ -423,11 +423,11 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
             line.contains("the provider is reached at")
         })
         .await;
-    seen.push(sharing.whole_log());
+    seen.push(sharing.log());
     pool.server.signal("TERM").await;
-    seen.push(pool.server.last_words().await.1);
+    seen.push(pool.server.status_and_log().await.1);
     relay.kill().await;
-    seen.push(relay.last_words().await.1);
+    seen.push(relay.status_and_log().await.1);
 
     assert!(seen.len() > 80, "{}", seen.len());
     for (name, secret) in SECRETS {
@@ -451,7 +451,7 @@ async fn show(answer: reqwest::Response) -> String {
 async fn a_relays_instance_id_is_known_to_its_server_alone() {
     let (impostor, provider) = (RawProvider::bind().await, Provider::echoing().await);
     let settings = [("STATUS_ADDR", "127.0.0.1:0"), ("WORKER_KEY", WORKER_KEY)];
-    let mut relay = Pool::relay_towards(&impostor.url, "mcp-1234", &provider.url, &settings);
+    let mut relay = Pool::relay_to(&impostor.url, "mcp-1234", &provider.url, &settings);
     let (_, head) = impostor.request().await;
     let (connection, second_head) = impostor.request().await;
     let instance = |head: &str| {
@@ -484,7 +484,7 @@ async fn a_relays_instance_id_is_known_to_its_server_alone() {
         .await
         .unwrap();
     assert!(!status.contains(&id) && relay.lines_with(&id).is_empty());
-    let mut other = Pool::relay_towards(&impostor.url, "mcp-1234", &provider.url, &[]);
+    let mut other = Pool::relay_to(&impostor.url, "mcp-1234", &provider.url, &[]);
     let (_, other_head) = loop {
         let (connection, head) = impostor.request().await;
         if instance(&head) != id {
@@ -492,5 +492,5 @@ async fn a_relays_instance_id_is_known_to_its_server_alone() {
         }
     };
     assert_ne!(instance(&other_head), id);
-    assert!(other.runs());
+    assert!(other.is_running());
 }

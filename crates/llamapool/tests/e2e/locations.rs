@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::Value;
 
-use crate::harness::{Pool, Provider, RawProvider, error_of, http_request, tools_call};
+use crate::harness::{Pool, Provider, RawProvider, error_word, http_request, tools_call};
 
 /// What a provider may call itself.
 fn own_origins(headers: &HeaderMap) -> [String; 3] {
@@ -100,7 +100,7 @@ async fn a_caller_gets_to_what_the_provider_made_wherever_on_its_host_that_is() 
             .send()
             .await
             .unwrap();
-        assert_eq!(error_of(admin).await, "path_refused");
+        assert_eq!(error_word(admin).await, "path_refused");
     }
 }
 

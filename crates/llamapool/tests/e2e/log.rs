@@ -157,7 +157,7 @@ async fn what_a_caller_does_wrong_is_no_warning() {
 async fn an_answer_that_breaks_off_and_a_lost_relay_are_warned_of() {
     let (mut pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let mut relay = pool.relay("breaks", &provider.url).await;
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller.send(call("breaks", "broken", "")).await;
     let (mut connection, head) = provider.call().await;
     connection.body(&head).await;
@@ -172,7 +172,7 @@ async fn an_answer_that_breaks_off_and_a_lost_relay_are_warned_of() {
         (&json!("WARN"), &json!("breaks"), &json!("broken"))
     );
 
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller.send(call("breaks", "lost", "")).await;
     let (_connection, _) = provider.call().await;
     relay.kill().await;

@@ -9,7 +9,7 @@ use llamapool::settings::Environment;
 use llamapool_tunnel::TunnelConfig;
 
 use crate::harness::{
-    AT_ONCE, Link, Pool, Process, Provider, RawProvider, Scripted, Settings, TlsFront, error_of,
+    AT_ONCE, Link, Pool, Process, Provider, RawProvider, ScriptedProvider, Settings, TlsFront, error_word,
     event_stream, json_answer, metric, soon, tools_call,
 };
 
@@ -22,21 +22,21 @@ async fn calls_without_an_answer_fail_at_once_when_their_relay_is_killed_and_tho
 {
     let (pool, mut doomed, mut other) = (
         Pool::start().await,
-        Scripted::start().await,
-        Scripted::start().await,
+        ScriptedProvider::start().await,
+        ScriptedProvider::start().await,
     );
     let mut relay = pool.relay("doomed", &doomed.url).await;
     let _other_relay = pool.relay("other", &other.url).await;
-    let mut calls: Vec<_> = (0..5).map(|_| pool.calling("doomed")).collect();
-    let mut other_call = pool.calling("other");
-    let _asked = doomed.asked_times(5).await;
-    let asked_of_other = other.asked().await;
+    let mut calls: Vec<_> = (0..5).map(|_| pool.start_call("doomed")).collect();
+    let mut other_call = pool.start_call("other");
+    let _asked = doomed.next_requests(5).await;
+    let asked_of_other = other.next_request().await;
     let killed = Instant::now();
     relay.kill().await;
     for call in &mut calls {
         let answer = call.answer().await;
         assert_eq!(answer.status(), 502);
-        assert_eq!(error_of(answer).await, "tunnel_lost");
+        assert_eq!(error_word(answer).await, "tunnel_lost");
     }
     let took = killed.elapsed();
     println!("measured: from kill -9 of the relay to the last of 5 errors: {took:?}");
@@ -70,11 +70,11 @@ async fn calls_without_an_answer_fail_at_once_when_their_relay_is_killed_and_tho
 
 #[tokio::test]
 async fn a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_relay_is_killed() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let mut relay = pool.relay("stream", &provider.url).await;
-    let mut call = pool.calling("stream");
+    let mut call = pool.start_call("stream");
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     let mut answer = call.answer().await;
     let mut got = Vec::new();
     for piece in ["data: one\n\n", "data: two\n\n"] {
@@ -110,34 +110,34 @@ async fn a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_re
 
 #[tokio::test]
 async fn a_relay_comes_back_with_its_id_when_the_server_was_killed_in_the_middle_of_a_call() {
-    let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (mut pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let mut relay = pool
         .relay_with("mcp-1234", &provider.url, &[("RECONNECT_MAX", "100ms")])
         .await;
-    let mut call = pool.calling("mcp-1234");
-    let mut asked = provider.asked().await;
+    let mut call = pool.start_call("mcp-1234");
+    let mut asked = provider.next_request().await;
     let killed = Instant::now();
     pool.server.kill().await;
     assert!(call.result().await.is_err());
-    asked.abandoned().await;
+    asked.cancelled().await;
     println!(
         "measured: from kill -9 of the server to the provider's call being dropped: {:?}",
         killed.elapsed()
     );
     let next = Pool::on_port(pool.port(), &[]).await;
     next.connected("mcp-1234").await;
-    let mut call = next.calling("mcp-1234");
-    provider.asked().await.answer(json_answer("{}"));
+    let mut call = next.start_call("mcp-1234");
+    provider.next_request().await.answer(json_answer("{}"));
     assert_eq!(call.answer().await.status(), 200);
-    assert!(relay.runs());
+    assert!(relay.is_running());
 }
 
 #[tokio::test]
 async fn an_id_that_the_server_assigned_is_random_and_kept_when_another_server_takes_over() {
     let (mut pool, provider) = (Pool::start().await, Provider::echoing().await);
     let mut relay =
-        Pool::relay_towards(&pool.url, "", &provider.url, &[("RECONNECT_MAX", "100ms")]);
-    let mut other = Pool::relay_towards(&pool.url, "", &provider.url, &[]);
+        Pool::relay_to(&pool.url, "", &provider.url, &[("RECONNECT_MAX", "100ms")]);
+    let mut other = Pool::relay_to(&pool.url, "", &provider.url, &[]);
     let (id, other_id) = (assigned_id(&mut relay).await, assigned_id(&mut other).await);
     for id in [&id, &other_id] {
         assert!(
@@ -193,7 +193,7 @@ async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_it_is_refused()
         .unwrap();
     let ok = Provider::answering(async |_| json_answer("{}")).await;
     let missing = Provider::serving(axum::Router::new()).await;
-    let tls = TlsFront::of(url).await;
+    let tls = TlsFront::for_server(url).await;
     let (tls_as_plain, plain_as_tls) = (
         format!("ws://localhost:{}", tls.port),
         url.replace("http", "wss").replace("127.0.0.1", "localhost"),
@@ -271,7 +271,7 @@ async fn a_relay_says_that_what_it_reached_is_no_llamapool_server() {
 
 /// The one line with which a relay ends that could not go on, in a log that complains of nothing else.
 async fn its_only_complaint(relay: &mut Process) -> String {
-    let (status, log) = relay.last_words().await;
+    let (status, log) = relay.status_and_log().await;
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
     let complaints: Vec<_> = log
@@ -287,13 +287,13 @@ async fn its_only_complaint(relay: &mut Process) -> String {
 async fn a_relay_that_reconnects_keeps_trying_with_a_wrong_key_and_says_so_as_an_error() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let settings = [("WORKER_KEY", "wrong"), ("RECONNECT_MAX", "50ms")];
-    let mut relay = Pool::relay_towards(&pool.url, "mcp-1234", &provider.url, &settings);
+    let mut relay = Pool::relay_to(&pool.url, "mcp-1234", &provider.url, &settings);
     let is_it = |line: &str| {
         line.contains("does not accept the worker key") && line.contains(r#""level":"ERROR""#)
     };
     let line = relay.nth_line(3, "the third error", is_it).await;
     assert!(line.contains("status 401"), "{line}");
-    assert!(relay.runs());
+    assert!(relay.is_running());
     pool.until_metric(
         r#"llamapool_refusals_total{door="relay",reason="wrong_key"}"#,
         3,
@@ -309,7 +309,7 @@ async fn the_wait_before_trying_again_starts_over_when_a_connection_has_held() {
         .local_addr()
         .unwrap();
     let settings = [("RECONNECT_MIN", "10ms"), ("RECONNECT_STABLE_AFTER", "1ms")];
-    let mut relay = Pool::relay_towards(
+    let mut relay = Pool::relay_to(
         &format!("http://{server}"),
         "mcp-1234",
         &provider.url,
@@ -344,7 +344,7 @@ async fn the_wait_before_trying_again_starts_over_when_a_connection_has_held() {
 
 #[tokio::test]
 async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_once() {
-    let (mut pool, mut provider) = (Pool::with(&PULSE).await, Scripted::start().await);
+    let (mut pool, mut provider) = (Pool::with(&PULSE).await, ScriptedProvider::start().await);
     let link = Link::to(&pool.url).await;
     let settings = [
         PULSE[0],
@@ -352,10 +352,10 @@ async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_
         ("CONNECT_TIMEOUT", "200ms"),
         ("RECONNECT_MAX", "50ms"),
     ];
-    let mut relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &settings);
+    let mut relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &settings);
     pool.connected("mcp-1234").await;
-    let mut calls: Vec<_> = (0..3).map(|_| pool.calling("mcp-1234")).collect();
-    let mut asked = provider.asked_times(3).await;
+    let mut calls: Vec<_> = (0..3).map(|_| pool.start_call("mcp-1234")).collect();
+    let mut asked = provider.next_requests(3).await;
     link.freeze();
     let frozen = Instant::now();
     for call in &mut calls {
@@ -365,7 +365,7 @@ async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_
     println!("measured: from silence, of which {SILENCE:?} is the limit, to tunnel_lost: {took:?}");
     assert!(took < SILENCE + AT_ONCE, "{took:?}");
     for asked in &mut asked {
-        asked.abandoned().await;
+        asked.cancelled().await;
     }
     let end = pool.server.event("relay disconnected").await;
     assert_eq!(end["reason"], "the peer was silent for too long");
@@ -381,8 +381,8 @@ async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_
         "measured: from the thaw to the relay being back: {:?}",
         thawed.elapsed()
     );
-    let mut call = pool.calling("mcp-1234");
-    provider.asked().await.answer(json_answer("{}"));
+    let mut call = pool.start_call("mcp-1234");
+    provider.next_request().await.answer(json_answer("{}"));
     assert_eq!(call.answer().await.status(), 200);
 }
 
@@ -390,7 +390,7 @@ async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_
 async fn a_relay_that_was_cut_off_is_back_at_once() {
     let (pool, provider) = (Pool::start().await, Provider::echoing().await);
     let link = Link::to(&pool.url).await;
-    let mut relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &[]);
+    let mut relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &[]);
     let connected_at = pool.connected("mcp-1234").await["connected_at"].clone();
     let cut = Instant::now();
     link.cut();

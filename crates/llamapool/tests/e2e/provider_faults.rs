@@ -206,7 +206,7 @@ async fn a_slow_upload_makes_nobody_late() {
         .send()
         .await;
     let (mut snapshots, started) = (snapshots.unwrap(), Instant::now());
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller
         .send(http_request(
             "POST",
@@ -261,7 +261,7 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_caller_behind_its_last_byte
             "data: 1\n\n",
         ),
     ] {
-        let mut caller = RawHttp::to(&pool.url).await;
+        let mut caller = RawHttp::connect(&pool.url).await;
         caller.send(call("breaks", b"{}")).await;
         let (mut connection, head) = provider.call().await;
         connection.body(&head).await;
@@ -288,7 +288,7 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_caller_behind_its_last_byte
 async fn a_reset_in_the_middle_of_an_answer_aborts_it() {
     let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
     let _relay = pool.relay("resets", &provider.url).await;
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller.send(call("resets", b"{}")).await;
     let (mut connection, head) = provider.call().await;
     connection.body(&head).await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::harness::{
-    Pool, Process, Provider, RawHttp, RawProvider, Scripted, error_of, event_stream, http_request,
+    Pool, Process, Provider, RawHttp, RawProvider, ScriptedProvider, error_word, event_stream, http_request,
     json_answer, metric, soon, tools_call,
 };
 
@@ -64,7 +64,7 @@ const ON: (&str, &str) = ("STATUS_ADDR", "127.0.0.1:0");
 
 #[tokio::test]
 async fn the_status_says_how_the_relay_stands() {
-    let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (mut pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let settings = [
         ON,
         ("WORKER_NAME", "Älice"),
@@ -94,7 +94,7 @@ async fn the_status_says_how_the_relay_stands() {
         401
     );
     let mut done = call("open-sesame");
-    provider.asked().await.answer(json_answer("{}"));
+    provider.next_request().await.answer(json_answer("{}"));
     done.join_next()
         .await
         .unwrap()
@@ -104,11 +104,11 @@ async fn the_status_says_how_the_relay_stands() {
         .await
         .unwrap();
     let left = call("open-sesame");
-    let mut asked = provider.asked().await;
+    let mut asked = provider.next_request().await;
     drop(left);
-    asked.abandoned().await;
+    asked.cancelled().await;
     let mut running = call("open-sesame");
-    let asked = provider.asked().await;
+    let asked = provider.next_request().await;
     let is_current = |_, body: &Value| {
         body["calls"]["totals"]["caller_left"] == 1 && body["provider"]["status"] == "reachable"
     };
@@ -286,12 +286,12 @@ async fn a_question_for_metadata_that_do_not_exist_is_a_call_that_was_answered()
 
 #[tokio::test]
 async fn a_relay_drains_and_goes_on_and_shuts_down_as_it_is_told() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let mut relay = pool.relay_with("mcp-1234", &provider.url, &[ON]).await;
     let status = Status::of(&mut relay).await;
-    let mut call = pool.calling("mcp-1234");
+    let mut call = pool.start_call("mcp-1234");
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     let mut answer = call.answer().await;
     assert_eq!(
         status.control("drain").await,
@@ -302,7 +302,7 @@ async fn a_relay_drains_and_goes_on_and_shuts_down_as_it_is_told() {
     })
     .await;
     assert_eq!(
-        error_of(pool.post("mcp-1234", &tools_call(1, "echo")).await).await,
+        error_word(pool.post("mcp-1234", &tools_call(1, "echo")).await).await,
         "relay_draining"
     );
     assert_eq!(
@@ -318,8 +318,8 @@ async fn a_relay_drains_and_goes_on_and_shuts_down_as_it_is_told() {
         client["status"] == "active"
     })
     .await;
-    let mut other = pool.calling("mcp-1234");
-    provider.asked().await.answer(json_answer("{}"));
+    let mut other = pool.start_call("mcp-1234");
+    provider.next_request().await.answer(json_answer("{}"));
     assert_eq!(other.answer().await.status(), 200);
     assert_eq!(status.control("explode").await.0, 404);
     assert_eq!(
@@ -355,16 +355,16 @@ async fn a_relay_drains_and_goes_on_and_shuts_down_as_it_is_told() {
         soon("the stream ends well", answer.chunk()).await.unwrap(),
         None
     );
-    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.whole_log());
+    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.log());
 }
 
 #[tokio::test]
 async fn a_relay_that_was_told_to_end_by_a_signal_takes_no_calls_again() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let mut relay = pool.relay_with("mcp-1234", &provider.url, &[ON]).await;
     let status = Status::of(&mut relay).await;
-    let mut call = pool.calling("mcp-1234");
-    let asked = provider.asked().await;
+    let mut call = pool.start_call("mcp-1234");
+    let asked = provider.next_request().await;
     relay.signal("TERM").await;
     status
         .until("it drains", "/status", |_, body| body["draining"] == true)
@@ -373,7 +373,7 @@ async fn a_relay_that_was_told_to_end_by_a_signal_takes_no_calls_again() {
     assert_eq!(status.get("/status").await.1["draining"], true);
     asked.answer(json_answer("{}"));
     assert_eq!(call.answer().await.status(), 200);
-    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.whole_log());
+    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.log());
 }
 
 #[tokio::test]
@@ -469,7 +469,7 @@ async fn a_page_in_a_browser_gets_nothing_from_a_relay_on_loopback() {
                 .unwrap();
             assert_eq!(answer.status(), 403, "{method} {path} {name}: {value}");
         }
-        let mut twice = RawHttp::to(&server.url).await;
+        let mut twice = RawHttp::connect(&server.url).await;
         twice
             .send(http_request(method, path, "host: localhost\r\n", b""))
             .await;
@@ -531,7 +531,7 @@ async fn a_second_relay_does_without_the_default_address_and_not_without_one_tha
     for setting in ["STATUS_ADDR", "METRICS_PORT"] {
         let settings = [(setting, "127.0.0.1:4555"), ("CLIENT_ID", "asked")];
         let mut asked = Pool::relay_once(&pool.url, &provider.url, &settings);
-        let (status, log) = asked.last_words().await;
+        let (status, log) = asked.status_and_log().await;
         assert_eq!(status.code(), Some(1), "{log}");
         let line = log.lines().last().unwrap();
         assert!(

@@ -5,8 +5,8 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    FrameRequest, Link, OFFER, Pool, Process, Provider, RawProvider, Scripted, Upgrade, WORKER_KEY,
-    error_of, event_stream, json_answer, metric, soon, tools_call,
+    FrameRequest, Link, OFFER, Pool, Process, Provider, RawProvider, ScriptedProvider, Upgrade, WORKER_KEY,
+    error_word, event_stream, json_answer, metric, soon, tools_call,
 };
 
 /// What a relay logs for each of its ids when it is connected.
@@ -227,7 +227,7 @@ async fn a_provider_that_is_down_makes_only_its_own_id_not_ready() {
     assert_eq!(pool.client("fine").await["status"], "idle");
     assert_eq!(who_answers(&pool, "fine").await, "fine");
     assert_eq!(
-        error_of(pool.post("doomed", &tools_call(1, "echo")).await).await,
+        error_word(pool.post("doomed", &tools_call(1, "echo")).await).await,
         "provider_unreachable"
     );
     let (_, body) = get(&format!("{status}/status")).await;
@@ -311,7 +311,7 @@ async fn a_relay_of_which_one_id_is_taken_is_refused_with_a_message_that_names_i
         "{error}"
     );
     assert_eq!(
-        error_of(pool.post("free", &tools_call(1, "echo")).await).await,
+        error_word(pool.post("free", &tools_call(1, "echo")).await).await,
         "relay_offline"
     );
     assert_eq!(who_answers(&pool, "taken").await, "holder");
@@ -382,16 +382,16 @@ async fn ids_that_the_server_assigned_are_kept_over_a_reconnect_each_by_its_prov
 async fn a_relay_that_is_killed_takes_all_its_ids_out_and_their_calls_fail() {
     let (pool, mut one, mut other) = (
         Pool::start().await,
-        Scripted::start().await,
-        Scripted::start().await,
+        ScriptedProvider::start().await,
+        ScriptedProvider::start().await,
     );
     let mut relay = Several::towards(
         &pool.url,
         &[entry("one", &one.url), entry("other", &other.url)],
     );
     all_connected(&pool, &["one", "other"]).await;
-    let (mut to_one, mut to_other) = (pool.calling("one"), pool.calling("other"));
-    let (mut asked_one, mut asked_other) = (one.asked().await, other.asked().await);
+    let (mut to_one, mut to_other) = (pool.start_call("one"), pool.start_call("other"));
+    let (mut asked_one, mut asked_other) = (one.next_request().await, other.next_request().await);
     relay.process.kill().await;
     assert_eq!(
         (to_one.error().await, to_other.error().await),
@@ -399,8 +399,8 @@ async fn a_relay_that_is_killed_takes_all_its_ids_out_and_their_calls_fail() {
     );
     pool.until("all are gone", |state| state["mcp"]["clients"] == json!([]))
         .await;
-    asked_one.abandoned().await;
-    asked_other.abandoned().await;
+    asked_one.cancelled().await;
+    asked_other.cancelled().await;
     let metrics = pool.metrics().await;
     assert_eq!(metric(&metrics, "llamapool_tunnels_connected"), Some(0.0));
     let losses = metrics
@@ -414,7 +414,7 @@ async fn a_relay_that_is_killed_takes_all_its_ids_out_and_their_calls_fail() {
 async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_call_is_over() {
     let (pool, mut busy, idle) = (
         Pool::start().await,
-        Scripted::start().await,
+        ScriptedProvider::start().await,
         named("idle").await,
     );
     let mut relay = Several::towards(
@@ -422,20 +422,20 @@ async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_c
         &[entry("idle", &idle.url), entry("busy", &busy.url)],
     );
     all_connected(&pool, &["idle", "busy"]).await;
-    let mut call = pool.calling("busy");
+    let mut call = pool.start_call("busy");
     let (pieces, answer) = event_stream();
-    busy.asked().await.answer(answer);
+    busy.next_request().await.answer(answer);
     let mut answer = call.answer().await;
     relay.process.signal("TERM").await;
     for id in ["idle", "busy"] {
         pool.until_client(id, "it drains", |client| client["status"] == "draining")
             .await;
         assert_eq!(
-            error_of(pool.post(id, &tools_call(1, "echo")).await).await,
+            error_word(pool.post(id, &tools_call(1, "echo")).await).await,
             "relay_draining"
         );
     }
-    assert!(relay.process.runs());
+    assert!(relay.process.is_running());
     pieces.send(Ok("data: last\n\n".into())).await.unwrap();
     assert_eq!(
         soon("the stream goes on", answer.chunk())
@@ -449,7 +449,7 @@ async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_c
         soon("the stream ends well", answer.chunk()).await.unwrap(),
         None
     );
-    let (status, log) = relay.process.last_words().await;
+    let (status, log) = relay.process.status_and_log().await;
     assert_eq!(status.code(), Some(0), "{log}");
     pool.until("all are gone", |state| state["mcp"]["clients"] == json!([]))
         .await;
@@ -464,14 +464,14 @@ async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_c
 #[tokio::test]
 async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunnel() {
     let pool = Pool::start().await;
-    let mut relay = Upgrade::of("b")
-        .also("llamapool-id", "a")
+    let mut relay = Upgrade::for_id("b")
+        .with_another("llamapool-id", "a")
         .relay(&pool)
         .await
         .frames();
     let mut streams = std::collections::HashMap::new();
     for _ in 0..2 {
-        let (id, events) = relay.events_of_any().await;
+        let (id, events) = relay.events_of_any_id().await;
         // The first has said hello by now, and is not there before the second has.
         for _ in 0..20 {
             assert_eq!(pool.state().await["mcp"]["clients"], json!([]));
@@ -480,10 +480,10 @@ async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunn
         streams.insert(id, events);
     }
     all_connected(&pool, &["a", "b"]).await;
-    let mut calls = [pool.calling("a"), pool.calling("b")];
+    let mut calls = [pool.start_call("a"), pool.start_call("b")];
     let mut asked = std::collections::HashMap::new();
     for _ in 0..2 {
-        let FrameRequest { path, reply } = relay.asked().await;
+        let FrameRequest { path, reply } = relay.next_request().await;
         asked.insert(path, reply);
     }
     // The call that runs is finished first.
@@ -508,12 +508,12 @@ async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunn
 async fn nonsense_about_one_id_ends_the_tunnel_with_all_its_ids() {
     let pool = Pool::start().await;
     for nonsense in ["nonsense\n", "{\"event\":\"offer\"}\n"] {
-        let mut relay = Upgrade::of("a")
-            .also("llamapool-id", "b")
+        let mut relay = Upgrade::for_id("a")
+            .with_another("llamapool-id", "b")
             .relay(&pool)
             .await
             .frames();
-        let (one, other) = (relay.hello().await, relay.hello().await);
+        let (one, other) = (relay.send_offer().await, relay.send_offer().await);
         all_connected(&pool, &["a", "b"]).await;
         one.data(OFFER).await;
         other.data(nonsense).await;
@@ -528,17 +528,17 @@ async fn nonsense_about_one_id_ends_the_tunnel_with_all_its_ids() {
 #[tokio::test]
 async fn ids_that_are_there_twice_or_are_too_many_are_refused_with_a_message_that_says_so() {
     let pool = Pool::start().await;
-    let many = (1..=64).fold(Upgrade::of("0"), |upgrade, number| {
-        upgrade.also("llamapool-id", &number.to_string())
+    let many = (1..=64).fold(Upgrade::for_id("0"), |upgrade, number| {
+        upgrade.with_another("llamapool-id", &number.to_string())
     });
     let cases = [
         (
-            Upgrade::of("a")
-                .also("llamapool-id", "b")
-                .also("llamapool-id", "a"),
+            Upgrade::for_id("a")
+                .with_another("llamapool-id", "b")
+                .with_another("llamapool-id", "a"),
             "the id a is there twice",
         ),
-        (Upgrade::of("a, a"), "the id a is there twice"),
+        (Upgrade::for_id("a, a"), "the id a is there twice"),
         (many, "the relay has 65 providers, expected at most 64"),
     ];
     for (upgrade, said) in cases {
@@ -551,9 +551,9 @@ async fn ids_that_are_there_twice_or_are_too_many_are_refused_with_a_message_tha
             "{body}"
         );
     }
-    let answer = Upgrade::of("b")
-        .also("llamapool-id", "")
-        .also("llamapool-id", "a")
+    let answer = Upgrade::for_id("b")
+        .with_another("llamapool-id", "")
+        .with_another("llamapool-id", "a")
         .answer(&pool)
         .await;
     let ids: Vec<&str> = answer
@@ -590,16 +590,16 @@ async fn a_full_relay_has_as_many_providers_as_it_may_and_all_are_reached() {
 async fn all_ids_of_a_tunnel_share_what_it_can_carry() {
     let (pool, mut one, other) = (
         Pool::start().await,
-        Scripted::start().await,
-        Scripted::start().await,
+        ScriptedProvider::start().await,
+        ScriptedProvider::start().await,
     );
     let providers = [entry("one", &one.url), entry("other", &other.url)];
     let _relay = Several::with(&pool.url, &providers, &[("TUNNEL_MAX_STREAMS", "2")]);
     all_connected(&pool, &["one", "other"]).await;
-    let mut calls = [pool.calling("one"), pool.calling("one")];
-    let asked = one.asked_times(2).await;
+    let mut calls = [pool.start_call("one"), pool.start_call("one")];
+    let asked = one.next_requests(2).await;
     assert_eq!(
-        error_of(pool.post("other", &tools_call(1, "echo")).await).await,
+        error_word(pool.post("other", &tools_call(1, "echo")).await).await,
         "tunnel_full"
     );
     for asked in asked {
@@ -659,7 +659,7 @@ async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_with_all_its
         &[entry("one", &one.url), entry("other", &other.url)],
     );
     all_connected(&pool, &["one", "other"]).await;
-    link.forget();
+    link.cut_relay_side();
     relay.ids(2, 2).await;
     pool.server.event("relay disconnected").await;
     pool.until_metric("llamapool_relays_connected", 2).await;
@@ -674,7 +674,7 @@ async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_with_all_its
     assert!(
         pool.server.lines_with("a relay was refused").is_empty(),
         "{}",
-        pool.server.whole_log()
+        pool.server.log()
     );
 }
 

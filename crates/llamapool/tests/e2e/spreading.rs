@@ -47,7 +47,7 @@ impl Two {
             .copied()
             .collect();
         let relays = [&providers[0], &providers[1]]
-            .map(|provider| Pool::relay_towards(&pool.url, ID, &provider.url, &settings));
+            .map(|provider| Pool::relay_to(&pool.url, ID, &provider.url, &settings));
         pool.until_metric("llamapool_relays_connected", 2).await;
         Self {
             pool,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    API_KEY, Calling, Pool, Provider, RawProvider, Scripted, Upgrade, error_of, event_stream,
+    API_KEY, PendingCall, Pool, Provider, RawProvider, ScriptedProvider, Upgrade, error_word, event_stream,
     json_answer, metric, soon, tools_call,
 };
 
@@ -24,26 +24,26 @@ fn status(status: u16, body: &str) -> axum::response::Response {
 
 #[tokio::test]
 async fn state_and_metrics_say_what_happened_to_every_call() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let mut relay = pool.relay("mix", &provider.url).await;
     for (times, code) in [(3, 200), (2, 500), (1, 404)] {
         for _ in 0..times {
-            let mut call = pool.calling("mix");
-            provider.asked().await.answer(status(code, "0123456789"));
+            let mut call = pool.start_call("mix");
+            provider.next_request().await.answer(status(code, "0123456789"));
             assert_eq!(call.answer().await.text().await.unwrap(), "0123456789");
         }
     }
     left_before_the_head(&pool, &mut provider).await;
     left_in_the_middle(&pool, &mut provider).await;
     broken_off(&pool, &mut provider).await;
-    let mut lost = pool.calling("mix");
-    let _asked = provider.asked().await;
+    let mut lost = pool.start_call("mix");
+    let _asked = provider.next_request().await;
     relay.kill().await;
     assert_eq!(lost.error().await, "tunnel_lost");
     pool.until_client("mix", "it is gone", Value::is_null).await;
     for _ in 0..2 {
         assert_eq!(
-            error_of(pool.post("mix", &tools_call(1, "echo")).await).await,
+            error_word(pool.post("mix", &tools_call(1, "echo")).await).await,
             "relay_offline"
         );
     }
@@ -82,21 +82,21 @@ async fn state_and_metrics_say_what_happened_to_every_call() {
     metrics_agree(&pool, bytes_in, bytes_out).await;
 }
 
-async fn left_before_the_head(pool: &Pool, provider: &mut Scripted) {
-    let call = pool.calling("mix");
-    let mut asked = provider.asked().await;
+async fn left_before_the_head(pool: &Pool, provider: &mut ScriptedProvider) {
+    let call = pool.start_call("mix");
+    let mut asked = provider.next_request().await;
     drop(call);
-    asked.abandoned().await;
+    asked.cancelled().await;
     pool.until_client("mix", "the call is over", |client| {
         client["aborted_total"] == 1
     })
     .await;
 }
 
-async fn left_in_the_middle(pool: &Pool, provider: &mut Scripted) {
-    let mut call = pool.calling("mix");
+async fn left_in_the_middle(pool: &Pool, provider: &mut ScriptedProvider) {
+    let mut call = pool.start_call("mix");
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     let mut answer = call.answer().await;
     pieces.send(Ok("12345".into())).await.unwrap();
     assert_eq!(
@@ -114,10 +114,10 @@ async fn left_in_the_middle(pool: &Pool, provider: &mut Scripted) {
     .await;
 }
 
-async fn broken_off(pool: &Pool, provider: &mut Scripted) {
-    let mut call = pool.calling("mix");
+async fn broken_off(pool: &Pool, provider: &mut ScriptedProvider) {
+    let mut call = pool.start_call("mix");
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     let mut answer = call.answer().await;
     pieces.send(Ok("12345".into())).await.unwrap();
     assert_eq!(
@@ -248,7 +248,7 @@ async fn a_caller_who_breaks_off_the_own_request_has_left_and_is_no_error() {
 
 #[tokio::test]
 async fn the_sessions_are_the_calls_that_run_and_null_when_there_are_none() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let _relay = pool.relay("one", &provider.url).await;
     let _other_relay = pool.relay("other", &provider.url).await;
     assert_eq!(pool.state().await["mcp"]["sessions"], Value::Null);
@@ -259,9 +259,9 @@ async fn the_sessions_are_the_calls_that_run_and_null_when_there_are_none() {
         .json(&tools_call(1, "slow"));
     let mut first = tokio::task::JoinSet::new();
     first.spawn(request.send());
-    let asked = provider.asked().await;
-    let mut second = pool.calling("other");
-    let other_asked = provider.asked().await;
+    let asked = provider.next_request().await;
+    let mut second = pool.start_call("other");
+    let other_asked = provider.next_request().await;
     let state = pool.state().await;
     let sessions = state["mcp"]["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), 2, "{state}");
@@ -306,18 +306,18 @@ async fn the_sessions_are_the_calls_that_run_and_null_when_there_are_none() {
 
 #[tokio::test]
 async fn nothing_is_held_after_500_calls_that_their_callers_left() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let (pool, mut provider) = (Pool::start().await, ScriptedProvider::start().await);
     let settings = [
         ("TUNNEL_MAX_STREAMS", "100"),
         ("STATUS_ADDR", "127.0.0.1:0"),
     ];
     let mut relay = pool.relay_with("mcp-1234", &provider.url, &settings).await;
     for wave in 1..=5 {
-        let calls: Vec<_> = (0..100).map(|_| pool.calling("mcp-1234")).collect();
-        let mut asked = provider.asked_times(100).await;
+        let calls: Vec<_> = (0..100).map(|_| pool.start_call("mcp-1234")).collect();
+        let mut asked = provider.next_requests(100).await;
         drop(calls);
         for asked in &mut asked {
-            asked.abandoned().await;
+            asked.cancelled().await;
         }
         pool.until_client("mcp-1234", "the calls are over", |client| {
             client["aborted_total"] == wave * 100
@@ -325,10 +325,10 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
         .await;
     }
     assert_eq!(pool.client("mcp-1234").await["inflight"], 0);
-    let mut calls: Vec<_> = (0..100).map(|_| pool.calling("mcp-1234")).collect();
-    let asked = provider.asked_times(100).await;
+    let mut calls: Vec<_> = (0..100).map(|_| pool.start_call("mcp-1234")).collect();
+    let asked = provider.next_requests(100).await;
     assert_eq!(
-        error_of(pool.post("mcp-1234", &tools_call(1, "one too many")).await).await,
+        error_word(pool.post("mcp-1234", &tools_call(1, "one too many")).await).await,
         "tunnel_full"
     );
     for asked in asked {
@@ -361,21 +361,21 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
 async fn an_id_gets_no_more_calls_at_once_than_it_may() {
     let (pool, mut provider) = (
         Pool::with(&[("MAX_CONCURRENCY_PER_CLIENT", "2")]).await,
-        Scripted::start().await,
+        ScriptedProvider::start().await,
     );
     let _relay = pool.relay("limited", &provider.url).await;
     let _other = pool.relay("other", &provider.url).await;
-    let mut calls = [pool.calling("limited"), pool.calling("limited")];
-    let mut asked = provider.asked_times(2).await;
+    let mut calls = [pool.start_call("limited"), pool.start_call("limited")];
+    let mut asked = provider.next_requests(2).await;
     let refusal = pool.post("limited", &tools_call(1, "echo")).await;
     assert_eq!(
         (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
         (429, &"2".parse().unwrap())
     );
-    assert_eq!(error_of(refusal).await, "too_many_calls");
+    assert_eq!(error_word(refusal).await, "too_many_calls");
     assert_eq!(pool.client("limited").await["inflight"], 2);
-    let mut other: Calling = pool.calling("other");
-    provider.asked().await.answer(json_answer("{}"));
+    let mut other: PendingCall = pool.start_call("other");
+    provider.next_request().await.answer(json_answer("{}"));
     assert_eq!(other.answer().await.status(), 200);
     asked.remove(0).answer(json_answer("{}"));
     let mut statuses = Vec::new();
@@ -386,8 +386,8 @@ async fn an_id_gets_no_more_calls_at_once_than_it_may() {
     };
     pool.until_client("limited", "one is over", |client| client["inflight"] == 1)
         .await;
-    let mut next = pool.calling("limited");
-    for asked in [asked.remove(0), provider.asked().await] {
+    let mut next = pool.start_call("limited");
+    for asked in [asked.remove(0), provider.next_request().await] {
         asked.answer(json_answer("{}"));
     }
     statuses.extend([rest.answer().await.status(), next.answer().await.status()]);
@@ -446,7 +446,7 @@ async fn the_state_says_whether_the_provider_can_be_reached_since_when_and_why_n
             .unwrap();
     }
     assert_eq!(
-        error_of(pool.post("mcp-1234", &tools_call(1, "echo")).await).await,
+        error_word(pool.post("mcp-1234", &tools_call(1, "echo")).await).await,
         "provider_unreachable"
     );
     let later = pool.client("mcp-1234").await;
@@ -642,7 +642,7 @@ async fn no_label_of_the_metrics_comes_from_a_caller() {
             503
         );
         assert_eq!(
-            Upgrade::of(&format!("evil-{number}"))
+            Upgrade::for_id(&format!("evil-{number}"))
                 .without("authorization")
                 .answer(&pool)
                 .await

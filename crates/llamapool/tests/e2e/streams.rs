@@ -210,7 +210,7 @@ async fn a_caller_who_leaves_before_the_head_is_noticed_too_whether_its_request_
     for (fields, body) in [("", &b"{}"[..]), ("content-length: 100\r\n", b"")] {
         let mut spans = Vec::new();
         for _ in 0..ATTEMPTS {
-            let mut caller = RawHttp::to(&pool.url).await;
+            let mut caller = RawHttp::connect(&pool.url).await;
             caller
                 .send(http_request("POST", "/api/mcp/id/head", fields, body))
                 .await;
@@ -268,7 +268,7 @@ async fn a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_mak
     .await;
     let _relay = pool.relay("slow", &provider.url).await;
     let alone = time_to_read(&pool, "slow", READ).await;
-    let mut stalled = RawHttp::to(&pool.url).await;
+    let mut stalled = RawHttp::connect(&pool.url).await;
     stalled
         .send(http_request("POST", "/api/mcp/id/slow?stalled", "", b"{}"))
         .await;
@@ -375,7 +375,7 @@ async fn five_hundred_callers_who_leave_in_the_middle_leave_the_tunnel_as_it_was
     let before = pool.client("abort").await["connected_at"].clone();
     let mut callers = Vec::new();
     for _ in 0..CALLERS {
-        let mut caller = RawHttp::to(&pool.url).await;
+        let mut caller = RawHttp::connect(&pool.url).await;
         caller
             .send(http_request(
                 "POST",
@@ -425,7 +425,7 @@ async fn an_encoded_stream_gets_no_comments_between_its_bytes() {
     let _relay = pool.relay("encoded", &provider.url).await;
     let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
     for accept in ["text/event-stream", "*/*"] {
-        let mut encoded = RawHttp::to(&pool.url).await;
+        let mut encoded = RawHttp::connect(&pool.url).await;
         let request = http_request("POST", "/api/mcp/id/encoded", "", b"{}");
         let request = String::from_utf8(request)
             .unwrap()
@@ -442,7 +442,7 @@ async fn an_encoded_stream_gets_no_comments_between_its_bytes() {
             (200, vec!["gzip".to_owned()]),
             "{accept}"
         );
-        let mut plain = RawHttp::to(&pool.url).await;
+        let mut plain = RawHttp::connect(&pool.url).await;
         plain
             .send(http_request("GET", "/api/mcp/id/encoded", "", b""))
             .await;
@@ -478,7 +478,7 @@ async fn streaming() -> (Provider, mpsc::Receiver<Pieces>) {
 
 /// A caller that has read the head of such an answer.
 async fn listen(pool: &Pool, id: &str, calls: &mut mpsc::Receiver<Pieces>) -> (RawHttp, Pieces) {
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller
         .send(http_request("GET", &format!("/api/mcp/id/{id}"), "", b""))
         .await;

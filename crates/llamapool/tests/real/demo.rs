@@ -14,7 +14,7 @@ async fn demo() -> (Process, String) {
     let mut demo = Process::llamapool(&["demo", "--port", "0"], &[]);
     demo.line("the introduction", |line| line == LAST_LINE)
         .await;
-    let log = demo.whole_log();
+    let log = demo.log();
     // The rest is the log, one JSON object a line.
     let printed: Vec<_> = log
         .lines()
@@ -71,7 +71,7 @@ async fn ctrl_c_ends_every_demo_well() {
     }
     futures_util::future::join_all(demos.iter().map(|demo| demo.signal("INT"))).await;
     for demo in &mut demos {
-        assert_eq!(demo.ended().await.code(), Some(0), "{}", demo.whole_log());
+        assert_eq!(demo.ended().await.code(), Some(0), "{}", demo.log());
     }
 }
 
