@@ -116,7 +116,11 @@ impl RawHttp {
     pub async fn body(&mut self, head: &RawHead) -> Vec<u8> {
         let (body, end) = self.body_and_end(head).await;
         let length = body.len();
-        assert_eq!(end, BodyEnd::Clean, "the body broke off after {length} bytes");
+        assert_eq!(
+            end,
+            BodyEnd::Clean,
+            "the body broke off after {length} bytes"
+        );
         body
     }
 

@@ -28,7 +28,10 @@ impl Relay {
     /// Starts a relay on a runtime.
     pub(crate) async fn start(runtime: &Handle, config: RelayConfig) -> Self {
         let bound = runtime.spawn(async { llamapool_relay::Relay::bind(config).await });
-        let relay = bound.await.expect("no panic").expect("a sound configuration");
+        let relay = bound
+            .await
+            .expect("no panic")
+            .expect("a sound configuration");
         let status_address = relay.status_address();
 
         let (stop, stopped) = oneshot::channel::<()>();
@@ -61,7 +64,9 @@ impl Relay {
 
     /// Waits for the relay's end.
     pub async fn ended(&mut self) -> Result<(), llamapool_relay::GaveUp> {
-        soon("the relay ends", &mut self.ended).await.expect("no panic")
+        soon("the relay ends", &mut self.ended)
+            .await
+            .expect("no panic")
     }
 }
 
@@ -118,4 +123,3 @@ pub fn relay_config(server_url: &str, id: &str, provider_url: &str) -> RelayConf
         build: BUILD,
     }
 }
-

@@ -44,8 +44,15 @@ impl Pool {
             ("API_KEY", API_KEY),
             ("WORKER_KEY", WORKER_KEY),
         ];
-        let mut server = Process::llamapool(&["server"], &joined(&own, settings));
+        Self::of_server(Process::llamapool(
+            &["server"],
+            &joined(&own, settings),
+        ))
+        .await
+    }
 
+    /// Waits until a server that was started listens.
+    pub async fn of_server(mut server: Process) -> Self {
         let event = server.event("the server listens").await;
         let address = event["address"].as_str().expect("the address is logged");
 

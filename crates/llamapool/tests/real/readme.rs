@@ -174,7 +174,7 @@ async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
         "the program runs"
     );
     relay.signal("INT").await;
-    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.log());
+    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.whole_log());
     let ends = async {
         while runs(|command| command.contains(path)) {
             tokio::task::yield_now().await;
