@@ -48,8 +48,8 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// Formats the answer for a snapshot: status, sorted headers and pretty JSON, with the values that differ from
-    /// run to run replaced by their name in brackets.
+    /// Formats the answer for a snapshot: status, sorted headers and pretty JSON, with the values
+    /// that differ from run to run replaced by their name in brackets.
     pub fn snapshot(&self) -> String {
         const VARIABLE: [&str; 3] = ["content-length", "date", "x-request-id"];
         let mut fields: Vec<String> = self

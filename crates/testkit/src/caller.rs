@@ -50,7 +50,8 @@ impl Caller {
         response.expect("an HTTP answer")
     }
 
-    /// Sends the bytes of one call. Returns the head and the whole body of the answer, which must end well.
+    /// Sends the bytes of one call. Returns the head and the whole body of the answer, which must
+    /// end well.
     pub async fn raw_call(&self, request: impl AsRef<[u8]>) -> (RawHead, Vec<u8>) {
         let request = request.as_ref();
         let mut caller = RawHttp::connect(&self.url).await;
@@ -192,7 +193,8 @@ impl PendingCall {
     }
 }
 
-/// Returns the word of an error that llamapool made. Panics unless header, JSON body and status agree.
+/// Returns the word of an error that llamapool made. Panics unless header, JSON body and status
+/// agree.
 pub async fn error_word(answer: reqwest::Response) -> String {
     let status = answer.status().as_u16();
     let word = answer.headers().get("llamapool-error");
@@ -211,7 +213,8 @@ pub async fn error_word(answer: reqwest::Response) -> String {
     word
 }
 
-/// Creates a client that follows no redirect: one that it followed would bypass the tunnel unnoticed.
+/// Creates a client that follows no redirect: one that it followed would bypass the tunnel
+/// unnoticed.
 fn client() -> reqwest::Client {
     // Some servers close their idle connections after a few seconds: this client closes them first.
     let idle = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! Relays that send the tunnel's frames as a test asks for (docs/design/0001-tunnel.md).
 //!
-//! The frames are encoded and decoded here a second time, from the design, so that a fault of the product's codec shows.
+//! The frames are encoded and decoded here a second time, from the design, so that a fault of the
+//! product's codec shows.
 
 use bytes::{Buf, BufMut};
 use futures_util::{SinkExt, StreamExt};
@@ -69,7 +70,8 @@ impl FrameRelay {
         self.events_of_any_id().await.1
     }
 
-    /// Answers the next request for events of a relay with several ids. Returns the id and the stream for its events.
+    /// Answers the next request for events of a relay with several ids. Returns the id and the
+    /// stream for its events.
     pub async fn events_of_any_id(&mut self) -> (String, Reply) {
         let FrameRequest { path, reply } = self.next_request().await;
         let id = path.strip_prefix("/llamapool/events/");
@@ -78,7 +80,8 @@ impl FrameRelay {
         (id, reply)
     }
 
-    /// Answers the server's request for events with an offer. Returns the stream for further events.
+    /// Answers the server's request for events with an offer. Returns the stream for further
+    /// events.
     pub async fn send_offer(&mut self) -> Reply {
         let events = self.events().await;
         events.data(OFFER).await;
@@ -155,7 +158,8 @@ fn frame(kind: u8, stream: u32, content: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Builds the first frame of a relay: version 1, 64 KiB of each body unread, 4096 streams, heads below 64 KiB.
+/// Builds the first frame of a relay: version 1, 64 KiB of each body unread, 4096 streams, heads
+/// below 64 KiB.
 fn hello() -> Vec<u8> {
     let mut hello = vec![1];
     hello.put_u32(64 << 10);
@@ -230,7 +234,8 @@ impl RequestDecoder {
     }
 }
 
-/// Returns the path of a request, whose head begins with the method and the target, each behind its length.
+/// Returns the path of a request, whose head begins with the method and the target, each behind its
+/// length.
 fn path(mut head: &[u8]) -> String {
     let method = head.get_u16().into();
     head.advance(method);

@@ -1,8 +1,9 @@
-//! Shared by llamapool's own tests: a server and its relays in one process, a caller, and peers that follow a script.
+//! Shared by llamapool's own tests: a server and its relays in one process, a caller, and peers
+//! that follow a script.
 //!
-//! Never a normal dependency of the product. Everything listens on loopback and on free ports, and everything ends
-//! when its value is dropped. The one rule: nothing waits for a span of time. A test waits for an event, and
-//! [`PATIENCE`] only ends a test that would otherwise hang.
+//! Never a normal dependency of the product. Everything listens on loopback and on free ports, and
+//! everything ends when its value is dropped. The one rule: nothing waits for a span of time. A
+//! test waits for an event, and [`PATIENCE`] only ends a test that would otherwise hang.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -44,7 +45,7 @@ pub use provider::{Provider, event_stream, json_answer};
 pub use raw_http::{BodyEnd, RawHead, RawHttp, http_request};
 pub use raw_provider::{RawProvider, read_head};
 pub use raw_relay::{RawAnswer, RawRelay, Upgrade, raw_request};
-pub use relay::{Relay, relay_config};
+pub use relay::{Relay, http_provider, relay_config};
 pub use scripted_provider::{ScriptedProvider, ScriptedRequest};
 
 /// The key that opens the state API of every server under test.

@@ -62,7 +62,8 @@ impl Link {
         }
     }
 
-    /// Stops all traffic without closing anything: open connections stay silent, and so do new ones.
+    /// Stops all traffic without closing anything: open connections stay silent, and so do new
+    /// ones.
     pub fn freeze(&self) {
         self.state.send_replace(State::Frozen);
     }

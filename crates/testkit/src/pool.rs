@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
+use std::time::Duration;
 
 use llamapool_relay::RelayConfig;
-use llamapool_server::{EdgePolicy, Keys, Limits, Server, ServerConfig, Timeouts};
-use llamapool_tunnel::TunnelConfig;
+use llamapool_server::{
+    AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig, StateConfig,
+};
 use llamapool_wire::{BuildInfo, Secret};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -21,7 +23,8 @@ pub(crate) const BUILD: BuildInfo = BuildInfo {
 
 /// A server with its keys, on loopback and a free port. Dereferences to a [`Caller`] of it.
 ///
-/// Server and relays run on two threads of their own, so that faults which need two threads can show.
+/// Server and relays run on two threads of their own, so that faults which need two threads can
+/// show.
 pub struct Pool {
     caller: Caller,
     metrics_address: Option<SocketAddr>,
@@ -31,7 +34,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts a server with the default settings, except that its event streams get no keep-alive comments.
+    /// Starts a server with the default settings, except that its event streams get no keep-alive
+    /// comments.
     pub async fn start() -> Self {
         Self::with(|_| {}).await
     }
@@ -80,7 +84,8 @@ impl Pool {
         self.relay_with(id, provider_url, |_| {}).await
     }
 
-    /// Starts a relay whose configuration is changed by `configure` first, and waits until it is connected.
+    /// Starts a relay whose configuration is changed by `configure` first, and waits until it is
+    /// connected.
     pub async fn relay_with(
         &self,
         id: &str,
@@ -139,21 +144,24 @@ impl Drop for Pool {
 /// Builds the configuration of a server under test.
 fn server_config() -> ServerConfig {
     ServerConfig {
-        bind: (Ipv4Addr::LOCALHOST, 0).into(),
-        metrics_bind: None,
-        keys: Keys {
-            api: Some(Secret::new(API_KEY)),
-            worker: Some(Secret::new(WORKER_KEY)),
-            session: None,
+        listen: ListenConfig::new((Ipv4Addr::LOCALHOST, 0).into()),
+        auth: AuthConfig {
+            keys: Keys {
+                api: Some(Secret::new(API_KEY)),
+                worker: Some(Secret::new(WORKER_KEY)),
+                session: None,
+            },
+            ..AuthConfig::default()
         },
-        edge: EdgePolicy::default(),
-        limits: Limits::default(),
-        timeouts: Timeouts {
-            // Keep-alive comments come by the clock: only tests about them want them in a provider's stream.
-            stream_keepalive: std::time::Duration::ZERO,
-            ..Timeouts::default()
+        relays: RelaysConfig::default(),
+        mcp: McpConfig {
+            // Keep-alive comments come by the clock: only tests about them want them in a
+            // provider's stream.
+            stream_keepalive: Duration::ZERO,
+            ..McpConfig::default()
         },
-        tunnel: TunnelConfig::default(),
+        state: StateConfig::default(),
+        drain_timeout: ServerConfig::DRAIN_TIMEOUT,
         build: BUILD,
     }
 }

@@ -69,8 +69,8 @@ pub fn json_answer(body: &str) -> Response {
         .expect("an answer")
 }
 
-/// Builds an event stream. Returns it with the sender of its pieces: dropping the sender ends the stream cleanly, an
-/// `Err` aborts it.
+/// Builds an event stream. Returns it with the sender of its pieces: dropping the sender ends the
+/// stream cleanly, an `Err` aborts it.
 pub fn event_stream() -> (mpsc::Sender<Result<Bytes, std::io::Error>>, Response) {
     let (sender, receiver) = mpsc::channel(1);
     let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {

@@ -1,4 +1,5 @@
-//! One end of an HTTP/1.1 connection, byte by byte: a caller or a provider that sends and sees what no library shows.
+//! One end of an HTTP/1.1 connection, byte by byte: a caller or a provider that sends and sees what
+//! no library shows.
 
 use std::collections::BTreeMap;
 
@@ -145,7 +146,8 @@ impl RawHttp {
         (body, end)
     }
 
-    /// Reads the next chunk of a chunked body. Returns `None` at its end and `Err` where it is aborted.
+    /// Reads the next chunk of a chunked body. Returns `None` at its end and `Err` where it is
+    /// aborted.
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, BodyEnd> {
         let size = self.line().await.ok_or(BodyEnd::Aborted)?;
         let size = std::str::from_utf8(&size)
@@ -247,7 +249,8 @@ impl RawHead {
     }
 }
 
-/// Builds the bytes of a call as an MCP client sends it. `fields` are more lines of the head, each with its line end.
+/// Builds the bytes of a call as an MCP client sends it. `fields` are more lines of the head, each
+/// with its line end.
 pub fn http_request(method: &str, target: &str, fields: impl AsRef<[u8]>, body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\n").into_bytes();
     request.extend(b"accept: application/json, text/event-stream\r\n");

@@ -43,7 +43,8 @@ impl RawProvider {
         self.listener.accept().await.expect("a connection").0
     }
 
-    /// Accepts the next call. Returns its parsed head, and its connection for the body and the answer.
+    /// Accepts the next call. Returns its parsed head, and its connection for the body and the
+    /// answer.
     pub async fn call(&self) -> (RawHttp, RawHead) {
         let call = async {
             loop {
@@ -77,7 +78,8 @@ impl RawProvider {
     }
 }
 
-/// Reads a request's head and nothing behind it. Returns what there is if the connection ends before.
+/// Reads a request's head and nothing behind it. Returns what there is if the connection ends
+/// before.
 pub async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -147,7 +147,8 @@ impl RawRelay {
         sent.expect("the server reads");
     }
 
-    /// Answers pings until the server hangs up. Returns the code of its close frame, `None` without one.
+    /// Answers pings until the server hangs up. Returns the code of its close frame, `None` without
+    /// one.
     pub async fn closed(&mut self) -> Option<u16> {
         let end = async {
             while let Some(Ok(message)) = self.socket.next().await {

@@ -76,7 +76,21 @@ impl Drop for Relay {
     }
 }
 
-/// Builds the configuration of a relay with one HTTP provider: it reconnects soon and has no status server.
+/// Returns the provider of a relay's configuration. Panics unless it is one HTTP provider.
+pub fn http_provider(config: &mut RelayConfig) -> &mut HttpConfig {
+    match &mut config.providers[..] {
+        [
+            ProviderConfig {
+                kind: ProviderKind::Http(provider),
+                ..
+            },
+        ] => provider,
+        other => panic!("expected one HTTP provider: {other:?}"),
+    }
+}
+
+/// Builds the configuration of a relay with one HTTP provider: it reconnects soon and has no status
+/// server.
 pub fn relay_config(server_url: &str, id: &str, provider_url: &str) -> RelayConfig {
     let connect_timeout = Duration::from_secs(10);
     let path = llamapool_wire::path::MCP_CONNECT;

@@ -56,7 +56,8 @@ impl ScriptedProvider {
     }
 }
 
-/// Sends a request to the test and waits for the answer. A request that the test drops is never answered.
+/// Sends a request to the test and waits for the answer. A request that the test drops is never
+/// answered.
 async fn hand_over(request: Request, sender: mpsc::Sender<ScriptedRequest>) -> Response {
     // With an unread body in the connection, hyper would not notice that the caller has left.
     let (head, body) = request.into_parts();

@@ -483,7 +483,7 @@ fn by_default_a_silent_peer_is_gone_within_20_seconds() {
     };
 
     for tunnel in [
-        &server.config.tunnel,
+        &server.config.relays.tunnel,
         &relay.config.tunnel,
         &TunnelConfig::default(),
     ] {
@@ -491,5 +491,5 @@ fn by_default_a_silent_peer_is_gone_within_20_seconds() {
         assert!(tunnel.heartbeat * 3 <= tunnel.silence, "{tunnel:?}");
     }
 
-    assert!(server.config.timeouts.takeover <= Duration::from_secs(2));
+    assert!(server.config.relays.takeover_wait <= Duration::from_secs(2));
 }

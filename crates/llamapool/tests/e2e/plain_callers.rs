@@ -1,7 +1,7 @@
 //! Callers that do not ask for an event stream get one JSON answer, also where the provider sends a
 //! stream.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::{Pool, RawHead, RawProvider, http_request};
 

@@ -1,8 +1,8 @@
-//! The real executable in several roles, for the tests that need processes; peers and callers are of
-//! `llamapool-testkit`.
+//! The real executable in several roles, for the tests that need processes; peers and callers are
+//! of `llamapool-testkit`.
 //!
-//! The one rule: nothing here waits for a span of time. A test waits for an event, and [`PATIENCE`] only ends a test
-//! that would otherwise hang.
+//! The one rule: nothing here waits for a span of time. A test waits for an event, and [`PATIENCE`]
+//! only ends a test that would otherwise hang.
 
 #![allow(
     dead_code,

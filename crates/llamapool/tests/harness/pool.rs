@@ -14,7 +14,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts a server with the default settings, except that its event streams get no keep-alive comments.
+    /// Starts a server with the default settings, except that its event streams get no keep-alive
+    /// comments.
     pub async fn start() -> Self {
         Self::with(&[]).await
     }
@@ -26,8 +27,8 @@ impl Pool {
 
     /// Starts such a server on a certain port, for a server that comes back.
     pub async fn on_port(port: &str, settings: Settings<'_>) -> Self {
-        // Keep-alive comments come by the clock: only tests about them want them in a provider's stream. And faults
-        // that need two threads would not show where one thread serves.
+        // Keep-alive comments come by the clock: only tests about them want them in a provider's
+        // stream. And faults that need two threads would not show where one thread serves.
         let own = [("STREAM_KEEPALIVE", "0"), ("THREADS", "2")];
         Self::start_on(port, &joined(&own, settings)).await
     }
@@ -44,11 +45,7 @@ impl Pool {
             ("API_KEY", API_KEY),
             ("WORKER_KEY", WORKER_KEY),
         ];
-        Self::of_server(Process::llamapool(
-            &["server"],
-            &joined(&own, settings),
-        ))
-        .await
+        Self::of_server(Process::llamapool(&["server"], &joined(&own, settings))).await
     }
 
     /// Waits until a server that was started listens.

@@ -60,7 +60,8 @@ async fn serve(acceptor: TlsAcceptor, client: TcpStream, target: String) {
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }
 
-/// Creates an authority and a certificate of it. Returns the acceptor and the authority's certificate as PEM.
+/// Creates an authority and a certificate of it. Returns the acceptor and the authority's
+/// certificate as PEM.
 fn acceptor_and_authority() -> (TlsAcceptor, String) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
