@@ -185,9 +185,9 @@ async fn each_id_has_its_own_token() {
 
     let protected = async |id| pool.client(id).await["protected"].clone();
 
-    assert_eq!(protected("one").await, true.into());
-    assert_eq!(protected("all").await, true.into());
-    assert_eq!(protected("open").await, false.into());
+    assert_eq!(protected("one").await, true);
+    assert_eq!(protected("all").await, true);
+    assert_eq!(protected("open").await, false);
 }
 
 #[tokio::test]
@@ -240,10 +240,10 @@ async fn a_provider_that_is_down_makes_only_its_own_id_not_ready() {
             .collect::<Vec<_>>()
     };
 
-    assert_eq!(of("id"), vec!["fine".into(), "doomed".into()]);
-    assert_eq!(of("status"), vec!["reachable".into(), "unreachable".into()]);
+    assert_eq!(of("id"), ["fine", "doomed"]);
+    assert_eq!(of("status"), ["reachable", "unreachable"]);
     assert_eq!(of("url"), vec![json!(provider.url), json!(url)]);
-    assert_eq!(of("protected"), vec![false.into(), false.into()]);
+    assert_eq!(of("protected"), [false, false]);
     assert!(
         body["providers"][1]["error"]
             .as_str()
