@@ -10,13 +10,12 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
-use crate::harness::{
+use llamapool_testkit::{
     BodyEnd, Pool, Provider, RawHttp, RawProvider, event_stream, http_request, json_answer, soon,
     tools_call,
 };
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// The most time from a caller's leaving until the provider notices, in the best of several
 /// attempts: a busy machine may be late now and then.
@@ -29,7 +28,7 @@ type Pieces = mpsc::Sender<Result<Bytes, std::io::Error>>;
 /// Byte for byte.
 #[tokio::test]
 async fn every_piece_of_a_stream_arrives_before_the_next_is_made() {
-    let pool = Pool::with(&[("STREAM_KEEPALIVE", "0")]).await;
+    let pool = Pool::start().await;
 
     let (provider, mut calls) = streaming().await;
     let _relay = pool.relay("stream", &provider.url).await;
@@ -479,7 +478,7 @@ async fn five_hundred_callers_who_leave_do_not_disturb_the_tunnel() {
 
 #[tokio::test]
 async fn an_encoded_stream_gets_no_comments_between_its_bytes() {
-    let pool = Pool::with(&[("STREAM_KEEPALIVE", "1ms")]).await;
+    let pool = Pool::with(|server| server.mcp.stream_keepalive = Duration::from_millis(1)).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("encoded", &provider.url).await;
 

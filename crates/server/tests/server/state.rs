@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
-use crate::harness::{
+use llamapool_testkit::{
     API_KEY, PendingCall, Pool, Provider, RawProvider, ScriptedProvider, Upgrade, error_word,
-    event_stream, json_answer, metric, soon, tools_call,
+    event_stream, http_provider, json_answer, metric, serve_metrics, serve_status, soon,
+    tools_call,
 };
+use serde_json::{Value, json};
 
 /// Returns the length of the message that every scripted call sends, in bytes.
 fn message_bytes() -> u64 {
@@ -26,7 +26,7 @@ fn status(status: u16, body: &str) -> axum::response::Response {
 async fn state_and_metrics_count_what_happened_to_every_call() {
     let pool = Pool::start().await;
     let mut provider = ScriptedProvider::start().await;
-    let mut relay = pool.relay("mix", &provider.url).await;
+    let relay = pool.relay("mix", &provider.url).await;
 
     for (times, code) in [(3, 200), (2, 500), (1, 404)] {
         for _ in 0..times {
@@ -45,7 +45,7 @@ async fn state_and_metrics_count_what_happened_to_every_call() {
     broken_off(&pool, &mut provider).await;
     let mut lost = pool.start_call("mix");
     let _asked = provider.next_request().await;
-    relay.kill().await;
+    drop(relay);
 
     assert_eq!(lost.error().await, "tunnel_lost");
 
@@ -336,11 +336,12 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
     let pool = Pool::start().await;
     let mut provider = ScriptedProvider::start().await;
 
-    let settings = [
-        ("TUNNEL_MAX_STREAMS", "100"),
-        ("STATUS_ADDR", "127.0.0.1:0"),
-    ];
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &settings).await;
+    let relay = pool
+        .relay_with("mcp-1234", &provider.url, |relay| {
+            relay.tunnel.max_streams = 100;
+            serve_status(relay);
+        })
+        .await;
 
     for wave in 1..=5 {
         let calls: Vec<_> = (0..100).map(|_| pool.start_call("mcp-1234")).collect();
@@ -375,16 +376,8 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
         client["calls_total"] == 600 && client["inflight"] == 0 && client["errors_total"] == 0
     };
     pool.until_client("mcp-1234", "all is over", done).await;
-    let status = relay.event("the status server listens").await["address"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let status: Value = reqwest::get(format!("http://{status}/status"))
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let status = reqwest::get(format!("{}/status", relay.status_url())).await;
+    let status: Value = status.unwrap().json().await.unwrap();
     let truth =
         json!({ "in_flight": 0, "totals": { "caller_left": 500, "completed": 100, "failed": 0 } });
 
@@ -394,7 +387,7 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
 
 #[tokio::test]
 async fn an_id_gets_no_more_calls_at_once_than_it_may() {
-    let pool = Pool::with(&[("MAX_CONCURRENCY_PER_CLIENT", "2")]).await;
+    let pool = Pool::with(|server| server.mcp.max_calls_per_id = 2).await;
     let mut provider = ScriptedProvider::start().await;
     let _relay = pool.relay("limited", &provider.url).await;
     let _other = pool.relay("other", &provider.url).await;
@@ -445,13 +438,15 @@ async fn an_id_gets_no_more_calls_at_once_than_it_may() {
 
 #[tokio::test]
 async fn the_state_contains_the_providers_health_since_when_and_why() {
-    let pool = Pool::with(&[("STATE_INTERVAL", "400ms")]).await;
+    let pool = Pool::with(|server| server.state.interval = Duration::from_millis(400)).await;
     let provider = RawProvider::bind().await;
 
     let url = provider.url.clone();
     drop(provider);
     let _relay = pool
-        .relay_with("mcp-1234", &url, &[("PROBE_INTERVAL", "20ms")])
+        .relay_with("mcp-1234", &url, |relay| {
+            http_provider(relay).probe_interval = Duration::from_millis(20);
+        })
         .await;
 
     let of = |client: &Value, status: &str| client["provider"]["status"] == status;
@@ -519,7 +514,11 @@ async fn the_state_contains_the_providers_health_since_when_and_why() {
 
 #[tokio::test]
 async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
-    let pool = Pool::with(&[("STATE_INTERVAL", "200ms"), ("MAX_STATE_STREAMS", "2")]).await;
+    let pool = Pool::with(|server| {
+        server.state.interval = Duration::from_millis(200);
+        server.state.max_streams = 2;
+    })
+    .await;
 
     let open = || async {
         let request = pool
@@ -589,37 +588,26 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
 
 #[tokio::test]
 async fn metrics_are_on_a_port_of_their_own_if_they_have_one() {
-    let mut pool = Pool::with(&[("METRICS_PORT", "0")]).await;
-
-    let listens = pool.server.event("the server listens").await;
-    let address = listens["metrics"]
-        .as_str()
-        .unwrap()
-        .trim_start_matches("Some(")
-        .trim_end_matches(')')
-        .to_owned();
+    let pool = Pool::with(serve_metrics).await;
     let provider = Provider::echoing().await;
     let _relay = pool.relay("mcp-1234", &provider.url).await;
 
+    let metrics_url = pool.metrics_url();
     let get = async |url: String| {
         let answer = pool.http.get(url).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
-    let (status, metrics) = get(format!("http://{address}/metrics")).await;
+    let (status, metrics) = get(format!("{metrics_url}/metrics")).await;
 
     assert_eq!(status, 200);
     are_well_formed(&metrics);
     assert_eq!(metric(&metrics, "llamapool_relays_connected"), Some(1.0));
     assert_eq!(get(format!("{}/metrics", pool.url)).await.0, 404);
-    assert_eq!(get(format!("http://{address}/healthz")).await.0, 200);
-    assert_eq!(get(format!("http://{address}/readyz")).await.0, 200);
+    assert_eq!(get(format!("{metrics_url}/healthz")).await.0, 200);
+    assert_eq!(get(format!("{metrics_url}/readyz")).await.0, 200);
 
     for path in ["/api/state", "/api/mcp/id/mcp-1234", "/api/mcp/connect"] {
-        assert_eq!(
-            get(format!("http://{address}{path}")).await.0,
-            404,
-            "{path}"
-        );
+        assert_eq!(get(format!("{metrics_url}{path}")).await.0, 404, "{path}");
     }
 }
 
@@ -659,23 +647,23 @@ async fn public_metrics_contain_ids_only_for_the_api_key() {
 
 #[tokio::test]
 async fn metrics_on_a_port_of_their_own_need_no_public_name() {
-    for (own_port, status) in [("0", 200), ("", 403)] {
-        let mut pool = Pool::with(&[
-            ("METRICS_PORT", own_port),
-            ("ALLOWED_HOSTS", "llamapool.example"),
-        ])
+    for (has_own_port, status) in [(true, 200), (false, 403)] {
+        let pool = Pool::with(|server| {
+            server.auth.allowed_hosts = vec!["llamapool.example".to_owned()];
+            if has_own_port {
+                serve_metrics(server);
+            }
+        })
         .await;
 
-        let listens = pool.server.event("the server listens").await;
-        let own = listens["metrics"]
-            .as_str()
-            .unwrap()
-            .strip_prefix("Some(")
-            .map(|own| own.trim_end_matches(')'));
-        let address = own.or(listens["address"].as_str()).unwrap();
+        let url = if has_own_port {
+            pool.metrics_url()
+        } else {
+            pool.url.clone()
+        };
         let get = |host: &'static str| {
             pool.http
-                .get(format!("http://{address}/metrics"))
+                .get(format!("{url}/metrics"))
                 .header("host", host)
                 .send()
         };
@@ -683,7 +671,7 @@ async fn metrics_on_a_port_of_their_own_need_no_public_name() {
         assert_eq!(get("localhost:9090").await.unwrap().status(), status);
         assert_eq!(
             get("llamapool.example").await.unwrap().status() == 200,
-            own.is_none()
+            !has_own_port
         );
     }
 }
