@@ -1,7 +1,6 @@
 //! Makes the answers that the relay gives in the provider's place: the only place on this side where an error gets
 //! its status and its body.
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
 pub(crate) use llamapool_wire::error_chain;
@@ -39,15 +38,6 @@ pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<AnswerB
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
-}
-
-/// The same for requests whose answer has begun already, as events of it.
-pub(crate) fn unanswered_events(failure: &CallError, ids: &[Bytes], req_id: &str) -> Bytes {
-    let error = |id: &Bytes| failure.to_json(serde_json::from_slice(id).ok(), req_id);
-    ids.iter()
-        .map(|id| format!("data: {}\n\n", error(id)))
-        .collect::<String>()
-        .into()
 }
 
 /// The id of a call, as the server gave it.
