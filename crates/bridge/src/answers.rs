@@ -5,15 +5,16 @@
 //! in `error.rs`.
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use llamapool_http::{json_response, sse};
 use llamapool_wire::CallError;
+
+pub(crate) use llamapool_mcp::error_code as code;
 
 use crate::body::InnerBody;
 use crate::message::{Kind, Message};
-
-pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// An answer as the bridge gives it.
 pub(crate) type Answer = Result<Response<InnerBody>, NoAnswer>;
@@ -37,20 +38,6 @@ pub(crate) struct Refusal {
     id: Option<Bytes>,
     /// What a client can go on with.
     data: Option<serde_json::Value>,
-}
-
-/// What JSON-RPC 2.0 and MCP call what is wrong.
-pub(crate) mod code {
-    pub(crate) const PARSE: i64 = -32700;
-    pub(crate) const INVALID_REQUEST: i64 = -32600;
-    pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
-    pub(crate) const INVALID_PARAMS: i64 = -32602;
-    /// What SDKs say for anything else that is wrong with a request.
-    pub(crate) const BAD_REQUEST: i64 = -32000;
-    pub(crate) const SESSION_NOT_FOUND: i64 = -32001;
-    pub(crate) const HEADER_MISMATCH: i64 = -32020;
-    pub(crate) const MISSING_CAPABILITY: i64 = -32021;
-    pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 }
 
 impl Refusal {
@@ -140,16 +127,8 @@ impl NoAnswer {
 /// An answer with a JSON body.
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<InnerBody> {
     let length = HeaderValue::from(body.len());
-    let mut answer = Response::new(
-        Full::new(body)
-            .map_err(|never| match never {})
-            .boxed_unsync(),
-    );
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    let body = Full::new(body).map_err(|never| match never {});
+    let mut answer = json_response(status, body.boxed_unsync());
     answer.headers_mut().insert(header::CONTENT_LENGTH, length);
     answer
 }
@@ -171,19 +150,7 @@ pub(crate) fn method_not_allowed() -> Response<InnerBody> {
 /// An answer that is an event stream.
 pub(crate) fn event_stream(body: InnerBody) -> Response<InnerBody> {
     let mut answer = Response::new(body);
-    let headers = answer.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, no-transform"),
-    );
-    headers.insert(
-        HeaderName::from_static("x-accel-buffering"),
-        HeaderValue::from_static("no"),
-    );
+    sse::set_headers(answer.headers_mut());
     answer
 }
 

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use llamapool_http::BoxError;
+use llamapool_mcp::header as mcp;
 use llamapool_wire::{CallError, header as wire};
 
-use crate::answers::{Answer, NoAnswer, Refusal, SESSION_ID, code, method_not_allowed};
+use crate::answers::{Answer, NoAnswer, Refusal, code, method_not_allowed};
 use crate::config::BridgeConfig;
 use crate::health::{BridgeEvents, Health};
 use crate::launcher::Launcher;
@@ -108,7 +109,7 @@ pub fn not_found(message: &str) -> Response<BridgeBody> {
 
 /// Whether a caller has no session and begins none.
 fn begins_nothing(headers: &HeaderMap, posted: &Posted) -> bool {
-    !headers.contains_key(SESSION_ID)
+    !headers.contains_key(mcp::SESSION_ID)
         && posted
             .messages
             .iter()

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::StatusCode;
+use llamapool_mcp::Revision;
 use llamapool_wire::{CallError, Cause};
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -18,7 +19,7 @@ use crate::posted::Posted;
 use crate::shared::Shared;
 
 /// The revision that the bridge speaks as a client.
-const REVISION: &str = "2025-11-25";
+const REVISION: Revision = Revision::LAST_WITH_SESSIONS;
 
 /// The session, begun when it is first wanted, and anew when its program has ended.
 pub(crate) struct Plain {
@@ -104,7 +105,7 @@ impl Plain {
 /// What the bridge says of itself when it begins a session.
 pub(crate) fn initialize_params() -> serde_json::Value {
     json!({
-        "protocolVersion": REVISION,
+        "protocolVersion": REVISION.name(),
         "capabilities": {},
         "clientInfo": { "name": "llamapool", "version": env!("CARGO_PKG_VERSION") },
     })

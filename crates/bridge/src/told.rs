@@ -8,9 +8,9 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use llamapool_http::BoxError;
+use llamapool_http::{BoxError, sse};
 use llamapool_wire::CallError;
 
 use crate::body::InnerBody;
@@ -76,10 +76,11 @@ impl Body for BridgeBody {
 /// The failure of requests whose answer has begun already, as events of it.
 fn unanswered_events(failure: &CallError, ids: &[Bytes], req_id: &str) -> Bytes {
     let error = |id: &Bytes| failure.to_json(serde_json::from_slice(id).ok(), req_id);
-    ids.iter()
-        .map(|id| format!("data: {}\n\n", error(id)))
-        .collect::<String>()
-        .into()
+    let mut events = BytesMut::new();
+    for id in ids {
+        sse::write_event(&mut events, error(id).as_bytes());
+    }
+    events.freeze()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
+use llamapool_http::json_response;
 pub(crate) use llamapool_wire::error_chain;
 use llamapool_wire::{CallError, Cause, RETRY_AFTER_SECONDS, header as wire};
 
@@ -23,13 +24,8 @@ pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<AnswerB
     let body = Full::from(failure.to_json(None, req_id))
         .map_err(|never| match never {})
         .boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = failure.cause.status();
+    let mut response = json_response(failure.cause.status(), body);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
     if failure.cause.is_retryable() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
