@@ -15,7 +15,10 @@ use super::pool::{BUILD, FREE_PORT};
 use super::runtime::OwnRuntime;
 use super::{WORKER_KEY, soon};
 
-/// A running relay. Dropping it closes its connections at once, as a killed process does.
+/// A running relay. Dropping it ends its tasks at once and in no order: a running call may be
+/// cancelled before the tunnel is lost. A test that is about the loss drops a [`Link`] instead.
+///
+/// [`Link`]: crate::Link
 pub struct Relay {
     status_address: Option<SocketAddr>,
     metrics_address: Option<SocketAddr>,

@@ -224,7 +224,7 @@ async fn hosts_that_no_proxy_lists_are_reached_without_it() {
 }
 
 #[tokio::test]
-async fn a_relay_says_why_a_proxy_does_not_let_it_through() {
+async fn a_relay_reports_why_a_proxy_refuses_it() {
     let pool = Pool::start().await;
     let provider = Provider::echoing().await;
 

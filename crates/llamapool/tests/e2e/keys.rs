@@ -8,7 +8,7 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn keys_that_nobody_set_are_generated_logged_once_each_and_work() {
+async fn missing_keys_are_generated_logged_once_each_and_work() {
     let environment = [
         ("PORT", "0"),
         ("BIND_ADDR", "127.0.0.1"),
@@ -64,7 +64,7 @@ async fn keys_that_nobody_set_are_generated_logged_once_each_and_work() {
 }
 
 #[tokio::test]
-async fn a_server_without_auth_is_open_and_says_so() {
+async fn a_server_without_auth_is_open_and_logs_it() {
     let environment = [("PORT", "0"), ("BIND_ADDR", "127.0.0.1")];
     let server = Process::llamapool(&["server", "--no-auth"], &environment);
     let mut pool = Pool::of_server(server).await;

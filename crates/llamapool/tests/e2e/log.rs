@@ -119,7 +119,7 @@ async fn a_failed_call_is_in_the_logs_of_server_and_relay() {
 }
 
 #[tokio::test]
-async fn what_a_caller_does_wrong_is_no_warning() {
+async fn a_callers_fault_is_no_warning() {
     let mut pool = Pool::start().await;
     let provider = Provider::echoing().await;
     let mut relay = pool

@@ -273,7 +273,7 @@ async fn without_reconnect_a_refusal_ends_with_one_line() {
 }
 
 #[tokio::test]
-async fn a_relay_says_that_what_it_reached_is_no_llamapool_server() {
+async fn a_relay_reports_a_peer_that_is_no_llamapool_server() {
     let provider = Provider::echoing().await;
     for (answer, reason) in [
         (

@@ -1,6 +1,6 @@
 //! The relay in this process, behind a real server and in front of scripted providers.
 //!
-//! What needs the executable is tested in `crates/llamapool/tests`.
+//! Tests that need the executable are in `crates/llamapool/tests`.
 
 #![allow(
     clippy::unwrap_used,

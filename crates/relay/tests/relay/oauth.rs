@@ -263,7 +263,7 @@ async fn failed_metadata_are_not_taken_for_missing_ones() {
     let provider = guarded("/.well-known/oauth-protected-resource/mcp").await;
     let _relay = pool.relay("gone", &provider.url).await;
 
-    drop(provider);
+    provider.stop().await;
     let answer = metadata_of(&pool, "gone").await;
 
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");

@@ -141,7 +141,7 @@ enum HangUp {
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_speak_http_says_garbage() {
+async fn an_answer_that_is_not_http_is_provider_garbage() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("garbage", &provider.url).await;
@@ -212,7 +212,7 @@ async fn a_silent_provider_times_out_and_its_call_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_slow_upload_makes_nobody_late() {
+async fn a_slow_upload_causes_no_timeout() {
     let pool = Pool::with(|server| {
         server.mcp.first_byte_timeout = Duration::from_millis(500);
         server.state.interval = Duration::from_millis(100);

@@ -98,7 +98,7 @@ impl Target {
 }
 
 #[tokio::test]
-async fn hostile_ids_are_nobodys() {
+async fn hostile_ids_reach_no_relay() {
     let target = Target::start().await;
     let long = "x".repeat(10_000);
 

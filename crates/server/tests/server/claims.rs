@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use llamapool_testkit::{
-    AT_ONCE, OFFER, Pool, Provider, RelayConfig, ScriptedProvider, Upgrade, error_word,
+    AT_ONCE, Link, OFFER, Pool, Provider, RelayConfig, ScriptedProvider, Upgrade, error_word,
     json_answer, metric, raw_request, soon, tools_call,
 };
 use llamapool_wire::Secret;
@@ -24,7 +24,9 @@ async fn relays_that_know_the_same_secret_share_an_id_and_its_calls() {
     let share = |relay: &mut RelayConfig| {
         relay.identity.client_secret = Some(Secret::new("we-belong-together"));
     };
-    let doomed = pool.relay_with("shared", &one.url, share).await;
+    let doomed = Link::to(&pool.url).await;
+    let _doomed_relay = Pool::relay_to(&doomed.url, "shared", &one.url, share).await;
+    pool.connected("shared").await;
     let _survivor = pool.relay_with("shared", &other.url, share).await;
 
     let of_both = |client: &Value| {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use llamapool_testkit::{
-    Answer, OFFER, Pool, Provider, RawProvider, RelayConfig, ScriptedProvider, Upgrade,
+    Answer, Link, OFFER, Pool, Provider, RawProvider, RelayConfig, ScriptedProvider, Upgrade,
     event_stream, http_request, json_snapshot, metrics_snapshot, soon, tools_call,
 };
 use llamapool_wire::{Cause, Secret};
@@ -295,10 +295,12 @@ async fn path_refused() {
 async fn tunnel_lost() {
     let mut provider = ScriptedProvider::start().await;
     let pool = Pool::start().await;
-    let relay = pool.relay("mcp-1", &provider.url).await;
+    let link = Link::to(&pool.url).await;
+    let _relay = Pool::relay_to(&link.url, "mcp-1", &provider.url, |_| {}).await;
+    pool.connected("mcp-1").await;
     let mut call = pool.start_call("mcp-1");
     let _request = provider.next_request().await;
-    drop(relay);
+    drop(link);
 
     check_error(Cause::TunnelLost, call.answer().await).await;
 }

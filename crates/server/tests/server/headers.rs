@@ -190,7 +190,7 @@ async fn ids(pool: &Pool, provider: &RawProvider, field: &str) -> (Vec<String>, 
 }
 
 #[tokio::test]
-async fn what_belongs_to_one_hop_ends_there() {
+async fn hop_by_hop_headers_end_at_the_hop() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("hops", &provider.url).await;
@@ -262,7 +262,7 @@ async fn the_origin_that_the_edge_has_checked_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn nobody_can_forge_what_only_llamapool_says() {
+async fn headers_of_llamapool_cannot_be_forged() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("forged", &provider.url).await;

@@ -1,6 +1,6 @@
 //! The server in this process, with real relays or relays that are played by the tests.
 //!
-//! What needs the executable is tested in `crates/llamapool/tests`.
+//! Tests that need the executable are in `crates/llamapool/tests`.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@ mod forwarding;
 mod golden;
 mod headers;
 mod keys;
+mod metrics;
 mod plain_callers;
 mod spreading;
 mod state;

@@ -66,7 +66,7 @@ async fn errors_and_batches_are_responses_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_stream_goes_through_as_it_is() {
+async fn answers_that_are_no_event_streams_go_through_unchanged() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("plain", &provider.url).await;

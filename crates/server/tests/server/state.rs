@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use llamapool_testkit::{
-    API_KEY, PendingCall, Pool, Provider, RawProvider, ScriptedProvider, Upgrade, error_word,
-    event_stream, http_provider, json_answer, metric, serve_metrics, serve_status, soon,
-    tools_call,
+    API_KEY, Link, PendingCall, Pool, RawProvider, ScriptedProvider, error_word, event_stream,
+    http_provider, json_answer, metric, serve_status, soon, tools_call,
 };
 use serde_json::{Value, json};
+
+use crate::metrics::are_well_formed;
 
 /// Returns the length of the message that every scripted call sends, in bytes.
 fn message_bytes() -> u64 {
@@ -26,7 +27,9 @@ fn status(status: u16, body: &str) -> axum::response::Response {
 async fn state_and_metrics_count_what_happened_to_every_call() {
     let pool = Pool::start().await;
     let mut provider = ScriptedProvider::start().await;
-    let relay = pool.relay("mix", &provider.url).await;
+    let link = Link::to(&pool.url).await;
+    let _lost_relay = Pool::relay_to(&link.url, "mix", &provider.url, |_| {}).await;
+    pool.connected("mix").await;
 
     for (times, code) in [(3, 200), (2, 500), (1, 404)] {
         for _ in 0..times {
@@ -45,7 +48,7 @@ async fn state_and_metrics_count_what_happened_to_every_call() {
     broken_off(&pool, &mut provider).await;
     let mut lost = pool.start_call("mix");
     let _asked = provider.next_request().await;
-    drop(relay);
+    drop(link);
 
     assert_eq!(lost.error().await, "tunnel_lost");
 
@@ -195,45 +198,6 @@ async fn metrics_agree(pool: &Pool, bytes_in: u64, bytes_out: u64) {
 
     assert_eq!(metric(&metrics, &outcome("timed_out")), None);
     are_well_formed(&metrics);
-}
-
-/// Checks a text of metrics: every line is a comment, or a name, labels and a number that is not
-/// negative.
-fn are_well_formed(metrics: &str) {
-    assert!(metrics.lines().count() > 20, "{metrics}");
-    for line in metrics.lines() {
-        if let Some(comment) = line.strip_prefix("# ") {
-            assert!(
-                comment.starts_with("HELP ") || comment.starts_with("TYPE "),
-                "{line}"
-            );
-            continue;
-        }
-
-        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
-
-        assert!(
-            value.parse::<f64>().is_ok_and(|value| value >= 0.0),
-            "{line}"
-        );
-
-        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        assert!(
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
-            "{line}"
-        );
-
-        let labels = labels.strip_suffix('}').unwrap_or_else(|| panic!("{line}"));
-
-        for label in labels.split(',').filter(|label| !label.is_empty()) {
-            let (name, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
-            let is_quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
-            assert!(!name.is_empty() && is_quoted, "{line}");
-        }
-    }
 }
 
 #[tokio::test]
@@ -584,135 +548,4 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
         }
     };
     soon("the place is free again", again).await;
-}
-
-#[tokio::test]
-async fn metrics_are_on_a_port_of_their_own_if_they_have_one() {
-    let pool = Pool::with(serve_metrics).await;
-    let provider = Provider::echoing().await;
-    let _relay = pool.relay("mcp-1234", &provider.url).await;
-
-    let metrics_url = pool.metrics_url();
-    let get = async |url: String| {
-        let answer = pool.http.get(url).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    };
-    let (status, metrics) = get(format!("{metrics_url}/metrics")).await;
-
-    assert_eq!(status, 200);
-    are_well_formed(&metrics);
-    assert_eq!(metric(&metrics, "llamapool_relays_connected"), Some(1.0));
-    assert_eq!(get(format!("{}/metrics", pool.url)).await.0, 404);
-    assert_eq!(get(format!("{metrics_url}/healthz")).await.0, 200);
-    assert_eq!(get(format!("{metrics_url}/readyz")).await.0, 200);
-
-    for path in ["/api/state", "/api/mcp/id/mcp-1234", "/api/mcp/connect"] {
-        assert_eq!(get(format!("{metrics_url}{path}")).await.0, 404, "{path}");
-    }
-}
-
-#[tokio::test]
-async fn public_metrics_contain_ids_only_for_the_api_key() {
-    let pool = Pool::start().await;
-    let provider = Provider::echoing().await;
-    let _relay = pool.relay("nobody-knows", &provider.url).await;
-
-    assert_eq!(
-        pool.post("nobody-knows", &tools_call(1, "echo"))
-            .await
-            .status(),
-        200
-    );
-
-    pool.until_metric(r#"llamapool_calls_in_flight{id="nobody-knows"}"#, 0)
-        .await;
-
-    for key in ["", "wrong", "secret"] {
-        let answer = pool
-            .http
-            .get(format!("{}/metrics", pool.url))
-            .bearer_auth(key)
-            .send()
-            .await
-            .unwrap();
-
-        assert_eq!(answer.status(), 200);
-
-        let metrics = answer.text().await.unwrap();
-        are_well_formed(&metrics);
-        assert!(!metrics.contains("nobody-knows"), "{metrics}");
-        assert_eq!(metric(&metrics, "llamapool_relays_connected"), Some(1.0));
-    }
-}
-
-#[tokio::test]
-async fn metrics_on_a_port_of_their_own_need_no_public_name() {
-    for (has_own_port, status) in [(true, 200), (false, 403)] {
-        let pool = Pool::with(|server| {
-            server.auth.allowed_hosts = vec!["llamapool.example".to_owned()];
-            if has_own_port {
-                serve_metrics(server);
-            }
-        })
-        .await;
-
-        let url = if has_own_port {
-            pool.metrics_url()
-        } else {
-            pool.url.clone()
-        };
-        let get = |host: &'static str| {
-            pool.http
-                .get(format!("{url}/metrics"))
-                .header("host", host)
-                .send()
-        };
-
-        assert_eq!(get("localhost:9090").await.unwrap().status(), status);
-        assert_eq!(
-            get("llamapool.example").await.unwrap().status() == 200,
-            !has_own_port
-        );
-    }
-}
-
-#[tokio::test]
-async fn no_label_of_the_metrics_comes_from_a_caller() {
-    let pool = Pool::start().await;
-    let provider = Provider::echoing().await;
-    let _relay = pool.relay("mcp-1234", &provider.url).await;
-
-    for number in 0..20 {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": format!("evil/{number}\"}} 1\n") });
-
-        assert_eq!(pool.post("mcp-1234", &body).await.status(), 200);
-
-        let method = reqwest::Method::from_bytes(format!("EVIL{number}").as_bytes()).unwrap();
-        let request = pool
-            .http
-            .request(method, pool.mcp("mcp-1234"))
-            .header("mcp-method", format!("evil/h{number}"));
-
-        assert_eq!(request.send().await.unwrap().status(), 200);
-        assert_eq!(
-            pool.post(&format!("evil-{number}"), &body).await.status(),
-            503
-        );
-        assert_eq!(
-            Upgrade::for_id(&format!("evil-{number}"))
-                .without("authorization")
-                .answer(&pool)
-                .await
-                .status,
-            401
-        );
-    }
-
-    let metrics = pool.metrics().await;
-
-    are_well_formed(&metrics);
-    assert!(!metrics.to_ascii_lowercase().contains("evil"), "{metrics}");
-
-    let other = r#"llamapool_calls_total{id="mcp-1234",method="other",outcome="ok"}"#;
-    assert_eq!(metric(&metrics, other), Some(40.0));
 }

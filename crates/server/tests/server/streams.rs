@@ -233,7 +233,7 @@ async fn the_provider_notices_at_once_when_a_caller_leaves_a_stream() {
     assert_eq!(client["errors_total"], 0);
 }
 
-/// Whether or not the request was complete.
+/// With a complete request and with an incomplete one.
 #[tokio::test]
 async fn the_provider_notices_a_caller_who_leaves_before_the_head() {
     let pool = Pool::start().await;
