@@ -266,7 +266,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Returns an open stream, or `None` if it is over here and the peer does not know yet.
+    /// Returns an open stream, or `None` if it is over here, while late frames of the
+    /// peer are still on their way.
     fn find_stream(
         &self,
         kind: &'static str,

@@ -272,7 +272,7 @@ where
 /// A response whose head has not arrived.
 struct PendingResponse {
     half: ReceiveHalf,
-    /// Whether the request is a HEAD: the headers then describe the body that a GET would get.
+    /// True for the response to a HEAD: its headers then describe the body that a GET would get.
     is_to_head: bool,
 }
 

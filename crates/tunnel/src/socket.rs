@@ -28,7 +28,7 @@ pub(crate) use self::turn::Turn;
 use self::websocket::Received;
 pub(crate) use self::websocket::{Io, WebSocket, WebSocketError};
 
-/// The shared WebSocket, with what is known of the peer's liveness and of the close handshake.
+/// The shared WebSocket, with the peer's liveness and the state of the close handshake.
 pub(crate) struct Socket {
     pub(crate) liveness: Liveness,
     pub(crate) close: CloseState,

@@ -17,7 +17,7 @@ pub(crate) fn encode_head(
     let start = out.len();
     let content_start = start + PRELUDE_BYTES;
 
-    // The length is known only behind the content.
+    // The length follows from the content.
     put_prelude(out, if is_last { HEAD | LAST } else { HEAD }, stream, 0);
     write(out);
     let length = u32::try_from(out.len() - content_start).unwrap_or(u32::MAX);

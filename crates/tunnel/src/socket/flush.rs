@@ -32,7 +32,7 @@ pub(crate) struct FlushPolicy;
 /// Fill level of the outbox directly after an enqueue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OutboxLevel {
-    /// Whether nothing was queued before the enqueue.
+    /// True if nothing was queued before the enqueue.
     pub(crate) was_empty: bool,
     /// Number of requests, responses, pieces of bodies and other frames since the last flush.
     pub(crate) items: usize,

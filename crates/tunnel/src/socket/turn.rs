@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 
-/// One sender's turn, shared by the sender and the queue. It knows no stream.
+/// One sender's turn, shared by the sender and the queue. It has no reference to a stream.
 ///
 /// Its state changes only under the outbox's lock.
 #[derive(Debug, Clone, Default)]

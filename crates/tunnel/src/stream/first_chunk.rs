@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 pub(crate) struct FirstChunk<P> {
     chunk: Option<Bytes>,
     rest: Pin<P>,
-    /// Whether `rest` has returned its end, and is not to be polled again.
+    /// True if `rest` has returned its end, and must not be polled again.
     has_ended: bool,
 }
 
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// An empty body that does not know its end before it is polled, like a chunked one.
+    /// An empty body that does not report its end before it is polled, like a chunked one.
     #[derive(Default)]
     struct EmptyChunked {
         has_ended: bool,

@@ -23,8 +23,8 @@ pub struct IncomingBody {
     /// Bytes still to arrive according to the content length. With more or fewer the body is not
     /// the one that was sent.
     announced: Option<u64>,
-    /// Whether `is_end_stream` may be true before the end was polled. False until the first frame,
-    /// so that an empty chunked body is forwarded as chunked, not with length 0.
+    /// Allows `is_end_stream` to be true before the end was polled. False until the first frame, so
+    /// that an empty chunked body is forwarded as chunked, not with length 0.
     may_report_end: bool,
     /// The rest of the request that this body answers, while it is still being sent.
     upload: Option<JoinSet<()>>,

@@ -1,4 +1,4 @@
-//! State of one stream: a state machine that knows neither the tunnel nor the socket.
+//! State of one stream: a state machine without reference to the tunnel or the socket.
 //!
 //! Transitions are named after frames: `receive_…` for received ones; methods that return a
 //! [`Frame`] leave it to the caller to send it.
@@ -46,7 +46,7 @@ pub(crate) struct StreamState {
 #[derive(Debug)]
 pub(crate) struct ReceivedHead {
     pub(crate) bytes: Bytes,
-    /// Whether no body follows.
+    /// True if no body follows.
     pub(crate) is_last: bool,
 }
 
@@ -158,7 +158,7 @@ impl StreamState {
         self.error.get_or_insert(error);
     }
 
-    /// Ends the stream in both directions. Returns the frame for a peer that does not know yet.
+    /// Ends the stream in both directions. Returns the frame for the peer, unless the stream was over before.
     pub(super) fn cancel(&mut self, reason: CancelReason) -> Option<Frame> {
         let is_known = self.number == 0 || self.is_done();
         self.fail(StreamError::Cancelled(reason));

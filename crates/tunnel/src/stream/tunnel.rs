@@ -1,5 +1,5 @@
-//! What all streams of one end share: the outbox, the table of streams, the socket and the peer's
-//! settings.
+//! The parts that all streams of one end share: the outbox, the table of streams, the socket and the
+//! peer's settings.
 
 use std::sync::{Arc, OnceLock};
 
