@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::harness::{Pool, Process, Provider, ScriptedProvider, json_answer, soon};
+use crate::harness::{Pool, Process, Provider, ScriptedProvider, json_answer, soon, tools_call};
 
 /// A relay's status server.
 struct Status {
