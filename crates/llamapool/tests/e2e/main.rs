@@ -16,3 +16,4 @@ mod log;
 mod losses;
 mod relay_status;
 mod several_providers;
+mod slow_reader;
