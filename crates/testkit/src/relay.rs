@@ -20,7 +20,7 @@ use super::{WORKER_KEY, soon};
 pub struct Relay {
     status_address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
-    ended: oneshot::Receiver<Result<(), llamapool_relay::GaveUp>>,
+    ended: oneshot::Receiver<Result<(), llamapool_relay::DisconnectedError>>,
     task: AbortHandle,
 }
 
@@ -63,7 +63,7 @@ impl Relay {
     }
 
     /// Waits for the relay's end.
-    pub async fn ended(&mut self) -> Result<(), llamapool_relay::GaveUp> {
+    pub async fn ended(&mut self) -> Result<(), llamapool_relay::DisconnectedError> {
         soon("the relay ends", &mut self.ended)
             .await
             .expect("no panic")
