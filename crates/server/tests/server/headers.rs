@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{
-    API_KEY, Pool, Provider, RawHead, RawProvider, WORKER_KEY, http_request, json_answer, soon,
-    tools_call,
+use axum::http::HeaderValue;
+use llamapool_testkit::{
+    API_KEY, Pool, Provider, RawHead, RawProvider, WORKER_KEY, http_provider, http_request,
+    json_answer, soon, tools_call,
 };
+use llamapool_wire::Secret;
 
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 
@@ -188,7 +190,7 @@ async fn ids(pool: &Pool, provider: &RawProvider, field: &str) -> (Vec<String>, 
 }
 
 #[tokio::test]
-async fn what_belongs_to_one_hop_ends_there() {
+async fn hop_by_hop_headers_end_at_the_hop() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("hops", &provider.url).await;
@@ -260,7 +262,7 @@ async fn the_origin_that_the_edge_has_checked_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn nobody_can_forge_what_only_llamapool_says() {
+async fn headers_of_llamapool_cannot_be_forged() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("forged", &provider.url).await;
@@ -343,7 +345,9 @@ async fn the_relays_token_opens_the_id_and_ends_at_the_relay() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool
-        .relay_with("locked", &provider.url, &[("AUTH_TOKEN", "sesame")])
+        .relay_with("locked", &provider.url, |relay| {
+            relay.providers[0].auth_token = Some(Secret::new("sesame"));
+        })
         .await;
 
     for wrong in [
@@ -383,10 +387,21 @@ async fn configured_provider_headers_replace_the_callers() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
 
-    let headers =
-        "Authorization: Bearer the-providers\nX-Tenant: seven\nX-Role: reader\nX-Tenant: eight";
-    let settings = [("PROVIDER_HEADERS", headers), ("AUTH_TOKEN", "sesame")];
-    let _relay = pool.relay_with("added", &provider.url, &settings).await;
+    let headers = [
+        ("authorization", "Bearer the-providers"),
+        ("x-tenant", "seven"),
+        ("x-role", "reader"),
+        ("x-tenant", "eight"),
+    ];
+    let _relay = pool
+        .relay_with("added", &provider.url, |relay| {
+            relay.providers[0].auth_token = Some(Secret::new("sesame"));
+            for (name, value) in headers {
+                let value = HeaderValue::from_static(value);
+                http_provider(relay).headers.append(name, value);
+            }
+        })
+        .await;
 
     let fields = "authorization: Bearer sesame\r\nx-tenant: six\r\nx-tenant: five\r\nx-role: admin\r\nx-other: 1\r\n";
     let request = http_request("POST", "/api/mcp/id/added", fields, b"{}");
@@ -444,7 +459,8 @@ fn text(head: &RawHead, without: &[&str]) -> BTreeMap<String, Vec<String>> {
 
 #[tokio::test]
 async fn a_head_too_large_for_the_tunnel_is_refused_on_either_side() {
-    let small = [("TUNNEL_MAX_HEADER_BYTES", "2KiB")];
+    const SMALL: u32 = 2 << 10;
+
     let provider = Provider::answering(async |request| {
         let mut answer = json_answer("{}");
 
@@ -458,7 +474,7 @@ async fn a_head_too_large_for_the_tunnel_is_refused_on_either_side() {
     })
     .await;
 
-    let narrow = Pool::with(&small).await;
+    let narrow = Pool::with(|server| server.relays.tunnel.max_header_bytes = SMALL).await;
     let _relay = narrow.relay("narrow", &provider.url).await;
 
     let call = narrow
@@ -475,7 +491,11 @@ async fn a_head_too_large_for_the_tunnel_is_refused_on_either_side() {
     );
 
     let wide = Pool::start().await;
-    let _relay = wide.relay_with("narrow", &provider.url, &small).await;
+    let _relay = wide
+        .relay_with("narrow", &provider.url, |relay| {
+            relay.tunnel.max_header_bytes = SMALL;
+        })
+        .await;
 
     let call = wide
         .http
@@ -500,13 +520,18 @@ async fn a_head_too_large_for_the_tunnel_is_refused_on_either_side() {
 
 #[tokio::test]
 async fn a_head_that_the_tunnel_carries_gets_in_over_either_http() {
-    let wide = [("TUNNEL_MAX_HEADER_BYTES", "256KiB")];
+    const WIDE: u32 = 256 << 10;
+
     let pool = Pool::start().await;
 
-    let widened = Pool::with(&wide).await;
+    let widened = Pool::with(|server| server.relays.tunnel.max_header_bytes = WIDE).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("large", &provider.url).await;
-    let _wide_relay = widened.relay_with("large", &provider.url, &wide).await;
+    let _wide_relay = widened
+        .relay_with("large", &provider.url, |relay| {
+            relay.tunnel.max_header_bytes = WIDE;
+        })
+        .await;
 
     let http1 = reqwest::Client::builder().http1_only().build().unwrap();
     let http2 = reqwest::Client::builder()

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use llamapool_testkit::{
+    API_KEY, BodyEnd, Pool, RawHead, RawHttp, RawProvider, http_provider, http_request, soon,
+    tools_call,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-
-use crate::harness::{
-    API_KEY, BodyEnd, Pool, RawHead, RawHttp, RawProvider, http_request, soon, tools_call,
-};
 
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 
@@ -141,7 +141,7 @@ enum HangUp {
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_speak_http_says_garbage() {
+async fn an_answer_that_is_not_http_is_provider_garbage() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("garbage", &provider.url).await;
@@ -182,7 +182,7 @@ async fn a_provider_that_does_not_speak_http_says_garbage() {
 async fn a_silent_provider_times_out_and_its_call_is_cancelled() {
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    let pool = Pool::with(&[("FIRST_BYTE_TIMEOUT", "1s")]).await;
+    let pool = Pool::with(|server| server.mcp.first_byte_timeout = PATIENCE).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("silent", &provider.url).await;
 
@@ -212,8 +212,12 @@ async fn a_silent_provider_times_out_and_its_call_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_slow_upload_makes_nobody_late() {
-    let pool = Pool::with(&[("FIRST_BYTE_TIMEOUT", "500ms"), ("STATE_INTERVAL", "100ms")]).await;
+async fn a_slow_upload_causes_no_timeout() {
+    let pool = Pool::with(|server| {
+        server.mcp.first_byte_timeout = Duration::from_millis(500);
+        server.state.interval = Duration::from_millis(100);
+    })
+    .await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("upload", &provider.url).await;
 
@@ -257,7 +261,7 @@ async fn a_slow_upload_makes_nobody_late() {
 
 #[tokio::test]
 async fn an_aborted_answer_is_aborted_behind_its_last_byte() {
-    let pool = Pool::with(&[("STREAM_KEEPALIVE", "0")]).await;
+    let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("breaks", &provider.url).await;
 
@@ -403,7 +407,9 @@ async fn a_provider_that_dies_and_comes_back_is_seen_to_do_so() {
 
     let url = provider.url.clone();
     let _relay = pool
-        .relay_with("comes", &url, &[("PROBE_INTERVAL", "50ms")])
+        .relay_with("comes", &url, |relay| {
+            http_provider(relay).probe_interval = Duration::from_millis(50);
+        })
         .await;
 
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("comes", b"{}")));

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use llamapool_testkit::{
+    API_KEY, Link, PendingCall, Pool, RawProvider, ScriptedProvider, error_word, event_stream,
+    http_provider, json_answer, metric, serve_status, soon, tools_call,
+};
 use serde_json::{Value, json};
 
-use crate::harness::{
-    API_KEY, PendingCall, Pool, Provider, RawProvider, ScriptedProvider, Upgrade, error_word,
-    event_stream, json_answer, metric, soon, tools_call,
-};
+use crate::metrics::are_well_formed;
 
 /// Returns the length of the message that every scripted call sends, in bytes.
 fn message_bytes() -> u64 {
@@ -26,7 +27,9 @@ fn status(status: u16, body: &str) -> axum::response::Response {
 async fn state_and_metrics_count_what_happened_to_every_call() {
     let pool = Pool::start().await;
     let mut provider = ScriptedProvider::start().await;
-    let mut relay = pool.relay("mix", &provider.url).await;
+    let link = Link::to(&pool.url).await;
+    let _lost_relay = Pool::relay_to(&link.url, "mix", &provider.url, |_| {}).await;
+    pool.connected("mix").await;
 
     for (times, code) in [(3, 200), (2, 500), (1, 404)] {
         for _ in 0..times {
@@ -45,7 +48,7 @@ async fn state_and_metrics_count_what_happened_to_every_call() {
     broken_off(&pool, &mut provider).await;
     let mut lost = pool.start_call("mix");
     let _asked = provider.next_request().await;
-    relay.kill().await;
+    drop(link);
 
     assert_eq!(lost.error().await, "tunnel_lost");
 
@@ -197,45 +200,6 @@ async fn metrics_agree(pool: &Pool, bytes_in: u64, bytes_out: u64) {
     are_well_formed(&metrics);
 }
 
-/// Checks a text of metrics: every line is a comment, or a name, labels and a number that is not
-/// negative.
-fn are_well_formed(metrics: &str) {
-    assert!(metrics.lines().count() > 20, "{metrics}");
-    for line in metrics.lines() {
-        if let Some(comment) = line.strip_prefix("# ") {
-            assert!(
-                comment.starts_with("HELP ") || comment.starts_with("TYPE "),
-                "{line}"
-            );
-            continue;
-        }
-
-        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
-
-        assert!(
-            value.parse::<f64>().is_ok_and(|value| value >= 0.0),
-            "{line}"
-        );
-
-        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        assert!(
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
-            "{line}"
-        );
-
-        let labels = labels.strip_suffix('}').unwrap_or_else(|| panic!("{line}"));
-
-        for label in labels.split(',').filter(|label| !label.is_empty()) {
-            let (name, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
-            let is_quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
-            assert!(!name.is_empty() && is_quoted, "{line}");
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_caller_who_aborts_its_request_has_left_and_is_no_error() {
     let pool = Pool::start().await;
@@ -336,11 +300,12 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
     let pool = Pool::start().await;
     let mut provider = ScriptedProvider::start().await;
 
-    let settings = [
-        ("TUNNEL_MAX_STREAMS", "100"),
-        ("STATUS_ADDR", "127.0.0.1:0"),
-    ];
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &settings).await;
+    let relay = pool
+        .relay_with("mcp-1234", &provider.url, |relay| {
+            relay.tunnel.max_streams = 100;
+            serve_status(relay);
+        })
+        .await;
 
     for wave in 1..=5 {
         let calls: Vec<_> = (0..100).map(|_| pool.start_call("mcp-1234")).collect();
@@ -375,16 +340,8 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
         client["calls_total"] == 600 && client["inflight"] == 0 && client["errors_total"] == 0
     };
     pool.until_client("mcp-1234", "all is over", done).await;
-    let status = relay.event("the status server listens").await["address"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let status: Value = reqwest::get(format!("http://{status}/status"))
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let status = reqwest::get(format!("{}/status", relay.status_url())).await;
+    let status: Value = status.unwrap().json().await.unwrap();
     let truth =
         json!({ "in_flight": 0, "totals": { "caller_left": 500, "completed": 100, "failed": 0 } });
 
@@ -394,7 +351,7 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
 
 #[tokio::test]
 async fn an_id_gets_no_more_calls_at_once_than_it_may() {
-    let pool = Pool::with(&[("MAX_CONCURRENCY_PER_CLIENT", "2")]).await;
+    let pool = Pool::with(|server| server.mcp.max_calls_per_id = 2).await;
     let mut provider = ScriptedProvider::start().await;
     let _relay = pool.relay("limited", &provider.url).await;
     let _other = pool.relay("other", &provider.url).await;
@@ -445,13 +402,15 @@ async fn an_id_gets_no_more_calls_at_once_than_it_may() {
 
 #[tokio::test]
 async fn the_state_contains_the_providers_health_since_when_and_why() {
-    let pool = Pool::with(&[("STATE_INTERVAL", "400ms")]).await;
+    let pool = Pool::with(|server| server.state.interval = Duration::from_millis(400)).await;
     let provider = RawProvider::bind().await;
 
     let url = provider.url.clone();
     drop(provider);
     let _relay = pool
-        .relay_with("mcp-1234", &url, &[("PROBE_INTERVAL", "20ms")])
+        .relay_with("mcp-1234", &url, |relay| {
+            http_provider(relay).probe_interval = Duration::from_millis(20);
+        })
         .await;
 
     let of = |client: &Value, status: &str| client["provider"]["status"] == status;
@@ -519,7 +478,11 @@ async fn the_state_contains_the_providers_health_since_when_and_why() {
 
 #[tokio::test]
 async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
-    let pool = Pool::with(&[("STATE_INTERVAL", "200ms"), ("MAX_STATE_STREAMS", "2")]).await;
+    let pool = Pool::with(|server| {
+        server.state.interval = Duration::from_millis(200);
+        server.state.max_streams = 2;
+    })
+    .await;
 
     let open = || async {
         let request = pool
@@ -585,146 +548,4 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
         }
     };
     soon("the place is free again", again).await;
-}
-
-#[tokio::test]
-async fn metrics_are_on_a_port_of_their_own_if_they_have_one() {
-    let mut pool = Pool::with(&[("METRICS_PORT", "0")]).await;
-
-    let listens = pool.server.event("the server listens").await;
-    let address = listens["metrics"]
-        .as_str()
-        .unwrap()
-        .trim_start_matches("Some(")
-        .trim_end_matches(')')
-        .to_owned();
-    let provider = Provider::echoing().await;
-    let _relay = pool.relay("mcp-1234", &provider.url).await;
-
-    let get = async |url: String| {
-        let answer = pool.http.get(url).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    };
-    let (status, metrics) = get(format!("http://{address}/metrics")).await;
-
-    assert_eq!(status, 200);
-    are_well_formed(&metrics);
-    assert_eq!(metric(&metrics, "llamapool_relays_connected"), Some(1.0));
-    assert_eq!(get(format!("{}/metrics", pool.url)).await.0, 404);
-    assert_eq!(get(format!("http://{address}/healthz")).await.0, 200);
-    assert_eq!(get(format!("http://{address}/readyz")).await.0, 200);
-
-    for path in ["/api/state", "/api/mcp/id/mcp-1234", "/api/mcp/connect"] {
-        assert_eq!(
-            get(format!("http://{address}{path}")).await.0,
-            404,
-            "{path}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn public_metrics_contain_ids_only_for_the_api_key() {
-    let pool = Pool::start().await;
-    let provider = Provider::echoing().await;
-    let _relay = pool.relay("nobody-knows", &provider.url).await;
-
-    assert_eq!(
-        pool.post("nobody-knows", &tools_call(1, "echo"))
-            .await
-            .status(),
-        200
-    );
-
-    pool.until_metric(r#"llamapool_calls_in_flight{id="nobody-knows"}"#, 0)
-        .await;
-
-    for key in ["", "wrong", "secret"] {
-        let answer = pool
-            .http
-            .get(format!("{}/metrics", pool.url))
-            .bearer_auth(key)
-            .send()
-            .await
-            .unwrap();
-
-        assert_eq!(answer.status(), 200);
-
-        let metrics = answer.text().await.unwrap();
-        are_well_formed(&metrics);
-        assert!(!metrics.contains("nobody-knows"), "{metrics}");
-        assert_eq!(metric(&metrics, "llamapool_relays_connected"), Some(1.0));
-    }
-}
-
-#[tokio::test]
-async fn metrics_on_a_port_of_their_own_need_no_public_name() {
-    for (own_port, status) in [("0", 200), ("", 403)] {
-        let mut pool = Pool::with(&[
-            ("METRICS_PORT", own_port),
-            ("ALLOWED_HOSTS", "llamapool.example"),
-        ])
-        .await;
-
-        let listens = pool.server.event("the server listens").await;
-        let own = listens["metrics"]
-            .as_str()
-            .unwrap()
-            .strip_prefix("Some(")
-            .map(|own| own.trim_end_matches(')'));
-        let address = own.or(listens["address"].as_str()).unwrap();
-        let get = |host: &'static str| {
-            pool.http
-                .get(format!("http://{address}/metrics"))
-                .header("host", host)
-                .send()
-        };
-
-        assert_eq!(get("localhost:9090").await.unwrap().status(), status);
-        assert_eq!(
-            get("llamapool.example").await.unwrap().status() == 200,
-            own.is_none()
-        );
-    }
-}
-
-#[tokio::test]
-async fn no_label_of_the_metrics_comes_from_a_caller() {
-    let pool = Pool::start().await;
-    let provider = Provider::echoing().await;
-    let _relay = pool.relay("mcp-1234", &provider.url).await;
-
-    for number in 0..20 {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": format!("evil/{number}\"}} 1\n") });
-
-        assert_eq!(pool.post("mcp-1234", &body).await.status(), 200);
-
-        let method = reqwest::Method::from_bytes(format!("EVIL{number}").as_bytes()).unwrap();
-        let request = pool
-            .http
-            .request(method, pool.mcp("mcp-1234"))
-            .header("mcp-method", format!("evil/h{number}"));
-
-        assert_eq!(request.send().await.unwrap().status(), 200);
-        assert_eq!(
-            pool.post(&format!("evil-{number}"), &body).await.status(),
-            503
-        );
-        assert_eq!(
-            Upgrade::for_id(&format!("evil-{number}"))
-                .without("authorization")
-                .answer(&pool)
-                .await
-                .status,
-            401
-        );
-    }
-
-    let metrics = pool.metrics().await;
-
-    are_well_formed(&metrics);
-    assert!(!metrics.to_ascii_lowercase().contains("evil"), "{metrics}");
-
-    let other = r#"llamapool_calls_total{id="mcp-1234",method="other",outcome="ok"}"#;
-    assert_eq!(metric(&metrics, other), Some(40.0));
 }

@@ -1,27 +1,31 @@
 //! Hostile callers disturb no other caller: after every abuse the same server goes on.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::Request;
+use llamapool_testkit::{
+    Pool, Provider, RawHttp, Relay, ServerConfig, http_request, json_answer, soon, tools_call,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-use crate::harness::{
-    Pool, Process, Provider, RawHttp, http_request, json_answer, soon, tools_call,
-};
 
 /// A server with one relay, and the requests that reached its provider.
 struct Target {
     pool: Pool,
     asked: Arc<Mutex<Vec<String>>>,
     _provider: Provider,
-    _relay: Process,
+    _relay: Relay,
 }
 
 impl Target {
-    async fn start(settings: &[(&str, &str)]) -> Self {
-        let pool = Pool::with(settings).await;
+    async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(configure: impl FnOnce(&mut ServerConfig)) -> Self {
+        let pool = Pool::with(configure).await;
 
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
@@ -94,8 +98,8 @@ impl Target {
 }
 
 #[tokio::test]
-async fn hostile_ids_are_nobodys() {
-    let target = Target::start(&[]).await;
+async fn hostile_ids_reach_no_relay() {
+    let target = Target::start().await;
     let long = "x".repeat(10_000);
 
     for (id, status) in [
@@ -176,7 +180,7 @@ async fn hostile_ids_are_nobodys() {
 
 #[tokio::test]
 async fn heads_that_are_far_too_large_are_refused_by_the_http_layer() {
-    let target = Target::start(&[]).await;
+    let target = Target::start().await;
     let one = format!("x-large: {}\r\n", "x".repeat(100_000));
     let many: String = (0..1000)
         .map(|index| format!("x-{index}: {index}\r\n"))
@@ -210,7 +214,7 @@ async fn heads_that_are_far_too_large_are_refused_by_the_http_layer() {
 
 #[tokio::test]
 async fn a_request_that_can_be_read_in_two_ways_is_one_call_or_none() {
-    let target = Target::start(&[]).await;
+    let target = Target::start().await;
     let smuggled = "GET /api/mcp/id/normal/smuggled HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
     let chunked = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
     let length = smuggled.len();
@@ -321,7 +325,7 @@ async fn a_request_that_can_be_read_in_two_ways_is_one_call_or_none() {
 
 #[tokio::test]
 async fn nonsense_instead_of_a_request_ends_its_own_connection_alone() {
-    let target = Target::start(&[]).await;
+    let target = Target::start().await;
     let long = "A".repeat(1 << 20);
 
     for nonsense in [
@@ -357,7 +361,8 @@ async fn nonsense_instead_of_a_request_ends_its_own_connection_alone() {
 
 #[tokio::test]
 async fn a_head_that_never_ends_is_not_waited_for() {
-    let target = Target::start(&[("HEADER_TIMEOUT", "200ms")]).await;
+    let target =
+        Target::with(|server| server.listen.header_timeout = Duration::from_millis(200)).await;
     for begun in [
         "POST /api/mcp/id/normal HTTP/1.1\r\nhost: 127.0.0.1\r\nx-slow: ",
         "POST ",
@@ -373,7 +378,7 @@ async fn a_head_that_never_ends_is_not_waited_for() {
 
 #[tokio::test]
 async fn line_ends_in_header_values_do_not_get_through_http_2() {
-    let target = Target::start(&[]).await;
+    let target = Target::start().await;
 
     for (name, value) in [
         ("x-a", "1\r\nx-evil: 1"),
@@ -411,7 +416,7 @@ async fn line_ends_in_header_values_do_not_get_through_http_2() {
 
 #[tokio::test]
 async fn confusing_bodies_count_as_other_and_go_through() {
-    let target = Target::start(&[]).await;
+    let target = Target::start().await;
     let deep = |depth: usize| {
         format!(
             "{{\"params\":{}{},\"method\":\"ping\"}}",
@@ -466,7 +471,7 @@ async fn confusing_bodies_count_as_other_and_go_through() {
 
 #[tokio::test]
 async fn names_that_callers_choose_never_become_labels() {
-    let target = Target::start(&[]).await;
+    let target = Target::start().await;
     target.goes_on("nothing yet").await;
     let _ = target
         .pool

@@ -3,12 +3,12 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use llamapool_testkit::{Pool, Provider, http_provider, json_answer, tools_call};
+use llamapool_wire::Secret;
 use serde_json::{Value, json};
-
-use crate::harness::{Pool, Provider, json_answer, tools_call};
 
 /// Starts a provider that accepts one token, and names its metadata in the challenge.
 async fn guarded(metadata_path: &'static str) -> Provider {
@@ -129,7 +129,10 @@ async fn a_challenge_leads_to_metadata_of_the_called_url() {
 async fn the_public_address_is_configured_or_of_a_trusted_proxy() {
     let provider = guarded("/.well-known/oauth-protected-resource/mcp").await;
 
-    let told = Pool::with(&[("PUBLIC_URL", "https://pool.example/llama")]).await;
+    let told = Pool::with(|server| {
+        server.listen.public_url = Some(Uri::from_static("https://pool.example/llama"));
+    })
+    .await;
     let _relay = told.relay("guarded", &provider.url).await;
 
     let place = place_in_challenge(&told, "guarded").await;
@@ -139,8 +142,8 @@ async fn the_public_address_is_configured_or_of_a_trusted_proxy() {
         "https://pool.example/.well-known/oauth-protected-resource/llama/api/mcp/id/guarded"
     );
 
-    for (trust, expected) in [("true", "https://proxied.example"), ("false", "")] {
-        let pool = Pool::with(&[("TRUST_FORWARDED", trust)]).await;
+    for (trust, expected) in [(true, "https://proxied.example"), (false, "")] {
+        let pool = Pool::with(|server| server.listen.trust_forwarded = trust).await;
         let _relay = pool.relay("guarded", &provider.url).await;
 
         let path = "/.well-known/oauth-protected-resource/api/mcp/id/guarded";
@@ -177,7 +180,9 @@ async fn where_there_are_no_metadata_the_answer_is_a_plain_404() {
     let guarded = guarded("/.well-known/oauth-protected-resource/mcp").await;
     let _open = pool.relay("open", &open.url).await;
     let _own_token = pool
-        .relay_with("own-token", &guarded.url, &[("AUTH_TOKEN", "t")])
+        .relay_with("own-token", &guarded.url, |relay| {
+            relay.providers[0].auth_token = Some(Secret::new("t"));
+        })
         .await;
 
     let ask = async |path: &str| {
@@ -258,7 +263,7 @@ async fn failed_metadata_are_not_taken_for_missing_ones() {
     let provider = guarded("/.well-known/oauth-protected-resource/mcp").await;
     let _relay = pool.relay("gone", &provider.url).await;
 
-    drop(provider);
+    provider.stop().await;
     let answer = metadata_of(&pool, "gone").await;
 
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");
@@ -286,11 +291,10 @@ async fn metadata_are_requested_with_the_providers_headers() {
     let pool = Pool::start().await;
     let provider = Provider::serving(router).await;
     let _relay = pool
-        .relay_with(
-            "keyed",
-            &provider.url,
-            &[("PROVIDER_HEADERS", "X-Api-Key: k")],
-        )
+        .relay_with("keyed", &provider.url, |relay| {
+            let key = HeaderValue::from_static("k");
+            http_provider(relay).headers.insert("x-api-key", key);
+        })
         .await;
 
     let answer = metadata_of(&pool, "keyed").await;

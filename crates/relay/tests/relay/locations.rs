@@ -5,9 +5,11 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use llamapool_testkit::{
+    Pool, Provider, RawProvider, RelayConfig, error_word, http_request, tools_call,
+};
+use llamapool_wire::Secret;
 use serde_json::Value;
-
-use crate::harness::{Pool, Provider, RawProvider, error_word, http_request, tools_call};
 
 /// The names that a provider may use for itself.
 fn own_origins(headers: &HeaderMap) -> [String; 3] {
@@ -247,16 +249,18 @@ async fn on_a_shared_id_a_job_is_found_at_the_relay_that_made_it() {
         )
         .await
     };
-    let secret = [("CLIENT_SECRET", "together")];
+    let share = |relay: &mut RelayConfig| {
+        relay.identity.client_secret = Some(Secret::new("together"));
+    };
     let one = make("one").await;
-    let _first = pool.relay_with("shared", &one.url, &secret).await;
+    let _first = pool.relay_with("shared", &one.url, share).await;
 
     let job = pool.post("shared", &tools_call(1, "make")).await.headers()["location"]
         .to_str()
         .unwrap()
         .to_owned();
     let two = make("two").await;
-    let _second = pool.relay_with("shared", &two.url, &secret).await;
+    let _second = pool.relay_with("shared", &two.url, share).await;
 
     pool.until_client("shared", "both are there", |client| {
         client["relays"]

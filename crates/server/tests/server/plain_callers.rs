@@ -1,9 +1,8 @@
 //! Callers that do not ask for an event stream get one JSON answer, also where the provider sends a
 //! stream.
 
+use llamapool_testkit::{Pool, RawHead, RawProvider, http_request};
 use serde_json::Value;
-
-use crate::harness::{Pool, RawHead, RawProvider, http_request};
 
 /// Progress and a log message first, a response to another request, then the response to the call.
 const STREAM: &str = ": hello\n\nid: 1\ndata:\n\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\
@@ -67,7 +66,7 @@ async fn errors_and_batches_are_responses_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_stream_goes_through_as_it_is() {
+async fn answers_that_are_no_event_streams_go_through_unchanged() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("plain", &provider.url).await;
@@ -130,7 +129,7 @@ async fn a_stream_without_a_response_is_an_error_with_a_name() {
 
 #[tokio::test]
 async fn a_response_above_the_limit_is_an_error_and_never_a_cut_one() {
-    let pool = Pool::with(&[("MAX_ANSWER_BYTES", "1KiB")]).await;
+    let pool = Pool::with(|server| server.mcp.max_answer_bytes = 1024).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("plain", &provider.url).await;
 
@@ -158,7 +157,7 @@ async fn a_response_above_the_limit_is_an_error_and_never_a_cut_one() {
 
 #[tokio::test]
 async fn a_caller_with_accept_gets_the_providers_answer_unchanged() {
-    let pool = Pool::with(&[("STREAM_KEEPALIVE", "0")]).await;
+    let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("plain", &provider.url).await;
 
@@ -190,7 +189,7 @@ async fn a_caller_with_accept_gets_the_providers_answer_unchanged() {
 
 #[tokio::test]
 async fn only_post_is_answered_so() {
-    let pool = Pool::with(&[("STREAM_KEEPALIVE", "0")]).await;
+    let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("plain", &provider.url).await;
 

@@ -6,9 +6,8 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use llamapool_testkit::{Pool, Provider, RawHttp, RawProvider, http_request, soon, tools_call};
 use serde_json::{Value, json};
-
-use crate::harness::{Pool, Provider, RawHttp, RawProvider, http_request, soon, tools_call};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -106,7 +105,7 @@ async fn the_content_of_a_body_does_not_matter() {
 /// The caller can read the answer although it is still sending.
 #[tokio::test]
 async fn a_body_above_the_limit_is_refused_with_a_readable_answer() {
-    let pool = Pool::with(&[("MAX_REQUEST_BYTES", "1MiB")]).await;
+    let pool = Pool::with(|server| server.mcp.max_request_bytes = 1 << 20).await;
     let provider = Provider::answering(echo_as_it_came).await;
     let _relay = pool.relay("large", &provider.url).await;
 
@@ -173,7 +172,7 @@ async fn a_body_above_the_limit_is_refused_with_a_readable_answer() {
 
 #[tokio::test]
 async fn expect_100_continue_is_answered_by_the_server() {
-    let pool = Pool::with(&[("MAX_REQUEST_BYTES", "1MiB")]).await;
+    let pool = Pool::with(|server| server.mcp.max_request_bytes = 1 << 20).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("expect", &provider.url).await;
 

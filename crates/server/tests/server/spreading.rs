@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use axum::extract::Request;
+use llamapool_testkit::{Pool, Provider, Relay, RelayConfig, ServerConfig, json_answer, soon};
+use llamapool_wire::Secret;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-
-use crate::harness::{Pool, Process, Provider, json_answer, soon};
 
 const ID: &str = "shared";
 
@@ -34,22 +34,30 @@ async fn provider(name: &'static str) -> Provider {
 
 struct Two {
     pool: Pool,
-    _relays: [Process; 2],
+    _relays: [Relay; 2],
     _providers: [Provider; 2],
 }
 
 impl Two {
-    async fn with(server: &[(&str, &str)], relay: &[(&str, &str)]) -> Self {
+    async fn start() -> Self {
+        Self::with(|_| {}, |_| {}).await
+    }
+
+    async fn with(
+        server: impl FnOnce(&mut ServerConfig),
+        relay: impl Fn(&mut RelayConfig),
+    ) -> Self {
         let pool = Pool::with(server).await;
         let providers = [provider("alpha").await, provider("beta").await];
 
-        let settings: Vec<_> = [("CLIENT_SECRET", "both")]
-            .iter()
-            .chain(relay)
-            .copied()
-            .collect();
-        let relays = [&providers[0], &providers[1]]
-            .map(|provider| Pool::relay_to(&pool.url, ID, &provider.url, &settings));
+        let configure = |config: &mut RelayConfig| {
+            config.identity.client_secret = Some(Secret::new("both"));
+            relay(config);
+        };
+        let relays = [
+            pool.relay_with(ID, &providers[0].url, configure).await,
+            pool.relay_with(ID, &providers[1].url, configure).await,
+        ];
 
         pool.until_metric("llamapool_relays_connected", 2).await;
         Self {
@@ -86,7 +94,11 @@ async fn home(request: RequestBuilder) -> String {
 /// They present one token.
 #[tokio::test]
 async fn callers_behind_one_proxy_are_spread_and_keep_to_their_relay() {
-    let two = Two::with(&[("TRUST_FORWARDED", "true")], &[("AUTH_TOKEN", "of all")]).await;
+    let two = Two::with(
+        |server| server.listen.trust_forwarded = true,
+        |relay| relay.providers[0].auth_token = Some(Secret::new("of all")),
+    )
+    .await;
     let mut homes = BTreeSet::new();
 
     for number in 0..20 {
@@ -110,7 +122,7 @@ async fn callers_behind_one_proxy_are_spread_and_keep_to_their_relay() {
 
 #[tokio::test]
 async fn a_caller_leaves_a_busier_relay_but_not_with_a_task() {
-    let two = Two::with(&[], &[]).await;
+    let two = Two::start().await;
     let own = home(two.modern("tools/call")).await;
     let mut crowd = JoinSet::new();
 
@@ -134,7 +146,7 @@ async fn a_caller_leaves_a_busier_relay_but_not_with_a_task() {
 
 #[tokio::test]
 async fn a_session_id_without_sessions_is_ignored_and_goes_through() {
-    let two = Two::with(&[], &[]).await;
+    let two = Two::start().await;
 
     for stray in ["stray", "!any~visible!"] {
         let request = two.modern("tools/call").header("mcp-session-id", stray);

@@ -3,20 +3,18 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
-use crate::harness::{
+use llamapool_testkit::{
     BodyEnd, Pool, Provider, RawHttp, RawProvider, event_stream, http_request, json_answer, soon,
     tools_call,
 };
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// The most time from a caller's leaving until the provider notices, in the best of several
 /// attempts: a busy machine may be late now and then.
@@ -29,7 +27,7 @@ type Pieces = mpsc::Sender<Result<Bytes, std::io::Error>>;
 /// Byte for byte.
 #[tokio::test]
 async fn every_piece_of_a_stream_arrives_before_the_next_is_made() {
-    let pool = Pool::with(&[("STREAM_KEEPALIVE", "0")]).await;
+    let pool = Pool::start().await;
 
     let (provider, mut calls) = streaming().await;
     let _relay = pool.relay("stream", &provider.url).await;
@@ -234,7 +232,7 @@ async fn the_provider_notices_at_once_when_a_caller_leaves_a_stream() {
     assert_eq!(client["errors_total"], 0);
 }
 
-/// Whether or not the request was complete.
+/// With a complete request and with an incomplete one.
 #[tokio::test]
 async fn the_provider_notices_a_caller_who_leaves_before_the_head() {
     let pool = Pool::start().await;
@@ -275,86 +273,6 @@ fn check_noticed(what: &str, spans: &[Duration]) {
         spans.iter().min().is_some_and(|best| *best <= NOTICED),
         "{what}: noticed after {spans:?}"
     );
-}
-
-/// And the provider produces little for it.
-#[tokio::test]
-async fn a_caller_who_stops_reading_slows_no_other() {
-    const PIECE: usize = 64 << 10;
-    const READ: usize = 64 << 20;
-    // Far from any noise, and far less than a stall.
-    const SLOWER: u32 = 5;
-    // The most that fits into the kernel's buffers of three connections, and into the tunnel's.
-    const BOUND: usize = 48 << 20;
-
-    let pool = Pool::start().await;
-
-    let made = Arc::new(AtomicUsize::new(0));
-    let of_stalled = made.clone();
-    let provider = Provider::answering(move |request: axum::extract::Request| {
-        let counter = if request.uri().query() == Some("stalled") {
-            of_stalled.clone()
-        } else {
-            Arc::default()
-        };
-        let piece = Bytes::from(vec![7; PIECE]);
-        let pieces = futures_util::stream::repeat_with(move || {
-            counter.fetch_add(PIECE, Ordering::Relaxed);
-            Ok::<_, std::io::Error>(piece.clone())
-        });
-        async { Response::new(Body::from_stream(pieces)) }
-    })
-    .await;
-    let _relay = pool.relay("slow", &provider.url).await;
-
-    let alone = time_to_read(&pool, "slow", READ).await;
-    let mut stalled = RawHttp::connect(&pool.url).await;
-    stalled
-        .send(http_request("POST", "/api/mcp/id/slow?stalled", "", b"{}"))
-        .await;
-
-    assert_eq!(stalled.head().await.status(), 200);
-
-    let beside = time_to_read(&pool, "slow", READ).await;
-    let made = made.load(Ordering::Relaxed);
-    println!(
-        "{} MiB for nobody; {} MiB read in {beside:?}, and alone in {alone:?}",
-        made >> 20,
-        READ >> 20
-    );
-
-    assert!(
-        beside < SLOWER * alone,
-        "beside a caller who reads nothing it took {beside:?}, alone {alone:?}"
-    );
-    assert!(
-        made < BOUND,
-        "{made} bytes were made for a caller who reads nothing"
-    );
-}
-
-/// Measures the time to read so many bytes of an endless answer.
-async fn time_to_read(pool: &Pool, id: &str, bytes: usize) -> Duration {
-    let started = Instant::now();
-    let answer = pool
-        .http
-        .post(pool.mcp(id))
-        .body("{}")
-        .send()
-        .await
-        .unwrap();
-    let mut read = 0;
-    let mut pieces = answer.bytes_stream();
-
-    while read < bytes {
-        read += soon("the stream goes on", pieces.next())
-            .await
-            .unwrap()
-            .unwrap()
-            .len();
-    }
-
-    started.elapsed()
 }
 
 #[tokio::test]
@@ -479,7 +397,7 @@ async fn five_hundred_callers_who_leave_do_not_disturb_the_tunnel() {
 
 #[tokio::test]
 async fn an_encoded_stream_gets_no_comments_between_its_bytes() {
-    let pool = Pool::with(&[("STREAM_KEEPALIVE", "1ms")]).await;
+    let pool = Pool::with(|server| server.mcp.stream_keepalive = Duration::from_millis(1)).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("encoded", &provider.url).await;
 

@@ -1,10 +1,9 @@
 //! Calls and answers go through unchanged: methods, paths, queries and statuses.
 
 use futures_util::poll;
+use llamapool_testkit::{Pool, Provider, RawHead, RawProvider, http_request, tools_call};
 use serde_json::json;
 use tokio::net::TcpListener;
-
-use crate::harness::{Pool, Provider, RawHead, RawProvider, http_request, tools_call};
 
 /// The shortest good answer of a raw provider.
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";

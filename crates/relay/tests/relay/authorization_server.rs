@@ -6,12 +6,17 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get, post};
+use llamapool_testkit::{
+    Pool, Provider, RelayConfig, error_word, http_provider, json_answer, tools_call,
+};
 use serde_json::{Value, json};
 
-use crate::harness::{Pool, Provider, error_word, json_answer, tools_call};
-
-const OPTED_IN: &[(&str, &str)] = &[("PROVIDER_OAUTH", "true")];
 const CALLBACK: &str = "http://127.0.0.1:1/callback";
+
+/// Makes the provider's authorization server reachable for callers.
+fn opt_in(relay: &mut RelayConfig) {
+    http_provider(relay).publishes_oauth = true;
+}
 
 /// Returns the origin that a request addresses: a provider without configuration names itself by
 /// it.
@@ -145,7 +150,7 @@ fn led_to(pool: &Pool, answer: &reqwest::Response) -> String {
 async fn a_client_signs_in_at_the_provider_through_public_urls_alone() {
     let pool = Pool::start().await;
     let provider = provider().await;
-    let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
+    let _relay = pool.relay_with("own", &provider.url, opt_in).await;
 
     let issuer = pool.mcp("own");
     let resource = json_at(
@@ -248,7 +253,7 @@ async fn a_client_signs_in_at_the_provider_through_public_urls_alone() {
 async fn all_three_places_have_the_metadata_and_nothing_else_leaks() {
     let pool = Pool::start().await;
     let provider = provider().await;
-    let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
+    let _relay = pool.relay_with("own", &provider.url, opt_in).await;
 
     let openid = format!(
         "{}/.well-known/openid-configuration/api/mcp/id/own",
@@ -293,7 +298,7 @@ async fn all_three_places_have_the_metadata_and_nothing_else_leaks() {
 async fn a_restarted_relay_serves_clients_that_kept_the_metadata() {
     let pool = Pool::start().await;
     let provider = provider().await;
-    let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
+    let _relay = pool.relay_with("own", &provider.url, opt_in).await;
 
     let token = pool
         .http
@@ -367,8 +372,11 @@ async fn without_opting_in_nothing_of_the_origin_is_published() {
 #[tokio::test]
 async fn a_server_with_a_public_address_admits_its_own_pages() {
     let provider = provider().await;
-    let pool = Pool::with(&[("PUBLIC_URL", "https://pool.example")]).await;
-    let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
+    let pool = Pool::with(|server| {
+        server.listen.public_url = Some(Uri::from_static("https://pool.example"));
+    })
+    .await;
+    let _relay = pool.relay_with("own", &provider.url, opt_in).await;
 
     for (origin, status) in [
         ("https://pool.example", 200),
