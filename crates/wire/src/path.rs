@@ -139,7 +139,8 @@ mod tests {
         #[test]
         fn every_path_is_parsed_to_its_parts(id in "[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,20}", below in "(/[ -~]{0,20})?") {
             let id: RelayId = id.parse().unwrap();
-            let (call, events) = (call(&id, &below), events(&id));
+            let call = call(&id, &below);
+            let events = events(&id);
             prop_assert_eq!(TunnelPath::parse(&call), Some(TunnelPath::Call { id: id.as_str(), below: &below }));
             prop_assert_eq!(TunnelPath::parse(&events), Some(TunnelPath::Events(id.as_str())));
             for which in [OAuthDocument::Resource, OAuthDocument::Server, OAuthDocument::OpenId] {

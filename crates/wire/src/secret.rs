@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_presented_once_as_a_bearer_token_whatever_the_case_of_that_word() {
+    fn a_secret_is_presented_once_as_a_bearer_token() {
         let is_presented = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
