@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use llamapool_tunnel::End;
+use llamapool_tunnel::TunnelEnd;
 use llamapool_wire::BuildInfo;
 use prometheus::core::Collector;
 use prometheus::{
@@ -125,12 +125,12 @@ impl Metrics {
     }
 
     /// A tunnel ended.
-    pub(crate) fn tunnel_ended(&self, end: &End) {
+    pub(crate) fn tunnel_ended(&self, end: &TunnelEnd) {
         let reason = match end {
-            End::Closed => "closed",
-            End::ClosedByPeer(_) => "closed_by_relay",
-            End::Silent => "silent",
-            End::Broken(_) => "broken",
+            TunnelEnd::Closed => "closed",
+            TunnelEnd::ClosedByPeer(_) => "closed_by_relay",
+            TunnelEnd::Silent => "silent",
+            TunnelEnd::Broken(_) => "broken",
         };
         self.0.losses.with_label_values(&[reason]).inc();
     }
@@ -258,7 +258,7 @@ mod tests {
     fn every_metric_is_valid_and_there_from_the_start() {
         let metrics = Metrics::new();
         metrics.refused("mcp", "relay_offline");
-        metrics.tunnel_ended(&End::Silent);
+        metrics.tunnel_ended(&TunnelEnd::Silent);
         metrics.observe(
             Method::named("tools/call"),
             Outcome::Ok,
