@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use llamapool_wire::{CallError, Cause};
 
-use crate::config::EdgePolicy;
+use crate::config::AuthConfig;
 
 /// The edge's rules.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ enum Hosts {
 }
 
 impl Edge {
-    /// The rules for a server that listens on `bind`.
-    pub(crate) fn new(policy: &EdgePolicy, bind: IpAddr) -> Self {
+    /// Returns the rules for a server that listens on `bind`.
+    pub(crate) fn new(policy: &AuthConfig, public_url: Option<&Uri>, bind: IpAddr) -> Self {
         let lower = |list: &[String]| {
             list.iter()
                 .map(|entry| entry.to_ascii_lowercase())
@@ -41,7 +41,7 @@ impl Edge {
         let mut allowed_origins = lower(&policy.allowed_origins);
         // Pages of the server's own come from providers that sign callers in. What a request says of the server's address
         // is no reason: with DNS rebinding it says what the hostile page wants.
-        allowed_origins.extend(policy.public_url.as_ref().and_then(origin_of));
+        allowed_origins.extend(public_url.and_then(origin_of));
         let allows_any_origin = allowed_origins.iter().any(|origin| origin == "*");
         Self {
             allowed_origins,
@@ -190,12 +190,12 @@ mod tests {
 
     fn edge(origins: &[&str], hosts: &[&str], bind: &str) -> Edge {
         let list = |entries: &[&str]| entries.iter().map(|&entry| entry.to_owned()).collect();
-        let policy = EdgePolicy {
+        let policy = AuthConfig {
             allowed_origins: list(origins),
             allowed_hosts: list(hosts),
-            ..EdgePolicy::default()
+            ..AuthConfig::default()
         };
-        Edge::new(&policy, bind.parse().unwrap())
+        Edge::new(&policy, None, bind.parse().unwrap())
     }
 
     fn verdict(edge: &Edge, pairs: &[(HeaderName, &'static str)]) -> Option<Cause> {
@@ -282,11 +282,12 @@ mod tests {
             ("https://pool.example:443", "https://pool.example"),
             ("http://pool.example:8080/", "http://pool.example:8080"),
         ] {
-            let policy = EdgePolicy {
-                public_url: Some(Uri::from_static(url)),
-                ..EdgePolicy::default()
-            };
-            let edge = Edge::new(&policy, IpAddr::from([0, 0, 0, 0]));
+            let public_url = Uri::from_static(url);
+            let edge = Edge::new(
+                &AuthConfig::default(),
+                Some(&public_url),
+                IpAddr::from([0, 0, 0, 0]),
+            );
             assert_eq!(verdict(&edge, &[(ORIGIN, origin)]), None, "{url}");
             assert_eq!(
                 verdict(&edge, &[(ORIGIN, "https://pool.example:1")]),

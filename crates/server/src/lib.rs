@@ -29,5 +29,7 @@ mod server;
 mod sessions;
 mod state;
 
-pub use config::{EdgePolicy, Keys, Limits, ServerConfig, Timeouts};
+pub use config::{
+    AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, ServerConfig, StateConfig,
+};
 pub use server::Server;

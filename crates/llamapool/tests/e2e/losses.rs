@@ -419,12 +419,12 @@ fn a_silent_peer_is_gone_within_20_seconds_if_nobody_asks_for_something_else() {
         panic!("a relay")
     };
     for tunnel in [
-        &server.config.tunnel,
+        &server.config.relays.tunnel,
         &relay.config.tunnel,
         &TunnelConfig::default(),
     ] {
         assert!(tunnel.silence < Duration::from_secs(20), "{tunnel:?}");
         assert!(tunnel.heartbeat * 3 <= tunnel.silence, "{tunnel:?}");
     }
-    assert!(server.config.timeouts.takeover <= Duration::from_secs(2));
+    assert!(server.config.relays.takeover_wait <= Duration::from_secs(2));
 }

@@ -166,7 +166,7 @@ struct StateStream {
 
 impl StateStream {
     fn new(app: Arc<App>, place: OwnedSemaphorePermit) -> Self {
-        let mut ticks = interval(app.config.timeouts.state_interval);
+        let mut ticks = interval(app.config.state.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let farewell = Box::pin(app.farewell.clone().cancelled_owned());
         Self {

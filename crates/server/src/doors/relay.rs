@@ -64,7 +64,7 @@ async fn admit(app: &Arc<App>, mut request: Request) -> Result<Response<Body>, N
         .unwrap_or_default();
     let seats = app
         .registry
-        .claim(identity, app.config.timeouts.takeover)
+        .claim(identity, app.config.relays.takeover_wait)
         .await?;
     let response = switching(&accept, &seats, app.config.build.version);
     app.keep(serve(app.clone(), seats, upgrade, remote));
@@ -153,10 +153,10 @@ fn names(seats: &[Seat]) -> String {
 }
 
 async fn run_tunnel(app: &App, seats: Vec<Seat>, io: TokioIo<Upgraded>, remote: Peer) -> TunnelEnd {
-    let (tunnel, mut driver) = ServerEnd::open(io, app.config.tunnel.clone()).await;
+    let (tunnel, mut driver) = ServerEnd::open(io, app.config.relays.tunnel.clone()).await;
     let shared = Arc::new(RelayTunnel::new(tunnel.clone(), remote.0, seats.len()));
     // A pong is no hello: a relay that only answers pings is not waited for longer than a silent one.
-    let patience = HELLO.min(app.config.tunnel.silence);
+    let patience = HELLO.min(app.config.relays.tunnel.silence);
     let hellos = try_join_all(seats.iter().map(|seat| hello(&tunnel, seat.id())));
     // Biased towards the driver, without which nothing else moves.
     let hellos = tokio::select! {

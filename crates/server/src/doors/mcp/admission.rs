@@ -129,7 +129,7 @@ fn place_of(app: &App, client: &Client, tag: RelayTag) -> Result<usize, NotAdmit
     }
     if app
         .registry
-        .may_return(&client.id, tag, app.config.timeouts.session_grace)
+        .may_return(&client.id, tag, app.config.mcp.session_grace)
     {
         let message = format!(
             "the relay of {} that holds this session is reconnecting",

@@ -59,7 +59,7 @@ pub(super) async fn answer(
     let is_encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
     if wants_single_answer && answer.status() == StatusCode::OK && is_stream && !is_encoded {
         let answer = timeouts.carry(answer, started, ());
-        return match single_answer(answer, app.config.limits.max_answer_bytes).await {
+        return match single_answer(answer, app.config.mcp.max_answer_bytes).await {
             Ok(answer) => Ok(timeouts.carry(answer, started, call).map(Body::new)),
             Err(failure) => {
                 call.failed(&failure);
@@ -75,7 +75,7 @@ pub(super) async fn answer(
         // It has no body, which is not to be taken for a length of zero.
         return Ok(answer.map(|body| Body::from_stream(body.into_data_stream())));
     }
-    let keepalive = app.config.timeouts.stream_keepalive;
+    let keepalive = app.config.mcp.stream_keepalive;
     // A body of a known length has no room for comments, and an encoded one no place.
     let takes_comments =
         is_stream && !is_encoded && !answer.headers().contains_key(header::CONTENT_LENGTH);

@@ -45,7 +45,7 @@ pub(super) async fn outgoing(
     request: Request,
 ) -> Result<Outgoing, CallError> {
     let (mut head, body) = request.into_parts();
-    let max_bytes = app.config.limits.max_request_bytes;
+    let max_bytes = app.config.mcp.max_request_bytes;
     let declared = head
         .headers
         .get(header::CONTENT_LENGTH)
@@ -133,10 +133,10 @@ impl Upstream for Tunnel<'_> {
 /// The waits of a call.
 pub(super) fn timeouts(app: &App) -> ForwardTimeouts {
     let some = |span: std::time::Duration| (!span.is_zero()).then_some(span);
-    let timeouts = &app.config.timeouts;
+    let config = &app.config.mcp;
     ForwardTimeouts {
-        first_headers: some(timeouts.first_byte),
-        idle: some(timeouts.stream_idle),
-        total: some(timeouts.call),
+        first_headers: some(config.first_byte_timeout),
+        idle: some(config.stream_idle_timeout),
+        total: some(config.call_timeout),
     }
 }
