@@ -7,9 +7,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use llamapool::cli::{self, Invocation};
-#[cfg(unix)]
-use llamapool::guard;
 use llamapool::settings::Environment;
+#[cfg(unix)]
+use llamapool_bridge::guard;
 
 /// Every call allocates and frees some dozens of small values, which takes less time with this allocator. Without huge
 /// pages, of which every relay and every guard of a program would hold some.

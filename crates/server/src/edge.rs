@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, Uri, header};
+use llamapool_http::host;
 use llamapool_wire::{CallError, Cause};
 
 use crate::config::AuthConfig;
@@ -67,10 +68,10 @@ impl Edge {
                 .map_err(|wrong| host_refused(&wrong))?
                 .unwrap_or_default(),
         };
-        let name = without_port(sent).to_ascii_lowercase();
+        let name = host::without_port(sent).to_ascii_lowercase();
         let is_allowed = match &self.hosts {
             Hosts::Any => true,
-            Hosts::LoopbackAlone => is_loopback_name(&name),
+            Hosts::LoopbackAlone => host::is_loopback(&name),
             Hosts::Listed(names) => names
                 .iter()
                 .any(|listed| *listed == name || *listed == sent.to_ascii_lowercase()),
@@ -98,7 +99,7 @@ impl Edge {
             Err(wrong) => return Err(origin_refused(&wrong)),
         };
         let is_own_machine =
-            matches!(self.hosts, Hosts::LoopbackAlone) && is_loopback_origin(&origin);
+            matches!(self.hosts, Hosts::LoopbackAlone) && host::is_loopback_origin(&origin);
         let is_allowed = origin != "null"
             && (self.allows_any_origin || is_own_machine || self.allowed_origins.contains(&origin));
         if is_allowed {
@@ -157,31 +158,6 @@ fn origin_refused(wrong: &str) -> CallError {
 /// A value from outside, cut, for an error message.
 fn quoted(value: &str) -> String {
     format!("{:?}", value.chars().take(128).collect::<String>())
-}
-
-fn without_port(authority: &str) -> &str {
-    match (authority.rfind(':'), authority.rfind(']')) {
-        (Some(colon), Some(bracket)) if colon < bracket => authority,
-        (Some(colon), _) => &authority[..colon],
-        (None, _) => authority,
-    }
-}
-
-fn is_loopback_name(name: &str) -> bool {
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost"
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-fn is_loopback_origin(origin: &str) -> bool {
-    let authority = origin
-        .strip_prefix("http://")
-        .or_else(|| origin.strip_prefix("https://"));
-    authority.is_some_and(|authority| {
-        !authority.contains('/') && is_loopback_name(without_port(authority))
-    })
 }
 
 #[cfg(test)]

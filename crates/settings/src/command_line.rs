@@ -25,9 +25,9 @@ pub fn add_flags(command: Command, schema: &Schema, trailing_help: &'static str)
         None => command,
     };
 
-    schema.settings().fold(command, |command, setting| {
-        command.args(arguments(setting))
-    })
+    schema
+        .settings()
+        .fold(command, |command, setting| command.args(arguments(setting)))
 }
 
 /// Returns the flags that were given, with their values.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::schema::Schema;
 use crate::setting::{EntryScope, Group, Naming, TypedSetting};
 use crate::value::{
-    COMMAND, COUNT, DURATION, MEMORY_OR_ZERO, PATH, SWITCH, Syntax, TEXT, ValueType, expected, items,
-    secret_text,
+    COMMAND, COUNT, DURATION, MEMORY_OR_ZERO, PATH, SWITCH, Syntax, TEXT, ValueType, expected,
+    items, secret_text,
 };
 
 const MAIN: Group = Group::new("Main");

@@ -32,8 +32,7 @@ pub fn table(schema: &Schema, groups: &[Group]) -> String {
 
 /// Returns the settings that an entry table of the file can have as a table, each row with a line end.
 pub fn entry_table(schema: &Schema) -> String {
-    let mut text =
-        "| TOML key | setting | default | meaning |\n|---|---|---|---|\n".to_owned();
+    let mut text = "| TOML key | setting | default | meaning |\n|---|---|---|---|\n".to_owned();
 
     for setting in schema.settings() {
         let Some(EntryKey { key, scope }) = setting.entry else {
@@ -142,7 +141,10 @@ mod tests {
     fn a_table_has_only_the_settings_of_its_groups() {
         let text = table(&SCHEMA, &[LIMITS]);
 
-        assert!(text.contains("`LIMIT`") && !text.contains("`QUIET`"), "{text}");
+        assert!(
+            text.contains("`LIMIT`") && !text.contains("`QUIET`"),
+            "{text}"
+        );
         assert_eq!(table(&SCHEMA, &[]).lines().count(), 2);
     }
 

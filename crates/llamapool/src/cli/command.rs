@@ -53,9 +53,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// Returns the command `llamapool` with all commands below it.
 pub(super) fn top() -> Command {
-    let roles = ROLES
-        .iter()
-        .map(|role| of_role(role, role.name.to_owned()));
+    let roles = ROLES.iter().map(|role| of_role(role, role.name.to_owned()));
 
     Command::new("llamapool")
         .version(env!("CARGO_PKG_VERSION"))

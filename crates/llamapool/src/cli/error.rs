@@ -18,10 +18,16 @@ const WORKER: &str = "worker";
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// No command.
-    #[error("missing command, expected one of {} (see llamapool --help)", commands())]
+    #[error(
+        "missing command, expected one of {} (see llamapool --help)",
+        commands()
+    )]
     MissingCommand,
     /// A command that does not exist.
-    #[error("unknown command {name:?}, expected one of {} (see llamapool --help)", commands())]
+    #[error(
+        "unknown command {name:?}, expected one of {} (see llamapool --help)",
+        commands()
+    )]
     UnknownCommand {
         /// The word in its place.
         name: String,

@@ -26,7 +26,9 @@ pub(super) fn completions(matches: &ArgMatches) -> String {
     let mut script = Vec::new();
 
     let asked = matches.get_one::<String>(SHELL);
-    let shell = SHELLS.iter().find(|(name, _)| asked.is_some_and(|asked| asked == name));
+    let shell = SHELLS
+        .iter()
+        .find(|(name, _)| asked.is_some_and(|asked| asked == name));
     if let Some((_, shell)) = shell {
         clap_complete::generate(*shell, &mut command::top(), "llamapool", &mut script);
     }

@@ -168,8 +168,7 @@ fn an_unknown_flag_is_named_without_its_value() {
 
 #[test]
 fn other_misuse_is_one_line_without_values() {
-    let commands =
-        "expected one of server, mcp, demo, completions, man (see llamapool --help)";
+    let commands = "expected one of server, mcp, demo, completions, man (see llamapool --help)";
 
     for (line, text) in [
         ("llamapool", format!("missing command, {commands}")),
@@ -349,6 +348,9 @@ fn the_man_page_of_the_program_has_every_command() {
     let page = printed("llamapool man").replace("\\-", "-");
 
     for name in command::names() {
-        assert!(page.contains(&format!("llamapool-{name}")), "{name}: {page}");
+        assert!(
+            page.contains(&format!("llamapool-{name}")),
+            "{name}: {page}"
+        );
     }
 }

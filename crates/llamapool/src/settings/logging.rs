@@ -1,7 +1,9 @@
 //! Settings of the log.
 
 use llamapool_settings::value::expected;
-use llamapool_settings::{Setting, SettingsError, Sources, Syntax, TypedSetting, ValueError, ValueType};
+use llamapool_settings::{
+    Setting, SettingsError, Sources, Syntax, TypedSetting, ValueError, ValueType,
+};
 use tracing::level_filters::LevelFilter;
 
 use super::group::LOGGING;

@@ -54,7 +54,7 @@ async fn an_event_of_100_mb_goes_through_and_is_held_by_nobody() {
     // Also one that begins as the first event of HTTP with SSE does, which is looked at.
     for beginning in ["data: ", "event: endpoint\ndata: /"] {
         let before = [peak_kib(&pool.server), peak_kib(&relay)];
-        let mut caller = RawHttp::to(&pool.url).await;
+        let mut caller = RawHttp::connect(&pool.url).await;
         caller
             .send(http_request("GET", "/api/mcp/id/huge", "", b""))
             .await;
@@ -183,7 +183,7 @@ async fn a_request_that_never_ends_is_answered_and_ended() {
     })
     .await;
     let _relay = pool.relay("endless", &provider.url).await;
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     let fields = "transfer-encoding: chunked\r\n";
     caller
         .send(http_request("POST", "/api/mcp/id/endless", fields, b""))

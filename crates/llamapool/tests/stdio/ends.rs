@@ -45,8 +45,11 @@ async fn a_program_that_ends_in_a_call_gives_its_caller_an_error_with_its_exit_s
         );
         assert_eq!(failed.retry_after, None, "it may have executed the call");
     }
-    let log = program.relay.whole_log();
-    assert!(log.contains(r#""last_words":"the disk is full""#), "{log}");
+    let log = program.relay.log();
+    assert!(
+        log.contains(r#""status_and_log":"the disk is full""#),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -321,12 +324,7 @@ async fn a_program_that_keeps_ending_is_started_ever_more_seldom_and_why_is_know
             .status(),
         503
     );
-    assert!(
-        program
-            .relay
-            .whole_log()
-            .contains("not while there is this file")
-    );
+    assert!(program.relay.log().contains("not while there is this file"));
 
     drop(file);
     // Nobody calls: the relay finds out by itself.

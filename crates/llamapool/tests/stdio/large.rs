@@ -118,7 +118,7 @@ async fn two_hundred_megabytes_on_standard_error_stop_no_call_and_fill_no_log() 
         calls += 1;
     }
     assert!(calls > 10, "{calls} calls in all that time");
-    let log = program.relay.whole_log();
+    let log = program.relay.log();
     assert!(
         log.contains("every line that is said here") && log.contains("left_out"),
         "nothing of it is logged"

@@ -171,7 +171,7 @@ async fn a_caller_who_leaves_before_its_session_has_begun_leaves_none_behind() {
     let program = Faulty::of(&pool, "hesitant", &["hesitant"]).await;
     program.is_known_to_be_older(&pool).await;
     let bridge = |client: &Value| client["relays"][0]["bridge"].clone();
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     let types = format!("accept: {BOTH}\r\ncontent-type: application/json\r\n");
     let hello = initialize("2025-06-18");
     caller

@@ -74,7 +74,7 @@ async fn a_second_signal_ends_a_relay_at_once_and_all_programs_with_it() {
     let waiting = session.calling("hold", json!({ "name": "waiting" })).await;
     program.relay.signal("TERM").await;
     program.relay.event("draining").await;
-    assert!(program.relay.runs(), "it waits for the call");
+    assert!(program.relay.is_running(), "it waits for the call");
     program.relay.signal("INT").await;
     program.relay.ended().await;
     program.none_left().await;

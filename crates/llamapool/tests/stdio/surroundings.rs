@@ -20,7 +20,7 @@ async fn refusal(settings: &[(&str, &str)], arguments: &[&str]) -> String {
         .chain(settings.iter().copied())
         .collect();
     let (status, text) = Process::llamapool(arguments, &environment)
-        .last_words()
+        .status_and_log()
         .await;
     assert_eq!(status.code(), Some(64), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");

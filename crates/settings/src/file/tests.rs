@@ -97,7 +97,10 @@ fn a_schema_without_entries_has_no_entry_tables() {
     let result = parse(&SMALL_SCHEMA, Path::new("app.toml"), "[item]\nurl = 'x'");
 
     let text = result.map(|_| ()).unwrap_err().to_string();
-    assert!(text.starts_with("unknown key \"item\" in the file"), "{text}");
+    assert!(
+        text.starts_with("unknown key \"item\" in the file"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -128,9 +131,7 @@ fn an_unknown_key_of_an_entry_suggests_one_of_its_table() {
         with_key("limit"),
         "unknown key \"limit\" in item 2 of the file \"app.toml\""
     );
-    assert!(
-        error("[item]\nxyzzy = 1").starts_with("unknown key \"xyzzy\" in item of the file")
-    );
+    assert!(error("[item]\nxyzzy = 1").starts_with("unknown key \"xyzzy\" in item of the file"));
 }
 
 #[test]

@@ -20,9 +20,13 @@ static SERVER_URL: TypedSetting<Uri> = TypedSetting::new(
     "URL of the server (ws, wss, http or https); without a path, /api/mcp/connect is used.",
 )
 .default("ws://localhost:8080/api/mcp/connect");
-static WORKER_KEY: TypedSetting<Secret> =
-    TypedSetting::new("WORKER_KEY", MAIN, SECRET, "Key that the server expects of relays.")
-        .aliases(&["CLIENT_KEY"]);
+static WORKER_KEY: TypedSetting<Secret> = TypedSetting::new(
+    "WORKER_KEY",
+    MAIN,
+    SECRET,
+    "Key that the server expects of relays.",
+)
+.aliases(&["CLIENT_KEY"]);
 static WORKER_NAME: TypedSetting<DisplayName> =
     TypedSetting::new("WORKER_NAME", MAIN, NAME, "Display name of the relay.")
         .aliases(&["CLIENT_NAME"])

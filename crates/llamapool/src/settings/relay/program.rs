@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use llamapool_relay::StdioConfig;
+use llamapool_bridge::BridgeConfig;
 use llamapool_settings::value::{
     COMMAND, COUNT, DURATION, MEMORY, MEMORY_OR_ZERO, PATH, POSITIVE_DURATION, SWITCH, VARIABLES,
     Variable,
@@ -43,10 +43,14 @@ pub(super) static PROVIDER_COMMAND: TypedSetting<Vec<String>> = TypedSetting::ne
     "Program to run as the MCP server (stdio transport); also the words after -- on the command line.",
 )
 .entry("command", EntryScope::PerEntry);
-static PROVIDER_DIR: TypedSetting<Option<PathBuf>> =
-    TypedSetting::new("PROVIDER_DIR", PROGRAM, PATH, "Working directory of the program.")
-        .described_default("that of the relay")
-        .entry("directory", EntryScope::Shared);
+static PROVIDER_DIR: TypedSetting<Option<PathBuf>> = TypedSetting::new(
+    "PROVIDER_DIR",
+    PROGRAM,
+    PATH,
+    "Working directory of the program.",
+)
+.described_default("that of the relay")
+.entry("directory", EntryScope::Shared);
 static PROVIDER_ENV: TypedSetting<Vec<Variable>> = TypedSetting::new(
     "PROVIDER_ENV",
     PROGRAM,
@@ -142,10 +146,10 @@ pub(super) static SETTINGS: &[&Setting] = &[
 pub(super) fn resolve(
     sources: &Sources,
     entry: &EntrySources<'_>,
-) -> Result<Option<StdioConfig>, ConfigError> {
+) -> Result<Option<BridgeConfig>, ConfigError> {
     let command = entry.explicit(&PROVIDER_COMMAND)?.unwrap_or_default();
     let max_age = entry.value(&SESSION_MAX_AGE)?;
-    let mut config = StdioConfig {
+    let mut config = BridgeConfig {
         command: command.iter().map(OsString::from).collect(),
         directory: entry.value(&PROVIDER_DIR)?,
         environment: environment(sources, entry)?,
@@ -202,7 +206,7 @@ fn environment(
 }
 
 /// Returns whether the program exists and is executable, by its path or in the `PATH` that it gets.
-fn is_found(program: &str, config: &StdioConfig) -> bool {
+fn is_found(program: &str, config: &BridgeConfig) -> bool {
     let directory = config.directory.as_deref();
     let from_directory = |path: &Path| match directory {
         Some(directory) => directory.join(path),

@@ -123,8 +123,7 @@ fn provider(sources: &Sources, entry: &EntrySources<'_>) -> Result<ProviderConfi
     };
 
     let auth_token = entry.explicit(&AUTH_TOKEN)?;
-    let publishes_oauth =
-        matches!(&kind, ProviderKind::Http(config) if config.publishes_oauth);
+    let publishes_oauth = matches!(&kind, ProviderKind::Http(config) if config.publishes_oauth);
     if auth_token.is_some() && publishes_oauth {
         return Err(SettingsError::Contradiction {
             setting: PROVIDER_OAUTH.setting.name,

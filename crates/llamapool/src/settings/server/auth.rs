@@ -28,10 +28,14 @@ static API_KEY: TypedSetting<Secret> = TypedSetting::new(
     "Key for the state API, and for the metrics of single ids.",
 )
 .described_default("generated and logged");
-static WORKER_KEY: TypedSetting<Secret> =
-    TypedSetting::new("WORKER_KEY", ACCESS, SECRET, "Key for relays to connect with.")
-        .aliases(&["CLIENT_KEY"])
-        .described_default("generated and logged");
+static WORKER_KEY: TypedSetting<Secret> = TypedSetting::new(
+    "WORKER_KEY",
+    ACCESS,
+    SECRET,
+    "Key for relays to connect with.",
+)
+.aliases(&["CLIENT_KEY"])
+.described_default("generated and logged");
 static SESSION_KEY: TypedSetting<Secret> = TypedSetting::new(
     "SESSION_KEY",
     ACCESS,

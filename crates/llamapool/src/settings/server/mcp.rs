@@ -9,8 +9,7 @@ use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
 use crate::settings::group::{LIMITS, TIME};
 
 static MAX_REQUEST_BYTES: TypedSetting<u64> =
-    TypedSetting::new("MAX_REQUEST_BYTES", LIMITS, BYTES, "Largest request body.")
-        .default("64MiB");
+    TypedSetting::new("MAX_REQUEST_BYTES", LIMITS, BYTES, "Largest request body.").default("64MiB");
 static MAX_ANSWER_BYTES: TypedSetting<usize> = TypedSetting::new(
     "MAX_ANSWER_BYTES",
     LIMITS,

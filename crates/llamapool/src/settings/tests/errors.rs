@@ -141,7 +141,10 @@ impl Case<'_> {
         lines.extend(flags.iter().map(|flag| format!("  flag {flag:?}")));
         lines.extend(environment.iter().map(|pair| format!("  env {pair:?}")));
         lines.extend(file.iter().map(|text| format!("  file {text:?}")));
-        lines.push(format!("  -> {}", without_path(&error(self.role, &self.given))));
+        lines.push(format!(
+            "  -> {}",
+            without_path(&error(self.role, &self.given))
+        ));
 
         lines.join("\n")
     }
@@ -151,13 +154,9 @@ impl Case<'_> {
 fn without_path(text: &str) -> String {
     let is_path = |part: &str| part.starts_with('/') && part.ends_with(".toml");
 
-    let parts = text.split('"').map(|part| {
-        if is_path(part) {
-            "settings.toml"
-        } else {
-            part
-        }
-    });
+    let parts = text
+        .split('"')
+        .map(|part| if is_path(part) { "settings.toml" } else { part });
     parts.collect::<Vec<_>>().join("\"")
 }
 
@@ -203,12 +202,20 @@ fn messages_are_as_they_were_reviewed() {
         relay_case(&[], &[("PROVIDER_HEADERS", "Host: hunter2")], None),
         relay_case(&[], &[("PROVIDER_ENV", "1A=hunter2")], None),
         relay_case(&[], &[("PROVIDER_ENV", "WORKER_KEY")], None),
-        relay_case(&[], &[("PROVIDER_COMMAND", "no-such-program hunter2")], None),
+        relay_case(
+            &[],
+            &[("PROVIDER_COMMAND", "no-such-program hunter2")],
+            None,
+        ),
         relay_case(&[], &[("PROVIDER_COMMAND", "'hunter2")], None),
         relay_case(&[], &[("STATUS_ADDR", "4555")], None),
         relay_case(&[], &[("METRICS_PORT", "here")], None),
         relay_case(&[], &[("RECONNECT_MIN", "1m")], None),
-        relay_case(&[], &[("AUTH_TOKEN", "t"), ("PROVIDER_OAUTH", "true")], None),
+        relay_case(
+            &[],
+            &[("AUTH_TOKEN", "t"), ("PROVIDER_OAUTH", "true")],
+            None,
+        ),
         relay_case(
             &[("PROVIDER_URL", "http://a"), ("PROVIDER_COMMAND", "true")],
             &[],

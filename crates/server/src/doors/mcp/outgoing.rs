@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method as HttpMethod, Response, Uri, header};
+use axum::http::{HeaderValue, Method, Response, Uri, header};
 use llamapool_http::{ForwardTimeouts, LimitedBody, RequestMeter, Upstream, linger};
+use llamapool_mcp::MethodLabel;
+use llamapool_mcp::header::SESSION_ID;
 use llamapool_tunnel::{IncomingBody, SendError, ServerEnd};
 use llamapool_wire::{CallError, header as wire, path};
 
-use super::admission::{Admitted, SESSION_ID};
+use super::admission::Admitted;
 use super::call_headers::prepare;
 use super::failures::{path_refused, too_large};
 use super::passing_look::PassingLook;
 use super::target::Target;
 use crate::app::App;
 use crate::books::Call;
-use crate::mcp_method::Method;
 use crate::plain_answer::takes_anything;
 use crate::public_url::Address;
 use crate::sessions::Purpose;
@@ -57,8 +58,8 @@ pub(super) async fn outgoing(
         }
         return Err(too_large(Some(declared), max_bytes));
     }
-    let wants_single_answer = head.method == HttpMethod::POST && takes_anything(&head.headers);
-    let method = Method::named(head.method.as_str());
+    let wants_single_answer = head.method == Method::POST && takes_anything(&head.headers);
+    let method = MethodLabel::from_name(head.method.as_str());
     call.running().set_method(method);
     prepare(
         app,
