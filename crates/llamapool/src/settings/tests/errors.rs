@@ -160,15 +160,16 @@ fn without_path(text: &str) -> String {
     parts.collect::<Vec<_>>().join("\"")
 }
 
-#[test]
-fn messages_are_as_they_were_reviewed() {
-    let two_tables = "[[provider]]\nurl = 'http://a'\n[[provider]]\n";
-    let duplicate = "[[provider]]\nurl = 'http://a'\nid = 'x'\n".repeat(2);
-    let wrong_url = format!("{two_tables}url = 'ftp://b'");
-    let wrong_key = format!("{two_tables}ulr = 'http://b'");
-    let both = format!("{two_tables}url = 'http://b'\ncommand = 'true'");
+/// A file whose second provider is neither a URL nor a command.
+const INCOMPLETE: &str = "[[provider]]\nurl = 'http://a'\n[[provider]]\n";
+const WRONG_URL: &str = "[[provider]]\nurl = 'http://a'\n[[provider]]\nurl = 'ftp://b'";
+const WRONG_KEY: &str = "[[provider]]\nurl = 'http://a'\n[[provider]]\nulr = 'http://b'";
+const BOTH_KINDS: &str = "[provider]\nurl = 'http://b'\ncommand = 'true'";
+const DUPLICATE: &str =
+    "[[provider]]\nurl = 'http://a'\nid = 'x'\n[[provider]]\nurl = 'http://b'\nid = 'x'";
 
-    let cases = [
+fn server_cases() -> Vec<Case<'static>> {
+    vec![
         server_case(&[("PORT", "80800")], &[], None),
         server_case(&[], &[("PORT", "a\nb")], None),
         server_case(&[], &[], Some("port = -1")),
@@ -195,6 +196,11 @@ fn messages_are_as_they_were_reviewed() {
             &[],
             None,
         ),
+    ]
+}
+
+fn relay_cases() -> Vec<Case<'static>> {
+    vec![
         relay_case(&[], &[("SERVER_URL", "server:8080")], None),
         relay_case(&[], &[("PROVIDER_URL", "http://me:hunter2@a")], None),
         relay_case(&[], &[("HTTPS_PROXY", "socks5://a")], None),
@@ -221,16 +227,21 @@ fn messages_are_as_they_were_reviewed() {
             &[],
             None,
         ),
-        relay_case(&[("CLIENT_ID", "a")], &[], Some(two_tables)),
-        relay_case(&[], &[], Some(two_tables)),
-        relay_case(&[], &[], Some(&wrong_url)),
-        relay_case(&[], &[], Some(&wrong_key)),
-        relay_case(&[], &[], Some(&both)),
-        relay_case(&[], &[], Some(&duplicate)),
+        relay_case(&[("CLIENT_ID", "a")], &[], Some(INCOMPLETE)),
+        relay_case(&[], &[], Some(INCOMPLETE)),
+        relay_case(&[], &[], Some(WRONG_URL)),
+        relay_case(&[], &[], Some(WRONG_KEY)),
+        relay_case(&[], &[], Some(BOTH_KINDS)),
+        relay_case(&[], &[], Some(DUPLICATE)),
         relay_case(&[], &[], Some("provider = 'hunter2'")),
-    ];
+    ]
+}
 
-    let shown: Vec<String> = cases.iter().map(Case::shown).collect();
+#[test]
+fn messages_are_as_they_were_reviewed() {
+    let cases = server_cases().into_iter().chain(relay_cases());
+
+    let shown: Vec<String> = cases.map(|case| case.shown()).collect();
     let shown = shown.join("\n\n");
 
     insta::assert_snapshot!("messages", shown);
