@@ -355,7 +355,7 @@ fn a_relays_metrics_are_on_the_ip_of_its_status() {
 fn an_explicit_status_address_is_required_even_if_it_is_the_default() {
     let bind = |text| relay(&[("STATUS_ADDR", text)]).config.status.bind;
 
-    let explicit = StatusBind::Asked("127.0.0.1:4555".parse().unwrap());
+    let explicit = StatusBind::Required("127.0.0.1:4555".parse().unwrap());
     assert_eq!(bind("127.0.0.1:4555"), explicit);
     assert_eq!(bind("off"), StatusBind::Off);
 }

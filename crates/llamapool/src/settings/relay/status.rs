@@ -42,7 +42,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
 pub(super) fn resolve(sources: &Sources) -> Result<StatusConfig, SettingsError> {
     let bind = match sources.explicit(&STATUS_ADDR)? {
         Some(Listen::Off) => StatusBind::Off,
-        Some(Listen::On(address)) => StatusBind::Asked(address),
+        Some(Listen::On(address)) => StatusBind::Required(address),
         None => match sources.value(&STATUS_ADDR)? {
             Listen::Off => StatusBind::Off,
             Listen::On(address) => StatusBind::Default(address),
@@ -50,7 +50,7 @@ pub(super) fn resolve(sources: &Sources) -> Result<StatusConfig, SettingsError> 
     };
     let address = match bind {
         StatusBind::Off => None,
-        StatusBind::Asked(address) | StatusBind::Default(address) => Some(address),
+        StatusBind::Required(address) | StatusBind::Default(address) => Some(address),
     };
 
     Ok(StatusConfig {
