@@ -1,9 +1,10 @@
-//! What the process itself does with what is wrong: one line on standard error, and the exit code.
+//! The exit codes of the process, and the form of its error: one line on standard error.
 //!
-//! Which texts there are is tested beside the code. The one rule: the environment of these processes is empty.
+//! The texts are tested beside the code. The environment of these processes is empty.
 
 use std::process::{Command, Output};
 
+/// Runs the executable with these arguments.
 fn llamapool(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_llamapool"))
         .args(arguments)
@@ -24,8 +25,10 @@ fn wrong_usage_and_wrong_settings_end_with_64_and_one_line() {
         &["mcp", "--provider-url", "nowhere"],
         &["demo", "--port"],
     ];
+
     for arguments in wrong {
         let output = llamapool(arguments);
+
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");
         assert!(
@@ -38,7 +41,7 @@ fn wrong_usage_and_wrong_settings_end_with_64_and_one_line() {
 }
 
 #[test]
-fn help_and_version_are_answers() {
+fn help_and_version_end_with_0_on_standard_output() {
     for arguments in [
         &["--help"][..],
         &["--version"],

@@ -1,19 +1,28 @@
-//! How a program ends, and what its callers hear of it: never that all is well.
+//! Programs that exit, crash or hang: their callers get an error or a stream that breaks off, never
+//! a clean end.
 
 use serde_json::{Value, json};
 
-use crate::faulty::Faulty;
+use crate::event_stream::{EventStream, StreamBrokenError};
 use crate::harness::{Pool, soon};
-use crate::session::{End, Failed, Session, body, call, end_of, failed, initialize, message, sent};
-use crate::stream::{BrokenOff, Events};
+use crate::scripted_program::ScriptedProgram;
+use crate::session_client::{
+    End, LlamapoolError, Session, call_request, end_of, initialize_request, llamapool_error,
+    read_body, read_message, send,
+};
 
-/// Has programs end in calls until one ends before the head of its answer was sent; the error of that call. Where a program
-/// takes longer than it takes to send the head, the stream says the same.
-async fn error_of_an_end(program: &Faulty, tool: &str, arguments: Value) -> Failed {
+/// Makes programs exit in calls until one exits before the head of its answer was sent, and returns
+/// the error of that call. Where a program takes longer, the error event in the stream has the same
+/// content.
+async fn error_of_an_exit(
+    program: &ScriptedProgram,
+    tool: &str,
+    arguments: Value,
+) -> LlamapoolError {
     for _ in 0..50 {
         let session = program.session().await;
-        match end_of(session.calling(tool, arguments.clone()).await).await {
-            End::Failed(failed) => return failed,
+        match end_of(session.send_call(tool, arguments.clone()).await).await {
+            End::Error(error) => return error,
             end => assert_eq!(end.reason().0, "provider_exited"),
         }
     }
@@ -21,59 +30,65 @@ async fn error_of_an_end(program: &Faulty, tool: &str, arguments: Value) -> Fail
 }
 
 #[tokio::test]
-async fn a_program_that_ends_in_a_call_gives_its_caller_an_error_with_its_exit_status() {
+async fn an_exit_during_a_call_is_an_error_with_the_exit_status() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "exits", &[]).await;
+    let program = ScriptedProgram::start(&pool, "exits", &[]).await;
+
     for (tool, arguments, status) in [
         (
-            "end",
+            "exit",
             json!({ "status": 3, "words": "\u{1b}[31mthe disk is full" }),
             "exit status 3",
         ),
-        ("end", json!({ "status": 0 }), "exit status 0"),
-        ("be_killed", json!({}), "signal 9"),
+        ("exit", json!({ "status": 0 }), "exit status 0"),
+        ("kill_itself", json!({}), "signal 9"),
     ] {
-        let failed = error_of_an_end(&program, tool, arguments).await;
+        let error = error_of_an_exit(&program, tool, arguments).await;
         assert_eq!(
-            (failed.status, &*failed.word, &*failed.hop),
+            (error.status, &*error.word, &*error.hop),
             (502, "provider_exited", "provider")
         );
-        assert!(failed.message.contains(status), "{failed:?}");
+        assert!(error.message.contains(status), "{error:?}");
         assert!(
-            !failed.message.contains("disk"),
-            "what it says on standard error is for the log: {failed:?}"
+            !error.message.contains("disk"),
+            "standard error is for the log alone: {error:?}"
         );
-        assert_eq!(failed.retry_after, None, "it may have executed the call");
+        assert_eq!(error.retry_after, None, "it may have executed the call");
     }
+
     let log = program.relay.whole_log();
     assert!(log.contains(r#""last_words":"the disk is full""#), "{log}");
 }
 
+/// The next session has a new program, and other sessions go on.
 #[tokio::test]
-async fn the_session_of_a_program_that_has_ended_is_not_found_and_the_next_one_has_another_program()
-{
+async fn the_session_of_an_exited_program_is_not_found() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "again", &[]).await;
-    let (session, other) = (
-        program.session_of("2025-11-25").await,
-        program.session().await,
-    );
-    let pid = session.call("pid", json!({})).await["pid"].clone();
+    let program = ScriptedProgram::start(&pool, "again", &[]).await;
+    let session = program.session_of("2025-11-25").await;
+    let other = program.session().await;
+
+    let pid = session.call_tool("pid", json!({})).await["pid"].clone();
     let mut listening = session.listen().await;
     listening.event().await;
-    let waiting = session.calling("hold", json!({ "name": "waiting" })).await;
-    let ending = session.calling("end", json!({ "status": 3 })).await;
+    let waiting = session
+        .send_call("hold", json!({ "name": "waiting" }))
+        .await;
+    let ending = session.send_call("exit", json!({ "status": 3 })).await;
+
     assert_eq!(end_of(ending).await.reason().0, "provider_exited");
+
     let (word, reason) = end_of(waiting).await.reason();
     assert_eq!(word, "provider_exited");
     assert!(reason.contains("exit status 3"), "{reason}");
     assert_eq!(listening.next().await, Ok(None));
+
     for request in [
-        session.post(initialize("x").replace("initialize", "ping")),
+        session.post(initialize_request("x").replace("initialize", "ping")),
         session.get(),
         session.delete(),
     ] {
-        let answer = sent(request).await;
+        let answer = send(request).await;
         assert_eq!(
             (
                 answer.status().as_u16(),
@@ -81,37 +96,41 @@ async fn the_session_of_a_program_that_has_ended_is_not_found_and_the_next_one_h
             ),
             (404, None)
         );
-        let body: Value = serde_json::from_str(&body(answer).await).unwrap();
+        let body: Value = serde_json::from_str(&read_body(answer).await).unwrap();
         assert_eq!(body["error"]["code"], -32001);
     }
+
     assert_eq!(
-        other.call("echo", json!({})).await["echo"],
+        other.call_tool("echo", json!({})).await["echo"],
         json!({}),
         "another session goes on"
     );
+
     let fresh = program.session().await;
-    assert_ne!(fresh.call("pid", json!({})).await["pid"], pid);
+    assert_ne!(fresh.call_tool("pid", json!({})).await["pid"], pid);
 }
 
+/// One error event for each unanswered request of a batch, too; then the stream breaks off.
 #[tokio::test]
-async fn a_stream_whose_head_was_sent_says_of_each_of_its_requests_what_happened_and_breaks_off() {
+async fn a_started_stream_gets_an_error_event_and_breaks_off() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "told", &[]).await;
+    let program = ScriptedProgram::start(&pool, "broken", &[]).await;
+
     for (version, is_batch) in [
         ("2025-11-25", false),
         ("2025-06-18", false),
         ("2025-03-26", true),
     ] {
         let session = program.session_of(version).await;
-        let hold = |id: Value| call(&id, "hold", &json!({ "name": id }));
+        let hold = |id: Value| call_request(&id, "hold", &json!({ "name": id }));
         let posted = if is_batch {
             format!("[{},{}]", hold(json!("a")), hold(json!(1.5)))
         } else {
             hold(json!("a"))
         };
-        let mut waiting = Events::of(sent(session.post(posted)).await);
+        let mut waiting = EventStream::of(send(session.post(posted)).await);
         assert_ne!(
-            end_of(session.calling("end", json!({ "status": 3 })).await).await,
+            end_of(session.send_call("exit", json!({ "status": 3 })).await).await,
             End::Clean
         );
         let mut ids = Vec::new();
@@ -134,35 +153,40 @@ async fn a_stream_whose_head_was_sent_says_of_each_of_its_requests_what_happened
                 end => break end,
             }
         };
-        assert_eq!(end, Err(BrokenOff));
+        assert_eq!(end, Err(StreamBrokenError));
         assert_eq!(
             ids,
             [json!("a"), json!(1.5)][..if is_batch { 2 } else { 1 }]
         );
     }
+
     let is_failed = |client: &Value| client["errors_total"].as_u64() >= Some(6);
-    pool.until_client("told", "it is no good call", is_failed)
+    pool.until_client("broken", "all calls count as failed", is_failed)
         .await;
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_when_its_caller_has_left_does_no_harm() {
+async fn a_response_after_its_caller_has_left_is_dropped() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "left", &[]).await;
+    let program = ScriptedProgram::start(&pool, "left", &[]).await;
     let session = program.session().await;
-    drop(session.calling("hold", json!({ "name": "left" })).await);
+
+    drop(session.send_call("hold", json!({ "name": "left" })).await);
     pool.until_client("left", "the caller has left", |client| {
         client["aborted_total"] == 1
     })
     .await;
-    session.call("let_go", json!({ "name": "left" })).await;
+    session
+        .call_tool("release", json!({ "name": "left" }))
+        .await;
+
     assert_eq!(
-        session.call("echo", json!({ "still": "here" })).await["echo"],
+        session.call_tool("echo", json!({ "still": "here" })).await["echo"],
         json!({ "still": "here" })
     );
     assert!(
         !session
-            .heard()
+            .received_lines()
             .await
             .concat()
             .contains("notifications/cancelled"),
@@ -171,26 +195,32 @@ async fn an_answer_that_comes_when_its_caller_has_left_does_no_harm() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_after_the_time_out_does_no_harm() {
+async fn a_response_after_the_call_timeout_is_dropped() {
     let pool = Pool::with(&[("CALL_TIMEOUT", "500ms")]).await;
-    let program = Faulty::of(&pool, "late", &[]).await;
+    let program = ScriptedProgram::start(&pool, "late", &[]).await;
     let session = program.session().await;
-    let late = session.calling("hold", json!({ "name": "late" })).await;
+
+    let late = session.send_call("hold", json!({ "name": "late" })).await;
     assert_eq!(end_of(late).await, End::BrokenOff);
-    session.call("let_go", json!({ "name": "late" })).await;
+
+    session
+        .call_tool("release", json!({ "name": "late" }))
+        .await;
     assert_eq!(
-        session.call("echo", json!({ "still": "here" })).await["echo"],
+        session.call_tool("echo", json!({ "still": "here" })).await["echo"],
         json!({ "still": "here" })
     );
 }
 
 #[tokio::test]
-async fn answers_to_what_nobody_asked_go_to_nobody() {
+async fn responses_to_unknown_ids_are_dropped() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "unknown", &[]).await;
-    let (session, other) = (program.session().await, program.session().await);
+    let program = ScriptedProgram::start(&pool, "unknown", &[]).await;
+    let session = program.session().await;
+    let other = program.session().await;
+
     let mut listening = session.listen().await;
-    let waiting = other.calling("hold", json!({ "name": "waiting" })).await;
+    let waiting = other.send_call("hold", json!({ "name": "waiting" })).await;
     let unknown = [
         r#"{"jsonrpc":"2.0","id":4711,"result":{}}"#,
         r#"{"jsonrpc":"2.0","id":"$ID","result":{}}"#,
@@ -200,72 +230,90 @@ async fn answers_to_what_nobody_asked_go_to_nobody() {
     let done = r#"{"jsonrpc":"2.0","id":$ID,"result":{"done":true}}"#;
     let twice = r#"{"jsonrpc":"2.0","id":$ID,"result":{"done":false}}"#;
     let answer = session
-        .say([&unknown[..], &[done, twice, ""]].concat().join("\n"))
+        .send_write([&unknown[..], &[done, twice, ""]].concat().join("\n"))
         .await;
-    assert_eq!(message(answer).await["result"], json!({ "done": true }));
+
+    assert_eq!(
+        read_message(answer).await["result"],
+        json!({ "done": true })
+    );
+
     let end = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"end"}}"#;
-    session.say(format!("{done}\n{end}\n")).await;
+    session.send_write(format!("{done}\n{end}\n")).await;
     assert_eq!(
         listening.message().await["params"]["data"],
         "end",
-        "the first that reached who listens"
+        "the first message on the listening stream"
     );
-    other.call("let_go", json!({ "name": "waiting" })).await;
-    assert_eq!(message(waiting).await["result"]["let_go"], "waiting");
+
+    other
+        .call_tool("release", json!({ "name": "waiting" }))
+        .await;
+    assert_eq!(read_message(waiting).await["result"]["release"], "waiting");
 }
 
+/// They wait for a bounded time; callers of other sessions do not wait.
 #[tokio::test]
-async fn a_program_that_reads_no_more_keeps_its_callers_waiting_for_a_bounded_time_and_nobody_else()
-{
+async fn a_program_that_stops_reading_delays_its_own_callers_alone() {
     let pool = Pool::with(&[("FIRST_BYTE_TIMEOUT", "1s"), ("CALL_TIMEOUT", "2s")]).await;
-    let program = Faulty::of(&pool, "deaf", &[]).await;
-    let (session, other) = (program.session().await, program.session().await);
-    session.call("stop_reading", json!({})).await;
-    let unheard = session.calling("echo", json!({})).await;
-    // More than the pipe to the program holds: without the bytes being there, nothing is accepted.
+    let program = ScriptedProgram::start(&pool, "deaf", &[]).await;
+    let session = program.session().await;
+    let other = program.session().await;
+
+    session.call_tool("stop_reading", json!({})).await;
+    let unread = session.send_call("echo", json!({})).await;
+    // More than the pipe to the program holds, and a notification is accepted when it is written.
     let text = "x".repeat(1_000_000);
     let notification =
         format!(r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{"text":"{text}"}}}}"#);
     let (refused, echo) = tokio::join!(
-        sent(session.post(&*notification)),
-        other.call("echo", json!({ "n": 1 }))
+        send(session.post(&*notification)),
+        other.call_tool("echo", json!({ "n": 1 }))
     );
+
     assert_eq!(echo["echo"], json!({ "n": 1 }));
-    let refused = failed(refused).await;
+
+    let refused = llamapool_error(refused).await;
     assert_eq!(
         (refused.status, &*refused.word),
         (504, "first_byte_timeout")
     );
-    assert_eq!(end_of(unheard).await, End::BrokenOff);
+    assert_eq!(end_of(unread).await, End::BrokenOff);
     assert_eq!(
-        other.call("echo", json!({ "n": 2 })).await["echo"],
+        other.call_tool("echo", json!({ "n": 2 })).await["echo"],
         json!({ "n": 2 })
     );
-    let pid = other.call("pid", json!({})).await["pid"].clone();
-    assert_eq!(sent(session.delete()).await.status(), 200);
+
+    let pid = other.call_tool("pid", json!({})).await["pid"].clone();
+    assert_eq!(send(session.delete()).await.status(), 200);
+
     let deaf = program
         .programs()
         .into_iter()
         .find(|process| pid != process.pid)
-        .expect("it takes its time");
+        .expect("it has not ended yet");
     deaf.ended().await;
 }
 
+/// Starts are backed off. The exit status is in the error, in the state, in the relay's status and
+/// log.
 #[tokio::test]
-async fn a_program_that_keeps_ending_is_started_ever_more_seldom_and_why_is_known_everywhere() {
+async fn a_crash_loop_is_backed_off_and_reported_everywhere() {
     let pool = Pool::start().await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    let ends = format!("ends-while={}", file.path().display());
+    let ends = format!("exits-while={}", file.path().display());
     let mut program =
-        Faulty::with(&pool, "loop", &[&ends], &[("STATUS_ADDR", "127.0.0.1:0")]).await;
-    let post = || program.post(initialize("2025-06-18"));
+        ScriptedProgram::start_with(&pool, "loop", &[&ends], &[("STATUS_ADDR", "127.0.0.1:0")])
+            .await;
+    let post = || program.post(initialize_request("2025-06-18"));
+
     let until_paused = async {
         loop {
-            match end_of(sent(post()).await).await {
-                End::Failed(failed) if failed.word == "provider_exited" => {
-                    assert!(failed.message.contains("exit status 3"), "{failed:?}");
+            match end_of(send(post()).await).await {
+                End::Error(error) if error.word == "provider_exited" => {
+                    assert!(error.message.contains("exit status 3"), "{error:?}");
                 }
-                End::Failed(failed) => return failed,
+                End::Error(error) => return error,
                 end => assert!(end.reason().1.contains("exit status 3")),
             }
         }
@@ -292,6 +340,7 @@ async fn a_program_that_keeps_ending_is_started_ever_more_seldom_and_why_is_know
             .contains("exit status 3"),
         "{client}"
     );
+
     let status_url = program.relay.event("the status server listens").await["address"]
         .as_str()
         .unwrap()
@@ -328,12 +377,13 @@ async fn a_program_that_keeps_ending_is_started_ever_more_seldom_and_why_is_know
             .contains("not while there is this file")
     );
 
+    // No call is made: the relay's own probe finds out.
     drop(file);
-    // Nobody calls: the relay finds out by itself.
     let is_up = |client: &Value| client["provider"]["status"] == "reachable";
     let client = pool
         .until_client("loop", "its provider is back", is_up)
         .await;
+
     assert_eq!(
         (&client["status"], &client["provider"]["error"]),
         (&json!("idle"), &Value::Null)
@@ -346,41 +396,47 @@ async fn a_program_that_keeps_ending_is_started_ever_more_seldom_and_why_is_know
         200
     );
     assert_eq!(
-        program.session().await.call("echo", json!({})).await["echo"],
+        program.session().await.call_tool("echo", json!({})).await["echo"],
         json!({})
     );
 }
 
+/// Sessions that have a program keep it meanwhile.
 #[tokio::test]
-async fn a_program_that_works_and_then_keeps_ending_is_picked_up_again_when_it_works() {
+async fn a_program_that_stops_crashing_is_started_again() {
     let pool = Pool::start().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("broken");
-    let program = Faulty::of(
+    let program = ScriptedProgram::start(
         &pool,
         "breaks",
-        &[&format!("ends-while={}", file.display())],
+        &[&format!("exits-while={}", file.display())],
     )
     .await;
     let session = program.session().await;
+
     std::fs::write(&file, "").unwrap();
-    let is_down = |client: &Value| client["provider"]["status"] == "unreachable";
     assert_ne!(
-        sent(program.post(initialize("2025-06-18"))).await.status(),
+        send(program.post(initialize_request("2025-06-18")))
+            .await
+            .status(),
         200
     );
+
+    let is_down = |client: &Value| client["provider"]["status"] == "unreachable";
     pool.until_client("breaks", "its provider is down", is_down)
         .await;
     assert_eq!(
-        session.call("echo", json!({})).await["echo"],
+        session.call_tool("echo", json!({})).await["echo"],
         json!({}),
-        "who has a program keeps it"
+        "a session that has a program keeps it"
     );
     assert_eq!(
         pool.client("breaks").await["provider"]["status"],
         "unreachable",
-        "and there are no others"
+        "new sessions get none"
     );
+
     std::fs::remove_file(&file).unwrap();
     let is_up = |client: &Value| client["provider"]["status"] == "reachable";
     pool.until_client("breaks", "its provider is back", is_up)
