@@ -108,6 +108,13 @@ def build_llamapool():
     return ROOT / "target" / "release" / "llamapool"
 
 
+def build_to_count():
+    """The build that is shipped, but with its symbols: they are not in the code, and tell the crates apart."""
+    environment = {**os.environ, "CARGO_PROFILE_DIST_STRIP": "false"}
+    _run("llamapool", ["cargo", "build", "--profile", "dist", "--locked", "-p", "llamapool"], env=environment)
+    return ROOT / "target" / "dist" / "llamapool"
+
+
 def build_provider(program):
     manifest = ROOT / "bench" / "provider" / "Cargo.toml"
     target = FOLDER / "provider"

@@ -13,7 +13,9 @@ use llamapool_relay::{
     DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, Reconnect, Relay,
     RelayConfig, StatusBind, StatusConfig,
 };
-use llamapool_server::{EdgePolicy, Keys, Limits, Server, ServerConfig, Timeouts};
+use llamapool_server::{
+    AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig, StateConfig,
+};
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, RelayId, Secret};
 use std::time::Duration;
@@ -100,17 +102,19 @@ fn introduction(server: SocketAddr, api: &Secret) -> String {
 
 fn server_config(port: u16, api: &Secret, worker: &Secret) -> ServerConfig {
     ServerConfig {
-        bind: (Ipv4Addr::LOCALHOST, port).into(),
-        metrics_bind: None,
-        keys: Keys {
-            api: Some(api.clone()),
-            worker: Some(worker.clone()),
-            session: None,
+        listen: ListenConfig::new((Ipv4Addr::LOCALHOST, port).into()),
+        auth: AuthConfig {
+            keys: Keys {
+                api: Some(api.clone()),
+                worker: Some(worker.clone()),
+                session: None,
+            },
+            ..AuthConfig::default()
         },
-        edge: EdgePolicy::default(),
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        tunnel: TunnelConfig::default(),
+        relays: RelaysConfig::default(),
+        mcp: McpConfig::default(),
+        state: StateConfig::default(),
+        drain_timeout: ServerConfig::DRAIN_TIMEOUT,
         build: BUILD,
     }
 }

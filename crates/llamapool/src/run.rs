@@ -24,7 +24,7 @@ pub fn run_server(settings: ServerSettings) -> anyhow::Result<()> {
         );
     }
     log_generated_keys(&settings.generated);
-    if settings.config.keys.api.is_none() {
+    if settings.config.auth.keys.api.is_none() {
         tracing::warn!("running without keys: anyone can connect relays and read the state");
     }
     let config = settings.config;

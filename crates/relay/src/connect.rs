@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use llamapool_tunnel::End;
+use llamapool_tunnel::TunnelEnd;
 use llamapool_wire::Refusal;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ pub(crate) enum Lost {
     Dial(#[from] DialError),
     /// It ended after it had held for this long.
     #[error("the connection to the server was lost: {0}")]
-    Tunnel(End, Duration),
+    Tunnel(TunnelEnd, Duration),
 }
 
 /// Why a relay that does not reconnect has ended.
@@ -75,7 +75,7 @@ async fn live_once(app: &Arc<App>) -> Lost {
         .collect();
     let connected = tokio::select! {
         biased;
-        () = app.stop.cancelled() => return Lost::Tunnel(End::Closed, Duration::ZERO),
+        () = app.stop.cancelled() => return Lost::Tunnel(TunnelEnd::Closed, Duration::ZERO),
         connected = app.dialer.dial(&wanted) => connected,
     };
     match connected {
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn only_a_tunnel_that_was_up_for_long_enough_starts_the_waits_over() {
         let stable_after = Duration::from_secs(10);
-        let lost_after = |seconds| Lost::Tunnel(End::Silent, Duration::from_secs(seconds));
+        let lost_after = |seconds| Lost::Tunnel(TunnelEnd::Silent, Duration::from_secs(seconds));
         assert!(has_held(&lost_after(10), stable_after));
         assert!(!has_held(&lost_after(9), stable_after));
         let patience = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use llamapool_tunnel::{End, serve_relay_end};
+use llamapool_tunnel::{TunnelEnd, serve_relay_end};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::serve::answer;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a tunnel until it ends, or until the relay was told to stop and nothing runs any more.
-pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> End {
+pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> TunnelEnd {
     let Connected {
         io,
         ids,
@@ -58,7 +58,7 @@ pub(crate) async fn connect_once(app: &Arc<App>, connected: Connected) -> End {
     tunnel.spawn(serve_relay_end(io, config, handler, drained));
     match tunnel.join_next().await {
         Some(Ok(end)) => end,
-        Some(Err(error)) => End::Broken(error.to_string()),
-        None => End::Closed,
+        Some(Err(error)) => TunnelEnd::Broken(error.to_string()),
+        None => TunnelEnd::Closed,
     }
 }

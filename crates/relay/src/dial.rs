@@ -13,6 +13,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel as ProxyTunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
+use llamapool_http::host;
 use llamapool_wire::{
     DisplayName, InstanceId, Refusal, RefusalBody, RelayId, SUBPROTOCOL, header as wire, read_ids,
     write_ids,
@@ -101,7 +102,10 @@ impl Dialer {
     pub(crate) fn new(config: &RelayConfig, tls: rustls::ClientConfig) -> Result<Self, NoProxy> {
         let target = as_http(&config.dial.server_url);
         let is_plain = target.scheme_str() == Some("http");
-        if is_plain && config.identity.worker_key.is_some() && !is_loopback(&target) {
+        if is_plain
+            && config.identity.worker_key.is_some()
+            && !host::is_loopback(target.host().unwrap_or_default())
+        {
             tracing::warn!(server = %address(&target), "the connection is not encrypted: the worker key and all calls can be read on the way; use wss://");
         }
         Ok(Self {
@@ -189,13 +193,13 @@ impl Dialer {
             .target
             .path_and_query()
             .map_or("/", |path| path.as_str());
-        let host = self
+        let authority = self
             .target
             .authority()
             .map(|authority| authority.as_str())
             .unwrap_or_default();
         let mut request = Request::get(path)
-            .header(header::HOST, host)
+            .header(header::HOST, authority)
             .header(header::CONNECTION, "upgrade")
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_VERSION, "13")
@@ -405,18 +409,6 @@ fn address(uri: &Uri) -> String {
         uri.scheme_str().unwrap_or("http"),
         uri.host().unwrap_or_default()
     )
-}
-
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri
-        .host()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Makes the answers that the relay gives in the provider's place: the only place on this side where an error gets
 //! its status and its body.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
+use llamapool_http::{json_response, sse};
 pub(crate) use llamapool_wire::error_chain;
 use llamapool_wire::{CallError, Cause, RETRY_AFTER_SECONDS, header as wire};
 
@@ -24,13 +25,8 @@ pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<AnswerB
     let body = Full::from(failure.to_json(None, req_id))
         .map_err(|never| match never {})
         .boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = failure.cause.status();
+    let mut response = json_response(failure.cause.status(), body);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
     if failure.cause.is_retryable() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
@@ -44,10 +40,11 @@ pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<AnswerB
 /// The same for requests whose answer has begun already, as events of it.
 pub(crate) fn unanswered_events(failure: &CallError, ids: &[Bytes], req_id: &str) -> Bytes {
     let error = |id: &Bytes| failure.to_json(serde_json::from_slice(id).ok(), req_id);
-    ids.iter()
-        .map(|id| format!("data: {}\n\n", error(id)))
-        .collect::<String>()
-        .into()
+    let mut events = BytesMut::new();
+    for id in ids {
+        sse::write_event(&mut events, error(id).as_bytes());
+    }
+    events.freeze()
 }
 
 /// The id of a call, as the server gave it.

@@ -21,6 +21,7 @@ use axum::http::{HeaderMap, Response, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use llamapool_http::host;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -69,10 +70,10 @@ async fn keep_browsers_out(
         .get_all(header::HOST)
         .iter()
         .map(|host| host.to_str().unwrap_or_default());
-    let (host, is_ambiguous) = (hosts.next().unwrap_or_default(), hosts.next().is_some());
+    let (named, is_ambiguous) = (hosts.next().unwrap_or_default(), hosts.next().is_some());
     if is_ambiguous
         || request.headers().contains_key(header::ORIGIN)
-        || is_loopback && !names_loopback(host)
+        || is_loopback && !host::is_loopback(host::without_port(named))
     {
         return refusal(
             StatusCode::FORBIDDEN,
@@ -270,17 +271,4 @@ fn unauthorized() -> Response<Body> {
 
 fn refusal(status: StatusCode, message: &str) -> Response<Body> {
     (status, Json(json!({ "error": message }))).into_response()
-}
-
-fn names_loopback(host: &str) -> bool {
-    let name = match (host.rfind(':'), host.rfind(']')) {
-        (Some(colon), Some(bracket)) if colon < bracket => host,
-        (Some(colon), _) => &host[..colon],
-        (None, _) => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
-use crate::config::{EdgePolicy, ServerConfig};
+use crate::config::{AuthConfig, ServerConfig};
 use crate::drain::Gate;
 use crate::edge::Edge;
 use crate::metrics::Metrics;
@@ -41,15 +41,25 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(config: ServerConfig) -> Self {
         Self {
-            auth: Auth::new(&config.keys, Edge::new(&config.edge, config.bind.ip())),
-            public_url: PublicUrl::new(config.edge.public_url.clone(), config.edge.trust_forwarded),
-            seal: Seal::new(&config.keys.sealing()),
-            registry: Registry::new(config.limits.max_relays),
+            auth: Auth::new(
+                &config.auth.keys,
+                Edge::new(
+                    &config.auth,
+                    config.listen.public_url.as_ref(),
+                    config.listen.bind.ip(),
+                ),
+            ),
+            public_url: PublicUrl::new(
+                config.listen.public_url.clone(),
+                config.listen.trust_forwarded,
+            ),
+            seal: Seal::new(&config.auth.keys.sealing()),
+            registry: Registry::new(config.relays.max_relays),
             metrics: Metrics::new(),
             metrics_edge: metrics_edge(&config),
             gate: Arc::default(),
             state_streams: Arc::new(Semaphore::new(
-                config.limits.max_state_streams.min(Semaphore::MAX_PERMITS),
+                config.state.max_streams.min(Semaphore::MAX_PERMITS),
             )),
             started: SystemTime::now(),
             farewell: CancellationToken::new(),
@@ -75,10 +85,10 @@ impl App {
 
 /// On a port of their own the metrics are asked for by another name than the public one.
 fn metrics_edge(config: &ServerConfig) -> Edge {
-    let policy = if config.metrics_bind.is_some() {
-        &EdgePolicy::default()
+    let ip = config.listen.bind.ip();
+    if config.listen.metrics_bind.is_some() {
+        Edge::new(&AuthConfig::default(), None, ip)
     } else {
-        &config.edge
-    };
-    Edge::new(policy, config.bind.ip())
+        Edge::new(&config.auth, config.listen.public_url.as_ref(), ip)
+    }
 }

@@ -165,7 +165,7 @@ fn is_presented(key: &Option<Secret>, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::EdgePolicy;
+    use crate::config::AuthConfig;
 
     fn auth() -> Auth {
         let keys = Keys {
@@ -175,7 +175,7 @@ mod tests {
         };
         Auth::new(
             &keys,
-            Edge::new(&EdgePolicy::default(), [0, 0, 0, 0].into()),
+            Edge::new(&AuthConfig::default(), None, [0, 0, 0, 0].into()),
         )
     }
 

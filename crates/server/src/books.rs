@@ -10,17 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 use llamapool_http::{BodyEnd, BodyObserver, RequestMeter};
+use llamapool_mcp::MethodLabel;
 use llamapool_wire::{CallError, RelayId};
 use slab::Slab;
 
-use crate::mcp_method::{LABELS, Method};
 use crate::metrics::Metrics;
 use crate::scheduler::Permit;
 
 /// The longest call time that is told apart, in microseconds; longer ones count as this.
 const LONGEST_MICROS: u64 = 3_600_000_000;
-/// Methods that last for as long as somebody listens: their time says nothing about how fast a provider answers.
-const STREAMS: [&str; 2] = ["GET", "subscriptions/listen"];
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +66,7 @@ impl Outcome {
     }
 }
 
-type Counts = [[AtomicU64; Outcome::ALL.len()]; LABELS.len()];
+type Counts = [[AtomicU64; Outcome::ALL.len()]; MethodLabel::COUNT];
 
 /// The books of one id. An idle id's books are small: what only calls need is made by the first call.
 #[derive(Default)]
@@ -104,7 +102,7 @@ pub(crate) struct LastError {
 impl Running {
     /// A call to an id that begins now.
     pub(crate) fn new(id: RelayId, req_id: String) -> Self {
-        let method = AtomicU8::new(Method::OTHER.index());
+        let method = AtomicU8::new(MethodLabel::Other.index());
         Self {
             id,
             req_id,
@@ -115,12 +113,12 @@ impl Running {
     }
 
     /// Notes which method the call is for, once that is known.
-    pub(crate) fn set_method(&self, method: Method) {
+    pub(crate) fn set_method(&self, method: MethodLabel) {
         self.method.store(method.index(), Ordering::Relaxed);
     }
 
-    pub(crate) fn method(&self) -> Method {
-        Method::at(self.method.load(Ordering::Relaxed))
+    pub(crate) fn method(&self) -> MethodLabel {
+        MethodLabel::from_index(self.method.load(Ordering::Relaxed))
     }
 
     /// For how long it has been running.
@@ -131,7 +129,7 @@ impl Running {
 
 impl Books {
     /// How many calls of a method ended how.
-    pub(crate) fn count(&self, method: Method, outcome: Outcome) -> u64 {
+    pub(crate) fn count(&self, method: MethodLabel, outcome: Outcome) -> u64 {
         let counts = self.counts.get();
         counts.map_or(0, |counts| {
             counts[usize::from(method.index())][outcome as usize].load(Ordering::Relaxed)
@@ -139,7 +137,7 @@ impl Books {
     }
 
     /// How many calls of a method have ended.
-    pub(crate) fn count_of(&self, method: Method) -> u64 {
+    pub(crate) fn count_of(&self, method: MethodLabel) -> u64 {
         Outcome::ALL
             .iter()
             .map(|&outcome| self.count(method, outcome))
@@ -217,7 +215,7 @@ impl Books {
         }
     }
 
-    fn add(&self, method: Method, outcome: Outcome) {
+    fn add(&self, method: MethodLabel, outcome: Outcome) {
         let counts = self
             .counts
             .get_or_init(|| Box::new(std::array::from_fn(|_| Default::default())));
@@ -226,8 +224,8 @@ impl Books {
 }
 
 /// Every method that is told apart.
-pub(crate) fn methods() -> impl Iterator<Item = Method> {
-    (0..LABELS.len()).map(|index| Method::at(index as u8))
+pub(crate) fn methods() -> impl Iterator<Item = MethodLabel> {
+    MethodLabel::ALL.iter().copied()
 }
 
 /// What went wrong with a call, for the log.
@@ -329,7 +327,7 @@ impl Call {
         let (id, req_id, method) = (
             self.running.id.as_str(),
             self.running.req_id.as_str(),
-            self.running.method().label(),
+            self.running.method().as_str(),
         );
         let (outcome, ms) = (outcome.label(), duration.as_secs_f64() * 1000.0);
         match &self.trouble {
@@ -384,7 +382,7 @@ impl Drop for Call {
             .bytes_out
             .fetch_add(self.bytes_out, Ordering::Relaxed);
         self.books.add(method, outcome);
-        if outcome == Outcome::Ok && !STREAMS.contains(&method.label()) {
+        if outcome == Outcome::Ok && !method.is_long_lived() {
             self.books.note_time(duration);
         }
         self.metrics.observe(method, outcome, duration);

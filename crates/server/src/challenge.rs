@@ -5,7 +5,7 @@
 //! without that parameter.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use llamapool_wire::challenge;
+use llamapool_http::challenge;
 
 /// The name of the parameter.
 const PARAMETER: &str = "resource_metadata";
@@ -32,7 +32,10 @@ fn rewritten(challenge: &HeaderValue, metadata_url: &str) -> HeaderValue {
     };
     let mut public = text.to_owned();
     // From the end, so that the places before stay where they are.
-    for value in challenge::values_of(PARAMETER, text).into_iter().rev() {
+    for value in challenge::parameter_values(PARAMETER, text)
+        .into_iter()
+        .rev()
+    {
         public.replace_range(value, &format!("\"{metadata_url}\""));
     }
     HeaderValue::from_str(&public).unwrap_or_else(|_| challenge.clone())

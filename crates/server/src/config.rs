@@ -1,4 +1,6 @@
-//! What a server can be told. Reading settings is the binary's business; here they are typed and whole.
+//! The configuration of a server: one struct per subsystem, assembled in [`ServerConfig`].
+//!
+//! Reading settings is the executable's business; here they are typed and complete.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,25 +9,53 @@ use axum::http::Uri;
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{BuildInfo, Secret};
 
-/// Everything a server can be told.
+/// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Where callers and relays connect.
-    pub bind: SocketAddr,
-    /// Where `/metrics` is served; none: where everything else is.
-    pub metrics_bind: Option<SocketAddr>,
-    /// Who may do what.
-    pub keys: Keys,
-    /// Which browsers and names may be used to get here.
-    pub edge: EdgePolicy,
-    /// How much of everything.
-    pub limits: Limits,
-    /// How long for everything.
-    pub timeouts: Timeouts,
-    /// The server's end of the tunnels.
-    pub tunnel: TunnelConfig,
-    /// What the program says of itself.
+    /// The listeners and the address under which callers know the server.
+    pub listen: ListenConfig,
+    /// The keys, and the accepted values of `Origin` and `Host`.
+    pub auth: AuthConfig,
+    /// The relays and their tunnels.
+    pub relays: RelaysConfig,
+    /// Calls to MCP providers.
+    pub mcp: McpConfig,
+    /// The state API.
+    pub state: StateConfig,
+    /// The time for calls that still run when the server is stopped.
+    pub drain_timeout: Duration,
+    /// The version, commit and date of the program.
     pub build: BuildInfo,
+}
+
+/// The listeners and the address under which callers know the server.
+#[derive(Debug, Clone)]
+pub struct ListenConfig {
+    /// The address where callers and relays connect.
+    pub bind: SocketAddr,
+    /// The address where `/metrics` is served alone; `None`: where everything else is.
+    pub metrics_bind: Option<SocketAddr>,
+    /// The address under which callers know the server; `None`: the one that each request addresses.
+    pub public_url: Option<Uri>,
+    /// Whether `X-Forwarded-*` is believed, because a reverse proxy in front sets it.
+    pub trust_forwarded: bool,
+    /// The most open connections of callers; a relay's stops counting here with its upgrade.
+    pub max_connections: usize,
+    /// The time for the head of a request on an open connection.
+    pub header_timeout: Duration,
+}
+
+/// The keys, and the accepted values of `Origin` and `Host`.
+#[derive(Debug, Clone, Default)]
+pub struct AuthConfig {
+    /// The keys of the server.
+    pub keys: Keys,
+    /// Origins of browsers that may call, such as `https://inspector.example`; `*` allows all.
+    pub allowed_origins: Vec<String>,
+    /// Host names under which the server may be addressed, without port, IPv6 addresses in
+    /// brackets; empty: any, except that a server which listens on loopback only is addressed by
+    /// loopback names only.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// The keys. A missing one leaves its doors open, which is for `--no-auth` alone.
@@ -35,66 +65,69 @@ pub struct Keys {
     pub api: Option<Secret>,
     /// Lets relays connect.
     pub worker: Option<Secret>,
-    /// Seals the session ids of shared ids; none: the worker key does, or, without that, a key of this run.
+    /// Seals the session ids of shared ids; `None`: the worker key does, or, without that, a key of
+    /// this run.
     pub session: Option<Secret>,
 }
 
-/// Which values of Origin and Host are accepted.
-#[derive(Debug, Clone, Default)]
-pub struct EdgePolicy {
-    /// Origins of browsers that may call, such as `https://inspector.example`; `*` allows all.
-    pub allowed_origins: Vec<String>,
-    /// Host names under which the server may be addressed, without port, IPv6 addresses in brackets; empty: any, except that a server which
-    /// listens on loopback only is addressed by loopback names only.
-    pub allowed_hosts: Vec<String>,
-    /// The address under which callers know the server; none: the one that each request addresses.
-    pub public_url: Option<Uri>,
-    /// Whether a reverse proxy in front is believed what it says of the caller (`X-Forwarded-*`).
-    pub trust_forwarded: bool,
+/// The relays and their tunnels.
+#[derive(Debug, Clone)]
+pub struct RelaysConfig {
+    /// The most relays connected at once, each counted once for each of its ids.
+    pub max_relays: usize,
+    /// The time for the holder of an id to show life when another relay claims it.
+    pub takeover_wait: Duration,
+    /// The server's end of the tunnels.
+    pub tunnel: TunnelConfig,
 }
 
-/// Bounds of what others can make the server hold.
+/// Calls to MCP providers.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct McpConfig {
     /// The largest request body, in bytes.
     pub max_request_bytes: u64,
     /// The largest single response made of an event stream, in bytes.
     pub max_answer_bytes: usize,
     /// The most calls at once to one id; 0: what its tunnels can carry.
-    pub max_calls_per_client: usize,
-    /// The most relays connected at once.
-    pub max_relays: usize,
-    /// The most open connections of callers; a relay's stops counting here with its upgrade.
-    pub max_connections: usize,
-    /// The most open state streams.
-    pub max_state_streams: usize,
+    pub max_calls_per_id: usize,
+    /// The time from a call to the head of its answer.
+    pub first_byte_timeout: Duration,
+    /// The time between two pieces of an answer; zero: no limit.
+    pub stream_idle_timeout: Duration,
+    /// The time for a whole call; zero: no limit.
+    pub call_timeout: Duration,
+    /// The time without a byte after which an event stream gets a comment; zero: never.
+    pub stream_keepalive: Duration,
+    /// The time for the lost relay of a session to come back, where several relays share an id.
+    pub session_grace: Duration,
 }
 
-/// Spans after which the server stops waiting.
+/// The state API.
 #[derive(Debug, Clone)]
-pub struct Timeouts {
-    /// From a call to the head of its answer.
-    pub first_byte: Duration,
-    /// Between two pieces of an answer; zero: never.
-    pub stream_idle: Duration,
-    /// After how long without a byte an event stream shows life with a comment; zero: never.
-    pub stream_keepalive: Duration,
-    /// For a whole call; zero: never.
-    pub call: Duration,
-    /// For the head of a request on an open connection.
-    pub header: Duration,
-    /// For calls still running when the server is told to stop.
-    pub drain: Duration,
-    /// For the holder of an id to show life when another relay asks for it.
-    pub takeover: Duration,
-    /// For the lost relay of a session to come back, where several relays share an id.
-    pub session_grace: Duration,
-    /// Between two snapshots on the state stream.
-    pub state_interval: Duration,
+pub struct StateConfig {
+    /// The most open state streams.
+    pub max_streams: usize,
+    /// The time between two snapshots on the state stream.
+    pub interval: Duration,
+}
+
+impl ListenConfig {
+    /// Returns the configuration of a server that listens on `bind`, everything else by default.
+    pub fn new(bind: SocketAddr) -> Self {
+        Self {
+            bind,
+            metrics_bind: None,
+            public_url: None,
+            trust_forwarded: false,
+            max_connections: 50_000,
+            header_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Keys {
-    /// The secret that session ids are sealed with. One that other servers and later runs know, if there is any.
+    /// Returns the secret that session ids are sealed with: one that other servers and later runs
+    /// have, too, if there is any.
     pub(crate) fn sealing(&self) -> Secret {
         self.session
             .clone()
@@ -103,31 +136,41 @@ impl Keys {
     }
 }
 
-impl Default for Limits {
+impl ServerConfig {
+    /// The default of [`ServerConfig::drain_timeout`].
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+}
+
+impl Default for RelaysConfig {
     fn default() -> Self {
         Self {
-            max_request_bytes: 64 << 20,
-            max_answer_bytes: 64 << 20,
-            max_calls_per_client: 0,
             max_relays: 10_000,
-            max_connections: 50_000,
-            max_state_streams: 100,
+            takeover_wait: Duration::from_secs(2),
+            tunnel: TunnelConfig::default(),
         }
     }
 }
 
-impl Default for Timeouts {
+impl Default for McpConfig {
     fn default() -> Self {
         Self {
-            first_byte: Duration::from_secs(120),
-            stream_idle: Duration::ZERO,
+            max_request_bytes: 64 << 20,
+            max_answer_bytes: 64 << 20,
+            max_calls_per_id: 0,
+            first_byte_timeout: Duration::from_secs(120),
+            stream_idle_timeout: Duration::ZERO,
+            call_timeout: Duration::ZERO,
             stream_keepalive: Duration::from_secs(15),
-            call: Duration::ZERO,
-            header: Duration::from_secs(30),
-            drain: Duration::from_secs(300),
-            takeover: Duration::from_secs(2),
             session_grace: Duration::from_secs(60),
-            state_interval: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self {
+            max_streams: 100,
+            interval: Duration::from_secs(2),
         }
     }
 }

@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, Uri, header};
+use llamapool_http::host;
 use llamapool_wire::{CallError, Cause};
 
-use crate::config::EdgePolicy;
+use crate::config::AuthConfig;
 
 /// The edge's rules.
 #[derive(Debug)]
@@ -26,8 +27,8 @@ enum Hosts {
 }
 
 impl Edge {
-    /// The rules for a server that listens on `bind`.
-    pub(crate) fn new(policy: &EdgePolicy, bind: IpAddr) -> Self {
+    /// Returns the rules for a server that listens on `bind`.
+    pub(crate) fn new(policy: &AuthConfig, public_url: Option<&Uri>, bind: IpAddr) -> Self {
         let lower = |list: &[String]| {
             list.iter()
                 .map(|entry| entry.to_ascii_lowercase())
@@ -41,7 +42,7 @@ impl Edge {
         let mut allowed_origins = lower(&policy.allowed_origins);
         // Pages of the server's own come from providers that sign callers in. What a request says of the server's address
         // is no reason: with DNS rebinding it says what the hostile page wants.
-        allowed_origins.extend(policy.public_url.as_ref().and_then(origin_of));
+        allowed_origins.extend(public_url.and_then(origin_of));
         let allows_any_origin = allowed_origins.iter().any(|origin| origin == "*");
         Self {
             allowed_origins,
@@ -67,10 +68,10 @@ impl Edge {
                 .map_err(|wrong| host_refused(&wrong))?
                 .unwrap_or_default(),
         };
-        let name = without_port(sent).to_ascii_lowercase();
+        let name = host::without_port(sent).to_ascii_lowercase();
         let is_allowed = match &self.hosts {
             Hosts::Any => true,
-            Hosts::LoopbackAlone => is_loopback_name(&name),
+            Hosts::LoopbackAlone => host::is_loopback(&name),
             Hosts::Listed(names) => names
                 .iter()
                 .any(|listed| *listed == name || *listed == sent.to_ascii_lowercase()),
@@ -98,7 +99,7 @@ impl Edge {
             Err(wrong) => return Err(origin_refused(&wrong)),
         };
         let is_own_machine =
-            matches!(self.hosts, Hosts::LoopbackAlone) && is_loopback_origin(&origin);
+            matches!(self.hosts, Hosts::LoopbackAlone) && host::is_loopback_origin(&origin);
         let is_allowed = origin != "null"
             && (self.allows_any_origin || is_own_machine || self.allowed_origins.contains(&origin));
         if is_allowed {
@@ -159,43 +160,18 @@ fn quoted(value: &str) -> String {
     format!("{:?}", value.chars().take(128).collect::<String>())
 }
 
-fn without_port(authority: &str) -> &str {
-    match (authority.rfind(':'), authority.rfind(']')) {
-        (Some(colon), Some(bracket)) if colon < bracket => authority,
-        (Some(colon), _) => &authority[..colon],
-        (None, _) => authority,
-    }
-}
-
-fn is_loopback_name(name: &str) -> bool {
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost"
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-fn is_loopback_origin(origin: &str) -> bool {
-    let authority = origin
-        .strip_prefix("http://")
-        .or_else(|| origin.strip_prefix("https://"));
-    authority.is_some_and(|authority| {
-        !authority.contains('/') && is_loopback_name(without_port(authority))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn edge(origins: &[&str], hosts: &[&str], bind: &str) -> Edge {
         let list = |entries: &[&str]| entries.iter().map(|&entry| entry.to_owned()).collect();
-        let policy = EdgePolicy {
+        let policy = AuthConfig {
             allowed_origins: list(origins),
             allowed_hosts: list(hosts),
-            ..EdgePolicy::default()
+            ..AuthConfig::default()
         };
-        Edge::new(&policy, bind.parse().unwrap())
+        Edge::new(&policy, None, bind.parse().unwrap())
     }
 
     fn verdict(edge: &Edge, pairs: &[(HeaderName, &'static str)]) -> Option<Cause> {
@@ -282,11 +258,12 @@ mod tests {
             ("https://pool.example:443", "https://pool.example"),
             ("http://pool.example:8080/", "http://pool.example:8080"),
         ] {
-            let policy = EdgePolicy {
-                public_url: Some(Uri::from_static(url)),
-                ..EdgePolicy::default()
-            };
-            let edge = Edge::new(&policy, IpAddr::from([0, 0, 0, 0]));
+            let public_url = Uri::from_static(url);
+            let edge = Edge::new(
+                &AuthConfig::default(),
+                Some(&public_url),
+                IpAddr::from([0, 0, 0, 0]),
+            );
             assert_eq!(verdict(&edge, &[(ORIGIN, origin)]), None, "{url}");
             assert_eq!(
                 verdict(&edge, &[(ORIGIN, "https://pool.example:1")]),

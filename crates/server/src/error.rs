@@ -2,13 +2,14 @@
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
+use llamapool_http::json_response;
 use llamapool_wire::{
     CallError, Cause, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
 };
 
 /// The answer to a call that llamapool itself must answer.
 pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<Body> {
-    let mut response = json(failure.cause.status(), failure.to_json(None, req_id));
+    let mut response = json_response(failure.cause.status(), failure.to_json(None, req_id));
     let headers = response.headers_mut();
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
     if failure.cause.is_retryable() {
@@ -25,7 +26,7 @@ pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<Body> {
 pub(crate) fn session_gone() -> Response<Body> {
     let body =
         r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#;
-    let mut response = json(StatusCode::NOT_FOUND, body.to_owned());
+    let mut response = json_response(StatusCode::NOT_FOUND, body.to_owned());
     response
         .headers_mut()
         .insert(wire::ERROR, HeaderValue::from_static("session_gone"));
@@ -38,7 +39,7 @@ pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body>
         error: refusal,
         message,
     };
-    let mut response = json(
+    let mut response = json_response(
         refusal.status(),
         serde_json::to_string(&body).unwrap_or_default(),
     );
@@ -135,19 +136,8 @@ pub(crate) fn draining() -> Response<Body> {
 }
 
 fn plain(status: StatusCode, error: &str, message: &str) -> Response<Body> {
-    json(
+    json_response(
         status,
         serde_json::json!({ "error": error, "message": message }).to_string(),
     )
-}
-
-/// An answer with a JSON body.
-pub(crate) fn json(status: StatusCode, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
 }

@@ -15,9 +15,7 @@ mod drain;
 mod edge;
 mod entrance;
 mod error;
-mod event_stream;
 mod listen;
-mod mcp_method;
 mod metrics;
 mod peer;
 mod plain_answer;
@@ -29,5 +27,7 @@ mod server;
 mod sessions;
 mod state;
 
-pub use config::{EdgePolicy, Keys, Limits, ServerConfig, Timeouts};
+pub use config::{
+    AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, ServerConfig, StateConfig,
+};
 pub use server::Server;

@@ -45,7 +45,7 @@ const HTTP2_STREAMS: u32 = 1000;
 pub(crate) async fn serve_connections(app: Arc<App>, listener: TcpListener, entrance: Entrance) {
     let places = Arc::new(Semaphore::new(
         app.config
-            .limits
+            .listen
             .max_connections
             .min(Semaphore::MAX_PERMITS),
     ));
@@ -108,12 +108,12 @@ async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, entrance: Entra
         }
     });
     // What the tunnel carries gets in.
-    let head_bytes = HEAD_BYTES.max(app.config.tunnel.max_header_bytes);
+    let head_bytes = HEAD_BYTES.max(app.config.relays.tunnel.max_header_bytes);
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(app.config.timeouts.header)
+        .header_read_timeout(app.config.listen.header_timeout)
         .max_headers(HTTP1_HEADERS)
         .max_buf_size(head_bytes as usize);
     builder
@@ -128,7 +128,7 @@ async fn serve_one(app: Arc<App>, stream: TcpStream, peer: Peer, entrance: Entra
     let mut connection = std::pin::pin!(connection);
     // hyper looks at the clock only once it knows which HTTP is spoken.
     let says_nothing = async {
-        if tokio::time::timeout(app.config.timeouts.header, spoken.cancelled())
+        if tokio::time::timeout(app.config.listen.header_timeout, spoken.cancelled())
             .await
             .is_ok()
         {

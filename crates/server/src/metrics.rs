@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use llamapool_tunnel::End;
+use llamapool_mcp::MethodLabel;
+use llamapool_tunnel::TunnelEnd;
 use llamapool_wire::BuildInfo;
 use prometheus::core::Collector;
 use prometheus::{
@@ -18,7 +19,6 @@ use prometheus::{
 };
 
 use crate::books::{Outcome, methods};
-use crate::mcp_method::{LABELS, Method};
 use crate::registry::Registry;
 
 /// The upper bounds of the call times, in seconds: from a fast tool on the same machine to a long one.
@@ -84,9 +84,8 @@ impl Metrics {
             &registered,
             prometheus::process_collector::ProcessCollector::for_self(),
         );
-        let durations = LABELS
-            .iter()
-            .map(|method| durations.with_label_values(&[method]))
+        let durations = methods()
+            .map(|method| durations.with_label_values(&[method.as_str()]))
             .collect();
         let (completed, failed) = (AtomicU64::new(0), AtomicU64::new(0));
         Self(Arc::new(Inner {
@@ -100,7 +99,7 @@ impl Metrics {
     }
 
     /// A call is over.
-    pub(crate) fn observe(&self, method: Method, outcome: Outcome, duration: Duration) {
+    pub(crate) fn observe(&self, method: MethodLabel, outcome: Outcome, duration: Duration) {
         let total = if outcome.is_error() {
             &self.0.failed
         } else {
@@ -125,12 +124,12 @@ impl Metrics {
     }
 
     /// A tunnel ended.
-    pub(crate) fn tunnel_ended(&self, end: &End) {
+    pub(crate) fn tunnel_ended(&self, end: &TunnelEnd) {
         let reason = match end {
-            End::Closed => "closed",
-            End::ClosedByPeer(_) => "closed_by_relay",
-            End::Silent => "silent",
-            End::Broken(_) => "broken",
+            TunnelEnd::Closed => "closed",
+            TunnelEnd::ClosedByPeer(_) => "closed_by_relay",
+            TunnelEnd::Silent => "silent",
+            TunnelEnd::Broken(_) => "broken",
         };
         self.0.losses.with_label_values(&[reason]).inc();
     }
@@ -189,7 +188,7 @@ fn by_id(registry: &Registry) -> Vec<prometheus::proto::MetricFamily> {
                 let count = books.count(method, outcome);
                 if count > 0 {
                     calls
-                        .with_label_values(&[id, method.label(), outcome.label()])
+                        .with_label_values(&[id, method.as_str(), outcome.label()])
                         .inc_by(count);
                 }
             }
@@ -258,9 +257,9 @@ mod tests {
     fn every_metric_is_valid_and_there_from_the_start() {
         let metrics = Metrics::new();
         metrics.refused("mcp", "relay_offline");
-        metrics.tunnel_ended(&End::Silent);
+        metrics.tunnel_ended(&TunnelEnd::Silent);
         metrics.observe(
-            Method::named("tools/call"),
+            MethodLabel::from_name("tools/call"),
             Outcome::Ok,
             Duration::from_millis(7),
         );

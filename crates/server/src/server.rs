@@ -34,8 +34,8 @@ pub struct Server {
 impl Server {
     /// Takes the addresses. From here on connections queue up; [`Server::run`] answers them.
     pub async fn bind(config: ServerConfig) -> io::Result<Self> {
-        let listener = listen(config.bind)?;
-        let metrics_listener = match config.metrics_bind {
+        let listener = listen(config.listen.bind)?;
+        let metrics_listener = match config.listen.metrics_bind {
             Some(address) => Some(listen(address)?),
             None => None,
         };
@@ -81,7 +81,7 @@ impl Server {
         }
         stop.await;
         app.gate.close();
-        let patience = app.config.timeouts.drain;
+        let patience = app.config.drain_timeout;
         tracing::info!(calls = app.gate.running(), ?patience, "draining");
         if tokio::time::timeout(patience, app.gate.empty())
             .await

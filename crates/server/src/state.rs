@@ -166,7 +166,7 @@ fn client(client: &Client) -> Option<ClientState> {
         .collect();
     let (bytes_in_total, bytes_out_total) = books.bytes();
     let functions = methods()
-        .map(|method| (method.label(), books.count_of(method)))
+        .map(|method| (method.as_str(), books.count_of(method)))
         .filter(|(_, count)| *count > 0);
     let last_error = books.last_error();
     Some(ClientState {
@@ -246,7 +246,7 @@ fn sessions(books: &[(String, &Books)]) -> Option<Vec<CallState>> {
         .map(|(id, call)| CallState {
             id: call.req_id.clone(),
             client_id: id.clone(),
-            method: call.method().label(),
+            method: call.method().as_str(),
             started_at: time(call.started),
             duration_ms: call.duration().as_millis() as u64,
         })

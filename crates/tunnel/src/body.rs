@@ -31,7 +31,7 @@ pub struct IncomingBody {
 
 /// Why a body through the tunnel broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
+pub enum IncomingBodyError {
     /// The sender's own source broke off, or the sender gave up.
     #[error("the body broke off")]
     Aborted,
@@ -69,8 +69,8 @@ impl IncomingBody {
 
     fn end(
         &mut self,
-        result: Result<(), BodyError>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        result: Result<(), IncomingBodyError>,
+    ) -> Poll<Option<Result<Frame<Bytes>, IncomingBodyError>>> {
         self.ended = true;
         Poll::Ready(result.err().map(Err))
     }
@@ -78,12 +78,12 @@ impl IncomingBody {
 
 impl Body for IncomingBody {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = IncomingBodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, IncomingBodyError>>> {
         let this = self.get_mut();
         if this.ended {
             return Poll::Ready(None);
@@ -92,7 +92,7 @@ impl Body for IncomingBody {
             Incoming::Data(data) => {
                 if let Some(announced) = &mut this.announced {
                     let Some(left) = announced.checked_sub(data.len() as u64) else {
-                        return this.end(Err(BodyError::Aborted));
+                        return this.end(Err(IncomingBodyError::Aborted));
                     };
                     *announced = left;
                 }
@@ -100,14 +100,14 @@ impl Body for IncomingBody {
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Incoming::End if this.announced.is_some_and(|left| left > 0) => {
-                this.end(Err(BodyError::Aborted))
+                this.end(Err(IncomingBodyError::Aborted))
             }
             Incoming::End => this.end(Ok(())),
             Incoming::Aborted | Incoming::Over(Over::Cancelled(_)) => {
-                this.end(Err(BodyError::Aborted))
+                this.end(Err(IncomingBodyError::Aborted))
             }
             Incoming::Over(Over::Lost(why)) => {
-                this.end(Err(BodyError::TunnelLost(why.to_string())))
+                this.end(Err(IncomingBodyError::TunnelLost(why.to_string())))
             }
         }
     }

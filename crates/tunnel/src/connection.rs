@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::config::{FRAME_BYTES, REFUSALS_BYTES, TunnelConfig};
-use crate::frame::{Decoder, Frame, NoFrame, Why};
-use crate::link::End;
+use crate::frame::{CancelReason, Decoder, Frame, NoFrame};
+use crate::link::TunnelEnd;
 use crate::stream::{ArrivedHead, Impossible, Over, Stream};
 use crate::tunnel::Tunnel;
 use crate::websocket::{Socket, SocketError};
@@ -142,7 +142,7 @@ impl Connection {
     }
 
     /// The end of the connection, as all streams learn it, and the WebSocket for a last word.
-    pub(crate) fn lose(self, end: &End) -> Option<Socket> {
+    pub(crate) fn lose(self, end: &TunnelEnd) -> Option<Socket> {
         self.lost.0.lose(end);
         self.tunnel.socket.take()
     }
@@ -222,7 +222,7 @@ impl Connection {
             }
             self.tunnel.outbox.put_frame(&Frame::Cancel {
                 stream: number,
-                why: Why::NotBegun,
+                why: CancelReason::NotBegun,
             });
             return Ok(());
         }
@@ -265,7 +265,7 @@ impl Connection {
 impl Drop for LostWhenDropped {
     fn drop(&mut self) {
         // Nothing, if it was lost before.
-        self.0.lose(&End::Closed);
+        self.0.lose(&TunnelEnd::Closed);
         drop(self.0.socket.take());
     }
 }

@@ -46,7 +46,7 @@ pub(crate) enum Frame {
     /// The receiver wants no more of the body; the other direction goes on.
     Enough { stream: u32 },
     /// The stream is over in both directions.
-    Cancel { stream: u32, why: Why },
+    Cancel { stream: u32, why: CancelReason },
     /// The receiver has room for so many bytes more of the body.
     Room { stream: u32, bytes: u32 },
     /// From the relay: open no more streams. From the server, as its answer: no more will come.
@@ -66,10 +66,10 @@ pub(crate) struct Hello {
 
 /// Why a stream is over before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
+pub enum CancelReason {
     /// Nobody wants the answer any more.
     #[error("nobody wants its answer")]
-    Left,
+    CallerLeft,
     /// The peer has not begun with it, and will not.
     #[error("it was not begun")]
     NotBegun,
@@ -81,7 +81,7 @@ pub enum Why {
     HeadTooLarge,
     /// What the peer has sent makes no sense.
     #[error("it makes no sense")]
-    Nonsense,
+    Malformed,
 }
 
 /// Why what a peer sends is no frame.
@@ -194,7 +194,7 @@ impl Frame {
             (ENOUGH, 0) => Self::Enough { stream },
             (CANCEL, 1) => Self::Cancel {
                 stream,
-                why: Why::from_code(content.get_u8()),
+                why: CancelReason::from_code(content.get_u8()),
             },
             (CANCEL, _) => return wrong("1"),
             (ROOM, 4) => Self::Room {
@@ -209,24 +209,24 @@ impl Frame {
     }
 }
 
-impl Why {
+impl CancelReason {
     fn code(self) -> u8 {
         match self {
-            Self::Left => 0,
+            Self::CallerLeft => 0,
             Self::NotBegun => 1,
             Self::GivenUp => 2,
             Self::HeadTooLarge => 3,
-            Self::Nonsense => 4,
+            Self::Malformed => 4,
         }
     }
 
     /// A reason that this end does not know says at least that the peer does not go on.
     fn from_code(code: u8) -> Self {
         match code {
-            0 => Self::Left,
+            0 => Self::CallerLeft,
             1 => Self::NotBegun,
             3 => Self::HeadTooLarge,
-            4 => Self::Nonsense,
+            4 => Self::Malformed,
             _ => Self::GivenUp,
         }
     }

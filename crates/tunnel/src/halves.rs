@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::frame::Why;
+use crate::frame::CancelReason;
 use crate::stream::{ArrivedHead, Incoming, Over, Stream, Unwanted};
 
 /// What is sent on a stream. Dropped before its end, it ends the whole stream.
@@ -14,7 +14,7 @@ use crate::stream::{ArrivedHead, Incoming, Over, Stream, Unwanted};
 pub(crate) struct SendHalf {
     stream: Arc<Stream>,
     /// What the peer is told by the drop.
-    why: Why,
+    why: CancelReason,
     has_ended: bool,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Leaving {
 }
 
 impl SendHalf {
-    pub(crate) fn new(stream: Arc<Stream>, why: Why) -> Self {
+    pub(crate) fn new(stream: Arc<Stream>, why: CancelReason) -> Self {
         Self {
             stream,
             why,
@@ -93,7 +93,7 @@ impl SendHalf {
     }
 
     /// Ends the whole stream, for another reason than the usual.
-    pub(crate) fn cancel(mut self, why: Why) {
+    pub(crate) fn cancel(mut self, why: CancelReason) {
         self.why = why;
     }
 }
@@ -130,7 +130,7 @@ impl ReceiveHalf {
 impl Drop for ReceiveHalf {
     fn drop(&mut self) {
         match self.leaving {
-            Leaving::EndsTheStream => self.stream.cancel(Why::Left),
+            Leaving::EndsTheStream => self.stream.cancel(CancelReason::CallerLeft),
             Leaving::EndsTheBody => self.stream.refuse_the_rest(),
         }
     }

@@ -27,10 +27,10 @@ mod tunnel;
 mod unread;
 mod websocket;
 
-pub use body::{BodyError, IncomingBody};
+pub use body::{IncomingBody, IncomingBodyError};
 pub use config::TunnelConfig;
-pub use frame::Why;
-pub use link::{CloseCode, CloseReason, End};
+pub use frame::CancelReason;
+pub use link::{CloseCode, CloseReason, TunnelEnd};
 pub use relay_end::serve_relay_end;
 pub use server_end::{Driver, SendError, ServerEnd};
 

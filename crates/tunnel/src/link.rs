@@ -30,7 +30,7 @@ pub enum CloseReason {
 
 /// Why a tunnel ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum End {
+pub enum TunnelEnd {
     /// This end closed it, or finished its drain.
     #[error("the tunnel was closed from here")]
     Closed,
@@ -140,9 +140,9 @@ impl Link {
     }
 
     /// Waits until this end is to close.
-    pub(crate) async fn close_wanted(&self) -> End {
+    pub(crate) async fn close_wanted(&self) -> TunnelEnd {
         self.close_wanted.notified().await;
-        End::Closed
+        TunnelEnd::Closed
     }
 
     /// Asks the adapter for a ping.
@@ -152,14 +152,14 @@ impl Link {
     }
 
     /// Waits until the peer has been silent for too long, and asks it for signs of life meanwhile.
-    pub(crate) async fn silence(&self, config: &TunnelConfig) -> End {
+    pub(crate) async fn silence(&self, config: &TunnelConfig) -> TunnelEnd {
         loop {
             let Some(left) = config
                 .silence
                 .checked_sub(self.quiet())
                 .filter(|left| !left.is_zero())
             else {
-                return End::Silent;
+                return TunnelEnd::Silent;
             };
             tokio::time::sleep(config.heartbeat.min(left)).await;
             self.ping();
@@ -177,21 +177,21 @@ impl Link {
     }
 
     /// Why the connection ended, given what it has to say about it.
-    pub(crate) fn end(&self, result: Result<(), ConnectionError>) -> End {
+    pub(crate) fn end(&self, result: Result<(), ConnectionError>) -> TunnelEnd {
         match (self.closing().by_peer, result) {
-            (Some(code), _) => End::ClosedByPeer(code),
-            (None, Ok(())) => End::ClosedByPeer(CloseCode(CloseReason::Done.code())),
-            (None, Err(error)) => End::Broken(error.to_string()),
+            (Some(code), _) => TunnelEnd::ClosedByPeer(code),
+            (None, Ok(())) => TunnelEnd::ClosedByPeer(CloseCode(CloseReason::Done.code())),
+            (None, Err(error)) => TunnelEnd::Broken(error.to_string()),
         }
     }
 
     /// What to say to the peer after such an end, if it may hear it.
-    pub(crate) fn farewell(&self, end: &End) -> Option<CloseReason> {
+    pub(crate) fn farewell(&self, end: &TunnelEnd) -> Option<CloseReason> {
         match end {
-            End::Closed => Some(self.closing().wanted.unwrap_or(CloseReason::Done)),
-            End::ClosedByPeer(_) => Some(CloseReason::Done),
-            End::Broken(_) => Some(CloseReason::Protocol),
-            End::Silent => None,
+            TunnelEnd::Closed => Some(self.closing().wanted.unwrap_or(CloseReason::Done)),
+            TunnelEnd::ClosedByPeer(_) => Some(CloseReason::Done),
+            TunnelEnd::Broken(_) => Some(CloseReason::Protocol),
+            TunnelEnd::Silent => None,
         }
     }
 

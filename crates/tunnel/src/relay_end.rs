@@ -17,11 +17,11 @@ use crate::BoxError;
 use crate::body::IncomingBody;
 use crate::config::TunnelConfig;
 use crate::connection::{Arrived, Connection, ConnectionError, Drain, Role};
-use crate::frame::Why;
+use crate::frame::CancelReason;
 use crate::halves::{Leaving, ReceiveHalf, SendHalf};
 use crate::head::{fits_response, read_request, write_response};
 use crate::head_start::HeadStart;
-use crate::link::{CloseCode, End, Link};
+use crate::link::{CloseCode, Link, TunnelEnd};
 use crate::pump::{PumpError, pump};
 use crate::tunnel::Tunnel;
 use crate::websocket::Socket;
@@ -36,7 +36,7 @@ pub async fn serve_relay_end<S, H, A, B>(
     config: TunnelConfig,
     handler: H,
     drain: impl Future<Output = ()>,
-) -> End
+) -> TunnelEnd
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<IncomingBody>) -> A,
@@ -80,7 +80,7 @@ async fn answer_all<H, A, B>(
     link: &Link,
     handler: H,
     drain: impl Future<Output = ()>,
-) -> End
+) -> TunnelEnd
 where
     H: Fn(Request<IncomingBody>) -> A,
     A: Future<Output = Response<B>> + Send + 'static,
@@ -100,7 +100,7 @@ where
         tokio::select! {
             moved = moved => match moved {
                 Moved::Over(result) => break result,
-                Moved::Drained => return End::Closed,
+                Moved::Drained => return TunnelEnd::Closed,
                 Moved::Requests => while let Some(request) = connection.next_request() {
                     let Some((request, half)) = begin(request) else { continue };
                     // Boxed, as a task that holds it by value is twice its size and moved more than once.
@@ -118,8 +118,8 @@ where
     while calls.try_join_next().is_some() {}
     match link.end(result) {
         // The server may be first to close a tunnel on which all is done.
-        End::ClosedByPeer(CloseCode(1000)) if draining => End::Closed,
-        _ if draining && calls.is_empty() => End::Closed,
+        TunnelEnd::ClosedByPeer(CloseCode(1000)) if draining => TunnelEnd::Closed,
+        _ if draining && calls.is_empty() => TunnelEnd::Closed,
         end => end,
     }
 }
@@ -129,7 +129,7 @@ fn begin(request: Arrived) -> Option<(Request<IncomingBody>, SendHalf)> {
     let Arrived { stream, head } = request;
     let ends = head.ends;
     let Ok(head) = read_request(head.bytes) else {
-        stream.cancel(Why::Nonsense);
+        stream.cancel(CancelReason::Malformed);
         return None;
     };
     let body = IncomingBody::new(
@@ -137,7 +137,10 @@ fn begin(request: Arrived) -> Option<(Request<IncomingBody>, SendHalf)> {
         head.headers(),
         ends,
     );
-    Some((head.map(|()| body), SendHalf::new(stream, Why::GivenUp)))
+    Some((
+        head.map(|()| body),
+        SendHalf::new(stream, CancelReason::GivenUp),
+    ))
 }
 
 /// Answers one request, unless its caller leaves before.
@@ -155,7 +158,7 @@ where
     };
     let (head, body) = answer.into_parts();
     if !fits_response(&head, max_header_bytes) {
-        return half.cancel(Why::HeadTooLarge);
+        return half.cancel(CancelReason::HeadTooLarge);
     }
     // These two have no body, whatever their content-length says of another answer.
     let is_empty = body.is_end_stream()

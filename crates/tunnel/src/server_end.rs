@@ -16,11 +16,11 @@ use crate::BoxError;
 use crate::body::IncomingBody;
 use crate::config::TunnelConfig;
 use crate::connection::{Connection, Role};
-use crate::frame::Why;
+use crate::frame::CancelReason;
 use crate::halves::{Leaving, ReceiveHalf, SendHalf};
 use crate::head::{check_request, read_response, write_request};
 use crate::head_start::HeadStart;
-use crate::link::{CloseReason, End, Link};
+use crate::link::{CloseReason, Link, TunnelEnd};
 use crate::outbox::NoRequest;
 use crate::pump::{PumpError, pump};
 use crate::stream::{Over, Stream};
@@ -32,26 +32,26 @@ use crate::websocket::Socket;
 pub struct ServerEnd {
     tunnel: Arc<Tunnel>,
     link: Arc<Link>,
-    ended: watch::Receiver<Option<End>>,
+    ended: watch::Receiver<Option<TunnelEnd>>,
     _last: Arc<ClosesWithTheLast>,
 }
 
 /// What keeps a tunnel going: it must be awaited for as long as the tunnel is to live, and says why it ended.
 /// Dropping it loses the tunnel.
-pub type Driver = std::pin::Pin<Box<dyn Future<Output = End> + Send>>;
+pub type Driver = std::pin::Pin<Box<dyn Future<Output = TunnelEnd> + Send>>;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The tunnel takes no more requests; the relay has certainly not begun with this one.
     #[error("the tunnel took no more requests: {0}")]
-    NotTaken(String),
+    NotAccepted(String),
     /// The tunnel was lost; the relay may have got the request.
     #[error("the tunnel was lost: {0}")]
     TunnelLost(String),
     /// The relay gave the request up before it answered.
     #[error("the relay gave the request up: {0}")]
-    GivenUp(Why),
+    GivenUp(CancelReason),
     /// The request's own body broke off.
     #[error("the request's body broke off")]
     RequestBody(#[source] BoxError),
@@ -128,7 +128,7 @@ impl ServerEnd {
         if is_all {
             return answer.await_head().await;
         }
-        let mut half = SendHalf::new(stream, Why::Left);
+        let mut half = SendHalf::new(stream, CancelReason::CallerLeft);
         let mut upload = Box::pin(async move {
             let mut body = std::pin::pin!(body);
             let result = pump(body.as_mut(), &mut half).await;
@@ -161,7 +161,7 @@ impl ServerEnd {
             Some(end) => end.to_string(),
             None => NoRequest::Draining.to_string(),
         };
-        SendError::NotTaken(why)
+        SendError::NotAccepted(why)
     }
 
     fn refused(&self, why: NoRequest) -> SendError {
@@ -170,7 +170,7 @@ impl ServerEnd {
             NoRequest::NoNumbersLeft => {
                 // The relay must come again.
                 self.close(CloseReason::Done);
-                SendError::NotTaken(why.to_string())
+                SendError::NotAccepted(why.to_string())
             }
         }
     }
@@ -192,7 +192,7 @@ impl ServerEnd {
     }
 
     /// For how long nothing has come from the relay.
-    pub fn quiet(&self) -> Duration {
+    pub fn silence(&self) -> Duration {
         self.link.quiet()
     }
 
@@ -202,12 +202,12 @@ impl ServerEnd {
     }
 
     /// Waits for the tunnel's end.
-    pub async fn closed(&self) -> End {
+    pub async fn closed(&self) -> TunnelEnd {
         let mut ended = self.ended.clone();
         match ended.wait_for(Option::is_some).await {
-            Ok(end) => end.clone().unwrap_or(End::Closed),
+            Ok(end) => end.clone().unwrap_or(TunnelEnd::Closed),
             // The driver was dropped.
-            Err(_) => End::Closed,
+            Err(_) => TunnelEnd::Closed,
         }
     }
 }
@@ -241,13 +241,15 @@ impl Answer {
         let head = poll_fn(|cx| self.half.poll_head(cx))
             .await
             .map_err(|over| match over {
-                Over::Cancelled(Why::NotBegun) => SendError::NotTaken(Why::NotBegun.to_string()),
+                Over::Cancelled(CancelReason::NotBegun) => {
+                    SendError::NotAccepted(CancelReason::NotBegun.to_string())
+                }
                 Over::Cancelled(why) => SendError::GivenUp(why),
                 Over::Lost(why) => SendError::TunnelLost(why.to_string()),
             })?;
         let ends = head.ends;
         let (head, ()) = read_response(head.bytes)
-            .map_err(|_| SendError::GivenUp(Why::Nonsense))?
+            .map_err(|_| SendError::GivenUp(CancelReason::Malformed))?
             .into_parts();
         let has_no_body = self.is_head
             || matches!(

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::config::PIECE_BYTES;
-use crate::frame::{Frame, Why, put_data, put_head};
+use crate::frame::{CancelReason, Frame, put_data, put_head};
 use crate::outbox::{NoRequest, Turn};
 use crate::tunnel::Tunnel;
 use crate::unread::Unread;
@@ -67,7 +67,7 @@ enum Direction {
 /// Why all of a stream is over.
 #[derive(Debug, Clone)]
 pub(crate) enum Over {
-    Cancelled(Why),
+    Cancelled(CancelReason),
     /// The tunnel was lost; this is how.
     Lost(Arc<str>),
 }
@@ -232,7 +232,7 @@ impl Stream {
     }
 
     /// Ends all of it, whatever is still under way.
-    pub(crate) fn cancel(&self, why: Why) {
+    pub(crate) fn cancel(&self, why: CancelReason) {
         // Whoever holds the other half learns it, too.
         self.arrived(|state| {
             if state.number != 0 && !state.is_done() {

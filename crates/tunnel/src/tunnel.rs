@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{FEW_STREAMS, TunnelConfig};
 use crate::frame::{Frame, Hello};
-use crate::link::{End, Link};
+use crate::link::{Link, TunnelEnd};
 use crate::outbox::{Haste, Outbox};
 use crate::shared_socket::SharedSocket;
 use crate::stream::Over;
@@ -108,7 +108,7 @@ impl Tunnel {
     }
 
     /// The tunnel is lost, and all that runs on it.
-    pub(crate) fn lose(&self, end: &End) {
+    pub(crate) fn lose(&self, end: &TunnelEnd) {
         self.places.close();
         let over = Over::Lost(end.to_string().into());
         // First the outbox: what is put before is in the table, and what comes later is refused.

@@ -6,7 +6,6 @@
 
 mod build;
 mod cause;
-pub mod challenge;
 mod event;
 pub mod header;
 mod id;

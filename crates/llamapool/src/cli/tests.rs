@@ -35,8 +35,14 @@ fn relay(line: &str) -> llamapool_relay::RelayConfig {
 
 #[test]
 fn a_subcommand_is_a_role_and_so_is_the_name_of_a_symlink() {
-    assert_eq!(server("llamapool server --port 1").bind.port(), 1);
-    assert_eq!(server("/usr/bin/llamapool-server --port=1").bind.port(), 1);
+    assert_eq!(server("llamapool server --port 1").listen.bind.port(), 1);
+    assert_eq!(
+        server("/usr/bin/llamapool-server --port=1")
+            .listen
+            .bind
+            .port(),
+        1
+    );
     assert_eq!(
         relay("llamapool-mcp --client-id a").providers[0]
             .id
@@ -95,13 +101,14 @@ fn a_switch_needs_no_value_and_takes_one() {
         error("llamapool mcp --reconnect=maybe")
             .starts_with("RECONNECT, from the flag --reconnect, is \"maybe\"")
     );
-    assert!(server("llamapool server --no-auth").keys.api.is_none());
+    assert!(server("llamapool server --no-auth").auth.keys.api.is_none());
 }
 
 #[test]
 fn aliases_are_flags_too() {
     assert!(
         server("llamapool server --client-key k")
+            .auth
             .keys
             .worker
             .unwrap()
@@ -121,7 +128,7 @@ fn aliases_are_flags_too() {
 #[test]
 fn flags_of_several_values_may_be_repeated() {
     let hosts = server("llamapool server --allowed-hosts a,b --allowed-hosts c")
-        .edge
+        .auth
         .allowed_hosts;
     assert_eq!(hosts, ["a", "b", "c"]);
     let provider = relay("llamapool mcp --provider-headers A:b --provider-headers C:d,e")

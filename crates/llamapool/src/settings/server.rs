@@ -8,7 +8,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use http::Uri;
-use llamapool_server::{EdgePolicy, Keys, Limits, ServerConfig, Timeouts};
+use llamapool_server::{
+    AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, ServerConfig, StateConfig,
+};
 use llamapool_wire::Secret;
 
 use super::address::{
@@ -49,25 +51,25 @@ pub enum GeneratedKey {
 impl ServerSettings {
     /// The settings as they were given.
     pub fn resolve(given: &Given) -> Result<Self, SettingsError> {
-        let ip = given.value(&BIND_ADDR)?;
-        let port = given.value(&PORT)?;
-        let separate = given
-            .value(&METRICS_PORT)?
-            .filter(|metrics| *metrics != port || port == ANY_PORT);
         let mut generated = Vec::new();
         let config = ServerConfig {
-            bind: SocketAddr::new(ip, port),
-            metrics_bind: separate.map(|metrics| SocketAddr::new(ip, metrics)),
-            keys: keys(given, &mut generated)?,
-            edge: EdgePolicy {
+            listen: listen(given)?,
+            auth: AuthConfig {
+                keys: keys(given, &mut generated)?,
                 allowed_origins: given.value(&ALLOWED_ORIGINS)?,
                 allowed_hosts: given.value(&ALLOWED_HOSTS)?,
-                public_url: given.value(&PUBLIC_URL)?,
-                trust_forwarded: given.value(&TRUST_FORWARDED)?,
             },
-            limits: limits(given)?,
-            timeouts: timeouts(given)?,
-            tunnel: tunnel::resolve(given)?,
+            relays: RelaysConfig {
+                max_relays: given.value(&MAX_RELAYS)?,
+                takeover_wait: given.value(&TAKEOVER_WAIT)?,
+                tunnel: tunnel::resolve(given)?,
+            },
+            mcp: mcp(given)?,
+            state: StateConfig {
+                max_streams: given.value(&MAX_STATE_STREAMS)?,
+                interval: given.value(&STATE_INTERVAL)?,
+            },
+            drain_timeout: given.value(&DRAIN_TIMEOUT)?,
             build: BUILD,
         };
         let threads = NonZeroUsize::new(given.value(&THREADS)?);
@@ -78,6 +80,23 @@ impl ServerSettings {
             log: logging::resolve(given)?,
         })
     }
+}
+
+fn listen(given: &Given) -> Result<ListenConfig, SettingsError> {
+    let ip = given.value(&BIND_ADDR)?;
+    let port = given.value(&PORT)?;
+    let metrics_port = given
+        .value(&METRICS_PORT)?
+        .filter(|metrics| *metrics != port || port == ANY_PORT);
+
+    Ok(ListenConfig {
+        bind: SocketAddr::new(ip, port),
+        metrics_bind: metrics_port.map(|port| SocketAddr::new(ip, port)),
+        public_url: given.value(&PUBLIC_URL)?,
+        trust_forwarded: given.value(&TRUST_FORWARDED)?,
+        max_connections: given.value(&MAX_CONNECTIONS)?,
+        header_timeout: given.value(&HEADER_TIMEOUT)?,
+    })
 }
 
 fn keys(given: &Given, generated: &mut Vec<GeneratedKey>) -> Result<Keys, SettingsError> {
@@ -107,28 +126,16 @@ fn keys(given: &Given, generated: &mut Vec<GeneratedKey>) -> Result<Keys, Settin
     })
 }
 
-fn limits(given: &Given) -> Result<Limits, SettingsError> {
-    Ok(Limits {
+fn mcp(given: &Given) -> Result<McpConfig, SettingsError> {
+    Ok(McpConfig {
         max_request_bytes: given.value(&MAX_REQUEST_BYTES)?,
         max_answer_bytes: given.value(&MAX_ANSWER_BYTES)?,
-        max_calls_per_client: given.value(&MAX_CONCURRENCY_PER_CLIENT)?,
-        max_relays: given.value(&MAX_RELAYS)?,
-        max_connections: given.value(&MAX_CONNECTIONS)?,
-        max_state_streams: given.value(&MAX_STATE_STREAMS)?,
-    })
-}
-
-fn timeouts(given: &Given) -> Result<Timeouts, SettingsError> {
-    Ok(Timeouts {
-        first_byte: given.value(&FIRST_BYTE_TIMEOUT)?,
-        stream_idle: given.value(&STREAM_IDLE_TIMEOUT)?,
+        max_calls_per_id: given.value(&MAX_CONCURRENCY_PER_CLIENT)?,
+        first_byte_timeout: given.value(&FIRST_BYTE_TIMEOUT)?,
+        stream_idle_timeout: given.value(&STREAM_IDLE_TIMEOUT)?,
+        call_timeout: given.value(&CALL_TIMEOUT)?,
         stream_keepalive: given.value(&STREAM_KEEPALIVE)?,
-        call: given.value(&CALL_TIMEOUT)?,
-        header: given.value(&HEADER_TIMEOUT)?,
-        drain: given.value(&DRAIN_TIMEOUT)?,
-        takeover: given.value(&TAKEOVER_WAIT)?,
         session_grace: given.value(&SESSION_GRACE)?,
-        state_interval: given.value(&STATE_INTERVAL)?,
     })
 }
 

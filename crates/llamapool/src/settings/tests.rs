@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use llamapool_relay::{HttpConfig, ProviderConfig, ProviderKind, Reconnect, StatusBind};
-use llamapool_server::{Limits, Timeouts};
+use llamapool_server::{ListenConfig, McpConfig, RelaysConfig, ServerConfig, StateConfig};
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::Secret;
 
@@ -84,7 +84,7 @@ fn debug(value: &impl std::fmt::Debug) -> String {
 
 #[test]
 fn the_flag_counts_before_the_environment_before_the_file_before_the_default() {
-    let port = |sources: &Sources<'_>| server_from(sources).unwrap().config.bind.port();
+    let port = |sources: &Sources<'_>| server_from(sources).unwrap().config.listen.bind.port();
     let (flags, environment, file) = (&[("PORT", "1")], &[("PORT", "2")], Some("port = 3"));
     assert_eq!(
         port(&Sources {
@@ -162,6 +162,7 @@ fn a_weaker_source_does_not_win_by_the_other_name() {
         server_from(&sources)
             .unwrap()
             .config
+            .auth
             .keys
             .worker
             .unwrap()
@@ -176,6 +177,7 @@ fn a_weaker_source_does_not_win_by_the_other_name() {
         server_from(&sources)
             .unwrap()
             .config
+            .auth
             .keys
             .worker
             .unwrap()
@@ -193,7 +195,7 @@ fn the_file_is_named_by_flag_before_environment() {
         file: Some("port = 3"),
         ..NOTHING
     };
-    assert_eq!(server_from(&sources).unwrap().config.bind.port(), 4);
+    assert_eq!(server_from(&sources).unwrap().config.listen.bind.port(), 4);
 }
 
 #[test]
@@ -215,7 +217,7 @@ fn a_variable_that_is_set_but_empty_counts_as_not_set() {
         .flat_map(|setting| setting.names());
     let empty: Vec<_> = names.map(|name| (name, "")).collect();
     let settings = server(&empty).unwrap();
-    assert_eq!(settings.config.bind.to_string(), "0.0.0.0:8080");
+    assert_eq!(settings.config.listen.bind.to_string(), "0.0.0.0:8080");
     assert_eq!(settings.generated.len(), 2);
     let environment: &[_] = &[("PORT", "")];
     let sources = Sources {
@@ -223,7 +225,7 @@ fn a_variable_that_is_set_but_empty_counts_as_not_set() {
         file: Some("port = 3"),
         ..NOTHING
     };
-    assert_eq!(server_from(&sources).unwrap().config.bind.port(), 3);
+    assert_eq!(server_from(&sources).unwrap().config.listen.bind.port(), 3);
     assert!(
         relay(&[("WORKER_KEY", ""), ("CLIENT_KEY", "x")])
             .unwrap()
@@ -237,15 +239,18 @@ fn a_variable_that_is_set_but_empty_counts_as_not_set() {
 #[test]
 fn the_defaults_of_the_tables_are_those_of_the_crates() {
     let settings = server(&[]).unwrap();
-    assert_eq!(debug(&settings.config.limits), debug(&Limits::default()));
+    let listen = &settings.config.listen;
+    assert_eq!(debug(listen), debug(&ListenConfig::new(listen.bind)));
     assert_eq!(
-        debug(&settings.config.timeouts),
-        debug(&Timeouts::default())
+        debug(&settings.config.relays),
+        debug(&RelaysConfig::default())
     );
+    assert_eq!(debug(&settings.config.mcp), debug(&McpConfig::default()));
     assert_eq!(
-        debug(&settings.config.tunnel),
-        debug(&TunnelConfig::default())
+        debug(&settings.config.state),
+        debug(&StateConfig::default())
     );
+    assert_eq!(settings.config.drain_timeout, ServerConfig::DRAIN_TIMEOUT);
     assert_eq!(
         debug(&relay(&[]).unwrap().config.tunnel),
         debug(&TunnelConfig::default())
@@ -288,10 +293,13 @@ fn the_environment_of_the_walkthrough_works_for_both() {
     let config = server(&[&common[..], &[("PORT", "8080"), ("METRICS_PORT", "9090")]].concat())
         .unwrap()
         .config;
-    assert_eq!(config.metrics_bind, Some("0.0.0.0:9090".parse().unwrap()));
+    assert_eq!(
+        config.listen.metrics_bind,
+        Some("0.0.0.0:9090".parse().unwrap())
+    );
     assert!(
-        config.keys.api.unwrap().matches(b"test123")
-            && config.keys.worker.unwrap().matches(b"secret")
+        config.auth.keys.api.unwrap().matches(b"test123")
+            && config.auth.keys.worker.unwrap().matches(b"secret")
     );
     let own = [
         ("SERVER_URL", "ws://server:8080/api/mcp/connect"),
@@ -335,6 +343,7 @@ fn keys_that_nobody_set_are_generated_and_told() {
     assert!(
         settings
             .config
+            .auth
             .keys
             .api
             .unwrap()
@@ -343,6 +352,7 @@ fn keys_that_nobody_set_are_generated_and_told() {
     assert!(
         settings
             .config
+            .auth
             .keys
             .worker
             .unwrap()
@@ -362,7 +372,7 @@ fn keys_that_nobody_set_are_generated_and_told() {
 #[test]
 fn without_auth_there_are_no_keys_and_none_may_be_given() {
     let settings = server(&[("NO_AUTH", "yes")]).unwrap();
-    assert!(settings.config.keys.api.is_none() && settings.config.keys.worker.is_none());
+    assert!(settings.config.auth.keys.api.is_none() && settings.config.auth.keys.worker.is_none());
     assert!(settings.generated.is_empty());
     let text = |name| {
         server(&[("NO_AUTH", "1"), (name, "hunter2")])
@@ -386,6 +396,7 @@ fn metrics_have_a_listener_of_their_own_only_on_another_port() {
         server(&[("METRICS_PORT", metrics), ("BIND_ADDR", "::1")])
             .unwrap()
             .config
+            .listen
             .metrics_bind
     };
     assert_eq!(bind("8080"), None);
@@ -393,6 +404,7 @@ fn metrics_have_a_listener_of_their_own_only_on_another_port() {
     let any = server(&[("PORT", "0"), ("METRICS_PORT", "0")])
         .unwrap()
         .config
+        .listen
         .metrics_bind;
     assert_eq!(any, Some("0.0.0.0:0".parse().unwrap()));
     let bind = |status, metrics| {
@@ -581,7 +593,7 @@ fn spans_that_may_not_be_zero_are_refused_when_zero() {
         ("DRAIN_TIMEOUT", "0"),
     ])
     .unwrap();
-    assert_eq!(timeouts.config.timeouts.drain, Duration::ZERO);
+    assert_eq!(timeouts.config.drain_timeout, Duration::ZERO);
 }
 
 #[test]
@@ -611,17 +623,17 @@ fn lists_are_separated_by_commas_or_arrays() {
     let file = Some(
         "allowed_hosts = 'c.example'\nallowed_origins = ['https://a.example', 'https://b.example']",
     );
-    let edge = server_from(&Sources {
+    let auth = server_from(&Sources {
         environment,
         file,
         ..NOTHING
     })
     .unwrap()
     .config
-    .edge;
-    assert_eq!(edge.allowed_hosts, ["a.example", "b.example"]);
+    .auth;
+    assert_eq!(auth.allowed_hosts, ["a.example", "b.example"]);
     assert_eq!(
-        edge.allowed_origins,
+        auth.allowed_origins,
         ["https://a.example", "https://b.example"]
     );
 }

@@ -1,4 +1,4 @@
-//! Whatever a hostile caller sends, nobody else notices: after every abuse the same server goes on.
+//! Hostile callers disturb no other caller: after every abuse the same server goes on.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use crate::harness::{
     Pool, Process, Provider, RawHttp, http_request, json_answer, soon, tools_call,
 };
 
-/// A server with one relay, and what its provider was asked.
+/// A server with one relay, and the requests that reached its provider.
 struct Target {
     pool: Pool,
     asked: Arc<Mutex<Vec<String>>>,
@@ -22,6 +22,7 @@ struct Target {
 impl Target {
     async fn start(settings: &[(&str, &str)]) -> Self {
         let pool = Pool::with(settings).await;
+
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
         let provider = Provider::answering(move |request: Request| {
@@ -38,6 +39,7 @@ impl Target {
         })
         .await;
         let relay = pool.relay("normal", &provider.url).await;
+
         Self {
             pool,
             asked,
@@ -46,12 +48,12 @@ impl Target {
         }
     }
 
-    /// What the provider was asked since the last look.
-    fn asked(&self) -> Vec<String> {
+    /// Returns and forgets the requests that reached the provider.
+    fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
-    /// A normal call goes through, and reaches the provider once.
+    /// Checks that a normal call reaches the provider once and is answered.
     async fn goes_on(&self, after: &str) {
         let message = tools_call(1, "echo").to_string();
         let (answer, _) = self
@@ -63,20 +65,22 @@ impl Target {
                 message.as_bytes(),
             ))
             .await;
+
         assert_eq!(answer.status(), 200, "after {after}");
-        assert_eq!(self.asked().len(), 1, "after {after}");
+        assert_eq!(self.take_requests().len(), 1, "after {after}");
     }
 
-    /// Every status that is answered to these bytes before the server hangs up. A request that it answers last of all
-    /// comes behind them, for the case that it still takes requests on this connection.
+    /// Sends these bytes and one good request behind them, in case the server still reads from the
+    /// connection. Returns every status that is answered before the server hangs up.
     async fn answers_to(&self, bytes: impl AsRef<[u8]>) -> Vec<u16> {
         let last = "HEAD /the-last HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
-        let mut caller = RawHttp::to(&self.pool.url).await;
-        // It is hung up on in the middle, perhaps.
+        let mut caller = RawHttp::connect(&self.pool.url).await;
+        // The server may hang up in the middle.
         let _ = caller
             .try_send([bytes.as_ref(), last.as_bytes()].concat())
             .await;
         let mut statuses = Vec::new();
+
         while let Some(head) = caller.try_head().await {
             if head.status() == 404 {
                 break;
@@ -84,6 +88,7 @@ impl Target {
             statuses.push(head.status());
             caller.body_and_end(&head).await;
         }
+
         statuses
     }
 }
@@ -92,6 +97,7 @@ impl Target {
 async fn hostile_ids_are_nobodys() {
     let target = Target::start(&[]).await;
     let long = "x".repeat(10_000);
+
     for (id, status) in [
         ("%00", 503),
         ("normal%00", 503),
@@ -123,6 +129,7 @@ async fn hostile_ids_are_nobodys() {
             ))
             .await;
         let shown = &id[..id.len().min(40)];
+
         assert_eq!(answer.status(), status, "{shown}");
         assert_eq!(answer.values("x-evil"), Vec::<String>::new());
         assert!(
@@ -130,8 +137,9 @@ async fn hostile_ids_are_nobodys() {
             "{shown}: {} bytes",
             body.len()
         );
-        assert_eq!(target.asked(), Vec::<String>::new(), "{shown}");
+        assert_eq!(target.take_requests(), Vec::<String>::new(), "{shown}");
     }
+
     for raw in [
         "nor\u{0}mal",
         "normal\u{7f}",
@@ -147,13 +155,16 @@ async fn hostile_ids_are_nobodys() {
                 b"{}",
             ))
             .await;
+
         assert!(
             statuses == [400] || statuses == [503],
             "{raw:?}: {statuses:?}"
         );
-        assert_eq!(target.asked(), Vec::<String>::new(), "{raw:?}");
+        assert_eq!(target.take_requests(), Vec::<String>::new(), "{raw:?}");
     }
+
     target.goes_on("hostile ids").await;
+
     assert_eq!(
         target.pool.state().await["mcp"]["clients"]
             .as_array()
@@ -171,6 +182,7 @@ async fn heads_that_are_far_too_large_are_refused_by_the_http_layer() {
         .map(|index| format!("x-{index}: {index}\r\n"))
         .collect();
     let same = "x-same: again\r\n".repeat(5000);
+
     for (fields, name) in [
         (&one, "one header of 100 kB"),
         (&many, "1000 headers"),
@@ -179,15 +191,20 @@ async fn heads_that_are_far_too_large_are_refused_by_the_http_layer() {
         let statuses = target
             .answers_to(http_request("POST", "/api/mcp/id/normal", fields, b"{}"))
             .await;
+
         assert_eq!(statuses, [431], "{name}");
-        assert_eq!(target.asked(), Vec::<String>::new(), "{name}");
+        assert_eq!(target.take_requests(), Vec::<String>::new(), "{name}");
+
         target.goes_on(name).await;
     }
+
     let path = format!("/api/mcp/id/normal/{}", "x".repeat(1 << 20));
     let statuses = target
         .answers_to(http_request("POST", &path, "", b"{}"))
         .await;
+
     assert!(statuses == [414] || statuses == [431], "{statuses:?}");
+
     target.goes_on("a path of 1 MiB").await;
 }
 
@@ -197,6 +214,7 @@ async fn a_request_that_can_be_read_in_two_ways_is_one_call_or_none() {
     let smuggled = "GET /api/mcp/id/normal/smuggled HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
     let chunked = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
     let length = smuggled.len();
+
     for (fields, body) in [
         (
             format!("content-length: 2\r\ncontent-length: {length}\r\n"),
@@ -286,7 +304,8 @@ async fn a_request_that_can_be_read_in_two_ways_is_one_call_or_none() {
         let statuses = target
             .answers_to([request, body.into_bytes()].concat())
             .await;
-        let asked = target.asked();
+        let asked = target.take_requests();
+
         assert!(
             statuses.len() <= 1 && asked.len() <= 1,
             "{fields:?}: {statuses:?} {asked:?}"
@@ -295,6 +314,7 @@ async fn a_request_that_can_be_read_in_two_ways_is_one_call_or_none() {
             !asked.iter().any(|call| call.contains("smuggled")),
             "{fields:?}: {asked:?}"
         );
+
         target.goes_on(&fields).await;
     }
 }
@@ -303,6 +323,7 @@ async fn a_request_that_can_be_read_in_two_ways_is_one_call_or_none() {
 async fn nonsense_instead_of_a_request_ends_its_own_connection_alone() {
     let target = Target::start(&[]).await;
     let long = "A".repeat(1 << 20);
+
     for nonsense in [
         &b"\0\0\0\0\0\0\0\0\r\n\r\n"[..],
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
@@ -319,15 +340,17 @@ async fn nonsense_instead_of_a_request_ends_its_own_connection_alone() {
         b"\r\n",
         b"",
     ] {
-        let mut connection = RawHttp::to(&target.pool.url).await;
+        let mut connection = RawHttp::connect(&target.pool.url).await;
         let _ = connection.try_send(nonsense).await;
         let _ = connection.try_shut_down().await;
         let mut said = Vec::new();
         connection.rest_of_connection(&mut said).await;
         let said = String::from_utf8_lossy(&said);
         let shown = String::from_utf8_lossy(&nonsense[..nonsense.len().min(60)]).into_owned();
+
         assert!(!said.contains(" 200 "), "{shown:?}: {said}");
-        assert_eq!(target.asked(), Vec::<String>::new(), "{shown:?}");
+        assert_eq!(target.take_requests(), Vec::<String>::new(), "{shown:?}");
+
         target.goes_on(&shown).await;
     }
 }
@@ -341,7 +364,7 @@ async fn a_head_that_never_ends_is_not_waited_for() {
         "PRI * HT",
         "",
     ] {
-        let mut caller = RawHttp::to(&target.pool.url).await;
+        let mut caller = RawHttp::connect(&target.pool.url).await;
         caller.send(begun).await;
         caller.rest_of_connection(&mut Vec::new()).await;
         target.goes_on(begun).await;
@@ -351,6 +374,7 @@ async fn a_head_that_never_ends_is_not_waited_for() {
 #[tokio::test]
 async fn line_ends_in_header_values_do_not_get_through_http_2() {
     let target = Target::start(&[]).await;
+
     for (name, value) in [
         ("x-a", "1\r\nx-evil: 1"),
         ("x-a", "1\nx-evil: 1"),
@@ -364,13 +388,20 @@ async fn line_ends_in_header_values_do_not_get_through_http_2() {
         (":path", "/api/mcp/id/normal/evil"),
     ] {
         let last = frames_answered(&target.pool.url, name, value).await;
+
         assert!(
             last == RST_STREAM || last == GOAWAY,
             "{name:?}: {value:?} was answered with frame type {last}"
         );
-        assert_eq!(target.asked(), Vec::<String>::new(), "{name:?}: {value:?}");
+        assert_eq!(
+            target.take_requests(),
+            Vec::<String>::new(),
+            "{name:?}: {value:?}"
+        );
+
         target.goes_on(name).await;
     }
+
     assert_eq!(
         frames_answered(&target.pool.url, "x-a", "1").await,
         HEADERS,
@@ -379,7 +410,7 @@ async fn line_ends_in_header_values_do_not_get_through_http_2() {
 }
 
 #[tokio::test]
-async fn bodies_made_to_confuse_a_reader_count_as_other_and_go_through() {
+async fn confusing_bodies_count_as_other_and_go_through() {
     let target = Target::start(&[]).await;
     let deep = |depth: usize| {
         format!(
@@ -405,6 +436,7 @@ async fn bodies_made_to_confuse_a_reader_count_as_other_and_go_through() {
         "{\"method\":\"evil\\\",client=\\\"x\"}".into(),
         "\u{1b}[31m{".into(),
     ];
+
     for body in &bodies {
         let (answer, _) = target
             .pool
@@ -415,15 +447,20 @@ async fn bodies_made_to_confuse_a_reader_count_as_other_and_go_through() {
                 body.as_bytes(),
             ))
             .await;
+
+        assert_eq!(answer.status(), 200, "{}", &body[..body.len().min(60)]);
         assert_eq!(
-            (answer.status(), target.asked().len()),
-            (200, 1),
+            target.take_requests().len(),
+            1,
             "{}",
             &body[..body.len().min(60)]
         );
     }
+
     let functions = target.pool.client("normal").await["functions"].clone();
+
     assert_eq!(functions, json!({ "other": bodies.len() }));
+
     target.goes_on("confusing bodies").await;
 }
 
@@ -441,11 +478,10 @@ async fn names_that_callers_choose_never_become_labels() {
             .filter(|line| !line.starts_with('#'))
             .count()
     };
-    let (before, state) = (
-        target.pool.metrics().await,
-        target.pool.state().await.to_string().len(),
-    );
-    let mut caller = RawHttp::to(&target.pool.url).await;
+    let before = target.pool.metrics().await;
+    let state = target.pool.state().await.to_string().len();
+    let mut caller = RawHttp::connect(&target.pool.url).await;
+
     for index in 0..2000 {
         let (field, body, method, id) = match index % 4 {
             0 => (
@@ -482,27 +518,36 @@ async fn names_that_callers_choose_never_become_labels() {
             ))
             .await;
         let head = caller.head().await;
+
         assert_eq!(head.status(), if index % 4 == 3 { 503 } else { 200 });
+
         caller.body(&head).await;
     }
+
     let after = target.pool.metrics().await;
+
     assert!(!after.to_lowercase().contains("evil"), "{after}");
+
     let other = |metrics: &str| {
         metrics
             .lines()
             .filter(|line| line.contains("method=\"other\""))
             .count()
     };
+
     assert_eq!(
         series(&after) - other(&after),
         series(&before) - other(&before),
         "only `other` has come"
     );
+
     let functions = target.pool.client("normal").await["functions"].clone();
     assert_eq!(functions, json!({ "tools/call": 1, "other": 1500 }));
+
     let grown = target.pool.state().await.to_string().len() - state;
     assert!(grown < 200, "the state has grown by {grown} bytes");
-    target.asked();
+
+    target.take_requests();
     target.goes_on("2000 names").await;
 }
 
@@ -510,8 +555,8 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
 
-/// Sends a call over HTTP/2 with one more header, byte by byte as no library would, and reads up to the frame that
-/// decides about it: its type.
+/// Sends a call over HTTP/2 with one more header, byte by byte as no library would. Reads up to the
+/// frame that decides about the call, and returns its type.
 async fn frames_answered(url: &str, name: &str, value: &str) -> u8 {
     // Without Huffman coding and without the dynamic table (RFC 7541, 6.2.2).
     let literal = |index: u8, text: &str| {
@@ -544,7 +589,7 @@ async fn frames_answered(url: &str, name: &str, value: &str) -> u8 {
     let deciding = async {
         loop {
             let mut head = [0; 9];
-            // A connection that ends without a word is one that goes away.
+            // A connection that ends without a frame counts as a GOAWAY.
             if stream.read_exact(&mut head).await.is_err() {
                 return GOAWAY;
             }

@@ -1,5 +1,5 @@
-//! An authorization server on the provider's own, private origin: a client finds it and signs in through the public URL,
-//! if the relay's operator opted in, and reaches nothing else there.
+//! An authorization server on the provider's own, private origin: if the relay's operator opted in,
+//! a client finds it and signs in through the public URL, and reaches nothing else there.
 
 use axum::Router;
 use axum::extract::Request;
@@ -8,12 +8,13 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get, post};
 use serde_json::{Value, json};
 
-use crate::harness::{Pool, Provider, error_of, json_answer, tools_call};
+use crate::harness::{Pool, Provider, error_word, json_answer, tools_call};
 
 const OPTED_IN: &[(&str, &str)] = &[("PROVIDER_OAUTH", "true")];
 const CALLBACK: &str = "http://127.0.0.1:1/callback";
 
-/// The origin that a request addresses: a provider that was told nothing calls itself by that.
+/// Returns the origin that a request addresses: a provider without configuration names itself by
+/// it.
 fn own_origin(headers: &HeaderMap) -> String {
     format!("http://{}", headers[header::HOST].to_str().unwrap())
 }
@@ -26,6 +27,7 @@ async fn call(request: Request) -> Response {
     {
         return json_answer(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     }
+
     let origin = own_origin(request.headers());
     let challenge =
         format!(r#"Bearer resource_metadata="{origin}/.well-known/oauth-protected-resource/mcp""#);
@@ -53,7 +55,7 @@ async fn metadata(headers: HeaderMap) -> axum::Json<Value> {
     }))
 }
 
-/// Leads on to a page, as most do, and keeps what it was asked in a cookie.
+/// Redirects to the consent page, as most servers do, and keeps the request in a cookie.
 async fn authorize(uri: Uri) -> Response {
     let state = uri
         .query()
@@ -72,9 +74,10 @@ async fn authorize(uri: Uri) -> Response {
         .into_response()
 }
 
-/// The form was sent: leads back to the client.
+/// Accepts the form and redirects back to the client.
 async fn consented(headers: HeaderMap, form: String) -> Response {
     assert_eq!(form, "consent=yes");
+
     let state = headers[header::COOKIE]
         .to_str()
         .unwrap()
@@ -90,7 +93,7 @@ async fn token(form: String) -> Response {
     json_answer(r#"{"access_token":"good","token_type":"Bearer"}"#)
 }
 
-/// A provider with everything on one origin, as FastMCP and the TypeScript SDK have it.
+/// Starts a provider with everything on one origin, as FastMCP and the TypeScript SDK have it.
 async fn provider() -> Provider {
     let router = Router::new()
         .route("/mcp", post(call))
@@ -115,16 +118,19 @@ async fn json_at(pool: &Pool, url: &str) -> Value {
         .send()
         .await
         .unwrap();
+
     assert_eq!(answer.status(), 200, "{url}");
     assert_eq!(
         answer.headers()["access-control-allow-origin"],
         "*",
         "{url}"
     );
+
     answer.json().await.unwrap()
 }
 
-/// Where an answer leads; it must be a path on the public origin, or the client's own callback.
+/// Returns the location of an answer, which must be on the public origin or the client's own
+/// callback.
 fn led_to(pool: &Pool, answer: &reqwest::Response) -> String {
     let location = answer.headers()["location"].to_str().unwrap();
     if location.starts_with('/') {
@@ -134,10 +140,13 @@ fn led_to(pool: &Pool, answer: &reqwest::Response) -> String {
     }
 }
 
+/// The authorization server is the provider's own, on a private origin.
 #[tokio::test]
-async fn a_client_signs_in_at_the_providers_own_server_through_public_urls_alone() {
-    let (pool, provider) = (Pool::start().await, provider().await);
+async fn a_client_signs_in_at_the_provider_through_public_urls_alone() {
+    let pool = Pool::start().await;
+    let provider = provider().await;
     let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
+
     let issuer = pool.mcp("own");
     let resource = json_at(
         &pool,
@@ -147,10 +156,12 @@ async fn a_client_signs_in_at_the_providers_own_server_through_public_urls_alone
         ),
     )
     .await;
+
     assert_eq!(
         resource,
         json!({ "resource": issuer, "authorization_servers": [issuer] })
     );
+
     let server = json_at(
         &pool,
         &format!(
@@ -159,24 +170,27 @@ async fn a_client_signs_in_at_the_providers_own_server_through_public_urls_alone
         ),
     )
     .await;
+
     let expected = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/~announced/authorize"),
         "token_endpoint": format!("{issuer}/~announced/token"),
         "code_challenge_methods_supported": ["S256"],
     });
+
     assert_eq!(server, expected);
 
-    // As a browser does it: each redirect is its own to follow, with the cookies, and the form goes to the page's address.
+    // As a browser does it: it follows each redirect itself, with its cookies, and the form goes to
+    // the page's address.
     let authorize = format!(
         "{}?state=s&redirect_uri={CALLBACK}",
         server["authorization_endpoint"].as_str().unwrap()
     );
     let first = pool.http.get(authorize).send().await.unwrap();
-    assert_eq!(
-        (first.status().as_u16(), &first.headers()["set-cookie"]),
-        (302, &"state=s; Path=/".parse().unwrap())
-    );
+
+    assert_eq!(first.status().as_u16(), 302);
+    assert_eq!(first.headers()["set-cookie"], "state=s; Path=/");
+
     let page = led_to(&pool, &first);
     assert_eq!(page, format!("{issuer}/~announced/consent?page=1"));
     assert_eq!(
@@ -190,6 +204,7 @@ async fn a_client_signs_in_at_the_providers_own_server_through_public_urls_alone
             .unwrap(),
         "<form method=post>"
     );
+
     // A page's form has its origin.
     let form = pool
         .http
@@ -199,6 +214,7 @@ async fn a_client_signs_in_at_the_providers_own_server_through_public_urls_alone
         .body("consent=yes");
     let back = led_to(&pool, &form.send().await.unwrap());
     let public_issuer = issuer.replace(':', "%3A").replace('/', "%2F");
+
     assert_eq!(
         back,
         format!("{CALLBACK}?code=c&state=s&iss={public_issuer}")
@@ -216,6 +232,7 @@ async fn a_client_signs_in_at_the_providers_own_server_through_public_urls_alone
         .http
         .post(pool.mcp("own"))
         .bearer_auth(token["access_token"].as_str().unwrap());
+
     assert_eq!(
         call.json(&tools_call(1, "echo"))
             .send()
@@ -226,16 +243,21 @@ async fn a_client_signs_in_at_the_providers_own_server_through_public_urls_alone
     );
 }
 
+/// Nothing else of the provider's origin is reachable.
 #[tokio::test]
-async fn all_three_places_of_the_metadata_have_them_and_nothing_else_is_reachable() {
-    let (pool, provider) = (Pool::start().await, provider().await);
+async fn all_three_places_have_the_metadata_and_nothing_else_leaks() {
+    let pool = Pool::start().await;
+    let provider = provider().await;
     let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
+
     let openid = format!(
         "{}/.well-known/openid-configuration/api/mcp/id/own",
         pool.url
     );
     let metadata = json_at(&pool, &openid).await;
+
     assert_eq!(metadata["issuer"], pool.mcp("own"));
+
     let below = pool
         .http
         .get(format!(
@@ -245,7 +267,9 @@ async fn all_three_places_of_the_metadata_have_them_and_nothing_else_is_reachabl
         .send()
         .await
         .unwrap();
+
     assert_eq!(below.json::<Value>().await.unwrap(), metadata);
+
     for path in [
         "/admin",
         "/consent",
@@ -261,14 +285,16 @@ async fn all_three_places_of_the_metadata_have_them_and_nothing_else_is_reachabl
             .send()
             .await
             .unwrap();
-        assert_eq!(error_of(answer).await, "path_refused", "{path}");
+        assert_eq!(error_word(answer).await, "path_refused", "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_relay_that_was_started_anew_serves_clients_that_kept_the_metadata() {
-    let (pool, provider) = (Pool::start().await, provider().await);
+async fn a_restarted_relay_serves_clients_that_kept_the_metadata() {
+    let pool = Pool::start().await;
+    let provider = provider().await;
     let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
+
     let token = pool
         .http
         .post(format!("{}/~announced/token", pool.mcp("own")))
@@ -276,13 +302,16 @@ async fn a_relay_that_was_started_anew_serves_clients_that_kept_the_metadata() {
         .send()
         .await
         .unwrap();
+
     assert_eq!(token.json::<Value>().await.unwrap()["access_token"], "good");
 }
 
 #[tokio::test]
-async fn who_did_not_opt_in_publishes_nothing_of_the_providers_origin() {
-    let (pool, provider) = (Pool::start().await, provider().await);
+async fn without_opting_in_nothing_of_the_origin_is_published() {
+    let pool = Pool::start().await;
+    let provider = provider().await;
     let _relay = pool.relay("own", &provider.url).await;
+
     let own = provider.url.strip_suffix("mcp").unwrap();
     let resource = json_at(
         &pool,
@@ -292,10 +321,12 @@ async fn who_did_not_opt_in_publishes_nothing_of_the_providers_origin() {
         ),
     )
     .await;
+
     assert_eq!(
         resource,
         json!({ "resource": pool.mcp("own"), "authorization_servers": [own] })
     );
+
     for name in ["oauth-authorization-server", "openid-configuration"] {
         let answer = pool
             .http
@@ -305,6 +336,7 @@ async fn who_did_not_opt_in_publishes_nothing_of_the_providers_origin() {
             .unwrap();
         assert_eq!(answer.status(), 404, "{name}");
     }
+
     let below = pool
         .http
         .get(format!(
@@ -314,11 +346,13 @@ async fn who_did_not_opt_in_publishes_nothing_of_the_providers_origin() {
         .send()
         .await
         .unwrap();
+
     assert_eq!(
         below.status(),
         404,
         "the provider's own answer below its URL"
     );
+
     let token = pool
         .http
         .post(format!("{}/~announced/token", pool.mcp("own")))
@@ -326,14 +360,16 @@ async fn who_did_not_opt_in_publishes_nothing_of_the_providers_origin() {
         .send()
         .await
         .unwrap();
-    assert_eq!(error_of(token).await, "path_refused");
+
+    assert_eq!(error_word(token).await, "path_refused");
 }
 
 #[tokio::test]
-async fn a_server_that_is_told_its_public_address_lets_its_own_pages_in() {
+async fn a_server_with_a_public_address_admits_its_own_pages() {
     let provider = provider().await;
     let pool = Pool::with(&[("PUBLIC_URL", "https://pool.example")]).await;
     let _relay = pool.relay_with("own", &provider.url, OPTED_IN).await;
+
     for (origin, status) in [
         ("https://pool.example", 200),
         ("https://other.example", 403),

@@ -1,4 +1,4 @@
-//! A call goes through as it came, and so does its answer: methods, paths, queries and statuses.
+//! Calls and answers go through unchanged: methods, paths, queries and statuses.
 
 use futures_util::poll;
 use serde_json::json;
@@ -6,34 +6,36 @@ use tokio::net::TcpListener;
 
 use crate::harness::{Pool, Provider, RawHead, RawProvider, http_request, tools_call};
 
-/// The least that a raw provider can say.
+/// The shortest good answer of a raw provider.
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 
 #[tokio::test]
 async fn a_call_reaches_the_provider_and_its_answer_the_caller() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
     let _relay = pool.relay("mcp-1234", &provider.url).await;
+
     let message = tools_call(1, "echo");
     let answer = pool.post("mcp-1234", &message).await;
+
     assert_eq!(answer.status(), 200);
     assert!(answer.headers().contains_key("x-request-id"));
     assert_eq!(answer.json::<serde_json::Value>().await.unwrap(), message);
+
     let client = pool.client("mcp-1234").await;
-    assert_eq!(
-        (&client["status"], &client["inflight"]),
-        (&json!("idle"), &json!(0))
-    );
+    assert_eq!(client["status"], "idle");
+    assert_eq!(client["inflight"], 0);
     assert_eq!(client["functions"], json!({ "tools/call": 1 }));
-    assert_eq!(
-        (&client["calls_total"], &client["errors_total"]),
-        (&json!(1), &json!(0))
-    );
+    assert_eq!(client["calls_total"], 1);
+    assert_eq!(client["errors_total"], 0);
 }
 
 #[tokio::test]
-async fn every_method_reaches_the_provider_with_its_path_its_query_and_its_body() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+async fn every_method_reaches_the_provider_with_path_query_and_body() {
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("all", &provider.url).await;
+
     for (method, body) in [
         ("POST", "{}"),
         ("GET", ""),
@@ -51,16 +53,14 @@ async fn every_method_reaches_the_provider_with_its_path_its_query_and_its_body(
         );
         let ((seen, seen_body), (answer, answer_body)) =
             tokio::join!(provider.answer(DONE), pool.raw_call(request));
+
         assert_eq!(
             seen.line,
             format!("{method} /mcp/deep/path?a=1&b=%20%2F&a=2&&c HTTP/1.1")
         );
         assert_eq!(seen_body, body.as_bytes(), "{method}");
-        assert_eq!(
-            (answer.status(), answer.values("content-length")),
-            (200, vec!["2".to_owned()]),
-            "{method}"
-        );
+        assert_eq!(answer.status(), 200, "{method}");
+        assert_eq!(answer.values("content-length"), ["2"], "{method}");
         assert_eq!(
             answer_body,
             if method == "HEAD" { "" } else { "{}" }.as_bytes(),
@@ -70,14 +70,17 @@ async fn every_method_reaches_the_provider_with_its_path_its_query_and_its_body(
 }
 
 #[tokio::test]
-async fn the_path_below_the_id_goes_below_the_providers_own_and_both_queries_go_too() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+async fn paths_and_queries_are_appended_to_those_of_the_provider() {
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
+
     let origin = provider.url.strip_suffix("/mcp").unwrap();
     let _plain = pool.relay("plain", &format!("{origin}/v1/mcp")).await;
     let _query = pool
         .relay("query", &format!("{origin}/v1/mcp/?key=k"))
         .await;
     let _root = pool.relay("root", origin).await;
+
     for (target, wanted) in [
         ("plain", "/v1/mcp"),
         ("plain/", "/v1/mcp"),
@@ -97,18 +100,18 @@ async fn the_path_below_the_id_goes_below_the_providers_own_and_both_queries_go_
     ] {
         let request = http_request("POST", &format!("/api/mcp/id/{target}"), "", b"{}");
         let ((seen, _), (answer, _)) = tokio::join!(provider.answer(DONE), pool.raw_call(request));
-        assert_eq!(
-            (seen.line, answer.status()),
-            (format!("POST {wanted} HTTP/1.1"), 200),
-            "{target}"
-        );
+        assert_eq!(seen.line, format!("POST {wanted} HTTP/1.1"), "{target}");
+        assert_eq!(answer.status(), 200, "{target}");
     }
 }
 
+/// In every spelling: percent-encoded, mixed, with backslashes.
 #[tokio::test]
-async fn dot_segments_in_any_spelling_are_refused_and_reach_no_provider() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+async fn dot_segments_are_refused_and_reach_no_provider() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
     let _relay = pool.relay("dots", &provider.url).await;
+
     let refused = [
         "..",
         "../",
@@ -131,25 +134,24 @@ async fn dot_segments_in_any_spelling_are_refused_and_reach_no_provider() {
         "a%5c..%5cb",
         "..\\admin",
     ];
+
     for path in refused {
         let request = http_request("POST", &format!("/api/mcp/id/dots/{path}"), "", b"{}");
         let (answer, body) = pool.raw_call(request).await;
-        assert_eq!(
-            (answer.status(), answer.values("llamapool-error")),
-            (403, vec!["path_refused".into()]),
-            "{path}"
-        );
+
+        assert_eq!(answer.status(), 403, "{path}");
+        assert_eq!(answer.values("llamapool-error"), ["path_refused"], "{path}");
+
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(
-            (&body["error"]["code"], &body["error"]["data"]["hop"]),
-            (&json!(4033), &json!("server")),
-            "{path}"
-        );
+        assert_eq!(body["error"]["code"], 4033, "{path}");
+        assert_eq!(body["error"]["data"]["hop"], "server", "{path}");
     }
+
     assert_eq!(
         pool.post("dots", &tools_call(1, "echo")).await.status(),
         200
     );
+
     let client = pool.client("dots").await;
     assert_eq!(
         client["calls_total"], 1,
@@ -162,7 +164,7 @@ async fn dot_segments_in_any_spelling_are_refused_and_reach_no_provider() {
     );
 }
 
-/// Answers that go through, byte by byte; what stands in `connection` is this hop's.
+/// Answers that go through byte by byte: status, fields, body.
 const ANSWERS: &[(&str, &str, &str)] = &[
     (
         "200 OK",
@@ -271,26 +273,33 @@ const ANSWERS: &[(&str, &str, &str)] = &[
     ("599 Private", "content-length: 0\r\n", ""),
 ];
 
+/// Nothing is added either.
 #[tokio::test]
-async fn every_status_goes_through_with_its_headers_and_its_body_and_nothing_invented() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+async fn every_status_goes_through_with_headers_and_body_unchanged() {
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("status", &provider.url).await;
+
     for (status, fields, body) in ANSWERS {
         let scripted = format!("HTTP/1.1 {status}\r\nconnection: close\r\n{fields}\r\n{body}");
         let request = http_request("POST", "/api/mcp/id/status", "", b"{}");
         let (_, (answer, answer_body)) =
             tokio::join!(provider.answer(&scripted), pool.raw_call(request));
+
         assert_eq!(answer.status().to_string(), status[..3]);
-        // What every answer of the server has besides.
+
+        // The fields that the server adds to every answer.
         let through = answer.without(&["date", "x-request-id"]);
         assert_eq!(through, fields_of(fields), "{status}");
         assert_eq!(answer_body, body.as_bytes(), "{status}");
     }
+
     let errors = ANSWERS
         .iter()
         .filter(|(status, ..)| status.starts_with('5'))
         .count();
     let client = pool.client("status").await;
+
     assert_eq!(client["calls_total"], ANSWERS.len());
     assert_eq!(
         client["errors_total"], errors,
@@ -299,9 +308,11 @@ async fn every_status_goes_through_with_its_headers_and_its_body_and_nothing_inv
 }
 
 #[tokio::test]
-async fn an_answer_without_a_length_goes_through_whole_and_without_an_invented_one() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+async fn an_answer_without_a_length_goes_through_without_one() {
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("length", &provider.url).await;
+
     for (scripted, fields) in [
         (
             "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nto the end",
@@ -318,44 +329,57 @@ async fn an_answer_without_a_length_goes_through_whole_and_without_an_invented_o
     ] {
         let request = http_request("POST", "/api/mcp/id/length", "", b"{}");
         let (_, (answer, body)) = tokio::join!(provider.answer(scripted), pool.raw_call(request));
+
         assert_eq!(body, b"to the end", "{scripted}");
+
         let fields: String = fields
             .iter()
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
+
         assert_eq!(
             answer.without(&["date", "x-request-id"]),
             fields_of(&fields),
             "{scripted}"
         );
     }
+
     let head = http_request("HEAD", "/api/mcp/id/length", "", b"");
     let scripted = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n\r\n";
     let (_, (answer, _)) = tokio::join!(provider.answer(scripted), pool.raw_call(head));
+
     assert_eq!(
         answer.without(&["date", "x-request-id"]),
         fields_of("content-type: application/json\r\n")
     );
 }
 
+/// The final answer goes through.
 #[tokio::test]
-async fn interim_answers_end_at_the_hop_and_the_final_one_goes_through() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+async fn interim_answers_end_at_the_hop() {
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("interim", &provider.url).await;
+
     let scripted = format!(
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{DONE}"
     );
     let request = http_request("POST", "/api/mcp/id/interim", "", b"{}");
     let (_, (answer, body)) = tokio::join!(provider.answer(scripted), pool.raw_call(request));
-    assert_eq!((answer.status(), body.as_slice()), (200, &b"{}"[..]));
+
+    assert_eq!(answer.status(), 200);
+    assert_eq!(body.as_slice(), &b"{}"[..]);
     assert_eq!(answer.values("link"), Vec::<String>::new());
 }
 
+/// Method and body are sent again.
 #[tokio::test]
-async fn a_redirect_within_the_provider_is_followed_with_method_and_body_and_then_known() {
+async fn a_redirect_within_the_provider_is_followed_and_remembered() {
     for status in [301, 302, 307, 308] {
-        let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+        let pool = Pool::start().await;
+        let provider = RawProvider::bind().await;
         let _relay = pool.relay("slash", &provider.url).await;
+
         let call = |body: &'static [u8]| {
             pool.raw_call(http_request(
                 "PUT",
@@ -369,57 +393,55 @@ async fn a_redirect_within_the_provider_is_followed_with_method_and_body_and_the
         );
         let two_answers = async { (provider.answer(&moved).await, provider.answer(DONE).await) };
         let (((first, _), (second, body)), (answer, _)) = tokio::join!(two_answers, call(b"{1}"));
-        assert_eq!(
-            (first.line.as_str(), answer.status()),
-            ("PUT /mcp?q=1 HTTP/1.1", 200),
-            "{status}"
-        );
-        assert_eq!(
-            (second.line.as_str(), body.as_slice()),
-            ("PUT /mcp/?q=1 HTTP/1.1", &b"{1}"[..]),
-            "{status}"
-        );
+
+        assert_eq!(first.line.as_str(), "PUT /mcp?q=1 HTTP/1.1", "{status}");
+        assert_eq!(answer.status(), 200, "{status}");
+        assert_eq!(second.line.as_str(), "PUT /mcp/?q=1 HTTP/1.1", "{status}");
+        assert_eq!(body.as_slice(), &b"{1}"[..], "{status}");
         assert_eq!(second.values("mcp-x"), ["1"], "{status}");
+
         let ((third, body), _) = tokio::join!(provider.answer(DONE), call(b"{2}"));
-        assert_eq!(
-            (third.line.as_str(), body.as_slice()),
-            ("PUT /mcp/?q=1 HTTP/1.1", &b"{2}"[..]),
-            "{status}"
-        );
+        assert_eq!(third.line.as_str(), "PUT /mcp/?q=1 HTTP/1.1", "{status}");
+        assert_eq!(body.as_slice(), &b"{2}"[..], "{status}");
     }
 }
 
 #[tokio::test]
 async fn a_first_call_of_32_mib_is_redirected_whole() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("big", &provider.url).await;
+
     let body: Vec<u8> = (0..32 << 20)
         .map(|index: u32| (index % 251) as u8)
         .collect();
     let provider_side = async {
-        // Without reading the body, as web frameworks do it.
+        // Without reading the body, as web frameworks do.
         let (mut first, _) = provider.call().await;
         first
             .send("HTTP/1.1 307 Temporary Redirect\r\nlocation: /mcp/\r\ncontent-length: 0\r\n\r\n")
             .await;
         (provider.answer(DONE).await, first)
     };
+
     let request = http_request("POST", "/api/mcp/id/big", "", &body);
     let (((seen, came), _first), (answer, _)) = tokio::join!(provider_side, pool.raw_call(request));
-    assert_eq!(
-        (seen.line.as_str(), answer.status()),
-        ("POST /mcp/ HTTP/1.1", 200)
-    );
+
+    assert_eq!(seen.line.as_str(), "POST /mcp/ HTTP/1.1");
+    assert_eq!(answer.status(), 200);
     assert!(came == body, "{} bytes came", came.len());
 }
 
 #[tokio::test]
 async fn each_step_of_a_redirect_comes_on_a_connection_of_its_own() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("steps", &provider.url).await;
     let provider_side = async {
-        // Those that were answered stay open, and nobody reads from them any more: what came there would be lost.
+        // Answered connections stay open and are not read again: a request sent there would be
+        // lost.
         let mut answered = Vec::new();
+
         for place in ["/a", "/b", "/c"] {
             let (mut connection, head) = provider.call().await;
             connection.body(&head).await;
@@ -430,15 +452,17 @@ async fn each_step_of_a_redirect_comes_on_a_connection_of_its_own() {
                 .await;
             answered.push(connection);
         }
+
         (provider.answer(DONE).await, answered)
     };
+
     let request = http_request("POST", "/api/mcp/id/steps", "", b"{}");
     let (((seen, came), _answered), (answer, _)) =
         tokio::join!(provider_side, pool.raw_call(request));
-    assert_eq!(
-        (seen.line.as_str(), &came[..], answer.status()),
-        ("POST /c HTTP/1.1", &b"{}"[..], 200)
-    );
+
+    assert_eq!(seen.line.as_str(), "POST /c HTTP/1.1");
+    assert_eq!(&came[..], &b"{}"[..]);
+    assert_eq!(answer.status(), 200);
 }
 
 #[tokio::test]
@@ -453,27 +477,26 @@ async fn a_redirect_loop_is_an_error_with_a_name() {
     })
     .await;
     let _relay = pool.relay("loop", &provider.url).await;
+
     let answer = pool.post("loop", &tools_call(1, "echo")).await;
-    assert_eq!(
-        (
-            answer.status().as_u16(),
-            &answer.headers()["llamapool-error"]
-        ),
-        (502, &"provider_redirect".parse().unwrap())
-    );
+
+    assert_eq!(answer.status().as_u16(), 502);
+    assert_eq!(answer.headers()["llamapool-error"], "provider_redirect");
+
     let body: serde_json::Value = answer.json().await.unwrap();
-    assert_eq!(
-        (&body["error"]["code"], &body["error"]["data"]["hop"]),
-        (&json!(5025), &json!("provider"))
-    );
+    assert_eq!(body["error"]["code"], 5025);
+    assert_eq!(body["error"]["data"]["hop"], "provider");
 }
 
 #[tokio::test]
 async fn a_redirect_to_another_origin_is_the_callers_to_follow() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
+
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = elsewhere.local_addr().unwrap().port();
     let _relay = pool.relay("away", &provider.url).await;
+
     for location in [
         format!("http://127.0.0.1:{port}/mcp"),
         format!("//127.0.0.1:{port}/"),
@@ -485,20 +508,21 @@ async fn a_redirect_to_another_origin_is_the_callers_to_follow() {
             );
             let request = http_request("POST", "/api/mcp/id/away", "", b"{}");
             let (_, (answer, _)) = tokio::join!(provider.answer(away), pool.raw_call(request));
-            assert_eq!(
-                (answer.status(), answer.values("location")),
-                (status, vec![location.clone()])
-            );
+
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.values("location"), vec![location.clone()]);
         }
     }
+
     let mut visit = std::pin::pin!(elsewhere.accept());
+
     assert!(
         poll!(visit.as_mut()).is_pending(),
         "the other origin saw a connection"
     );
 }
 
-/// Lines of a head as [`RawHead::without`] gives them.
+/// Parses lines of a head into the form of [`RawHead::without`].
 fn fields_of(lines: &str) -> std::collections::BTreeMap<String, Vec<Vec<u8>>> {
     let fields = lines.lines().filter_map(|line| line.split_once(": "));
     let fields = fields

@@ -1,4 +1,5 @@
-//! Where a provider's answers lead: through the public URL a caller who follows gets where a direct one would.
+//! Locations in a provider's answers: a caller that follows them through the public URL gets where
+//! a direct one would.
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -6,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::Value;
 
-use crate::harness::{Pool, Provider, RawProvider, error_of, http_request, tools_call};
+use crate::harness::{Pool, Provider, RawProvider, error_word, http_request, tools_call};
 
-/// What a provider may call itself.
+/// The names that a provider may use for itself.
 fn own_origins(headers: &HeaderMap) -> [String; 3] {
     let of = |name: &str| headers[name].to_str().unwrap().to_owned();
     let own = of("host");
@@ -23,7 +24,8 @@ async fn led_to(location: String, status: StatusCode) -> Response {
     (status, [(header::LOCATION, location)]).into_response()
 }
 
-/// Leads to jobs below its URL and elsewhere on its host, in each form that an address can have.
+/// Starts a provider whose locations are below its URL and elsewhere on its host, in each form that
+/// an address can have.
 async fn leading(status: StatusCode) -> Provider {
     let lead = move |form: usize, path: &'static str| {
         any(move |headers: HeaderMap| {
@@ -38,28 +40,34 @@ async fn leading(status: StatusCode) -> Provider {
             "/mcp/relative",
             any(move || led_to("jobs/1?a=1".to_owned(), status)),
         );
+
     for form in 0..3 {
         router = router.route(&format!("/mcp/below/{form}"), lead(form, "/mcp/jobs/1?a=1"));
         router = router.route(&format!("/mcp/beside/{form}"), lead(form, "/jobs/1?a=1"));
     }
+
     Provider::serving(router).await
 }
 
+/// Wherever on its host they are.
 #[tokio::test]
-async fn a_caller_gets_to_what_the_provider_made_wherever_on_its_host_that_is() {
+async fn locations_on_the_providers_host_are_reachable() {
     for status in [
         StatusCode::CREATED,
         StatusCode::ACCEPTED,
         StatusCode::SEE_OTHER,
         StatusCode::MULTIPLE_CHOICES,
     ] {
-        let (pool, provider) = (Pool::start().await, leading(status).await);
+        let pool = Pool::start().await;
+        let provider = leading(status).await;
         let _relay = pool.relay("jobs", &provider.url).await;
+
         let mut cases = vec![(
             "/relative".to_owned(),
             "/api/mcp/id/jobs/jobs/1?a=1",
             "below",
         )];
+
         for form in 0..3 {
             cases.push((
                 format!("/below/{form}"),
@@ -72,6 +80,7 @@ async fn a_caller_gets_to_what_the_provider_made_wherever_on_its_host_that_is() 
                 "beside",
             ));
         }
+
         for (path, public, there) in cases {
             let url = format!("{}{path}", pool.mcp("jobs"));
             let answer = pool
@@ -81,33 +90,38 @@ async fn a_caller_gets_to_what_the_provider_made_wherever_on_its_host_that_is() 
                 .send()
                 .await
                 .unwrap();
-            assert_eq!(
-                (answer.status(), &answer.headers()["location"]),
-                (status, &public.parse().unwrap()),
-                "{path}"
-            );
+
+            assert_eq!(answer.status(), status, "{path}");
+            assert_eq!(answer.headers()["location"], public, "{path}");
+
             let followed = pool
                 .http
                 .get(format!("{}{public}", pool.url))
                 .send()
                 .await
                 .unwrap();
+
             assert_eq!(followed.text().await.unwrap(), there, "{path}");
         }
+
         let admin = pool
             .http
             .get(format!("{}/~announced/admin", pool.mcp("jobs")))
             .send()
             .await
             .unwrap();
-        assert_eq!(error_of(admin).await, "path_refused");
+
+        assert_eq!(error_word(admin).await, "path_refused");
     }
 }
 
+/// Every value of the header does.
 #[tokio::test]
-async fn what_leads_elsewhere_goes_through_as_it_came_and_every_value_does() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+async fn locations_elsewhere_go_through_unchanged() {
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("away", &provider.url).await;
+
     let elsewhere = [
         "https://login.example/a?b=%2f#c",
         "cursor://x/y",
@@ -119,11 +133,13 @@ async fn what_leads_elsewhere_goes_through_as_it_came_and_every_value_does() {
         .iter()
         .map(|location| format!("location: {location}\r\n"))
         .collect();
+
     for status in ["201 Created", "303 See Other"] {
         let answer =
             format!("HTTP/1.1 {status}\r\n{lines}content-length: 0\r\nconnection: close\r\n\r\n");
         let request = http_request("POST", "/api/mcp/id/away", "", b"{}");
         let (_, (answer, _)) = tokio::join!(provider.answer(answer), pool.raw_call(request));
+
         assert_eq!(answer.values("location"), elsewhere, "{status}");
     }
 }
@@ -139,19 +155,23 @@ async fn a_key_in_the_providers_url_does_not_reach_the_caller() {
     let _relay = pool
         .relay("keyed", &format!("{}?key=secret", provider.url))
         .await;
+
     let answer = pool.http.get(pool.mcp("keyed")).send().await.unwrap();
+
     assert_eq!(answer.headers()["location"], "/api/mcp/id/keyed/jobs/1?a=1");
+
     let followed = pool
         .http
         .get(format!("{}/jobs/1?a=1", pool.mcp("keyed")))
         .send()
         .await
         .unwrap();
+
     assert_eq!(followed.text().await.unwrap(), "key=secret&a=1");
 }
 
 #[tokio::test]
-async fn a_redirect_that_names_the_public_origin_is_followed_within_the_provider() {
+async fn a_redirect_to_the_public_origin_stays_within_the_provider() {
     let slash = any(async |headers: HeaderMap| {
         led_to(
             format!("{}/mcp/", own_origins(&headers)[2]),
@@ -163,14 +183,18 @@ async fn a_redirect_that_names_the_public_origin_is_followed_within_the_provider
     let provider = Provider::serving(Router::new().route("/mcp", slash).route("/mcp/", here)).await;
     let pool = Pool::start().await;
     let _relay = pool.relay("slash", &provider.url).await;
+
     let answer = pool.post("slash", &tools_call(1, "echo")).await;
+
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.json::<Value>().await.unwrap(), tools_call(1, "echo"));
 }
 
-/// A stream of HTTP with SSE may be where a redirect leads; what it announces is beside that place.
+/// A stream of HTTP with SSE may be behind a redirect; the endpoint that it announces is relative
+/// to that place.
+/// Not against the URL that was requested first.
 #[tokio::test]
-async fn an_endpoint_is_understood_where_its_stream_is_and_not_where_it_was_asked_for() {
+async fn an_endpoint_is_resolved_against_the_url_of_its_stream() {
     let stream = get(async || {
         (
             [(header::CONTENT_TYPE, "text/event-stream")],
@@ -183,8 +207,10 @@ async fn an_endpoint_is_understood_where_its_stream_is_and_not_where_it_was_aske
         .route("/mcp", moved)
         .route("/other/sse", stream)
         .route("/other/messages", posts);
-    let (pool, provider) = (Pool::start().await, Provider::serving(router).await);
+    let pool = Pool::start().await;
+    let provider = Provider::serving(router).await;
     let _relay = pool.relay("moved", &provider.url).await;
+
     let event = pool
         .http
         .get(pool.mcp("moved"))
@@ -195,19 +221,23 @@ async fn an_endpoint_is_understood_where_its_stream_is_and_not_where_it_was_aske
         .await
         .unwrap();
     let public = "/api/mcp/id/moved/~announced/other/messages";
+
     assert_eq!(event, format!("event: endpoint\ndata: {public}\n\n"));
+
     let posted = pool
         .http
         .post(format!("{}{public}", pool.url))
         .send()
         .await
         .unwrap();
+
     assert_eq!(posted.text().await.unwrap(), "posted");
 }
 
 #[tokio::test]
 async fn on_a_shared_id_a_job_is_found_at_the_relay_that_made_it() {
     let pool = Pool::start().await;
+
     let make = async |name: &'static str| {
         let made = any(async || led_to("/mcp/jobs/1".to_owned(), StatusCode::CREATED).await);
         Provider::serving(
@@ -220,18 +250,21 @@ async fn on_a_shared_id_a_job_is_found_at_the_relay_that_made_it() {
     let secret = [("CLIENT_SECRET", "together")];
     let one = make("one").await;
     let _first = pool.relay_with("shared", &one.url, &secret).await;
+
     let job = pool.post("shared", &tools_call(1, "make")).await.headers()["location"]
         .to_str()
         .unwrap()
         .to_owned();
     let two = make("two").await;
     let _second = pool.relay_with("shared", &two.url, &secret).await;
+
     pool.until_client("shared", "both are there", |client| {
         client["relays"]
             .as_array()
             .is_some_and(|all| all.len() == 2)
     })
     .await;
+
     for _ in 0..5 {
         let found = pool
             .http

@@ -1,4 +1,4 @@
-//! End to end: the real executable as server and relay, with providers that the tests script.
+//! End to end: the real executable as server and relay, with scripted providers.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! A provider that wants OAuth tokens says where to get them, and the caller finds that place through llamapool.
+//! A provider that requires OAuth tokens names its authorization server, and the caller finds it
+//! through llamapool.
 
 use axum::Router;
 use axum::extract::Request;
@@ -9,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{Pool, Provider, json_answer, tools_call};
 
-/// A provider that answers to one token alone, and names its metadata where it says so.
+/// Starts a provider that accepts one token, and names its metadata in the challenge.
 async fn guarded(metadata_path: &'static str) -> Provider {
     let call = async move |request: Request| -> Response {
         let host = request.headers()[header::HOST].to_str().unwrap().to_owned();
+
         if request
             .headers()
             .get(header::AUTHORIZATION)
@@ -20,6 +22,7 @@ async fn guarded(metadata_path: &'static str) -> Provider {
         {
             return json_answer(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
         }
+
         let challenge = format!(
             r#"Bearer error="invalid_token", resource_metadata="http://{host}{metadata_path}", scope="a b""#
         );
@@ -44,33 +47,39 @@ async fn guarded(metadata_path: &'static str) -> Provider {
     .await
 }
 
-/// Where the challenge of a call without a token leads.
+/// Sends a call without a token. Returns the URL of the metadata in the challenge.
 async fn place_in_challenge(pool: &Pool, id: &str) -> String {
     let refused = pool.post(id, &tools_call(1, "echo")).await;
+
     assert_eq!(refused.status(), 401);
+
     let challenge = refused.headers()["www-authenticate"]
         .to_str()
         .unwrap()
         .to_owned();
     let (before, rest) = challenge.split_once(r#"resource_metadata=""#).unwrap();
     let (place, after) = rest.split_once('"').unwrap();
-    assert_eq!(
-        (before, after),
-        (r#"Bearer error="invalid_token", "#, r#", scope="a b""#)
-    );
+
+    assert_eq!(before, r#"Bearer error="invalid_token", "#);
+    assert_eq!(after, r#", scope="a b""#);
+
     place.to_owned()
 }
 
+/// The metadata's `resource` is the URL that was called.
 #[tokio::test]
-async fn a_challenge_leads_to_metadata_whose_resource_is_the_url_that_was_called() {
+async fn a_challenge_leads_to_metadata_of_the_called_url() {
     for metadata_path in [
         "/.well-known/oauth-protected-resource/mcp",
         "/.well-known/oauth-protected-resource",
         "/elsewhere",
     ] {
-        let (pool, provider) = (Pool::start().await, guarded(metadata_path).await);
+        let pool = Pool::start().await;
+        let provider = guarded(metadata_path).await;
         let _relay = pool.relay("guarded", &provider.url).await;
+
         let place = place_in_challenge(&pool, "guarded").await;
+
         assert_eq!(
             place,
             format!(
@@ -78,6 +87,7 @@ async fn a_challenge_leads_to_metadata_whose_resource_is_the_url_that_was_called
                 pool.url
             )
         );
+
         let answer = pool
             .http
             .get(place)
@@ -85,28 +95,28 @@ async fn a_challenge_leads_to_metadata_whose_resource_is_the_url_that_was_called
             .send()
             .await
             .unwrap();
-        assert_eq!(
-            (
-                answer.status().as_u16(),
-                &answer.headers()["access-control-allow-origin"]
-            ),
-            (200, &"*".parse().unwrap())
-        );
+
+        assert_eq!(answer.status().as_u16(), 200);
+        assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+
         let expected = json!({
             "resource": pool.mcp("guarded"),
             "authorization_servers": ["https://login.example"],
             "scopes_supported": ["a", "b"],
         });
+
         assert_eq!(
             answer.json::<Value>().await.unwrap(),
             expected,
             "{metadata_path}"
         );
+
         let call = pool
             .http
             .post(pool.mcp("guarded"))
             .bearer_auth("good")
             .json(&tools_call(1, "echo"));
+
         assert_eq!(
             call.send().await.unwrap().status(),
             200,
@@ -116,18 +126,23 @@ async fn a_challenge_leads_to_metadata_whose_resource_is_the_url_that_was_called
 }
 
 #[tokio::test]
-async fn the_public_address_is_the_one_that_was_told_or_that_a_trusted_proxy_names() {
+async fn the_public_address_is_configured_or_of_a_trusted_proxy() {
     let provider = guarded("/.well-known/oauth-protected-resource/mcp").await;
+
     let told = Pool::with(&[("PUBLIC_URL", "https://pool.example/llama")]).await;
     let _relay = told.relay("guarded", &provider.url).await;
+
     let place = place_in_challenge(&told, "guarded").await;
+
     assert_eq!(
         place,
         "https://pool.example/.well-known/oauth-protected-resource/llama/api/mcp/id/guarded"
     );
+
     for (trust, expected) in [("true", "https://proxied.example"), ("false", "")] {
         let pool = Pool::with(&[("TRUST_FORWARDED", trust)]).await;
         let _relay = pool.relay("guarded", &provider.url).await;
+
         let path = "/.well-known/oauth-protected-resource/api/mcp/id/guarded";
         let asked = pool
             .http
@@ -146,6 +161,7 @@ async fn the_public_address_is_the_one_that_was_told_or_that_a_trusted_proxy_nam
         } else {
             expected
         };
+
         assert_eq!(
             document["resource"],
             format!("{expected}/api/mcp/id/guarded")
@@ -155,12 +171,15 @@ async fn the_public_address_is_the_one_that_was_told_or_that_a_trusted_proxy_nam
 
 #[tokio::test]
 async fn where_there_are_no_metadata_the_answer_is_a_plain_404() {
-    let (pool, open) = (Pool::start().await, Provider::serving(Router::new()).await);
+    let pool = Pool::start().await;
+
+    let open = Provider::serving(Router::new()).await;
     let guarded = guarded("/.well-known/oauth-protected-resource/mcp").await;
     let _open = pool.relay("open", &open.url).await;
     let _own_token = pool
         .relay_with("own-token", &guarded.url, &[("AUTH_TOKEN", "t")])
         .await;
+
     let ask = async |path: &str| {
         pool.http
             .get(format!("{}/.well-known/{path}", pool.url))
@@ -168,6 +187,7 @@ async fn where_there_are_no_metadata_the_answer_is_a_plain_404() {
             .await
             .unwrap()
     };
+
     for path in [
         "oauth-protected-resource/api/mcp/id/open",
         "oauth-protected-resource/api/mcp/id/own-token",
@@ -175,6 +195,7 @@ async fn where_there_are_no_metadata_the_answer_is_a_plain_404() {
         "oauth-authorization-server",
     ] {
         let answer = ask(path).await;
+
         assert_eq!(answer.status(), 404, "{path}");
         assert_eq!(
             answer.json::<Value>().await.unwrap()["error"],
@@ -182,17 +203,14 @@ async fn where_there_are_no_metadata_the_answer_is_a_plain_404() {
             "{path}"
         );
     }
+
     let offline = ask("oauth-protected-resource/api/mcp/id/nobody").await;
-    assert_eq!(
-        (
-            offline.status().as_u16(),
-            &offline.headers()["llamapool-error"]
-        ),
-        (503, &"relay_offline".parse().unwrap())
-    );
+
+    assert_eq!(offline.status().as_u16(), 503);
+    assert_eq!(offline.headers()["llamapool-error"], "relay_offline");
 }
 
-/// What somebody who asks for the metadata of an id gets.
+/// Requests the metadata of an id.
 async fn metadata_of(pool: &Pool, id: &str) -> reqwest::Response {
     let url = format!(
         "{}/.well-known/oauth-protected-resource/api/mcp/id/{id}",
@@ -202,7 +220,7 @@ async fn metadata_of(pool: &Pool, id: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_to_give_its_metadata_is_not_taken_for_one_that_has_none() {
+async fn failed_metadata_are_not_taken_for_missing_ones() {
     for (status, expected) in [
         (500, 500),
         (503, 503),
@@ -220,7 +238,9 @@ async fn a_provider_that_fails_to_give_its_metadata_is_not_taken_for_one_that_ha
         })
         .await;
         let _relay = pool.relay("failing", &provider.url).await;
+
         let answer = metadata_of(&pool, "failing").await;
+
         assert_eq!(answer.status().as_u16(), expected, "{status}");
         assert_eq!(
             answer.headers().contains_key("retry-after"),
@@ -233,26 +253,27 @@ async fn a_provider_that_fails_to_give_its_metadata_is_not_taken_for_one_that_ha
             "{status}"
         );
     }
-    let (pool, provider) = (
-        Pool::start().await,
-        guarded("/.well-known/oauth-protected-resource/mcp").await,
-    );
+
+    let pool = Pool::start().await;
+    let provider = guarded("/.well-known/oauth-protected-resource/mcp").await;
     let _relay = pool.relay("gone", &provider.url).await;
+
     drop(provider);
     let answer = metadata_of(&pool, "gone").await;
+
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+
     let word = answer.headers()["llamapool-error"]
         .to_str()
         .unwrap()
         .to_owned();
-    assert_eq!(
-        (answer.status().as_u16(), &*word),
-        (502, "provider_unreachable")
-    );
+
+    assert_eq!(answer.status().as_u16(), 502);
+    assert_eq!(&*word, "provider_unreachable");
 }
 
 #[tokio::test]
-async fn the_metadata_are_asked_for_with_the_headers_that_the_provider_wants() {
+async fn metadata_are_requested_with_the_providers_headers() {
     let router =
         Router::new().fallback(
             async |request: Request| match request.headers().get("x-api-key") {
@@ -262,7 +283,8 @@ async fn the_metadata_are_asked_for_with_the_headers_that_the_provider_wants() {
                 _ => StatusCode::UNAUTHORIZED.into_response(),
             },
         );
-    let (pool, provider) = (Pool::start().await, Provider::serving(router).await);
+    let pool = Pool::start().await;
+    let provider = Provider::serving(router).await;
     let _relay = pool
         .relay_with(
             "keyed",
@@ -270,26 +292,29 @@ async fn the_metadata_are_asked_for_with_the_headers_that_the_provider_wants() {
             &[("PROVIDER_HEADERS", "X-Api-Key: k")],
         )
         .await;
+
     let answer = metadata_of(&pool, "keyed").await;
+
     assert_eq!(
         answer.json::<Value>().await.unwrap()["authorization_servers"],
         json!(["https://login.example"])
     );
 }
 
+/// `HEAD` is answered too.
 #[tokio::test]
-async fn pages_from_anywhere_may_read_what_is_well_known_and_a_head_is_answered() {
-    let (pool, provider) = (
-        Pool::start().await,
-        guarded("/.well-known/oauth-protected-resource/mcp").await,
-    );
+async fn every_origin_may_read_well_known_documents() {
+    let pool = Pool::start().await;
+    let provider = guarded("/.well-known/oauth-protected-resource/mcp").await;
     let _relay = pool.relay("guarded", &provider.url).await;
+
     let there = format!(
         "{}/.well-known/oauth-protected-resource/api/mcp/id/guarded",
         pool.url
     );
     let nowhere = format!("{}/.well-known/oauth-authorization-server", pool.url);
     let length = pool.http.get(&there).send().await.unwrap().headers()["content-length"].clone();
+
     for (url, status) in [(&there, 200), (&nowhere, 404)] {
         let ask = async |method| {
             let request = pool
@@ -302,20 +327,15 @@ async fn pages_from_anywhere_may_read_what_is_well_known_and_a_head_is_answered(
                 .await
                 .unwrap()
         };
-        let (get, head, preflight) = (
-            ask(reqwest::Method::GET).await,
-            ask(reqwest::Method::HEAD).await,
-            ask(reqwest::Method::OPTIONS).await,
-        );
-        assert_eq!(
-            (
-                get.status().as_u16(),
-                head.status().as_u16(),
-                preflight.status().as_u16()
-            ),
-            (status, status, 204)
-        );
+        let get = ask(reqwest::Method::GET).await;
+        let head = ask(reqwest::Method::HEAD).await;
+        let preflight = ask(reqwest::Method::OPTIONS).await;
+
+        assert_eq!(get.status().as_u16(), status);
+        assert_eq!(head.status().as_u16(), status);
+        assert_eq!(preflight.status().as_u16(), 204);
         assert_eq!(ask(reqwest::Method::POST).await.status(), 405);
+
         for answer in [get, head, preflight] {
             assert_eq!(
                 answer.headers()["access-control-allow-origin"],
@@ -324,7 +344,9 @@ async fn pages_from_anywhere_may_read_what_is_well_known_and_a_head_is_answered(
             );
         }
     }
+
     let head = pool.http.head(&there).send().await.unwrap();
+
     assert_eq!(
         head.headers()["content-length"],
         length,

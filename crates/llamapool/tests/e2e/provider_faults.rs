@@ -1,4 +1,4 @@
-//! What is wrong with a provider is said by name, and never made up for.
+//! Faults of a provider are reported by their name and never papered over.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::harness::{
 
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 
-/// What an answer of llamapool's own must look like for one cause.
+/// The answer that llamapool gives itself for one cause.
 struct Named {
     status: u16,
     cause: &'static str,
@@ -55,20 +55,22 @@ const LATE: Named = Named {
 impl Named {
     /// Checks the whole of an answer.
     fn check(&self, (head, body): &(RawHead, Vec<u8>)) {
-        assert_eq!(
-            (head.status(), head.values("llamapool-error")),
-            (self.status, vec![self.cause.to_owned()])
-        );
+        assert_eq!(head.status(), self.status);
+        assert_eq!(head.values("llamapool-error"), vec![self.cause.to_owned()]);
         assert_eq!(head.values("content-type"), ["application/json"]);
+
         let body: Value = serde_json::from_slice(body).unwrap();
         let message = &body["error"]["message"];
+
         assert!(
             message.as_str().is_some_and(|message| !message.is_empty()),
             "{body}"
         );
+
         let data =
             json!({ "mcp": self.mcp, "hop": self.hop, "req_id": head.values("x-request-id")[0] });
         let error = json!({ "code": self.code, "message": message, "data": data });
+
         assert_eq!(
             body,
             json!({ "jsonrpc": "2.0", "id": null, "error": error })
@@ -79,7 +81,8 @@ impl Named {
 #[tokio::test]
 async fn a_provider_that_takes_no_connection_is_unreachable() {
     let pool = Pool::start().await;
-    // The port is held, so that nobody else can get it, and not listened on.
+
+    // The port is bound, so that no other process gets it, and not listened on.
     let held = TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let _relay = pool
@@ -88,22 +91,22 @@ async fn a_provider_that_takes_no_connection_is_unreachable() {
             &format!("http://{}/mcp", held.local_addr().unwrap()),
         )
         .await;
+
     UNREACHABLE.check(&pool.raw_call(call("down", b"{}")).await);
     let client = pool.client("down").await;
-    assert_eq!(
-        (&client["errors_total"], &client["last_error"]["error"]),
-        (&json!(1), &json!("provider_unreachable"))
-    );
-    assert_eq!(
-        (&client["status"], &client["provider"]["status"]),
-        (&json!("not_ready"), &json!("unreachable"))
-    );
+
+    assert_eq!(client["errors_total"], 1);
+    assert_eq!(client["last_error"]["error"], "provider_unreachable");
+    assert_eq!(client["status"], "not_ready");
+    assert_eq!(client["provider"]["status"], "unreachable");
 }
 
 #[tokio::test]
 async fn a_provider_that_hangs_up_before_its_answer_has_closed() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("closes", &provider.url).await;
+
     for said in [
         "",
         "HTTP/1.1 200 OK\r\ncontent-type: te",
@@ -118,10 +121,12 @@ async fn a_provider_that_hangs_up_before_its_answer_has_closed() {
                     connection.reset();
                 }
             };
+
             let ((), answer) = tokio::join!(provider_side, pool.raw_call(call("closes", b"{}")));
             CLOSED.check(&answer);
         }
     }
+
     assert_eq!(
         pool.client("closes").await["provider"]["status"],
         "reachable",
@@ -137,10 +142,13 @@ enum HangUp {
 
 #[tokio::test]
 async fn a_provider_that_does_not_speak_http_says_garbage() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("garbage", &provider.url).await;
+
     let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(1 << 20));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(1000));
+
     for said in [
         "SSH-2.0-OpenSSH_9.9\r\n",
         "220 smtp.example ESMTP\r\n",
@@ -155,24 +163,29 @@ async fn a_provider_that_does_not_speak_http_says_garbage() {
         let provider_side = async {
             let (mut connection, head) = provider.call().await;
             connection.body(&head).await;
-            // It is hung up on in the middle of what it says.
+            // The relay may hang up in the middle.
             let _ = connection.try_send(said).await;
             connection
         };
+
         let (_connection, answer) =
             tokio::join!(provider_side, pool.raw_call(call("garbage", b"{}")));
         GARBAGE.check(&answer);
     }
+
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("garbage", b"{}")));
+
     assert_eq!(answer.0.status(), 200);
 }
 
 #[tokio::test]
-async fn a_provider_that_says_nothing_is_late_and_hears_that_nobody_waits_any_more() {
+async fn a_silent_provider_times_out_and_its_call_is_cancelled() {
     const PATIENCE: Duration = Duration::from_secs(1);
+
     let pool = Pool::with(&[("FIRST_BYTE_TIMEOUT", "1s")]).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("silent", &provider.url).await;
+
     for method in ["GET", "POST"] {
         let body = if method == "POST" { &b"{}"[..] } else { b"" };
         let provider_side = async {
@@ -180,17 +193,21 @@ async fn a_provider_that_says_nothing_is_late_and_hears_that_nobody_waits_any_mo
             connection.body(&head).await;
             connection.rest_of_connection(&mut Vec::new()).await;
         };
+
         let called = Instant::now();
         let call = pool.raw_call(http_request(method, "/api/mcp/id/silent", "", body));
         let ((), answer) = tokio::join!(provider_side, call);
         LATE.check(&answer);
         let waited = called.elapsed();
+
         assert!(
             PATIENCE <= waited && waited < 2 * PATIENCE,
             "{method}: {waited:?}"
         );
     }
+
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("silent", b"{}")));
+
     assert_eq!(answer.0.status(), 200);
 }
 
@@ -199,14 +216,16 @@ async fn a_slow_upload_makes_nobody_late() {
     let pool = Pool::with(&[("FIRST_BYTE_TIMEOUT", "500ms"), ("STATE_INTERVAL", "100ms")]).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("upload", &provider.url).await;
+
     let snapshots = pool
         .http
         .get(format!("{}/api/state/stream", pool.url))
         .bearer_auth(API_KEY)
         .send()
         .await;
-    let (mut snapshots, started) = (snapshots.unwrap(), Instant::now());
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut snapshots = snapshots.unwrap();
+    let started = Instant::now();
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller
         .send(http_request(
             "POST",
@@ -216,6 +235,7 @@ async fn a_slow_upload_makes_nobody_late() {
         ))
         .await;
     let (mut connection, head) = provider.call().await;
+
     for byte in b"0123456789" {
         soon("the next snapshot", snapshots.chunk())
             .await
@@ -223,22 +243,24 @@ async fn a_slow_upload_makes_nobody_late() {
             .unwrap();
         caller.send([*byte]).await;
     }
+
     assert!(
         started.elapsed() > Duration::from_millis(500),
         "the upload took longer than the timeout"
     );
     assert_eq!(connection.body(&head).await, b"0123456789");
+
     connection.send(DONE).await;
+
     assert_eq!(caller.head().await.status(), 200);
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_breaks_off_at_the_caller_behind_its_last_byte() {
-    let (pool, provider) = (
-        Pool::with(&[("STREAM_KEEPALIVE", "0")]).await,
-        RawProvider::bind().await,
-    );
+async fn an_aborted_answer_is_aborted_behind_its_last_byte() {
+    let pool = Pool::with(&[("STREAM_KEEPALIVE", "0")]).await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("breaks", &provider.url).await;
+
     for (said, arrives) in [
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this",
@@ -261,7 +283,7 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_caller_behind_its_last_byte
             "data: 1\n\n",
         ),
     ] {
-        let mut caller = RawHttp::to(&pool.url).await;
+        let mut caller = RawHttp::connect(&pool.url).await;
         caller.send(call("breaks", b"{}")).await;
         let (mut connection, head) = provider.call().await;
         connection.body(&head).await;
@@ -269,26 +291,27 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_caller_behind_its_last_byte
         let head = caller.head().await;
         drop(connection);
         let (body, end) = caller.body_and_end(&head).await;
-        assert_eq!(
-            (head.status(), String::from_utf8_lossy(&body).as_ref(), end),
-            (200, arrives, BodyEnd::Aborted),
-            "{said}"
-        );
+
+        assert_eq!(head.status(), 200, "{said}");
+        assert_eq!(String::from_utf8_lossy(&body).as_ref(), arrives, "{said}");
+        assert_eq!(end, BodyEnd::Aborted, "{said}");
     }
+
     let client = pool
         .until_client("breaks", "they are over", |client| client["inflight"] == 0)
         .await;
-    assert_eq!(
-        (&client["errors_total"], &client["last_error"]["error"]),
-        (&json!(5), &json!("broken"))
-    );
+
+    assert_eq!(client["errors_total"], 5);
+    assert_eq!(client["last_error"]["error"], "broken");
 }
 
 #[tokio::test]
 async fn a_reset_in_the_middle_of_an_answer_aborts_it() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("resets", &provider.url).await;
-    let mut caller = RawHttp::to(&pool.url).await;
+
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller.send(call("resets", b"{}")).await;
     let (mut connection, head) = provider.call().await;
     connection.body(&head).await;
@@ -296,15 +319,20 @@ async fn a_reset_in_the_middle_of_an_answer_aborts_it() {
         .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nonly this\r\n")
         .await;
     caller.head().await;
+
     assert_eq!(caller.chunk().await.unwrap().unwrap(), b"only this");
+
     connection.reset();
+
     assert_eq!(caller.chunk().await, Err(BodyEnd::Aborted));
 }
 
 #[tokio::test]
 async fn a_provider_of_http_1_0_is_as_good_as_any() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("old", &provider.url).await;
+
     for said in [
         "HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{}",
         "HTTP/1.0 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
@@ -312,50 +340,58 @@ async fn a_provider_of_http_1_0_is_as_good_as_any() {
     ] {
         let (_, (head, body)) =
             tokio::join!(provider.answer(said), pool.raw_call(call("old", b"{}")));
-        assert_eq!(
-            (head.status(), body.as_slice()),
-            (200, &b"{}"[..]),
-            "{said}"
-        );
+
+        assert_eq!(head.status(), 200, "{said}");
+        assert_eq!(body.as_slice(), &b"{}"[..], "{said}");
         assert_eq!(head.line, "HTTP/1.1 200 OK");
     }
 }
 
+/// It gets no call twice.
 #[tokio::test]
-async fn a_provider_that_closes_after_every_answer_loses_no_call_and_gets_none_twice() {
+async fn a_provider_that_closes_after_each_answer_loses_no_call() {
     const CALLS: usize = 200;
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("once", &provider.url).await;
+
     let (execute, mut executed) = mpsc::channel(1);
     let mut provider_side = JoinSet::new();
+
     provider_side.spawn(async move {
         loop {
             let (mut connection, head) = provider.call().await;
             let body = connection.body(&head).await;
-            // It says nothing of closing, as servers with a short keep-alive time do.
+            // Without `connection: close`, as servers with a short keep-alive time do.
             connection
                 .send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
                 .await;
             connection.try_shut_down().await.unwrap();
-            // A call that met the closing would be lost, so the relay is to hang up before the next one comes.
+            // A call that met the closing would be lost, so the relay must hang up before the next
+            // one comes.
             connection.rest_of_connection(&mut Vec::new()).await;
             execute.send(body).await.unwrap();
         }
     });
     let mut all = HashSet::new();
+
     for index in 0..CALLS {
         let message = tools_call(index as u64, "count");
         let answer = pool.post("once", &message).await;
+
         assert_eq!(
             answer.status(),
             200,
             "call {index}: {:?}",
             answer.headers().get("llamapool-error")
         );
+
         let body = soon("the relay hangs up", executed.recv()).await.unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), message);
         assert!(all.insert(body), "call {index} came twice");
     }
+
     assert_eq!(all.len(), CALLS);
     assert!(executed.try_recv().is_err(), "a call came that nobody made");
 }
@@ -364,31 +400,31 @@ async fn a_provider_that_closes_after_every_answer_loses_no_call_and_gets_none_t
 async fn a_provider_that_dies_and_comes_back_is_seen_to_do_so() {
     let pool = Pool::start().await;
     let provider = RawProvider::bind().await;
+
     let url = provider.url.clone();
     let _relay = pool
         .relay_with("comes", &url, &[("PROBE_INTERVAL", "50ms")])
         .await;
+
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("comes", b"{}")));
+
     assert_eq!(answer.0.status(), 200);
+
     let client = pool.client("comes").await;
-    assert_eq!(
-        (&client["status"], &client["provider"]["status"]),
-        (&json!("idle"), &json!("reachable"))
-    );
-    let (since, connected_at) = (
-        client["provider"]["since"].clone(),
-        client["connected_at"].clone(),
-    );
+    assert_eq!(client["status"], "idle");
+    assert_eq!(client["provider"]["status"], "reachable");
+
+    let since = client["provider"]["since"].clone();
+    let connected_at = client["connected_at"].clone();
 
     drop(provider);
     let is_down = |client: &Value| client["provider"]["status"] == "unreachable";
     let client = pool
         .until_client("comes", "its provider is gone", is_down)
         .await;
-    assert_eq!(
-        (&client["status"], &client["connected_at"]),
-        (&json!("not_ready"), &connected_at)
-    );
+
+    assert_eq!(client["status"], "not_ready");
+    assert_eq!(client["connected_at"], connected_at);
     assert!(
         client["provider"]["error"]
             .as_str()
@@ -396,17 +432,19 @@ async fn a_provider_that_dies_and_comes_back_is_seen_to_do_so() {
         "{client}"
     );
     assert!(client["provider"]["since"].as_str() > since.as_str());
+
     UNREACHABLE.check(&pool.raw_call(call("comes", b"{}")).await);
 
     let provider = RawProvider::bind_again(&url).await;
+
     let is_up = |client: &Value| client["provider"]["status"] == "reachable";
     let client = pool
         .until_client("comes", "its provider is back", is_up)
         .await;
-    assert_eq!(
-        (&client["status"], &client["provider"]["error"]),
-        (&json!("idle"), &Value::Null)
-    );
+
+    assert_eq!(client["status"], "idle");
+    assert_eq!(client["provider"]["error"], Value::Null);
+
     let (_, answer) = tokio::join!(provider.answer(DONE), pool.raw_call(call("comes", b"{}")));
     assert_eq!(answer.0.status(), 200);
     assert_eq!(
@@ -416,7 +454,7 @@ async fn a_provider_that_dies_and_comes_back_is_seen_to_do_so() {
     );
 }
 
-/// A call with a body.
+/// Builds a call with a body.
 fn call(id: &str, body: &[u8]) -> Vec<u8> {
     http_request("POST", &format!("/api/mcp/id/{id}"), "", body)
 }

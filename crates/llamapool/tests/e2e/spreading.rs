@@ -1,5 +1,5 @@
-//! Callers without sessions on an id that several relays share: each keeps to one relay, all of them use all, and none
-//! waits behind a crowd.
+//! Callers without sessions on an id that several relays share: each keeps to one relay, together
+//! they use all, and none waits behind a crowd.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,8 @@ use crate::harness::{Pool, Process, Provider, json_answer, soon};
 
 const ID: &str = "shared";
 
-/// A provider that says who it is and what session it was told. A call with `x-hold` is never answered.
+/// Starts a provider that answers with its name and the session id of the request. A call with
+/// `x-hold` is never answered.
 async fn provider(name: &'static str) -> Provider {
     Provider::answering(move |request: Request| async move {
         let headers = request.headers();
@@ -41,13 +42,15 @@ impl Two {
     async fn with(server: &[(&str, &str)], relay: &[(&str, &str)]) -> Self {
         let pool = Pool::with(server).await;
         let providers = [provider("alpha").await, provider("beta").await];
+
         let settings: Vec<_> = [("CLIENT_SECRET", "both")]
             .iter()
             .chain(relay)
             .copied()
             .collect();
         let relays = [&providers[0], &providers[1]]
-            .map(|provider| Pool::relay_towards(&pool.url, ID, &provider.url, &settings));
+            .map(|provider| Pool::relay_to(&pool.url, ID, &provider.url, &settings));
+
         pool.until_metric("llamapool_relays_connected", 2).await;
         Self {
             pool,
@@ -56,7 +59,7 @@ impl Two {
         }
     }
 
-    /// A call of MCP 2026-07-28.
+    /// Builds a call of MCP 2026-07-28.
     fn modern(&self, method: &str) -> RequestBuilder {
         let request = self
             .pool
@@ -80,10 +83,12 @@ async fn home(request: RequestBuilder) -> String {
     said(request).await["provider"].as_str().unwrap().to_owned()
 }
 
+/// They present one token.
 #[tokio::test]
-async fn callers_with_one_token_behind_one_proxy_are_spread_and_each_keeps_to_its_relay() {
+async fn callers_behind_one_proxy_are_spread_and_keep_to_their_relay() {
     let two = Two::with(&[("TRUST_FORWARDED", "true")], &[("AUTH_TOKEN", "of all")]).await;
     let mut homes = BTreeSet::new();
+
     for number in 0..20 {
         let from = format!("192.0.2.{number}, 10.0.0.1");
         let call = || {
@@ -94,47 +99,52 @@ async fn callers_with_one_token_behind_one_proxy_are_spread_and_each_keeps_to_it
             )
         };
         let first = call().await;
+
         assert_eq!(call().await, first, "{from}");
+
         homes.insert(first);
     }
+
     assert_eq!(homes.len(), 2, "not all callers have the same home");
 }
 
 #[tokio::test]
-async fn a_caller_goes_elsewhere_when_its_relay_is_clearly_busier_but_not_with_a_task() {
+async fn a_caller_leaves_a_busier_relay_but_not_with_a_task() {
     let two = Two::with(&[], &[]).await;
     let own = home(two.modern("tools/call")).await;
     let mut crowd = JoinSet::new();
+
     for number in 1..=9 {
         crowd.spawn(two.modern("tasks/get").header("x-hold", "1").send());
         two.pool
             .until_client(ID, "the call runs", |client| client["inflight"] == number)
             .await;
     }
+
     assert_ne!(home(two.modern("tools/call")).await, own);
     assert_eq!(home(two.modern("tasks/get")).await, own);
+
     crowd.shutdown().await;
     two.pool
         .until_client(ID, "the crowd has left", |client| client["inflight"] == 0)
         .await;
+
     assert_eq!(home(two.modern("tools/call")).await, own);
 }
 
 #[tokio::test]
-async fn a_session_id_means_nothing_where_there_are_no_sessions_and_goes_through() {
+async fn a_session_id_without_sessions_is_ignored_and_goes_through() {
     let two = Two::with(&[], &[]).await;
+
     for stray in ["stray", "!any~visible!"] {
         let request = two.modern("tools/call").header("mcp-session-id", stray);
         let answer = soon("an answer", request.send()).await.unwrap();
-        assert_eq!(
-            (
-                answer.status().as_u16(),
-                &answer.headers()["mcp-session-id"]
-            ),
-            (200, &"own".parse().unwrap())
-        );
+
+        assert_eq!(answer.status().as_u16(), 200);
+        assert_eq!(answer.headers()["mcp-session-id"], "own");
         assert_eq!(answer.json::<Value>().await.unwrap()["session"], stray);
     }
+
     let older = two
         .pool
         .http
@@ -146,8 +156,7 @@ async fn a_session_id_means_nothing_where_there_are_no_sessions_and_goes_through
         .send()
         .await
         .unwrap();
-    assert_eq!(
-        (older.status().as_u16(), &older.headers()["llamapool-error"]),
-        (404, &"session_gone".parse().unwrap())
-    );
+
+    assert_eq!(older.status().as_u16(), 404);
+    assert_eq!(older.headers()["llamapool-error"], "session_gone");
 }

@@ -1,15 +1,15 @@
-//! Every number of the state and of the metrics is the truth.
+//! Every number of the state and of the metrics is correct.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::harness::{
-    API_KEY, Calling, Pool, Provider, RawProvider, Scripted, Upgrade, error_of, event_stream,
-    json_answer, metric, soon, tools_call,
+    API_KEY, PendingCall, Pool, Provider, RawProvider, ScriptedProvider, Upgrade, error_word,
+    event_stream, json_answer, metric, soon, tools_call,
 };
 
-/// The bytes of the message that every scripted call sends.
+/// Returns the length of the message that every scripted call sends, in bytes.
 fn message_bytes() -> u64 {
     serde_json::to_vec(&tools_call(1, "scripted"))
         .unwrap()
@@ -23,34 +23,47 @@ fn status(status: u16, body: &str) -> axum::response::Response {
 }
 
 #[tokio::test]
-async fn state_and_metrics_say_what_happened_to_every_call() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+async fn state_and_metrics_count_what_happened_to_every_call() {
+    let pool = Pool::start().await;
+    let mut provider = ScriptedProvider::start().await;
     let mut relay = pool.relay("mix", &provider.url).await;
+
     for (times, code) in [(3, 200), (2, 500), (1, 404)] {
         for _ in 0..times {
-            let mut call = pool.calling("mix");
-            provider.asked().await.answer(status(code, "0123456789"));
+            let mut call = pool.start_call("mix");
+            provider
+                .next_request()
+                .await
+                .answer(status(code, "0123456789"));
+
             assert_eq!(call.answer().await.text().await.unwrap(), "0123456789");
         }
     }
+
     left_before_the_head(&pool, &mut provider).await;
     left_in_the_middle(&pool, &mut provider).await;
     broken_off(&pool, &mut provider).await;
-    let mut lost = pool.calling("mix");
-    let _asked = provider.asked().await;
+    let mut lost = pool.start_call("mix");
+    let _asked = provider.next_request().await;
     relay.kill().await;
+
     assert_eq!(lost.error().await, "tunnel_lost");
+
     pool.until_client("mix", "it is gone", Value::is_null).await;
+
     for _ in 0..2 {
         assert_eq!(
-            error_of(pool.post("mix", &tools_call(1, "echo")).await).await,
+            error_word(pool.post("mix", &tools_call(1, "echo")).await).await,
             "relay_offline"
         );
     }
+
     let _relay = pool.relay("mix", &provider.url).await;
+
     let client = pool.client("mix").await;
-    // Six whole answers, one that a caller left and one that broke off, each after five bytes, and nothing else.
-    let (bytes_in, bytes_out) = (10 * message_bytes(), 6 * 10 + 2 * 5);
+    // Six whole answers; one that a caller left and one that was aborted, each after five bytes.
+    let bytes_in = 10 * message_bytes();
+    let bytes_out = 6 * 10 + 2 * 5;
     let truth = json!({
         "calls_total": 10, "errors_total": 4, "aborted_total": 2, "inflight": 0, "status": "idle",
         "bytes_in_total": bytes_in, "bytes_out_total": bytes_out, "functions": { "tools/call": 10 },
@@ -58,47 +71,41 @@ async fn state_and_metrics_say_what_happened_to_every_call() {
     for (field, value) in truth.as_object().unwrap() {
         assert_eq!(&client[field], value, "{field} in {client}");
     }
+
     assert_eq!(client["last_error"]["error"], "tunnel_lost");
-    let (p50, p95) = (
-        client["call_ms_p50"].as_f64().unwrap(),
-        client["call_ms_p95"].as_f64().unwrap(),
-    );
+
+    let p50 = client["call_ms_p50"].as_f64().unwrap();
+    let p95 = client["call_ms_p95"].as_f64().unwrap();
+
     assert!(0.0 < p50 && p50 <= p95 && p95 < 30_000.0, "{p50} {p95}");
+
     let server = &pool.state().await["server"];
-    assert_eq!(
-        (
-            &server["jobs_completed_total"],
-            &server["jobs_failed_total"]
-        ),
-        (&json!(6), &json!(4))
-    );
-    assert_eq!(
-        (
-            &server["jobs_inflight_total"],
-            &server["scheduler_queue_len"]
-        ),
-        (&json!(0), &json!(0))
-    );
+    assert_eq!(server["jobs_completed_total"], 6);
+    assert_eq!(server["jobs_failed_total"], 4);
+    assert_eq!(server["jobs_inflight_total"], 0);
+    assert_eq!(server["scheduler_queue_len"], 0);
+
     metrics_agree(&pool, bytes_in, bytes_out).await;
 }
 
-async fn left_before_the_head(pool: &Pool, provider: &mut Scripted) {
-    let call = pool.calling("mix");
-    let mut asked = provider.asked().await;
+async fn left_before_the_head(pool: &Pool, provider: &mut ScriptedProvider) {
+    let call = pool.start_call("mix");
+    let mut asked = provider.next_request().await;
     drop(call);
-    asked.abandoned().await;
+    asked.cancelled().await;
     pool.until_client("mix", "the call is over", |client| {
         client["aborted_total"] == 1
     })
     .await;
 }
 
-async fn left_in_the_middle(pool: &Pool, provider: &mut Scripted) {
-    let mut call = pool.calling("mix");
+async fn left_in_the_middle(pool: &Pool, provider: &mut ScriptedProvider) {
+    let mut call = pool.start_call("mix");
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     let mut answer = call.answer().await;
     pieces.send(Ok("12345".into())).await.unwrap();
+
     assert_eq!(
         soon("the piece arrives", answer.chunk())
             .await
@@ -106,6 +113,7 @@ async fn left_in_the_middle(pool: &Pool, provider: &mut Scripted) {
             .unwrap(),
         "12345"
     );
+
     drop(answer);
     soon("the provider notices", pieces.closed()).await;
     pool.until_client("mix", "the call is over", |client| {
@@ -114,12 +122,13 @@ async fn left_in_the_middle(pool: &Pool, provider: &mut Scripted) {
     .await;
 }
 
-async fn broken_off(pool: &Pool, provider: &mut Scripted) {
-    let mut call = pool.calling("mix");
+async fn broken_off(pool: &Pool, provider: &mut ScriptedProvider) {
+    let mut call = pool.start_call("mix");
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     let mut answer = call.answer().await;
     pieces.send(Ok("12345".into())).await.unwrap();
+
     assert_eq!(
         soon("the piece arrives", answer.chunk())
             .await
@@ -127,11 +136,14 @@ async fn broken_off(pool: &Pool, provider: &mut Scripted) {
             .unwrap(),
         "12345"
     );
+
     pieces
         .send(Err(std::io::Error::other("scripted")))
         .await
         .unwrap();
+
     assert!(soon("the answer breaks off", answer.chunk()).await.is_err());
+
     pool.until_client("mix", "the call is over", |client| {
         client["last_error"]["error"] == "broken"
     })
@@ -143,6 +155,7 @@ async fn metrics_agree(pool: &Pool, bytes_in: u64, bytes_out: u64) {
     let outcome = |outcome: &str| {
         format!(r#"llamapool_calls_total{{id="mix",method="tools/call",outcome="{outcome}"}}"#)
     };
+
     for (series, value) in [
         (outcome("ok"), 4),
         (outcome("provider_error"), 2),
@@ -179,11 +192,13 @@ async fn metrics_agree(pool: &Pool, bytes_in: u64, bytes_out: u64) {
             "{series}\n{metrics}"
         );
     }
+
     assert_eq!(metric(&metrics, &outcome("timed_out")), None);
     are_well_formed(&metrics);
 }
 
-/// Every line of a text of metrics is a comment, or a name, labels and a number; no gauge of ours is negative.
+/// Checks a text of metrics: every line is a comment, or a name, labels and a number that is not
+/// negative.
 fn are_well_formed(metrics: &str) {
     assert!(metrics.lines().count() > 20, "{metrics}");
     for line in metrics.lines() {
@@ -194,11 +209,14 @@ fn are_well_formed(metrics: &str) {
             );
             continue;
         }
+
         let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+
         assert!(
             value.parse::<f64>().is_ok_and(|value| value >= 0.0),
             "{line}"
         );
+
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
         assert!(
             !name.is_empty()
@@ -207,7 +225,9 @@ fn are_well_formed(metrics: &str) {
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
             "{line}"
         );
+
         let labels = labels.strip_suffix('}').unwrap_or_else(|| panic!("{line}"));
+
         for label in labels.split(',').filter(|label| !label.is_empty()) {
             let (name, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
             let is_quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
@@ -217,9 +237,11 @@ fn are_well_formed(metrics: &str) {
 }
 
 #[tokio::test]
-async fn a_caller_who_breaks_off_the_own_request_has_left_and_is_no_error() {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+async fn a_caller_who_aborts_its_request_has_left_and_is_no_error() {
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("half", &provider.url).await;
+
     let head = "POST /api/mcp/id/half HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 1000\r\n\r\n{\"jsonrpc\":\"2.0\",\"method\":\"tools/list\",";
     let mut caller = tokio::net::TcpStream::connect(pool.url.strip_prefix("http://").unwrap())
@@ -242,16 +264,20 @@ async fn a_caller_who_breaks_off_the_own_request_has_left_and_is_no_error() {
         &client["errors_total"],
         &client["last_error"],
     );
+
     assert_eq!(counts, (&json!(1), &json!(0), &Value::Null), "{client}");
     assert_eq!(client["functions"], json!({ "tools/list": 1 }));
 }
 
 #[tokio::test]
-async fn the_sessions_are_the_calls_that_run_and_null_when_there_are_none() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+async fn state_sessions_are_the_running_calls_or_null() {
+    let pool = Pool::start().await;
+    let mut provider = ScriptedProvider::start().await;
     let _relay = pool.relay("one", &provider.url).await;
     let _other_relay = pool.relay("other", &provider.url).await;
+
     assert_eq!(pool.state().await["mcp"]["sessions"], Value::Null);
+
     let request = pool
         .http
         .post(pool.mcp("one"))
@@ -259,32 +285,32 @@ async fn the_sessions_are_the_calls_that_run_and_null_when_there_are_none() {
         .json(&tools_call(1, "slow"));
     let mut first = tokio::task::JoinSet::new();
     first.spawn(request.send());
-    let asked = provider.asked().await;
-    let mut second = pool.calling("other");
-    let other_asked = provider.asked().await;
+    let asked = provider.next_request().await;
+    let mut second = pool.start_call("other");
+    let other_asked = provider.next_request().await;
     let state = pool.state().await;
     let sessions = state["mcp"]["sessions"].as_array().unwrap();
+
     assert_eq!(sessions.len(), 2, "{state}");
     assert_eq!(sessions[0]["id"], "trace-1");
+
     for (session, id) in sessions.iter().zip(["one", "other"]) {
-        assert_eq!(
-            (&session["client_id"], &session["method"]),
-            (&json!(id), &json!("tools/call"))
-        );
+        assert_eq!(session["client_id"], json!(id));
+        assert_eq!(session["method"], "tools/call");
         assert!(
             session["duration_ms"].is_u64()
                 && session["started_at"].as_str().unwrap().ends_with('Z'),
             "{session}"
         );
     }
+
     assert_eq!(state["server"]["jobs_inflight_total"], 2);
+
     for client in state["mcp"]["clients"].as_array().unwrap() {
-        assert_eq!(
-            (&client["inflight"], &client["status"]),
-            (&json!(1), &json!("active")),
-            "{client}"
-        );
+        assert_eq!(client["inflight"], 1, "{client}");
+        assert_eq!(client["status"], "active", "{client}");
     }
+
     asked.answer(json_answer("{}"));
     other_asked.answer(json_answer("{}"));
     second.answer().await.text().await.unwrap();
@@ -301,36 +327,44 @@ async fn the_sessions_are_the_calls_that_run_and_null_when_there_are_none() {
         state["server"]["jobs_inflight_total"] == 0
     })
     .await;
+
     assert_eq!(pool.state().await["mcp"]["sessions"], Value::Null);
 }
 
 #[tokio::test]
 async fn nothing_is_held_after_500_calls_that_their_callers_left() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+    let pool = Pool::start().await;
+    let mut provider = ScriptedProvider::start().await;
+
     let settings = [
         ("TUNNEL_MAX_STREAMS", "100"),
         ("STATUS_ADDR", "127.0.0.1:0"),
     ];
     let mut relay = pool.relay_with("mcp-1234", &provider.url, &settings).await;
+
     for wave in 1..=5 {
-        let calls: Vec<_> = (0..100).map(|_| pool.calling("mcp-1234")).collect();
-        let mut asked = provider.asked_times(100).await;
+        let calls: Vec<_> = (0..100).map(|_| pool.start_call("mcp-1234")).collect();
+        let mut asked = provider.next_requests(100).await;
         drop(calls);
         for asked in &mut asked {
-            asked.abandoned().await;
+            asked.cancelled().await;
         }
         pool.until_client("mcp-1234", "the calls are over", |client| {
             client["aborted_total"] == wave * 100
         })
         .await;
     }
+
     assert_eq!(pool.client("mcp-1234").await["inflight"], 0);
-    let mut calls: Vec<_> = (0..100).map(|_| pool.calling("mcp-1234")).collect();
-    let asked = provider.asked_times(100).await;
+
+    let mut calls: Vec<_> = (0..100).map(|_| pool.start_call("mcp-1234")).collect();
+    let asked = provider.next_requests(100).await;
+
     assert_eq!(
-        error_of(pool.post("mcp-1234", &tools_call(1, "one too many")).await).await,
+        error_word(pool.post("mcp-1234", &tools_call(1, "one too many")).await).await,
         "tunnel_full"
     );
+
     for asked in asked {
         asked.answer(json_answer("{}"));
     }
@@ -353,30 +387,32 @@ async fn nothing_is_held_after_500_calls_that_their_callers_left() {
         .unwrap();
     let truth =
         json!({ "in_flight": 0, "totals": { "caller_left": 500, "completed": 100, "failed": 0 } });
+
     assert_eq!(status["calls"], truth);
     are_well_formed(&pool.metrics().await);
 }
 
 #[tokio::test]
 async fn an_id_gets_no_more_calls_at_once_than_it_may() {
-    let (pool, mut provider) = (
-        Pool::with(&[("MAX_CONCURRENCY_PER_CLIENT", "2")]).await,
-        Scripted::start().await,
-    );
+    let pool = Pool::with(&[("MAX_CONCURRENCY_PER_CLIENT", "2")]).await;
+    let mut provider = ScriptedProvider::start().await;
     let _relay = pool.relay("limited", &provider.url).await;
     let _other = pool.relay("other", &provider.url).await;
-    let mut calls = [pool.calling("limited"), pool.calling("limited")];
-    let mut asked = provider.asked_times(2).await;
+
+    let mut calls = [pool.start_call("limited"), pool.start_call("limited")];
+    let mut asked = provider.next_requests(2).await;
     let refusal = pool.post("limited", &tools_call(1, "echo")).await;
-    assert_eq!(
-        (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
-        (429, &"2".parse().unwrap())
-    );
-    assert_eq!(error_of(refusal).await, "too_many_calls");
+
+    assert_eq!(refusal.status().as_u16(), 429);
+    assert_eq!(refusal.headers()["retry-after"], "2");
+    assert_eq!(error_word(refusal).await, "too_many_calls");
     assert_eq!(pool.client("limited").await["inflight"], 2);
-    let mut other: Calling = pool.calling("other");
-    provider.asked().await.answer(json_answer("{}"));
+
+    let mut other: PendingCall = pool.start_call("other");
+    provider.next_request().await.answer(json_answer("{}"));
+
     assert_eq!(other.answer().await.status(), 200);
+
     asked.remove(0).answer(json_answer("{}"));
     let mut statuses = Vec::new();
     let [first, second] = &mut calls;
@@ -386,15 +422,17 @@ async fn an_id_gets_no_more_calls_at_once_than_it_may() {
     };
     pool.until_client("limited", "one is over", |client| client["inflight"] == 1)
         .await;
-    let mut next = pool.calling("limited");
-    for asked in [asked.remove(0), provider.asked().await] {
+    let mut next = pool.start_call("limited");
+    for asked in [asked.remove(0), provider.next_request().await] {
         asked.answer(json_answer("{}"));
     }
     statuses.extend([rest.answer().await.status(), next.answer().await.status()]);
+
     assert!(
         statuses.iter().all(|status| *status == 200) && statuses.len() == 3,
         "{statuses:?}"
     );
+
     let metrics = pool.metrics().await;
     assert_eq!(
         metric(
@@ -406,20 +444,23 @@ async fn an_id_gets_no_more_calls_at_once_than_it_may() {
 }
 
 #[tokio::test]
-async fn the_state_says_whether_the_provider_can_be_reached_since_when_and_why_not() {
+async fn the_state_contains_the_providers_health_since_when_and_why() {
     let pool = Pool::with(&[("STATE_INTERVAL", "400ms")]).await;
     let provider = RawProvider::bind().await;
+
     let url = provider.url.clone();
     drop(provider);
     let _relay = pool
         .relay_with("mcp-1234", &url, &[("PROBE_INTERVAL", "20ms")])
         .await;
+
     let of = |client: &Value, status: &str| client["provider"]["status"] == status;
     let down = pool
         .until_client("mcp-1234", "it is unreachable", |client| {
             of(client, "unreachable")
         })
         .await;
+
     assert!(
         down["provider"]["error"]
             .as_str()
@@ -427,11 +468,10 @@ async fn the_state_says_whether_the_provider_can_be_reached_since_when_and_why_n
             .contains("Connection refused"),
         "{down}"
     );
-    assert_eq!(
-        (&down["status"], &down["protected"]),
-        (&json!("not_ready"), &json!(false))
-    );
-    // Two snapshots last as long as many probes; a call that fails is news of the same kind.
+    assert_eq!(down["status"], "not_ready");
+    assert_eq!(down["protected"], false);
+
+    // Two snapshots last as long as many probes; a failed call is a sign of the same kind.
     let mut stream = pool
         .http
         .get(format!("{}/api/state/stream", pool.url))
@@ -439,16 +479,19 @@ async fn the_state_says_whether_the_provider_can_be_reached_since_when_and_why_n
         .send()
         .await
         .unwrap();
+
     for _ in 0..2 {
         soon("a snapshot arrives", stream.chunk())
             .await
             .unwrap()
             .unwrap();
     }
+
     assert_eq!(
-        error_of(pool.post("mcp-1234", &tools_call(1, "echo")).await).await,
+        error_word(pool.post("mcp-1234", &tools_call(1, "echo")).await).await,
         "provider_unreachable"
     );
+
     let later = pool.client("mcp-1234").await;
     let since = |client: &Value| {
         humantime::parse_rfc3339(client["provider"]["since"].as_str().unwrap()).unwrap()
@@ -456,26 +499,28 @@ async fn the_state_says_whether_the_provider_can_be_reached_since_when_and_why_n
     let moved = since(&later)
         .duration_since(since(&down))
         .unwrap_or_default();
+
     assert!(
         moved < Duration::from_millis(200),
         "since when does not move while nothing changes: {moved:?}"
     );
+
     let _provider = RawProvider::bind_again(&url).await;
     let up = pool
         .until_client("mcp-1234", "it is reachable", |client| {
             of(client, "reachable")
         })
         .await;
-    assert_eq!(
-        (&up["provider"]["error"], &up["status"]),
-        (&Value::Null, &json!("idle"))
-    );
+
+    assert_eq!(up["provider"]["error"], Value::Null);
+    assert_eq!(up["status"], "idle");
     assert!(since(&up) > since(&later));
 }
 
 #[tokio::test]
 async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
     let pool = Pool::with(&[("STATE_INTERVAL", "200ms"), ("MAX_STATE_STREAMS", "2")]).await;
+
     let open = || async {
         let request = pool
             .http
@@ -486,14 +531,18 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
             .unwrap()
     };
     let mut stream = open().await;
+
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
+
     let began = Instant::now();
     let mut times = Vec::new();
+
     for number in 0..4 {
         let event = soon("a snapshot arrives", stream.chunk())
             .await
             .unwrap()
             .unwrap();
+
         if number == 0 {
             assert!(
                 began.elapsed() < Duration::from_millis(150),
@@ -501,6 +550,7 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
                 began.elapsed()
             );
         }
+
         let text = std::str::from_utf8(&event).unwrap();
         let json = text
             .strip_prefix("data: ")
@@ -509,7 +559,9 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
         let state: Value = serde_json::from_str(json).unwrap();
         times.push(state["server"]["now"].as_str().unwrap().to_owned());
     }
+
     let took = began.elapsed();
+
     assert!(
         took > Duration::from_millis(500) && took < Duration::from_secs(5),
         "{took:?}"
@@ -518,14 +570,14 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
 
     let second = open().await;
     let refusal = open().await;
-    assert_eq!(
-        (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
-        (503, &"2".parse().unwrap())
-    );
+
+    assert_eq!(refusal.status().as_u16(), 503);
+    assert_eq!(refusal.headers()["retry-after"], "2");
     assert_eq!(
         refusal.json::<Value>().await.unwrap()["error"],
         "too_many_streams"
     );
+
     drop(second);
     let again = async {
         while open().await.status() != 200 {
@@ -538,6 +590,7 @@ async fn the_state_stream_begins_at_once_and_goes_on_at_its_interval() {
 #[tokio::test]
 async fn metrics_are_on_a_port_of_their_own_if_they_have_one() {
     let mut pool = Pool::with(&[("METRICS_PORT", "0")]).await;
+
     let listens = pool.server.event("the server listens").await;
     let address = listens["metrics"]
         .as_str()
@@ -547,17 +600,20 @@ async fn metrics_are_on_a_port_of_their_own_if_they_have_one() {
         .to_owned();
     let provider = Provider::echoing().await;
     let _relay = pool.relay("mcp-1234", &provider.url).await;
+
     let get = async |url: String| {
         let answer = pool.http.get(url).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     let (status, metrics) = get(format!("http://{address}/metrics")).await;
+
     assert_eq!(status, 200);
     are_well_formed(&metrics);
     assert_eq!(metric(&metrics, "llamapool_relays_connected"), Some(1.0));
     assert_eq!(get(format!("{}/metrics", pool.url)).await.0, 404);
     assert_eq!(get(format!("http://{address}/healthz")).await.0, 200);
     assert_eq!(get(format!("http://{address}/readyz")).await.0, 200);
+
     for path in ["/api/state", "/api/mcp/id/mcp-1234", "/api/mcp/connect"] {
         assert_eq!(
             get(format!("http://{address}{path}")).await.0,
@@ -568,17 +624,21 @@ async fn metrics_are_on_a_port_of_their_own_if_they_have_one() {
 }
 
 #[tokio::test]
-async fn metrics_where_everybody_gets_name_no_id_to_those_without_the_api_key() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+async fn public_metrics_contain_ids_only_for_the_api_key() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
     let _relay = pool.relay("nobody-knows", &provider.url).await;
+
     assert_eq!(
         pool.post("nobody-knows", &tools_call(1, "echo"))
             .await
             .status(),
         200
     );
+
     pool.until_metric(r#"llamapool_calls_in_flight{id="nobody-knows"}"#, 0)
         .await;
+
     for key in ["", "wrong", "secret"] {
         let answer = pool
             .http
@@ -587,7 +647,9 @@ async fn metrics_where_everybody_gets_name_no_id_to_those_without_the_api_key() 
             .send()
             .await
             .unwrap();
+
         assert_eq!(answer.status(), 200);
+
         let metrics = answer.text().await.unwrap();
         are_well_formed(&metrics);
         assert!(!metrics.contains("nobody-knows"), "{metrics}");
@@ -603,6 +665,7 @@ async fn metrics_on_a_port_of_their_own_need_no_public_name() {
             ("ALLOWED_HOSTS", "llamapool.example"),
         ])
         .await;
+
         let listens = pool.server.event("the server listens").await;
         let own = listens["metrics"]
             .as_str()
@@ -616,6 +679,7 @@ async fn metrics_on_a_port_of_their_own_need_no_public_name() {
                 .header("host", host)
                 .send()
         };
+
         assert_eq!(get("localhost:9090").await.unwrap().status(), status);
         assert_eq!(
             get("llamapool.example").await.unwrap().status() == 200,
@@ -626,23 +690,28 @@ async fn metrics_on_a_port_of_their_own_need_no_public_name() {
 
 #[tokio::test]
 async fn no_label_of_the_metrics_comes_from_a_caller() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
     let _relay = pool.relay("mcp-1234", &provider.url).await;
+
     for number in 0..20 {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": format!("evil/{number}\"}} 1\n") });
+
         assert_eq!(pool.post("mcp-1234", &body).await.status(), 200);
+
         let method = reqwest::Method::from_bytes(format!("EVIL{number}").as_bytes()).unwrap();
         let request = pool
             .http
             .request(method, pool.mcp("mcp-1234"))
             .header("mcp-method", format!("evil/h{number}"));
+
         assert_eq!(request.send().await.unwrap().status(), 200);
         assert_eq!(
             pool.post(&format!("evil-{number}"), &body).await.status(),
             503
         );
         assert_eq!(
-            Upgrade::of(&format!("evil-{number}"))
+            Upgrade::for_id(&format!("evil-{number}"))
                 .without("authorization")
                 .answer(&pool)
                 .await
@@ -650,9 +719,12 @@ async fn no_label_of_the_metrics_comes_from_a_caller() {
             401
         );
     }
+
     let metrics = pool.metrics().await;
+
     are_well_formed(&metrics);
     assert!(!metrics.to_ascii_lowercase().contains("evil"), "{metrics}");
+
     let other = r#"llamapool_calls_total{id="mcp-1234",method="other",outcome="ok"}"#;
     assert_eq!(metric(&metrics, other), Some(40.0));
 }

@@ -1,4 +1,5 @@
-//! Answers that last: every piece goes through as it is made, ends are told from breaks, and who leaves is noticed.
+//! Streamed answers: every piece goes through as it is made, a clean end differs from an abort, and
+//! callers that leave are noticed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,20 +18,24 @@ use crate::harness::{
     tools_call,
 };
 
-/// How long a caller's leaving may take to reach the provider, in the best of so many attempts: a machine that does
-/// something else may be late now and then.
+/// The most time from a caller's leaving until the provider notices, in the best of several
+/// attempts: a busy machine may be late now and then.
 const NOTICED: Duration = Duration::from_millis(50);
 const ATTEMPTS: usize = 10;
 
-/// The end into which a test puts the pieces of one answer.
+/// The sender of the pieces of one answer.
 type Pieces = mpsc::Sender<Result<Bytes, std::io::Error>>;
 
+/// Byte for byte.
 #[tokio::test]
-async fn every_piece_of_a_stream_arrives_before_the_next_is_made_and_as_it_was_made() {
+async fn every_piece_of_a_stream_arrives_before_the_next_is_made() {
     let pool = Pool::with(&[("STREAM_KEEPALIVE", "0")]).await;
+
     let (provider, mut calls) = streaming().await;
     let _relay = pool.relay("stream", &provider.url).await;
+
     let (mut caller, pieces) = listen(&pool, "stream", &mut calls).await;
+
     for piece in [
         "id: 7\ndata:\n\n",
         "retry: 3000\n\n",
@@ -47,6 +52,7 @@ async fn every_piece_of_a_stream_arrives_before_the_next_is_made_and_as_it_was_m
         pieces.send(Ok(piece.into())).await.unwrap();
         assert_eq!(caller.chunk().await.unwrap().unwrap(), piece.as_bytes());
     }
+
     let large = Bytes::from(vec![b'x'; 1 << 20]);
     pieces.send(Ok(large.clone())).await.unwrap();
     drop(pieces);
@@ -54,24 +60,29 @@ async fn every_piece_of_a_stream_arrives_before_the_next_is_made_and_as_it_was_m
     while let Some(chunk) = caller.chunk().await.unwrap() {
         came.extend(chunk);
     }
+
     assert!(came == large, "{} bytes came", came.len());
 }
 
 #[tokio::test]
 async fn an_end_is_an_end_and_a_break_a_break() {
     let pool = Pool::start().await;
+
     let (provider, mut calls) = streaming().await;
     let _relay = pool.relay("ends", &provider.url).await;
+
     for breaks in [false, true] {
         let (mut caller, pieces) = listen(&pool, "ends", &mut calls).await;
         pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
         pieces.send(Ok("data: 2\n\n".into())).await.unwrap();
+
         if breaks {
             pieces
                 .send(Err(std::io::ErrorKind::BrokenPipe.into()))
                 .await
                 .unwrap();
         }
+
         drop(pieces);
         let mut came = Vec::new();
         let end = loop {
@@ -81,6 +92,7 @@ async fn an_end_is_an_end_and_a_break_a_break() {
                 Err(end) => break end,
             }
         };
+
         assert_eq!(
             String::from_utf8_lossy(&came),
             "data: 1\n\ndata: 2\n\n",
@@ -95,21 +107,23 @@ async fn an_end_is_an_end_and_a_break_a_break() {
             }
         );
     }
+
     let client = pool
         .until_client("ends", "both are over", |client| client["inflight"] == 0)
         .await;
-    assert_eq!(
-        (&client["calls_total"], &client["errors_total"]),
-        (&2.into(), &1.into())
-    );
+
+    assert_eq!(client["calls_total"], 2);
+    assert_eq!(client["errors_total"], 1);
     assert_eq!(client["last_error"]["error"], "broken");
 }
 
 #[tokio::test]
 async fn over_http_2_a_break_resets_the_stream_and_nothing_else() {
     let pool = Pool::start().await;
+
     let (provider, mut calls) = streaming().await;
     let _relay = pool.relay("h2", &provider.url).await;
+
     let http = reqwest::Client::builder()
         .http2_prior_knowledge()
         .build()
@@ -121,38 +135,49 @@ async fn over_http_2_a_break_resets_the_stream_and_nothing_else() {
             .send()
     };
     let (answer, pieces) = tokio::join!(ask(), calls.recv());
-    let (mut lasting, lasting_pieces) = (answer.unwrap(), pieces.unwrap());
+    let mut lasting = answer.unwrap();
+    let lasting_pieces = pieces.unwrap();
+
     for breaks in [false, true] {
         let (answer, pieces) = tokio::join!(ask(), calls.recv());
-        let (mut answer, pieces) = (answer.unwrap(), pieces.unwrap());
+        let mut answer = answer.unwrap();
+        let pieces = pieces.unwrap();
+
         assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+
         pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
+
         assert_eq!(
             soon("the piece", answer.chunk()).await.unwrap().unwrap(),
             "data: 1\n\n"
         );
+
         if breaks {
             pieces
                 .send(Err(std::io::ErrorKind::BrokenPipe.into()))
                 .await
                 .unwrap();
         }
+
         drop(pieces);
         let mut end = soon("the end", answer.chunk()).await;
-        // HTTP/2 may end a stream with an empty piece.
+        // HTTP/2 may end a stream with an empty DATA frame.
         if matches!(&end, Ok(Some(piece)) if piece.is_empty()) {
             end = soon("the end", answer.chunk()).await;
         }
+
         match (breaks, end) {
             (false, Ok(None)) => {}
             (true, Err(error)) => assert!(format!("{error:?}").contains("Reset("), "{error:?}"),
             (_, other) => panic!("{breaks}: {other:?}"),
         }
     }
+
     lasting_pieces
         .send(Ok("data: still here\n\n".into()))
         .await
         .unwrap();
+
     assert_eq!(
         soon("the piece", lasting.chunk()).await.unwrap().unwrap(),
         "data: still here\n\n"
@@ -160,11 +185,14 @@ async fn over_http_2_a_break_resets_the_stream_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_a_stream_is_noticed_by_the_provider_at_once() {
+async fn the_provider_notices_at_once_when_a_caller_leaves_a_stream() {
     let pool = Pool::start().await;
+
     let (provider, mut calls) = streaming().await;
     let _relay = pool.relay("leave", &provider.url).await;
+
     let mut spans = Vec::new();
+
     for _ in 0..ATTEMPTS {
         let (mut caller, pieces) = listen(&pool, "leave", &mut calls).await;
         pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
@@ -174,6 +202,7 @@ async fn a_caller_who_leaves_a_stream_is_noticed_by_the_provider_at_once() {
         soon("the provider's stream is dropped", pieces.closed()).await;
         spans.push(left.elapsed());
     }
+
     check_noticed("HTTP/1.1", &spans);
 
     let http = reqwest::Client::builder()
@@ -181,36 +210,42 @@ async fn a_caller_who_leaves_a_stream_is_noticed_by_the_provider_at_once() {
         .build()
         .unwrap();
     let mut spans = Vec::new();
+
     for _ in 0..ATTEMPTS {
         let ask = http
             .post(pool.mcp("leave"))
             .header("accept", "application/json, text/event-stream");
         let (answer, pieces) = tokio::join!(ask.body("{}").send(), calls.recv());
-        let (answer, pieces) = (answer.unwrap(), pieces.unwrap());
+        let answer = answer.unwrap();
+        let pieces = pieces.unwrap();
         let left = Instant::now();
         drop(answer);
         soon("the provider's stream is dropped", pieces.closed()).await;
         spans.push(left.elapsed());
     }
+
     check_noticed("HTTP/2", &spans);
+
     let client = pool
         .until_client("leave", "all are over", |client| client["inflight"] == 0)
         .await;
-    assert_eq!(
-        (&client["aborted_total"], &client["errors_total"]),
-        (&(2 * ATTEMPTS).into(), &0.into())
-    );
+
+    assert_eq!(client["aborted_total"], 2 * ATTEMPTS);
+    assert_eq!(client["errors_total"], 0);
 }
 
+/// Whether or not the request was complete.
 #[tokio::test]
-async fn a_caller_who_leaves_before_the_head_is_noticed_too_whether_its_request_was_complete_or_not()
- {
-    let (pool, provider) = (Pool::start().await, RawProvider::bind().await);
+async fn the_provider_notices_a_caller_who_leaves_before_the_head() {
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let _relay = pool.relay("head", &provider.url).await;
+
     for (fields, body) in [("", &b"{}"[..]), ("content-length: 100\r\n", b"")] {
         let mut spans = Vec::new();
+
         for _ in 0..ATTEMPTS {
-            let mut caller = RawHttp::to(&pool.url).await;
+            let mut caller = RawHttp::connect(&pool.url).await;
             caller
                 .send(http_request("POST", "/api/mcp/id/head", fields, body))
                 .await;
@@ -220,18 +255,19 @@ async fn a_caller_who_leaves_before_the_head_is_noticed_too_whether_its_request_
             connection.rest_of_connection(&mut Vec::new()).await;
             spans.push(left.elapsed());
         }
+
         check_noticed(
             &format!("before the head ({} bytes sent)", body.len()),
             &spans,
         );
     }
+
     let client = pool
         .until_client("head", "all are over", |client| client["inflight"] == 0)
         .await;
-    assert_eq!(
-        (&client["aborted_total"], &client["errors_total"]),
-        (&(2 * ATTEMPTS).into(), &0.into())
-    );
+
+    assert_eq!(client["aborted_total"], 2 * ATTEMPTS);
+    assert_eq!(client["errors_total"], 0);
 }
 
 fn check_noticed(what: &str, spans: &[Duration]) {
@@ -241,15 +277,18 @@ fn check_noticed(what: &str, spans: &[Duration]) {
     );
 }
 
+/// And the provider produces little for it.
 #[tokio::test]
-async fn a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_make_little() {
+async fn a_caller_who_stops_reading_slows_no_other() {
     const PIECE: usize = 64 << 10;
     const READ: usize = 64 << 20;
     // Far from any noise, and far less than a stall.
     const SLOWER: u32 = 5;
-    // What fits into the buffers of three connections of the kernel, and of the tunnel.
+    // The most that fits into the kernel's buffers of three connections, and into the tunnel's.
     const BOUND: usize = 48 << 20;
+
     let pool = Pool::start().await;
+
     let made = Arc::new(AtomicUsize::new(0));
     let of_stalled = made.clone();
     let provider = Provider::answering(move |request: axum::extract::Request| {
@@ -267,12 +306,15 @@ async fn a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_mak
     })
     .await;
     let _relay = pool.relay("slow", &provider.url).await;
+
     let alone = time_to_read(&pool, "slow", READ).await;
-    let mut stalled = RawHttp::to(&pool.url).await;
+    let mut stalled = RawHttp::connect(&pool.url).await;
     stalled
         .send(http_request("POST", "/api/mcp/id/slow?stalled", "", b"{}"))
         .await;
+
     assert_eq!(stalled.head().await.status(), 200);
+
     let beside = time_to_read(&pool, "slow", READ).await;
     let made = made.load(Ordering::Relaxed);
     println!(
@@ -280,6 +322,7 @@ async fn a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_mak
         made >> 20,
         READ >> 20
     );
+
     assert!(
         beside < SLOWER * alone,
         "beside a caller who reads nothing it took {beside:?}, alone {alone:?}"
@@ -290,7 +333,7 @@ async fn a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_mak
     );
 }
 
-/// How long it takes to read so many bytes of an answer without an end.
+/// Measures the time to read so many bytes of an endless answer.
 async fn time_to_read(pool: &Pool, id: &str, bytes: usize) -> Duration {
     let started = Instant::now();
     let answer = pool
@@ -300,7 +343,9 @@ async fn time_to_read(pool: &Pool, id: &str, bytes: usize) -> Duration {
         .send()
         .await
         .unwrap();
-    let (mut read, mut pieces) = (0, answer.bytes_stream());
+    let mut read = 0;
+    let mut pieces = answer.bytes_stream();
+
     while read < bytes {
         read += soon("the stream goes on", pieces.next())
             .await
@@ -308,19 +353,24 @@ async fn time_to_read(pool: &Pool, id: &str, bytes: usize) -> Duration {
             .unwrap()
             .len();
     }
+
     started.elapsed()
 }
 
 #[tokio::test]
-async fn two_hundred_streams_run_side_by_side_and_none_gets_anothers_bytes() {
+async fn two_hundred_streams_side_by_side_share_no_bytes() {
     const STREAMS: usize = 200;
+
     let pool = Pool::start().await;
+
     let everybody = Arc::new(tokio::sync::Barrier::new(STREAMS));
     let provider = Provider::answering(move |request: axum::extract::Request| {
-        let (everybody, own) = (everybody.clone(), request.uri().query().unwrap().to_owned());
+        let everybody = everybody.clone();
+        let own = request.uri().query().unwrap().to_owned();
         // All of them have begun before the first one goes on.
         let pieces = futures_util::stream::iter(0..50).then(move |index| {
-            let (everybody, own) = (everybody.clone(), own.clone());
+            let everybody = everybody.clone();
+            let own = own.clone();
             async move {
                 if index % 10 == 1 {
                     everybody.wait().await;
@@ -332,7 +382,9 @@ async fn two_hundred_streams_run_side_by_side_and_none_gets_anothers_bytes() {
     })
     .await;
     let _relay = pool.relay("many", &provider.url).await;
+
     let mut callers = JoinSet::new();
+
     for own in 0..STREAMS {
         let request = pool
             .http
@@ -350,21 +402,26 @@ async fn two_hundred_streams_run_side_by_side_and_none_gets_anothers_bytes() {
             let expected: String = (0..50)
                 .map(|index| format!("data: {own} {index}\n\n"))
                 .collect();
+
             assert_eq!(text, expected);
+
             own
         });
     }
+
     let done: HashSet<_> = soon("all streams end", callers.join_all())
         .await
         .into_iter()
         .collect();
+
     assert_eq!(done.len(), STREAMS);
     assert_eq!(pool.client("many").await["calls_total"], STREAMS);
 }
 
 #[tokio::test]
-async fn five_hundred_callers_who_leave_in_the_middle_leave_the_tunnel_as_it_was() {
+async fn five_hundred_callers_who_leave_do_not_disturb_the_tunnel() {
     const CALLERS: usize = 500;
+
     let pool = Pool::start().await;
     let provider = Provider::answering(async |request: axum::extract::Request| {
         let _ = axum::body::to_bytes(request.into_body(), usize::MAX).await;
@@ -372,10 +429,12 @@ async fn five_hundred_callers_who_leave_in_the_middle_leave_the_tunnel_as_it_was
     })
     .await;
     let _relay = pool.relay("abort", &provider.url).await;
+
     let before = pool.client("abort").await["connected_at"].clone();
     let mut callers = Vec::new();
+
     for _ in 0..CALLERS {
-        let mut caller = RawHttp::to(&pool.url).await;
+        let mut caller = RawHttp::connect(&pool.url).await;
         caller
             .send(http_request(
                 "POST",
@@ -387,10 +446,12 @@ async fn five_hundred_callers_who_leave_in_the_middle_leave_the_tunnel_as_it_was
         caller.send("half of it").await;
         callers.push(caller);
     }
+
     pool.until_client("abort", "all of them run", |client| {
         client["inflight"] == CALLERS
     })
     .await;
+
     for (index, caller) in callers.into_iter().enumerate() {
         if index % 2 == 0 {
             caller.reset()
@@ -398,19 +459,17 @@ async fn five_hundred_callers_who_leave_in_the_middle_leave_the_tunnel_as_it_was
             drop(caller)
         }
     }
+
     let client = pool
         .until_client("abort", "none of them runs", |client| {
             client["inflight"] == 0
         })
         .await;
-    assert_eq!(
-        (&client["calls_total"], &client["aborted_total"]),
-        (&CALLERS.into(), &CALLERS.into())
-    );
-    assert_eq!(
-        (&client["connected_at"], &client["errors_total"]),
-        (&before, &0.into())
-    );
+
+    assert_eq!(client["calls_total"], CALLERS);
+    assert_eq!(client["aborted_total"], CALLERS);
+    assert_eq!(client["connected_at"], before);
+    assert_eq!(client["errors_total"], 0);
     assert_eq!(
         pool.post("abort", &tools_call(1, "echo")).await.status(),
         200
@@ -423,9 +482,11 @@ async fn an_encoded_stream_gets_no_comments_between_its_bytes() {
     let pool = Pool::with(&[("STREAM_KEEPALIVE", "1ms")]).await;
     let provider = RawProvider::bind().await;
     let _relay = pool.relay("encoded", &provider.url).await;
+
     let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
+
     for accept in ["text/event-stream", "*/*"] {
-        let mut encoded = RawHttp::to(&pool.url).await;
+        let mut encoded = RawHttp::connect(&pool.url).await;
         let request = http_request("POST", "/api/mcp/id/encoded", "", b"{}");
         let request = String::from_utf8(request)
             .unwrap()
@@ -437,35 +498,36 @@ async fn an_encoded_stream_gets_no_comments_between_its_bytes() {
             .send(format!("{stream}content-encoding: gzip\r\n\r\n"))
             .await;
         let head = encoded.head().await;
-        assert_eq!(
-            (head.status(), head.values("content-encoding")),
-            (200, vec!["gzip".to_owned()]),
-            "{accept}"
-        );
-        let mut plain = RawHttp::to(&pool.url).await;
+
+        assert_eq!(head.status(), 200, "{accept}");
+        assert_eq!(head.values("content-encoding"), ["gzip"], "{accept}");
+
+        let mut plain = RawHttp::connect(&pool.url).await;
         plain
             .send(http_request("GET", "/api/mcp/id/encoded", "", b""))
             .await;
         let (mut of_plain, _) = provider.call().await;
         of_plain.send(format!("{stream}\r\n")).await;
         plain.head().await;
-        // By now the other one would have got some as well.
+        // By now the other stream would have got a comment as well.
         for _ in 0..3 {
             assert_eq!(plain.chunk().await.unwrap().unwrap(), b":\n\n");
         }
         of_encoded.send(b"\x1f\x8b").await;
         drop(of_encoded);
+
         assert_eq!(encoded.body(&head).await, b"\x1f\x8b", "{accept}");
     }
 }
 
-/// A provider whose every answer is an event stream, and the ends into which the test puts the pieces.
+/// Starts a provider whose every answer is an event stream. Returns it with the senders of the
+/// pieces.
 async fn streaming() -> (Provider, mpsc::Receiver<Pieces>) {
     let (calls, called) = mpsc::channel(16);
     let provider = Provider::answering(move |request: axum::extract::Request| {
         let calls = calls.clone();
         async move {
-            // A server that leaves a request unread does not see its connection end.
+            // A server with an unread request does not see its connection end.
             let _ = axum::body::to_bytes(request.into_body(), usize::MAX).await;
             let (pieces, answer) = event_stream();
             calls.send(pieces).await.unwrap();
@@ -473,20 +535,21 @@ async fn streaming() -> (Provider, mpsc::Receiver<Pieces>) {
         }
     })
     .await;
+
     (provider, called)
 }
 
-/// A caller that has read the head of such an answer.
+/// Starts a call to such a provider and reads the head of its answer.
 async fn listen(pool: &Pool, id: &str, calls: &mut mpsc::Receiver<Pieces>) -> (RawHttp, Pieces) {
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller
         .send(http_request("GET", &format!("/api/mcp/id/{id}"), "", b""))
         .await;
     let pieces = soon("the provider is called", calls.recv()).await.unwrap();
     let head = caller.head().await;
-    assert_eq!(
-        (head.status(), head.values("content-type")),
-        (200, vec!["text/event-stream".to_owned()])
-    );
+
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.values("content-type"), ["text/event-stream"]);
+
     (caller, pieces)
 }

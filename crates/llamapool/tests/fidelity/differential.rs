@@ -111,7 +111,7 @@ impl Route {
 
         let pool = Pool::as_shipped(server).await;
         let link = Link::to(&pool.url).await;
-        let relay = Pool::relay_towards(&link.url, ID, provider_url, relay);
+        let relay = Pool::relay_to(&link.url, ID, provider_url, relay);
         pool.connected(ID).await;
 
         let authority = pool
@@ -201,7 +201,7 @@ impl Endpoint {
 
     /// Sends these bytes on a new connection.
     pub(crate) async fn send(&self, request: &[u8]) -> RawHttp {
-        let mut caller = RawHttp::to(&format!("http://{}", self.authority)).await;
+        let mut caller = RawHttp::connect(&format!("http://{}", self.authority)).await;
         caller.send(request).await;
         caller
     }

@@ -60,7 +60,7 @@ async fn an_event_of_100_mb_passes_without_being_buffered() {
     // The second one begins like the first event of HTTP with SSE, which the relay inspects.
     for beginning in ["data: ", "event: endpoint\ndata: /"] {
         let before = [peak_kib(&pool.server), peak_kib(&relay)];
-        let mut caller = RawHttp::to(&pool.url).await;
+        let mut caller = RawHttp::connect(&pool.url).await;
         caller
             .send(http_request("GET", "/api/mcp/id/huge", "", b""))
             .await;
@@ -202,7 +202,7 @@ async fn an_endless_request_is_answered_and_closed() {
     })
     .await;
     let _relay = pool.relay("endless", &provider.url).await;
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
 
     let fields = "transfer-encoding: chunked\r\n";
     caller

@@ -2,7 +2,7 @@
 
 use reqwest::{Client, Response, Version};
 
-use crate::harness::{Link, Pool, Process, RawHttp, RawProvider, error_of, soon};
+use crate::harness::{Link, Pool, Process, RawHttp, RawProvider, error_word, soon};
 
 const STREAM: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -19,7 +19,7 @@ impl CuttableRelay {
     async fn connect(pool: &Pool, id: &str) -> Self {
         let provider = RawProvider::bind().await;
         let link = Link::to(&pool.url).await;
-        let relay = Pool::relay_towards(&link.url, id, &provider.url, &[]);
+        let relay = Pool::relay_to(&link.url, id, &provider.url, &[]);
         pool.connected(id).await;
         Self {
             provider,
@@ -105,5 +105,5 @@ async fn over_http_2_a_tunnel_lost_before_the_head_is_a_named_error() {
         (answer.version(), answer.status().as_u16()),
         (Version::HTTP_2, 502)
     );
-    assert_eq!(error_of(answer).await, "tunnel_lost");
+    assert_eq!(error_word(answer).await, "tunnel_lost");
 }

@@ -11,7 +11,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::harness::{Pool, Process, Provider, error_of, event_stream, json_answer, soon};
+use crate::harness::{Pool, Process, Provider, error_word, event_stream, json_answer, soon};
 
 const SHARED: (&str, &str) = ("CLIENT_SECRET", "shared by both");
 const ID: &str = "shared";
@@ -92,7 +92,7 @@ impl TwoRelays {
         let alpha = pool.relay_with(ID, &providers[0].url, &[SHARED]).await;
         let first = begin(&pool).await;
 
-        let beta = Pool::relay_towards(&pool.url, ID, &providers[1].url, &[SHARED]);
+        let beta = Pool::relay_to(&pool.url, ID, &providers[1].url, &[SHARED]);
         until_both_connected(&pool).await;
 
         // A busy relay is not chosen, so that the second session begins at the other one.
@@ -256,7 +256,7 @@ async fn a_session_waits_for_its_relay_and_then_is_gone() {
 
     assert_eq!(away.status(), 503);
     assert!(away.headers().contains_key("retry-after"));
-    assert_eq!(error_of(away).await, "relay_offline");
+    assert_eq!(error_word(away).await, "relay_offline");
 
     let gone = async {
         loop {

@@ -24,7 +24,7 @@ async fn start_error(settings: &[(&str, &str)], arguments: &[&str]) -> String {
         .chain(settings.iter().copied())
         .collect();
     let (status, text) = Process::llamapool(arguments, &environment)
-        .last_words()
+        .status_and_log()
         .await;
 
     assert_eq!(status.code(), Some(64), "{text}");

@@ -56,7 +56,7 @@ async fn an_exit_during_a_call_is_an_error_with_the_exit_status() {
         assert_eq!(error.retry_after, None, "it may have executed the call");
     }
 
-    let log = program.relay.whole_log();
+    let log = program.relay.log();
     assert!(log.contains(r#""last_words":"the disk is full""#), "{log}");
 }
 
@@ -370,12 +370,7 @@ async fn a_crash_loop_is_backed_off_and_reported_everywhere() {
             .status(),
         503
     );
-    assert!(
-        program
-            .relay
-            .whole_log()
-            .contains("not while there is this file")
-    );
+    assert!(program.relay.log().contains("not while there is this file"));
 
     // No call is made: the relay's own probe finds out.
     drop(file);

@@ -190,7 +190,7 @@ async fn a_caller_that_leaves_during_initialize_leaves_no_session() {
     program.until_probed(&pool).await;
 
     let bridge = |client: &Value| client["relays"][0]["bridge"].clone();
-    let mut caller = RawHttp::to(&pool.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
     let types = format!("accept: {BOTH}\r\ncontent-type: application/json\r\n");
     let initialize = initialize_request("2025-06-18");
     caller

@@ -86,7 +86,7 @@ async fn a_second_signal_ends_the_relay_and_its_programs_at_once() {
     program.relay.signal("TERM").await;
     program.relay.event("draining").await;
 
-    assert!(program.relay.runs(), "it waits for the call");
+    assert!(program.relay.is_running(), "it waits for the call");
 
     program.relay.signal("INT").await;
     program.relay.ended().await;

@@ -23,8 +23,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use llamapool_http::{
-    BoxError, ForwardError, ForwardTimeouts, Upstream, forward, strip_hop_by_hop,
+    BoxError, ForwardError, ForwardTimeouts, Upstream, forward, sse, strip_hop_by_hop,
 };
+use llamapool_mcp::header as mcp;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause, Secret, header as wire};
@@ -510,17 +511,7 @@ fn as_the_caller_may_know(error: ForwardError<ProviderError>) -> CallError {
 
 /// Whether an answer is an event stream that can be read as it is.
 fn is_plain_event_stream<B>(answer: &Response<B>) -> bool {
-    let media_type = answer
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let is_stream = media_type.is_some_and(|value| {
-        value
-            .trim_start()
-            .to_ascii_lowercase()
-            .starts_with("text/event-stream")
-    });
-    is_stream
+    sse::is_event_stream(answer.headers())
         && answer.status() == StatusCode::OK
         && !answer.headers().contains_key(header::CONTENT_ENCODING)
 }
@@ -540,5 +531,5 @@ fn remove_own(headers: &mut HeaderMap) {
 /// What came through the tunnel has no header of this hop, and what a provider names in `Connection` is its own affair
 /// but for the session.
 fn is_end_to_end(name: &HeaderName) -> bool {
-    name.as_str().starts_with("mcp-")
+    name.as_str().starts_with(mcp::PREFIX)
 }

@@ -32,7 +32,7 @@ use llamapool_http::{BoxError, ForwardTimeouts};
 use llamapool_wire::{CallError, Secret};
 use tokio::time::Instant;
 
-use self::answers::{Refusal, SESSION_ID, code, method_not_allowed};
+use self::answers::{Refusal, code, method_not_allowed};
 use self::launcher::Launcher;
 use self::legacy::Legacy;
 use self::modern::Modern;
@@ -158,7 +158,7 @@ impl McpStdio {
 
 /// Whether a caller has no session and begins none.
 fn begins_nothing(headers: &HeaderMap, posted: &Posted) -> bool {
-    !headers.contains_key(SESSION_ID)
+    !headers.contains_key(llamapool_mcp::header::SESSION_ID)
         && posted
             .messages
             .iter()

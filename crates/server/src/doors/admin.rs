@@ -9,8 +9,10 @@ use std::task::{Context, Poll, ready};
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State as Shared;
-use axum::http::{HeaderMap, HeaderValue, Response, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
+use bytes::BytesMut;
 use http_body::Frame;
+use llamapool_http::{json_response, sse};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -50,16 +52,7 @@ pub(crate) async fn state_stream(
         return error::too_many_streams();
     };
     let mut response = Response::new(Body::new(StateStream::new(app, place)));
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, no-transform"),
-    );
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    sse::set_headers(response.headers_mut());
     response
 }
 
@@ -148,12 +141,7 @@ fn refuse(app: &App, reason: &NotAnOperator, req_id: &RequestId) -> Response<Bod
 }
 
 fn json(body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
+    json_response(StatusCode::OK, body)
 }
 
 /// Snapshots as server-sent events, until the reader leaves or the server stops.
@@ -166,7 +154,7 @@ struct StateStream {
 
 impl StateStream {
     fn new(app: Arc<App>, place: OwnedSemaphorePermit) -> Self {
-        let mut ticks = interval(app.config.timeouts.state_interval);
+        let mut ticks = interval(app.config.state.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let farewell = Box::pin(app.farewell.clone().cancelled_owned());
         Self {
@@ -191,8 +179,8 @@ impl http_body::Body for StateStream {
         }
         ready!(self.ticks.poll_tick(cx));
         let state = serde_json::to_string(&State::now(&self.app)).unwrap_or_default();
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from(format!(
-            "data: {state}\n\n"
-        ))))))
+        let mut event = BytesMut::new();
+        sse::write_event(&mut event, state.as_bytes());
+        Poll::Ready(Some(Ok(Frame::data(event.freeze()))))
     }
 }

@@ -120,7 +120,7 @@ async fn run_at(
                 NotAdmitted::SessionGone
             }
         })?;
-    let limit = app.config.limits.max_calls_per_client;
+    let limit = app.config.mcp.max_calls_per_id;
     let running = Running::new(client.id.clone(), req_id.as_str().to_owned());
     let call = Call::open(
         client.books.clone(),
@@ -167,7 +167,7 @@ async fn forward_call(
         Ok(incoming) => incoming,
         Err(error) => {
             let has_left = is_by_the_caller(&error, &meter);
-            let failure = failure(error, &meter, app.config.limits.max_request_bytes);
+            let failure = failure(error, &meter, app.config.mcp.max_request_bytes);
             if has_left {
                 call.noted(&failure);
             } else {

@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use http_body_util::{BodyExt, Empty};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use llamapool_tunnel::{CloseCode, CloseReason, End, IncomingBody, ServerEnd};
+use llamapool_tunnel::{CloseCode, CloseReason, IncomingBody, ServerEnd, TunnelEnd};
 use llamapool_wire::{
     Event, MAX_EVENT_BYTES, Offer, Refusal, RelayId, SUBPROTOCOL, header as wire, path, write_ids,
 };
@@ -64,7 +64,7 @@ async fn admit(app: &Arc<App>, mut request: Request) -> Result<Response<Body>, N
         .unwrap_or_default();
     let seats = app
         .registry
-        .claim(identity, app.config.timeouts.takeover)
+        .claim(identity, app.config.relays.takeover_wait)
         .await?;
     let response = switching(&accept, &seats, app.config.build.version);
     app.keep(serve(app.clone(), seats, upgrade, remote));
@@ -152,11 +152,11 @@ fn names(seats: &[Seat]) -> String {
         .join(", ")
 }
 
-async fn run_tunnel(app: &App, seats: Vec<Seat>, io: TokioIo<Upgraded>, remote: Peer) -> End {
-    let (tunnel, mut driver) = ServerEnd::open(io, app.config.tunnel.clone()).await;
+async fn run_tunnel(app: &App, seats: Vec<Seat>, io: TokioIo<Upgraded>, remote: Peer) -> TunnelEnd {
+    let (tunnel, mut driver) = ServerEnd::open(io, app.config.relays.tunnel.clone()).await;
     let shared = Arc::new(RelayTunnel::new(tunnel.clone(), remote.0, seats.len()));
     // A pong is no hello: a relay that only answers pings is not waited for longer than a silent one.
-    let patience = HELLO.min(app.config.tunnel.silence);
+    let patience = HELLO.min(app.config.relays.tunnel.silence);
     let hellos = try_join_all(seats.iter().map(|seat| hello(&tunnel, seat.id())));
     // Biased towards the driver, without which nothing else moves.
     let hellos = tokio::select! {
@@ -200,7 +200,7 @@ async fn run_tunnel(app: &App, seats: Vec<Seat>, io: TokioIo<Upgraded>, remote: 
 }
 
 /// Heeds what the relay says, up to when the tunnel is of no more use: how to close it then, and why it ended.
-async fn heed_all(members: Vec<(Membership, Events)>) -> (CloseReason, End) {
+async fn heed_all(members: Vec<(Membership, Events)>) -> (CloseReason, TunnelEnd) {
     match try_join_all(
         members
             .into_iter()
@@ -208,10 +208,10 @@ async fn heed_all(members: Vec<(Membership, Events)>) -> (CloseReason, End) {
     )
     .await
     {
-        Ok(_) => (CloseReason::Done, End::ClosedByPeer(CloseCode(1000))),
+        Ok(_) => (CloseReason::Done, TunnelEnd::ClosedByPeer(CloseCode(1000))),
         Err(Nonsense) => (
             CloseReason::Protocol,
-            End::Broken("what the relay said was no event".into()),
+            TunnelEnd::Broken("what the relay said was no event".into()),
         ),
     }
 }

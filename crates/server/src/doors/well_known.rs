@@ -84,7 +84,7 @@ async fn document(
         StatusCode::OK if which == OAuthDocument::Resource => {
             Ok(with_resource(answer, public.url(&resource))
                 .await?
-                .map(|text| error::json(StatusCode::OK, text)))
+                .map(|text| llamapool_http::json_response(StatusCode::OK, text)))
         }
         _ => Ok(Some(answer)),
     }

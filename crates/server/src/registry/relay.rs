@@ -82,7 +82,7 @@ impl Relay {
 
     /// When it was last heard.
     pub(crate) fn last_seen(&self) -> SystemTime {
-        SystemTime::now() - self.tunnel.end.quiet()
+        SystemTime::now() - self.tunnel.end.silence()
     }
 
     /// Whether its provider did not take the last connection.

@@ -54,7 +54,7 @@ fn every_frame_has_the_bytes_of_the_table() {
         (
             Frame::Cancel {
                 stream: 7,
-                why: Why::HeadTooLarge,
+                why: CancelReason::HeadTooLarge,
             },
             b"\x06\0\0\0\x07\0\0\0\x01\x03",
         ),
@@ -78,15 +78,15 @@ fn every_frame_has_the_bytes_of_the_table() {
 #[test]
 fn every_reason_comes_back_and_an_unknown_one_gives_up() {
     for why in [
-        Why::Left,
-        Why::NotBegun,
-        Why::GivenUp,
-        Why::HeadTooLarge,
-        Why::Nonsense,
+        CancelReason::CallerLeft,
+        CancelReason::NotBegun,
+        CancelReason::GivenUp,
+        CancelReason::HeadTooLarge,
+        CancelReason::Malformed,
     ] {
-        assert_eq!(Why::from_code(why.code()), why);
+        assert_eq!(CancelReason::from_code(why.code()), why);
     }
-    assert_eq!(Why::from_code(200), Why::GivenUp);
+    assert_eq!(CancelReason::from_code(200), CancelReason::GivenUp);
 }
 
 #[test]
@@ -225,11 +225,11 @@ fn decoded(pieces: &[&[u8]]) -> Result<Vec<Frame>, NoFrame> {
 fn frame() -> impl Strategy<Value = Frame> {
     let content = || proptest::collection::vec(any::<u8>(), 0..80).prop_map(Bytes::from);
     let why = prop::sample::select(vec![
-        Why::Left,
-        Why::NotBegun,
-        Why::GivenUp,
-        Why::HeadTooLarge,
-        Why::Nonsense,
+        CancelReason::CallerLeft,
+        CancelReason::NotBegun,
+        CancelReason::GivenUp,
+        CancelReason::HeadTooLarge,
+        CancelReason::Malformed,
     ]);
     prop_oneof![
         (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(

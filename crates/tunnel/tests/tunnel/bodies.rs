@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
-use llamapool_tunnel::{BodyError, IncomingBody, SendError, TunnelConfig};
+use llamapool_tunnel::{IncomingBody, IncomingBodyError, SendError, TunnelConfig};
 use tokio::sync::mpsc;
 
 use crate::harness::*;
@@ -235,7 +235,7 @@ fn an_answer_that_breaks_off_is_aborted_after_all_its_bytes() {
             let (bytes, error) = read_until_it_breaks(answer.into_body()).await;
             let expected: Vec<u8> = (0..40).flat_map(|i| vec![i; 10_000]).collect();
             assert!(bytes == expected, "{} bytes arrived", bytes.len());
-            assert!(matches!(error, BodyError::Aborted), "{error:?}");
+            assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
         });
     }
 }
@@ -247,7 +247,7 @@ fn an_answer_that_breaks_off_at_once_is_aborted_not_empty() {
         let (bytes, error) =
             read_until_it_breaks(tunnel.send(get()).await.unwrap().into_body()).await;
         assert_eq!(bytes, b"");
-        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+        assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
     });
 }
 
@@ -264,7 +264,7 @@ fn an_answer_shorter_than_its_content_length_is_aborted() {
         let tunnel = tunnel.await;
         let answer = tunnel.send(get()).await.unwrap();
         let (_, error) = read_until_it_breaks(answer.into_body()).await;
-        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+        assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
     });
 }
 
@@ -286,7 +286,7 @@ fn a_request_that_breaks_off_says_so_and_reaches_the_relay_as_aborted() {
             matches!(result, Err(SendError::RequestBody(_))),
             "{result:?}"
         );
-        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+        assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
     });
 }
 
@@ -318,7 +318,7 @@ fn a_request_that_breaks_off_under_its_answer_aborts_both() {
         assert_eq!(next(&mut answer).await.unwrap(), "one");
         feed.send(Err("torn".into())).await.unwrap();
         let (_, error) = read_until_it_breaks(answer).await;
-        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+        assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
         tunnel.assert_serves().await;
     });
 }

@@ -1,7 +1,7 @@
 //! Who leaves takes all that was done for them along, at once, and nothing else.
 
 use http::Response;
-use llamapool_tunnel::BodyError;
+use llamapool_tunnel::IncomingBodyError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::harness::*;
@@ -87,7 +87,7 @@ fn a_caller_that_leaves_its_answer_stops_its_request() {
         feed.send(Ok("one".into())).await.unwrap();
         drop(answer);
         let (_, error) = read_until_it_breaks(bodies.recv().await.unwrap()).await;
-        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+        assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
         // The caller's side of the request is dropped, too.
         feed.closed().await;
     });

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http::Response;
-use llamapool_tunnel::{BodyError, CloseReason, End, SendError, TunnelConfig, serve_relay_end};
+use llamapool_tunnel::{
+    CloseReason, IncomingBodyError, SendError, TunnelConfig, TunnelEnd, serve_relay_end,
+};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -27,13 +29,16 @@ fn a_tunnel_lost_under_an_answer_is_told_apart_from_an_abort() {
         let lost = Instant::now();
         tunnel.kill_relay();
         let (_, error) = read_until_it_breaks(body).await;
-        assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
+        assert!(
+            matches!(error, IncomingBodyError::TunnelLost(_)),
+            "{error:?}"
+        );
         assert!(
             lost.elapsed() < Duration::from_millis(10),
             "after {:?}",
             lost.elapsed()
         );
-        assert!(matches!(tunnel.server_ended().await, End::Broken(_)));
+        assert!(matches!(tunnel.server_ended().await, TunnelEnd::Broken(_)));
     });
 }
 
@@ -48,7 +53,10 @@ fn bytes_that_arrived_before_the_tunnel_was_lost_are_still_read() {
         tunnel.server_ended().await;
         let (bytes, error) = read_until_it_breaks(body).await;
         assert_eq!(bytes, b"one");
-        assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
+        assert!(
+            matches!(error, IncomingBodyError::TunnelLost(_)),
+            "{error:?}"
+        );
     });
 }
 
@@ -72,7 +80,7 @@ fn calls_without_an_answer_fail_at_once_when_the_tunnel_is_lost() {
             lost.elapsed()
         );
         let late = tunnel.send(get()).await;
-        assert!(matches!(late, Err(SendError::NotTaken(_))), "{late:?}");
+        assert!(matches!(late, Err(SendError::NotAccepted(_))), "{late:?}");
     });
 }
 
@@ -94,7 +102,10 @@ fn a_request_under_way_ends_at_the_relay_when_the_tunnel_is_lost() {
             matches!(result, Err(SendError::TunnelLost(_))),
             "{result:?}"
         );
-        assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
+        assert!(
+            matches!(error, IncomingBodyError::TunnelLost(_)),
+            "{error:?}"
+        );
     });
 }
 
@@ -106,13 +117,15 @@ fn a_drained_relay_finishes_what_runs_and_takes_nothing_new() {
         tunnel.start_drain();
         until_idle().await;
         let late = tunnel.send(get()).await;
-        assert!(matches!(late, Err(SendError::NotTaken(_))), "{late:?}");
+        assert!(matches!(late, Err(SendError::NotAccepted(_))), "{late:?}");
         feed.send(Ok("the last word".into())).await.unwrap();
         assert_eq!(next(&mut body).await.unwrap(), "the last word");
         drop(feed);
         assert_eq!(next(&mut body).await, None);
-        assert_eq!(tunnel.relay_ended().await, End::Closed);
-        assert!(matches!(tunnel.server_ended().await, End::ClosedByPeer(code) if code.0 == 1000));
+        assert_eq!(tunnel.relay_ended().await, TunnelEnd::Closed);
+        assert!(
+            matches!(tunnel.server_ended().await, TunnelEnd::ClosedByPeer(code) if code.0 == 1000)
+        );
     });
 }
 
@@ -123,8 +136,10 @@ fn an_idle_relay_is_drained_at_once() {
         tunnel.assert_serves().await;
         let started = Instant::now();
         tunnel.start_drain();
-        assert_eq!(tunnel.relay_ended().await, End::Closed);
-        assert!(matches!(tunnel.server_ended().await, End::ClosedByPeer(code) if code.0 == 1000));
+        assert_eq!(tunnel.relay_ended().await, TunnelEnd::Closed);
+        assert!(
+            matches!(tunnel.server_ended().await, TunnelEnd::ClosedByPeer(code) if code.0 == 1000)
+        );
         assert!(
             started.elapsed() < Duration::from_millis(10),
             "after {:?}",
@@ -145,9 +160,11 @@ fn the_relay_learns_why_the_server_closes() {
             let mut tunnel = Tunnel::new(echo).await;
             tunnel.assert_serves().await;
             tunnel.server.close(reason);
-            assert!(matches!(tunnel.relay_ended().await, End::ClosedByPeer(got) if got.0 == code));
-            assert_eq!(tunnel.server.closed().await, End::Closed);
-            assert_eq!(tunnel.server_ended().await, End::Closed);
+            assert!(
+                matches!(tunnel.relay_ended().await, TunnelEnd::ClosedByPeer(got) if got.0 == code)
+            );
+            assert_eq!(tunnel.server.closed().await, TunnelEnd::Closed);
+            assert_eq!(tunnel.server_ended().await, TunnelEnd::Closed);
         });
     }
 }
@@ -158,7 +175,9 @@ fn the_first_reason_to_close_is_the_one_that_counts() {
         let mut tunnel = Tunnel::new(echo).await;
         tunnel.server.close(CloseReason::Replaced);
         tunnel.server.close(CloseReason::Done);
-        assert!(matches!(tunnel.relay_ended().await, End::ClosedByPeer(code) if code.0 == 4001));
+        assert!(
+            matches!(tunnel.relay_ended().await, TunnelEnd::ClosedByPeer(code) if code.0 == 4001)
+        );
     });
 }
 
@@ -170,8 +189,13 @@ fn the_reason_to_close_arrives_under_full_load_both_ways() {
         next(&mut body).await.unwrap();
         tunnel.server.close(CloseReason::Replaced);
         let (_, error) = read_until_it_breaks(body).await;
-        assert!(matches!(error, BodyError::TunnelLost(_)), "{error:?}");
-        assert!(matches!(tunnel.relay_ended().await, End::ClosedByPeer(code) if code.0 == 4001));
+        assert!(
+            matches!(error, IncomingBodyError::TunnelLost(_)),
+            "{error:?}"
+        );
+        assert!(
+            matches!(tunnel.relay_ended().await, TunnelEnd::ClosedByPeer(code) if code.0 == 4001)
+        );
     });
 }
 
@@ -192,14 +216,17 @@ fn calls_fail_at_once_on_a_closed_tunnel_whose_peer_takes_nothing() {
             matches!(result, Err(SendError::TunnelLost(_))),
             "{result:?}"
         );
-        assert_eq!(server.closed().await, End::Closed);
+        assert_eq!(server.closed().await, TunnelEnd::Closed);
         assert!(
             closed.elapsed() < Duration::from_millis(10),
             "after {:?}",
             closed.elapsed()
         );
         // The goodbye to a peer that does not take it is given up soon.
-        assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Closed);
+        assert_eq!(
+            driver.join_next().await.unwrap().unwrap(),
+            TunnelEnd::Closed
+        );
         assert!(
             closed.elapsed() <= Duration::from_secs(2),
             "after {:?}",
@@ -230,7 +257,10 @@ fn the_reason_to_close_arrives_behind_what_a_slow_peer_has_not_taken_yet() {
             panic!("the last message is {last:?}")
         };
         assert_eq!(u16::from(frame.code), 4001);
-        assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Closed);
+        assert_eq!(
+            driver.join_next().await.unwrap().unwrap(),
+            TunnelEnd::Closed
+        );
     });
 }
 
@@ -240,9 +270,12 @@ fn without_a_last_handle_the_servers_end_closes() {
         let tunnel = Tunnel::new(echo).await;
         tunnel.assert_serves().await;
         let (mut driver, mut relay, _drain) = tunnel.without_server();
-        assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Closed);
+        assert_eq!(
+            driver.join_next().await.unwrap().unwrap(),
+            TunnelEnd::Closed
+        );
         assert!(
-            matches!(relay.join_next().await.unwrap().unwrap(), End::ClosedByPeer(code) if code.0 == 1000)
+            matches!(relay.join_next().await.unwrap().unwrap(), TunnelEnd::ClosedByPeer(code) if code.0 == 1000)
         );
     });
 }
@@ -253,13 +286,13 @@ fn without_its_driver_the_servers_end_is_closed_and_lost() {
         let mut tunnel = Tunnel::new(echo).await;
         tunnel.assert_serves().await;
         tunnel.drop_driver();
-        assert_eq!(tunnel.server.closed().await, End::Closed);
+        assert_eq!(tunnel.server.closed().await, TunnelEnd::Closed);
         assert!(matches!(
             tunnel.send(get()).await,
-            Err(SendError::NotTaken(_))
+            Err(SendError::NotAccepted(_))
         ));
         assert!(!tunnel.server.is_alive(Duration::from_secs(1)).await);
-        assert!(matches!(tunnel.relay_ended().await, End::Broken(_)));
+        assert!(matches!(tunnel.relay_ended().await, TunnelEnd::Broken(_)));
     });
 }
 
@@ -273,7 +306,7 @@ fn a_text_message_breaks_the_servers_end() {
         assert_eq!(close_code(peer).await, 1002);
         let end = driver.join_next().await.unwrap().unwrap();
         assert!(
-            matches!(&end, End::Broken(why) if why.contains("text message")),
+            matches!(&end, TunnelEnd::Broken(why) if why.contains("text message")),
             "{end:?}"
         );
     });
@@ -296,7 +329,7 @@ fn a_text_message_breaks_the_relays_end() {
         };
         let (end, code) = tokio::join!(relay, speak);
         assert!(
-            matches!(&end, End::Broken(why) if why.contains("text message")),
+            matches!(&end, TunnelEnd::Broken(why) if why.contains("text message")),
             "{end:?}"
         );
         assert_eq!(code, 1002);
@@ -320,7 +353,7 @@ fn a_write_that_fails_for_a_stream_breaks_the_tunnel_though_the_next_would_not()
         );
         let end = driver.join_next().await.unwrap().unwrap();
         assert!(
-            matches!(&end, End::Broken(why) if why.contains("it fails once")),
+            matches!(&end, TunnelEnd::Broken(why) if why.contains("it fails once")),
             "{end:?}"
         );
     });

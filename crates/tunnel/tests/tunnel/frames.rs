@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::Response;
-use llamapool_tunnel::{BodyError, End, SendError, ServerEnd, TunnelConfig, serve_relay_end};
+use llamapool_tunnel::{
+    IncomingBodyError, SendError, ServerEnd, TunnelConfig, TunnelEnd, serve_relay_end,
+};
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinSet;
@@ -51,7 +53,7 @@ impl Peer {
 }
 
 /// A server's end, and a relay by hand that has said this hello.
-async fn server_and_relay_by_hand(hello: &[u8]) -> (ServerEnd, JoinSet<End>, Peer) {
+async fn server_and_relay_by_hand(hello: &[u8]) -> (ServerEnd, JoinSet<TunnelEnd>, Peer) {
     let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
     let config = TunnelConfig {
         stream_window: 1000,
@@ -66,7 +68,7 @@ async fn server_and_relay_by_hand(hello: &[u8]) -> (ServerEnd, JoinSet<End>, Pee
 /// A server's end with one call open, and a relay by hand that has said hello.
 async fn server_with_a_call() -> (
     Peer,
-    JoinSet<End>,
+    JoinSet<TunnelEnd>,
     oneshot::Receiver<Result<String, String>>,
 ) {
     let (server, mut tasks, peer) = server_and_relay_by_hand(HELLO).await;
@@ -128,7 +130,7 @@ fn what_a_relay_cannot_say_breaks_the_tunnel_by_name() {
             );
             let end = tasks.join_next().await.unwrap().unwrap();
             assert!(
-                matches!(&end, End::Broken(why) if why.contains(expected)),
+                matches!(&end, TunnelEnd::Broken(why) if why.contains(expected)),
                 "{end:?}, not {expected:?}"
             );
         });
@@ -242,7 +244,7 @@ fn what_a_server_cannot_say_breaks_the_tunnel_by_name() {
                 while let Some(Ok(_)) = peer.0.next().await {}
             });
             assert!(
-                matches!(&end.0, End::Broken(why) if why.contains(expected)),
+                matches!(&end.0, TunnelEnd::Broken(why) if why.contains(expected)),
                 "{:?}, not {expected:?}",
                 end.0
             );
@@ -293,7 +295,7 @@ fn requests_beyond_the_limit_and_behind_the_drain_are_not_begun() {
             while let Some(Ok(_)) = peer.0.next().await {}
             assert!(handlers.recv().await.is_none(), "only one was begun");
         };
-        assert_eq!(tokio::join!(relay, peer).0, End::Closed);
+        assert_eq!(tokio::join!(relay, peer).0, TunnelEnd::Closed);
     });
 }
 
@@ -316,7 +318,7 @@ fn a_request_that_was_on_its_way_when_the_relay_asked_for_no_more_is_not_begun()
             peer.say(&[b"\x08\0\0\0\0\0\0\0\0"]).await;
             while let Some(Ok(_)) = peer.0.next().await {}
         };
-        assert_eq!(tokio::join!(relay, peer).0, End::Closed);
+        assert_eq!(tokio::join!(relay, peer).0, TunnelEnd::Closed);
     });
 }
 
@@ -350,7 +352,7 @@ fn a_server_that_opens_more_than_it_may_and_reads_nothing_is_hung_up_on() {
         };
         let (end, ()) = tokio::join!(relay, server);
         assert!(
-            matches!(&end, End::Broken(why) if why.contains("does not read")),
+            matches!(&end, TunnelEnd::Broken(why) if why.contains("does not read")),
             "{end:?}"
         );
     });
@@ -428,7 +430,7 @@ fn an_answer_that_is_aborted_by_hand_breaks_off_behind_its_bytes() {
         let (answer, ()) = tokio::join!(server.send(get()), peer);
         let (bytes, error) = read_until_it_breaks(answer.unwrap().into_body()).await;
         assert_eq!(bytes, b"half");
-        assert!(matches!(error, BodyError::Aborted), "{error:?}");
+        assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
     });
 }
 

@@ -13,7 +13,8 @@ use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use llamapool_tunnel::{
-    BodyError, BoxError, End, IncomingBody, SendError, ServerEnd, TunnelConfig, serve_relay_end,
+    BoxError, IncomingBody, IncomingBodyError, SendError, ServerEnd, TunnelConfig, TunnelEnd,
+    serve_relay_end,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
@@ -28,8 +29,8 @@ pub(crate) const WIRE_BYTES: usize = 64 * 1024;
 /// Both ends of a tunnel, at work.
 pub(crate) struct Tunnel {
     pub(crate) server: ServerEnd,
-    driver: JoinSet<End>,
-    relay: JoinSet<End>,
+    driver: JoinSet<TunnelEnd>,
+    relay: JoinSet<TunnelEnd>,
     drain: Option<oneshot::Sender<()>>,
 }
 
@@ -141,7 +142,7 @@ impl Tunnel {
             .expect("the relay's end runs");
     }
 
-    pub(crate) async fn relay_ended(&mut self) -> End {
+    pub(crate) async fn relay_ended(&mut self) -> TunnelEnd {
         self.relay
             .join_next()
             .await
@@ -149,7 +150,7 @@ impl Tunnel {
             .expect("the relay's end does not panic")
     }
 
-    pub(crate) async fn server_ended(&mut self) -> End {
+    pub(crate) async fn server_ended(&mut self) -> TunnelEnd {
         self.driver
             .join_next()
             .await
@@ -170,7 +171,11 @@ impl Tunnel {
     /// The last handle of the server's end goes; the relay's end and the driver stay.
     pub(crate) fn without_server(
         self,
-    ) -> (JoinSet<End>, JoinSet<End>, Option<oneshot::Sender<()>>) {
+    ) -> (
+        JoinSet<TunnelEnd>,
+        JoinSet<TunnelEnd>,
+        Option<oneshot::Sender<()>>,
+    ) {
         (self.driver, self.relay, self.drain)
     }
 }
@@ -179,7 +184,7 @@ impl Tunnel {
 pub(crate) async fn open(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     config: TunnelConfig,
-) -> (ServerEnd, JoinSet<End>) {
+) -> (ServerEnd, JoinSet<TunnelEnd>) {
     let (server, driver) = ServerEnd::open(io, config).await;
     let mut tasks = JoinSet::new();
     tasks.spawn(driver);
@@ -364,7 +369,7 @@ fn pattern(start: usize, length: usize) -> Bytes {
 pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 
 /// The next piece of a body that goes on, or nothing at its clean end.
-pub(crate) async fn next<B: Body<Data = Bytes, Error = BodyError> + Unpin>(
+pub(crate) async fn next<B: Body<Data = Bytes, Error = IncomingBodyError> + Unpin>(
     body: &mut B,
 ) -> Option<Bytes> {
     let frame = body.frame().await?.expect("the body does not break off");
@@ -372,12 +377,12 @@ pub(crate) async fn next<B: Body<Data = Bytes, Error = BodyError> + Unpin>(
 }
 
 /// A whole body.
-pub(crate) async fn read(body: IncomingBody) -> Result<Bytes, BodyError> {
+pub(crate) async fn read(body: IncomingBody) -> Result<Bytes, IncomingBodyError> {
     Ok(body.collect().await?.to_bytes())
 }
 
 /// What arrives of a body before it breaks off, and how it does.
-pub(crate) async fn read_until_it_breaks(mut body: IncomingBody) -> (Vec<u8>, BodyError) {
+pub(crate) async fn read_until_it_breaks(mut body: IncomingBody) -> (Vec<u8>, IncomingBodyError) {
     let mut bytes = Vec::new();
     loop {
         match body

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock, Mutex};
 
 use futures_util::future::join_all;
-use llamapool_tunnel::{End, TunnelConfig, serve_relay_end};
+use llamapool_tunnel::{TunnelConfig, TunnelEnd, serve_relay_end};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinSet;
@@ -60,12 +60,12 @@ fn the_recording_itself_is_a_good_exchange() {
     assert_eq!(server.1, 3, "the recorded answers arrive");
     // Nothing is wrong with it but its sudden end.
     assert!(
-        matches!(&server.0, End::Broken(why) if why.contains("closing handshake")),
+        matches!(&server.0, TunnelEnd::Broken(why) if why.contains("closing handshake")),
         "{:?}",
         server.0
     );
     assert!(
-        matches!(&relay, End::Broken(why) if why.contains("closing handshake")),
+        matches!(&relay, TunnelEnd::Broken(why) if why.contains("closing handshake")),
         "{relay:?}"
     );
 }
@@ -212,7 +212,7 @@ fn framed(kind: u8, stream: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// Plays the bytes to a server's end that has calls open, and to a relay's end that echoes. Each must come to its end.
-fn both_ends_end(to_server: &[u8], to_relay: &[u8]) -> ((End, usize), End) {
+fn both_ends_end(to_server: &[u8], to_relay: &[u8]) -> ((TunnelEnd, usize), TunnelEnd) {
     let ends = Arc::new(Mutex::new(None));
     let result = ends.clone();
     paused(async {

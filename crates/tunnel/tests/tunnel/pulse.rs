@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use llamapool_tunnel::{End, SendError, TunnelConfig};
+use llamapool_tunnel::{SendError, TunnelConfig, TunnelEnd};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -22,8 +22,8 @@ fn a_wire_that_goes_silent_ends_both_ends_within_twenty_seconds() {
         tunnel.assert_serves().await;
         wire.go_silent();
         let silent_since = Instant::now();
-        assert_eq!(tunnel.server_ended().await, End::Silent);
-        assert_eq!(tunnel.relay_ended().await, End::Silent);
+        assert_eq!(tunnel.server_ended().await, TunnelEnd::Silent);
+        assert_eq!(tunnel.relay_ended().await, TunnelEnd::Silent);
         assert!(
             silent_since.elapsed() < GONE,
             "after {:?}",
@@ -39,8 +39,8 @@ fn a_wire_that_is_silent_from_the_start_ends_both_ends_within_twenty_seconds() {
         wire.go_silent();
         let mut tunnel = Tunnel::over(sides, TunnelConfig::default(), echo).await;
         let silent_since = Instant::now();
-        assert_eq!(tunnel.server_ended().await, End::Silent);
-        assert_eq!(tunnel.relay_ended().await, End::Silent);
+        assert_eq!(tunnel.server_ended().await, TunnelEnd::Silent);
+        assert_eq!(tunnel.relay_ended().await, TunnelEnd::Silent);
         assert!(
             silent_since.elapsed() < GONE,
             "after {:?}",
@@ -61,7 +61,10 @@ fn a_peer_that_takes_nothing_more_is_gone_in_twenty_seconds_however_much_waits_f
             matches!(result, Err(SendError::TunnelLost(_))),
             "{result:?}"
         );
-        assert_eq!(driver.join_next().await.unwrap().unwrap(), End::Silent);
+        assert_eq!(
+            driver.join_next().await.unwrap().unwrap(),
+            TunnelEnd::Silent
+        );
         assert!(started.elapsed() < GONE, "after {:?}", started.elapsed());
     });
 }

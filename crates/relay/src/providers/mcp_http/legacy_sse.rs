@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::Uri;
 use http_body::{Body, Frame, SizeHint};
+use llamapool_http::sse;
 use llamapool_wire::path;
 
 use super::announced::{Announced, OpenEndpoint};
@@ -120,8 +121,7 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
 impl FirstEvent {
     /// What is to become of what has come so far.
     fn decide(&mut self) -> Verdict {
-        let lines = Lines::of(&self.held);
-        let found = match lines.look() {
+        let found = match look(&self.held) {
             Look::Nothing => return Verdict::NotYet(std::mem::take(&mut self.held)),
             Look::MayBeEndpoint if self.held.len() <= FIRST_EVENT_BYTES => return Verdict::Hold,
             Look::MayBeEndpoint | Look::Another => None,
@@ -170,83 +170,52 @@ enum Look {
     Another,
 }
 
-/// A byte order mark, which may precede the first line.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// The beginning of an event stream, as lines.
-struct Lines<'a> {
-    bytes: &'a [u8],
-    /// Where the first line begins.
-    start: usize,
-}
-
-impl<'a> Lines<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            start: if bytes.starts_with(BYTE_ORDER_MARK) {
-                BYTE_ORDER_MARK.len()
-            } else {
-                0
-            },
-        }
-    }
-
-    /// Each complete line as its place in the bytes.
-    fn complete(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let mut at = self.start;
-        std::iter::from_fn(move || {
-            let rest = &self.bytes[at..];
-            let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
-            let line = (at, at + length);
-            let is_pair = rest[length..].starts_with(b"\r\n");
-            at += length + if is_pair { 2 } else { 1 };
-            Some(line)
-        })
-    }
-
-    /// What the first event is. Its name comes first with every known provider, so only what may become that is held
-    /// back, and an event that begins with anything else is another one, however it is cut.
-    fn look(&self) -> Look {
-        let (mut rest, mut data, mut is_named) = (self.start, None, false);
-        for (start, end) in self.complete() {
-            rest = end + 1;
-            let line = &self.bytes[start..end];
-            if line.is_empty() {
-                if is_named {
-                    return Look::Endpoint(data);
-                }
-            } else if line.starts_with(b":") {
-            } else if !is_named {
-                is_named = line
-                    .strip_prefix(b"event:")
-                    .is_some_and(|name| name.trim_ascii() == b"endpoint");
-                if !is_named {
-                    return Look::Another;
-                }
-            } else if line.starts_with(b"data:") {
-                let skip = if line.starts_with(b"data: ") { 6 } else { 5 };
-                data = Some((start + skip, end));
+/// What the beginning of a stream is. The event's name comes first with every known provider, so only what may become
+/// that is held back, and an event that begins with anything else is another one, however it is cut.
+fn look(bytes: &[u8]) -> Look {
+    let start = if bytes.starts_with(sse::BYTE_ORDER_MARK) {
+        sse::BYTE_ORDER_MARK.len()
+    } else {
+        0
+    };
+    let (mut rest, mut data, mut is_named) = (start, None, false);
+    for place in sse::lines(bytes) {
+        rest = place.end + 1;
+        let line = &bytes[place.clone()];
+        if line.is_empty() {
+            if is_named {
+                return Look::Endpoint(data);
             }
+        } else if line.starts_with(b":") {
+        } else if !is_named {
+            is_named = line
+                .strip_prefix(b"event:")
+                .is_some_and(|name| name.trim_ascii() == b"endpoint");
+            if !is_named {
+                return Look::Another;
+            }
+        } else if line.starts_with(b"data:") {
+            let skip = if line.starts_with(b"data: ") { 6 } else { 5 };
+            data = Some((place.start + skip, place.end));
         }
-        if is_named {
-            return Look::MayBeEndpoint;
-        }
-        let rest = &self.bytes[rest.min(self.bytes.len())..];
-        if self.bytes.len() < BYTE_ORDER_MARK.len()
-            && BYTE_ORDER_MARK.starts_with(self.bytes)
-            && !rest.is_empty()
-        {
-            return Look::MayBeEndpoint;
-        }
-        let rest = rest.trim_ascii_start();
-        let begins = |name: &[u8]| name.starts_with(&rest[..rest.len().min(name.len())]);
-        match rest {
-            [] => Look::Nothing,
-            [b':', ..] => Look::MayBeEndpoint,
-            _ if begins(b"event: endpoint") || begins(b"event:endpoint") => Look::MayBeEndpoint,
-            _ => Look::Another,
-        }
+    }
+    if is_named {
+        return Look::MayBeEndpoint;
+    }
+    let rest = &bytes[rest.min(bytes.len())..];
+    if bytes.len() < sse::BYTE_ORDER_MARK.len()
+        && sse::BYTE_ORDER_MARK.starts_with(bytes)
+        && !rest.is_empty()
+    {
+        return Look::MayBeEndpoint;
+    }
+    let rest = rest.trim_ascii_start();
+    let begins = |name: &[u8]| name.starts_with(&rest[..rest.len().min(name.len())]);
+    match rest {
+        [] => Look::Nothing,
+        [b':', ..] => Look::MayBeEndpoint,
+        _ if begins(b"event: endpoint") || begins(b"event:endpoint") => Look::MayBeEndpoint,
+        _ => Look::Another,
     }
 }
 

@@ -6,9 +6,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use http::{Response, StatusCode, Uri, header};
-use llamapool_wire::challenge;
+use llamapool_http::{challenge, host};
 
-use super::own_url::is_own_origin;
 use super::redirect::Route;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -46,7 +45,7 @@ impl MetadataPlace {
         let own = named.filter(|place| {
             let origin = place.scheme_str().zip(place.authority());
             origin.is_some_and(|(scheme, authority)| {
-                is_own_origin(route.base(), scheme, authority.as_str())
+                host::is_same_origin(route.base(), scheme, authority.as_str())
             })
         });
         let inserted = format!("{WELL_KNOWN}{}", route.base().path().trim_end_matches('/'));
@@ -65,8 +64,10 @@ impl MetadataPlace {
 }
 
 fn named_place(header: &str) -> Option<Uri> {
-    let value = challenge::values_of(PARAMETER, header).into_iter().next()?;
-    challenge::unquoted(&header[value]).parse().ok()
+    let value = challenge::parameter_values(PARAMETER, header)
+        .into_iter()
+        .next()?;
+    challenge::unquote(&header[value]).parse().ok()
 }
 
 #[cfg(test)]

@@ -3,10 +3,8 @@
 //! Nothing is dialled here. The one rule: only path and query of such an address are ever used; host and port are
 //! always those of the configured URL.
 
-use std::net::IpAddr;
-
-use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Uri};
+use llamapool_http::host::is_same_origin;
 use llamapool_wire::{header as wire, path};
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -108,24 +106,6 @@ pub(super) fn end_of_path(address: &str) -> usize {
     address.find(['?', '#']).unwrap_or(address.len())
 }
 
-/// Whether an address that begins with this scheme and authority is on the provider's host and port.
-pub(super) fn is_own_origin(base: &Uri, scheme: &str, authority: &str) -> bool {
-    let Some(own) = base.authority() else {
-        return false;
-    };
-    // The scheme may differ: a provider that believes in forwarding headers names the public one.
-    if own.as_str().eq_ignore_ascii_case(authority) {
-        return true;
-    }
-    let Ok(named) = authority.parse::<Authority>() else {
-        return false;
-    };
-    let port = named.port_u16().or(default_port(Some(scheme)));
-    let is_same_host = own.host().eq_ignore_ascii_case(named.host());
-    let are_this_machine = is_loopback(own.host()) && is_loopback(named.host());
-    (is_same_host || are_this_machine) && port == own.port_u16().or(default_port(base.scheme_str()))
-}
-
 fn path_on_own_origin(
     answered: &Uri,
     public: Option<&PublicPlace>,
@@ -138,7 +118,7 @@ fn path_on_own_origin(
     } else {
         format!("/{path}")
     };
-    let is_own = is_own_origin(answered, scheme, authority)
+    let is_own = is_same_origin(answered, scheme, authority)
         || public.is_some_and(|public| public.is_taken_for_own(authority, &path, answered));
     is_own.then_some(path)
 }
@@ -151,23 +131,6 @@ fn scheme_of(address: &str) -> Option<&str> {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     is_scheme.then_some(scheme)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-fn default_port(scheme: Option<&str>) -> Option<u16> {
-    let scheme = scheme?.to_ascii_lowercase();
-    match scheme.as_str() {
-        "https" => Some(443),
-        "http" => Some(80),
-        _ => None,
-    }
 }
 
 /// The path that is meant (RFC 3986, section 5.2.4). A client would resolve the segments too, but against the public URL.

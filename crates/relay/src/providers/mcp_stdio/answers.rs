@@ -5,14 +5,15 @@
 //! in `error.rs`.
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use llamapool_http::{json_response, sse};
+
+pub(super) use llamapool_mcp::error_code as code;
 
 use super::message::{Kind, Message};
 use crate::answer_body::AnswerBody;
-
-pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// A refusal: its status, its JSON-RPC code, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,20 +25,6 @@ pub(super) struct Refusal {
     id: Option<Bytes>,
     /// What a client can go on with.
     data: Option<serde_json::Value>,
-}
-
-/// What JSON-RPC 2.0 and MCP call what is wrong.
-pub(super) mod code {
-    pub(crate) const PARSE: i64 = -32700;
-    pub(crate) const INVALID_REQUEST: i64 = -32600;
-    pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
-    pub(crate) const INVALID_PARAMS: i64 = -32602;
-    /// What SDKs say for anything else that is wrong with a request.
-    pub(crate) const BAD_REQUEST: i64 = -32000;
-    pub(crate) const SESSION_NOT_FOUND: i64 = -32001;
-    pub(crate) const HEADER_MISMATCH: i64 = -32020;
-    pub(crate) const MISSING_CAPABILITY: i64 = -32021;
-    pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 }
 
 impl Refusal {
@@ -105,16 +92,8 @@ impl Refusal {
 /// An answer with a JSON body.
 pub(super) fn json(status: StatusCode, body: Bytes) -> Response<AnswerBody> {
     let length = HeaderValue::from(body.len());
-    let mut answer = Response::new(
-        Full::new(body)
-            .map_err(|never| match never {})
-            .boxed_unsync(),
-    );
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    let body = Full::new(body).map_err(|never| match never {});
+    let mut answer = json_response(status, body.boxed_unsync());
     answer.headers_mut().insert(header::CONTENT_LENGTH, length);
     answer
 }
@@ -136,19 +115,7 @@ pub(super) fn method_not_allowed() -> Response<AnswerBody> {
 /// An answer that is an event stream.
 pub(super) fn event_stream(body: AnswerBody) -> Response<AnswerBody> {
     let mut answer = Response::new(body);
-    let headers = answer.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, no-transform"),
-    );
-    headers.insert(
-        HeaderName::from_static("x-accel-buffering"),
-        HeaderValue::from_static("no"),
-    );
+    sse::set_headers(answer.headers_mut());
     answer
 }
 

@@ -11,13 +11,15 @@ mod streams;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use llamapool_mcp::Revision;
+use llamapool_mcp::header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 use llamapool_wire::{CallError, Cause};
 
 use self::session::Session;
 use self::sessions::Sessions;
 use self::streams::{CALLS, NotOpened};
-use super::answers::{Refusal, SESSION_ID, code, json};
+use super::answers::{Refusal, code, json};
 use super::head::{AT_ONCE, events, head};
 use super::launcher::Launcher;
 use super::message::Kind;
@@ -25,10 +27,6 @@ use super::posted::Posted;
 use super::{Answer, NoAnswer};
 use crate::answer_body::{AnswerBody, empty};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-/// The one revision that has batches, as clients name it and where they name none.
-const BATCHING: &str = "2025-03-26";
 /// How long the first answer of a session may take to be one JSON object: its program starts meanwhile, and what goes before
 /// its word, such as the id of the session, cannot be taken back.
 const TO_BEGIN: Duration = Duration::from_secs(20);
@@ -65,7 +63,11 @@ impl Legacy {
             .session(headers)
             .map_err(|refusal| refusal.of(&posted.messages[0]))?;
         check_version(headers, &session)?;
-        if posted.is_batch && session.version().is_some_and(|version| version > BATCHING) {
+        if posted.is_batch
+            && session
+                .version()
+                .is_some_and(|version| Revision::LAST_WITH_BATCHES.is_older_than(version))
+        {
             let message = "the revision of this session has no batches";
             return Err(Refusal::bad_request(code::INVALID_REQUEST, message).into());
         }
@@ -259,15 +261,15 @@ impl Drop for Beginning<'_> {
 
 /// The revision that a client names must be one that it could have agreed on (MCP 2025-06-18, streamable HTTP).
 fn check_version(headers: &HeaderMap, session: &Session) -> Result<(), Refusal> {
-    let Some(named) = headers.get(VERSION) else {
+    let Some(named) = headers.get(PROTOCOL_VERSION) else {
         return Ok(());
     };
     let (named, agreed) = (String::from_utf8_lossy(named.as_bytes()), session.version());
-    const KNOWN: [&str; 4] = ["2024-11-05", BATCHING, "2025-06-18", "2025-11-25"];
-    if agreed == Some(&*named) || KNOWN.contains(&&*named) {
+    let is_known = Revision::parse(&named).is_some_and(Revision::has_sessions);
+    if agreed == Some(&*named) || is_known {
         return Ok(());
     }
-    let agreed = agreed.unwrap_or(KNOWN[3]);
+    let agreed = agreed.unwrap_or(Revision::LAST_WITH_SESSIONS.name());
     let message = format!("Bad Request: MCP-Protocol-Version is not supported, expected {agreed}");
     Err(Refusal::bad_request(code::BAD_REQUEST, message))
 }

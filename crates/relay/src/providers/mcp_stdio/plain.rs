@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::StatusCode;
+use llamapool_mcp::Revision;
 use llamapool_wire::{CallError, Cause};
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -19,7 +20,7 @@ use super::shared::Shared;
 use crate::answer_body::empty;
 
 /// The revision that the bridge speaks as a client.
-const REVISION: &str = "2025-11-25";
+const REVISION: Revision = Revision::LAST_WITH_SESSIONS;
 
 /// The session, begun when it is first wanted, and anew when its program has ended.
 pub(super) struct Plain {
@@ -105,7 +106,7 @@ impl Plain {
 /// What the bridge says of itself when it begins a session.
 pub(super) fn initialize_params() -> serde_json::Value {
     json!({
-        "protocolVersion": REVISION,
+        "protocolVersion": REVISION.name(),
         "capabilities": {},
         "clientInfo": { "name": "llamapool", "version": env!("CARGO_PKG_VERSION") },
     })

@@ -1,11 +1,12 @@
 //! What a client posts: read to its end within a bound, and known for what it is.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use llamapool_http::BoxError;
+use llamapool_mcp::{Revision, header as mcp};
 use llamapool_wire::{CallError, Cause};
 
 use super::answers::{Refusal, code};
@@ -13,10 +14,6 @@ use super::message::{Kind, Message, NotAMessage, messages};
 use super::rewrite::on_one_line;
 use super::{Answer, NoAnswer};
 use crate::answer_body::AnswerBody;
-
-/// The first revision without sessions.
-pub(super) const FIRST_MODERN: &str = "2026-07-28";
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// What was posted.
 #[derive(Debug)]
@@ -157,16 +154,16 @@ impl Posted {
         let claims =
             |message: &Message| message.kind == Kind::Request && message.modern_version().is_some();
         let named = headers
-            .get(VERSION)
+            .get(mcp::PROTOCOL_VERSION)
             .and_then(|version| version.to_str().ok())
             .unwrap_or_default();
+        let is_named_modern =
+            Revision::by_text_order(named).is_some_and(|revision| !revision.has_sessions());
         let is_initialize = self
             .messages
             .iter()
             .any(|message| message.method() == "initialize");
-        if self.messages.iter().any(claims)
-            || named >= FIRST_MODERN && !self.is_batch && !is_initialize
-        {
+        if self.messages.iter().any(claims) || is_named_modern && !self.is_batch && !is_initialize {
             Era::Modern
         } else {
             Era::Legacy
@@ -198,7 +195,7 @@ impl NoAnswer {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
     use http_body_util::Full;
 
     use super::*;
@@ -281,7 +278,7 @@ mod tests {
             (format!("[{notification}]"), "2026-07-28", Era::Legacy),
         ] {
             let mut fields = HeaderMap::new();
-            fields.insert(VERSION, HeaderValue::from_static(version));
+            fields.insert(mcp::PROTOCOL_VERSION, HeaderValue::from_static(version));
             assert_eq!(
                 parse(text.clone().into()).unwrap().era(&fields),
                 era,

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use llamapool_http::BoxError;
+use llamapool_http::sse::EventFields;
 
 use super::pipe::{Item, Outlet};
 
@@ -13,6 +14,8 @@ use super::pipe::{Item, Outlet};
 const RETRY_MS: u32 = 1000;
 /// Up to this size a message is put together with what makes it an event; a larger one goes by itself.
 const TOGETHER_BYTES: usize = 16 * 1024;
+/// Room for what an event has besides its message: an id of two numbers, the names of the fields, the blank line.
+const FIELDS_BYTES: usize = 64;
 
 /// The event stream of what comes out of a pipe.
 pub(super) struct EventBody<P> {
@@ -81,25 +84,32 @@ impl<P: Unpin> Body for EventBody<P> {
 fn event(item: &Item) -> [Option<Bytes>; 3] {
     let (id, message) = match item {
         Item::Start(id) => {
-            let start = format!("id: {id}\nretry: {RETRY_MS}\ndata: \n\n");
-            return [Some(start.into()), None, None];
+            let fields = EventFields {
+                id: Some(id),
+                retry_ms: Some(RETRY_MS),
+            };
+            let mut start = BytesMut::new();
+            fields.write(&mut start);
+            start.extend_from_slice(b"\n\n");
+            return [Some(start.freeze()), None, None];
         }
         Item::Event(id, message) => (*id, message),
         Item::Whole(message, _) => (None, message),
     };
-    let head = id.map(|id| format!("id: {id}\n")).unwrap_or_default() + "data: ";
-    if message.len() > TOGETHER_BYTES {
+    let is_large = message.len() > TOGETHER_BYTES;
+    let room = if is_large { 0 } else { message.len() };
+    let mut event = BytesMut::with_capacity(room + FIELDS_BYTES);
+    EventFields { id, retry_ms: None }.write(&mut event);
+    if is_large {
         return [
-            Some(head.into()),
+            Some(event.freeze()),
             Some(message.clone()),
             Some(Bytes::from_static(b"\n\n")),
         ];
     }
-    let mut together = BytesMut::with_capacity(head.len() + message.len() + 2);
-    together.extend_from_slice(head.as_bytes());
-    together.extend_from_slice(message);
-    together.extend_from_slice(b"\n\n");
-    [Some(together.freeze()), None, None]
+    event.extend_from_slice(message);
+    event.extend_from_slice(b"\n\n");
+    [Some(event.freeze()), None, None]
 }
 
 #[cfg(test)]

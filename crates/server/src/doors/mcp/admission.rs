@@ -8,7 +8,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
+use llamapool_mcp::Revision;
+use llamapool_mcp::header::{METHOD, PROTOCOL_VERSION, SESSION_ID};
 use llamapool_wire::{CallError, Cause};
 
 use super::failures::offline;
@@ -18,16 +20,6 @@ use crate::peer::Peer;
 use crate::registry::{Client, Relay};
 use crate::scheduler::{Choice, Permit, Wish, choose};
 use crate::sessions::{Purpose, RelayTag};
-
-/// The session of a call or of an answer (MCP 2025-03-26 to 2025-11-25, session management).
-pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-/// Named on every request after `initialize`, from MCP 2025-06-18 on.
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-
-/// The method of a request (MCP 2026-07-28, streamable-http).
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-/// The first revision without sessions: what a call says of one there is not about where it goes.
-const SESSIONLESS: &str = "2026-07-28";
 
 /// The relay that runs a call.
 pub(super) struct Admitted {
@@ -129,7 +121,7 @@ fn place_of(app: &App, client: &Client, tag: RelayTag) -> Result<usize, NotAdmit
     }
     if app
         .registry
-        .may_return(&client.id, tag, app.config.timeouts.session_grace)
+        .may_return(&client.id, tag, app.config.mcp.session_grace)
     {
         let message = format!(
             "the relay of {} that holds this session is reconnecting",
@@ -206,18 +198,13 @@ fn wish_without_session(headers: &HeaderMap) -> Wish {
     }
 }
 
-/// Whether a call is of a revision without sessions. Versions are dates; what is none is taken for an older one.
+/// Whether a call is of a revision without sessions. A name that is no date is taken for an older revision.
 fn is_sessionless(headers: &HeaderMap) -> bool {
     let version = headers
         .get(PROTOCOL_VERSION)
         .and_then(|version| version.to_str().ok())
         .unwrap_or_default();
-    let is_date = version.len() == SESSIONLESS.len()
-        && version
-            .bytes()
-            .zip(SESSIONLESS.bytes())
-            .all(|(byte, like)| byte.is_ascii_digit() == like.is_ascii_digit());
-    is_date && version >= SESSIONLESS
+    Revision::by_date(version).is_some_and(|revision| !revision.has_sessions())
 }
 
 /// A number that stays the same for a caller: of what it presents, or of where it is. What all callers must present says
@@ -240,6 +227,8 @@ fn caller_number(app: &App, client: &Client, headers: &HeaderMap, peer: Peer) ->
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {

@@ -3,16 +3,15 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use llamapool_http::{ForwardTimeouts, strip_hop_by_hop};
+use llamapool_http::{ForwardTimeouts, sse, strip_hop_by_hop};
+use llamapool_mcp::header::SESSION_ID;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::{CallError, Cause, RelayId, header as wire};
 use tokio::time::Instant;
 
-use super::admission::SESSION_ID;
 use super::call_headers;
 use crate::app::App;
 use crate::books::Call;
-use crate::event_stream::{KeptAlive, ask_for_no_buffering, is_event_stream};
 use crate::plain_answer::single_answer;
 use crate::registry::Relay;
 use crate::sessions::Purpose;
@@ -55,11 +54,11 @@ pub(super) async fn answer(
         started,
         timeouts,
     } = asked;
-    let is_stream = is_event_stream(answer.headers());
+    let is_stream = sse::is_event_stream(answer.headers());
     let is_encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
     if wants_single_answer && answer.status() == StatusCode::OK && is_stream && !is_encoded {
         let answer = timeouts.carry(answer, started, ());
-        return match single_answer(answer, app.config.limits.max_answer_bytes).await {
+        return match single_answer(answer, app.config.mcp.max_answer_bytes).await {
             Ok(answer) => Ok(timeouts.carry(answer, started, call).map(Body::new)),
             Err(failure) => {
                 call.failed(&failure);
@@ -69,20 +68,20 @@ pub(super) async fn answer(
     }
     let mut answer = timeouts.carry(answer, started, call);
     if is_stream {
-        ask_for_no_buffering(answer.headers_mut());
+        sse::disable_buffering(answer.headers_mut());
     }
     if method == Method::HEAD {
         // It has no body, which is not to be taken for a length of zero.
         return Ok(answer.map(|body| Body::from_stream(body.into_data_stream())));
     }
-    let keepalive = app.config.timeouts.stream_keepalive;
+    let keepalive = app.config.mcp.stream_keepalive;
     // A body of a known length has no room for comments, and an encoded one no place.
     let takes_comments =
         is_stream && !is_encoded && !answer.headers().contains_key(header::CONTENT_LENGTH);
     if keepalive.is_zero() || !takes_comments {
         return Ok(answer.map(Body::new));
     }
-    Ok(answer.map(|body| Body::new(KeptAlive::new(body, keepalive))))
+    Ok(answer.map(|body| Body::new(sse::KeepAlive::new(body, keepalive))))
 }
 
 /// Seals the session that an answer of a shared id names.

@@ -5,6 +5,7 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use llamapool_http::strip_hop_by_hop;
+use llamapool_mcp::header as mcp;
 use llamapool_wire::header as wire;
 
 use super::outgoing::Bound;
@@ -66,7 +67,7 @@ pub(super) fn is_end_to_end(name: &HeaderName) -> bool {
         header::COOKIE,
         header::HOST,
         header::ORIGIN,
-        HeaderName::from_static("last-event-id"),
+        mcp::LAST_EVENT_ID,
     ];
-    name.as_str().starts_with("mcp-") || ALWAYS.contains(name)
+    name.as_str().starts_with(mcp::PREFIX) || ALWAYS.contains(name)
 }

@@ -36,7 +36,7 @@ fn as_the_caller_may_know(
             CallError::new(Cause::FirstByteTimeout, message)
         }
         ForwardError::Upstream(_) if meter.has_exceeded() => too_large(None, max_bytes),
-        ForwardError::Upstream(SendError::NotTaken(_)) => CallError::new(
+        ForwardError::Upstream(SendError::NotAccepted(_)) => CallError::new(
             Cause::RelayOffline,
             "the tunnel ended before it took the call",
         ),

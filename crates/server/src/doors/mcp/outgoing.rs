@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method as HttpMethod, Response, Uri, header};
+use axum::http::{HeaderValue, Method, Response, Uri, header};
 use llamapool_http::{ForwardTimeouts, LimitedBody, RequestMeter, Upstream, linger};
+use llamapool_mcp::MethodLabel;
+use llamapool_mcp::header::SESSION_ID;
 use llamapool_tunnel::{IncomingBody, SendError, ServerEnd};
 use llamapool_wire::{CallError, header as wire, path};
 
-use super::admission::{Admitted, SESSION_ID};
+use super::admission::Admitted;
 use super::call_headers::prepare;
 use super::failures::{path_refused, too_large};
 use super::passing_look::PassingLook;
 use super::target::Target;
 use crate::app::App;
 use crate::books::Call;
-use crate::mcp_method::Method;
 use crate::plain_answer::takes_anything;
 use crate::public_url::Address;
 use crate::sessions::Purpose;
@@ -45,7 +46,7 @@ pub(super) async fn outgoing(
     request: Request,
 ) -> Result<Outgoing, CallError> {
     let (mut head, body) = request.into_parts();
-    let max_bytes = app.config.limits.max_request_bytes;
+    let max_bytes = app.config.mcp.max_request_bytes;
     let declared = head
         .headers
         .get(header::CONTENT_LENGTH)
@@ -57,8 +58,8 @@ pub(super) async fn outgoing(
         }
         return Err(too_large(Some(declared), max_bytes));
     }
-    let wants_single_answer = head.method == HttpMethod::POST && takes_anything(&head.headers);
-    let method = Method::named(head.method.as_str());
+    let wants_single_answer = head.method == Method::POST && takes_anything(&head.headers);
+    let method = MethodLabel::from_name(head.method.as_str());
     call.running().set_method(method);
     prepare(
         app,
@@ -133,10 +134,10 @@ impl Upstream for Tunnel<'_> {
 /// The waits of a call.
 pub(super) fn timeouts(app: &App) -> ForwardTimeouts {
     let some = |span: std::time::Duration| (!span.is_zero()).then_some(span);
-    let timeouts = &app.config.timeouts;
+    let config = &app.config.mcp;
     ForwardTimeouts {
-        first_headers: some(timeouts.first_byte),
-        idle: some(timeouts.stream_idle),
-        total: some(timeouts.call),
+        first_headers: some(config.first_byte_timeout),
+        idle: some(config.stream_idle_timeout),
+        total: some(config.call_timeout),
     }
 }

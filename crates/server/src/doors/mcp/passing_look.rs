@@ -8,9 +8,12 @@ use std::task::{Context, Poll, ready};
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use llamapool_mcp::{MethodLabel, header as mcp};
 
 use crate::books::Running;
-use crate::mcp_method::{LOOK_BYTES, Method};
+
+/// How much of a body is looked at.
+const LOOK_BYTES: usize = 1024;
 
 /// A body whose beginning is looked at.
 pub(super) struct PassingLook<B> {
@@ -29,9 +32,9 @@ impl<B> PassingLook<B> {
     /// Looks at a body, unless the headers say the method already (MCP 2026-07-28: `Mcp-Method`).
     pub(super) fn new(inner: B, headers: &HeaderMap, call: Arc<Running>) -> Self {
         let named = headers
-            .get("mcp-method")
+            .get(mcp::METHOD)
             .and_then(|value| value.to_str().ok())
-            .map(Method::named);
+            .map(MethodLabel::from_name);
         let look = match named {
             Some(method) => {
                 call.set_method(method);
@@ -48,13 +51,13 @@ impl<B> PassingLook<B> {
         };
         let piece = &piece[..piece.len().min(LOOK_BYTES - seen.len())];
         let method = if seen.is_empty() {
-            Method::in_message(piece)
+            MethodLabel::in_message(piece)
         } else {
             None
         };
         let method = method.or_else(|| {
             seen.extend_from_slice(piece);
-            Method::in_message(seen)
+            MethodLabel::in_message(seen)
         });
         if let Some(method) = method {
             self.call.set_method(method);

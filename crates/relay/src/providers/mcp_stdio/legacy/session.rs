@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use llamapool_mcp::Revision;
 use llamapool_wire::{CallError, Cause};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -20,8 +21,6 @@ use crate::providers::mcp_stdio::rewrite::on_one_line;
 
 /// How long a caller who does not read holds its own session back, before it is given up.
 const SLOW_CALLER: Duration = Duration::from_secs(30);
-/// The first revision whose clients expect an event without a message at the beginning of a stream.
-const WITH_START: &str = "2025-11-25";
 /// The beginning of the ids of the bridge's own questions.
 const OWN_ID: &str = "llamapool-ping-";
 
@@ -168,7 +167,7 @@ impl Session {
             return;
         }
         if let Some(version) = messages.iter().find_map(Message::negotiated_version) {
-            if version.as_str() >= WITH_START {
+            if Revision::by_text_order(&version).is_some_and(Revision::primes_streams) {
                 self.streams().start_with_an_event();
             }
             // The first answer is the one that counts, and it is the only one here.

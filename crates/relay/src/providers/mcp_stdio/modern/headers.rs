@@ -4,16 +4,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
+use llamapool_mcp::header::{METHOD, NAME, PROTOCOL_VERSION};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::answers::{Refusal, code};
 use super::super::message::{Kind, Message};
 use super::tools::Repeated;
-
-const VERSION: &str = "mcp-protocol-version";
-const METHOD: &str = "mcp-method";
-const NAME: &str = "mcp-name";
 
 /// Checks what every request repeats.
 pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), Refusal> {
@@ -25,10 +22,10 @@ pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), Refusa
         let text = "Invalid params: _meta has no io.modelcontextprotocol/protocolVersion";
         return Err(Refusal::bad_request(code::INVALID_PARAMS, text));
     };
-    same(headers, VERSION, &version)?;
-    same(headers, METHOD, message.method())?;
+    same(headers, PROTOCOL_VERSION.as_str(), &version)?;
+    same(headers, METHOD.as_str(), message.method())?;
     match params.name_for(message.method()) {
-        Some(name) => same(headers, NAME, &name),
+        Some(name) => same(headers, NAME.as_str(), &name),
         None => Ok(()),
     }
 }
@@ -116,6 +113,10 @@ fn mismatch(name: &str, what: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    const VERSION: &str = "mcp-protocol-version";
+    const METHOD: &str = "mcp-method";
+    const NAME: &str = "mcp-name";
+
     use bytes::Bytes;
     use http::{HeaderName, HeaderValue};
 

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
-use super::super::posted::FIRST_MODERN;
 use super::super::shared::Shared;
+use llamapool_mcp::Revision;
 
 /// How many pages of the list are read.
 const PAGES: usize = 64;
@@ -128,7 +128,7 @@ fn look(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Repeated>) {
 /// What the bridge says of itself when it asks, under MCP's own names.
 pub(super) fn client_meta() -> Value {
     json!({
-        "io.modelcontextprotocol/protocolVersion": FIRST_MODERN,
+        "io.modelcontextprotocol/protocolVersion": Revision::V2026_07_28.name(),
         "io.modelcontextprotocol/clientInfo": { "name": "llamapool", "version": env!("CARGO_PKG_VERSION") },
         "io.modelcontextprotocol/clientCapabilities": {},
     })

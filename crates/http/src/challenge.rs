@@ -1,20 +1,22 @@
-//! The parameters of challenges (RFC 9110, section 11.6.1): where they stand in a `WWW-Authenticate` header.
+//! The parameters of challenges in a `WWW-Authenticate` header (RFC 9110, section 11.6.1).
 //!
-//! One header may hold several challenges, and quoted texts may hold anything. Nothing is decided here.
+//! One header may contain several challenges, and a quoted string may contain anything.
 
 use std::ops::Range;
 
-/// Where the values of a parameter stand in a header, their quotes included.
-pub fn values_of(parameter: &str, header: &str) -> Vec<Range<usize>> {
+/// Returns the places of a parameter's values in a header, with their quotes.
+pub fn parameter_values(parameter: &str, header: &str) -> Vec<Range<usize>> {
     let bytes = header.as_bytes();
-    let (mut found, mut at) = (Vec::new(), 0);
+    let mut found = Vec::new();
+    let mut at = 0;
     while at < bytes.len() {
         if bytes[at] == b'"' {
             at = end_of_quoted(bytes, at);
             continue;
         }
+
         let is_start = at == 0 || matches!(bytes[at - 1], b' ' | b',' | b'\t');
-        match value_behind(parameter, header, at).filter(|_| is_start) {
+        match value_at(parameter, header, at).filter(|_| is_start) {
             Some(value) => {
                 at = value.end;
                 found.push(value);
@@ -25,23 +27,26 @@ pub fn values_of(parameter: &str, header: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// What a value says, without its quotes.
-pub fn unquoted(value: &str) -> String {
+/// Returns the text of a value, without quotes and escapes.
+pub fn unquote(value: &str) -> String {
     let Some(inner) = value.strip_prefix('"') else {
         return value.to_owned();
     };
-    let (mut text, mut escaped) = (String::new(), false);
-    for character in inner.strip_suffix('"').unwrap_or(inner).chars() {
-        escaped = character == '\\' && !escaped;
-        if !escaped {
+    let inner = inner.strip_suffix('"').unwrap_or(inner);
+
+    let mut text = String::new();
+    let mut is_escaped = false;
+    for character in inner.chars() {
+        is_escaped = character == '\\' && !is_escaped;
+        if !is_escaped {
             text.push(character);
         }
     }
     text
 }
 
-/// The place of the parameter's value, if the parameter begins here.
-fn value_behind(parameter: &str, header: &str, at: usize) -> Option<Range<usize>> {
+/// Returns the place of the parameter's value if the parameter's name begins at `at`.
+fn value_at(parameter: &str, header: &str, at: usize) -> Option<Range<usize>> {
     let rest = &header[at..];
     let name = rest.get(..parameter.len())?;
     let value = rest[parameter.len()..]
@@ -51,15 +56,17 @@ fn value_behind(parameter: &str, header: &str, at: usize) -> Option<Range<usize>
     if !name.eq_ignore_ascii_case(parameter) {
         return None;
     }
+
     let start = header.len() - value.len();
-    let end = match value.starts_with('"') {
-        true => end_of_quoted(header.as_bytes(), start),
-        false => start + value.find([',', ' ', '\t']).unwrap_or(value.len()),
+    let end = if value.starts_with('"') {
+        end_of_quoted(header.as_bytes(), start)
+    } else {
+        start + value.find([',', ' ', '\t']).unwrap_or(value.len())
     };
     Some(start..end)
 }
 
-/// The place behind a quoted text that begins here.
+/// Returns the place behind the quoted string that begins at `start`.
 fn end_of_quoted(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while at < bytes.len() {
@@ -79,9 +86,9 @@ mod tests {
     use super::*;
 
     fn values(header: &str) -> Vec<String> {
-        values_of("place", header)
+        parameter_values("place", header)
             .into_iter()
-            .map(|value| unquoted(&header[value]))
+            .map(|value| unquote(&header[value]))
             .collect()
     }
 
@@ -112,8 +119,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_that_a_header_holds_makes_it_panic(header in "(place|=|\"|\\\\|,| |é|x)*") {
-            for value in values_of("place", &header) {
-                unquoted(&header[value]);
+            for value in parameter_values("place", &header) {
+                unquote(&header[value]);
             }
         }
     }

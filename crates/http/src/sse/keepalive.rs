@@ -1,80 +1,57 @@
-//! What an event stream needs to get past middleboxes: headers that keep them from holding it back, and comments that
-//! show life while the provider has nothing to say.
+//! Comments in an event stream that is idle, so that middleboxes do not close its connection.
 //!
-//! Comments stand only between events and only where nothing else was sent for a while; every client must ignore them
-//! (the HTML standard, server-sent events; MCP 2026-07-28 encourages them). No other byte is touched.
+//! A comment stands only between two events, and only where nothing else was sent for a while.
+//! Every client must ignore it (the HTML standard, server-sent events; MCP 2026-07-28 encourages
+//! comments). No other byte is changed, except for a byte order mark behind the first comment.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
-/// A sign of life that means nothing.
+use super::scan::{BYTE_ORDER_MARK, without_line_end};
+
+/// An empty comment, with the blank line that some clients need behind it.
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
-/// How long a stream may say nothing at all before its first sign of life: some middleboxes hold even the head back
-/// until the first byte of the body. Not at once, as most streams speak at once, and then need no comment.
-const FIRST_SIGN: Duration = Duration::from_millis(250);
-
-/// What may stand at the very beginning of a stream, and there means nothing (the HTML standard, server-sent events).
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// Whether an answer is an event stream.
-pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let media_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media_type = media_type
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case("text/event-stream")
-}
-
-/// Asks the middleboxes on the way not to hold the stream back, unless the provider has said what it wants of them.
-pub(crate) fn ask_for_no_buffering(headers: &mut HeaderMap) {
-    const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-    headers
-        .entry(NO_BUFFERING)
-        .or_insert(HeaderValue::from_static("no"));
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-cache, no-transform"));
-}
+/// How long a stream may send nothing at all before its first comment: some middleboxes hold even
+/// the head back until the first byte of the body. Not at once, as most streams send an event at
+/// once, and then need no comment.
+const FIRST_COMMENT: Duration = Duration::from_millis(250);
 
 pin_project! {
-    /// An event stream that shows life while it is idle.
-    pub(crate) struct KeptAlive<B> {
+    /// The body of an event stream, with comments while it is idle.
+    pub struct KeepAlive<B> {
         #[pin]
         inner: B,
-        every: Duration,
+        interval: Duration,
         alarm: Pin<Box<Sleep>>,
         last_byte: Option<Instant>,
-        between_events: BetweenEvents,
-        mark: Mark,
+        boundary: EventBoundary,
+        mark: MarkFilter,
     }
 }
 
-impl<B> KeptAlive<B> {
-    /// Shows life whenever nothing was sent for `every`.
-    pub(crate) fn new(inner: B, every: Duration) -> Self {
-        let alarm = Box::pin(tokio::time::sleep(FIRST_SIGN.min(every)));
+impl<B> KeepAlive<B> {
+    /// Wraps the body of a stream that gets a comment whenever it was idle for `interval`.
+    pub fn new(inner: B, interval: Duration) -> Self {
+        let alarm = Box::pin(tokio::time::sleep(FIRST_COMMENT.min(interval)));
         Self {
             inner,
-            every,
+            interval,
             alarm,
             last_byte: None,
-            between_events: BetweenEvents::default(),
-            mark: Mark::First,
+            boundary: EventBoundary::default(),
+            mark: MarkFilter::AtStart,
         }
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
+impl<B: Body<Data = Bytes>> Body for KeepAlive<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -83,10 +60,12 @@ impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
+
+        // The stream's own frames come first.
         while let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) {
             let frame = match frame {
-                Some(Ok(frame)) if *this.mark != Mark::Over => match frame.into_data() {
-                    Ok(data) => match this.mark.without(data) {
+                Some(Ok(frame)) if *this.mark != MarkFilter::Done => match frame.into_data() {
+                    Ok(data) => match this.mark.filter(data) {
                         Some(data) => Some(Ok(Frame::data(data))),
                         None => continue,
                     },
@@ -94,26 +73,23 @@ impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
                 },
                 other => other,
             };
-            if let Some(data) = frame
-                .as_ref()
-                .and_then(|frame| frame.as_ref().ok()?.data_ref())
-            {
-                this.between_events.saw(data);
+            if let Some(data) = data_of(frame.as_ref()) {
+                this.boundary.observe(data);
                 *this.last_byte = Some(Instant::now());
             }
             return Poll::Ready(frame);
         }
+
         loop {
             ready!(this.alarm.as_mut().poll(cx));
             let now = Instant::now();
-            let due = this.last_byte.map_or(now, |last| last + *this.every);
-            // In the middle of an event there is no place for a comment; the event's end is looked for again later.
-            let is_place = this.between_events.here();
-            this.alarm
-                .as_mut()
-                .reset(if due > now { due } else { now + *this.every });
-            if due <= now && is_place {
-                this.mark.is_late();
+            let due = this.last_byte.map_or(now, |last| last + *this.interval);
+            let next = if due > now { due } else { now + *this.interval };
+            this.alarm.as_mut().reset(next);
+
+            // Inside an event there is no place for a comment: the next alarm looks again.
+            if due <= now && this.boundary.is_between_events() {
+                this.mark.comment_sent();
                 *this.last_byte = Some(now);
                 return Poll::Ready(Some(Ok(Frame::data(COMMENT))));
             }
@@ -129,83 +105,80 @@ impl<B: Body<Data = Bytes>> Body for KeptAlive<B> {
     }
 }
 
-/// What is known of the byte order mark that a stream may begin with. Behind a comment it is none any more, and would make
-/// the first line unreadable; so there it is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    /// Whatever comes first is the beginning.
-    First,
-    /// A comment came first; so many bytes of a mark have been left out behind it.
-    Late(usize),
-    /// The beginning is over.
-    Over,
+fn data_of<E>(frame: Option<&Result<Frame<Bytes>, E>>) -> Option<&Bytes> {
+    frame?.as_ref().ok()?.data_ref()
 }
 
-impl Mark {
-    /// A comment is sent.
-    fn is_late(&mut self) {
-        if *self == Self::First {
-            *self = Self::Late(0);
+/// Removes the byte order mark that a stream may begin with, where a comment precedes it. There it
+/// is no mark any more, and would make the first line unreadable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MarkFilter {
+    /// Nothing was sent: a mark stays in its place.
+    AtStart,
+    /// A comment was sent first. This many bytes of a mark have been removed behind it.
+    AfterComment(usize),
+    /// The beginning of the stream is over.
+    Done,
+}
+
+impl MarkFilter {
+    fn comment_sent(&mut self) {
+        if *self == Self::AtStart {
+            *self = Self::AfterComment(0);
         }
     }
 
-    /// What goes on of the next bytes; nothing, if that is none of them. What only begins like a mark is no UTF-8, and
-    /// so no event stream.
-    fn without(&mut self, data: Bytes) -> Option<Bytes> {
-        let Self::Late(seen) = *self else {
-            *self = Self::Over;
+    /// Returns what is sent of the next bytes of the stream, `None` for nothing. Bytes that begin
+    /// like a mark and are none are not UTF-8, and so no event stream; they are sent as they are.
+    fn filter(&mut self, data: Bytes) -> Option<Bytes> {
+        let Self::AfterComment(seen) = *self else {
+            *self = Self::Done;
             return Some(data);
         };
+
         let rest = &BYTE_ORDER_MARK[seen..];
         let same = data
             .iter()
             .zip(rest)
             .take_while(|(byte, expected)| byte == expected)
             .count();
-        let is_unfinished = same == data.len() && same < rest.len();
-        *self = if is_unfinished {
-            Self::Late(seen + same)
-        } else {
-            Self::Over
-        };
+        if same == data.len() && same < rest.len() {
+            *self = Self::AfterComment(seen + same);
+            return None;
+        }
+
+        *self = Self::Done;
         let is_mark = same == rest.len();
-        match (is_unfinished, is_mark) {
-            (true, _) => None,
-            (false, true) => Some(data.slice(same..)).filter(|rest| !rest.is_empty()),
-            (false, false) => Some([&BYTE_ORDER_MARK[..seen], &data].concat().into()),
+        if is_mark {
+            Some(data.slice(same..)).filter(|rest| !rest.is_empty())
+        } else {
+            Some([&BYTE_ORDER_MARK[..seen], &data].concat().into())
         }
     }
 }
 
-/// Knows whether a stream stands between two events: at its beginning, or behind a blank line.
+/// The last bytes of a stream, by which its place between or inside events is known.
 #[derive(Debug, Default)]
-struct BetweenEvents {
-    /// The last bytes that went by, four at most: two line ends fit.
+struct EventBoundary {
+    /// Four bytes at most: two line ends fit.
     tail: Vec<u8>,
 }
 
-impl BetweenEvents {
-    fn saw(&mut self, data: &[u8]) {
+impl EventBoundary {
+    fn observe(&mut self, data: &[u8]) {
         let fresh = &data[data.len().saturating_sub(4)..];
         self.tail.extend_from_slice(fresh);
         let surplus = self.tail.len().saturating_sub(4);
         self.tail.drain(..surplus);
     }
 
-    fn here(&self) -> bool {
+    /// Returns whether the stream is at its beginning, or behind a blank line.
+    fn is_between_events(&self) -> bool {
         let Some(line) = without_line_end(&self.tail) else {
             return self.tail.is_empty();
         };
         without_line_end(line).is_some()
     }
-}
-
-/// What precedes the line end (CRLF, LF or CR) that these bytes end with.
-fn without_line_end(bytes: &[u8]) -> Option<&[u8]> {
-    bytes
-        .strip_suffix(b"\r\n")
-        .or_else(|| bytes.strip_suffix(b"\n"))
-        .or_else(|| bytes.strip_suffix(b"\r"))
 }
 
 #[cfg(test)]
@@ -216,23 +189,23 @@ mod tests {
     use super::*;
 
     type Piece = Result<Frame<Bytes>, std::io::Error>;
-    type Kept = Pin<Box<dyn Body<Data = Bytes, Error = std::io::Error>>>;
+    type Stream = Pin<Box<dyn Body<Data = Bytes, Error = std::io::Error>>>;
 
-    fn stream(every: u64) -> (mpsc::Sender<Piece>, Kept) {
+    fn stream(every: u64) -> (mpsc::Sender<Piece>, Stream) {
         let (sender, receiver) = mpsc::channel::<Piece>(8);
         let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|piece| (piece, receiver))
         });
         (
             sender,
-            Box::pin(KeptAlive::new(
+            Box::pin(KeepAlive::new(
                 StreamBody::new(pieces),
                 Duration::from_secs(every),
             )),
         )
     }
 
-    async fn next(body: &mut Kept) -> String {
+    async fn next(body: &mut Stream) -> String {
         let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
         String::from_utf8(data.to_vec()).unwrap()
     }
@@ -292,10 +265,10 @@ mod tests {
             (b"data", b"data"),
         ] {
             for size in 1..=whole.len() {
-                let mut mark = Mark::Late(0);
+                let mut mark = MarkFilter::AfterComment(0);
                 let pieces = whole
                     .chunks(size)
-                    .filter_map(|piece| mark.without(Bytes::copy_from_slice(piece)));
+                    .filter_map(|piece| mark.filter(Bytes::copy_from_slice(piece)));
                 assert_eq!(
                     pieces.collect::<Vec<_>>().concat(),
                     expected,
@@ -349,20 +322,11 @@ mod tests {
             (&["d"], false),
             (&["\n\nd", "ata"], false),
         ] {
-            let mut between = BetweenEvents::default();
+            let mut boundary = EventBoundary::default();
             pieces
                 .iter()
-                .for_each(|piece| between.saw(piece.as_bytes()));
-            assert_eq!(between.here(), expected, "{pieces:?}");
+                .for_each(|piece| boundary.observe(piece.as_bytes()));
+            assert_eq!(boundary.is_between_events(), expected, "{pieces:?}");
         }
-    }
-
-    #[test]
-    fn what_the_provider_asks_of_middleboxes_stays() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        ask_for_no_buffering(&mut headers);
-        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
-        assert_eq!(headers["x-accel-buffering"], "no");
     }
 }

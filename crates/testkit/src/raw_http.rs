@@ -1,5 +1,7 @@
-//! One end of an HTTP/1.1 connection, byte by byte: a caller that a library would not let do what a test needs, or
-//! what a provider sees and says to the last byte.
+//! One end of an HTTP/1.1 connection, byte by byte: a caller or a provider that sends and sees what
+//! no library shows.
+
+use std::collections::BTreeMap;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -13,40 +15,35 @@ pub struct RawHttp {
     trailers: Vec<(String, Vec<u8>)>,
 }
 
-/// The head of a message: its first line, and its fields in their order, the names in lower case.
+/// The head of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawHead {
+    /// The first line.
     pub line: String,
+    /// The fields in their order, with their names in lower case.
     pub fields: Vec<(String, Vec<u8>)>,
 }
 
-/// How a body ended that was read to its end.
+/// The way a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// As its head or its last chunk says.
+    /// By its length, its last chunk, or the end of a connection that frames it.
     Clean,
     /// The connection ended before that.
     Aborted,
 }
 
 impl RawHttp {
-    /// A caller of the server with this URL.
-    pub async fn to(url: &str) -> Self {
-        let address = url
-            .strip_prefix("http://")
-            .expect("a plain URL")
-            .split('/')
-            .next()
-            .expect("an authority");
-        Self::on(
-            TcpStream::connect(address)
-                .await
-                .expect("the server takes a connection"),
-        )
+    /// Connects to the server with this URL.
+    pub async fn connect(url: &str) -> Self {
+        let rest = url.strip_prefix("http://").expect("a plain URL");
+        let address = rest.split('/').next().expect("an authority");
+        let stream = TcpStream::connect(address).await;
+        Self::from_stream(stream.expect("the server accepts a connection"))
     }
 
-    /// This end of a connection.
-    pub fn on(stream: TcpStream) -> Self {
+    /// Wraps an open connection.
+    pub fn from_stream(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an open connection");
         Self {
             stream: BufReader::new(stream),
@@ -57,29 +54,27 @@ impl RawHttp {
 
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.try_send(bytes).await.expect("the other end takes it");
+        let sent = self.try_send(bytes).await;
+        sent.expect("the other end is open");
     }
 
     /// Sends bytes to a peer that may have hung up.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        soon(
-            "the bytes are taken",
-            self.stream.get_mut().write_all(bytes.as_ref()),
-        )
-        .await
+        let write = self.stream.get_mut().write_all(bytes.as_ref());
+        soon("the bytes are written", write).await
     }
 
-    /// The next message's head.
+    /// Reads the next message's head.
     pub async fn head(&mut self) -> RawHead {
-        self.try_head()
-            .await
-            .expect("a head, not the end of the connection")
+        let head = self.try_head().await;
+        head.expect("a head, not the end of the connection")
     }
 
-    /// The next message's head; nothing, if the connection ends.
+    /// Reads the next message's head. Returns `None` if the connection ends first.
     pub async fn try_head(&mut self) -> Option<RawHead> {
         let line = self.line().await?;
         let fields = self.fields().await?;
+
         self.written_names = fields.iter().map(|(name, _)| name.clone()).collect();
         let fields = fields
             .into_iter()
@@ -91,17 +86,17 @@ impl RawHttp {
         })
     }
 
-    /// The names of the last head's fields, as they were written.
+    /// Returns the names of the last head's fields as they were written.
     pub fn written_names(&self) -> &[String] {
         &self.written_names
     }
 
-    /// What followed the last chunk of the body in chunks that was read last, the names as they were written.
+    /// Returns the trailers of the last chunked body, with their names as they were written.
     pub fn trailers(&self) -> &[(String, Vec<u8>)] {
         &self.trailers
     }
 
-    /// Fields up to a blank line; nothing, if the connection ends before.
+    /// Reads fields up to a blank line. Returns `None` if the connection ends first.
     async fn fields(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
         let mut fields = Vec::new();
         loop {
@@ -118,19 +113,19 @@ impl RawHttp {
         }
     }
 
-    /// The body of a message that must end well.
+    /// Reads the body of a message. Panics if it is aborted.
     pub async fn body(&mut self, head: &RawHead) -> Vec<u8> {
         let (body, end) = self.body_and_end(head).await;
+        let length = body.len();
         assert_eq!(
             end,
             BodyEnd::Clean,
-            "the body broke off after {} bytes",
-            body.len()
+            "the body broke off after {length} bytes"
         );
         body
     }
 
-    /// The body of a message as far as it comes, and how it ended.
+    /// Reads the body of a message as far as it comes. Returns it and the way it ended.
     pub async fn body_and_end(&mut self, head: &RawHead) -> (Vec<u8>, BodyEnd) {
         let mut body = Vec::new();
         let is_chunked = head.values("transfer-encoding") == ["chunked"];
@@ -138,6 +133,7 @@ impl RawHttp {
             .values("content-length")
             .first()
             .map(|length| length.parse::<usize>().expect("a number"));
+
         let end = match length {
             _ if is_chunked => self.chunks(&mut body).await,
             Some(length) => self.exactly(length, &mut body).await,
@@ -150,18 +146,20 @@ impl RawHttp {
         (body, end)
     }
 
-    /// The next chunk of a body in chunks; nothing at its end, an error where it breaks off.
+    /// Reads the next chunk of a chunked body. Returns `None` at its end and `Err` where it is
+    /// aborted.
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, BodyEnd> {
         let size = self.line().await.ok_or(BodyEnd::Aborted)?;
         let size = std::str::from_utf8(&size)
             .ok()
-            .and_then(|size| usize::from_str_radix(size, 16).ok());
-        let mut chunk = Vec::new();
-        let size = size.expect("the size of a chunk");
+            .and_then(|size| usize::from_str_radix(size, 16).ok())
+            .expect("the size of a chunk");
         if size == 0 {
             self.trailers = self.fields().await.ok_or(BodyEnd::Aborted)?;
             return Ok(None);
         }
+
+        let mut chunk = Vec::new();
         if self.exactly(size + 2, &mut chunk).await == BodyEnd::Aborted {
             return Err(BodyEnd::Aborted);
         }
@@ -169,23 +167,23 @@ impl RawHttp {
         Ok(Some(chunk))
     }
 
-    /// Everything up to the end of the connection, whether that is an end or a reset.
+    /// Reads up to the end of the connection, be it closed or reset.
     pub async fn rest_of_connection(&mut self, bytes: &mut Vec<u8>) {
-        // A reset ends it too.
         let _ = soon("the connection ends", self.stream.read_to_end(bytes)).await;
     }
 
-    /// Says that nothing more is sent, to a peer that may have hung up.
+    /// Closes the sending half, towards a peer that may have hung up.
     pub async fn try_shut_down(&mut self) -> std::io::Result<()> {
         self.stream.get_mut().shutdown().await
     }
 
-    /// Breaks the connection, as a process does that is killed with bytes unread.
+    /// Resets the connection, as the end of a process with unread bytes does.
     pub fn reset(self) {
         let stream = self.stream.into_inner();
         stream.set_zero_linger().expect("an open connection");
     }
 
+    /// Reads a line without its end. Returns `None` if the connection ends first.
     async fn line(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
         let read = soon("a line arrives", self.stream.read_until(b'\n', &mut line)).await;
@@ -196,10 +194,11 @@ impl RawHttp {
         Some(line)
     }
 
+    /// Reads so many bytes of a body.
     async fn exactly(&mut self, length: usize, bytes: &mut Vec<u8>) -> BodyEnd {
         let wanted = bytes.len() + length;
         let mut part = (&mut self.stream).take(length as u64);
-        // A reset shows in what is missing.
+        // A reset shows in the number of bytes.
         let _ = soon("the body arrives", part.read_to_end(bytes)).await;
         if bytes.len() == wanted {
             BodyEnd::Clean
@@ -208,6 +207,7 @@ impl RawHttp {
         }
     }
 
+    /// Reads a chunked body.
     async fn chunks(&mut self, body: &mut Vec<u8>) -> BodyEnd {
         loop {
             match self.chunk().await {
@@ -220,7 +220,7 @@ impl RawHttp {
 }
 
 impl RawHead {
-    /// The status of an answer.
+    /// Returns the status of an answer.
     pub fn status(&self) -> u16 {
         self.line
             .split(' ')
@@ -229,29 +229,28 @@ impl RawHead {
             .expect("the line of an answer")
     }
 
-    /// Every value of a header, as text.
+    /// Returns every value of a header as text.
     pub fn values(&self, name: &str) -> Vec<String> {
-        let values = self.fields.iter().filter(|(field, _)| field == name);
-        values
+        let fields = self.fields.iter().filter(|(field, _)| field == name);
+        fields
             .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
             .collect()
     }
 
-    /// The fields but for those of these names: every name with its values in their order.
-    pub fn without(&self, names: &[&str]) -> std::collections::BTreeMap<String, Vec<Vec<u8>>> {
-        let mut fields = std::collections::BTreeMap::<_, Vec<_>>::new();
-        for (name, value) in self
-            .fields
-            .iter()
-            .filter(|(name, _)| !names.contains(&name.as_str()))
-        {
-            fields.entry(name.clone()).or_default().push(value.clone());
+    /// Returns the fields except those of these names: every name with its values in their order.
+    pub fn without(&self, names: &[&str]) -> BTreeMap<String, Vec<Vec<u8>>> {
+        let mut fields = BTreeMap::<_, Vec<_>>::new();
+        for (name, value) in &self.fields {
+            if !names.contains(&name.as_str()) {
+                fields.entry(name.clone()).or_default().push(value.clone());
+            }
         }
         fields
     }
 }
 
-/// The bytes of a call as an MCP client makes it; `fields` are more lines of the head, each with its end.
+/// Builds the bytes of a call as an MCP client sends it. `fields` are more lines of the head, each
+/// with its line end.
 pub fn http_request(method: &str, target: &str, fields: impl AsRef<[u8]>, body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\n").into_bytes();
     request.extend(b"accept: application/json, text/event-stream\r\n");

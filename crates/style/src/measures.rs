@@ -1,0 +1,419 @@
+//! The list of measures: each with its name, its bound, and the places that count for it.
+
+use crate::functions::Function;
+use crate::names::{self, TypeName};
+use crate::prose::Phrase;
+use crate::sources::Package;
+
+use Bound::{AtLeast, AtMost};
+use Scope::{Each, Sum};
+
+/// Functions with fewer lines need no blank line.
+const AIRY_FROM: usize = 9;
+/// The most lines of a function.
+const MAX_FUNCTION_LINES: usize = 80;
+/// The most tokens of a function: nothing is gained by putting more on a line.
+const MAX_TOKENS: usize = 600;
+/// The most tokens that all but one in a hundred functions have.
+const MAX_P99_TOKENS: usize = 400;
+/// The most arguments of a function, `self` included.
+const MAX_ARGUMENTS: usize = 5;
+/// The most characters of a test's name.
+const MAX_TEST_NAME: usize = 60;
+/// The most lines of a file without its tests.
+const MAX_FILE_LINES: usize = 600;
+/// The lines of a file to stay below.
+const LONG_FILE_LINES: usize = 350;
+
+/// One row of the table.
+#[derive(Clone, Copy)]
+pub struct Measure {
+    /// The row's name.
+    pub name: &'static str,
+    /// The bound, where there is one.
+    pub bound: Bound,
+    /// The number of decimals that are shown.
+    pub decimals: usize,
+    pub(crate) value: fn(&[&Package]) -> f64,
+    pub(crate) places: fn(&Package) -> Vec<Place>,
+}
+
+/// The bound of a measure.
+#[derive(Clone, Copy)]
+pub enum Bound {
+    /// The measure is only shown.
+    None,
+    /// At most this.
+    AtMost(f64, Scope),
+    /// At least this.
+    AtLeast(f64, Scope),
+}
+
+/// The sources to which a bound applies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Each package for itself.
+    Each,
+    /// All packages together: percentiles of a small package are single functions.
+    Sum,
+}
+
+/// A place in the sources that a measure counted.
+pub(crate) struct Place {
+    pub(crate) path: String,
+    pub(crate) line: usize,
+    pub(crate) text: String,
+}
+
+impl Measure {
+    const fn new(name: &'static str, value: fn(&[&Package]) -> f64) -> Measure {
+        Measure {
+            name,
+            bound: Bound::None,
+            decimals: 0,
+            value,
+            places: |_| Vec::new(),
+        }
+    }
+
+    const fn decimals(mut self, decimals: usize) -> Measure {
+        self.decimals = decimals;
+        self
+    }
+
+    const fn bound(mut self, bound: Bound) -> Measure {
+        self.bound = bound;
+        self
+    }
+
+    const fn places(mut self, places: fn(&Package) -> Vec<Place>) -> Measure {
+        self.places = places;
+        self
+    }
+}
+
+/// All measures, in the order of the table.
+pub const MEASURES: &[Measure] = &[
+    Measure::new("comments: words", |all| sum(all, |p| p.prose.words)),
+    Measure::new("comments: % opening with what, who, …", |all| {
+        share(all, 100.0, |p| p.prose.openers.len(), |p| p.prose.sentences)
+    })
+    .decimals(1)
+    .bound(AtMost(5.0, Each))
+    .places(|package| phrases(&package.prose.openers)),
+    Measure::new("comments: ‰ say, tell, hear, know", |all| {
+        share(all, 1000.0, |p| p.prose.speech.len(), |p| p.prose.words)
+    })
+    .decimals(1)
+    .bound(AtMost(1.5, Each))
+    .places(|package| phrases(&package.prose.speech)),
+    Measure::new("comments: ‰ whoever, nobody, …", |all| {
+        share(all, 1000.0, |p| p.prose.persons.len(), |p| p.prose.words)
+    })
+    .decimals(1)
+    .bound(AtMost(0.5, Each))
+    .places(|package| phrases(&package.prose.persons)),
+    Measure::new("functions", |all| sum(all, |p| p.code.len())),
+    Measure::new("function lines: median", |all| percentile(all, 50, lines)),
+    Measure::new("function lines: p90", |all| percentile(all, 90, lines)),
+    Measure::new("function lines: p99", |all| percentile(all, 99, lines)),
+    Measure::new("function lines: most", |all| percentile(all, 100, lines))
+        .bound(AtMost(MAX_FUNCTION_LINES as f64, Each))
+        .places(|package| functions(&package.code, |f| f.lines > MAX_FUNCTION_LINES)),
+    Measure::new("function tokens: median", |all| percentile(all, 50, tokens)),
+    Measure::new("function tokens: p90", |all| percentile(all, 90, tokens)),
+    Measure::new("function tokens: p99", |all| percentile(all, 99, tokens))
+        .bound(AtMost(MAX_P99_TOKENS as f64, Sum))
+        .places(|package| functions(&package.code, |f| f.tokens > MAX_P99_TOKENS)),
+    Measure::new("function tokens: most", |all| percentile(all, 100, tokens))
+        .bound(AtMost(MAX_TOKENS as f64, Each))
+        .places(|package| functions(&package.code, |f| f.tokens > MAX_TOKENS)),
+    Measure::new("tokens per line of a function", |all| {
+        share(
+            all,
+            1.0,
+            |p| total(&p.code, tokens),
+            |p| total(&p.code, lines),
+        )
+    })
+    .decimals(1),
+    Measure::new("% blank lines in longer functions", |all| {
+        share(
+            all,
+            100.0,
+            |p| blank_lines(&p.code),
+            |p| body_lines(&p.code),
+        )
+    })
+    .decimals(1),
+    Measure::new("% blank lines in longer functions: tests", |all| {
+        share(
+            all,
+            100.0,
+            |p| blank_lines(&p.tests),
+            |p| body_lines(&p.tests),
+        )
+    })
+    .decimals(1),
+    Measure::new("arguments: most", |all| {
+        percentile(all, 100, |f| f.arguments)
+    })
+    .bound(AtMost(MAX_ARGUMENTS as f64, Each))
+    .places(|package| functions(&package.code, |f| f.arguments > MAX_ARGUMENTS)),
+    Measure::new("let (a, b) = (x, y)", |all| {
+        count(all, code, |f| &f.tuple_lets)
+    })
+    .places(|package| lines_of(&package.code, |f| &f.tuple_lets)),
+    Measure::new("let (a, b) = (x, y): tests", |all| {
+        count(all, tests, |f| &f.tuple_lets)
+    })
+    .places(|package| lines_of(&package.tests, |f| &f.tuple_lets)),
+    Measure::new("match on a bool", |all| {
+        count(all, code, |f| &f.bool_matches)
+    })
+    .places(|package| lines_of(&package.code, |f| &f.bool_matches)),
+    Measure::new("match on a bool: tests", |all| {
+        count(all, tests, |f| &f.bool_matches)
+    })
+    .places(|package| lines_of(&package.tests, |f| &f.bool_matches)),
+    Measure::new("unwrap, panic!", |all| count(all, code, |f| &f.panics))
+        .places(|package| lines_of(&package.code, |f| &f.panics)),
+    Measure::new("expect", |all| count(all, code, |f| &f.expects))
+        .places(|package| lines_of(&package.code, |f| &f.expects)),
+    Measure::new("unsafe", |all| sum(all, |p| p.names.unsafe_lines.len())).places(|package| {
+        package
+            .names
+            .unsafe_lines
+            .iter()
+            .map(unsafe_place)
+            .collect()
+    }),
+    Measure::new("test cases", |all| sum(all, |p| test_cases(p).count())),
+    Measure::new("test names: longest", |all| {
+        let names = all.iter().flat_map(|p| test_cases(p));
+        number(names.map(|f| f.name.len()).max().unwrap_or(0))
+    })
+    .places(|package| {
+        let long = |f: &&Function| f.name.len() > MAX_TEST_NAME;
+        test_cases(package)
+            .filter(long)
+            .map(function_place)
+            .collect()
+    }),
+    Measure::new("test names over 60 characters", |all| {
+        let long = |p: &Package| {
+            test_cases(p)
+                .filter(|f| f.name.len() > MAX_TEST_NAME)
+                .count()
+        };
+        sum(all, long)
+    }),
+    Measure::new("files", |all| sum(all, |p| p.files.len())),
+    Measure::new("files over 350 lines", |all| {
+        sum(all, |p| long_files(p, LONG_FILE_LINES).len())
+    })
+    .places(|package| long_files(package, LONG_FILE_LINES)),
+    Measure::new("files over 600 lines", |all| {
+        sum(all, |p| long_files(p, MAX_FILE_LINES).len())
+    })
+    .bound(AtMost(0.0, Each))
+    .places(|package| long_files(package, MAX_FILE_LINES)),
+    Measure::new("% files with //!", |all| {
+        let with_doc = |p: &Package| p.files.iter().filter(|file| file.has_module_doc).count();
+        share(all, 100.0, with_doc, |p| p.files.len())
+    })
+    .bound(AtLeast(100.0, Each))
+    .places(|package| {
+        let without = package.files.iter().filter(|file| !file.has_module_doc);
+        without
+            .map(|file| place(&file.path, 1, "no `//!`"))
+            .collect()
+    }),
+    Measure::new("% public items with documentation", |all| {
+        share(all, 100.0, |p| p.names.documented, |p| p.names.public)
+    }),
+    Measure::new("types", |all| sum(all, |p| p.names.types.len())),
+    Measure::new("type names with several meanings", |all| {
+        number(shared_names(all).len())
+    }),
+    Measure::new("errors", |all| sum(all, |p| p.names.errors().count())),
+    Measure::new("errors without Error in their name", |all| {
+        sum(all, |p| unnamed_errors(p).len())
+    })
+    .places(unnamed_errors),
+    Measure::new("of these No…, Not…", |all| {
+        sum(all, |p| {
+            p.names
+                .errors()
+                .filter(|error| names::is_negated(&error.name))
+                .count()
+        })
+    }),
+];
+
+// --- Counting ---
+
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
+fn sum(all: &[&Package], count: impl Fn(&Package) -> usize) -> f64 {
+    number(all.iter().map(|package| count(package)).sum())
+}
+
+/// Returns `factor × part / whole`, or 0 where there is nothing.
+fn share(
+    all: &[&Package],
+    factor: f64,
+    part: impl Fn(&Package) -> usize,
+    whole: impl Fn(&Package) -> usize,
+) -> f64 {
+    let whole = sum(all, whole);
+    if whole == 0.0 {
+        0.0
+    } else {
+        factor * sum(all, part) / whole
+    }
+}
+
+fn percentile(all: &[&Package], percent: usize, size: fn(&Function) -> usize) -> f64 {
+    let functions = all.iter().flat_map(|package| &package.code);
+    let mut sizes: Vec<usize> = functions.map(size).collect();
+    sizes.sort_unstable();
+    let index = (sizes.len() * percent).div_ceil(100).saturating_sub(1);
+    number(sizes.get(index).copied().unwrap_or(0))
+}
+
+fn count(
+    all: &[&Package],
+    functions: fn(&Package) -> &[Function],
+    lines: fn(&Function) -> &[usize],
+) -> f64 {
+    sum(all, |package| {
+        functions(package).iter().map(|f| lines(f).len()).sum()
+    })
+}
+
+fn total(functions: &[Function], size: fn(&Function) -> usize) -> usize {
+    functions.iter().map(size).sum()
+}
+
+fn code(package: &Package) -> &[Function] {
+    &package.code
+}
+
+fn tests(package: &Package) -> &[Function] {
+    &package.tests
+}
+
+fn lines(function: &Function) -> usize {
+    function.lines
+}
+
+fn tokens(function: &Function) -> usize {
+    function.tokens
+}
+
+fn body_lines(functions: &[Function]) -> usize {
+    longer(functions).map(|function| function.body_lines).sum()
+}
+
+fn blank_lines(functions: &[Function]) -> usize {
+    longer(functions).map(|function| function.blank_lines).sum()
+}
+
+fn longer(functions: &[Function]) -> impl Iterator<Item = &Function> {
+    functions
+        .iter()
+        .filter(|function| function.lines >= AIRY_FROM)
+}
+
+fn test_cases(package: &Package) -> impl Iterator<Item = &Function> {
+    package
+        .tests
+        .iter()
+        .filter(|function| function.is_test_case)
+}
+
+// --- Places ---
+
+fn place(path: &str, line: usize, text: &str) -> Place {
+    Place {
+        path: path.to_owned(),
+        line,
+        text: text.to_owned(),
+    }
+}
+
+fn phrases(phrases: &[Phrase]) -> Vec<Place> {
+    phrases
+        .iter()
+        .map(|phrase| place(&phrase.path, phrase.line, &phrase.text))
+        .collect()
+}
+
+fn functions(functions: &[Function], is_over: fn(&Function) -> bool) -> Vec<Place> {
+    functions
+        .iter()
+        .filter(|function| is_over(function))
+        .map(function_place)
+        .collect()
+}
+
+fn function_place(function: &Function) -> Place {
+    let Function {
+        name,
+        lines,
+        tokens,
+        arguments,
+        ..
+    } = function;
+    let text = format!("{name}: {lines} lines, {tokens} tokens, {arguments} arguments");
+    place(&function.path, function.line, &text)
+}
+
+fn lines_of(functions: &[Function], lines: fn(&Function) -> &[usize]) -> Vec<Place> {
+    functions
+        .iter()
+        .flat_map(|function| {
+            let line_place = |line: &usize| place(&function.path, *line, &function.name);
+            lines(function).iter().map(line_place)
+        })
+        .collect()
+}
+
+fn unsafe_place((path, line): &(String, usize)) -> Place {
+    place(path, *line, "unsafe")
+}
+
+fn long_files(package: &Package, most: usize) -> Vec<Place> {
+    package
+        .files
+        .iter()
+        .filter(|file| file.lines > most)
+        .map(|file| place(&file.path, 1, &format!("{} lines", file.lines)))
+        .collect()
+}
+
+fn unnamed_errors(package: &Package) -> Vec<Place> {
+    package
+        .names
+        .errors()
+        .filter(|error| !error.name.ends_with("Error"))
+        .map(|error| place(&error.path, error.line, &error.name))
+        .collect()
+}
+
+/// Returns the names of types that are defined in several files, with those files.
+pub(crate) fn shared_names<'a>(all: &[&'a Package]) -> Vec<(&'a str, Vec<&'a TypeName>)> {
+    let mut types: Vec<&TypeName> = all
+        .iter()
+        .flat_map(|package| &package.names.types)
+        .collect();
+    types.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
+    types
+        .chunk_by(|a, b| a.name == b.name)
+        .filter(|same| same.len() > 1)
+        .map(|same| (same[0].name.as_str(), same.to_vec()))
+        .collect()
+}

@@ -1,0 +1,78 @@
+//! An answer that was read to its end, for tests that look at all of it.
+
+use std::fmt::Write;
+
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+/// A whole HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    /// Reads an answer to its end. Panics if it breaks off or is not UTF-8.
+    pub async fn read(response: reqwest::Response) -> Self {
+        let status = response.status();
+        let headers = response.headers().clone();
+        let body = super::soon("the answer ends", response.bytes()).await;
+        let body = body.expect("a whole body").to_vec();
+        Self {
+            status,
+            headers,
+            body: String::from_utf8(body).expect("a body in UTF-8"),
+        }
+    }
+
+    /// Returns the status.
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// Returns the first value of a header as text, `None` if there is none.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let value = self.headers.get(name)?;
+        Some(value.to_str().expect("a header in ASCII"))
+    }
+
+    /// Returns the body as text.
+    pub fn text(&self) -> &str {
+        &self.body
+    }
+
+    /// Parses the body. Panics if it is not JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// Formats the answer for a snapshot: status, sorted headers and pretty JSON, with the values
+    /// that differ from run to run replaced by their name in brackets.
+    pub fn snapshot(&self) -> String {
+        const VARIABLE: [&str; 3] = ["content-length", "date", "x-request-id"];
+        let mut fields: Vec<String> = self
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let value = match name.as_str() {
+                    name if VARIABLE.contains(&name) => format!("[{name}]"),
+                    _ => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                };
+                format!("{name}: {value}")
+            })
+            .collect();
+        fields.sort();
+
+        let mut text = format!("{}\n{}\n", self.status, fields.join("\n"));
+        if !self.body.is_empty() {
+            let mut body = self.json();
+            if let Some(id) = body.pointer_mut("/error/data/req_id") {
+                *id = "[req_id]".into();
+            }
+            write!(text, "\n{body:#}\n").expect("a String takes everything");
+        }
+        text
+    }
+}
