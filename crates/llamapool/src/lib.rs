@@ -5,8 +5,6 @@
 
 pub mod cli;
 mod demo;
-#[cfg(unix)]
-pub mod guard;
 pub mod run;
 pub mod settings;
 mod stop;

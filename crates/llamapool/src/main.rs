@@ -7,10 +7,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use llamapool::cli::{self, Invocation};
-#[cfg(unix)]
-use llamapool::guard;
 use llamapool::run;
 use llamapool::settings::Environment;
+#[cfg(unix)]
+use llamapool_bridge::guard;
 
 /// Every call makes and drops some dozens of small things, and an allocator made for that takes less time for them. Without
 /// huge pages, of which every relay and every guard of a program would hold some.

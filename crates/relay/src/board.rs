@@ -177,16 +177,6 @@ impl HealthReport {
         self.set(Health::Unreachable(error));
     }
 
-    /// Waits until the provider cannot be reached.
-    pub(crate) async fn until_unreachable(&self) {
-        // Its sender is here.
-        let _ = self
-            .offer
-            .subscribe()
-            .wait_for(|offer| matches!(offer.health, Health::Unreachable(_)))
-            .await;
-    }
-
     fn set(&self, health: Health) {
         let provider = &*self.label;
         self.offer.send_if_modified(|offer| {

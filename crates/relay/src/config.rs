@@ -1,11 +1,11 @@
 //! What a relay can be told. Reading settings is the binary's business; here they are typed and whole.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
+use llamapool_bridge::BridgeConfig;
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{BuildInfo, DisplayName, RelayId, Secret};
 
@@ -91,7 +91,7 @@ pub enum ProviderKind {
     /// A server that speaks HTTP.
     Http(HttpConfig),
     /// A program that speaks on standard input and output.
-    Stdio(StdioConfig),
+    Stdio(BridgeConfig),
 }
 
 /// A provider that speaks HTTP.
@@ -109,35 +109,6 @@ pub struct HttpConfig {
     pub probe_interval: Duration,
     /// How many bytes of a request are kept until the provider has begun to answer, in case it redirects.
     pub redirect_replay_bytes: usize,
-}
-
-/// A provider that is a program, spoken to on standard input and output.
-#[derive(Debug, Clone)]
-pub struct StdioConfig {
-    /// The program and its arguments; never none.
-    pub command: Vec<OsString>,
-    /// Where it runs; none: where the relay does.
-    pub directory: Option<PathBuf>,
-    /// Its whole environment.
-    pub environment: Vec<(OsString, OsString)>,
-    /// The executable that guards it: started with `guard`, two spans in milliseconds, and the command.
-    pub guard: PathBuf,
-    /// How many sessions there are at once, each with a program of its own.
-    pub max_sessions: usize,
-    /// How long a session may be of no use to its client before it ends.
-    pub session_idle: Duration,
-    /// How old a session may become.
-    pub session_max_age: Option<Duration>,
-    /// How many programs are started within a minute.
-    pub max_starts_per_minute: usize,
-    /// The longest message, in bytes, in either direction.
-    pub max_message_bytes: usize,
-    /// How many bytes of events of each session can be said again to a client who resumes.
-    pub replay_bytes: usize,
-    /// How long the program may take to say which revisions it knows.
-    pub era_patience: Duration,
-    /// Whether callers without a session share one of the relay's own.
-    pub shared_session: bool,
 }
 
 /// Where the relay tells its status.

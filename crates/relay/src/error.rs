@@ -1,10 +1,9 @@
 //! Makes the answers that the relay gives in the provider's place: the only place on this side where an error gets
 //! its status and its body.
 
-use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
-use llamapool_http::{json_response, sse};
+use llamapool_http::json_response;
 pub(crate) use llamapool_wire::error_chain;
 use llamapool_wire::{CallError, Cause, RETRY_AFTER_SECONDS, header as wire};
 
@@ -35,16 +34,6 @@ pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<AnswerB
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
-}
-
-/// The same for requests whose answer has begun already, as events of it.
-pub(crate) fn unanswered_events(failure: &CallError, ids: &[Bytes], req_id: &str) -> Bytes {
-    let error = |id: &Bytes| failure.to_json(serde_json::from_slice(id).ok(), req_id);
-    let mut events = BytesMut::new();
-    for id in ids {
-        sse::write_event(&mut events, error(id).as_bytes());
-    }
-    events.freeze()
 }
 
 /// The id of a call, as the server gave it.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use llamapool_bridge::Load;
 use llamapool_wire::{Event, Offer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use crate::answer_body::AnswerBody;
 use crate::board::LocalOffer;
 use crate::hosted::Hosted;
-use crate::providers::Load;
 
 /// Between two lines at the least, so that a crowd of sessions does not make a crowd of lines.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use llamapool_bridge::Load;
 use prometheus::core::Collector;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, TextEncoder};
 use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::board::{Health, LinkState};
-use crate::providers::Load;
 use crate::status::without_browsers;
 
 /// Serves `/metrics` on an address of its own.

@@ -5,6 +5,7 @@ mod mcp_stdio;
 mod token;
 
 use http::{HeaderMap, Request, Response};
+use llamapool_bridge::Load;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
@@ -15,7 +16,6 @@ use crate::board::{ProviderBoard, RunningCall};
 use crate::config::{ProviderConfig, ProviderKind};
 
 pub(crate) use self::mcp_http::McpHttp;
-pub(crate) use self::mcp_stdio::Load;
 
 /// A provider.
 pub(crate) enum Provider {

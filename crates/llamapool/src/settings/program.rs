@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use llamapool_relay::StdioConfig;
+use llamapool_bridge::BridgeConfig;
 
 use super::error::SettingsError;
 use super::given::{Given, OfProvider};
@@ -128,11 +128,11 @@ pub(super) fn resolve(
     given: &Given,
     of: &OfProvider<'_>,
     secrets: &[&Setting],
-) -> Result<Option<StdioConfig>, SettingsError> {
+) -> Result<Option<BridgeConfig>, SettingsError> {
     let command = of.asked(&PROVIDER_COMMAND)?.unwrap_or_default();
     let max_age = of.value(&SESSION_MAX_AGE)?;
     // All of it is read first: a value that means nothing stops the start also where there is no program.
-    let mut config = StdioConfig {
+    let mut config = BridgeConfig {
         command: command.iter().map(OsString::from).collect(),
         directory: of.value(&PROVIDER_DIR)?,
         environment: environment(given, of, secrets)?,
