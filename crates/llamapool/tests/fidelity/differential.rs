@@ -4,6 +4,7 @@
 //! one of the routes, and may look at the route only to break it.
 
 use std::future::Future;
+use std::io::BufRead;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
@@ -359,18 +360,16 @@ impl EventReader {
 /// Returns the length of the event or comment that a text begins with, including the blank line.
 fn event_length(text: &[u8]) -> Option<usize> {
     let mut line_start = 0;
-    for (index, byte) in text.iter().enumerate() {
-        if *byte == b'\n' {
-            let line = &text[line_start..index];
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() {
-                return Some(index + 1);
-            }
-            line_start = index + 1;
+    loop {
+        // The search of the standard library is fast in a build without optimization, too.
+        let line_length = (&text[line_start..]).skip_until(b'\n').ok()?;
+        let line_end = line_start + line_length;
+        let line = text[line_start..line_end].strip_suffix(b"\n")?;
+        if line.strip_suffix(b"\r").unwrap_or(line).is_empty() {
+            return Some(line_end);
         }
+        line_start = line_end;
     }
-
-    None
 }
 
 type Running = Pin<Box<dyn Future<Output = Transcript> + Send>>;
