@@ -104,14 +104,8 @@ def _apt(package):
 
 
 def build_llamapool():
-    _run("llamapool", ["cargo", "build", "--release", "--locked", "-p", "llamapool"])
-    return ROOT / "target" / "release" / "llamapool"
-
-
-def build_to_count():
-    """Builds the shipped profile with symbols, which do not change the code and name the crates."""
-    environment = {**os.environ, "CARGO_PROFILE_DIST_STRIP": "false"}
-    _run("llamapool", ["cargo", "build", "--profile", "dist", "--locked", "-p", "llamapool"], env=environment)
+    """Builds the program as it is published."""
+    _run("llamapool", ["cargo", "build", "--profile", "dist", "--locked", "-p", "llamapool"])
     return ROOT / "target" / "dist" / "llamapool"
 
 

@@ -295,6 +295,31 @@ async fn a_program_that_stops_reading_delays_its_own_callers_alone() {
     deaf.ended().await;
 }
 
+/// Begins sessions until the relay starts the program no more, and returns that error. All errors
+/// before it contain the exit status.
+async fn error_of_a_paused_start(program: &ScriptedProgram) -> LlamapoolError {
+    let until_paused = async {
+        loop {
+            let answer = send(program.post(initialize_request("2025-06-18"))).await;
+            match end_of(answer).await {
+                End::Error(error) if error.word == "provider_exited" => {
+                    assert!(error.message.contains("exit status 3"), "{error:?}");
+                }
+                End::Error(error) => return error,
+                end => assert!(end.reason().1.contains("exit status 3")),
+            }
+        }
+    };
+    soon("it is not started again", until_paused).await
+}
+
+/// Asserts that a provider in the state or in a status is unreachable because of the exit status.
+fn assert_unreachable(provider: &Value) {
+    let error = provider["error"].as_str().unwrap();
+    assert_eq!(provider["status"], "unreachable");
+    assert!(error.contains("exit status 3"), "{provider}");
+}
+
 /// Starts are backed off. The exit status is in the error, in the state, in the relay's status and
 /// log.
 #[tokio::test]
@@ -305,20 +330,8 @@ async fn a_crash_loop_is_backed_off_and_reported_everywhere() {
     let mut program =
         ScriptedProgram::start_with(&pool, "loop", &[&ends], &[("STATUS_ADDR", "127.0.0.1:0")])
             .await;
-    let post = || program.post(initialize_request("2025-06-18"));
 
-    let until_paused = async {
-        loop {
-            match end_of(send(post()).await).await {
-                End::Error(error) if error.word == "provider_exited" => {
-                    assert!(error.message.contains("exit status 3"), "{error:?}");
-                }
-                End::Error(error) => return error,
-                end => assert!(end.reason().1.contains("exit status 3")),
-            }
-        }
-    };
-    let paused = soon("it is not started again", until_paused).await;
+    let paused = error_of_a_paused_start(&program).await;
     assert_eq!(
         (paused.status, &*paused.word, &*paused.hop),
         (503, "provider_not_started", "provider")
@@ -333,43 +346,21 @@ async fn a_crash_loop_is_backed_off_and_reported_everywhere() {
         .until_client("loop", "its provider is down", is_down)
         .await;
     assert_eq!(client["status"], "not_ready");
-    assert!(
-        client["provider"]["error"]
-            .as_str()
-            .unwrap()
-            .contains("exit status 3"),
-        "{client}"
-    );
+    assert_unreachable(&client["provider"]);
 
-    let status_url = program.relay.event("the status server listens").await["address"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let status: Value = reqwest::get(format!("http://{status_url}/status"))
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(status["provider"]["status"], "unreachable");
-    assert!(
-        status["provider"]["error"]
-            .as_str()
-            .unwrap()
-            .contains("exit status 3"),
-        "{status}"
-    );
+    let event = program.relay.event("the status server listens").await;
+    let address = event["address"].as_str().unwrap();
+    let get = async |path: &str| {
+        let answer = reqwest::get(format!("http://{address}{path}")).await;
+        answer.unwrap()
+    };
+    let status: Value = get("/status").await.json().await.unwrap();
+    assert_unreachable(&status["provider"]);
     assert!(
         status["providers"][0]["bridge"]["crashed_total"].as_u64() >= Some(3),
         "{status}"
     );
-    assert_eq!(
-        reqwest::get(format!("http://{status_url}/readyz"))
-            .await
-            .unwrap()
-            .status(),
-        503
-    );
+    assert_eq!(get("/readyz").await.status(), 503);
     assert!(program.relay.log().contains("not while there is this file"));
 
     // No call is made: the relay's own probe finds out.
@@ -383,13 +374,7 @@ async fn a_crash_loop_is_backed_off_and_reported_everywhere() {
         (&client["status"], &client["provider"]["error"]),
         (&json!("idle"), &Value::Null)
     );
-    assert_eq!(
-        reqwest::get(format!("http://{status_url}/readyz"))
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(get("/readyz").await.status(), 200);
     assert_eq!(
         program.session().await.call_tool("echo", json!({})).await["echo"],
         json!({})

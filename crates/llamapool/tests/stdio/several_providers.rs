@@ -3,11 +3,48 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use crate::harness::{Pool, Process, Provider, WORKER_KEY, json_answer, tools_call};
 use crate::processes::{MARK, processes_with, until_all_ended};
 use crate::scripted_program::{command, new_mark};
-use crate::session_client::{Session, call_request, mcp_error, send};
+use crate::session_client::{Session, call_request, initialize_request, mcp_error, send};
+
+/// Writes a configuration with an HTTP provider, two programs with these marks, and one that does
+/// not run.
+fn configuration(http_url: &str, mark: &str, other_mark: &str) -> NamedTempFile {
+    let command = |traits: &[&str]| serde_json::to_string(&command(traits)).unwrap();
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    write!(
+        file,
+        "provider_env = '{MARK}={mark},FOR_ALL=1'\n\
+         [[provider]]\nid = 'http'\nurl = '{http_url}'\n\
+         [[provider]]\nid = 'program'\ncommand = {}\nmax_sessions = 1\n\
+         [[provider]]\nid = 'other'\ncommand = {}\nenv = '{MARK}={other_mark}'\nshared_session = true\n\
+         [[provider]]\nid = 'down'\ncommand = ['false']\n",
+        command(&[]),
+        command(&["modern", "dual"]),
+    )
+    .unwrap();
+    file
+}
+
+/// Begins the one session that the provider `program` admits, and checks its environment.
+async fn begin_the_only_session(pool: &Pool, mark: &str) -> Session {
+    let session = Session::begin(&pool.http, &pool.mcp("program"), "2025-06-18").await;
+
+    let environment = session.call_tool("environment", json!({})).await["environment"].clone();
+    assert_eq!(
+        (&environment["FOR_ALL"], &environment[MARK]),
+        (&json!("1"), &json!(mark))
+    );
+
+    let initialize = serde_json::from_str(&initialize_request("2025-06-18")).unwrap();
+    let full = pool.post("program", &initialize).await;
+    assert_eq!(full.headers()["llamapool-error"], "too_many_sessions");
+
+    session
+}
 
 #[tokio::test]
 async fn one_relay_serves_programs_and_http_providers() {
@@ -15,21 +52,7 @@ async fn one_relay_serves_programs_and_http_providers() {
     let http = Provider::answering(async |_| json_answer(r#"{"from":"http"}"#)).await;
     let mark = new_mark();
     let other_mark = new_mark();
-    let command = |traits: &[&str]| serde_json::to_string(&command(traits)).unwrap();
-    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-
-    write!(
-        file,
-        "provider_env = '{MARK}={mark},FOR_ALL=1'\n\
-         [[provider]]\nid = 'http'\nurl = '{}'\n\
-         [[provider]]\nid = 'program'\ncommand = {}\nmax_sessions = 1\n\
-         [[provider]]\nid = 'other'\ncommand = {}\nenv = '{MARK}={other_mark}'\nshared_session = true\n\
-         [[provider]]\nid = 'down'\ncommand = ['false']\n",
-        http.url,
-        command(&[]),
-        command(&["modern", "dual"]),
-    )
-    .unwrap();
+    let file = configuration(&http.url, &mark, &other_mark);
     let path = std::env::var("PATH").unwrap();
     let settings = [
         ("CONFIG_FILE", file.path().to_str().unwrap()),
@@ -38,6 +61,7 @@ async fn one_relay_serves_programs_and_http_providers() {
         ("STATUS_ADDR", "off"),
         ("PATH", &path),
     ];
+
     let mut relay = Process::llamapool(&["mcp", "--reconnect"], &settings);
     for id in ["http", "program", "other", "down"] {
         pool.connected(id).await;
@@ -52,30 +76,15 @@ async fn one_relay_serves_programs_and_http_providers() {
         json!({ "from": "http" })
     );
 
-    let session = Session::begin(&pool.http, &pool.mcp("program"), "2025-06-18").await;
-    let environment = session.call_tool("environment", json!({})).await["environment"].clone();
-    assert_eq!(
-        (&environment["FOR_ALL"], &environment[MARK]),
-        (&json!("1"), &json!(mark))
-    );
-
-    let full = pool
-        .post(
-            "program",
-            &serde_json::from_str(&crate::session_client::initialize_request("2025-06-18"))
-                .unwrap(),
-        )
-        .await;
-    assert_eq!(full.headers()["llamapool-error"], "too_many_sessions");
-
-    let none = send(
+    let session = begin_the_only_session(&pool, &mark).await;
+    let without_session = send(
         pool.http
             .post(pool.mcp("program"))
             .header("content-type", "application/json")
             .body("{}"),
     )
     .await;
-    assert_eq!(mcp_error(none).await.0, 400);
+    assert_eq!(mcp_error(without_session).await.0, 400);
 
     let body = call_request(&json!(1), "environment", &json!({}));
     let plain = pool
