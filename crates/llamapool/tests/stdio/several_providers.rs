@@ -29,6 +29,18 @@ fn configuration(http_url: &str, mark: &str, other_mark: &str) -> NamedTempFile 
     file
 }
 
+fn start_relay(pool: &Pool, configuration: &NamedTempFile) -> Process {
+    let path = std::env::var("PATH").unwrap();
+    let settings = [
+        ("CONFIG_FILE", configuration.path().to_str().unwrap()),
+        ("SERVER_URL", &pool.url),
+        ("WORKER_KEY", WORKER_KEY),
+        ("STATUS_ADDR", "off"),
+        ("PATH", &path),
+    ];
+    Process::llamapool(&["mcp", "--reconnect"], &settings)
+}
+
 /// Begins the one session that the provider `program` admits, and checks its environment.
 async fn begin_the_only_session(pool: &Pool, mark: &str) -> Session {
     let session = Session::begin(&pool.http, &pool.mcp("program"), "2025-06-18").await;
@@ -53,16 +65,8 @@ async fn one_relay_serves_programs_and_http_providers() {
     let mark = new_mark();
     let other_mark = new_mark();
     let file = configuration(&http.url, &mark, &other_mark);
-    let path = std::env::var("PATH").unwrap();
-    let settings = [
-        ("CONFIG_FILE", file.path().to_str().unwrap()),
-        ("SERVER_URL", &pool.url),
-        ("WORKER_KEY", WORKER_KEY),
-        ("STATUS_ADDR", "off"),
-        ("PATH", &path),
-    ];
 
-    let mut relay = Process::llamapool(&["mcp", "--reconnect"], &settings);
+    let mut relay = start_relay(&pool, &file);
     for id in ["http", "program", "other", "down"] {
         pool.connected(id).await;
     }
