@@ -134,7 +134,7 @@ pub(crate) const RULES: &[Rule] = &[
     tested(
         "an id without a relay is answered with 503 too, not with 404: a relay may still connect, and clients take 404 for the end of a session",
         &[
-            "hostile_ids_are_nobodys",
+            "hostile_ids_reach_no_relay",
             "what_is_no_id_is_offline_and_what_leads_up_is_refused",
         ],
     ),
@@ -206,7 +206,7 @@ pub(crate) const RULES: &[Rule] = &[
         &[
             "headers_about_the_connection",
             "hop_by_hop_headers_of_an_answer",
-            "what_belongs_to_one_hop_ends_there",
+            "hop_by_hop_headers_end_at_the_hop",
             "connection_cannot_take_away_what_the_other_end_needs",
         ],
     ),
@@ -214,7 +214,7 @@ pub(crate) const RULES: &[Rule] = &[
         "forwarding headers are set by the server alone: `X-Forwarded-For`, `-Proto`, `-Host`",
         &[
             "forwarding_headers_of_a_caller",
-            "nobody_can_forge_what_only_llamapool_says",
+            "headers_of_llamapool_cannot_be_forged",
             "behind_a_trusted_proxy_a_caller_can_forge_nothing_else",
             "the_public_address_is_configured_or_of_a_trusted_proxy",
         ],
@@ -319,7 +319,7 @@ pub(crate) const RULES: &[Rule] = &[
         &[
             "a_provider_that_takes_no_connection_is_unreachable",
             "a_provider_that_hangs_up_before_its_answer_has_closed",
-            "a_provider_that_does_not_speak_http_says_garbage",
+            "an_answer_that_is_not_http_is_provider_garbage",
             "over_http_2_a_tunnel_lost_before_the_head_is_a_named_error",
             "a_silent_provider_times_out_and_its_call_is_cancelled",
             "an_id_gets_no_more_calls_at_once_than_it_may",
