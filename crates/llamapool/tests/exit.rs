@@ -1,10 +1,9 @@
-//! The exit codes of the process, and the form of its error: one line on standard error.
+//! Exit codes of the process, and the single line on standard error for a wrong start.
 //!
 //! The texts are tested beside the code. The environment of these processes is empty.
 
 use std::process::{Command, Output};
 
-/// Runs the executable with these arguments.
 fn llamapool(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_llamapool"))
         .args(arguments)
@@ -14,7 +13,7 @@ fn llamapool(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn wrong_usage_and_wrong_settings_end_with_64_and_one_line() {
+fn wrong_usage_and_wrong_settings_exit_with_64_and_one_line() {
     let wrong: &[&[&str]] = &[
         &[],
         &["sever"],
@@ -24,6 +23,8 @@ fn wrong_usage_and_wrong_settings_end_with_64_and_one_line() {
         &["server", "--a\nb"],
         &["mcp", "--provider-url", "nowhere"],
         &["demo", "--port"],
+        &["completions", "no\nshell"],
+        &["man", "no\ncommand"],
     ];
 
     for arguments in wrong {
@@ -31,25 +32,28 @@ fn wrong_usage_and_wrong_settings_end_with_64_and_one_line() {
 
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");
-        assert!(
-            text.starts_with("llamapool: ") && text.ends_with('\n'),
-            "{text}"
-        );
+        assert!(text.starts_with("llamapool: "), "{text}");
+        assert!(text.ends_with('\n'), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(output.stdout.is_empty());
     }
 }
 
 #[test]
-fn help_and_version_end_with_0_on_standard_output() {
+fn help_version_completions_and_man_pages_are_printed() {
     for arguments in [
         &["--help"][..],
         &["--version"],
         &["server", "--help"],
         &["mcp", "--help"],
+        &["completions", "bash"],
+        &["man"],
+        &["man", "server"],
     ] {
         let output = llamapool(arguments);
-        assert_eq!(output.status.code(), Some(0));
-        assert!(output.stderr.is_empty() && !output.stdout.is_empty());
+
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(output.stderr.is_empty(), "{arguments:?}");
+        assert!(!output.stdout.is_empty(), "{arguments:?}");
     }
 }
