@@ -3,13 +3,15 @@
 
 use serde_json::{Map, Value};
 
-/// The members of the state whose values are times, spans or addresses.
-const VARIABLE_MEMBERS: [&str; 13] = [
+/// The members of a state or status whose values are times, spans or addresses.
+const VARIABLE_MEMBERS: [&str; 15] = [
     "at",
     "call_ms_p50",
     "call_ms_p95",
     "connected_at",
+    "connected_s",
     "duration_ms",
+    "for_ms",
     "last_seen",
     "now",
     "remote_addr",
