@@ -18,9 +18,7 @@ fn check(name: &str, text: &str) {
 
 /// Starts a relay that has answered one call.
 async fn used_relay(pool: &Pool, provider: &Provider) -> Relay {
-    let relay = pool
-        .relay_with("mcp-1", &provider.url, serve_status)
-        .await;
+    let relay = pool.relay_with("mcp-1", &provider.url, serve_status).await;
     pool.until_client("mcp-1", "its provider is reachable", |client| {
         client["provider"]["status"] == "reachable"
     })
@@ -49,7 +47,10 @@ async fn the_status_of_a_relay() {
     let pool = Pool::start().await;
     let relay = used_relay(&pool, &provider).await;
 
-    check("status", &json_snapshot(&get(&relay, "/status").await.json()));
+    check(
+        "status",
+        &json_snapshot(&get(&relay, "/status").await.json()),
+    );
     for path in ["/version", "/healthz", "/readyz", "/nowhere"] {
         check(
             path.trim_start_matches('/'),
