@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use llamapool_bridge::Load;
+use llamapool_bridge::BridgeStats;
 use llamapool_wire::{Event, Offer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) fn stream(hosted: Arc<Hosted>, farewell: CancellationToken) -> AnswerBody {
     let mut changes = Changes {
         offers: hosted.board.offers(),
-        load: hosted.provider.load().map(Load::changes),
+        load: hosted.provider.load().map(BridgeStats::changes),
     };
     // The first line is due at once.
     changes.offers.mark_changed();
@@ -37,7 +37,7 @@ pub(crate) fn stream(hosted: Arc<Hosted>, farewell: CancellationToken) -> Answer
                 changed = changes.next() => changed?,
             }
             let offer = Offer {
-                bridge: hosted.provider.load().map(Load::now),
+                bridge: hosted.provider.load().map(BridgeStats::snapshot),
                 ..hosted.board.public_offer()
             };
             let line = Event::Offer(offer).to_line();

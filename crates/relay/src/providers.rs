@@ -5,7 +5,7 @@ mod mcp_stdio;
 mod token;
 
 use http::{HeaderMap, Request, Response};
-use llamapool_bridge::Load;
+use llamapool_bridge::BridgeStats;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
@@ -87,7 +87,7 @@ impl Provider {
     }
 
     /// What a program's bridge runs.
-    pub(crate) fn load(&self) -> Option<&Load> {
+    pub(crate) fn load(&self) -> Option<&BridgeStats> {
         match self {
             Self::Http(_) => None,
             Self::Stdio(stdio) => Some(stdio.load()),

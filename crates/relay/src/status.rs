@@ -151,7 +151,7 @@ fn provider(hosted: &Hosted) -> Value {
                 .map(|program| program.to_string_lossy()),
         ),
     };
-    let bridge = hosted.provider.load().map(|load| load.now());
+    let bridge = hosted.provider.load().map(|load| load.snapshot());
     json!({
         "id": hosted.id(),
         "url": url,

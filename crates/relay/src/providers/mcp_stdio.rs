@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
-use llamapool_bridge::{Bridge, BridgeConfig, BridgeEvents, Load, not_found};
+use llamapool_bridge::{Bridge, BridgeConfig, BridgeEvents, BridgeStats, not_found};
 use llamapool_http::{BoxError, ForwardTimeouts};
 use llamapool_wire::{CallError, Secret};
 use tokio::time::Instant;
@@ -45,8 +45,8 @@ impl McpStdio {
     }
 
     /// What the bridge runs.
-    pub(crate) fn load(&self) -> &Load {
-        self.bridge.load()
+    pub(crate) fn load(&self) -> &BridgeStats {
+        self.bridge.stats()
     }
 
     /// Looks after programs and sessions, for as long as the relay lives.
