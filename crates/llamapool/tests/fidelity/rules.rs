@@ -131,7 +131,7 @@ pub(crate) const RULES: &[Rule] = &[
     by(
         "an id that nobody holds is answered with 503 too, not with 404: the server cannot know that nobody will, and clients take 404 for the end of a session",
         &[
-            "hostile_ids_are_nobodys",
+            "hostile_ids_reach_no_relay",
             "what_is_no_id_is_offline_and_what_leads_up_is_refused",
         ],
     ),
@@ -203,7 +203,7 @@ pub(crate) const RULES: &[Rule] = &[
         &[
             "headers_about_the_connection",
             "what_ends_with_a_connection",
-            "what_belongs_to_one_hop_ends_there",
+            "hop_by_hop_headers_end_at_the_hop",
             "connection_cannot_take_away_what_the_other_end_needs",
         ],
     ),
@@ -211,7 +211,7 @@ pub(crate) const RULES: &[Rule] = &[
         "forwarding headers are the server's own: `X-Forwarded-For`, `-Proto`, `-Host`",
         &[
             "what_a_caller_says_of_itself",
-            "nobody_can_forge_what_only_llamapool_says",
+            "headers_of_llamapool_cannot_be_forged",
             "behind_a_trusted_proxy_a_caller_can_forge_nothing_else",
             "the_public_address_is_configured_or_of_a_trusted_proxy",
         ],
@@ -316,7 +316,7 @@ pub(crate) const RULES: &[Rule] = &[
         &[
             "a_provider_that_takes_no_connection_is_unreachable",
             "a_provider_that_hangs_up_before_its_answer_has_closed",
-            "a_provider_that_does_not_speak_http_says_garbage",
+            "an_answer_that_is_not_http_is_provider_garbage",
             "over_http_2_a_tunnel_that_is_lost_before_the_head_is_an_error_with_a_name",
             "a_silent_provider_times_out_and_its_call_is_cancelled",
             "an_id_gets_no_more_calls_at_once_than_it_may",
