@@ -1,8 +1,10 @@
 //! Serves a program that speaks MCP on standard input and output over HTTP.
 //!
-//! [`Bridge::serve`] answers one HTTP request, [`Bridge::run`] attends to programs and sessions for as long as the
-//! bridge lives, [`Bridge::shutdown`] ends every program. The module `guard` is the process between a bridge and each
-//! of its programs. This crate opens no socket and reads no environment variable; it knows neither relays nor tunnels.
+//! [`Bridge::serve`] answers one HTTP request, [`Bridge::run`] attends to programs and sessions,
+//! [`Bridge::shutdown`] ends every program. [`HttpServer`] serves one bridge on a listener of its own.
+//! The module `guard` is the process between a bridge and each of its programs.
+//!
+//! The crate knows neither relays nor tunnels, and reads no environment variable.
 
 mod bridge;
 mod child;
@@ -16,6 +18,7 @@ mod event_stream;
 pub mod guard;
 mod guard_command;
 mod health;
+mod http_server;
 mod launcher;
 mod line_reader;
 mod multiplexer;
@@ -33,4 +36,5 @@ pub use bridge::{Bridge, not_found};
 pub use config::BridgeConfig;
 pub use error_events::BridgeBody;
 pub use health::BridgeEvents;
+pub use http_server::{HttpServer, HttpServerConfig};
 pub use stats::BridgeStats;
