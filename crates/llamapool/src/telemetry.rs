@@ -235,7 +235,7 @@ mod tests {
         let events = || {
             tracing::debug!("ours");
             tracing::trace!("too much");
-            tracing::debug!(target: "llamapool_relay::connect", "sister");
+            tracing::debug!(target: "llamapool_relay::supervisor", "sister");
             tracing::info!(target: "hyper::client", "theirs");
             tracing::warn!(target: "hyper::client", "loud");
         };

@@ -117,7 +117,7 @@ fn reconnect(given: &Given) -> Result<Reconnect, SettingsError> {
 fn status(given: &Given) -> Result<StatusConfig, SettingsError> {
     let bind = match given.asked(&STATUS_ADDR)? {
         Some(Listen::Off) => StatusBind::Off,
-        Some(Listen::On(address)) => StatusBind::Asked(address),
+        Some(Listen::On(address)) => StatusBind::Required(address),
         None => match given.value(&STATUS_ADDR)? {
             Listen::Off => StatusBind::Off,
             Listen::On(address) => StatusBind::Default(address),
@@ -125,7 +125,7 @@ fn status(given: &Given) -> Result<StatusConfig, SettingsError> {
     };
     let address = match bind {
         StatusBind::Off => None,
-        StatusBind::Asked(address) | StatusBind::Default(address) => Some(address),
+        StatusBind::Required(address) | StatusBind::Default(address) => Some(address),
     };
     let ip = address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
     let metrics = given.value(&METRICS_PORT)?.map(|metrics| match metrics {

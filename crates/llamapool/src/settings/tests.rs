@@ -434,7 +434,7 @@ fn a_status_address_is_asked_for_even_if_it_is_the_default_one() {
     let bind = |text| relay(&[("STATUS_ADDR", text)]).unwrap().config.status.bind;
     assert_eq!(
         bind("127.0.0.1:4555"),
-        StatusBind::Asked("127.0.0.1:4555".parse().unwrap())
+        StatusBind::Required("127.0.0.1:4555".parse().unwrap())
     );
     assert_eq!(bind("off"), StatusBind::Off);
 }

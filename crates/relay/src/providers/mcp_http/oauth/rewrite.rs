@@ -1,136 +1,136 @@
-//! The authorization server on the provider's own origin, made reachable below the public URL (opt-in; design 0002).
+//! The authorization server on the provider's own origin, made reachable below the public URL
+//! (opt-in by `PROVIDER_OAUTH`; design 0002).
 //!
-//! Here is what its metadata announce, and how they read in public. Fetching them is `documents`' business. The one
-//! rule: only what the metadata announce becomes reachable, and nothing while nobody opted in.
+//! Only the paths that its metadata name become reachable, and none without the opt-in.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use form_urlencoded::{byte_serialize, parse};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_wire::path;
-use serde_json::{Map, Value};
+use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::announced::Announced;
-use super::own_url::{PublicPlace, end_of_path, own_path};
+use super::discovery::MetadataKind;
+use super::fetch::Object;
+use crate::providers::mcp_http::address::{end_of_path, resolve_on_provider};
+use crate::providers::mcp_http::allowed_paths::AllowedPaths;
+use crate::providers::mcp_http::public_url::PublicUrl;
 
-/// How long the metadata are believed to be all there is, when somebody asks for a path that they do not announce.
-const AGAIN: Duration = Duration::from_secs(10);
-/// Addresses in metadata whose names do not end as addresses' names do (OpenID Connect Session Management 1.0; RFC 8414).
+/// How long the metadata are taken for complete when a caller asks for a path that they do not name.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// Members of metadata that are addresses although their names do not end as addresses' names do
+/// (OpenID Connect Session Management 1.0; RFC 8414).
 const OTHER_ADDRESSES: [&str; 2] = ["check_session_iframe", "service_documentation"];
 
-/// A JSON object.
-pub(super) type Object = Map<String, Value>;
-
-/// Which metadata an authorization server has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    /// Those of OAuth (RFC 8414).
-    OAuth,
-    /// Those of OpenID Connect.
-    OpenId,
-}
-
-/// What is known of the authorization server.
+/// The authorization server of one provider.
 pub(super) struct AuthorizationServer {
     is_public: bool,
-    known: Mutex<Known>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Known {
-    /// What it calls itself.
+struct State {
+    /// The names that the server has for itself.
     issuers: HashSet<String>,
-    /// What its metadata announce, of each kind.
-    paths: HashSet<(Kind, String)>,
-    looked: Option<Instant>,
+    /// The paths that its metadata name, by kind.
+    paths: HashSet<(MetadataKind, String)>,
+    refreshed: Option<Instant>,
 }
 
 impl AuthorizationServer {
     pub(super) fn new(is_public: bool) -> Self {
         Self {
             is_public,
-            known: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    /// Whether somebody opted in.
+    /// Returns whether callers reach the server.
     pub(super) fn is_public(&self) -> bool {
         self.is_public
     }
 
-    /// The path on the provider that a caller's path stands for, if the metadata announce it.
-    pub(super) fn path_of(&self, below: &str) -> Option<String> {
+    /// Returns the path on the provider for a caller's path, `None` if the metadata do not name it.
+    pub(super) fn resolve(&self, below: &str) -> Option<String> {
         let path = below
             .strip_prefix(path::ANNOUNCED)
             .filter(|_| self.is_public)?;
-        self.known()
+        self.state
+            .lock()
             .paths
             .iter()
-            .any(|(_, known)| known == path)
+            .any(|(_, named)| named == path)
             .then(|| path.to_owned())
     }
 
-    /// Whether a path that is not known is reason to look at the metadata. Says so once, and then not for a while.
-    pub(super) fn wants_a_look(&self) -> bool {
-        let mut known = self.known();
-        let is_fresh = known.looked.is_some_and(|looked| looked.elapsed() < AGAIN);
-        if self.is_public && !is_fresh {
-            known.looked = Some(Instant::now());
+    /// Returns whether an unknown path is a reason to read the metadata again. Returns true once,
+    /// and then not for a while.
+    pub(super) fn should_refresh(&self) -> bool {
+        if !self.is_public {
+            return false;
         }
-        self.is_public && !is_fresh
+        let mut state = self.state.lock();
+        let is_fresh = state
+            .refreshed
+            .is_some_and(|refreshed| refreshed.elapsed() < REFRESH_INTERVAL);
+        if !is_fresh {
+            state.refreshed = Some(Instant::now());
+        }
+        !is_fresh
     }
 
-    /// Makes metadata public: the issuer is the id's URL, and what is on the provider's origin is below it. What they
-    /// announce is reachable from now on, in place of what they announced before.
-    pub(super) fn make_public(
+    /// Rewrites metadata for callers: the issuer becomes the id's URL, and addresses on the
+    /// provider's origin move below it. The paths that they name are reachable from now on, in
+    /// place of those that they named before.
+    pub(super) fn rewrite_metadata(
         &self,
-        kind: Kind,
+        kind: MetadataKind,
         document: &mut Object,
         base: &Uri,
-        public: &PublicPlace,
+        public: &PublicUrl,
     ) {
         let url = public.url_of_id().unwrap_or_default();
         let mut paths = HashSet::new();
         let mut rewrite = |address: &str| {
-            let already = address
+            let already_public = address
                 .strip_prefix(&url)
                 .and_then(|below| below.strip_prefix(path::ANNOUNCED));
-            let own = already
+            let resolved = already_public
                 .map(str::to_owned)
-                .or_else(|| own_path(base, Some(public), address))?;
-            paths.insert((kind, own[..end_of_path(&own)].to_owned()));
-            Some(format!("{url}{}{own}", path::ANNOUNCED))
+                .or_else(|| resolve_on_provider(base, Some(public), address))?;
+            paths.insert((kind, resolved[..end_of_path(&resolved)].to_owned()));
+            Some(format!("{url}{}{resolved}", path::ANNOUNCED))
         };
         rewrite_addresses(document, &mut rewrite);
         if let Some(Value::Object(aliases)) = document.get_mut("mtls_endpoint_aliases") {
             rewrite_addresses(aliases, &mut rewrite);
         }
-        // It says the private names, under a signature.
+        // It contains the private names, under a signature.
         document.remove("signed_metadata");
+
         let issuer = document.insert("issuer".to_owned(), url.into());
-        let mut known = self.known();
-        known
-            .issuers
-            .extend(issuer.and_then(|issuer| issuer.as_str().map(str::to_owned)));
-        known.paths.retain(|(other, _)| *other != kind);
-        known.paths.extend(paths);
+        let issuer = issuer.and_then(|issuer| issuer.as_str().map(str::to_owned));
+        let mut state = self.state.lock();
+        state.issuers.extend(issuer);
+        state.paths.retain(|(other, _)| *other != kind);
+        state.paths.extend(paths);
     }
 
-    /// Metadata of this kind are not there any more, and what they announced is not either.
-    pub(super) fn forget(&self, kind: Kind) {
-        self.known().paths.retain(|(other, _)| *other != kind);
+    /// Removes the paths of metadata that do not exist any more.
+    pub(super) fn forget(&self, kind: MetadataKind) {
+        self.state.lock().paths.retain(|(other, _)| *other != kind);
     }
 
-    /// Makes the issuer public in a redirect that leads back to a client (RFC 9207), and notes the callback that the
-    /// provider names in one that leads to somebody who signs in for it.
-    pub(super) fn make_redirect_public(
+    /// Makes the issuer public in a redirect back to a client (RFC 9207), and allows the callback
+    /// of the provider in a redirect to another authorization server.
+    pub(super) fn rewrite_redirect(
         &self,
         headers: &mut HeaderMap,
-        public: &PublicPlace,
-        announced: &Announced,
+        public: &PublicUrl,
+        allowed: &AllowedPaths,
     ) {
         let Some(url) = public.url_of_id().filter(|_| self.is_public) else {
             return;
@@ -141,7 +141,8 @@ impl AuthorizationServer {
         else {
             return;
         };
-        let known = self.known();
+
+        let state = self.state.lock();
         let parameters = location.split_inclusive(['?', '&', '#']).map(|part| {
             let (text, end) = part.split_at(part.trim_end_matches(['?', '&', '#']).len());
             let (name, value) = parse(text.as_bytes()).next().unwrap_or_default();
@@ -150,59 +151,44 @@ impl AuthorizationServer {
                     .strip_prefix(&url)
                     .and_then(|below| below.strip_prefix(path::ANNOUNCED))
             {
-                announced.led_to(&callback[..end_of_path(callback)]);
+                allowed.allow_target(&callback[..end_of_path(callback)]);
             }
-            let is_private_issuer = name == "iss" && known.issuers.contains(&*value);
+
+            let is_private_issuer = name == "iss" && state.issuers.contains(&*value);
             if is_private_issuer {
-                format!(
-                    "iss={}{end}",
-                    byte_serialize(url.as_bytes()).collect::<String>()
-                )
+                let encoded: String = byte_serialize(url.as_bytes()).collect();
+                format!("iss={encoded}{end}")
             } else {
                 part.to_owned()
             }
         });
         let rewritten = HeaderValue::from_str(&parameters.collect::<String>());
-        drop(known);
+        drop(state);
         if let Ok(rewritten) = rewritten {
             headers.insert(header::LOCATION, rewritten);
         }
     }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Where the metadata of an issuer may be, by its path (RFC 8414, section 3.1; OpenID Connect Discovery 1.0, section 4).
-pub(super) fn places(kind: Kind, issuer: &str) -> Vec<String> {
-    let issuer = issuer.trim_end_matches('/');
-    match kind {
-        Kind::OAuth => vec![format!("/.well-known/oauth-authorization-server{issuer}")],
-        Kind::OpenId if issuer.is_empty() => vec!["/.well-known/openid-configuration".to_owned()],
-        Kind::OpenId => vec![
-            format!("/.well-known/openid-configuration{issuer}"),
-            format!("{issuer}/.well-known/openid-configuration"),
-        ],
-    }
-}
-
-/// The path of the authorization server on the provider's own origin, as the metadata of the resource name it.
-pub(super) fn own_issuer(resource: &Object, base: &Uri, public: &PublicPlace) -> Option<String> {
+/// Returns the path of the issuer on the provider's own origin that the metadata of the resource
+/// name, `None` if they name none there.
+pub(super) fn own_issuer(resource: &Object, base: &Uri, public: &PublicUrl) -> Option<String> {
     let named = resource.get("authorization_servers")?.as_array()?;
     let url = public.url_of_id();
-    let own = named.iter().filter_map(Value::as_str).find_map(|issuer| {
-        match Some(issuer) == url.as_deref() {
-            true => Some("/".to_owned()),
-            false => own_path(base, Some(public), issuer),
+    let resolved = named.iter().filter_map(Value::as_str).find_map(|issuer| {
+        if Some(issuer) == url.as_deref() {
+            Some("/".to_owned())
+        } else {
+            resolve_on_provider(base, Some(public), issuer)
         }
     })?;
-    Some(own[..end_of_path(&own)].to_owned())
+    Some(resolved[..end_of_path(&resolved)].to_owned())
 }
 
-/// Makes the metadata of the resource name the public authorization server in place of the one on the provider's own
-/// origin. There is one public name, so of several there the first is meant.
-pub(super) fn make_resource_public(resource: &mut Object, base: &Uri, public: &PublicPlace) {
+/// Replaces the authorization server on the provider's own origin by the public one in the metadata
+/// of the resource. There is one public name, so of several the first is replaced and the others
+/// are removed.
+pub(super) fn rewrite_resource(resource: &mut Object, base: &Uri, public: &PublicUrl) {
     let Some(url) = public.url_of_id() else {
         return;
     };
@@ -212,7 +198,7 @@ pub(super) fn make_resource_public(resource: &mut Object, base: &Uri, public: &P
     let is_own = |issuer: &Value| {
         issuer
             .as_str()
-            .is_some_and(|issuer| own_path(base, Some(public), issuer).is_some())
+            .is_some_and(|issuer| resolve_on_provider(base, Some(public), issuer).is_some())
     };
     let Some(place) = named.iter().position(is_own) else {
         return;
@@ -222,17 +208,17 @@ pub(super) fn make_resource_public(resource: &mut Object, base: &Uri, public: &P
     resource.remove("signed_metadata");
 }
 
-/// Rewrites what is an address by its name: other texts, such as scopes, may look like one.
+/// Rewrites the members that are addresses by their name: other texts, such as scopes, may look
+/// like one.
 fn rewrite_addresses(document: &mut Object, rewrite: &mut impl FnMut(&str) -> Option<String>) {
     for (name, value) in document {
         let is_address = name.ends_with("_endpoint")
             || name.ends_with("_uri")
             || OTHER_ADDRESSES.contains(&name.as_str());
-        if let Some(public) = value
-            .as_str()
-            .filter(|_| is_address)
-            .and_then(&mut *rewrite)
-        {
+        if !is_address {
+            continue;
+        }
+        if let Some(public) = value.as_str().and_then(&mut *rewrite) {
             *value = public.into();
         }
     }
@@ -242,8 +228,8 @@ fn rewrite_addresses(document: &mut Object, rewrite: &mut impl FnMut(&str) -> Op
 mod tests {
     use serde_json::json;
 
-    use super::super::own_url::tests::public;
     use super::*;
+    use crate::providers::mcp_http::public_url::tests::public_url;
 
     const URL: &str = "https://pool.example/api/mcp/id/x";
 
@@ -270,17 +256,18 @@ mod tests {
     }
 
     fn reachable(server: &AuthorizationServer, path: &str) -> bool {
-        server.path_of(&format!("/~announced{path}")).is_some()
+        server.resolve(&format!("/~announced{path}")).is_some()
     }
 
     #[test]
-    fn metadata_name_the_public_issuer_and_public_endpoints_and_keep_the_rest() {
-        let (server, mut document) = (AuthorizationServer::new(true), metadata());
-        server.make_public(
-            Kind::OAuth,
+    fn metadata_name_the_public_issuer_and_endpoints() {
+        let server = AuthorizationServer::new(true);
+        let mut document = metadata();
+        server.rewrite_metadata(
+            MetadataKind::OAuth,
             &mut document,
             &base(),
-            &public("/api/mcp/id/x/~at/seal"),
+            &public_url("/api/mcp/id/x/~at/seal"),
         );
         let expected = json!({
             "issuer": URL,
@@ -296,17 +283,17 @@ mod tests {
     }
 
     #[test]
-    fn only_what_metadata_announce_is_reachable_and_only_if_somebody_opted_in() {
+    fn only_published_metadata_make_paths_reachable() {
         let (server, closed) = (
             AuthorizationServer::new(true),
             AuthorizationServer::new(false),
         );
         for server in [&server, &closed] {
-            server.make_public(
-                Kind::OAuth,
+            server.rewrite_metadata(
+                MetadataKind::OAuth,
                 &mut metadata(),
                 &base(),
-                &public("/api/mcp/id/x"),
+                &public_url("/api/mcp/id/x"),
             );
         }
         for path in ["/authorize", "/keys", "/register", "/mtls/revoke"] {
@@ -327,34 +314,40 @@ mod tests {
             assert!(!reachable(&server, path), "{path}");
         }
         assert_eq!(
-            server.path_of("/authorize"),
+            server.resolve("/authorize"),
             None,
             "only below the reserved name"
         );
         let mut newer = object(json!({ "token_endpoint": "http://localhost:7777/token" }));
-        server.make_public(Kind::OAuth, &mut newer, &base(), &public("/api/mcp/id/x"));
+        server.rewrite_metadata(
+            MetadataKind::OAuth,
+            &mut newer,
+            &base(),
+            &public_url("/api/mcp/id/x"),
+        );
         assert!(
             reachable(&server, "/token") && !reachable(&server, "/authorize"),
             "what was withdrawn is closed"
         );
-        server.make_public(
-            Kind::OpenId,
+        server.rewrite_metadata(
+            MetadataKind::OpenId,
             &mut metadata(),
             &base(),
-            &public("/api/mcp/id/x"),
+            &public_url("/api/mcp/id/x"),
         );
-        server.forget(Kind::OAuth);
+        server.forget(MetadataKind::OAuth);
         assert!(!reachable(&server, "/token") && reachable(&server, "/authorize"));
     }
 
     #[test]
-    fn the_resource_names_the_public_server_in_place_of_the_providers_own_and_keeps_the_others() {
-        let (base, public) = (base(), public("/api/mcp/id/x"));
+    fn the_resource_names_the_public_server_and_keeps_others() {
+        let base = base();
+        let public = public_url("/api/mcp/id/x");
         let mut resource = object(json!({
             "authorization_servers": ["https://login.example", "http://localhost:7777/", "http://127.0.0.1:7777/t"],
         }));
         assert_eq!(own_issuer(&resource, &base, &public).as_deref(), Some("/"));
-        make_resource_public(&mut resource, &base, &public);
+        rewrite_resource(&mut resource, &base, &public);
         assert_eq!(
             resource["authorization_servers"],
             json!(["https://login.example", URL])
@@ -362,42 +355,22 @@ mod tests {
         assert_eq!(
             own_issuer(&resource, &base, &public).as_deref(),
             Some("/"),
-            "a provider that was told its public URL"
+            "a provider that is configured with its public URL"
         );
         let elsewhere = object(json!({ "authorization_servers": ["https://login.example"] }));
         assert_eq!(own_issuer(&elsewhere, &base, &public), None);
     }
 
     #[test]
-    fn metadata_are_looked_for_where_their_issuer_has_them() {
-        assert_eq!(
-            places(Kind::OAuth, "/"),
-            ["/.well-known/oauth-authorization-server"]
-        );
-        assert_eq!(
-            places(Kind::OAuth, "/t/"),
-            ["/.well-known/oauth-authorization-server/t"]
-        );
-        assert_eq!(
-            places(Kind::OpenId, ""),
-            ["/.well-known/openid-configuration"]
-        );
-        let with_path = [
-            "/.well-known/openid-configuration/t",
-            "/t/.well-known/openid-configuration",
-        ];
-        assert_eq!(places(Kind::OpenId, "/t"), with_path);
-    }
-
-    #[test]
     fn a_redirect_back_to_the_client_names_the_public_issuer() {
-        let (server, announced) = (AuthorizationServer::new(true), Announced::default());
-        let public = public("/api/mcp/id/x");
-        server.make_public(Kind::OAuth, &mut metadata(), &base(), &public);
+        let server = AuthorizationServer::new(true);
+        let allowed = AllowedPaths::default();
+        let public = public_url("/api/mcp/id/x");
+        server.rewrite_metadata(MetadataKind::OAuth, &mut metadata(), &base(), &public);
         let led = |location: String| {
             let mut headers = HeaderMap::new();
             headers.insert(header::LOCATION, location.parse().unwrap());
-            server.make_redirect_public(&mut headers, &public, &announced);
+            server.rewrite_redirect(&mut headers, &public, &allowed);
             headers[header::LOCATION].to_str().unwrap().to_owned()
         };
         let encoded = "https%3A%2F%2Fpool.example%2Fapi%2Fmcp%2Fid%2Fx";
@@ -426,17 +399,17 @@ mod tests {
         );
         assert_eq!(led(callback.clone()), callback);
         assert!(
-            announced.path_of("/~announced/auth/cb").is_some(),
-            "where the one who signs in comes back to"
+            allowed.resolve("/~announced/auth/cb").is_some(),
+            "the callback after the sign-in"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_path_that_is_not_known_is_reason_for_a_look_now_and_then() {
+    async fn an_unknown_path_is_a_reason_to_refresh_now_and_then() {
         let server = AuthorizationServer::new(true);
-        assert!(server.wants_a_look() && !server.wants_a_look());
-        tokio::time::advance(AGAIN).await;
-        assert!(server.wants_a_look());
-        assert!(!AuthorizationServer::new(false).wants_a_look());
+        assert!(server.should_refresh() && !server.should_refresh());
+        tokio::time::advance(REFRESH_INTERVAL).await;
+        assert!(server.should_refresh());
+        assert!(!AuthorizationServer::new(false).should_refresh());
     }
 }

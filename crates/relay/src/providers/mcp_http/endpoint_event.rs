@@ -1,8 +1,10 @@
-//! The transport of MCP 2024-11-05: the provider's first event names the endpoint to which the client posts.
+//! The first event of HTTP with SSE, which names the endpoint to which the client posts (MCP
+//! 2024-11-05), rewritten to the public endpoint.
 //!
-//! The provider names it in its own address space; the caller sees it below the public URL, and nothing else of the
-//! stream is touched. What a caller may then reach is what the provider itself announced, and no other path.
+//! Nothing else of the stream is changed. The endpoint becomes reachable while the stream is open,
+//! and no other path does.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,44 +14,46 @@ use http_body::{Body, Frame, SizeHint};
 use llamapool_http::sse;
 use llamapool_wire::path;
 
-use super::announced::{Announced, OpenEndpoint};
-use super::own_url::{PublicPlace, end_of_path, own_path};
+use super::address::{end_of_path, resolve_on_provider};
+use super::allowed_paths::{AllowedPaths, OpenEndpoint};
+use super::public_url::PublicUrl;
 
-/// How much of a stream is looked at for its first event. One with an endpoint is far shorter.
-const FIRST_EVENT_BYTES: usize = 16 * 1024;
+/// How much of a stream is held back for its first event, in bytes. One with an endpoint is far
+/// shorter.
+const MAX_FIRST_EVENT_BYTES: usize = 16 * 1024;
 
 /// An event stream whose first event, if it names an endpoint, names the public one.
 pub(super) struct EndpointRewriter<B: Body> {
     inner: B,
-    /// Where the stream was asked for, and what the public URL starts with; gone when the first event is over.
+    /// `None` when the first event is over.
     first: Option<FirstEvent>,
-    /// What the stream announced, for as long as it is open.
+    /// The endpoint that the stream named, allowed while the stream is open.
     endpoint: Option<OpenEndpoint>,
-    /// Why the stream broke off, while what came before that is on its way.
-    broken_off: Option<B::Error>,
+    /// The stream's error, while the bytes before it are on their way.
+    error: Option<B::Error>,
 }
 
 struct FirstEvent {
     answered: Uri,
-    public: PublicPlace,
-    announced: Announced,
+    public: PublicUrl,
+    allowed: AllowedPaths,
     held: Vec<u8>,
 }
 
 impl<B: Body> EndpointRewriter<B> {
-    /// A stream from this URL of the provider, for a caller who is there.
-    pub(super) fn new(inner: B, answered: Uri, public: PublicPlace, announced: Announced) -> Self {
+    /// Wraps a stream that the provider sent from the URL `answered` to a caller at `public`.
+    pub(super) fn new(inner: B, answered: Uri, public: PublicUrl, allowed: AllowedPaths) -> Self {
         let first = FirstEvent {
             answered,
             public,
-            announced,
+            allowed,
             held: Vec::new(),
         };
         Self {
             inner,
             first: Some(first),
             endpoint: None,
-            broken_off: None,
+            error: None,
         }
     }
 }
@@ -63,40 +67,41 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
-        if let Some(error) = this.broken_off.take() {
+        if let Some(error) = this.error.take() {
             return Poll::Ready(Some(Err(error)));
         }
+
         loop {
             let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
             let Some(first) = &mut this.first else {
                 return Poll::Ready(frame);
             };
+
             let data = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     Err(other) => return Poll::Ready(Some(Ok(other))),
                 },
-                // Held back was an event that has not ended: it goes on as it came, and the end after it.
+                // An unfinished event was held back: it is sent as it came, and the end after it.
                 end => {
-                    let held = this
-                        .first
-                        .take()
-                        .map(|first| first.held)
-                        .unwrap_or_default();
+                    let held = std::mem::take(&mut first.held);
+                    this.first = None;
                     let error = end.and_then(Result::err);
                     if held.is_empty() {
                         return Poll::Ready(error.map(Err));
                     }
-                    this.broken_off = error;
+                    this.error = error;
                     return Poll::Ready(Some(Ok(Frame::data(held.into()))));
                 }
             };
+
             first.held.extend_from_slice(&data);
             let data = match first.decide() {
-                Verdict::Hold => continue,
-                Verdict::NotYet(data) => data,
-                Verdict::Over(data, endpoint) => {
-                    (this.first, this.endpoint) = (None, endpoint);
+                Decision::Hold => continue,
+                Decision::SendBefore(data) => data,
+                Decision::Finish(data, endpoint) => {
+                    this.first = None;
+                    this.endpoint = endpoint;
                     data
                 }
             };
@@ -105,12 +110,11 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        let holds_nothing = self
+        let is_held = self
             .first
             .as_ref()
-            .is_none_or(|first| first.held.is_empty())
-            && self.broken_off.is_none();
-        holds_nothing && self.inner.is_end_stream()
+            .is_some_and(|first| !first.held.is_empty());
+        !is_held && self.error.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -118,104 +122,119 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
     }
 }
 
+/// The treatment of the bytes that have arrived.
+enum Decision {
+    /// Hold them back: they may be the beginning of the endpoint event.
+    Hold,
+    /// Send them; the first event has not begun.
+    SendBefore(Vec<u8>),
+    /// Send them, and everything after them as it comes.
+    Finish(Vec<u8>, Option<OpenEndpoint>),
+}
+
 impl FirstEvent {
-    /// What is to become of what has come so far.
-    fn decide(&mut self) -> Verdict {
-        let found = match look(&self.held) {
-            Look::Nothing => return Verdict::NotYet(std::mem::take(&mut self.held)),
-            Look::MayBeEndpoint if self.held.len() <= FIRST_EVENT_BYTES => return Verdict::Hold,
-            Look::MayBeEndpoint | Look::Another => None,
-            Look::Endpoint(data) => data,
+    /// Decides over the bytes that have arrived so far.
+    fn decide(&mut self) -> Decision {
+        let found = match classify(&self.held) {
+            Beginning::Blank => return Decision::SendBefore(std::mem::take(&mut self.held)),
+            Beginning::MayBeEndpoint if self.held.len() <= MAX_FIRST_EVENT_BYTES => {
+                return Decision::Hold;
+            }
+            Beginning::MayBeEndpoint | Beginning::OtherEvent => None,
+            Beginning::Endpoint(data) => data,
         };
-        let public = found.and_then(|(start, end)| {
-            let data = std::str::from_utf8(&self.held[start..end]).ok()?;
-            Some((start, end, self.public_form(data)?))
+
+        let public = found.and_then(|place| {
+            let data = std::str::from_utf8(&self.held[place.clone()]).ok()?;
+            Some((place, self.public_form(data)?))
         });
         let mut held = std::mem::take(&mut self.held);
-        let Some((start, end, (public, endpoint))) = public else {
-            return Verdict::Over(held, None);
+        let Some((place, (public, endpoint))) = public else {
+            return Decision::Finish(held, None);
         };
-        held.splice(start..end, public.into_bytes());
-        Verdict::Over(held, Some(endpoint))
+        held.splice(place, public.into_bytes());
+        Decision::Finish(held, Some(endpoint))
     }
 
-    /// The endpoint below the public URL. One on another host stays as it is: no client would follow it anyway.
+    /// Returns the endpoint below the public URL. `None` for one on another host, which stays as it
+    /// is: no client follows it.
     fn public_form(&self, endpoint: &str) -> Option<(String, OpenEndpoint)> {
-        let own = own_path(&self.answered, Some(&self.public), endpoint)?;
-        let (path, rest) = own.split_at(end_of_path(&own));
-        let open = self.announced.endpoint(path)?;
-        Some((
-            format!("{}{}{path}{rest}", self.public.prefix(), path::ANNOUNCED),
-            open,
-        ))
+        let resolved = resolve_on_provider(&self.answered, Some(&self.public), endpoint)?;
+        let (path, rest) = resolved.split_at(end_of_path(&resolved));
+        let open = self.allowed.open_endpoint(path)?;
+        let public = format!("{}{}{path}{rest}", self.public.prefix(), path::ANNOUNCED);
+        Some((public, open))
     }
 }
 
-/// What is to become of the bytes that have come.
-enum Verdict {
-    /// They may be the beginning of the event that is looked for.
-    Hold,
-    /// They go on; the first event has not begun.
-    NotYet(Vec<u8>),
-    /// They go on, and so does everything after them.
-    Over(Vec<u8>, Option<OpenEndpoint>),
-}
-
-/// What a stream begins with, behind comments and blank lines.
-enum Look {
-    Nothing,
+/// The beginning of a stream, behind comments and blank lines.
+enum Beginning {
+    /// Nothing else has arrived.
+    Blank,
+    /// The first event may become the endpoint event.
     MayBeEndpoint,
-    /// An endpoint, and where its data stand.
-    Endpoint(Option<(usize, usize)>),
-    Another,
+    /// The first event is complete and names an endpoint; its data are at this place.
+    Endpoint(Option<Range<usize>>),
+    /// The first event is another one.
+    OtherEvent,
 }
 
-/// What the beginning of a stream is. The event's name comes first with every known provider, so only what may become
-/// that is held back, and an event that begins with anything else is another one, however it is cut.
-fn look(bytes: &[u8]) -> Look {
-    let start = if bytes.starts_with(sse::BYTE_ORDER_MARK) {
+/// Classifies the beginning of a stream. The event's name comes first with every known provider, so
+/// an event that begins with another field is another event, however it is cut into pieces.
+fn classify(bytes: &[u8]) -> Beginning {
+    let mut end_of_lines = if bytes.starts_with(sse::BYTE_ORDER_MARK) {
         sse::BYTE_ORDER_MARK.len()
     } else {
         0
     };
-    let (mut rest, mut data, mut is_named) = (start, None, false);
+    let mut data = None;
+    let mut is_named = false;
+
     for place in sse::lines(bytes) {
-        rest = place.end + 1;
+        end_of_lines = place.end + 1;
         let line = &bytes[place.clone()];
         if line.is_empty() {
             if is_named {
-                return Look::Endpoint(data);
+                return Beginning::Endpoint(data);
             }
         } else if line.starts_with(b":") {
+            // A comment.
         } else if !is_named {
             is_named = line
                 .strip_prefix(b"event:")
                 .is_some_and(|name| name.trim_ascii() == b"endpoint");
             if !is_named {
-                return Look::Another;
+                return Beginning::OtherEvent;
             }
         } else if line.starts_with(b"data:") {
-            let skip = if line.starts_with(b"data: ") { 6 } else { 5 };
-            data = Some((place.start + skip, place.end));
+            let skipped = if line.starts_with(b"data: ") { 6 } else { 5 };
+            data = Some(place.start + skipped..place.end);
         }
     }
+
     if is_named {
-        return Look::MayBeEndpoint;
+        return Beginning::MayBeEndpoint;
     }
-    let rest = &bytes[rest.min(bytes.len())..];
-    if bytes.len() < sse::BYTE_ORDER_MARK.len()
-        && sse::BYTE_ORDER_MARK.starts_with(bytes)
-        && !rest.is_empty()
-    {
-        return Look::MayBeEndpoint;
+    classify_unfinished(bytes, &bytes[end_of_lines.min(bytes.len())..])
+}
+
+/// Classifies a stream by its last line, which has not ended, where no event has begun before it.
+fn classify_unfinished(bytes: &[u8], line: &[u8]) -> Beginning {
+    let may_be_mark =
+        bytes.len() < sse::BYTE_ORDER_MARK.len() && sse::BYTE_ORDER_MARK.starts_with(bytes);
+    if may_be_mark && !line.is_empty() {
+        return Beginning::MayBeEndpoint;
     }
-    let rest = rest.trim_ascii_start();
-    let begins = |name: &[u8]| name.starts_with(&rest[..rest.len().min(name.len())]);
-    match rest {
-        [] => Look::Nothing,
-        [b':', ..] => Look::MayBeEndpoint,
-        _ if begins(b"event: endpoint") || begins(b"event:endpoint") => Look::MayBeEndpoint,
-        _ => Look::Another,
+
+    let line = line.trim_ascii_start();
+    let may_become = |name: &[u8]| name.starts_with(&line[..line.len().min(name.len())]);
+    match line {
+        [] => Beginning::Blank,
+        [b':', ..] => Beginning::MayBeEndpoint,
+        _ if may_become(b"event: endpoint") || may_become(b"event:endpoint") => {
+            Beginning::MayBeEndpoint
+        }
+        _ => Beginning::OtherEvent,
     }
 }
 
@@ -225,13 +244,13 @@ mod tests {
 
     use http_body_util::{BodyExt, StreamBody};
 
-    use super::super::own_url::tests::public;
+    use super::super::public_url::tests::public_url;
     use super::*;
 
     const PREFIX: &str = "/api/mcp/id/x";
 
-    async fn through(stream: &str, piece: usize) -> (String, Announced) {
-        let announced = Announced::default();
+    async fn through(stream: &str, piece: usize) -> (String, AllowedPaths) {
+        let allowed = AllowedPaths::default();
         let pieces: Vec<Result<_, Infallible>> = stream
             .as_bytes()
             .chunks(piece)
@@ -239,9 +258,9 @@ mod tests {
             .collect();
         let answered = Uri::from_static("http://provider:7777/base/sse");
         let body = StreamBody::new(futures_util::stream::iter(pieces));
-        let rewriter = EndpointRewriter::new(body, answered, public(PREFIX), announced.clone());
+        let rewriter = EndpointRewriter::new(body, answered, public_url(PREFIX), allowed.clone());
         let bytes = rewriter.collect().await.unwrap().to_bytes();
-        (String::from_utf8(bytes.to_vec()).unwrap(), announced)
+        (String::from_utf8(bytes.to_vec()).unwrap(), allowed)
     }
 
     fn event(endpoint: &str) -> String {
@@ -251,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_form_of_the_endpoint_becomes_the_public_one_and_nothing_else_changes() {
+    async fn every_form_of_the_endpoint_becomes_the_public_one() {
         for (own, path) in [
             ("/messages/?session_id=1", "/messages/?session_id=1"),
             ("messages?sid=1", "/base/messages?sid=1"),
@@ -268,17 +287,17 @@ mod tests {
         ] {
             let expected = event(&format!("{PREFIX}{}{path}", path::ANNOUNCED));
             for piece in [1, 3, 1000] {
-                let (got, announced) = through(&event(own), piece).await;
+                let (got, allowed) = through(&event(own), piece).await;
                 assert_eq!(got, expected, "{own} in pieces of {piece}");
                 let without_query = path.split('?').next().unwrap();
                 let below = format!("{}{without_query}", path::ANNOUNCED);
-                assert_eq!(announced.path_of(&below).unwrap().0, without_query);
+                assert_eq!(allowed.resolve(&below).unwrap().0, without_query);
             }
         }
     }
 
     #[tokio::test]
-    async fn endpoints_elsewhere_and_other_streams_stay_as_they_are() {
+    async fn endpoints_elsewhere_and_other_streams_do_not_change() {
         let newer = "event: message\ndata: {\"a\":1}\n\nevent: endpoint\ndata: /x\n\n".to_owned();
         let unnamed = "id: 1\ndata:\n\nevent: endpoint\ndata: /x\n\n".to_owned();
         let nameless = "data: /x\nevent: endpoint\n\n".to_owned();

@@ -1,4 +1,4 @@
-//! What Prometheus reads of a relay: rendered from the board at each look, so it cannot disagree with the status.
+//! The metrics of a relay for Prometheus, rendered from its state at each scrape.
 
 use std::sync::Arc;
 
@@ -12,9 +12,8 @@ use prometheus::core::Collector;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, TextEncoder};
 use tokio::net::TcpListener;
 
+use super::local_only::without_browsers;
 use crate::app::App;
-use crate::board::{Health, LinkState};
-use crate::status::without_browsers;
 
 /// Serves `/metrics` on an address of its own.
 pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
@@ -26,19 +25,14 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
 }
 
 /// `GET /metrics`.
-pub(crate) async fn render(State(app): State<Arc<App>>) -> impl IntoResponse {
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        text(&app),
-    )
+pub(super) async fn render(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], text(&app))
 }
 
 fn text(app: &App) -> String {
     let build = &app.config.build;
-    let connected = matches!(*app.board.link().borrow(), LinkState::Connected { .. });
+    let connected = app.link.is_connected();
     let info = gauge(
         "llamapool_build_info",
         "What runs here; always 1.",
@@ -53,7 +47,7 @@ fn text(app: &App) -> String {
     );
     losses
         .with_label_values::<&str>(&[])
-        .inc_by(app.board.losses());
+        .inc_by(app.link.losses());
     let link = gauge(
         "llamapool_relay_connected",
         "Whether the tunnel is up.",
@@ -69,7 +63,7 @@ fn text(app: &App) -> String {
     .concat();
     #[cfg(target_os = "linux")]
     families.extend(prometheus::process_collector::ProcessCollector::for_self().collect());
-    // A relay without programs has no series of theirs, and the encoder takes no family without one.
+    // A relay without programs has no series of theirs, and the encoder takes no empty family.
     families.retain(|family| !family.get_metric().is_empty());
     TextEncoder::new()
         .encode_to_string(&families)
@@ -79,8 +73,8 @@ fn text(app: &App) -> String {
         })
 }
 
-/// What is counted for each provider. There are as many labels as the configuration has providers, whatever the server
-/// assigns.
+/// Returns the metrics of each provider. There are as many labels as the configuration has
+/// providers, whichever ids the server assigns.
 fn by_provider(app: &App) -> Vec<prometheus::proto::MetricFamily> {
     let calls = counter(
         "llamapool_relay_calls_total",
@@ -97,17 +91,18 @@ fn by_provider(app: &App) -> Vec<prometheus::proto::MetricFamily> {
         "Whether the provider can be reached.",
         &["provider"],
     );
-    for hosted in &app.hosted {
-        let (label, board) = (hosted.label(), &hosted.board);
-        for (outcome, count) in board.calls().totals() {
+    for entry in &app.providers {
+        let label = entry.label();
+        let status = &entry.status;
+        for (outcome, count) in status.calls().totals() {
             calls.with_label_values(&[label, outcome]).inc_by(count);
         }
         in_flight
             .with_label_values(&[label])
-            .set(board.calls().running() as i64);
+            .set(status.calls().running() as i64);
         reachable
             .with_label_values(&[label])
-            .set((board.offer().health == Health::Reachable).into());
+            .set(status.is_reachable().into());
     }
     [
         calls.collect(),
@@ -118,7 +113,7 @@ fn by_provider(app: &App) -> Vec<prometheus::proto::MetricFamily> {
     .concat()
 }
 
-/// What is counted for each provider that is a program.
+/// Returns the metrics of each provider that is a program.
 fn by_bridge(app: &App) -> Vec<prometheus::proto::MetricFamily> {
     let label = &["provider"];
     let children = gauge("llamapool_relay_children", "Programs that run now.", label);
@@ -138,11 +133,11 @@ fn by_bridge(app: &App) -> Vec<prometheus::proto::MetricFamily> {
         crashed_help,
         label,
     );
-    for hosted in &app.hosted {
-        let Some(load) = hosted.provider.load().map(BridgeStats::snapshot) else {
+    for entry in &app.providers {
+        let Some(load) = entry.provider.bridge_stats().map(BridgeStats::snapshot) else {
             continue;
         };
-        let label = &[hosted.label()];
+        let label = &[entry.label()];
         children.with_label_values(label).set(load.children as i64);
         sessions.with_label_values(label).set(load.sessions as i64);
         started.with_label_values(label).inc_by(load.started_total);
@@ -165,10 +160,10 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     defined(IntCounterVec::new(Opts::new(name, help), labels))
 }
 
-/// Names and labels of metrics are written in this file.
+/// Unwraps a definition of this file.
 #[expect(
     clippy::expect_used,
-    reason = "a definition in this file is valid or every look at the metrics fails"
+    reason = "a definition in this file is valid, or every scrape fails"
 )]
 fn defined<C>(collector: prometheus::Result<C>) -> C {
     collector.expect("the definition of a metric is valid")

@@ -1,4 +1,4 @@
-//! Connections to providers that answer as they should, hang up, and do neither.
+//! The pool with providers that respond as they should, hang up, and do neither.
 
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::HttpsConnectorBuilder;
@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// How long anything here may take before it is called hanging.
+/// How long any step may take before the test fails as hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-async fn provider() -> (TcpListener, Uri, Connections) {
+async fn provider() -> (TcpListener, Uri, ConnectionPool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp?a=b", listener.local_addr().unwrap())
         .parse()
@@ -23,8 +23,8 @@ async fn provider() -> (TcpListener, Uri, Connections) {
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1();
-    let connections = Connections::new(connector.wrap_connector(HttpConnector::new()), &url);
-    (listener, url, connections)
+    let pool = ConnectionPool::new(connector.wrap_connector(HttpConnector::new()), &url);
+    (listener, url, pool)
 }
 
 fn request(url: &Uri, body: Vec<u8>) -> Request<RequestBody> {
@@ -38,13 +38,13 @@ fn request(url: &Uri, body: Vec<u8>) -> Request<RequestBody> {
 }
 
 async fn ask(
-    connections: &Connections,
+    pool: &ConnectionPool,
     url: &Uri,
-    on: On,
-) -> Result<Response<ProviderBody>, SendError> {
+    reuse: Reuse,
+) -> Result<Response<ProviderBody>, PoolError> {
     timeout(
         PATIENCE,
-        connections.send(request(url, b"x".to_vec()), on, || true),
+        pool.send(request(url, b"x".to_vec()), reuse, || true),
     )
     .await
     .expect("it hangs")
@@ -58,7 +58,7 @@ async fn whole(answer: Response<ProviderBody>) -> Bytes {
         .to_bytes()
 }
 
-/// Reads one request, whose body is one byte; its head.
+/// Reads one request, whose body is one byte, and returns its head.
 async fn read(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\nx") {
@@ -67,12 +67,12 @@ async fn read(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// One call on a connection that is new; the provider's end of it.
+/// Makes one call on a new connection and returns the provider's end of it.
 async fn called_once(
     listener: &TcpListener,
     url: &Uri,
-    connections: &Connections,
-    on: On,
+    pool: &ConnectionPool,
+    reuse: Reuse,
 ) -> TcpStream {
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -80,7 +80,7 @@ async fn called_once(
         stream.write_all(ANSWER).await.unwrap();
         stream
     };
-    let asking = async { whole(ask(connections, url, on).await.unwrap()).await };
+    let asking = async { whole(ask(pool, url, reuse).await.unwrap()).await };
     let both = async { tokio::join!(serving, asking) };
     let (stream, answer) = timeout(PATIENCE, both)
         .await
@@ -90,8 +90,8 @@ async fn called_once(
 }
 
 #[tokio::test]
-async fn a_request_says_where_it_goes_and_a_free_connection_is_used_again() {
-    let (listener, url, connections) = provider().await;
+async fn a_request_names_its_host_and_reuses_an_idle_connection() {
+    let (listener, url, pool) = provider().await;
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         for _ in 0..3 {
@@ -108,7 +108,7 @@ async fn a_request_says_where_it_goes_and_a_free_connection_is_used_again() {
     let asking = async {
         for _ in 0..3 {
             assert_eq!(
-                whole(ask(&connections, &url, On::Kept).await.unwrap()).await,
+                whole(ask(&pool, &url, Reuse::Pooled).await.unwrap()).await,
                 "ok"
             );
         }
@@ -116,50 +116,46 @@ async fn a_request_says_where_it_goes_and_a_free_connection_is_used_again() {
     timeout(PATIENCE, async { tokio::join!(serving, asking) })
         .await
         .expect("a second connection is waited for");
-    assert_eq!(connections.kept.lines().len(), 1);
+    assert_eq!(pool.idle.connections.lock().len(), 1);
 }
 
 #[tokio::test]
-async fn a_request_on_a_connection_of_its_own_neither_takes_nor_leaves_one() {
-    let (listener, url, connections) = provider().await;
-    for (on, kept) in [(On::Kept, 1), (On::ItsOwn, 1), (On::ItsOwn, 1)] {
-        // The provider's end of the kept one stays open.
-        std::mem::forget(called_once(&listener, &url, &connections, on).await);
-        assert_eq!(connections.kept.lines().len(), kept, "{on:?}");
+async fn a_request_that_never_reuses_takes_and_leaves_no_connection() {
+    let (listener, url, pool) = provider().await;
+    for (reuse, idle) in [(Reuse::Pooled, 1), (Reuse::Never, 1), (Reuse::Never, 1)] {
+        // The provider's end of the idle connection stays open.
+        std::mem::forget(called_once(&listener, &url, &pool, reuse).await);
+        assert_eq!(pool.idle.connections.lock().len(), idle, "{reuse:?}");
     }
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_provider_has_closed_is_not_used() {
-    let (listener, url, connections) = provider().await;
+async fn an_idle_connection_that_the_provider_closed_is_not_used() {
+    let (listener, url, pool) = provider().await;
     for _ in 0..3 {
-        let stream = called_once(&listener, &url, &connections, On::Kept).await;
-        assert_eq!(connections.kept.lines().len(), 1);
+        let stream = called_once(&listener, &url, &pool, Reuse::Pooled).await;
+        assert_eq!(pool.idle.connections.lock().len(), 1);
         drop(stream);
-        // What the provider has sent is noticed by now, though nobody has looked.
+        // What the provider has sent is noticed by now, though no task has looked.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
 async fn connections_that_were_free_for_too_long_are_hung_up() {
-    let (listener, url, connections) = provider().await;
-    let mut stream = called_once(&listener, &url, &connections, On::Kept).await;
+    let (listener, url, pool) = provider().await;
+    let mut stream = called_once(&listener, &url, &pool, Reuse::Pooled).await;
     let began = Instant::now();
     tokio::select! {
-        () = connections.tidy() => unreachable!("it goes on"),
+        () = pool.sweep() => unreachable!("it goes on"),
         read = timeout(PATIENCE, stream.read_u8()) => assert!(read.expect("it is hung up").is_err()),
     }
-    assert!(
-        began.elapsed() > IDLE_CONNECTION / 2,
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() > IDLE_TIMEOUT / 2, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_wants_any_more_hangs_up() {
-    let (listener, url, connections) = provider().await;
+async fn dropping_an_unread_response_closes_its_connection() {
+    let (listener, url, pool) = provider().await;
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read(&mut stream).await;
@@ -170,7 +166,7 @@ async fn an_answer_that_nobody_wants_any_more_hangs_up() {
         stream.read_u8().await.unwrap_err();
     };
     let asking = async {
-        let mut answer = ask(&connections, &url, On::Kept).await.unwrap();
+        let mut answer = ask(&pool, &url, Reuse::Pooled).await.unwrap();
         assert_eq!(
             answer.frame().await.unwrap().unwrap().into_data().unwrap(),
             "half"
@@ -179,13 +175,13 @@ async fn an_answer_that_nobody_wants_any_more_hangs_up() {
     timeout(PATIENCE, async { tokio::join!(serving, asking) })
         .await
         .expect("it is hung up");
-    assert!(connections.kept.lines().is_empty());
+    assert!(pool.idle.connections.lock().is_empty());
 }
 
 #[tokio::test]
-async fn the_rest_of_a_request_gets_on_while_nobody_reads_its_answer() {
+async fn the_rest_of_a_request_is_sent_while_its_response_is_unread() {
     const REST: usize = 16 << 20;
-    let (listener, url, connections) = provider().await;
+    let (listener, url, pool) = provider().await;
     let serving = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
@@ -197,7 +193,7 @@ async fn the_rest_of_a_request_gets_on_while_nobody_reads_its_answer() {
                 .unwrap();
         }
     };
-    let asking = connections.send(request(&url, vec![b'x'; REST]), On::Kept, || false);
+    let asking = pool.send(request(&url, vec![b'x'; REST]), Reuse::Pooled, || false);
     let (served, answer) = timeout(PATIENCE, async { tokio::join!(serving, asking) })
         .await
         .expect("it stalls");
@@ -206,7 +202,7 @@ async fn the_rest_of_a_request_gets_on_while_nobody_reads_its_answer() {
 }
 
 #[test]
-fn a_host_has_no_port_that_is_the_schemes_own() {
+fn the_host_header_omits_the_port_of_the_scheme() {
     for (url, expected) in [
         ("http://a.example/mcp", "a.example"),
         ("http://a.example:80/", "a.example"),
@@ -215,6 +211,10 @@ fn a_host_has_no_port_that_is_the_schemes_own() {
         ("http://user:word@a.example:8080/", "a.example:8080"),
         ("http://[::1]:9/", "[::1]:9"),
     ] {
-        assert_eq!(host(&url.parse().unwrap()).unwrap(), expected, "{url}");
+        assert_eq!(
+            host_header(&url.parse().unwrap()).unwrap(),
+            expected,
+            "{url}"
+        );
     }
 }
