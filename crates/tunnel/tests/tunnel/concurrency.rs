@@ -1,4 +1,4 @@
-//! Many callers at once, and many who leave at once.
+//! Many callers at once, and many that leave at once.
 
 use futures_util::future::join_all;
 use llamapool_tunnel::TunnelConfig;
@@ -10,20 +10,22 @@ use crate::harness::*;
 #[test]
 fn five_hundred_calls_at_once_are_all_answered() {
     threaded(async {
-        let tunnel = Tunnel::new(echo).await;
+        let tunnel = TestTunnel::new(echo).await;
         let calls = (0..500).map(|i| {
             let tunnel = &tunnel;
             async move {
                 let answer = tunnel.send(post(format!("call {i}"))).await.unwrap();
+
                 assert_eq!(read(answer.into_body()).await.unwrap(), format!("call {i}"));
             }
         });
+
         assert_eq!(join_all(calls).await.len(), 500);
     });
 }
 
 #[test]
-fn five_hundred_calls_aborted_before_their_answer_leave_the_tunnel_up() {
+fn five_hundred_calls_cancelled_without_response_do_no_harm() {
     threaded(async {
         let (arrived, tunnel) = relay_that_answers_posts_alone(TunnelConfig::default()).await;
         tunnel.assert_serves().await;
@@ -41,7 +43,7 @@ fn five_hundred_calls_aborted_before_their_answer_leave_the_tunnel_up() {
 }
 
 #[test]
-fn five_hundred_calls_aborted_before_the_relay_has_seen_them_leave_the_tunnel_up() {
+fn five_hundred_calls_cancelled_before_they_arrive_do_no_harm() {
     paused(async {
         let (_arrived, tunnel) = relay_that_answers_posts_alone(TunnelConfig::default()).await;
         tunnel.assert_serves().await;
@@ -56,11 +58,13 @@ fn five_hundred_calls_aborted_before_the_relay_has_seen_them_leave_the_tunnel_up
 }
 
 #[test]
-fn five_hundred_answers_aborted_under_way_leave_the_tunnel_up() {
+fn five_hundred_responses_cancelled_under_way_do_no_harm() {
     threaded(async {
-        let tunnel = Tunnel::that_never_ends_what_it_is_asked().await;
+        let tunnel = TestTunnel::with_endless_responses().await;
         let answers = join_all((0..500).map(|_| tunnel.send(get()))).await;
+
         assert!(answers.iter().all(Result::is_ok));
+
         drop(answers);
         tunnel.assert_serves().await;
     });
@@ -69,18 +73,17 @@ fn five_hundred_answers_aborted_under_way_leave_the_tunnel_up() {
 #[test]
 fn a_small_call_gets_its_turn_among_bodies_that_never_end() {
     paused(async {
-        let tunnel = Tunnel::that_never_ends_what_it_is_asked().await;
+        let tunnel = TestTunnel::with_endless_responses().await;
         let read_so_far = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let mut readers = JoinSet::new();
         for _ in 0..16 {
-            let (mut body, read_so_far) = (
-                tunnel.send(get()).await.unwrap().into_body(),
-                read_so_far.clone(),
-            );
+            let mut body = tunnel.send(get()).await.unwrap().into_body();
+            let read_so_far = read_so_far.clone();
             readers.spawn(async move {
                 while let Some(piece) = next(&mut body).await {
                     let read =
                         read_so_far.fetch_add(piece.len(), std::sync::atomic::Ordering::SeqCst);
+
                     assert!(read < 64 << 20, "the small call starves");
                 }
             });
@@ -93,10 +96,10 @@ fn a_small_call_gets_its_turn_among_bodies_that_never_end() {
 }
 
 #[test]
-fn the_servers_end_knows_how_many_calls_the_relay_serves_at_once() {
+fn the_servers_end_learns_the_relays_maximum_of_streams() {
     paused(async {
         for max_streams in [1, 7, 4096] {
-            let tunnel = Tunnel::with_config(
+            let tunnel = TestTunnel::with_config(
                 TunnelConfig {
                     max_streams,
                     ..TunnelConfig::default()
@@ -105,15 +108,17 @@ fn the_servers_end_knows_how_many_calls_the_relay_serves_at_once() {
             )
             .await;
             tunnel.assert_serves().await;
+
             assert_eq!(tunnel.server.max_streams(), max_streams as usize);
         }
     });
 }
 
+/// Although it is unread.
 #[test]
-fn an_answer_that_has_arrived_takes_no_place_though_nobody_reads_it() {
+fn a_response_that_has_arrived_takes_no_permit() {
     paused(async {
-        let tunnel = Tunnel::with_config(
+        let tunnel = TestTunnel::with_config(
             TunnelConfig {
                 max_streams: 1,
                 ..TunnelConfig::default()
@@ -123,12 +128,14 @@ fn an_answer_that_has_arrived_takes_no_place_though_nobody_reads_it() {
         .await;
         let unread = tunnel.send(post("unread")).await.unwrap();
         tunnel.assert_serves().await;
+
         assert_eq!(read(unread.into_body()).await.unwrap(), "unread");
     });
 }
 
+/// They may leave the queue.
 #[test]
-fn calls_beyond_the_limit_wait_for_their_turn_or_leave_the_queue() {
+fn calls_beyond_the_limit_wait_in_order() {
     paused(async {
         let (arrived, tunnel) = relay_that_answers_posts_alone(TunnelConfig {
             max_streams: 4,
@@ -143,33 +150,38 @@ fn calls_beyond_the_limit_wait_for_their_turn_or_leave_the_queue() {
             .map(|_| calls.spawn(call(tunnel.server.clone())))
             .collect();
         until_idle().await;
+
         assert_eq!(arrived.available_permits(), 4);
-        // Some of those that wait leave, then some of those that run: the next in the queue get their turn.
+
+        // Some waiting calls leave, then some running ones: the next in the queue get their turn.
         handles
             .split_off(20)
             .iter()
             .for_each(tokio::task::AbortHandle::abort);
         handles.drain(..2).for_each(|call| call.abort());
         until_idle().await;
+
         assert_eq!(arrived.available_permits(), 6);
+
         calls.shutdown().await;
         tunnel.assert_serves().await;
         until_idle().await;
+
         assert_eq!(
             arrived.available_permits(),
             6,
-            "who left the queue is not served"
+            "calls that left the queue are not served"
         );
     });
 }
 
-/// A relay that echoes what is posted and never answers the rest, and a permit for every call of the rest.
+/// A relay that echoes POST requests and never answers others, and a permit for each of the others.
 async fn relay_that_answers_posts_alone(
     config: TunnelConfig,
-) -> (std::sync::Arc<Semaphore>, Tunnel) {
+) -> (std::sync::Arc<Semaphore>, TestTunnel) {
     let arrived = std::sync::Arc::new(Semaphore::new(0));
     let counter = arrived.clone();
-    let tunnel = Tunnel::with_config(config, move |request| {
+    let tunnel = TestTunnel::with_config(config, move |request| {
         let counter = counter.clone();
         async move {
             if request.method() == http::Method::POST {
