@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_upstream_that_is_late_is_given_up_and_one_in_time_is_not() {
+    async fn a_late_upstream_times_out_and_a_punctual_one_does_not() {
         assert_eq!(
             waited(Slow(None), seconds(Some(120), None), || None).await,
             (false, 120)
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_begins_with_the_last_byte_that_went_by() {
+    async fn the_timeout_starts_with_the_last_byte_of_the_request() {
         let started = Instant::now();
         // A byte each second for 300 seconds, and none after.
         let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
@@ -215,12 +215,14 @@ mod tests {
             waited(Slow(None), seconds(Some(120), None), upload).await,
             (false, 300 + 120)
         );
+
         let started = Instant::now();
         let at_once = || Some(started);
         assert_eq!(
             waited(Slow(None), seconds(Some(120), None), at_once).await,
             (false, 120)
         );
+
         let started = Instant::now();
         let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
         assert_eq!(

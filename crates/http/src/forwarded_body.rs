@@ -187,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// A body that does what a script says.
+    /// A body that follows a script.
     struct Script(std::vec::IntoIter<Option<Result<&'static str, &'static str>>>);
 
     impl Body for Script {
@@ -258,16 +258,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_passenger_learns_of_every_piece_and_of_the_end() {
+    async fn the_observer_gets_every_piece_and_the_end() {
         let (body, log) = body(vec![Some(Ok("ab")), Some(Ok("c"))], None, None);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
         assert_eq!(log.lines(), ["moved 2", "moved 1", "Complete", "dropped"]);
     }
 
     #[tokio::test]
-    async fn a_source_that_breaks_off_breaks_off_one_turn_after_its_last_piece() {
+    async fn a_broken_source_breaks_off_one_turn_after_its_last_piece() {
         let (mut body, log) = body(vec![Some(Ok("ab")), Some(Err("reset"))], None, None);
         assert!(body.frame().await.unwrap().is_ok());
+
         let mut frame = std::pin::pin!(body.frame());
         assert!(futures_util::poll!(frame.as_mut()).is_pending());
         assert!(matches!(
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_leaves_drops_the_passenger_without_an_ending() {
+    async fn a_caller_that_leaves_drops_the_observer_without_an_end() {
         let (mut body, log) = body(vec![Some(Ok("ab")), None], None, None);
         assert!(body.frame().await.unwrap().is_ok());
         drop(body);
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_piece_puts_the_idle_time_off() {
+    async fn every_piece_restarts_the_idle_timeout() {
         let started = Instant::now();
         let pieces = futures_util::stream::unfold(0, |number| async move {
             if number == 5 {
@@ -322,6 +323,7 @@ mod tests {
         for _ in 0..5 {
             assert!(body.frame().await.unwrap().is_ok());
         }
+
         assert!(matches!(
             body.frame().await,
             Some(Err(ForwardedBodyError::Idle(_)))
@@ -330,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_takes_too_long_as_a_whole_breaks_off() {
+    async fn a_call_above_its_total_timeout_breaks_off() {
         let (mut body, log) = body(vec![None, None, None], Some(3600), Some(30));
         assert!(matches!(
             body.frame().await,

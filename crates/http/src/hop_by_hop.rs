@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_cannot_take_away_what_is_meant_for_the_other_end() {
+    fn connection_cannot_remove_end_to_end_headers() {
         let mut all = headers(&[
             ("connection", "x-session"),
             ("connection", "x-hop"),

@@ -200,15 +200,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_meter_knows_when_the_last_byte_went_by() {
+    async fn the_meter_records_the_time_of_the_last_byte() {
         let (body, meter) = LimitedBody::new(body_of(2, 10), 100);
         let mut body = std::pin::pin!(body);
         assert_eq!(meter.last_sent(), None);
+
         for _ in 0..2 {
             tokio::time::advance(Duration::from_secs(7)).await;
             body.frame().await.unwrap().unwrap();
             assert_eq!(meter.last_sent(), Some(Instant::now()));
         }
+
         let last = Instant::now();
         tokio::time::advance(Duration::from_secs(7)).await;
         assert!(body.frame().await.is_none());
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sender_that_falls_silent_above_the_bound_is_not_waited_for_forever() {
+    async fn a_silent_sender_above_the_bound_is_not_awaited_forever() {
         let quiet = StreamBody::new(Once(Some(Bytes::from_static(&[7; 101]))));
         let (body, meter) = LimitedBody::new(quiet, 100);
         assert!(body.collect().await.is_err());

@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_cause_speaks_a_status_that_clients_read_as_protocol() {
+    fn no_cause_has_a_status_that_is_part_of_the_protocol() {
         for cause in Cause::ALL {
             assert!(
                 ![400, 404, 405].contains(&cause.status().as_u16()),
@@ -278,13 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn words_and_codes_are_unique_and_the_codes_tell_the_status() {
+    fn words_and_codes_are_unique_and_codes_begin_with_the_status() {
         let words: HashSet<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
         let codes: HashSet<_> = Cause::ALL.iter().map(|cause| cause.code()).collect();
         assert_eq!(
             (words.len(), codes.len()),
             (Cause::ALL.len(), Cause::ALL.len())
         );
+
         for cause in Cause::ALL {
             assert_eq!(cause.code() / 10, cause.status().as_u16(), "{cause:?}");
             assert_eq!(Cause::from_word(cause.word()), Some(*cause));
@@ -299,6 +300,7 @@ mod tests {
             r#""data":{"mcp":"MCP_PROVIDER_UNAVAILABLE","hop":"relay","req_id":"r1"}}}"#
         );
         assert_eq!(failure.to_json(None, "r1"), json);
+
         let failure = failure.with_source("what only the log may know");
         assert_eq!(
             failure.to_json(None, "r1"),

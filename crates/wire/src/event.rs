@@ -158,16 +158,18 @@ mod tests {
             r#""provider":{"status":"unreachable","for_ms":1500,"error":"connection refused"}}"#,
             "\n"
         );
+
         assert_eq!(event.to_line(), line);
         assert_eq!(Event::from_line(line.as_bytes()).unwrap(), event);
     }
 
     #[test]
-    fn an_event_of_a_newer_relay_is_skipped_and_a_longer_offer_understood() {
+    fn unknown_events_are_skipped_and_unknown_fields_ignored() {
         assert_eq!(
             Event::from_line(br#"{"event":"weather","sky":"blue"}"#).unwrap(),
             Event::Unknown
         );
+
         let longer = br#"{"event":"offer","draining":true,"protected":false,"provider":{"status":"unknown"},"new":1}"#;
         assert_eq!(
             Event::from_line(longer).unwrap(),

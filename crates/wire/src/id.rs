@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_what_needs_no_encoding_in_a_path() {
+    fn ids_are_texts_that_need_no_encoding_in_a_path() {
         for good in ["mcp-1234", "a", "A.b_c~d-9", &"x".repeat(128)] {
             assert_eq!(good.parse::<RelayId>().unwrap().as_str(), good);
         }
@@ -208,6 +208,7 @@ mod tests {
             "x".repeat(129).parse::<RelayId>(),
             Err(IdError::TooLong(129))
         );
+
         for (bad, character) in [
             ("a/b", '/'),
             ("a%2fb", '%'),
@@ -221,7 +222,8 @@ mod tests {
 
     #[test]
     fn random_ids_are_valid_and_differ() {
-        let (one, other) = (RelayId::random(), RelayId::random());
+        let one = RelayId::random();
+        let other = RelayId::random();
         assert_ne!(one, other);
         assert_eq!(one.as_str().parse::<RelayId>().unwrap(), one);
         let instance = InstanceId::random();

@@ -110,12 +110,13 @@ mod tests {
                 .iter()
                 .map(|text| ("llamapool-id", text.as_bytes()))
                 .collect();
+
             assert_eq!(written, expected);
         }
     }
 
     #[test]
-    fn lines_that_a_middlebox_joined_are_read_as_they_were() {
+    fn lines_that_a_middlebox_joined_are_split_again() {
         assert_eq!(read_ids(&lines(&["a, b", "c"])), Ok(ids(&["a", "b", "c"])));
         assert_eq!(read_ids(&lines(&["a,,b,"])), Ok(ids(&["a", "", "b", ""])));
         assert_eq!(read_ids(&lines(&[])), Ok(ids(&[""])));
@@ -123,12 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn too_many_ids_one_twice_and_what_is_none_are_refused_by_name() {
+    fn too_many_repeated_and_invalid_ids_are_refused_by_name() {
         let message = |texts: &[&str]| read_ids(&lines(texts)).unwrap_err().to_string();
         assert_eq!(
             message(&["a", "b", "a"]),
             "the id a is there twice, expected another one for each provider"
         );
+
         let many: Vec<String> = (0..=MAX_PROVIDERS)
             .map(|number| number.to_string())
             .collect();
@@ -146,6 +148,7 @@ mod tests {
             read_ids(&lines(&["a", "b/c"])),
             Err(IdsError::Id(IdError::Character('/')))
         );
+
         let headers = [(ID, HeaderValue::from_bytes(b"a\xe9").unwrap())]
             .into_iter()
             .collect();

@@ -121,6 +121,7 @@ mod tests {
             document(OAuthDocument::OpenId, &id),
             "/mcp-openid-metadata/mcp-1234"
         );
+
         for unknown in [
             "/",
             "/mcp",
@@ -135,11 +136,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_path_says_what_it_was_made_of(id in "[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,20}", below in "(/[ -~]{0,20})?") {
+        fn every_path_parses_to_its_parts(id in "[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,20}", below in "(/[ -~]{0,20})?") {
             let id: RelayId = id.parse().unwrap();
-            let (call, events) = (call(&id, &below), events(&id));
+            let call = call(&id, &below);
+            let events = events(&id);
             prop_assert_eq!(TunnelPath::parse(&call), Some(TunnelPath::Call { id: id.as_str(), below: &below }));
             prop_assert_eq!(TunnelPath::parse(&events), Some(TunnelPath::Events(id.as_str())));
+
             for which in [OAuthDocument::Resource, OAuthDocument::Server, OAuthDocument::OpenId] {
                 let asked = TunnelPath::Document { which, id: id.as_str() };
                 let path = document(which, &id);

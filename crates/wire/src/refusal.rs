@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_shown_up_to_a_bound_and_controls_no_terminal() {
+    fn a_message_is_cut_and_contains_no_control_characters() {
         let shown = |message: String| {
             RefusalBody {
                 error: Refusal::IdTaken,

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_presented_once_as_a_bearer_token_whatever_the_case_of_that_word() {
+    fn a_bearer_token_is_read_once_in_any_case_of_the_scheme() {
         let is_presented = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
@@ -98,6 +98,7 @@ mod tests {
         ] {
             assert!(!is_presented(wrong), "{wrong:?}");
         }
+
         assert!(!is_presented(&["Bearer sesame", "Bearer sesame"]));
     }
 }

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_stream_shows_life_early_and_then_at_intervals() {
+    async fn an_idle_stream_gets_an_early_comment_and_then_regular_ones() {
         let (_sender, mut body) = stream(15);
         let started = Instant::now();
         for expected in [250, 15_250, 30_250] {
@@ -224,8 +224,9 @@ mod tests {
         }
     }
 
+    /// Any other mark is forwarded.
     #[tokio::test(start_paused = true)]
-    async fn a_byte_order_mark_behind_a_comment_is_left_out_and_another_goes_through() {
+    async fn a_byte_order_mark_behind_a_comment_is_removed() {
         for pieces in [
             &["\u{feff}data: 1\n\n"][..],
             &["\u{feff}", "data: 1\n\n"],
@@ -242,11 +243,14 @@ mod tests {
             }
             assert_eq!(heard, "data: 1\n\n");
         }
+
         let (sender, mut body) = stream(15);
         sender.send(piece("\u{feff}data: 1\n\n")).await.unwrap();
         assert_eq!(next(&mut body).await, "\u{feff}data: 1\n\n");
+
         tokio::time::advance(Duration::from_secs(20)).await;
         assert_eq!(next(&mut body).await, ":\n\n");
+
         sender.send(piece("\u{feff}")).await.unwrap();
         assert_eq!(
             next(&mut body).await,
@@ -255,8 +259,9 @@ mod tests {
         );
     }
 
+    /// No other byte is lost.
     #[test]
-    fn a_mark_is_known_however_it_is_cut_and_nothing_else_is_lost() {
+    fn a_byte_order_mark_is_found_in_any_pieces() {
         for (whole, expected) in [
             (&b"\xef\xbb\xbfdata"[..], &b"data"[..]),
             (b"\xef\xbbx", b"\xef\xbbx"),
@@ -279,19 +284,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_speaks_gets_no_comments() {
+    async fn a_busy_stream_gets_no_comments() {
         let (sender, mut body) = stream(15);
         for _ in 0..5 {
             sender.send(piece("data: 1\n\n")).await.unwrap();
             assert_eq!(next(&mut body).await, "data: 1\n\n");
             tokio::time::advance(Duration::from_secs(14)).await;
         }
+
         drop(sender);
         assert!(body.frame().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_comment_stands_inside_an_event() {
+    async fn no_comment_is_sent_inside_an_event() {
         let (sender, mut body) = stream(15);
         sender
             .send(piece("data: 1\r\n\r\ndata: 2\r\n"))
@@ -299,16 +305,19 @@ mod tests {
             .unwrap();
         next(&mut body).await;
         let mut idle = Box::pin(next(&mut body));
+
         assert!(futures_util::poll!(idle.as_mut()).is_pending());
+
         tokio::time::advance(Duration::from_secs(100)).await;
         assert!(futures_util::poll!(idle.as_mut()).is_pending());
+
         sender.send(piece("\r\n")).await.unwrap();
         assert_eq!(idle.await, "\r\n");
         assert_eq!(next(&mut body).await, ":\n\n");
     }
 
     #[test]
-    fn a_blank_line_is_known_in_every_spelling_and_however_it_is_cut() {
+    fn a_blank_line_is_found_in_every_spelling_and_any_pieces() {
         for (pieces, expected) in [
             (&[][..], true),
             (&["data: 1\n\n"], true),

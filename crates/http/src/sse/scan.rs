@@ -151,6 +151,7 @@ mod tests {
                 events.push(String::from_utf8(data).unwrap());
             }
         }
+
         events
     }
 

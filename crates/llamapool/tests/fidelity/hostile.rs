@@ -331,7 +331,7 @@ async fn behind_a_trusted_proxy_a_caller_can_forge_nothing_else() {
 /// With one relay and no secret the provider alone decides about session ids; where relays share an
 /// id, only ids that the server itself has encrypted are accepted.
 #[tokio::test]
-async fn session_ids_of_every_kind_are_passed_on_or_nobodys() {
+async fn session_ids_of_every_kind_are_forwarded_or_not_found() {
     let pool = Pool::start().await;
     let provider = Provider::answering(answer_with_forwarding_headers).await;
     let _single = pool.relay("single", &provider.url).await;

@@ -228,7 +228,7 @@ async fn listening_with_get(route: Route) -> Transcript {
     for revision in REVISIONS {
         let session = Session::begin(&endpoint, *revision, &mut log).await;
         let (mut caller, mut events) = listen(&endpoint, &session, None, &mut log).await;
-        log.note("the stream was open before anything was said on it");
+        log.note("the stream was open before its first event");
         let mut times = Vec::new();
         for id in 2..5 {
             session
@@ -347,11 +347,11 @@ async fn with_client_request(
     for revision in REVISIONS {
         let session = Session::begin(&endpoint, *revision, &mut log).await;
         let (mut caller, mut events) = session.open(call, &mut log).await;
-        let asked = events.until(question, &mut caller, &mut log).await;
+        let event = events.until(question, &mut caller, &mut log).await;
         log.note("the question came before it was answered");
         assert_eq!(
             session
-                .call(&answer_to(&asked, answer), &mut log)
+                .call(&answer_to(&event, answer), &mut log)
                 .await
                 .0
                 .status(),

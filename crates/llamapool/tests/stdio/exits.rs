@@ -287,12 +287,12 @@ async fn a_program_that_stops_reading_delays_its_own_callers_alone() {
     let pid = other.call_tool("pid", json!({})).await["pid"].clone();
     assert_eq!(send(session.delete()).await.status(), 200);
 
-    let deaf = program
+    let unresponsive = program
         .programs()
         .into_iter()
         .find(|process| pid != process.pid)
         .expect("it has not ended yet");
-    deaf.ended().await;
+    unresponsive.ended().await;
 }
 
 /// Begins sessions until the relay starts the program no more, and returns that error. All errors
