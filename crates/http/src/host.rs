@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_removed_and_brackets_stay() {
+    fn a_port_is_taken_off_and_brackets_stay() {
         for (authority, host) in [
             ("pool.example:8443", "pool.example"),
             ("pool.example", "pool.example"),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_has_several_names() {
+    fn this_machine_has_several_names() {
         for host in [
             "localhost",
             "LocalHost",
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn local_pages_are_recognized_by_their_origin() {
+    fn pages_of_this_machine_are_known_by_their_origin() {
         for origin in ["http://localhost:3000", "https://[::1]:1"] {
             assert!(is_loopback_origin(origin), "{origin}");
         }

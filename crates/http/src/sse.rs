@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_stream_is_recognized_by_its_exact_type() {
+    fn an_event_stream_is_known_by_its_exact_type() {
         for stream in ["text/event-stream", " Text/Event-Stream ; charset=utf-8"] {
             assert!(is_event_stream(&with_type(stream)), "{stream}");
         }

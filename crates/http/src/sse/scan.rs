@@ -151,7 +151,6 @@ mod tests {
                 events.push(String::from_utf8(data).unwrap());
             }
         }
-
         events
     }
 
