@@ -52,6 +52,7 @@ async fn maybe_forwarded(
 ) -> RawHead {
     let mut seen = endpoint.transcript();
     let mut caller = endpoint.send(request).await;
+
     let early = tokio::select! {
         biased;
         head = caller.head() => Some(head),
@@ -62,6 +63,7 @@ async fn maybe_forwarded(
             None
         }
     };
+
     let head = match early {
         Some(head) => {
             seen.answer_head(&head);
@@ -69,6 +71,7 @@ async fn maybe_forwarded(
         }
         None => final_head(&mut caller, &mut seen).await,
     };
+
     let is_empty = request.starts_with(b"HEAD ") || head.status() == 204;
     seen.body(&if is_empty {
         Vec::new()
@@ -306,6 +309,7 @@ async fn a_provider_that_redirects(route: Route) -> Transcript {
                 }
             }
         };
+
         tokio::join!(serve, client(&mut got, &mut answers));
         redirect.append(answers);
         log.exchange("redirect", redirect);
@@ -335,6 +339,7 @@ async fn a_challenge_and_its_metadata(route: Route) -> Transcript {
     );
     let request = endpoint.request_to("POST", &endpoint.path, &mcp_fields(&[]), b"{}");
     let head = exchange(&endpoint, &provider, &request, &challenge, &mut log).await;
+
     let challenges = head.values("www-authenticate").concat();
     let url = challenges
         .split("resource_metadata=\"")
@@ -342,6 +347,7 @@ async fn a_challenge_and_its_metadata(route: Route) -> Transcript {
         .and_then(|rest| rest.split('"').next())
         .expect("a URL");
     let path = endpoint.resolved(&endpoint.path, url);
+
     let document = format!(
         "{{\"resource\":\"{}\",\"authorization_servers\":[\"https://login.example\"]}}",
         provider.url

@@ -394,39 +394,27 @@ async fn compare_inspector_runs(provider_url: &str, runs: &[&[&str]], wanted: &s
 #[tokio::test]
 async fn the_inspector_sees_the_same() {
     let program = Program::conformance().await;
+
     for era in ["legacy", "modern"] {
-        let runs: [&[&str]; 3] = [
-            &[
-                "--transport",
-                "http",
-                "--protocol-era",
-                era,
-                "--method",
-                "tools/list",
-            ],
-            &[
-                "--transport",
-                "http",
-                "--protocol-era",
-                era,
-                "--method",
-                "tools/call",
-                "--tool-name",
-                "test_tool_with_progress",
-            ],
-            &[
-                "--transport",
-                "http",
-                "--protocol-era",
-                era,
-                "--method",
-                "tools/call",
-                "--tool-name",
-                "greet",
-                "--tool-arg",
-                "name=grüße 🦙",
-            ],
+        let list = ["--method", "tools/list"];
+        let progress = [
+            "--method",
+            "tools/call",
+            "--tool-name",
+            "test_tool_with_progress",
         ];
+        let greet = [
+            "--method",
+            "tools/call",
+            "--tool-name",
+            "greet",
+            "--tool-arg",
+            "name=grüße 🦙",
+        ];
+
+        let transport = ["--transport", "http", "--protocol-era", era];
+        let runs = [&list[..], &progress, &greet].map(|run| [&transport[..], run].concat());
+        let runs = runs.each_ref().map(Vec::as_slice);
         compare_inspector_runs(&program.url(), &runs, "Hello, grüße 🦙!").await;
     }
 }

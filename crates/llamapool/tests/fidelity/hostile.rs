@@ -150,6 +150,7 @@ async fn json_of_any_depth_passes() {
         );
         let event = format!("data: {data}\n\n");
         let given = format!("{STREAM}{:x}\r\n{event}\r\n0\r\n\r\n", event.len());
+
         let (_, (head, body)) = tokio::join!(provider.answer(given), pool.raw_call(request));
         assert!(
             (head.status(), String::from_utf8(body).unwrap()) == expected,
@@ -363,12 +364,14 @@ async fn session_ids_of_every_kind_are_forwarded_or_not_found() {
             .iter()
             .map(|value| value.as_bytes().escape_ascii().to_string())
             .collect();
+
         let (status, seen) = call_and_read_headers(&pool, "single", &fields).await;
         assert_eq!(
             (status, &seen["mcp-session-id"]),
             (200, &json!(as_sent)),
             "{shown:?}"
         );
+
         let (status, body) = call_and_read_headers(&pool, "shared", &fields).await;
         assert_eq!(
             (status, &body["error"]["code"]),

@@ -75,6 +75,7 @@ async fn a_session_from_initialize_to_delete(route: Route) -> Transcript {
                 )
                 .await;
         }
+
         for name in [
             "test_simple_text",
             "test_image_content",
@@ -88,6 +89,7 @@ async fn a_session_from_initialize_to_delete(route: Route) -> Transcript {
                     .contains("content")
             );
         }
+
         let logged = session
             .tool(3, "test_tool_with_logging", "{}", &mut log)
             .await;
@@ -96,6 +98,7 @@ async fn a_session_from_initialize_to_delete(route: Route) -> Transcript {
             3,
             "{logged}"
         );
+
         let progress = session
             .tool(4, "test_tool_with_progress", "{}", &mut log)
             .await;
@@ -104,6 +107,7 @@ async fn a_session_from_initialize_to_delete(route: Route) -> Transcript {
             3,
             "{progress}"
         );
+
         assert_eq!(session.end(&mut log).await, 200);
         assert_eq!(
             session
@@ -174,6 +178,7 @@ async fn a_session_with_the_example_server(route: Route) -> Transcript {
                 &mut log,
             )
             .await;
+
         let echo = session
             .tool(
                 3,
@@ -183,6 +188,7 @@ async fn a_session_with_the_example_server(route: Route) -> Transcript {
             )
             .await;
         assert!(echo.contains("Echo: grüße 🦙"), "{echo}");
+
         session.tool(4, "get-tiny-image", "{}", &mut log).await;
         let long = session
             .tool(

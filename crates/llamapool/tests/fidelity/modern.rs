@@ -134,6 +134,7 @@ async fn calls_that_are_refused(route: Route) -> Transcript {
         "{answer}"
     );
 
+    // Without `_meta`, without JSON, and without an answer.
     let bare = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
     call(
         &endpoint,
@@ -161,6 +162,7 @@ async fn calls_that_are_refused(route: Route) -> Transcript {
         &mut log,
     )
     .await;
+
     ask(
         &endpoint,
         "tools/call",

@@ -128,11 +128,13 @@ async fn a_started_stream_gets_an_error_event_and_breaks_off() {
         } else {
             hold(json!("a"))
         };
+
         let mut waiting = EventStream::of(send(session.post(posted)).await);
         assert_ne!(
             end_of(session.send_call("exit", json!({ "status": 3 })).await).await,
             End::Clean
         );
+
         let mut ids = Vec::new();
         let end = loop {
             match waiting.next().await {
