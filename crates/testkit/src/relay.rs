@@ -23,7 +23,7 @@ pub struct Relay {
     status_address: Option<SocketAddr>,
     metrics_address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
-    ended: oneshot::Receiver<Result<(), llamapool_relay::GaveUp>>,
+    ended: oneshot::Receiver<Result<(), llamapool_relay::DisconnectedError>>,
     _runtime: OwnRuntime,
 }
 
@@ -75,7 +75,7 @@ impl Relay {
     }
 
     /// Waits for the relay's end.
-    pub async fn ended(&mut self) -> Result<(), llamapool_relay::GaveUp> {
+    pub async fn ended(&mut self) -> Result<(), llamapool_relay::DisconnectedError> {
         soon("the relay ends", &mut self.ended)
             .await
             .expect("no panic")
@@ -97,7 +97,7 @@ pub fn http_provider(config: &mut RelayConfig) -> &mut HttpConfig {
 
 /// Gives a relay a status server.
 pub fn serve_status(config: &mut RelayConfig) {
-    config.status.bind = StatusBind::Asked(FREE_PORT);
+    config.status.bind = StatusBind::Required(FREE_PORT);
 }
 
 /// Builds the configuration of a relay with one HTTP provider: it reconnects soon and has no status

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use llamapool::cli::{Invocation, parse};
+use llamapool::roles::RoleSettings;
 use llamapool::settings::Environment;
 use llamapool_tunnel::TunnelConfig;
 
@@ -474,11 +475,11 @@ async fn a_relay_that_was_cut_off_is_back_at_once() {
 #[test]
 fn by_default_a_silent_peer_is_gone_within_20_seconds() {
     let nothing = Environment::default();
-    let Ok(Invocation::Server(server)) = parse(["llamapool".into(), "server".into()], &nothing)
-    else {
+    let parse = |role: &str| parse(["llamapool".into(), role.into()], &nothing);
+    let Ok(Invocation::Run(RoleSettings::Server(server))) = parse("server") else {
         panic!("a server");
     };
-    let Ok(Invocation::Relay(relay)) = parse(["llamapool".into(), "mcp".into()], &nothing) else {
+    let Ok(Invocation::Run(RoleSettings::Relay(relay))) = parse("mcp") else {
         panic!("a relay")
     };
 
