@@ -171,9 +171,12 @@ fn without_code(text: &str) -> String {
         }
     }
 
-    let words = prose.split(' ').map(|word| match word.contains("://") {
-        true => SPAN.to_string(),
-        false => word.to_owned(),
+    let words = prose.split(' ').map(|word| {
+        if word.contains("://") {
+            SPAN.to_string()
+        } else {
+            word.to_owned()
+        }
     });
     words.collect::<Vec<_>>().join(" ")
 }
