@@ -35,16 +35,17 @@ pub(crate) struct PublicDoors {
     pub(crate) metrics: Option<Arc<MetricsApi>>,
 }
 
-/// The routes of one listener. Clones are the same.
+/// The routes of one listener. Clones are the same routes: every request takes one along.
 #[derive(Clone)]
-pub(crate) struct Routes {
+pub(crate) struct Routes(Arc<RouteTable>);
+
+struct RouteTable {
     calls: Option<CallRoute>,
     router: Router,
     metrics: Metrics,
 }
 
 /// The route of calls: `auth` makes their callers, the door answers them.
-#[derive(Clone)]
 struct CallRoute {
     auth: Arc<Auth>,
     mcp: Arc<McpDoor>,
@@ -73,14 +74,11 @@ impl Routes {
             None => router,
         };
 
-        Self {
-            calls: Some(CallRoute {
-                auth,
-                mcp: doors.mcp,
-            }),
-            router: router.fallback(not_found),
-            metrics: counters,
-        }
+        let calls = CallRoute {
+            auth,
+            mcp: doors.mcp,
+        };
+        Self::new(Some(calls), router, counters)
     }
 
     /// Returns the routes of the listener of the metrics.
@@ -88,17 +86,22 @@ impl Routes {
         let router = Router::new()
             .merge(metrics_route(api))
             .merge(health_routes(health));
-        Self {
-            calls: None,
+        Self::new(None, router, counters)
+    }
+
+    fn new(calls: Option<CallRoute>, router: Router, metrics: Metrics) -> Self {
+        let table = RouteTable {
+            calls,
             router: router.fallback(not_found),
-            metrics: counters,
-        }
+            metrics,
+        };
+        Self(Arc::new(table))
     }
 
     /// Answers a request that is no call.
     async fn route(&self, request: Request) -> Response<Body> {
         // Boxed, as calls would carry its size along.
-        let routed = Box::pin(self.router.clone().call(request));
+        let routed = Box::pin(self.0.router.clone().call(request));
         routed.await.unwrap_or_else(|never| match never {})
     }
 }
@@ -108,12 +111,12 @@ impl Handler for Routes {
         let source = match HostAndOrigin::read(request.headers()) {
             Ok(source) => source,
             Err(failure) => {
-                self.metrics.refused(Door::Edge, failure.cause.word());
+                self.0.metrics.refused(Door::Edge, failure.cause.word());
                 return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
             }
         };
 
-        if let Some(CallRoute { auth, mcp }) = &self.calls
+        if let Some(CallRoute { auth, mcp }) = &self.0.calls
             && is_call(request.uri().path())
         {
             return match auth.caller(&source, request.uri(), peer) {
