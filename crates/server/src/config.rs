@@ -16,7 +16,7 @@ use crate::relays::RelaysConfig;
 /// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// The listeners and the address under which callers know the server.
+    /// The listeners and the public address of the server.
     pub listen: ListenConfig,
     /// The keys, and the accepted values of `Origin` and `Host`.
     pub auth: AuthConfig,

@@ -1,7 +1,7 @@
 //! The public side: gives the provider of every relay a URL and forwards each call through the
 //! relay's tunnel.
 //!
-//! [`Server::bind`] takes the addresses, [`Server::run`] serves until it is told to drain. This
+//! [`Server::bind`] takes the addresses, [`Server::run`] serves until it is stopped, and drains. This
 //! crate reads no environment variable and installs nothing global; that is the executable's
 //! business. It depends on no code of a relay: the two meet in `llamapool-wire` and on the tunnel.
 

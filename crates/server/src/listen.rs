@@ -37,15 +37,16 @@ const BACKLOG: u32 = 4096;
 /// The time without accepting after accepting failed, as it does while the process has no file
 /// descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The time without traffic after which the kernel probes the peer of a connection, and how often: a
-/// caller that vanished without closing is noticed within a minute and a half, and holds no stream
-/// for longer.
+/// The time without traffic after which the kernel probes the peer of a connection, and how often:
+/// a caller that vanished without closing is noticed within a minute and a half, and holds no
+/// stream for longer.
 const KEEPALIVE: Duration = Duration::from_secs(45);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// The least bound of a request's head, in bytes: one that is larger than what the tunnel carries is
-/// better refused there, where the error has a name. What HTTP/1 reads into is also how much of an
-/// answer waits for its socket; then the tunnel's flow control holds it back.
+/// The least bound of a request's head, in bytes: one that is larger than what the tunnel carries
+/// is better refused there, where the error has a name. The buffer of this size that HTTP/1 reads
+/// into also bounds how much of an answer waits for its socket; then the tunnel's flow control
+/// holds it back.
 const HEAD_BYTES: u32 = 64 * 1024;
 /// The most headers of a request over HTTP/1. Room for all of them is made for every request.
 const HTTP1_HEADERS: usize = 512;
@@ -55,16 +56,16 @@ const HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// The most calls that one HTTP/2 connection of a caller carries at once.
 const HTTP2_STREAMS: u32 = 1000;
 
-/// The listeners and the address under which callers know the server.
+/// The listeners and the public address of the server.
 #[derive(Debug, Clone)]
 pub struct ListenConfig {
     /// The address where callers and relays connect.
     pub bind: SocketAddr,
     /// The address where `/metrics` is served alone; `None`: where everything else is.
     pub metrics_bind: Option<SocketAddr>,
-    /// The address under which callers know the server; `None`: the one that each request addresses.
+    /// The public address of the server; `None`: the one that each request addresses.
     pub public_url: Option<Uri>,
-    /// Whether `X-Forwarded-*` is believed, because a reverse proxy in front sets it.
+    /// Set if `X-Forwarded-*` is believed, because a reverse proxy in front sets it.
     pub trust_forwarded: bool,
     /// The most open connections of callers; a relay's stops counting here with its upgrade.
     pub max_connections: usize,

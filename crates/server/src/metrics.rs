@@ -2,8 +2,8 @@
 //!
 //! Totals of calls come straight from the statistics of each id, so that they and the state can
 //! never disagree. No label value comes unlimited from the network: methods, outcomes, causes and
-//! reasons are fixed lists, and ids are those of relays that hold the worker key, of which a bounded
-//! number is remembered.
+//! reasons are fixed lists, and ids are those of relays that hold the worker key, of which a
+//! bounded number is remembered.
 
 use llamapool_tunnel::TunnelEnd;
 use prometheus::core::Collector;

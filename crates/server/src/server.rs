@@ -80,8 +80,8 @@ impl Server {
     }
 
     /// Serves until `stop` resolves, then drains: nothing new is taken, and calls that run may end
-    /// until the drain timeout. Dropping the future ends the listeners and all connections; a tunnel
-    /// then ends with its relay or with the runtime.
+    /// until the drain timeout. Dropping the future ends the listeners and all connections; a
+    /// tunnel then ends with its relay or with the runtime.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             config,

@@ -39,7 +39,7 @@ pub(crate) struct HostAndOrigin<'a> {
 
 impl<'a> HostAndOrigin<'a> {
     /// Reads both headers of a request. Fails if one is there twice: two readers that take one of
-    /// several may take different ones. That is checked on every port, whatever is asked.
+    /// several may take different ones. That is checked on every port, for every request.
     pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, CallError> {
         let host = the_one(headers, &header::HOST).map_err(|wrong| host_refused(&wrong))?;
         let origin = the_one(headers, &header::ORIGIN).map_err(|wrong| origin_refused(&wrong))?;

@@ -7,8 +7,7 @@ use crate::listen::Peer;
 /// The party that a request acts for, as proved by what it presented.
 ///
 /// It goes as an argument from `auth` to admission, to the running call, its log line and its
-/// statistics. A further kind of proof is a further variant here, with all that is known of its
-/// holder.
+/// statistics. A further kind of proof is a further variant here, with the identity of its holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Principal {
     /// Presented nothing that this server checks.

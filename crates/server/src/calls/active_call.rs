@@ -38,7 +38,7 @@ impl<L: LabelSet> ActiveCall<L> {
         }
     }
 
-    /// Notes the label of the call, once it is known.
+    /// Sets the label of the call, once its method is found.
     pub(crate) fn set_label(&self, label: L) {
         self.label.store(label.index(), Ordering::Relaxed);
     }

@@ -1,5 +1,4 @@
-//! The failures of calls, in words that a caller may know. `error` makes statuses and bodies of
-//! them.
+//! The failures of calls, in words for the caller. `error` makes statuses and bodies of them.
 
 use llamapool_http::{ForwardError, RequestMeter};
 use llamapool_tunnel::SendError;

@@ -5,7 +5,7 @@
 pub(crate) trait LabelSet: Copy + Eq + Send + Sync + 'static {
     /// Every label, in the order of their indexes; 256 at most.
     const ALL: &'static [Self];
-    /// The label of a call of which nothing is known yet.
+    /// The label of a call whose method was not found yet.
     const UNKNOWN: Self;
 
     /// Returns the place of the label in [`LabelSet::ALL`].

@@ -15,7 +15,7 @@ use super::active_call::ActiveCall;
 use super::label::LabelSet;
 use super::outcome::Outcome;
 
-/// The longest call time that is told apart, in microseconds; longer ones count as this.
+/// The longest call time that is measured, in microseconds; longer ones count as this.
 const LONGEST_MICROS: u64 = 3_600_000_000;
 
 type CountsByOutcome = [AtomicU64; Outcome::ALL.len()];

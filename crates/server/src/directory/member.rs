@@ -17,11 +17,11 @@ use crate::scheduler::{Candidate, DrainGate, Place, Runner, Slot};
 /// One connected relay under one of its ids: its tunnel, and its offer there.
 #[derive(Debug)]
 pub(crate) struct Member {
-    /// Tells this member from an older or newer one of the same relay.
+    /// Distinguishes this member from an older or newer one of the same relay.
     pub(crate) serial: u64,
     pub(crate) id: RelayId,
     pub(crate) identity: Arc<RelayIdentity>,
-    /// Tells its sessions from those of the other members of the id.
+    /// Distinguishes its sessions from those of the other members of the id.
     pub(crate) tag: RelayTag,
     pub(crate) connected_at: SystemTime,
     pub(crate) tunnel: Arc<RelayTunnel>,

@@ -1,4 +1,4 @@
-//! The tag that tells the relay processes of one id apart.
+//! The tag that distinguishes the relay processes of one id.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -1,4 +1,4 @@
-//! Where relays connect: `/api/mcp/connect`.
+//! The door where relays connect: `/api/mcp/connect`.
 //!
 //! Every refusal is an ordinary HTTP answer before the upgrade. After it, `relays` runs the tunnel.
 

@@ -1,11 +1,10 @@
-//! The documents that clients look for below `/.well-known/`: the metadata of a provider that wants
-//! OAuth tokens (RFC 9728), and those of an authorization server on its origin (RFC 8414, OpenID
-//! Connect Discovery 1.0), each with the id's public path behind its name.
+//! The documents below `/.well-known/`: the metadata of a provider that wants OAuth tokens (RFC
+//! 9728), and those of an authorization server on its origin (RFC 8414, OpenID Connect Discovery
+//! 1.0), each with the id's public path behind its name.
 //!
 //! They are the provider's own, except that the resource is the public URL; the relay has done the
-//! rest. A client must get them before it has a token, and a page in a browser from any origin.
-//! Where the provider has none the answer is a plain 404, which sends clients on; a failure is none,
-//! and is answered as such.
+//! rest. A client must get them before it has a token, and a page in a browser from any origin. A
+//! provider without them is a plain 404, which sends clients on; a failure is answered as one.
 
 use std::sync::Arc;
 

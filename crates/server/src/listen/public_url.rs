@@ -1,5 +1,4 @@
-//! The address under which callers know this server: configured as `PUBLIC_URL`, or taken from a
-//! request.
+//! The public address of this server: configured as `PUBLIC_URL`, or taken from a request.
 //!
 //! A request is believed only where it cannot lie about more than itself: the host that it
 //! addresses, and, with `TRUST_FORWARDED`, what the reverse proxies in front add. Of several the

@@ -92,7 +92,10 @@ impl Registry {
             try_join_all(pings).await?;
 
             for stranger in &strangers {
-                tracing::info!(id = %stranger.id, "the relay that held this id is silent: another one takes over");
+                tracing::info!(
+                    id = %stranger.id,
+                    "the relay that held this id is silent: another one takes over"
+                );
                 stranger.tunnel.end.close(CloseReason::Replaced);
                 self.remove(&stranger.id, stranger.serial);
             }
@@ -103,7 +106,7 @@ impl Registry {
     }
 
     /// Returns whether a relay that is not there may come back with its sessions: it was lost not
-    /// long ago, or this server has not run for long enough to know.
+    /// long ago, or before this server was started, which has not run for long.
     pub(crate) fn may_return(&self, id: &RelayId, tag: RelayTag, grace: Duration) -> bool {
         let was_lost = || {
             let state = self.state.lock();

@@ -113,7 +113,12 @@ async fn follow(registration: Registration, mut events: Events) -> Result<(), Ev
     while let Some(offer) = events.next_offer().await? {
         let current = member.offer().offer;
         if offer.provider != current.provider || offer.draining != current.draining {
-            tracing::info!(id = %member.id, draining = offer.draining, provider = ?offer.provider, "relay offers");
+            tracing::info!(
+                id = %member.id,
+                draining = offer.draining,
+                provider = ?offer.provider,
+                "relay offers"
+            );
         }
         member.set_offer(offer);
     }
@@ -136,6 +141,9 @@ fn log_connected(member: &Member) {
         "relay connected"
     );
     if !protected {
-        tracing::warn!(id = %member.id, "anyone who reaches this server can call this id: its relay has no AUTH_TOKEN");
+        tracing::warn!(
+            id = %member.id,
+            "anyone who reaches this server can call this id: its relay has no AUTH_TOKEN"
+        );
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! With one relay there is nothing to decide. Where several share an id, a session belongs to the
 //! relay that began it (see `session_seal`), and callers without a session keep to one relay: task
-//! handles and request state are often valid in one provider process only. In MCP 2026-07-28 they go
-//! elsewhere when that relay is clearly busier than others, except for requests about a task.
+//! handles and request state are often valid in one provider process only. In MCP 2026-07-28 they
+//! go elsewhere when that relay is clearly busier than others, except for requests about a task.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -30,9 +30,9 @@ pub(super) struct Admission {
     pub(super) peer: Peer,
     /// The provider's own session id, where the caller has a sealed one.
     pub(super) session: Option<HeaderValue>,
-    /// Whether several relays may share this id.
+    /// Set if several relays may share this id.
     pub(super) is_shared: bool,
-    /// Whether session ids of this call are sealed.
+    /// Set if session ids of this call are sealed.
     pub(super) has_sessions: bool,
 }
 
@@ -161,8 +161,8 @@ fn is_sessionless(headers: &HeaderMap) -> bool {
     Revision::by_date(version).is_some_and(|revision| !revision.has_sessions())
 }
 
-/// Returns a stable hash of a caller: of its `Authorization`, or of its IP address where all callers
-/// share one token. 0 where there is only one relay.
+/// Returns a stable hash of a caller: of its `Authorization`, or of its IP address where all
+/// callers share one token. 0 where there is only one relay.
 fn affinity(door: &McpDoor, listing: &Listing, headers: &HeaderMap, caller: &Caller) -> u64 {
     if listing.members.len() == 1 {
         return 0;

@@ -2,8 +2,7 @@
 //! those that are added.
 //!
 //! Everything that is not named here goes through as it came, in its order, all of its values (MCP
-//! 2026-07-28, streamable-http: an intermediary must forward `Mcp-Param-*` headers that it does not
-//! know).
+//! 2026-07-28, streamable-http: an intermediary must forward unrecognized `Mcp-Param-*` headers).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use llamapool_http::strip_hop_by_hop;
@@ -19,7 +18,7 @@ pub(super) struct Forwarding<'a> {
     pub(super) auth: &'a Auth,
     /// The addresses of the caller and of the proxies before this server.
     pub(super) forwarded_for: Option<HeaderValue>,
-    /// The address under which the caller knows this server.
+    /// The public address, as the caller reaches it.
     pub(super) address: Option<&'a Address>,
     /// The media types that are asked for in place of the caller's.
     pub(super) accept: Option<HeaderValue>,

@@ -2,8 +2,8 @@
 //! (RFC 9728, section 5.1); a caller must read the public place, as it cannot reach the provider's
 //! own.
 //!
-//! Nothing else of a challenge is changed: not its scheme, not its scopes, not its other parameters,
-//! and no challenge without that parameter.
+//! Nothing else of a challenge is changed: not its scheme, not its scopes, not its other
+//! parameters, and no challenge without that parameter.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use llamapool_http::challenge;

@@ -50,7 +50,7 @@ pub(super) async fn respond(
         return Ok(answer.map(|body| Body::from_stream(body.into_data_stream())));
     }
 
-    // A body of a known length has no room for comments, and an encoded one no place.
+    // A body of a declared length has no room for comments, and an encoded one no place.
     let has_length = answer.headers().contains_key(header::CONTENT_LENGTH);
     let takes_comments = is_stream && !is_encoded && !has_length;
     let keepalive = door.config.stream_keepalive;

@@ -72,8 +72,8 @@ impl SessionSeal {
         }
     }
 
-    /// Returns the text that a caller gets in place of a relay and a session id. `None` if it cannot
-    /// be made.
+    /// Returns the text that a caller gets in place of a relay and a session id. `None` if it
+    /// cannot be made.
     pub(super) fn seal(
         &self,
         purpose: Purpose,

@@ -2,8 +2,8 @@
 //! curl).
 //!
 //! The one place on the server where an answer is collected, within a bound. The stream is read up
-//! to the JSON-RPC response; the events before it (progress, log messages) are for callers that take
-//! streams.
+//! to the JSON-RPC response; the events before it (progress, log messages) are for callers that
+//! take streams.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, header};

@@ -1,5 +1,5 @@
-//! The target of a call, parsed from its URL: the id, one of its relays if the URL names it, and the
-//! path below.
+//! The target of a call, parsed from its URL: the id, one of its relays if the URL names it, and
+//! the path below.
 
 use axum::http::Uri;
 use llamapool_wire::{CallError, Cause, RelayId, path};

@@ -22,11 +22,11 @@ use crate::listen::Address;
 /// A request that is ready to be sent.
 pub(super) struct UpstreamRequest {
     pub(super) request: axum::http::Request<MethodSniffer<LimitedBody<Body>>>,
-    /// Whether the caller takes a single answer instead of an event stream.
+    /// Set if the caller takes a single answer instead of an event stream.
     pub(super) wants_single_answer: bool,
 }
 
-/// The destination of a request, and the address under which its caller knows this server.
+/// The destination of a request, and the public address as its caller reaches it.
 #[derive(Clone, Copy)]
 pub(super) struct Destination<'a> {
     pub(super) target: &'a Target,
@@ -61,7 +61,7 @@ pub(super) async fn prepare(
     };
     call_headers::rewrite(&mut head.headers, forwarding, &call.call().req_id);
     if let Some(session) = admission.session.clone() {
-        // In the place of the sealed one, which the provider does not know.
+        // In the place of the sealed one, which means nothing to the provider.
         head.headers.insert(SESSION_ID, session);
     }
     let prefix = public_prefix(door, destination);

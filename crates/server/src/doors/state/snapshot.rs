@@ -1,7 +1,7 @@
 //! A snapshot of the state.
 //!
-//! The field names are a contract with users. Nothing here is kept: every number is read where it is
-//! counted.
+//! The field names are a contract with users. Nothing here is kept: every number is read where it
+//! is counted.
 
 use std::sync::Arc;
 use std::time::SystemTime;
