@@ -104,14 +104,8 @@ def _apt(package):
 
 
 def build_llamapool():
-    _run("llamapool", ["cargo", "build", "--release", "--locked", "-p", "llamapool"])
-    return ROOT / "target" / "release" / "llamapool"
-
-
-def build_to_count():
-    """The build that is shipped, but with its symbols: they are not in the code, and tell the crates apart."""
-    environment = {**os.environ, "CARGO_PROFILE_DIST_STRIP": "false"}
-    _run("llamapool", ["cargo", "build", "--profile", "dist", "--locked", "-p", "llamapool"], env=environment)
+    """The program as it is published."""
+    _run("llamapool", ["cargo", "build", "--profile", "dist", "--locked", "-p", "llamapool"])
     return ROOT / "target" / "dist" / "llamapool"
 
 
