@@ -132,7 +132,7 @@ pub(crate) const RULES: &[Rule] = &[
         "an id that nobody holds is answered with 503 too, not with 404: the server cannot know that nobody will, and clients take 404 for the end of a session",
         &[
             "hostile_ids_are_nobodys",
-            "what_is_no_id_is_offline_and_what_leads_up_is_refused",
+            "an_invalid_id_is_offline_and_a_path_up_is_refused",
         ],
     ),
     by(
@@ -237,15 +237,15 @@ pub(crate) const RULES: &[Rule] = &[
             "headers_about_the_connection",
             "pages_in_browsers",
             "the_origin_that_the_edge_has_checked_is_not_passed_on",
-            "several_origins_or_hosts_are_refused_even_if_each_is_allowed",
-            "on_a_public_address_any_host_gets_in_but_only_listed_origins",
+            "several_origins_or_hosts_are_refused_if_each_is_allowed",
+            "a_public_address_admits_any_host_and_listed_origins",
             "the_suite_says_the_same_of_2026_07_28",
         ],
     ),
     by(
         "a server on loopback answers to loopback names alone",
         &[
-            "on_loopback_only_loopback_names_and_origins_get_in",
+            "loopback_admits_loopback_names_and_origins_only",
             "pages_in_browsers",
         ],
     ),
@@ -260,9 +260,9 @@ pub(crate) const RULES: &[Rule] = &[
     by(
         "a browser's preflight is answered for exactly what it asks, and before any token is asked for",
         &[
-            "a_preflight_is_answered_with_exactly_the_headers_that_it_asks_for",
+            "a_preflight_gets_exactly_the_headers_that_it_requests",
             "a_preflight_is_answered_before_any_token_is_asked_for_and_reaches_nobody",
-            "an_options_request_that_is_no_preflight_is_the_providers",
+            "an_options_request_without_preflight_is_the_providers",
         ],
     ),
     by(
@@ -275,7 +275,7 @@ pub(crate) const RULES: &[Rule] = &[
     by(
         "what is said of origins is said once, and `Vary` says that it depends on them",
         &[
-            "the_edge_speaks_of_origins_and_the_provider_does_not",
+            "the_server_answers_about_origins_not_the_provider",
             "an_answer_depends_on_what_the_provider_says_and_on_the_origin",
             "a_program_gets_what_the_provider_says_of_origins",
         ],
