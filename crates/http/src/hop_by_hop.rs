@@ -37,6 +37,19 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&HeaderN
     }
 }
 
+/// Removes every header for which `is_removed` returns true. Most heads have none, and cost no
+/// allocation.
+pub fn remove_headers(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
+    let removed: Vec<_> = headers
+        .keys()
+        .filter(|name| is_removed(name))
+        .cloned()
+        .collect();
+    for name in removed {
+        headers.remove(name);
+    }
+}
+
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers
         .get_all(CONNECTION)

@@ -22,7 +22,7 @@ pub mod sse;
 
 pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
-pub use hop_by_hop::strip_hop_by_hop;
+pub use hop_by_hop::{remove_headers, strip_hop_by_hop};
 pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};
 pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, linger};
 

@@ -7,74 +7,89 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use llamapool::cli::{self, Invocation};
-use llamapool::settings::{Environment, Group, Role, markdown, provider_markdown};
+use llamapool::roles::{self, ROLES, Role};
+use llamapool::settings::{Environment, group};
+use llamapool_settings::{Group, markdown};
 
-/// The settings that most set, for a document that does not show all.
-const COMMON: &[Group] = &[Group::Main, Group::Access];
-/// Which role reads which example file.
-const EXAMPLES: &[(&str, Role)] = &[
-    ("server.toml", Role::Server),
-    ("relay.toml", Role::Mcp),
-    ("relay-several.toml", Role::Mcp),
+/// The settings that most people set, for a document that does not show all.
+const COMMON: &[Group] = &[group::MAIN, group::ACCESS];
+/// Each example file, and the role that reads it.
+const EXAMPLES: &[(&str, &Role)] = &[
+    ("server.toml", &roles::SERVER),
+    ("relay.toml", &roles::RELAY),
+    ("relay-several.toml", &roles::RELAY),
 ];
+
+/// A table between markers: the name in the markers, and the text.
+type Table = (&'static str, String);
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Each document with the tables that it must have, by the names in their markers.
-fn documents() -> [(&'static str, Vec<(&'static str, String)>); 2] {
-    let of = |role: Role, groups| (role.name(), markdown(role, groups));
-    let all = Role::ALL
-        .iter()
-        .map(|role| of(*role, Group::ALL))
-        .chain([("provider", provider_markdown())]);
-    let common = [Role::Server, Role::Mcp].map(|role| of(role, COMMON));
-    [
-        ("docs/settings.md", all.collect()),
-        ("README.md", common.to_vec()),
-    ]
+/// Returns a table of settings for each role, those of these groups.
+fn tables_of(roles: &[&Role], groups: &[Group]) -> Vec<Table> {
+    let table = |role: &&Role| (role.name, markdown::table(role.schema, groups));
+    roles.iter().map(table).collect()
 }
 
-/// The document with the text between the markers of a table replaced; none: it has no such markers.
-fn with_table(document: &str, name: &str, table: &str) -> Option<String> {
-    let (open, close) = (
-        format!("<!-- settings:{name} -->\n"),
-        format!("<!-- /settings:{name} -->"),
-    );
+/// Returns the document with the text between the markers of a table replaced, `None` if it has no such markers.
+fn with_table(document: &str, (name, text): &Table) -> Option<String> {
+    let open = format!("<!-- settings:{name} -->\n");
+    let close = format!("<!-- /settings:{name} -->");
+
     let start = document.find(&open)? + open.len();
-    let end = start
-        + document[start..]
-            .find(&close)
-            .unwrap_or_else(|| panic!("{open} is never closed"));
+    let length = document[start..]
+        .find(&close)
+        .unwrap_or_else(|| panic!("{open} is never closed"));
+    let end = start + length;
+
     Some(format!(
-        "{}\n{}\n{}",
+        "{}\n{text}\n{}",
         &document[..start],
-        table,
         &document[end..]
     ))
 }
 
+/// Compares a document with its tables, or writes them with `UPDATE_DOCS=1`.
+fn check_document(name: &str, with_tables: impl Fn(String) -> String) {
+    let path = root().join(name);
+    let document = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+
+    let current = with_tables(document.clone());
+
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
+        std::fs::write(&path, &current).unwrap();
+    } else {
+        assert!(
+            current == document,
+            "{name} is behind the code: UPDATE_DOCS=1 cargo test -p llamapool --test docs"
+        );
+    }
+}
+
 #[test]
 fn the_tables_of_settings_are_those_of_the_code() {
-    for (name, tables) in documents() {
-        let path = root().join(name);
-        let document =
-            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut current = document.clone();
-        for (table, text) in tables {
-            current = with_table(&current, table, &text)
-                .unwrap_or_else(|| panic!("{name} has no table of {table}"));
-        }
-        if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
-            std::fs::write(&path, &current).unwrap();
-        } else {
-            assert!(
-                current == document,
-                "{name} is behind the code: UPDATE_DOCS=1 cargo test -p llamapool --test docs"
-            );
-        }
-    }
+    let mut tables = tables_of(ROLES, group::ALL);
+    tables.push(("provider", markdown::entry_table(roles::RELAY.schema)));
+
+    check_document("docs/settings.md", |document| {
+        tables.iter().fold(document, |document, table| {
+            with_table(&document, table).unwrap_or_else(|| panic!("no table of {}", table.0))
+        })
+    });
+}
+
+/// The README need not have any.
+#[test]
+fn the_common_settings_in_the_readme_are_those_of_the_code() {
+    let tables = tables_of(&[&roles::SERVER, &roles::RELAY], COMMON);
+
+    check_document("README.md", |document| {
+        tables.iter().fold(document, |document, table| {
+            with_table(&document, table).unwrap_or(document)
+        })
+    });
 }
 
 #[test]
@@ -119,12 +134,12 @@ fn every_example_file_is_what_its_role_understands() {
     for (name, role) in EXAMPLES {
         let path = folder.join(name);
         assert!(files.contains(&path), "{name} is missing");
-        let line = ["llamapool", role.name(), "--config-file"]
+        let line = ["llamapool", role.name, "--config-file"]
             .map(OsString::from)
             .into_iter()
             .chain([path.into()]);
         match cli::parse(line, &Environment::default()) {
-            Ok(Invocation::Server(_) | Invocation::Relay(_)) => {}
+            Ok(Invocation::Run(_)) => {}
             other => panic!("{name}: {other:?}"),
         }
     }

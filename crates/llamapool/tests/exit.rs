@@ -1,6 +1,6 @@
-//! What the process itself does with what is wrong: one line on standard error, and the exit code.
+//! Exit codes of the process, and the single line on standard error for a wrong start.
 //!
-//! Which texts there are is tested beside the code. The one rule: the environment of these processes is empty.
+//! The texts are tested beside the code. The environment of these processes is empty.
 
 use std::process::{Command, Output};
 
@@ -13,7 +13,7 @@ fn llamapool(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn wrong_usage_and_wrong_settings_end_with_64_and_one_line() {
+fn wrong_usage_and_wrong_settings_exit_with_64_and_one_line() {
     let wrong: &[&[&str]] = &[
         &[],
         &["sever"],
@@ -23,30 +23,37 @@ fn wrong_usage_and_wrong_settings_end_with_64_and_one_line() {
         &["server", "--a\nb"],
         &["mcp", "--provider-url", "nowhere"],
         &["demo", "--port"],
+        &["completions", "no\nshell"],
+        &["man", "no\ncommand"],
     ];
+
     for arguments in wrong {
         let output = llamapool(arguments);
+
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");
-        assert!(
-            text.starts_with("llamapool: ") && text.ends_with('\n'),
-            "{text}"
-        );
+        assert!(text.starts_with("llamapool: "), "{text}");
+        assert!(text.ends_with('\n'), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(output.stdout.is_empty());
     }
 }
 
 #[test]
-fn help_and_version_are_answers() {
+fn help_version_completions_and_man_pages_are_printed() {
     for arguments in [
         &["--help"][..],
         &["--version"],
         &["server", "--help"],
         &["mcp", "--help"],
+        &["completions", "bash"],
+        &["man"],
+        &["man", "server"],
     ] {
         let output = llamapool(arguments);
-        assert_eq!(output.status.code(), Some(0));
-        assert!(output.stderr.is_empty() && !output.stdout.is_empty());
+
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(output.stderr.is_empty(), "{arguments:?}");
+        assert!(!output.stdout.is_empty(), "{arguments:?}");
     }
 }

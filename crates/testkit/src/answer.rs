@@ -1,9 +1,9 @@
 //! An answer that was read to its end, for tests that look at all of it.
 
-use std::fmt::Write;
-
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
+
+use super::{RawHead, json_snapshot};
 
 /// A whole HTTP answer.
 #[derive(Debug)]
@@ -23,6 +23,19 @@ impl Answer {
         Self {
             status,
             headers,
+            body: String::from_utf8(body).expect("a body in UTF-8"),
+        }
+    }
+
+    /// Converts an answer that was read byte by byte. Panics if it is not valid UTF-8.
+    pub fn from_raw(head: &RawHead, body: Vec<u8>) -> Self {
+        let fields = head.fields.iter().map(|(name, value)| {
+            let name = HeaderName::try_from(name).expect("a name");
+            (name, HeaderValue::from_bytes(value).expect("a value"))
+        });
+        Self {
+            status: StatusCode::from_u16(head.status()).expect("a status"),
+            headers: fields.collect(),
             body: String::from_utf8(body).expect("a body in UTF-8"),
         }
     }
@@ -67,11 +80,9 @@ impl Answer {
 
         let mut text = format!("{}\n{}\n", self.status, fields.join("\n"));
         if !self.body.is_empty() {
-            let mut body = self.json();
-            if let Some(id) = body.pointer_mut("/error/data/req_id") {
-                *id = "[req_id]".into();
-            }
-            write!(text, "\n{body:#}\n").expect("a String takes everything");
+            text.push('\n');
+            text.push_str(&json_snapshot(&self.json()));
+            text.push('\n');
         }
         text
     }

@@ -29,7 +29,9 @@ mod raw_http;
 mod raw_provider;
 mod raw_relay;
 mod relay;
+mod runtime;
 mod scripted_provider;
+mod snapshot;
 
 use std::future::Future;
 use std::time::Duration;
@@ -40,13 +42,16 @@ pub use answer::Answer;
 pub use caller::{Caller, PendingCall, error_word, metric};
 pub use frame_relay::{FrameRelay, FrameRequest, OFFER, Reply};
 pub use link::Link;
-pub use pool::Pool;
+pub use llamapool_relay::RelayConfig;
+pub use llamapool_server::ServerConfig;
+pub use pool::{BUILD, FREE_PORT, Pool, serve_metrics};
 pub use provider::{Provider, event_stream, json_answer};
 pub use raw_http::{BodyEnd, RawHead, RawHttp, http_request};
 pub use raw_provider::{RawProvider, read_head};
 pub use raw_relay::{RawAnswer, RawRelay, Upgrade, raw_request};
-pub use relay::{Relay, http_provider, relay_config};
+pub use relay::{Relay, http_provider, relay_config, serve_status};
 pub use scripted_provider::{ScriptedProvider, ScriptedRequest};
+pub use snapshot::{json_snapshot, metrics_snapshot};
 
 /// The key that opens the state API of every server under test.
 pub const API_KEY: &str = "test123";

@@ -1,6 +1,6 @@
 //! A server in this process, and the relays that connect to it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -9,28 +9,31 @@ use llamapool_server::{
     AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig, StateConfig,
 };
 use llamapool_wire::{BuildInfo, Secret};
-use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use super::runtime::OwnRuntime;
 use super::{API_KEY, Caller, Relay, WORKER_KEY, relay_config};
 
 /// The build that server and relays report.
-pub(crate) const BUILD: BuildInfo = BuildInfo {
+pub const BUILD: BuildInfo = BuildInfo {
     version: "0.0.0",
     sha: "0000000",
     date: "2000-01-01T00:00:00Z",
 };
 
+/// Any free port on loopback, as an address to listen on.
+pub const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// A server with its keys, on loopback and a free port. Dereferences to a [`Caller`] of it.
 ///
-/// Server and relays run on two threads of their own, so that faults which need two threads can
-/// show.
+/// The server runs on two threads of its own, so that faults which need two threads can show, and
+/// so does each relay.
 pub struct Pool {
     caller: Caller,
     metrics_address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     relays: Vec<Relay>,
-    runtime: Option<Runtime>,
+    runtime: OwnRuntime,
 }
 
 impl Pool {
@@ -45,11 +48,7 @@ impl Pool {
         let mut config = server_config();
         configure(&mut config);
 
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("threads");
+        let runtime = OwnRuntime::start();
         let bound = runtime.spawn(async { Server::bind(config).await });
         let server = bound.await.expect("no panic").expect("a free port");
         let address = server.address().expect("an address");
@@ -57,7 +56,7 @@ impl Pool {
 
         let (stop, stopped) = oneshot::channel::<()>();
         drop(runtime.spawn(server.run(async {
-            // A sender that is dropped is no request to stop: the runtime ends everything then.
+            // A sender that is dropped is no request to drain: the runtime ends everything then.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -68,7 +67,7 @@ impl Pool {
             metrics_address,
             stop: Some(stop),
             relays: Vec::new(),
-            runtime: Some(runtime),
+            runtime,
         }
     }
 
@@ -92,14 +91,13 @@ impl Pool {
         provider_url: &str,
         configure: impl FnOnce(&mut RelayConfig),
     ) -> Relay {
-        let relay = self.relay_to(&self.url, id, provider_url, configure).await;
+        let relay = Self::relay_to(&self.url, id, provider_url, configure).await;
         self.connected(id).await;
         relay
     }
 
     /// Starts a relay that dials any server, and does not wait for its connection.
     pub async fn relay_to(
-        &self,
         server_url: &str,
         id: &str,
         provider_url: &str,
@@ -107,14 +105,18 @@ impl Pool {
     ) -> Relay {
         let mut config = relay_config(server_url, id, provider_url);
         configure(&mut config);
-        let runtime = self.runtime.as_ref().expect("it runs until it is dropped");
-        Relay::start(runtime.handle(), config).await
+        Relay::start(config).await
     }
 
     /// Returns the URL of the metrics server. Panics if the server has none.
     pub fn metrics_url(&self) -> String {
         let address = self.metrics_address.expect("a metrics server");
         format!("http://{address}")
+    }
+
+    /// Ends the server at once, as a killed process does. Its relays go on.
+    pub fn kill(&mut self) {
+        self.runtime.shut_down();
     }
 
     /// Requests the server to drain.
@@ -132,19 +134,15 @@ impl Deref for Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        // A runtime must not be waited for inside of another one.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
+/// Gives a server's metrics a port of their own.
+pub fn serve_metrics(config: &mut ServerConfig) {
+    config.listen.metrics_bind = Some(FREE_PORT);
 }
 
 /// Builds the configuration of a server under test.
 fn server_config() -> ServerConfig {
     ServerConfig {
-        listen: ListenConfig::new((Ipv4Addr::LOCALHOST, 0).into()),
+        listen: ListenConfig::new(FREE_PORT),
         auth: AuthConfig {
             keys: Keys {
                 api: Some(Secret::new(API_KEY)),

@@ -17,11 +17,11 @@ use tokio::task::JoinSet;
 pub struct Provider {
     /// Its MCP endpoint.
     pub url: String,
-    _server: JoinSet<()>,
+    server: JoinSet<()>,
 }
 
 impl Provider {
-    /// Starts a provider that answers every request, whatever its method and path, with a handler.
+    /// Starts a provider that answers every request, of any method and path, with a handler.
     pub async fn answering<H, A>(handler: H) -> Self
     where
         H: Fn(Request) -> A + Clone + Send + Sync + 'static,
@@ -42,10 +42,12 @@ impl Provider {
             let served = axum::serve(listener, router).await;
             served.expect("the provider serves");
         });
-        Self {
-            url,
-            _server: server,
-        }
+        Self { url, server }
+    }
+
+    /// Ends the provider and waits until its port is closed.
+    pub async fn stop(mut self) {
+        self.server.shutdown().await;
     }
 
     /// Starts a provider that answers every request with its own body, as JSON.

@@ -9,50 +9,62 @@ use llamapool_relay::{
 };
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, Secret};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
-use super::pool::BUILD;
+use super::pool::{BUILD, FREE_PORT};
+use super::runtime::OwnRuntime;
 use super::{WORKER_KEY, soon};
 
-/// A running relay. Dropping it closes its connections at once, as a killed process does.
+/// A running relay. Dropping it ends its tasks at once and in no order: a running call may be
+/// cancelled before the tunnel is lost. A test that is about the loss drops a [`Link`] instead.
+///
+/// [`Link`]: crate::Link
 pub struct Relay {
     status_address: Option<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
-    ended: oneshot::Receiver<Result<(), llamapool_relay::GaveUp>>,
-    task: AbortHandle,
+    ended: oneshot::Receiver<Result<(), llamapool_relay::DisconnectedError>>,
+    _runtime: OwnRuntime,
 }
 
 impl Relay {
-    /// Starts a relay on a runtime.
-    pub(crate) async fn start(runtime: &Handle, config: RelayConfig) -> Self {
+    /// Starts a relay.
+    pub(crate) async fn start(config: RelayConfig) -> Self {
+        let runtime = OwnRuntime::start();
         let bound = runtime.spawn(async { llamapool_relay::Relay::bind(config).await });
         let relay = bound
             .await
             .expect("no panic")
             .expect("a sound configuration");
         let status_address = relay.status_address();
+        let metrics_address = relay.metrics_address();
 
         let (stop, stopped) = oneshot::channel::<()>();
         let (report, ended) = oneshot::channel();
-        let task = runtime.spawn(async move {
+        drop(runtime.spawn(async move {
             let result = relay.run(async { drop(stopped.await) }).await;
             // It fails if the test is not interested.
             let _ = report.send(result);
-        });
+        }));
 
         Self {
             status_address,
+            metrics_address,
             stop: Some(stop),
             ended,
-            task: task.abort_handle(),
+            _runtime: runtime,
         }
     }
 
     /// Returns the URL of the status server. Panics if the relay has none.
     pub fn status_url(&self) -> String {
         let address = self.status_address.expect("a status server");
+        format!("http://{address}")
+    }
+
+    /// Returns the URL of the metrics server. Panics if the relay has none.
+    pub fn metrics_url(&self) -> String {
+        let address = self.metrics_address.expect("a metrics server");
         format!("http://{address}")
     }
 
@@ -63,16 +75,10 @@ impl Relay {
     }
 
     /// Waits for the relay's end.
-    pub async fn ended(&mut self) -> Result<(), llamapool_relay::GaveUp> {
+    pub async fn ended(&mut self) -> Result<(), llamapool_relay::DisconnectedError> {
         soon("the relay ends", &mut self.ended)
             .await
             .expect("no panic")
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -87,6 +93,11 @@ pub fn http_provider(config: &mut RelayConfig) -> &mut HttpConfig {
         ] => provider,
         other => panic!("expected one HTTP provider: {other:?}"),
     }
+}
+
+/// Gives a relay a status server.
+pub fn serve_status(config: &mut RelayConfig) {
+    config.status.bind = StatusBind::Required(FREE_PORT);
 }
 
 /// Builds the configuration of a relay with one HTTP provider: it reconnects soon and has no status

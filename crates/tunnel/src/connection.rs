@@ -18,7 +18,7 @@ use crate::stream::{
 pub(crate) struct Connection {
     tunnel: Arc<Tunnel>,
     decoder: Decoder,
-    role: Role,
+    role: EndRole,
     /// Number of the newest request that was received.
     newest_received: u32,
     guard: LoseOnDrop,
@@ -29,7 +29,7 @@ struct LoseOnDrop(Arc<Tunnel>);
 
 /// The side of the tunnel.
 #[derive(Debug)]
-pub(crate) enum Role {
+pub(crate) enum EndRole {
     /// Sends the requests.
     Server,
     /// Answers requests, up to `max_streams` at once.
@@ -82,7 +82,7 @@ pub(crate) enum ConnectionError {
 
 impl Connection {
     /// Creates the connection of a tunnel. Its polls need one task, which the socket wakes.
-    pub(crate) fn new(tunnel: Arc<Tunnel>, config: &TunnelConfig, role: Role) -> Self {
+    pub(crate) fn new(tunnel: Arc<Tunnel>, config: &TunnelConfig, role: EndRole) -> Self {
         let max_content = FRAME_BYTES.max(config.max_header_bytes as usize);
         Self {
             guard: LoseOnDrop(tunnel.clone()),
@@ -117,19 +117,19 @@ impl Connection {
     /// Returns the next received request.
     pub(crate) fn next_request(&mut self) -> Option<IncomingRequest> {
         match &mut self.role {
-            Role::Relay { requests, .. } => requests.pop_front(),
-            Role::Server => None,
+            EndRole::Relay { requests, .. } => requests.pop_front(),
+            EndRole::Server => None,
         }
     }
 
     /// Returns whether there are received requests.
     pub(crate) fn has_requests(&self) -> bool {
-        matches!(&self.role, Role::Relay { requests, .. } if !requests.is_empty())
+        matches!(&self.role, EndRole::Relay { requests, .. } if !requests.is_empty())
     }
 
     /// Asks the server to send no more requests, once.
     pub(crate) fn start_drain(&mut self) {
-        if let Role::Relay { drain, .. } = &mut self.role
+        if let EndRole::Relay { drain, .. } = &mut self.role
             && *drain == Drain::NotStarted
         {
             *drain = Drain::Requested;
@@ -139,7 +139,7 @@ impl Connection {
 
     /// Returns whether no more requests come and all work is done.
     pub(crate) fn is_drained(&self) -> bool {
-        let Role::Relay {
+        let EndRole::Relay {
             drain, requests, ..
         } = &self.role
         else {
@@ -205,7 +205,7 @@ impl Connection {
 
     /// Receives a head: a response on the server's side, a request on the relay's.
     fn receive_head(&mut self, number: u32, head: ReceivedHead) -> Result<(), ConnectionError> {
-        let Role::Relay {
+        let EndRole::Relay {
             max_streams,
             drain,
             requests,
@@ -244,11 +244,11 @@ impl Connection {
     /// Receives a drain frame: the relay's request, or the server's reply to it.
     fn receive_drain(&mut self) -> Result<(), ConnectionError> {
         match &mut self.role {
-            Role::Server => self.tunnel.stop_opening(),
-            Role::Relay { drain, .. } if *drain == Drain::Requested => {
+            EndRole::Server => self.tunnel.stop_opening(),
+            EndRole::Relay { drain, .. } if *drain == Drain::Requested => {
                 *drain = Drain::Acknowledged;
             }
-            Role::Relay { .. } => return Err(ConnectionError::UnrequestedDrain),
+            EndRole::Relay { .. } => return Err(ConnectionError::UnrequestedDrain),
         }
         Ok(())
     }
@@ -277,8 +277,8 @@ impl Connection {
             return Ok(Some(stream));
         }
         let newest = match self.role {
-            Role::Server => self.tunnel.outbox.newest_request(),
-            Role::Relay { .. } => self.newest_received,
+            EndRole::Server => self.tunnel.outbox.newest_request(),
+            EndRole::Relay { .. } => self.newest_received,
         };
         if number == 0 || number > newest {
             return Err(ConnectionError::UnknownStream(kind, number));

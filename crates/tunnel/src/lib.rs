@@ -13,6 +13,9 @@
 mod config;
 mod connection;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod relay_end;
 mod server_end;
 mod socket;

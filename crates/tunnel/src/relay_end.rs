@@ -2,18 +2,19 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::ops::DerefMut;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::protocol::Role as WebSocketRole;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::config::TunnelConfig;
-use crate::connection::{Connection, ConnectionError, Drain, IncomingRequest, Role};
+use crate::connection::{Connection, ConnectionError, Drain, EndRole, IncomingRequest};
 use crate::frame::{CancelReason, check_response, read_request, write_response};
 use crate::socket::{CloseCode, Socket, TunnelEnd};
 use crate::stream::{
@@ -25,8 +26,8 @@ use crate::stream::{
 ///
 /// Every request becomes a task that calls `handler` and sends the response. When a caller leaves,
 /// the task's future is dropped where it stands. When `drain` resolves, the server is asked to send
-/// no more requests, what runs is finished, and the tunnel is closed; dropping the whole future ends
-/// everything at once.
+/// no more requests, what runs is finished, and the tunnel is closed; dropping the whole future
+/// ends everything at once.
 pub async fn serve_relay_end<S, H, F, B>(
     io: S,
     config: TunnelConfig,
@@ -40,9 +41,9 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let socket = Socket::new(io, WebSocketRole::Client).await;
+    let socket = Socket::new(io, Role::Client).await;
     let tunnel = Tunnel::new(socket, &config);
-    let role = Role::Relay {
+    let role = EndRole::Relay {
         max_streams: config.max_streams as usize,
         drain: Drain::NotStarted,
         requests: VecDeque::new(),
@@ -147,7 +148,7 @@ fn begin(request: IncomingRequest) -> Option<(Request<IncomingBody>, SendHalf)> 
 }
 
 /// Answers one request, unless its caller leaves before.
-async fn answer_one<F, B>(response: Pin<Box<F>>, mut half: SendHalf, max_header_bytes: u32)
+async fn answer_one<F, B>(response: Pin<Box<F>>, half: SendHalf, max_header_bytes: u32)
 where
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes>,
@@ -181,14 +182,23 @@ where
             Err(_) => Start::Broken,
         }
     };
+    send_response(&head, start, half).await;
+}
 
+/// Sends one response to its end, unless its caller leaves before.
+async fn send_response<B>(head: &response::Parts, start: Start<B>, mut half: SendHalf)
+where
+    B: DerefMut + Unpin,
+    B::Target: Body<Data = Bytes>,
+    <B::Target as Body>::Error: Into<BoxError>,
+{
     // An error if the caller has just left.
     let turn = poll_fn(|cx| half.poll_turn(cx)).await;
     if turn.is_err() {
         return;
     }
 
-    let write_head = |out: &mut BytesMut| write_response(&head, out);
+    let write_head = |out: &mut BytesMut| write_response(head, out);
     match start {
         Start::Empty => half.respond(write_head, None, true),
         Start::Broken => {
@@ -213,7 +223,7 @@ enum Start<B> {
     /// There is no body.
     Empty,
     /// The body, with the chunk that was ready.
-    Body(B),
+    Body(FirstChunk<B>),
     /// The body broke off before its first chunk.
     Broken,
 }

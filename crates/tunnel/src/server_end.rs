@@ -11,10 +11,10 @@ use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::protocol::Role as WebSocketRole;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::config::TunnelConfig;
-use crate::connection::{Connection, Role};
+use crate::connection::{Connection, EndRole};
 use crate::frame::{CancelReason, HeadError, check_request, read_response, write_request};
 use crate::socket::{CloseReason, OpenStreamError, Socket, TunnelEnd};
 use crate::stream::{
@@ -22,7 +22,8 @@ use crate::stream::{
     StreamError, Tunnel, send_body,
 };
 
-/// The server's end of one tunnel. Clones are the same end; the tunnel closes with the last of them.
+/// The server's end of one tunnel. Clones are the same end; the tunnel closes with the last of
+/// them.
 #[derive(Clone)]
 pub struct ServerEnd {
     tunnel: Arc<Tunnel>,
@@ -64,9 +65,9 @@ impl ServerEnd {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let socket = Socket::new(io, WebSocketRole::Server).await;
+        let socket = Socket::new(io, Role::Server).await;
         let tunnel = Tunnel::new(socket, &config);
-        let connection = Connection::new(tunnel.clone(), &config, Role::Server);
+        let connection = Connection::new(tunnel.clone(), &config, EndRole::Server);
         let (report, ended) = watch::channel(None);
 
         let end = Self {

@@ -26,7 +26,7 @@ pub(crate) use self::liveness::Liveness;
 pub(crate) use self::outbox::{OpenStreamError, Outbox};
 pub(crate) use self::turn::Turn;
 use self::websocket::Received;
-pub(crate) use self::websocket::{Io, WebSocket, WebSocketError};
+pub(crate) use self::websocket::{ByteStream, WebSocket, WebSocketError};
 
 /// The shared WebSocket, with the peer's liveness and the state of the close handshake.
 pub(crate) struct Socket {
@@ -46,7 +46,7 @@ struct OpenSocket {
 
 impl Socket {
     /// Creates the socket of a tunnel on a byte stream whose upgrade is done.
-    pub(crate) async fn new(io: impl Io + 'static, role: Role) -> Self {
+    pub(crate) async fn new(io: impl ByteStream + 'static, role: Role) -> Self {
         let open = OpenSocket {
             websocket: WebSocket::new(io, role).await,
             connection: Waker::noop().clone(),

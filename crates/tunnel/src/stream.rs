@@ -8,6 +8,7 @@
 //!
 //! The one rule: a stream that is over for both ends is removed at once, and its permit is free.
 
+mod error;
 mod first_chunk;
 mod half;
 mod handle;
@@ -18,11 +19,12 @@ mod state;
 mod table;
 mod tunnel;
 
+pub(crate) use error::{ProtocolError, StreamError};
 pub(crate) use first_chunk::FirstChunk;
 pub(crate) use half::{OnDrop, ReceiveHalf, SendHalf};
 pub(crate) use handle::Stream;
 pub use incoming_body::{IncomingBody, IncomingBodyError};
 pub use send_body::BoxError;
 pub(crate) use send_body::{SendBodyError, send_body};
-pub(crate) use state::{ProtocolError, ReceivedHead, SharedState, StreamError, StreamState};
+pub(crate) use state::{ReceivedHead, SharedState, StreamState};
 pub(crate) use tunnel::Tunnel;

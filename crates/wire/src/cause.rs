@@ -5,9 +5,11 @@
 //! None has status 400, 404 or 405: MCP clients read those as protocol (MCP 2025-11-25 and 2026-07-28, transports).
 //! The JSON-RPC codes are positive, outside of everything that JSON-RPC 2.0 and MCP reserve.
 
-use http::StatusCode;
+use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::header as llamapool;
 
 /// Where on the way from caller to provider a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -179,6 +181,28 @@ impl CallError {
             }
             _ => self.message.clone(),
         }
+    }
+
+    /// Returns the response to the call, with the error as its body.
+    pub fn to_response<B: From<String>>(&self, req_id: &str) -> Response<B> {
+        let mut response = Response::new(self.to_json(None, req_id).into());
+        *response.status_mut() = self.cause.status();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        headers.insert(
+            llamapool::ERROR,
+            HeaderValue::from_static(self.cause.word()),
+        );
+        if self.cause.is_retryable() {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        if self.cause == Cause::WrongToken {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 
     /// The body of the answer: a JSON-RPC error object. Its id is null, as the request's body is never parsed, unless it is a

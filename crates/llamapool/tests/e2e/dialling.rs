@@ -24,7 +24,7 @@ async fn works(pool: &Pool, id: &str) {
 }
 
 /// Waits for the end of a relay that does not reconnect. Returns its last line.
-async fn complaint(relay: &mut Process) -> String {
+async fn last_line(relay: &mut Process) -> String {
     let (status, log) = relay.status_and_log().await;
     assert_eq!(status.code(), Some(1), "{log}");
     log.lines().last().unwrap().to_owned()
@@ -71,7 +71,7 @@ async fn a_private_authority_is_trusted_only_if_it_is_configured() {
     let other_ca = path(other.ca_file.path());
 
     for settings in [&[][..], &[("CA_FILE", other_ca.as_str())]] {
-        let line = complaint(&mut Pool::relay_once(&url, &provider.url, settings)).await;
+        let line = last_line(&mut Pool::relay_once(&url, &provider.url, settings)).await;
         println!("{line}");
 
         assert!(
@@ -83,7 +83,7 @@ async fn a_private_authority_is_trusted_only_if_it_is_configured() {
 
     let ca = path(tls.ca_file.path());
     let other_name = format!("wss://127.0.0.1:{}", tls.port);
-    let line = complaint(&mut Pool::relay_once(
+    let line = last_line(&mut Pool::relay_once(
         &other_name,
         &provider.url,
         &[("CA_FILE", &ca)],
@@ -109,7 +109,7 @@ async fn a_bad_file_of_authorities_ends_the_start_and_is_named() {
         ("/nowhere/ca.pem", "No such file"),
         (empty, "has no certificate, expected PEM"),
     ] {
-        let line = complaint(&mut Pool::relay_once(
+        let line = last_line(&mut Pool::relay_once(
             "wss://localhost:9",
             &provider.url,
             &[("CA_FILE", file)],
@@ -173,7 +173,7 @@ async fn a_relay_dials_through_a_proxy() {
             !head.contains("llamapool-") && !head.contains("bearer"),
             "{head}"
         );
-        // `Aladdin:open%20sesame`, the credentials of RFC 7617 with the space encoded.
+        // The credentials of RFC 7617, whose space the URL encodes.
         assert_eq!(
             heads[0].contains("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
             id == "password",
@@ -224,7 +224,7 @@ async fn hosts_that_no_proxy_lists_are_reached_without_it() {
 }
 
 #[tokio::test]
-async fn a_relay_says_why_a_proxy_does_not_let_it_through() {
+async fn a_relay_reports_why_a_proxy_refuses_it() {
     let pool = Pool::start().await;
     let provider = Provider::echoing().await;
 
@@ -253,7 +253,7 @@ async fn a_relay_says_why_a_proxy_does_not_let_it_through() {
 
     for (address, reason) in &cases {
         let proxy = format!("http://user:hush@{address}");
-        let line = complaint(&mut Pool::relay_once(
+        let line = last_line(&mut Pool::relay_once(
             &pool.url,
             &provider.url,
             &[("HTTP_PROXY", &proxy)],
@@ -298,7 +298,7 @@ async fn a_silent_server_or_proxy_is_given_up_after_connect_timeout() {
             .chain([("CONNECT_TIMEOUT", "200ms")])
             .collect();
         let began = Instant::now();
-        let line = complaint(&mut Pool::relay_once(url, &provider.url, &settings)).await;
+        let line = last_line(&mut Pool::relay_once(url, &provider.url, &settings)).await;
         println!("{line}");
 
         assert!(began.elapsed() < 2 * AT_ONCE);

@@ -91,11 +91,11 @@ async fn a_relay_that_runs_nothing_ends_at_once() {
     for signal in ["TERM", "INT"] {
         let mut relay = pool.relay("mcp-1234", &provider.url).await;
 
-        let told = Instant::now();
+        let signalled = Instant::now();
         relay.signal(signal).await;
 
         assert_eq!(relay.ended().await.code(), Some(0));
-        assert!(told.elapsed() < AT_ONCE);
+        assert!(signalled.elapsed() < AT_ONCE);
 
         pool.until_client("mcp-1234", "it is gone", Value::is_null)
             .await;
@@ -259,18 +259,18 @@ async fn ends_at_the_second_signal(process: &mut Process) -> std::time::Duration
 
     assert!(process.is_running());
 
-    let told = Instant::now();
+    let signalled = Instant::now();
     process.signal("TERM").await;
     let (status, log) = process.status_and_log().await;
 
-    assert!(told.elapsed() < AT_ONCE);
+    assert!(signalled.elapsed() < AT_ONCE);
     assert_eq!(status.code(), Some(1));
     assert_eq!(
         log.lines().last(),
         Some("llamapool: ended by a second signal")
     );
 
-    told.elapsed()
+    signalled.elapsed()
 }
 
 /// Its relays go to the next server.
@@ -363,12 +363,12 @@ async fn a_server_without_calls_ends_at_once() {
         .bearer_auth(crate::harness::API_KEY);
     let mut watcher = watcher.send().await.unwrap();
     watcher.chunk().await.unwrap();
-    let told = Instant::now();
+    let signalled = Instant::now();
     pool.server.signal("TERM").await;
 
     assert_eq!(pool.server.ended().await.code(), Some(0));
 
-    let took = told.elapsed();
+    let took = signalled.elapsed();
     println!("measured: from SIGTERM to the end of an idle server: {took:?}");
 
     assert!(took < AT_ONCE, "{took:?}");
@@ -383,15 +383,15 @@ async fn a_server_without_calls_ends_at_once() {
     let mut pool = Pool::start().await;
 
     let _mute = Upgrade::for_id("mute").relay(&pool).await;
-    let told = Instant::now();
+    let signalled = Instant::now();
     pool.server.signal("TERM").await;
 
     assert_eq!(pool.server.ended().await.code(), Some(0));
 
     println!(
         "measured: from SIGTERM to the end of a server with a mute relay: {:?}",
-        told.elapsed()
+        signalled.elapsed()
     );
 
-    assert!(told.elapsed() < 3 * AT_ONCE);
+    assert!(signalled.elapsed() < 3 * AT_ONCE);
 }

@@ -4,62 +4,11 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    API_KEY, Pool, Process, Provider, RawHttp, RawProvider, Upgrade, WORKER_KEY, error_word,
-    http_request, soon, tools_call,
+    Pool, Process, Provider, RawProvider, Upgrade, WORKER_KEY, error_word, soon, tools_call,
 };
 
-const STATE_PATHS: [&str; 2] = ["/api/state", "/api/state/stream"];
-
 #[tokio::test]
-async fn the_state_requires_the_api_key() {
-    let pool = Pool::start().await;
-
-    let wrong = [
-        None,
-        Some("Bearer "),
-        Some("Bearer"),
-        Some(API_KEY),
-        Some("Basic test123"),
-        Some("Bearer test124"),
-        Some("Bearer test1234"),
-        Some("Bearer secret"),
-    ];
-
-    for path in STATE_PATHS {
-        for authorization in wrong {
-            let mut request = pool.http.get(format!(
-                "{}{path}?key={API_KEY}&api_key={API_KEY}",
-                pool.url
-            ));
-            if let Some(authorization) = authorization {
-                request = request.header("authorization", authorization);
-            }
-            let answer = request.send().await.unwrap();
-
-            assert_eq!(answer.status(), 401, "{path} {authorization:?}");
-            assert_eq!(answer.headers()["www-authenticate"], "Bearer");
-
-            let body: Value = answer.json().await.unwrap();
-            let message = "expected Authorization: Bearer <API_KEY>";
-
-            assert_eq!(
-                body,
-                json!({ "error": "unauthorized", "message": message }),
-                "{path} {authorization:?}"
-            );
-        }
-
-        let right = pool
-            .http
-            .get(format!("{}{path}", pool.url))
-            .header("authorization", "bearer test123");
-
-        assert_eq!(right.send().await.unwrap().status(), 200, "{path}");
-    }
-}
-
-#[tokio::test]
-async fn keys_that_nobody_set_are_generated_logged_once_each_and_work() {
+async fn missing_keys_are_generated_logged_once_each_and_work() {
     let environment = [
         ("PORT", "0"),
         ("BIND_ADDR", "127.0.0.1"),
@@ -115,7 +64,7 @@ async fn keys_that_nobody_set_are_generated_logged_once_each_and_work() {
 }
 
 #[tokio::test]
-async fn a_server_without_auth_is_open_and_says_so() {
+async fn a_server_without_auth_is_open_and_logs_it() {
     let environment = [("PORT", "0"), ("BIND_ADDR", "127.0.0.1")];
     let server = Process::llamapool(&["server", "--no-auth"], &environment);
     let mut pool = Pool::of_server(server).await;
@@ -204,149 +153,6 @@ async fn a_relay_with_a_token_serves_only_callers_who_present_it() {
             line.contains("wrong_token")
         })
         .await;
-}
-
-#[tokio::test]
-async fn a_browsers_page_gets_no_data_from_a_server_on_loopback() {
-    let pool = Pool::with(&[("METRICS_PORT", "0")]).await;
-
-    let shared = Pool::start().await;
-    let provider = Provider::echoing().await;
-    let _relay = pool.relay("mcp-1234", &provider.url).await;
-
-    let metrics = format!("{}/metrics", metrics_url(&pool));
-    let call = pool.mcp("mcp-1234");
-    let shared_metrics = format!("{}/metrics", shared.url);
-    let own = |path: &str| format!("{}{path}", pool.url);
-    let urls = [
-        own("/api/state"),
-        own("/api/state/stream"),
-        metrics,
-        shared_metrics,
-        call,
-    ];
-    let evil: [(&str, &str, &str); 6] = [
-        ("host", "evil.example", "host_refused"),
-        ("host", "127.0.0.1.evil.example:80", "host_refused"),
-        ("host", "192.0.2.1", "host_refused"),
-        ("origin", "http://evil.example", "origin_refused"),
-        ("origin", "null", "origin_refused"),
-        ("origin", "http://localhost.evil.example", "origin_refused"),
-    ];
-
-    for url in &urls {
-        let get = || pool.http.get(url).bearer_auth(API_KEY);
-
-        for (name, value, word) in evil {
-            let answer = get().header(name, value).send().await.unwrap();
-            assert_eq!(answer.status(), 403, "{url} {name}: {value}");
-            assert_eq!(error_word(answer).await, word, "{url} {name}: {value}");
-        }
-
-        assert_eq!(
-            get()
-                .header("host", "localhost")
-                .send()
-                .await
-                .unwrap()
-                .status(),
-            200,
-            "{url}"
-        );
-    }
-
-    assert_eq!(pool.client("mcp-1234").await["calls_total"], 1);
-}
-
-/// Health probes may use any `Host`, also where other routes allow only some.
-/// On every port. Health checks also refuse pages in browsers.
-#[tokio::test]
-async fn every_route_refuses_an_ambiguous_host_or_origin() {
-    let pool = Pool::with(&[
-        ("METRICS_PORT", "0"),
-        ("ALLOWED_ORIGINS", "*"),
-        ("ALLOWED_HOSTS", "127.0.0.1"),
-    ])
-    .await;
-
-    let metrics = metrics_url(&pool);
-    let everywhere = ["/healthz", "/readyz", "/nowhere"];
-    let here = [
-        "/api/state",
-        "/api/mcp/connect",
-        "/api/mcp/id/x",
-        "/.well-known/oauth-protected-resource",
-    ];
-    let routes = [
-        (&pool.url, &everywhere[..]),
-        (&metrics, &everywhere),
-        (&metrics, &["/metrics"]),
-        (&pool.url, &here),
-    ];
-
-    for (url, paths) in routes {
-        for path in paths {
-            for (twice, word) in [
-                ("host: 127.0.0.1\r\n", "host_refused"),
-                (
-                    "origin: http://localhost\r\norigin: http://localhost\r\n",
-                    "origin_refused",
-                ),
-            ] {
-                let mut caller = RawHttp::connect(url).await;
-                caller.send(http_request("GET", path, twice, b"")).await;
-                let head = caller.head().await;
-
-                assert_eq!(head.status(), 403, "{url}{path}");
-                assert_eq!(
-                    head.values("llamapool-error"),
-                    vec![word.to_owned()],
-                    "{url}{path}"
-                );
-            }
-        }
-    }
-
-    let local = Pool::with(&[("METRICS_PORT", "0")]).await;
-
-    for url in [&local.url, &metrics_url(&local)] {
-        for path in ["/healthz", "/readyz"] {
-            let ask = |name: &str, value: &str| {
-                local
-                    .http
-                    .get(format!("{url}{path}"))
-                    .header(name, value)
-                    .send()
-            };
-
-            assert_eq!(
-                ask("host", "10.1.2.3:8080").await.unwrap().status(),
-                200,
-                "{path}"
-            );
-
-            for page in ["http://evil.example", "null"] {
-                assert_eq!(
-                    error_word(ask("origin", page).await.unwrap()).await,
-                    "origin_refused",
-                    "{path} {page}"
-                );
-            }
-        }
-    }
-}
-
-fn metrics_url(pool: &Pool) -> String {
-    let log = pool.server.lines_with("the server listens").remove(0);
-    let event: Value = serde_json::from_str(&log).unwrap();
-    let address = event["metrics"]
-        .as_str()
-        .unwrap()
-        .strip_prefix("Some(")
-        .unwrap()
-        .strip_suffix(')')
-        .unwrap();
-    format!("http://{address}")
 }
 
 /// The secrets that a server and its relays can be configured with.

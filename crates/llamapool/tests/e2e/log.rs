@@ -5,8 +5,8 @@ use tokio::net::TcpSocket;
 
 use crate::harness::{Pool, Process, Provider, RawHttp, RawProvider, http_request};
 
-/// Waits for the lines about one request.
-async fn said_of(process: &mut Process, req_id: &str, message: &str) -> Value {
+/// Waits for the log line with this message about one request.
+async fn log_line_of(process: &mut Process, req_id: &str, message: &str) -> Value {
     let is_it = |line: &str| {
         serde_json::from_str::<Value>(line)
             .is_ok_and(|event| event["req_id"] == req_id && event["message"] == message)
@@ -72,7 +72,7 @@ async fn a_refused_call_is_found_by_its_request_id_and_fills_no_log() {
         } else {
             "call refused"
         };
-        let line = said_of(&mut pool.server, req_id, message).await;
+        let line = log_line_of(&mut pool.server, req_id, message).await;
 
         assert_eq!(line["level"], "DEBUG", "{line}");
         assert_eq!(line["id"], id, "{line}");
@@ -104,20 +104,13 @@ async fn a_failed_call_is_in_the_logs_of_server_and_relay() {
     let internal = "Connection refused";
     assert!(!String::from_utf8(body).unwrap().contains(internal));
 
-    let line = said_of(&mut relay, "unreachable", "call failed").await;
-    let told = (&line["level"], &line["id"], &line["cause"]);
-
-    assert_eq!(
-        told,
-        (
-            &json!("WARN"),
-            &json!("down"),
-            &json!("provider_unreachable")
-        )
-    );
+    let line = log_line_of(&mut relay, "unreachable", "call failed").await;
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["id"], "down");
+    assert_eq!(line["cause"], "provider_unreachable");
     assert!(line["error"].as_str().unwrap().contains(internal), "{line}");
 
-    let line = said_of(&mut pool.server, "unreachable", "call failed").await;
+    let line = log_line_of(&mut pool.server, "unreachable", "call failed").await;
     assert_eq!(line["level"], "WARN");
     assert_eq!(line["id"], "down");
     assert_eq!(line["cause"], "provider_unreachable");
@@ -126,7 +119,7 @@ async fn a_failed_call_is_in_the_logs_of_server_and_relay() {
 }
 
 #[tokio::test]
-async fn what_a_caller_does_wrong_is_no_warning() {
+async fn a_callers_fault_is_no_warning() {
     let mut pool = Pool::start().await;
     let provider = Provider::echoing().await;
     let mut relay = pool
@@ -142,7 +135,7 @@ async fn what_a_caller_does_wrong_is_no_warning() {
     );
 
     for process in [&mut relay, &mut pool.server] {
-        let line = said_of(process, "tokenless", "call failed").await;
+        let line = log_line_of(process, "tokenless", "call failed").await;
         assert_eq!(line["level"], "DEBUG", "{line}");
         assert_eq!(line["cause"], "wrong_token", "{line}");
     }
@@ -163,7 +156,7 @@ async fn an_answer_that_breaks_off_and_a_lost_relay_are_warned_of() {
         .await;
     caller.head().await;
     drop(connection);
-    let line = said_of(&mut pool.server, "broken", "call failed").await;
+    let line = log_line_of(&mut pool.server, "broken", "call failed").await;
 
     assert_eq!(line["level"], "WARN");
     assert_eq!(line["id"], "breaks");
@@ -179,7 +172,7 @@ async fn an_answer_that_breaks_off_and_a_lost_relay_are_warned_of() {
         ["tunnel_lost"]
     );
 
-    let line = said_of(&mut pool.server, "lost", "call failed").await;
+    let line = log_line_of(&mut pool.server, "lost", "call failed").await;
     assert_eq!(line["level"], "WARN");
     assert_eq!(line["cause"], "tunnel_lost");
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use llamapool::cli::{Invocation, parse};
+use llamapool::roles::RoleSettings;
 use llamapool::settings::Environment;
 use llamapool_tunnel::TunnelConfig;
 
@@ -197,7 +198,7 @@ async fn without_reconnect_a_lost_connection_ends_with_one_line() {
 
         pool.connected("once").await;
         pool.server.signal(signal).await;
-        let line = its_only_complaint(&mut relay).await;
+        let line = only_error_line(&mut relay).await;
 
         assert!(
             line.starts_with("llamapool: the connection to the server was lost: "),
@@ -262,7 +263,7 @@ async fn without_reconnect_a_refusal_ends_with_one_line() {
     for (url, settings, reason) in cases {
         let mut relay = Pool::relay_once(url, &provider.url, settings);
 
-        let line = its_only_complaint(&mut relay).await;
+        let line = only_error_line(&mut relay).await;
         println!("{line}");
 
         assert!(
@@ -273,7 +274,7 @@ async fn without_reconnect_a_refusal_ends_with_one_line() {
 }
 
 #[tokio::test]
-async fn a_relay_says_that_what_it_reached_is_no_llamapool_server() {
+async fn a_relay_reports_a_peer_that_is_no_llamapool_server() {
     let provider = Provider::echoing().await;
     for (answer, reason) in [
         (
@@ -294,7 +295,7 @@ async fn a_relay_says_that_what_it_reached_is_no_llamapool_server() {
             .await
             .unwrap();
         drop(connection);
-        let line = its_only_complaint(&mut relay).await;
+        let line = only_error_line(&mut relay).await;
         println!("{line}");
 
         assert!(line.contains(reason), "expected {reason:?}: {line}");
@@ -303,21 +304,21 @@ async fn a_relay_says_that_what_it_reached_is_no_llamapool_server() {
 
 /// Waits for the end of a relay that could not go on. Returns its last line; the log has no other
 /// warning.
-async fn its_only_complaint(relay: &mut Process) -> String {
+async fn only_error_line(relay: &mut Process) -> String {
     let (status, log) = relay.status_and_log().await;
 
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 
-    let complaints: Vec<_> = log
+    let errors: Vec<_> = log
         .lines()
         .filter(|line| line.starts_with("llamapool: "))
         .collect();
 
-    assert_eq!(complaints.len(), 1, "{log}");
-    assert_eq!(log.lines().last(), complaints.first().copied(), "{log}");
+    assert_eq!(errors.len(), 1, "{log}");
+    assert_eq!(log.lines().last(), errors.first().copied(), "{log}");
 
-    complaints[0].to_owned()
+    errors[0].to_owned()
 }
 
 #[tokio::test]
@@ -474,11 +475,11 @@ async fn a_relay_that_was_cut_off_is_back_at_once() {
 #[test]
 fn by_default_a_silent_peer_is_gone_within_20_seconds() {
     let nothing = Environment::default();
-    let Ok(Invocation::Server(server)) = parse(["llamapool".into(), "server".into()], &nothing)
-    else {
+    let parse = |role: &str| parse(["llamapool".into(), role.into()], &nothing);
+    let Ok(Invocation::Run(RoleSettings::Server(server))) = parse("server") else {
         panic!("a server");
     };
-    let Ok(Invocation::Relay(relay)) = parse(["llamapool".into(), "mcp".into()], &nothing) else {
+    let Ok(Invocation::Run(RoleSettings::Relay(relay))) = parse("mcp") else {
         panic!("a relay")
     };
 

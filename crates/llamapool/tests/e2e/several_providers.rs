@@ -83,7 +83,7 @@ async fn named(name: &'static str) -> Provider {
         .await
 }
 
-async fn who_answers(pool: &Pool, id: &str) -> Value {
+async fn answering_provider(pool: &Pool, id: &str) -> Value {
     let answer = pool.post(id, &tools_call(1, "echo")).await;
     assert_eq!(answer.status(), 200);
     answer.json::<Value>().await.unwrap()["from"].clone()
@@ -128,8 +128,8 @@ async fn each_id_reaches_its_own_provider_over_one_tunnel() {
     all_connected(&pool, &["one", "other"]).await;
 
     for _ in 0..3 {
-        assert_eq!(who_answers(&pool, "one").await, json!("one"));
-        assert_eq!(who_answers(&pool, "other").await, json!("other"));
+        assert_eq!(answering_provider(&pool, "one").await, json!("one"));
+        assert_eq!(answering_provider(&pool, "other").await, json!("other"));
     }
 
     let metrics = pool.metrics().await;
@@ -224,7 +224,7 @@ async fn a_provider_that_is_down_makes_only_its_own_id_not_ready() {
         "1 of 2 providers are not known to be reachable"
     );
     assert_eq!(pool.client("fine").await["status"], "idle");
-    assert_eq!(who_answers(&pool, "fine").await, "fine");
+    assert_eq!(answering_provider(&pool, "fine").await, "fine");
     assert_eq!(
         error_word(pool.post("doomed", &tools_call(1, "echo")).await).await,
         "provider_unreachable"
@@ -311,7 +311,7 @@ async fn a_relay_with_one_taken_id_is_refused_and_the_id_is_named() {
         error_word(pool.post("free", &tools_call(1, "echo")).await).await,
         "relay_offline"
     );
-    assert_eq!(who_answers(&pool, "taken").await, "holder");
+    assert_eq!(answering_provider(&pool, "taken").await, "holder");
     assert_eq!(
         metric(&pool.metrics().await, "llamapool_relays_connected"),
         Some(1.0)
@@ -320,7 +320,7 @@ async fn a_relay_with_one_taken_id_is_refused_and_the_id_is_named() {
     holder.kill().await;
     all_connected(&pool, &["free", "taken"]).await;
 
-    assert_eq!(who_answers(&pool, "taken").await, "newcomer");
+    assert_eq!(answering_provider(&pool, "taken").await, "newcomer");
 }
 
 /// Each provider keeps its own.
@@ -356,8 +356,8 @@ async fn assigned_ids_survive_a_reconnect() {
         all_connected(&pool, &ids).await;
     }
 
-    assert_eq!(who_answers(&pool, ids[0]).await, json!("one"));
-    assert_eq!(who_answers(&pool, ids[2]).await, json!("other"));
+    assert_eq!(answering_provider(&pool, ids[0]).await, json!("one"));
+    assert_eq!(answering_provider(&pool, ids[2]).await, json!("other"));
 
     let status = relay.status_url().await;
     let metrics = reqwest::get(format!("{status}/metrics"))
@@ -617,7 +617,7 @@ async fn a_relay_with_the_most_providers_reaches_all() {
 
     all_connected(&pool, &[&ids[0], &ids[63]]).await;
     for id in &ids {
-        assert_eq!(who_answers(&pool, id).await, "all");
+        assert_eq!(answering_provider(&pool, id).await, "all");
     }
 
     assert_eq!(
@@ -671,8 +671,8 @@ async fn relays_with_one_secret_share_the_ids_that_both_have() {
     };
     pool.until_client("both", "both are there", both).await;
 
-    assert_eq!(who_answers(&pool, "first").await, json!("one"));
-    assert_eq!(who_answers(&pool, "second").await, json!("other"));
+    assert_eq!(answering_provider(&pool, "first").await, json!("one"));
+    assert_eq!(answering_provider(&pool, "second").await, json!("other"));
 
     first.process.kill().await;
     pool.until_client("first", "it is gone", Value::is_null)
@@ -682,7 +682,7 @@ async fn relays_with_one_secret_share_the_ids_that_both_have() {
     })
     .await;
 
-    assert_eq!(who_answers(&pool, "both").await, "other");
+    assert_eq!(answering_provider(&pool, "both").await, "other");
 }
 
 #[tokio::test]
@@ -704,8 +704,8 @@ async fn a_relay_that_reconnects_replaces_its_tunnel_with_all_ids() {
     pool.until_metric("llamapool_relays_connected", 2).await;
     pool.until_metric("llamapool_tunnels_connected", 1).await;
 
-    assert_eq!(who_answers(&pool, "one").await, json!("one"));
-    assert_eq!(who_answers(&pool, "other").await, json!("other"));
+    assert_eq!(answering_provider(&pool, "one").await, json!("one"));
+    assert_eq!(answering_provider(&pool, "other").await, json!("other"));
     assert!(
         pool.server.lines_with("a relay was refused").is_empty(),
         "{}",

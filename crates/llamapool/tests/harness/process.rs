@@ -90,11 +90,6 @@ impl Process {
         self.log.lock().unwrap().join("\n")
     }
 
-    /// Returns the log so far.
-    pub fn whole_log(&self) -> String {
-        self.log()
-    }
-
     /// Returns a function that returns the log so far, for as long as it is needed.
     pub fn log_reader(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let log = self.log.clone();

@@ -3,7 +3,7 @@
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::by_hand::{body, open_session, send, send_in, what_counts};
+use crate::by_hand::{body, open_session, send, send_in, summary};
 use crate::harness::{Pool, soon};
 use crate::parts::{FASTMCP_2, FASTMCP_4, Served};
 
@@ -151,7 +151,7 @@ async fn an_early_refusal_of_a_large_request_goes_through() {
 
     assert!(!answer.headers().contains_key("llamapool-error"));
 
-    let (status, _, body) = what_counts(answer).await;
+    let (status, _, body) = summary(answer).await;
     assert_eq!(status, 413);
     assert_eq!(&*body, "Request body too large");
 }

@@ -71,7 +71,7 @@ pub(crate) async fn open_session(pool: &Pool, url: &str) -> String {
 }
 
 /// Returns status, content type and body of an answer.
-pub(crate) async fn what_counts(answer: Response) -> (u16, String, String) {
+pub(crate) async fn summary(answer: Response) -> (u16, String, String) {
     let status = answer.status().as_u16();
     let media_type = answer
         .headers()

@@ -31,7 +31,7 @@ fn commands(text: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn what_the_demo_prints_can_be_pasted_and_works() {
+async fn the_commands_of_the_demo_can_be_pasted_and_work() {
     let (_demo, printed) = demo().await;
 
     assert!(

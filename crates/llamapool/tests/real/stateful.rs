@@ -4,7 +4,7 @@
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::by_hand::{initialized, open_session, send_in, what_counts};
+use crate::by_hand::{initialized, open_session, send_in, summary};
 use crate::harness::{Pool, soon, tools_call};
 use crate::parts::{FASTMCP_4, Served, drive};
 
@@ -75,8 +75,8 @@ async fn the_official_client_sees_the_same_with_and_without_llamapool() {
     for dead in [session(&through), "nobody"] {
         for message in [tools_call(7, "whoami"), initialized()] {
             let through =
-                what_counts(send_in(&pool, &pool.mcp("stateful"), dead, &message).await).await;
-            let direct = what_counts(send_in(&pool, &provider.url, dead, &message).await).await;
+                summary(send_in(&pool, &pool.mcp("stateful"), dead, &message).await).await;
+            let direct = summary(send_in(&pool, &provider.url, dead, &message).await).await;
 
             assert_eq!(through, direct, "{dead}: {message}");
             assert_eq!(through.0, 404, "{dead}: {message}");
@@ -86,7 +86,7 @@ async fn the_official_client_sees_the_same_with_and_without_llamapool() {
 }
 
 #[tokio::test]
-async fn a_session_ends_when_the_caller_says_so_and_not_before() {
+async fn a_session_ends_when_the_caller_deletes_it_and_not_before() {
     let pool = Pool::start().await;
     let provider = Served::start(FASTMCP_4, STATEFUL).await;
     let _relay = pool.relay("stateful", &provider.url).await;
@@ -94,8 +94,7 @@ async fn a_session_ends_when_the_caller_says_so_and_not_before() {
     let url = pool.mcp("stateful");
     let session = open_session(&pool, &url).await;
     let whoami = tools_call(3, "whoami");
-    let (status, media_type, body) =
-        what_counts(send_in(&pool, &url, &session, &whoami).await).await;
+    let (status, media_type, body) = summary(send_in(&pool, &url, &session, &whoami).await).await;
 
     assert_eq!(status, 200);
     assert_eq!(&*media_type, "text/event-stream");
@@ -141,8 +140,7 @@ async fn a_listening_stream_is_open_before_its_first_message() {
     // The provider's own refusal: it has the first stream already.
     assert_eq!(listen().await.status(), 409);
 
-    let announced =
-        what_counts(send_in(&pool, &url, &session, &tools_call(2, "announce")).await).await;
+    let announced = summary(send_in(&pool, &url, &session, &tools_call(2, "announce")).await).await;
 
     assert!(
         announced.0 == 200 && !announced.2.contains("list_changed"),

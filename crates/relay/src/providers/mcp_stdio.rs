@@ -1,28 +1,25 @@
 //! An MCP provider that is a program: a bridge, as the relay's other parts see a provider.
 //!
-//! What the bridge does is in its own crate. Here its answers become those of a provider: the relay's token is checked,
-//! the call is counted, and the health goes to the provider's board.
+//! The bridge itself is in its own crate. Here the call is counted, and the health goes to the
+//! provider's status.
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use http_body_util::BodyExt;
 use llamapool_bridge::{Bridge, BridgeConfig, BridgeEvents, Load, not_found};
-use llamapool_http::{BoxError, ForwardTimeouts};
-use llamapool_wire::{CallError, Secret};
+use llamapool_http::ForwardTimeouts;
+use llamapool_tunnel::IncomingBody;
+use llamapool_wire::CallError;
 use tokio::time::Instant;
 
-use super::token::check_token;
-use crate::answer_body::AnswerBody;
-use crate::board::{HealthReport, RunningCall};
+use super::ProviderBackend;
+use crate::response_body::ResponseBody;
+use crate::status::calls::CallGuard;
+use crate::status::provider::HealthReporter;
 
-/// The provider.
-pub(crate) struct McpStdio {
-    bridge: Bridge,
-    auth_token: Option<Secret>,
-}
+/// An MCP provider that is a program.
+pub(crate) struct McpStdio(Bridge);
 
-impl BridgeEvents for HealthReport {
+impl BridgeEvents for HealthReporter {
     fn on_healthy(&self) {
         self.reachable();
     }
@@ -33,53 +30,38 @@ impl BridgeEvents for HealthReport {
 }
 
 impl McpStdio {
-    pub(crate) fn new(
-        config: BridgeConfig,
-        auth_token: Option<Secret>,
-        health: HealthReport,
-    ) -> Self {
-        Self {
-            bridge: Bridge::new(config, health),
-            auth_token,
-        }
+    pub(super) fn new(config: BridgeConfig, health: HealthReporter) -> Self {
+        Self(Bridge::new(config, health))
     }
+}
 
-    /// What the bridge runs.
-    pub(crate) fn load(&self) -> &Load {
-        self.bridge.load()
-    }
-
-    /// Looks after programs and sessions, for as long as the relay lives.
-    pub(crate) async fn run(&self) {
-        self.bridge.run().await;
-    }
-
-    /// Ends every program, and waits until none is left.
-    pub(crate) async fn end(&self) {
-        self.bridge.shutdown().await;
-    }
-
-    /// Answers one call; `below` is what the caller's path has behind the id.
-    pub(crate) async fn call<B>(
+impl ProviderBackend for McpStdio {
+    async fn call(
         &self,
-        request: Request<B>,
+        request: Request<IncomingBody>,
         below: &str,
-        mut call: RunningCall,
-    ) -> Result<Response<AnswerBody>, CallError>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        check_token(self.auth_token.as_ref(), request.headers()).inspect_err(|_| call.failed())?;
-
-        let answer = if matches!(below, "" | "/") {
-            let served = self.bridge.serve(request).await;
-            served.inspect_err(|_| call.failed())?
+        mut call: CallGuard,
+    ) -> Result<Response<ResponseBody>, CallError> {
+        let response = if matches!(below, "" | "/") {
+            let served = self.0.serve(request).await;
+            served.inspect_err(|_| call.fail())?
         } else {
             not_found("Not Found: MCP is at the URL of the id")
         };
 
-        let answer = ForwardTimeouts::default().carry(answer, Instant::now(), call);
-        Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+        let response = ForwardTimeouts::default().carry(response, Instant::now(), call);
+        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+
+    async fn run(&self) {
+        self.0.run().await;
+    }
+
+    async fn shutdown(&self) {
+        self.0.shutdown().await;
+    }
+
+    fn bridge_load(&self) -> Option<&Load> {
+        Some(self.0.load())
     }
 }

@@ -59,23 +59,30 @@ pub(crate) struct Hello {
 }
 
 /// The reason why a stream was cancelled before its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelReason {
     /// The caller has left: its response is no longer wanted.
-    #[error("nobody wants its answer")]
     CallerLeft,
     /// The peer has not begun with the request, and will not.
-    #[error("it was not begun")]
     NotBegun,
     /// The peer has begun with the request and gave it up.
-    #[error("it was given up")]
     GivenUp,
     /// The head of the response is larger than the peer accepts.
-    #[error("the head of its answer is too large")]
     HeadTooLarge,
     /// The peer sent a malformed message.
-    #[error("it makes no sense")]
     Malformed,
+}
+
+impl std::fmt::Display for CancelReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::CallerLeft => "nobody wants its answer",
+            Self::NotBegun => "it was not begun",
+            Self::GivenUp => "it was given up",
+            Self::HeadTooLarge => "the head of its answer is too large",
+            Self::Malformed => "it makes no sense",
+        })
+    }
 }
 
 impl CancelReason {

@@ -20,19 +20,15 @@ pub enum CloseReason {
 }
 
 /// The way in which a tunnel ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TunnelEnd {
     /// This end closed it, or finished its drain.
-    #[error("the tunnel was closed from here")]
     Closed,
     /// The peer closed it, with a WebSocket close code.
-    #[error("the peer closed the tunnel ({0})")]
     ClosedByPeer(CloseCode),
     /// No sign of life for as long as [`TunnelConfig::silence`](crate::TunnelConfig::silence).
-    #[error("the peer was silent for too long")]
     Silent,
     /// The connection broke.
-    #[error("the connection broke: {0}")]
     Broken(String),
 }
 
@@ -48,6 +44,17 @@ impl CloseReason {
             Self::GoingAway => 1001,
             Self::Protocol => 1002,
             Self::Replaced => 4001,
+        }
+    }
+}
+
+impl Display for TunnelEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the tunnel was closed from here"),
+            Self::ClosedByPeer(code) => write!(f, "the peer closed the tunnel ({code})"),
+            Self::Silent => f.write_str("the peer was silent for too long"),
+            Self::Broken(error) => write!(f, "the connection broke: {error}"),
         }
     }
 }

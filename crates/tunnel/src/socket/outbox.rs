@@ -2,8 +2,8 @@
 //! enqueued.
 //!
 //! A task that enqueues a frame then flushes, as [`FlushPolicy`] decides. Heads and bodies wait for
-//! room and get it in turns, so that the outbox is bounded and a large body does not hold back small
-//! calls. Frames that are short and limited to one per stream need no room.
+//! room and get it in turns, so that the outbox is bounded and a large body does not hold back
+//! small calls. Frames that are short and limited to one per stream need no room.
 //!
 //! The one rule: requests get their numbers here, under the same lock that orders their heads.
 
@@ -19,20 +19,20 @@ use super::turn::{Turn, TurnState};
 use crate::config::{MESSAGE_BYTES, OUTBOX_BYTES};
 use crate::frame::Frame;
 
-/// Capacity that the first frame reserves, in bytes: more than most calls need. An idle tunnel holds
-/// none.
+/// Capacity that the first frame reserves, in bytes: more than most calls need. An idle tunnel
+/// holds none.
 const FIRST_BYTES: usize = 2 * 1024;
 
 /// The queue of encoded frames.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: Mutex<Queue>,
+    queue: Mutex<FrameQueue>,
     /// The greatest [`Urgency`] since the last flush decision.
     urgency: AtomicU8,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct FrameQueue {
     frames: BytesMut,
     /// Number of enqueues since the last message was taken.
     items: usize,
@@ -194,7 +194,7 @@ impl Outbox {
         granted.into_iter().for_each(Waker::wake);
     }
 
-    fn with_queue<T>(&self, enqueue: impl FnOnce(&mut Queue) -> T) -> T {
+    fn with_queue<T>(&self, enqueue: impl FnOnce(&mut FrameQueue) -> T) -> T {
         let mut queue = self.queue.lock();
         let was_empty = queue.frames.is_empty();
         if was_empty {

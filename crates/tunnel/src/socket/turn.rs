@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 ///
 /// Its state changes only under the outbox's lock.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Turn(Arc<Mutex<Inner>>);
+pub(crate) struct Turn(Arc<Mutex<TurnCell>>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct TurnCell {
     state: TurnState,
     sender: Option<Waker>,
 }
@@ -41,18 +41,18 @@ impl Turn {
 
     /// Marks the sender as queued, and registers its task.
     pub(super) fn wait(&self, cx: &mut Context<'_>) {
-        let mut inner = self.0.lock();
-        inner.state = TurnState::Queued;
-        match &mut inner.sender {
+        let mut cell = self.0.lock();
+        cell.state = TurnState::Queued;
+        match &mut cell.sender {
             Some(waker) => waker.clone_from(cx.waker()),
-            None => inner.sender = Some(cx.waker().clone()),
+            None => cell.sender = Some(cx.waker().clone()),
         }
     }
 
     /// Makes the sender the next one, and returns the waker of its task.
     pub(super) fn grant(&self) -> Option<Waker> {
-        let mut inner = self.0.lock();
-        inner.state = TurnState::Granted;
-        inner.sender.take()
+        let mut cell = self.0.lock();
+        cell.state = TurnState::Granted;
+        cell.sender.take()
     }
 }

@@ -24,13 +24,13 @@ use crate::config::{
 const NO_CODE: u16 = 1005;
 
 /// A byte stream under a WebSocket. The dynamic call costs nothing beside the system call.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
 /// One end of a WebSocket.
 pub(crate) struct WebSocket {
-    stream: WebSocketStream<Box<dyn Io>>,
+    stream: WebSocketStream<Box<dyn ByteStream>>,
     has_unflushed: bool,
 }
 
@@ -60,14 +60,14 @@ pub(crate) enum WebSocketError {
 
 impl WebSocket {
     /// Creates a WebSocket on a byte stream whose upgrade is done.
-    pub(super) async fn new(io: impl Io + 'static, role: Role) -> Self {
+    pub(super) async fn new(io: impl ByteStream + 'static, role: Role) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(WEBSOCKET_BUFFER_BYTES)
             .max_write_buffer_size(WEBSOCKET_BUFFER_BYTES + 8 * MESSAGE_BYTES)
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
-        let io: Box<dyn Io> = Box::new(io);
+        let io: Box<dyn ByteStream> = Box::new(io);
 
         Self {
             stream: WebSocketStream::from_raw_socket(io, role, Some(config)).await,

@@ -1,5 +1,5 @@
-//! The first chunk of a body that has arrived with its head. Most bodies are whole by then, and head
-//! and body go out in one write.
+//! The first chunk of a body that has arrived with its head. Most bodies are whole by then, and
+//! head and body go out in one write.
 //!
 //! The one rule: nothing is waited for but one turn of the runtime, in which the source of the body
 //! can deliver what has arrived already.

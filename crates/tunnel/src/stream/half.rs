@@ -1,12 +1,13 @@
-//! The two halves of a stream: the messages that this end sends and receives. Dropping a half before
-//! its end announces that to the peer, so no caller has to remember it.
+//! The two halves of a stream: the messages that this end sends and receives. Dropping a half
+//! before its end announces that to the peer, so no caller has to remember it.
 
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
-use super::handle::{SendStoppedError, Stream};
-use super::state::{BodyEvent, ReceivedHead, StreamError};
+use super::error::{SendStoppedError, StreamError};
+use super::handle::Stream;
+use super::state::{BodyEvent, ReceivedHead};
 use crate::frame::CancelReason;
 
 /// The sending half of a stream. Dropped before its end, it cancels the whole stream.

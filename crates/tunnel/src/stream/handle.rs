@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::state::{BodyEvent, ReceivedHead, SharedState, StreamError, StreamState};
+use super::error::{SendStoppedError, StreamError};
+use super::state::{BodyEvent, ReceivedHead, SharedState, StreamState};
 use super::tunnel::Tunnel;
 use crate::frame::{CancelReason, Frame};
 use crate::socket::{OpenStreamError, Outbox};
@@ -18,10 +19,6 @@ pub(crate) struct Stream {
     tunnel: Arc<Tunnel>,
     state: SharedState,
 }
-
-/// The error of a sender whose receiver wants no more of its body, or is gone.
-#[derive(Debug)]
-pub(crate) struct SendStoppedError;
 
 impl Stream {
     /// Creates a stream for a request that is to be sent.

@@ -9,8 +9,9 @@ use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::JoinSet;
 
+use super::error::StreamError;
 use super::half::ReceiveHalf;
-use super::state::{BodyEvent, StreamError};
+use super::state::BodyEvent;
 
 /// A body that arrives through the tunnel. Dropping it before its end stops the sender.
 ///

@@ -1,5 +1,5 @@
-//! Sends a body into the tunnel: each piece as it is produced, none before the receiver has room for
-//! it.
+//! Sends a body into the tunnel: each piece as it is produced, none before the receiver has room
+//! for it.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -8,8 +8,8 @@ use std::task::Poll;
 use bytes::Bytes;
 use http_body::Body;
 
+use super::error::SendStoppedError;
 use super::half::SendHalf;
-use super::handle::SendStoppedError;
 
 /// Any error of a body that is sent.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

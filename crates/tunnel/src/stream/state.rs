@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::error::{ProtocolError, StreamError};
 use super::receive_buffer::ReceiveBuffer;
 use crate::config::PIECE_BYTES;
 use crate::frame::{CancelReason, Frame, encode_data, encode_head};
@@ -28,10 +29,10 @@ pub(crate) struct StreamState {
     receive_buffer: ReceiveBuffer,
     /// Used bytes of the receive window: unread, or read and not yet given back.
     receive_window_used: u32,
-    receiving: Direction,
+    receiving: BodyProgress,
     /// Bytes that the peer still accepts of this end's body.
     send_window: u32,
-    sending: Direction,
+    sending: BodyProgress,
     error: Option<StreamError>,
     /// Turn in the outbox. `None` until this end had to wait for room.
     pub(super) turn: Option<Turn>,
@@ -52,35 +53,12 @@ pub(crate) struct ReceivedHead {
 
 /// Progress of the body in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+enum BodyProgress {
     Open,
     Ended,
     Aborted,
     /// The receiver wants no more of it.
     Stopped,
-}
-
-/// The reason why a stream failed as a whole.
-#[derive(Debug, Clone)]
-pub(crate) enum StreamError {
-    Cancelled(CancelReason),
-    /// The tunnel was lost, for this reason.
-    TunnelLost(Arc<str>),
-}
-
-/// A frame that is impossible in the state of its stream. It ends the tunnel.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ProtocolError {
-    #[error("a second head on stream {0}")]
-    SecondHead(u32),
-    #[error("a body before its head on stream {0}")]
-    BodyBeforeHead(u32),
-    #[error("a body that goes on behind its end on stream {0}")]
-    BodyBehindEnd(u32),
-    #[error("more of a body than there was room for on stream {0}")]
-    WindowExceeded(u32),
-    #[error("more room than can be counted on stream {0}")]
-    WindowOverflow(u32),
 }
 
 /// Progress of a received body.
@@ -94,15 +72,15 @@ pub(crate) enum BodyEvent {
 impl StreamState {
     /// Creates the state of a request that is to be sent.
     pub(super) fn new_request(send_window: u32, permit: OwnedSemaphorePermit) -> Self {
-        Self::new(0, Direction::Open, send_window, Some(permit))
+        Self::new(0, BodyProgress::Open, send_window, Some(permit))
     }
 
     /// Creates the state of a received request. `is_last`: it has no body.
     pub(super) fn received_request(number: u32, is_last: bool, send_window: u32) -> Self {
         let receiving = if is_last {
-            Direction::Ended
+            BodyProgress::Ended
         } else {
-            Direction::Open
+            BodyProgress::Open
         };
         let mut state = Self::new(number, receiving, send_window, None);
         state.has_received_head = true;
@@ -111,7 +89,7 @@ impl StreamState {
 
     fn new(
         number: u32,
-        receiving: Direction,
+        receiving: BodyProgress,
         send_window: u32,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
@@ -123,7 +101,7 @@ impl StreamState {
             receive_window_used: 0,
             receiving,
             send_window,
-            sending: Direction::Open,
+            sending: BodyProgress::Open,
             error: None,
             turn: None,
             is_removed: false,
@@ -136,7 +114,7 @@ impl StreamState {
     /// Returns whether the stream is over for both ends.
     fn is_done(&self) -> bool {
         self.error.is_some()
-            || (self.receiving != Direction::Open && self.sending != Direction::Open)
+            || (self.receiving != BodyProgress::Open && self.sending != BodyProgress::Open)
     }
 
     /// Returns number and permit of a stream that is done, once: it is to be removed.
@@ -158,7 +136,8 @@ impl StreamState {
         self.error.get_or_insert(error);
     }
 
-    /// Ends the stream in both directions. Returns the frame for the peer, unless the stream was over before.
+    /// Ends the stream in both directions. Returns the frame for the peer, unless the stream was
+    /// over before.
     pub(super) fn cancel(&mut self, reason: CancelReason) -> Option<Frame> {
         let is_known = self.number == 0 || self.is_done();
         self.fail(StreamError::Cancelled(reason));
@@ -185,7 +164,7 @@ impl StreamState {
 
     /// Returns whether the peer still accepts this end's body.
     pub(super) fn is_sending(&self) -> bool {
-        self.error.is_none() && self.sending == Direction::Open
+        self.error.is_none() && self.sending == BodyProgress::Open
     }
 
     /// Returns the maximum size of the next data frame.
@@ -208,7 +187,7 @@ impl StreamState {
             encode_data(out, self.number, body, is_last);
         }
         if is_last {
-            self.sending = Direction::Ended;
+            self.sending = BodyProgress::Ended;
         }
     }
 
@@ -217,7 +196,7 @@ impl StreamState {
         self.send_window -= piece.len() as u32;
         encode_data(out, self.number, piece, is_last);
         if is_last {
-            self.sending = Direction::Ended;
+            self.sending = BodyProgress::Ended;
         }
     }
 
@@ -226,7 +205,7 @@ impl StreamState {
         if !self.is_sending() {
             return None;
         }
-        self.sending = Direction::Aborted;
+        self.sending = BodyProgress::Aborted;
         Some(Frame::Abort {
             stream: self.number,
         })
@@ -234,7 +213,7 @@ impl StreamState {
 
     /// Waits until the peer wants no more of this end's body.
     pub(super) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.error.is_some() || self.sending == Direction::Stopped {
+        if self.error.is_some() || self.sending == BodyProgress::Stopped {
             return Poll::Ready(());
         }
         self.register_writer(cx);
@@ -269,10 +248,10 @@ impl StreamState {
             return Poll::Ready(BodyEvent::Data(data));
         }
         match (&self.error, self.receiving) {
-            (_, Direction::Ended) => Poll::Ready(BodyEvent::End),
-            (_, Direction::Aborted) => Poll::Ready(BodyEvent::Aborted),
+            (_, BodyProgress::Ended) => Poll::Ready(BodyEvent::End),
+            (_, BodyProgress::Aborted) => Poll::Ready(BodyEvent::Aborted),
             (Some(error), _) => Poll::Ready(BodyEvent::Failed(error.clone())),
-            (None, Direction::Open | Direction::Stopped) => {
+            (None, BodyProgress::Open | BodyProgress::Stopped) => {
                 register(&mut self.reader, cx);
                 Poll::Pending
             }
@@ -281,7 +260,7 @@ impl StreamState {
 
     /// Returns whether the peer's whole body has arrived and was read.
     pub(super) fn has_read_all(&self) -> bool {
-        self.receiving == Direction::Ended && self.receive_buffer.is_empty()
+        self.receiving == BodyProgress::Ended && self.receive_buffer.is_empty()
     }
 
     /// Gives read bytes of the receive window back. Returns the frame for the peer when it is due:
@@ -289,7 +268,7 @@ impl StreamState {
     pub(super) fn release_window(&mut self, window: u32) -> Option<Frame> {
         let read = self.receive_window_used - self.receive_buffer.len() as u32;
         let is_due =
-            read >= window / 2 && self.receiving == Direction::Open && self.error.is_none();
+            read >= window / 2 && self.receiving == BodyProgress::Open && self.error.is_none();
         if !is_due {
             return None;
         }
@@ -302,10 +281,10 @@ impl StreamState {
 
     /// Discards the rest of the peer's body. Returns the frame for a peer that still sends it.
     pub(super) fn stop_receiving(&mut self) -> Option<Frame> {
-        if self.error.is_some() || self.receiving != Direction::Open {
+        if self.error.is_some() || self.receiving != BodyProgress::Open {
             return None;
         }
-        self.receiving = Direction::Stopped;
+        self.receiving = BodyProgress::Stopped;
         Some(Frame::StopSending {
             stream: self.number,
         })
@@ -319,7 +298,7 @@ impl StreamState {
             return Err(ProtocolError::SecondHead(self.number));
         }
         if head.is_last {
-            self.receiving = Direction::Ended;
+            self.receiving = BodyProgress::Ended;
         }
         self.response_head = Some(head);
         Ok(())
@@ -340,25 +319,25 @@ impl StreamState {
             return Err(ProtocolError::WindowExceeded(self.number));
         }
 
-        if self.receiving == Direction::Open {
+        if self.receiving == BodyProgress::Open {
             self.receive_window_used = used;
             self.receive_buffer.push(data);
         }
         if is_last {
-            self.receiving = Direction::Ended;
+            self.receiving = BodyProgress::Ended;
         }
         Ok(())
     }
 
     pub(crate) fn receive_abort(&mut self) -> Result<(), ProtocolError> {
         self.check_body_expected()?;
-        self.receiving = Direction::Aborted;
+        self.receiving = BodyProgress::Aborted;
         Ok(())
     }
 
     pub(crate) fn receive_stop_sending(&mut self) {
-        if self.sending == Direction::Open {
-            self.sending = Direction::Stopped;
+        if self.sending == BodyProgress::Open {
+            self.sending = BodyProgress::Stopped;
         }
     }
 
@@ -375,8 +354,10 @@ impl StreamState {
             return Err(ProtocolError::BodyBeforeHead(self.number));
         }
         match self.receiving {
-            Direction::Open | Direction::Stopped => Ok(()),
-            Direction::Ended | Direction::Aborted => Err(ProtocolError::BodyBehindEnd(self.number)),
+            BodyProgress::Open | BodyProgress::Stopped => Ok(()),
+            BodyProgress::Ended | BodyProgress::Aborted => {
+                Err(ProtocolError::BodyBehindEnd(self.number))
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The open streams of one tunnel, by their numbers.
 //!
 //! The one rule: a number that is missing here was never given, or its stream is over. The newest
-//! number tells the two apart.
+//! number separates the two.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 
 use super::state::SharedState;
 
-type Streams = HashMap<u32, SharedState, BuildHasherDefault<NumberHasher>>;
+type StreamMap = HashMap<u32, SharedState, BuildHasherDefault<NumberHasher>>;
 
 /// The table of open streams. It holds their states, which hold nothing of the tunnel: so the table
 /// and the tunnel around it are freed although streams are still open.
 #[derive(Debug, Default)]
 pub(crate) struct StreamTable {
-    streams: Mutex<Streams>,
+    streams: Mutex<StreamMap>,
     /// Number of streams, to be read without the lock.
     count: AtomicUsize,
 }
@@ -60,8 +60,8 @@ impl StreamTable {
     }
 }
 
-/// A hasher that spreads consecutive numbers. The server gives the numbers itself and a relay serves
-/// one server, so no caller can choose numbers that collide.
+/// A hasher that spreads consecutive numbers. The server gives the numbers itself and a relay
+/// serves one server, so no caller can choose numbers that collide.
 #[derive(Debug, Default)]
 struct NumberHasher(u64);
 

@@ -1,12 +1,13 @@
-//! The parts that all streams of one end share: the outbox, the table of streams, the socket and the
-//! peer's settings.
+//! The parts that all streams of one end share: the outbox, the table of streams, the socket and
+//! the peer's settings.
 
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::state::{StreamError, StreamState};
+use super::error::StreamError;
+use super::state::StreamState;
 use super::table::StreamTable;
 use crate::config::TunnelConfig;
 use crate::frame::{Frame, Hello};
@@ -82,8 +83,8 @@ impl Tunnel {
         hello.map_or(own, |hello| hello.max_header_bytes.min(own))
     }
 
-    /// Waits for one of the streams that the peer serves at once. Returns `None` if the peer accepts
-    /// no more streams.
+    /// Waits for one of the streams that the peer serves at once. Returns `None` if the peer
+    /// accepts no more streams.
     pub(crate) async fn stream_permit(&self) -> Option<OwnedSemaphorePermit> {
         self.stream_permits.clone().acquire_owned().await.ok()
     }
@@ -141,7 +142,8 @@ impl Tunnel {
     /// Ends the tunnel for all its streams.
     pub(crate) fn lose(&self, end: &TunnelEnd) {
         self.stream_permits.close();
-        // The outbox first: a stream opened before that is in the table, and later ones are refused.
+        // The outbox first: a stream opened before that is in the table, and later ones are
+        // refused.
         self.outbox.close();
 
         let error = StreamError::TunnelLost(end.to_string().into());
