@@ -379,3 +379,6 @@ impl std::fmt::Debug for StreamState {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
