@@ -1,7 +1,7 @@
 //! The roles of a process as data: name, texts, settings, and the way to run it.
 //!
-//! A new role is a file here, an entry of [`ROLES`], a variant of [`RoleSettings`], and its settings in `settings`.
-//! Command line, help, completions, man pages and documents follow.
+//! A new role is a file here, an entry of [`ROLES`], a variant of [`RoleSettings`], and its
+//! settings in `settings`. Command line, help, completions, man pages and documents follow.
 
 mod demo;
 mod relay;

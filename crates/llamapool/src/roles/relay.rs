@@ -33,8 +33,8 @@ Examples:
 
 /// Runs the relay until the process is stopped.
 ///
-/// It runs on one thread: calls of one relay wait more than they compute, and hand-overs between threads would cost
-/// more than a second one brings.
+/// It runs on one thread: calls of one relay wait more than they compute, and hand-overs between
+/// threads would cost more than a second one brings.
 pub(super) fn run(settings: RelaySettings) -> anyhow::Result<()> {
     telemetry::install(&settings.log)?;
 

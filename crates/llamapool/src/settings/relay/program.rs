@@ -1,7 +1,7 @@
 //! Settings of a provider that is a program, with MCP on its standard input and output.
 //!
-//! Of the relay's environment the program gets what it needs to run and what `PROVIDER_ENV` names, and never a secret of
-//! llamapool's own.
+//! Of the relay's environment the program gets what it needs to run and what `PROVIDER_ENV` names,
+//! and never a secret of llamapool's own.
 
 use std::env;
 use std::ffi::{OsStr, OsString};

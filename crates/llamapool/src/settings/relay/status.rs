@@ -60,7 +60,8 @@ pub(super) fn resolve(sources: &Sources) -> Result<StatusConfig, SettingsError> 
     })
 }
 
-/// Returns the address of a listener for the metrics alone, `None` if the status server is there already.
+/// Returns the address of a listener for the metrics alone, `None` if the status server is there
+/// already.
 fn metrics_bind(
     sources: &Sources,
     status: Option<SocketAddr>,
