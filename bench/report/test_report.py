@@ -1,6 +1,6 @@
-"""That figures are made of samples as the documents say. Run by `./test`.
+"""Tests of the report: the figures are computed from samples as documented. Run by `./test`.
 
-The one rule: no process is started here and nothing is measured.
+No process is started here and nothing is measured.
 """
 
 import unittest

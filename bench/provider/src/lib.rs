@@ -1,7 +1,7 @@
-//! What an MCP server that does as little as possible answers to one message. Both echoes live on it, so that a call costs the
-//! same behind HTTP and behind a pipe.
+//! The answers of an MCP server that does as little as possible. Both echoes use them, so that a call costs the same over HTTP
+//! and over a pipe.
 //!
-//! The one rule: it takes the id of a request from its text, as it stands, and reads nothing else of it.
+//! It copies the id of a request from its text, and reads nothing else of it.
 
 use memchr::memmem;
 
@@ -32,7 +32,7 @@ pub fn answer(message: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// What gateways ask for although it was not announced, when they make an inventory.
+/// The lists that gateways request although they were not announced.
 fn other_list(message: &[u8]) -> Option<&'static [u8]> {
     let lists: [(&[u8], &[u8]); 3] = [
         (
@@ -54,7 +54,7 @@ fn other_list(message: &[u8]) -> Option<&'static [u8]> {
         .map(|(_, list)| list)
 }
 
-/// The text of the id. A client that writes it behind `params` must have no key of that name in there.
+/// Returns the text of the id. A client that writes it behind `params` must have no such key in there.
 fn id(message: &[u8]) -> Option<&[u8]> {
     let start = memmem::find(message, b"\"id\":")? + 5;
     let end = memchr::memchr2(b',', b'}', &message[start..])?;

@@ -1,8 +1,8 @@
-//! The headers that belong to one hop alone (RFC 9110, 7.6.1) and end with it.
+//! Removes headers: those of one hop (RFC 9110, 7.6.1), and those of a caller's choice.
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 
-/// Hop by hop whether or not `Connection` says so.
+/// Headers of one hop, whether or not `Connection` names them.
 const ALWAYS: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -15,13 +15,13 @@ const ALWAYS: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// Removes what belongs to this hop alone: the well-known headers, and those that `Connection` names.
+/// Removes the headers of this hop: the well-known ones, and those that `Connection` names.
 ///
-/// A sender must not name in `Connection` what is meant for everyone (RFC 9110, 7.6.1); one that does so would make a
-/// proxy drop a header that the provider itself would have seen. `is_end_to_end` says which names are kept whatever
-/// `Connection` says.
+/// A sender must not name end-to-end headers in `Connection` (RFC 9110, 7.6.1); one that does would make
+/// a proxy drop a header that the provider itself would have seen. Headers for which `is_end_to_end`
+/// returns true are kept.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&HeaderName) -> bool) {
-    // Most heads have none of them, and to see that costs less than to look for each.
+    // Most heads have none of them, and finding that out costs less than looking for each.
     if !headers.keys().any(|name| ALWAYS.contains(name)) {
         return;
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hops_own_headers_end_here_and_all_others_stay() {
+    fn the_headers_of_the_hop_are_removed_and_others_stay() {
         let mut all = headers(&[
             ("connection", "keep-alive, X-Hop"),
             ("keep-alive", "timeout=5"),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_cannot_take_away_what_is_meant_for_the_other_end() {
+    fn connection_cannot_remove_end_to_end_headers() {
         let mut all = headers(&[
             ("connection", "x-session"),
             ("connection", "x-hop"),

@@ -12,6 +12,7 @@
 //! interpreted here.
 
 pub mod challenge;
+mod deadline;
 mod forward;
 mod forwarded_body;
 mod hop_by_hop;

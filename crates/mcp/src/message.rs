@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The members that tell a response from a request.
+/// The members by which a response differs from a request.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]

@@ -4,14 +4,14 @@
 //! dates, drafts, nonsense. [`Revision::parse`] takes a name of the table alone. For the others
 //! there are two rules, because two places have always needed different ones:
 //!
-//! - [`Revision::by_date`] places a date among the revisions and knows nothing else. The server
+//! - [`Revision::by_date`] places a date among the revisions and accepts nothing else. The server
 //!   chooses a relay by it, where a wrong guess for nonsense would break a session.
 //! - [`Revision::by_text_order`] compares names as text, as MCP's own SDKs do, so that a draft
 //!   (`DRAFT-2026-v1`) counts as newer than every date. The bridge reads a request by it.
 
 use std::fmt;
 
-/// A revision of MCP that llamapool knows. Older revisions are less than newer ones.
+/// A revision of MCP. Older revisions are less than newer ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Revision {
     /// HTTP with SSE as two endpoints.

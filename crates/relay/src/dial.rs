@@ -28,7 +28,8 @@ use crate::error::error_chain;
 pub use self::error::DialError;
 pub use self::proxy::ProxyError;
 
-type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
+/// The byte stream to the server, before the upgrade.
+type Transport = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// Dials the server, again and again, as the same instance.
 pub(crate) struct Dialer {
@@ -107,7 +108,7 @@ impl Dialer {
         })
     }
 
-    async fn connect(&self) -> Result<Io, DialError> {
+    async fn connect(&self) -> Result<Transport, DialError> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);

@@ -1,10 +1,10 @@
 //! An HTTP server on one thread that answers every path: `http-echo PORT [ADDRESS]`.
 //!
-//! * `/down/N`: a body of N bytes; `/up`: takes a body and says how long it was
-//! * `/events/N/MS`: N events, one every MS milliseconds, each with the time at which it was made
+//! * `/down/N`: a body of N bytes; `/up`: takes a body and answers with its length
+//! * `/events/N/MS`: N events, one every MS milliseconds, each with the time of its creation
 //! * `/mcp` and anything else: a JSON-RPC answer to the message that was posted; 202 for a notification; 405 for a `GET`
 //!
-//! The one rule: it does as little as it can, so that what is measured is what stands in front of it.
+//! It does as little as possible, so that the path in front of it is measured.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -53,7 +53,7 @@ async fn serve(address: IpAddr, port: u16) {
     socket
         .bind(SocketAddr::new(address, port))
         .expect("the port is free");
-    // All of a burst gets in at once: a connection that does not fit comes again a second later, and would be measured.
+    // The backlog takes a whole burst: a connection that does not fit is retried a second later, which would be measured.
     let listener = socket.listen(4096).expect("a socket that listens");
     loop {
         let Ok((stream, _)) = listener.accept().await else {

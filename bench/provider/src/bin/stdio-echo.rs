@@ -1,6 +1,6 @@
 //! An MCP server on standard input and output that answers every request at once.
 //!
-//! The one rule: what came in one read is answered in one write.
+//! All requests of one read are answered in one write.
 
 use std::io::{self, Read, Write};
 

@@ -56,14 +56,36 @@ impl<B: Body<Data = Bytes>> Body for KeepAlive<B> {
     type Error = B::Error;
 
     fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        // The stream's own frames come first.
+        match self.as_mut().poll_inner(cx) {
+            Poll::Ready(frame) => Poll::Ready(frame),
+            Poll::Pending => self
+                .poll_comment(cx)
+                .map(|()| Some(Ok(Frame::data(COMMENT)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl<B: Body<Data = Bytes>> KeepAlive<B> {
+    /// Polls the stream itself, without a byte order mark behind a comment.
+    fn poll_inner(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
-
-        // The stream's own frames come first.
-        while let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) {
-            let frame = match frame {
+        loop {
+            let frame = match ready!(this.inner.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) if *this.mark != MarkFilter::Done => match frame.into_data() {
                     Ok(data) => match this.mark.filter(data) {
                         Some(data) => Some(Ok(Frame::data(data))),
@@ -79,7 +101,11 @@ impl<B: Body<Data = Bytes>> Body for KeepAlive<B> {
             }
             return Poll::Ready(frame);
         }
+    }
 
+    /// Waits until a comment is due, between two events.
+    fn poll_comment(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
         loop {
             ready!(this.alarm.as_mut().poll(cx));
             let now = Instant::now();
@@ -91,17 +117,9 @@ impl<B: Body<Data = Bytes>> Body for KeepAlive<B> {
             if due <= now && this.boundary.is_between_events() {
                 this.mark.comment_sent();
                 *this.last_byte = Some(now);
-                return Poll::Ready(Some(Ok(Frame::data(COMMENT))));
+                return Poll::Ready(());
             }
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 
@@ -215,9 +233,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_stream_shows_life_early_and_then_at_intervals() {
+    async fn an_idle_stream_gets_comments_early_and_at_intervals() {
         let (_sender, mut body) = stream(15);
         let started = Instant::now();
+
         for expected in [250, 15_250, 30_250] {
             assert_eq!(next(&mut body).await, ":\n\n");
             assert_eq!(started.elapsed().as_millis(), expected);
@@ -225,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_byte_order_mark_behind_a_comment_is_left_out_and_another_goes_through() {
+    async fn only_a_byte_order_mark_behind_a_comment_is_removed() {
         for pieces in [
             &["\u{feff}data: 1\n\n"][..],
             &["\u{feff}", "data: 1\n\n"],
@@ -233,15 +252,16 @@ mod tests {
         ] {
             let (sender, mut body) = stream(15);
             assert_eq!(next(&mut body).await, ":\n\n");
-            let mut heard = String::new();
+            let mut received = String::new();
             for text in pieces {
                 sender.send(piece(text)).await.unwrap();
             }
-            while heard.len() < 9 {
-                heard.push_str(&next(&mut body).await);
+            while received.len() < 9 {
+                received.push_str(&next(&mut body).await);
             }
-            assert_eq!(heard, "data: 1\n\n");
+            assert_eq!(received, "data: 1\n\n");
         }
+
         let (sender, mut body) = stream(15);
         sender.send(piece("\u{feff}data: 1\n\n")).await.unwrap();
         assert_eq!(next(&mut body).await, "\u{feff}data: 1\n\n");
@@ -256,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_known_however_it_is_cut_and_nothing_else_is_lost() {
+    fn a_mark_is_recognized_however_it_is_cut() {
         for (whole, expected) in [
             (&b"\xef\xbb\xbfdata"[..], &b"data"[..]),
             (b"\xef\xbbx", b"\xef\xbbx"),
@@ -279,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_speaks_gets_no_comments() {
+    async fn an_active_stream_gets_no_comments() {
         let (sender, mut body) = stream(15);
         for _ in 0..5 {
             sender.send(piece("data: 1\n\n")).await.unwrap();
@@ -298,17 +318,20 @@ mod tests {
             .await
             .unwrap();
         next(&mut body).await;
+
         let mut idle = Box::pin(next(&mut body));
         assert!(futures_util::poll!(idle.as_mut()).is_pending());
         tokio::time::advance(Duration::from_secs(100)).await;
         assert!(futures_util::poll!(idle.as_mut()).is_pending());
+
         sender.send(piece("\r\n")).await.unwrap();
+
         assert_eq!(idle.await, "\r\n");
         assert_eq!(next(&mut body).await, ":\n\n");
     }
 
     #[test]
-    fn a_blank_line_is_known_in_every_spelling_and_however_it_is_cut() {
+    fn a_blank_line_is_recognized_with_every_line_end() {
         for (pieces, expected) in [
             (&[][..], true),
             (&["data: 1\n\n"], true),

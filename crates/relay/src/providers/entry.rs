@@ -59,7 +59,7 @@ impl ProviderEntry {
         self.id.get_or_init(|| id);
     }
 
-    /// Returns the name of the provider in logs and metrics, where its id may not be known yet: the
+    /// Returns the name of the provider in logs and metrics, where its id may not be assigned yet: the
     /// id from the settings, or its place.
     pub(crate) fn label(&self) -> &str {
         &self.label

@@ -65,7 +65,7 @@ struct Target {
 }
 
 impl McpHttp {
-    /// The provider of a configuration. `has_token` says that the relay checks a token of its own.
+    /// The provider of a configuration. With `has_token`, the relay checks a token of its own.
     pub(crate) fn new(
         config: &HttpConfig,
         has_token: bool,
@@ -154,8 +154,8 @@ impl McpHttp {
         })
     }
 
-    /// Returns the path on the provider for a caller's path, `None` if it is not allowed. A page
-    /// that a browser shows is known by its address: its redirects are the caller's to follow.
+    /// Returns the path on the provider for a caller's path, `None` if it is not allowed. The address
+    /// of a page matters to a browser: its redirects are the caller's to follow.
     fn allowed_path(&self, below: &str) -> Option<(String, Redirects)> {
         if let Some(path) = self.oauth.resolve(below) {
             return Some((path, Redirects::Forward));

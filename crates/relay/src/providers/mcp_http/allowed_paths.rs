@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 /// How many endpoints are remembered whose streams are closed, and how many targets of responses.
 /// Open endpoints have a bound already: each is a call.
 const REMEMBERED_PATHS: usize = 4096;
-/// The longest path that is remembered, in bytes. No known server takes longer ones.
+/// The longest path that is remembered, in bytes. Common servers take no longer ones.
 const MAX_PATH_BYTES: usize = 4 * 1024;
 
 /// The paths that the provider named. Clones share one list.

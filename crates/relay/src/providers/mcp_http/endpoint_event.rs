@@ -179,8 +179,8 @@ enum Beginning {
     OtherEvent,
 }
 
-/// Classifies the beginning of a stream. The event's name comes first with every known provider, so
-/// an event that begins with another field is another event, however it is cut into pieces.
+/// Classifies the beginning of a stream. The event's name comes first in the streams of the
+/// SDKs, so an event that begins with another field is another event, however it is cut into pieces.
 fn classify(bytes: &[u8]) -> Beginning {
     let mut end_of_lines = if bytes.starts_with(sse::BYTE_ORDER_MARK) {
         sse::BYTE_ORDER_MARK.len()

@@ -13,7 +13,7 @@ const FIELD_BYTES: usize = 32;
 const ADDED_BYTES: usize = 256;
 
 /// Removes the headers that the provider must not see, and adds `extra`, which only it may see.
-/// `is_token_ours` says that `Authorization` has the relay's own token.
+/// With `is_token_ours`, `Authorization` has the relay's own token and is removed.
 pub(super) fn prepare_request(headers: &mut HeaderMap, extra: &HeaderMap, is_token_ours: bool) {
     clean_response(headers);
     headers.remove(header::HOST);
@@ -37,8 +37,7 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
     remove_headers(headers, |name| name.as_str().starts_with(wire::PREFIX));
 }
 
-/// Checks that the head of a response fits through the tunnel. Here the provider is known that has
-/// to be named.
+/// Checks that the head of a response fits through the tunnel. Here the error can name the provider.
 pub(super) fn check_size(headers: &HeaderMap, max_bytes: u32) -> Result<(), CallError> {
     let bytes: usize = headers
         .iter()

@@ -1,7 +1,7 @@
 //! The provider's OAuth documents: the metadata of the resource (RFC 9728), and of the authorization
 //! server on its own origin, if `PROVIDER_OAUTH` publishes it (design 0002).
 //!
-//! [`discovery`] knows where a document may be, [`fetch`] reads it, [`rewrite`] makes it public.
+//! [`discovery`] locates a document, [`fetch`] reads it, [`rewrite`] makes it public.
 
 mod discovery;
 mod fetch;

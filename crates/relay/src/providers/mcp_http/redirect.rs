@@ -73,7 +73,7 @@ impl Route {
         self.at(&format!("{path}{query}"))
     }
 
-    /// Returns the URL to which `asked` is known to redirect, `asked` itself if none is known.
+    /// Returns the remembered target of `asked`, `asked` itself if there is none.
     pub(super) fn shortcut(&self, asked: &Uri) -> Uri {
         if asked.path() != self.base.path() {
             return asked.clone();

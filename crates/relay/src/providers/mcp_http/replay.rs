@@ -28,12 +28,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// More of the body was sent than is stored.
 #[derive(Debug)]
-pub(super) struct NotReplayableError;
+pub(super) struct ReplayLimitError;
 
 /// A body that can be sent again. Its bodies are sent one after the other.
-pub(super) struct Replay(Arc<Mutex<State>>);
+pub(super) struct Replay(Arc<Mutex<ReplayState>>);
 
-struct State {
+struct ReplayState {
     source: UnsyncBoxBody<Bytes, BoxError>,
     stored: VecDeque<Bytes>,
     stored_bytes: usize,
@@ -67,7 +67,7 @@ impl Replay {
             Pause::Over
         };
         let is_ended = source.is_end_stream();
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(ReplayState {
             source,
             stored: VecDeque::new(),
             stored_bytes: 0,
@@ -80,10 +80,10 @@ impl Replay {
     }
 
     /// Returns the body from its beginning. Bodies that were returned before end with an error.
-    pub(super) fn body(&self) -> Result<UnsyncBoxBody<Bytes, BoxError>, NotReplayableError> {
+    pub(super) fn body(&self) -> Result<UnsyncBoxBody<Bytes, BoxError>, ReplayLimitError> {
         let mut state = self.0.lock();
         if !state.is_complete {
-            return Err(NotReplayableError);
+            return Err(ReplayLimitError);
         }
         if state.is_ended && state.stored.is_empty() {
             return Ok(Empty::new().map_err(|never| match never {}).boxed_unsync());
@@ -117,7 +117,7 @@ impl Replay {
 
 /// One attempt to send the body.
 struct Attempt {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ReplayState>>,
     turn: usize,
     /// The next stored piece that is sent.
     next: usize,
@@ -187,7 +187,7 @@ impl Body for Attempt {
     }
 }
 
-impl State {
+impl ReplayState {
     fn store(&mut self, data: Bytes) {
         if self.is_complete && self.stored_bytes < self.max_bytes {
             self.stored_bytes += data.len();

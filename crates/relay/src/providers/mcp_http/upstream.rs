@@ -12,7 +12,7 @@ use super::connection::RequestBody;
 use super::pool::{ConnectionPool, Connector, PoolError, ProviderBody, Reuse};
 use super::public_url::PublicUrl;
 use super::redirect::Route;
-use super::replay::{NotReplayableError, Replay};
+use super::replay::{Replay, ReplayLimitError};
 use crate::config::HttpConfig;
 use crate::error::error_chain;
 use crate::status::provider::HealthReporter;
@@ -181,7 +181,7 @@ impl Upstream for Following<'_> {
         for redirects in 0..=MAX_REDIRECTS {
             let body = replay
                 .body()
-                .map_err(|NotReplayableError| not_replayable(provider.replay_bytes))?;
+                .map_err(|ReplayLimitError| not_replayable(provider.replay_bytes))?;
             let reuse = if may_redirect || redirects > 0 {
                 Reuse::Never
             } else {

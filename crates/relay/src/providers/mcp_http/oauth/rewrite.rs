@@ -28,11 +28,12 @@ const OTHER_ADDRESSES: [&str; 2] = ["check_session_iframe", "service_documentati
 /// The authorization server of one provider.
 pub(super) struct AuthorizationServer {
     is_public: bool,
-    state: Mutex<State>,
+    metadata: Mutex<ServerMetadata>,
 }
 
+/// The content of the metadata that were read.
 #[derive(Default)]
-struct State {
+struct ServerMetadata {
     /// The names that the server has for itself.
     issuers: HashSet<String>,
     /// The paths that its metadata name, by kind.
@@ -44,7 +45,7 @@ impl AuthorizationServer {
     pub(super) fn new(is_public: bool) -> Self {
         Self {
             is_public,
-            state: Mutex::default(),
+            metadata: Mutex::default(),
         }
     }
 
@@ -58,7 +59,7 @@ impl AuthorizationServer {
         let path = below
             .strip_prefix(path::ANNOUNCED)
             .filter(|_| self.is_public)?;
-        self.state
+        self.metadata
             .lock()
             .paths
             .iter()
@@ -72,12 +73,12 @@ impl AuthorizationServer {
         if !self.is_public {
             return false;
         }
-        let mut state = self.state.lock();
-        let is_fresh = state
+        let mut metadata = self.metadata.lock();
+        let is_fresh = metadata
             .refreshed
             .is_some_and(|refreshed| refreshed.elapsed() < REFRESH_INTERVAL);
         if !is_fresh {
-            state.refreshed = Some(Instant::now());
+            metadata.refreshed = Some(Instant::now());
         }
         !is_fresh
     }
@@ -113,15 +114,18 @@ impl AuthorizationServer {
 
         let issuer = document.insert("issuer".to_owned(), url.into());
         let issuer = issuer.and_then(|issuer| issuer.as_str().map(str::to_owned));
-        let mut state = self.state.lock();
-        state.issuers.extend(issuer);
-        state.paths.retain(|(other, _)| *other != kind);
-        state.paths.extend(paths);
+        let mut metadata = self.metadata.lock();
+        metadata.issuers.extend(issuer);
+        metadata.paths.retain(|(other, _)| *other != kind);
+        metadata.paths.extend(paths);
     }
 
     /// Removes the paths of metadata that do not exist any more.
     pub(super) fn forget(&self, kind: MetadataKind) {
-        self.state.lock().paths.retain(|(other, _)| *other != kind);
+        self.metadata
+            .lock()
+            .paths
+            .retain(|(other, _)| *other != kind);
     }
 
     /// Makes the issuer public in a redirect back to a client (RFC 9207), and allows the callback
@@ -142,7 +146,7 @@ impl AuthorizationServer {
             return;
         };
 
-        let state = self.state.lock();
+        let metadata = self.metadata.lock();
         let parameters = location.split_inclusive(['?', '&', '#']).map(|part| {
             let (text, end) = part.split_at(part.trim_end_matches(['?', '&', '#']).len());
             let (name, value) = parse(text.as_bytes()).next().unwrap_or_default();
@@ -154,7 +158,7 @@ impl AuthorizationServer {
                 allowed.allow_target(&callback[..end_of_path(callback)]);
             }
 
-            let is_private_issuer = name == "iss" && state.issuers.contains(&*value);
+            let is_private_issuer = name == "iss" && metadata.issuers.contains(&*value);
             if is_private_issuer {
                 let encoded: String = byte_serialize(url.as_bytes()).collect();
                 format!("iss={encoded}{end}")
@@ -163,7 +167,7 @@ impl AuthorizationServer {
             }
         });
         let rewritten = HeaderValue::from_str(&parameters.collect::<String>());
-        drop(state);
+        drop(metadata);
         if let Ok(rewritten) = rewritten {
             headers.insert(header::LOCATION, rewritten);
         }

@@ -1,16 +1,16 @@
-"""An MCP server on standard input and output that does what a test says, be it wrong: faulty.py TRAIT…
+"""A scripted MCP server on standard input and output, right or wrong as a test needs it: scripted_program.py TRAIT…
 
-Traits are of the whole program:
-  modern              knows MCP 2026-07-28, and nothing older
-  dual                knows both
-  silent              answers nothing but initialize and what comes after it
-  hesitant            does not answer initialize
+A trait holds for the whole program:
+  modern              supports MCP 2026-07-28 alone
+  dual                with modern: supports the older revisions, too
+  ignores-discover    does not answer server/discover
+  ignores-initialize  does not answer initialize
   stubborn            ignores SIGTERM and the ends of its input and output
-  forks               has a child and a daemon from the start, both as stubborn as it is
-  ends-while=FILE     ends with status 3 at once while there is such a file
-  ends-if-asked       ends with status 3 when it is asked which revisions it knows
+  forks               starts a child and a daemon, both as stubborn as it is
+  exits-while=FILE    exits with status 3 at once while the file exists
+  exits-on-discover   exits with status 3 at server/discover
 
-What else it does is a tool, see below: a test calls one. The one rule: standard library alone, and nothing by the clock.
+Everything else is a tool that a test calls, see below. It uses the standard library alone and waits for no clock.
 """
 
 import json
@@ -20,13 +20,13 @@ import sys
 import threading
 
 TRAITS = sys.argv[1:]
-heard = []
+received = []
 held = {}
 questions = {}
 writing = threading.Lock()
 
 
-def write(data):
+def write_stdout(data):
     try:
         with writing:
             sys.stdout.buffer.write(data)
@@ -34,11 +34,11 @@ def write(data):
     except BrokenPipeError:
         if "stubborn" not in TRAITS:
             raise
-        wait_for_ever()
+        wait_forever()
 
 
 def send(message):
-    write(json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+    write_stdout(json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
 
 
 def answer(id, **result):
@@ -49,16 +49,16 @@ def fail(id, code, message):
     send({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
 
 
-def wait_for_ever():
+def wait_forever():
     while True:
         signal.pause()
 
 
-def be_stubborn():
+def become_stubborn():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-# --- Tools: each gets the id of its call, the arguments, and the token of its progress ----------------------------------------
+# --- Tools: each takes the id of its call, the arguments and the progress token -----------------------------------------------
 
 
 def echo(id, arguments, token):
@@ -69,32 +69,32 @@ def pid(id, arguments, token):
     answer(id, pid=os.getpid())
 
 
-def surroundings(id, arguments, token):
+def environment(id, arguments, token):
     answer(id, environment=dict(os.environ), directory=os.getcwd())
 
 
-def what_you_heard(id, arguments, token):
-    """Every line so far, as it came."""
-    answer(id, heard=heard)
+def received_lines(id, arguments, token):
+    """Answers with every line received so far."""
+    answer(id, lines=received)
 
 
-def say(id, arguments, token):
-    """Writes bytes, given as the characters of the same numbers; $ID and $TOKEN are those of the call. It answers no more
-    than these bytes do."""
+def write(id, arguments, token):
+    """Writes bytes, each given as the character of the same number; $ID and $TOKEN stand for those of the call. There is no other
+    answer."""
     data = arguments["bytes"].encode("latin-1")
     data = data.replace(b"$ID", json.dumps(id).encode()).replace(b"$TOKEN", json.dumps(token).encode())
-    write(data)
+    write_stdout(data)
 
 
-def say_long(id, arguments, token):
-    """An answer of so many bytes and a few more."""
+def write_long(id, arguments, token):
+    """Answers with a text of this many bytes."""
     digits = b"0123456789abcdef"
     text = digits * (arguments["bytes"] // len(digits))
-    write(b'{"jsonrpc":"2.0","id":%s,"result":{"text":"%s"}}\n' % (json.dumps(id).encode(), text))
+    write_stdout(b'{"jsonrpc":"2.0","id":%s,"result":{"text":"%s"}}\n' % (json.dumps(id).encode(), text))
 
 
-def complain(id, arguments, token):
-    """Writes so many bytes to standard error, then answers."""
+def write_stderr(id, arguments, token):
+    """Writes this many bytes to standard error, then answers."""
     line = b"\x1b[31mevery line that is said here is as long as this one and as useless, really\x1b[0m\n"
     for _ in range(arguments["bytes"] // len(line) // 1000 + 1):
         sys.stderr.buffer.write(line * 1000)
@@ -102,39 +102,39 @@ def complain(id, arguments, token):
     answer(id)
 
 
-def end(id, arguments, token):
+def exit(id, arguments, token):
     print(arguments.get("words", ""), file=sys.stderr, flush=True)
     os._exit(arguments["status"])
 
 
-def be_killed(id, arguments, token):
+def kill_itself(id, arguments, token):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stop_reading(id, arguments, token):
     answer(id)
-    wait_for_ever()
+    wait_forever()
 
 
 def hold(id, arguments, token):
-    """Is answered when it is let go."""
+    """Is answered when it is released."""
     held[arguments["name"]] = id
 
 
-def let_go(id, arguments, token):
-    answer(held.pop(arguments["name"]), let_go=arguments["name"])
+def release(id, arguments, token):
+    answer(held.pop(arguments["name"]), release=arguments["name"])
     answer(id)
 
 
-def ask(id, arguments, token):
-    """Asks the client something, and answers with what the client said."""
+def ask_client(id, arguments, token):
+    """Sends a request to the client, and answers with the response."""
     number = f"question-{len(questions)}"
     questions[number] = id
     send({"jsonrpc": "2.0", "id": number, "method": arguments["method"], "params": arguments.get("params", {})})
 
 
-def become_a_daemon(id, arguments, token):
-    """Leaves a process behind that has a session of its own, holds the output, and does not end by itself."""
+def start_daemon(id, arguments, token):
+    """Leaves a process behind that is in a process session of its own, holds the output open, and does not end by itself."""
     daemon()
     answer(id)
 
@@ -143,16 +143,16 @@ def daemon():
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            be_stubborn()
-            wait_for_ever()
+            become_stubborn()
+            wait_forever()
         os._exit(0)
     os.wait()
 
 
 def child():
     if os.fork() == 0:
-        be_stubborn()
-        wait_for_ever()
+        become_stubborn()
+        wait_forever()
 
 
 TOOLS = {
@@ -167,21 +167,21 @@ TOOLS = {
 def initialize(id, params):
     if "modern" in TRAITS and "dual" not in TRAITS:
         return fail(id, -32601, "this server has no initialize")
-    if "hesitant" in TRAITS:
+    if "ignores-initialize" in TRAITS:
         return
     revision = params["protocolVersion"]
-    server = {"name": "faulty", "version": "0"}
+    server = {"name": "scripted", "version": "0"}
     answer(id, protocolVersion=revision, capabilities={"tools": {}, "logging": {}}, serverInfo=server)
 
 
 def discover(id, params):
-    if "ends-if-asked" in TRAITS:
+    if "exits-on-discover" in TRAITS:
         os._exit(3)
-    if "silent" in TRAITS:
+    if "ignores-discover" in TRAITS:
         return
     if "modern" not in TRAITS:
         return fail(id, -32601, "no such method")
-    answer(id, supportedVersions=["2026-07-28"], capabilities={"tools": {}}, serverInfo={"name": "faulty", "version": "0"})
+    answer(id, supportedVersions=["2026-07-28"], capabilities={"tools": {}}, serverInfo={"name": "scripted", "version": "0"})
 
 
 def list_tools(id, params):
@@ -212,21 +212,21 @@ def take(message):
 
 def main():
     for trait in TRAITS:
-        if trait.startswith("ends-while=") and os.path.exists(trait.partition("=")[2]):
+        if trait.startswith("exits-while=") and os.path.exists(trait.partition("=")[2]):
             print("not while there is this file", file=sys.stderr, flush=True)
             sys.exit(3)
     if "stubborn" in TRAITS or "forks" in TRAITS:
-        be_stubborn()
+        become_stubborn()
     if "forks" in TRAITS:
         child()
         daemon()
     for line in sys.stdin.buffer:
-        heard.append(line.decode("utf-8", "surrogateescape"))
+        received.append(line.decode("utf-8", "surrogateescape"))
         message = json.loads(line)
         for one in message if isinstance(message, list) else [message]:
             take(one)
     if "stubborn" in TRAITS or "forks" in TRAITS:
-        wait_for_ever()
+        wait_forever()
 
 
 main()

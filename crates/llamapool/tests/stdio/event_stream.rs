@@ -1,12 +1,13 @@
-//! An event stream as a client reads it.
+//! A client that reads Server-Sent Events.
 
 use crate::harness::soon;
 
-/// The stream. Dropping it leaves.
-pub(crate) struct Events {
+/// The event stream of one answer. Dropping it closes the connection.
+pub(crate) struct EventStream {
     answer: reqwest::Response,
-    held: Vec<u8>,
-    looked: usize,
+    buffer: Vec<u8>,
+    /// The part of the buffer that contains no end of an event.
+    scanned: usize,
 }
 
 /// One event.
@@ -17,44 +18,46 @@ pub(crate) struct Event {
     pub(crate) data: String,
 }
 
-/// The stream has broken off.
+/// The stream broke off before its clean end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BrokenOff;
+pub(crate) struct StreamBrokenError;
 
-impl Events {
-    /// The events of an answer.
+impl EventStream {
+    /// Reads the events of an answer, which must be an event stream.
     pub(crate) fn of(answer: reqwest::Response) -> Self {
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
+
         Self {
             answer,
-            held: Vec::new(),
-            looked: 0,
+            buffer: Vec::new(),
+            scanned: 0,
         }
     }
 
-    /// The next event; none at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Event>, BrokenOff> {
+    /// Returns the next event, `None` at the clean end of the stream.
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, StreamBrokenError> {
         loop {
-            let end = text(&self.held[self.looked..]).find("\n\n");
+            let end = valid_prefix(&self.buffer[self.scanned..]).find("\n\n");
             if let Some(end) = end {
-                let rest = self.held.split_off(self.looked + end + 2);
-                let event = std::mem::replace(&mut self.held, rest);
-                self.looked = 0;
-                return Ok(Some(Event::read(&String::from_utf8(event).unwrap())));
+                let rest = self.buffer.split_off(self.scanned + end + 2);
+                let event = std::mem::replace(&mut self.buffer, rest);
+                self.scanned = 0;
+                return Ok(Some(Event::parse(&String::from_utf8(event).unwrap())));
             }
-            self.looked = self.held.len() - usize::from(self.held.ends_with(b"\n"));
+
+            self.scanned = self.buffer.len() - usize::from(self.buffer.ends_with(b"\n"));
             match soon("the stream goes on", self.answer.chunk()).await {
-                Ok(Some(chunk)) => self.held.extend_from_slice(&chunk),
+                Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
                 Ok(None) => {
-                    assert!(self.held.is_empty(), "half an event");
+                    assert!(self.buffer.is_empty(), "half an event");
                     return Ok(None);
                 }
-                Err(_) => return Err(BrokenOff),
+                Err(_) => return Err(StreamBrokenError),
             }
         }
     }
 
-    /// The next event, which must come.
+    /// Returns the next event; panics at the end of the stream.
     pub(crate) async fn event(&mut self) -> Event {
         self.next()
             .await
@@ -62,7 +65,7 @@ impl Events {
             .expect("an event, not the end of the stream")
     }
 
-    /// The next event with a message.
+    /// Returns the JSON-RPC message of the next event that has data.
     pub(crate) async fn message(&mut self) -> serde_json::Value {
         loop {
             let event = self.event().await;
@@ -73,19 +76,20 @@ impl Events {
     }
 }
 
-/// What is text of these bytes, up to a character that has not arrived whole.
-fn text(bytes: &[u8]) -> &str {
+/// Returns the bytes as text, up to a last character that has not arrived completely.
+fn valid_prefix(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes)
         .unwrap_or_else(|error| std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap())
 }
 
 impl Event {
-    fn read(text: &str) -> Self {
+    fn parse(text: &str) -> Self {
         let field = |name: &str| {
             text.lines()
                 .find_map(|line| line.strip_prefix(name))
                 .map(str::to_owned)
         };
+
         Self {
             id: field("id: "),
             retry: field("retry: "),

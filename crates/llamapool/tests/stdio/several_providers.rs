@@ -1,45 +1,76 @@
-//! Several providers in one relay, programs and HTTP mixed, each with an id and settings of its own.
+//! Programs and HTTP providers in one relay, each with its own id and settings.
 
 use std::io::Write;
 
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
-use crate::faulty::{command, new_mark};
 use crate::harness::{Pool, Process, Provider, WORKER_KEY, json_answer, tools_call};
-use crate::marked::{MARK, marked, none_left};
-use crate::session::{Session, call, refused, sent};
+use crate::processes::{MARK, processes_with, until_all_ended};
+use crate::scripted_program::{command, new_mark};
+use crate::session_client::{Session, call_request, initialize_request, mcp_error, send};
 
-#[tokio::test]
-async fn programs_and_http_providers_stand_side_by_side_in_one_relay() {
-    let pool = Pool::start().await;
-    let http = Provider::answering(async |_| json_answer(r#"{"from":"http"}"#)).await;
-    let (mark, other_mark) = (new_mark(), new_mark());
+/// Writes a configuration with an HTTP provider, two programs with these marks, and one that does
+/// not run.
+fn configuration(http_url: &str, mark: &str, other_mark: &str) -> NamedTempFile {
     let command = |traits: &[&str]| serde_json::to_string(&command(traits)).unwrap();
     let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     write!(
         file,
         "provider_env = '{MARK}={mark},FOR_ALL=1'\n\
-         [[provider]]\nid = 'http'\nurl = '{}'\n\
+         [[provider]]\nid = 'http'\nurl = '{http_url}'\n\
          [[provider]]\nid = 'program'\ncommand = {}\nmax_sessions = 1\n\
          [[provider]]\nid = 'other'\ncommand = {}\nenv = '{MARK}={other_mark}'\nshared_session = true\n\
          [[provider]]\nid = 'down'\ncommand = ['false']\n",
-        http.url,
         command(&[]),
         command(&["modern", "dual"]),
     )
     .unwrap();
+    file
+}
+
+fn start_relay(pool: &Pool, configuration: &NamedTempFile) -> Process {
     let path = std::env::var("PATH").unwrap();
     let settings = [
-        ("CONFIG_FILE", file.path().to_str().unwrap()),
+        ("CONFIG_FILE", configuration.path().to_str().unwrap()),
         ("SERVER_URL", &pool.url),
         ("WORKER_KEY", WORKER_KEY),
         ("STATUS_ADDR", "off"),
         ("PATH", &path),
     ];
-    let mut relay = Process::llamapool(&["mcp", "--reconnect"], &settings);
+    Process::llamapool(&["mcp", "--reconnect"], &settings)
+}
+
+/// Begins the one session that the provider `program` admits, and checks its environment.
+async fn begin_the_only_session(pool: &Pool, mark: &str) -> Session {
+    let session = Session::begin(&pool.http, &pool.mcp("program"), "2025-06-18").await;
+
+    let environment = session.call_tool("environment", json!({})).await["environment"].clone();
+    assert_eq!(
+        (&environment["FOR_ALL"], &environment[MARK]),
+        (&json!("1"), &json!(mark))
+    );
+
+    let initialize = serde_json::from_str(&initialize_request("2025-06-18")).unwrap();
+    let full = pool.post("program", &initialize).await;
+    assert_eq!(full.headers()["llamapool-error"], "too_many_sessions");
+
+    session
+}
+
+#[tokio::test]
+async fn one_relay_serves_programs_and_http_providers() {
+    let pool = Pool::start().await;
+    let http = Provider::answering(async |_| json_answer(r#"{"from":"http"}"#)).await;
+    let mark = new_mark();
+    let other_mark = new_mark();
+    let file = configuration(&http.url, &mark, &other_mark);
+
+    let mut relay = start_relay(&pool, &file);
     for id in ["http", "program", "other", "down"] {
         pool.connected(id).await;
     }
+
     assert_eq!(
         pool.post("http", &tools_call(1, "x"))
             .await
@@ -49,41 +80,31 @@ async fn programs_and_http_providers_stand_side_by_side_in_one_relay() {
         json!({ "from": "http" })
     );
 
-    let session = Session::begin(&pool.http, &pool.mcp("program"), "2025-06-18").await;
-    let environment = session.call("surroundings", json!({})).await["environment"].clone();
-    assert_eq!(
-        (&environment["FOR_ALL"], &environment[MARK]),
-        (&json!("1"), &json!(mark))
-    );
-    let full = pool
-        .post(
-            "program",
-            &serde_json::from_str(&crate::session::initialize("2025-06-18")).unwrap(),
-        )
-        .await;
-    assert_eq!(full.headers()["llamapool-error"], "too_many_sessions");
-    let none = sent(
+    let session = begin_the_only_session(&pool, &mark).await;
+    let without_session = send(
         pool.http
             .post(pool.mcp("program"))
             .header("content-type", "application/json")
             .body("{}"),
     )
     .await;
-    assert_eq!(refused(none).await.0, 400);
+    assert_eq!(mcp_error(without_session).await.0, 400);
 
-    let body = call(&json!(1), "surroundings", &json!({}));
+    let body = call_request(&json!(1), "environment", &json!({}));
     let plain = pool
         .http
         .post(pool.mcp("other"))
         .header("content-type", "application/json")
         .body(body);
     let environment =
-        sent(plain).await.json::<Value>().await.unwrap()["result"]["environment"].clone();
+        send(plain).await.json::<Value>().await.unwrap()["result"]["environment"].clone();
+
     assert_eq!(
         (&environment["FOR_ALL"], &environment[MARK]),
         (&Value::Null, &json!(other_mark))
     );
-    let theirs = sent(
+
+    let theirs = send(
         pool.http
             .post(pool.mcp("other"))
             .header("mcp-session-id", &session.id),
@@ -104,13 +125,15 @@ async fn programs_and_http_providers_stand_side_by_side_in_one_relay() {
             "{id}"
         );
     }
+
     let bridge = |client: &Value| client["relays"][0]["bridge"].clone();
     assert_eq!(bridge(&pool.client("program").await)["sessions"], 1);
     assert_eq!(bridge(&pool.client("http").await), Value::Null);
 
-    assert!(!marked(&mark).is_empty() && !marked(&other_mark).is_empty());
+    assert!(!processes_with(&mark).is_empty() && !processes_with(&other_mark).is_empty());
+
     relay.signal("TERM").await;
-    none_left(&mark).await;
-    none_left(&other_mark).await;
+    until_all_ended(&mark).await;
+    until_all_ended(&other_mark).await;
     relay.ended().await;
 }

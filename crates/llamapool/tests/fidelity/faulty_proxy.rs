@@ -1,7 +1,7 @@
-//! A proxy that does one thing wrong: what the comparison of both ways must find.
+//! A proxy with one fault, which the comparison of both routes must find.
 //!
-//! It is between caller and provider in llamapool's place, one exchange a connection. The one rule: but for its one fault
-//! it changes nothing, or the test of a fault would be a test of the proxy.
+//! It stands between caller and provider instead of llamapool, one exchange a connection. Apart
+//! from its fault it changes nothing.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::RawHead;
 
-/// What is done wrong.
+/// The fault of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
@@ -23,7 +23,7 @@ pub(crate) enum Fault {
     JoinsValues,
     ReordersValues,
     ChangesTheStatus,
-    /// A length becomes chunks.
+    /// A body with a length becomes chunked.
     Reframes,
     AddsAByte,
     ChangesAByte,
@@ -32,11 +32,11 @@ pub(crate) enum Fault {
     ChangesAnId,
     ReordersEvents,
     RepeatsAnEvent,
-    /// A comment where an event has begun.
+    /// A comment in the middle of an event.
     InterruptsAnEvent,
-    /// A body that broke off ends well.
+    /// A body that broke off ends cleanly.
     SwallowsAnAbort,
-    /// A body that ended well breaks off.
+    /// A body that ended cleanly breaks off.
     BreaksOff,
     DelaysTheRequest,
     DelaysTheHead,
@@ -45,21 +45,21 @@ pub(crate) enum Fault {
     DelaysLeaving,
 }
 
-/// More than the class of times that is not noticed.
+/// Longer than the fastest class of durations (`pace.rs`).
 const DELAY: Duration = Duration::from_millis(150);
 
-/// The end of a body in chunks.
+/// The end of a chunked body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// The proxy. Dropping it ends it.
 pub(crate) struct FaultyProxy {
-    /// Where it is called.
+    /// Its own host and port.
     pub(crate) authority: String,
     _tasks: JoinSet<()>,
 }
 
 impl FaultyProxy {
-    /// A proxy before the provider with this host and port.
+    /// Starts a proxy before the provider with this host and port.
     pub(crate) async fn before(provider: &str, fault: Fault) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -70,6 +70,7 @@ impl FaultyProxy {
             provider: provider.to_owned(),
             authority: authority.clone(),
         };
+
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut exchanges = JoinSet::new();
@@ -78,6 +79,7 @@ impl FaultyProxy {
                 exchanges.spawn(async move { hop.exchange(near).await });
             }
         });
+
         Self {
             authority,
             _tasks: tasks,
@@ -93,31 +95,38 @@ struct Hop {
 }
 
 impl Hop {
-    /// One exchange; when either end is gone, so is the other. Nothing, if one breaks off too early.
-    async fn exchange(&self, near: TcpStream) -> Option<()> {
-        let (mut from_near, mut to_near) = near.into_split();
-        let (asked, begun) = read_head(&mut from_near).await?;
+    /// Forwards one exchange; when either end closes, so does the other. `None` if an end breaks
+    /// off before a complete head.
+    async fn exchange(&self, caller: TcpStream) -> Option<()> {
+        let (mut from_caller, mut to_caller) = caller.into_split();
+        let (head, body_start) = read_head(&mut from_caller).await?;
         self.wait_if(Fault::DelaysTheRequest).await;
-        let (mut from_far, mut to_far) =
-            TcpStream::connect(&self.provider).await.ok()?.into_split();
-        to_far.write_all(&self.request(asked)).await.ok()?;
-        let request = self.rest_of_the_request(begun, &mut from_near, &mut to_far);
+
+        let provider = TcpStream::connect(&self.provider).await.ok()?;
+        let (mut from_provider, mut to_provider) = provider.into_split();
+        to_provider.write_all(&self.request(head)).await.ok()?;
+
+        let request = self.rest_of_the_request(body_start, &mut from_caller, &mut to_provider);
         let answer = async {
-            let (head, begun) = read_head(&mut from_far).await?;
+            let (head, body_start) = read_head(&mut from_provider).await?;
             self.wait_if(Fault::DelaysTheHead).await;
             let is_chunked = head.values("transfer-encoding") == ["chunked"];
             let is_open = !is_chunked && head.values("content-length").is_empty();
-            to_near.write_all(&self.answer(head)).await.ok()?;
-            if self.needs_all() {
-                return self.whole_body(begun, &mut from_far, &mut to_near).await;
+            to_caller.write_all(&self.answer(head)).await.ok()?;
+
+            if self.needs_whole_body() {
+                return self
+                    .whole_body(body_start, &mut from_provider, &mut to_caller)
+                    .await;
             }
-            self.body(begun, &mut from_far, &mut to_near, is_chunked)
+            self.body(body_start, &mut from_provider, &mut to_caller, is_chunked)
                 .await?;
             if is_open && self.fault == Fault::AddsAByte {
-                to_near.write_all(b" ").await.ok()?;
+                to_caller.write_all(b" ").await.ok()?;
             }
             Some(())
         };
+
         tokio::select! {
             () = request => self.wait_if(Fault::DelaysLeaving).await,
             _ = answer => {}
@@ -131,7 +140,7 @@ impl Hop {
         }
     }
 
-    /// The head of the request for the provider: with its own address, as if there were nobody in between.
+    /// Returns the head of the request with the provider's own address, as on the direct route.
     fn request(&self, mut head: RawHead) -> Vec<u8> {
         for (name, value) in &mut head.fields {
             if name == "host" {
@@ -139,21 +148,22 @@ impl Hop {
                 *value = self.provider.clone().into_bytes();
             }
         }
+
         if self.fault == Fault::DropsAHeaderOfTheRequest {
             head.fields.retain(|(name, _)| name != "mcp-param-region");
         }
-        written(&head)
+        encode(&head)
     }
 
-    /// The head of the answer for the caller.
+    /// Returns the head of the answer for the caller.
     fn answer(&self, mut head: RawHead) -> Vec<u8> {
-        let place = |name: &str| head.fields.iter().position(|(field, _)| field == name);
+        let position = |name: &str| head.fields.iter().position(|(field, _)| field == name);
         match self.fault {
             Fault::DropsAHeader => head.fields.retain(|(name, _)| name != "dpop-nonce"),
             Fault::AddsAHeader => head.fields.push(("via".to_owned(), b"1.1 faulty".to_vec())),
             Fault::JoinsValues | Fault::ReordersValues => {
                 let values: Vec<_> = head.values("set-cookie");
-                let first = place("set-cookie").expect("cookies");
+                let first = position("set-cookie").expect("cookies");
                 head.fields.retain(|(name, _)| name != "set-cookie");
                 let values = match self.fault {
                     Fault::JoinsValues => vec![values.join(", ")],
@@ -174,36 +184,40 @@ impl Hop {
             }
             _ => {}
         }
-        written(&head)
+
+        encode(&head)
     }
 
-    /// The body of the request, until the caller leaves.
+    /// Forwards the body of the request until the caller disconnects.
     async fn rest_of_the_request(
         &self,
-        begun: Vec<u8>,
+        start: Vec<u8>,
         from: &mut OwnedReadHalf,
         to: &mut OwnedWriteHalf,
     ) {
-        let (mut piece, mut room) = (begun, vec![0; 64 * 1024]);
+        let mut piece = start;
+        let mut buffer = vec![0; 64 * 1024];
         loop {
             if let (Fault::ChangesAByteOfTheRequest, Some(first)) = (self.fault, piece.first_mut())
             {
                 *first ^= 1;
             }
+
             if to.write_all(&piece).await.is_err() {
-                // The provider has had enough, and may have answered all the same.
+                // The provider reads no more, and may have answered all the same.
                 return std::future::pending().await;
             }
-            let length = from.read(&mut room).await.unwrap_or(0);
+
+            let length = from.read(&mut buffer).await.unwrap_or(0);
             if length == 0 {
                 return;
             }
-            piece = room[..length].to_vec();
+            piece = buffer[..length].to_vec();
         }
     }
 
-    /// Whether the fault is one of the whole body.
-    fn needs_all(&self) -> bool {
+    /// Returns whether the fault changes the body as a whole.
+    fn needs_whole_body(&self) -> bool {
         use Fault::{InterruptsAnEvent, Reframes, ReordersEvents, RepeatsAnEvent};
         matches!(
             self.fault,
@@ -211,20 +225,22 @@ impl Hop {
         )
     }
 
+    /// Reads the whole body of the answer, changes it and sends it.
     async fn whole_body(
         &self,
-        begun: Vec<u8>,
+        start: Vec<u8>,
         from: &mut OwnedReadHalf,
         to: &mut OwnedWriteHalf,
     ) -> Option<()> {
-        let mut body = begun;
-        while !body.ends_with(LAST_CHUNK)
-            && from
-                .read_buf(&mut body)
-                .await
-                .is_ok_and(|length| length > 0)
-        {}
-        let (first, second) = (chunk(": keep-alive\n\n"), chunk(":\r\n\r\n"));
+        let mut body = start;
+        while !body.ends_with(LAST_CHUNK) {
+            if from.read_buf(&mut body).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+
+        let first = chunk(": keep-alive\n\n");
+        let second = chunk(":\r\n\r\n");
         let event = chunk("data: one\ndata:  two\ndata\n\n");
         let body = match self.fault {
             Fault::ReordersEvents => replaced(
@@ -248,19 +264,23 @@ impl Hop {
         to.write_all(&body).await.ok()
     }
 
-    /// The body of the answer, piece by piece.
+    /// Forwards the body of the answer piece by piece.
     async fn body(
         &self,
-        begun: Vec<u8>,
+        start: Vec<u8>,
         from: &mut OwnedReadHalf,
         to: &mut OwnedWriteHalf,
         is_chunked: bool,
     ) -> Option<()> {
-        let (mut piece, mut tail, mut room) = (begun, Vec::new(), vec![0; 64 * 1024]);
+        let mut piece = start;
+        let mut tail = Vec::new();
+        let mut buffer = vec![0; 64 * 1024];
+
         loop {
             tail.extend_from_slice(&piece);
             tail.drain(..tail.len().saturating_sub(LAST_CHUNK.len()));
             let is_end = is_chunked && tail == LAST_CHUNK;
+
             match self.fault {
                 Fault::BreaksOff if is_end => return None,
                 Fault::DelaysTheEnd if is_end => tokio::time::sleep(DELAY).await,
@@ -273,9 +293,11 @@ impl Hop {
                 Fault::ChangesAnId => piece = replaced(&piece, b"0a1b2c3d", b"0a1b2c3e"),
                 _ => {}
             }
+
             to.write_all(&piece).await.ok()?;
-            let length = from.read(&mut room).await.unwrap_or(0);
-            piece = room[..length].to_vec();
+            let length = from.read(&mut buffer).await.unwrap_or(0);
+            piece = buffer[..length].to_vec();
+
             if length == 0 {
                 if self.fault == Fault::SwallowsAnAbort && is_chunked && !is_end {
                     to.write_all(LAST_CHUNK).await.ok()?;
@@ -286,20 +308,22 @@ impl Hop {
     }
 }
 
-/// The head of a message, and what came with it of the body.
+/// Reads the head of a message, and the part of the body that arrived with it.
 async fn read_head(from: &mut OwnedReadHalf) -> Option<(RawHead, Vec<u8>)> {
-    let (mut bytes, mut room) = (Vec::new(), vec![0; 64 * 1024]);
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
     let end = loop {
-        if let Some(end) = place_of(&bytes, b"\r\n\r\n") {
+        if let Some(end) = position_of(&bytes, b"\r\n\r\n") {
             break end;
         }
         let length = from
-            .read(&mut room)
+            .read(&mut buffer)
             .await
             .ok()
             .filter(|length| *length > 0)?;
-        bytes.extend_from_slice(&room[..length]);
+        bytes.extend_from_slice(&buffer[..length]);
     };
+
     let body = bytes.split_off(end + 4);
     let mut lines = bytes[..end]
         .split(|byte| *byte == b'\n')
@@ -315,20 +339,18 @@ async fn read_head(from: &mut OwnedReadHalf) -> Option<(RawHead, Vec<u8>)> {
             field[colon + 1..].trim_ascii().to_vec(),
         )
     });
-    Some((
-        RawHead {
-            line,
-            fields: fields.collect(),
-        },
-        body,
-    ))
+    let head = RawHead {
+        line,
+        fields: fields.collect(),
+    };
+    Some((head, body))
 }
 
 fn chunk(text: &str) -> Vec<u8> {
     format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-fn written(head: &RawHead) -> Vec<u8> {
+fn encode(head: &RawHead) -> Vec<u8> {
     let mut bytes = format!("{}\r\n", head.line).into_bytes();
     for (name, value) in &head.fields {
         bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
@@ -337,18 +359,18 @@ fn written(head: &RawHead) -> Vec<u8> {
     bytes
 }
 
-fn place_of(bytes: &[u8], text: &[u8]) -> Option<usize> {
+fn position_of(bytes: &[u8], text: &[u8]) -> Option<usize> {
     bytes.windows(text.len()).position(|window| window == text)
 }
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {
-    place_of(bytes, text).is_some()
+    position_of(bytes, text).is_some()
 }
 
-/// The first occurrence of a text replaced by another.
+/// Returns the bytes with the first occurrence of a text replaced.
 fn replaced(bytes: &[u8], text: &[u8], by: &[u8]) -> Vec<u8> {
-    match place_of(bytes, text) {
-        Some(place) => [&bytes[..place], by, &bytes[place + text.len()..]].concat(),
+    match position_of(bytes, text) {
+        Some(start) => [&bytes[..start], by, &bytes[start + text.len()..]].concat(),
         None => bytes.to_vec(),
     }
 }
