@@ -61,7 +61,7 @@ fn check_document(name: &str, with_tables: impl Fn(String) -> String) {
     let current = with_tables(document.clone());
 
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
-        std::fs::write(&path, &current).unwrap();
+        std::fs::write(&path, &current).expect("the document can be written");
     } else {
         assert!(
             current == document,

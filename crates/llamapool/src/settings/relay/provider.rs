@@ -52,7 +52,8 @@ static PROVIDER_OAUTH: TypedSetting<bool> = TypedSetting::new(
     "PROVIDER_OAUTH",
     ACCESS,
     SWITCH,
-    "Publishes an OAuth authorization server on the provider's own host, as far as its metadata announces it.",
+    "Publishes an OAuth authorization server on the provider's own host, as far as its metadata \
+     announces it.",
 )
 .default("false")
 .entry("oauth", EntryScope::Shared);
