@@ -54,14 +54,14 @@ impl<'a> Finder<'a> {
     ) {
         let start = signature.fn_token.span.byte_range().start;
         let braces = body.brace_token.span;
-        let (open, close) = (braces.open(), braces.close());
-        let end = close.byte_range().end;
+        let end = braces.close().byte_range().end;
         let tokens = &self.source.tokens;
         let first = tokens.partition_point(|token| token.at.start < start);
         let last = tokens.partition_point(|token| token.at.start < end);
 
         let first_line = signature.fn_token.span.start().line;
-        let (open_line, close_line) = (open.start().line, close.start().line);
+        let open_line = braces.open().start().line;
+        let close_line = braces.close().start().line;
         let body_lines = close_line.saturating_sub(open_line + 1);
         let inner = self.source.text.lines().skip(open_line).take(body_lines);
 

@@ -261,7 +261,8 @@ fn find_test_items(stream: &TokenStream, found: &mut Vec<TestItem>) {
         }
 
         let last = item_end(&trees, next + 2);
-        let (first_span, last_span) = (trees[next].span(), trees[last].span());
+        let first_span = trees[next].span();
+        let last_span = trees[last].span();
         found.push(TestItem {
             at: first_span.byte_range().start..last_span.byte_range().end,
             lines: last_span.end().line + 1 - first_span.start().line,

@@ -52,6 +52,7 @@ async fn maybe_forwarded(
 ) -> RawHead {
     let mut seen = endpoint.transcript();
     let mut caller = endpoint.send(request).await;
+
     let early = tokio::select! {
         biased;
         head = caller.head() => Some(head),
@@ -62,6 +63,7 @@ async fn maybe_forwarded(
             None
         }
     };
+
     let head = match early {
         Some(head) => {
             seen.answer_head(&head);
@@ -69,6 +71,7 @@ async fn maybe_forwarded(
         }
         None => final_head(&mut caller, &mut seen).await,
     };
+
     let is_empty = request.starts_with(b"HEAD ") || head.status() == 204;
     seen.body(&if is_empty {
         Vec::new()
@@ -285,26 +288,32 @@ async fn a_provider_that_redirects(route: Route) -> Transcript {
     };
 
     for _ in 0..2 {
-        let mut asked = endpoint.transcript();
+        let mut requests = endpoint.transcript();
         let mut redirect = endpoint.transcript();
         let mut got = endpoint.transcript();
-        let mut answered = endpoint.transcript();
+        let mut answers = endpoint.transcript();
         let serve = async {
             loop {
                 let (mut connection, head) = provider.call().await;
                 let body = connection.body(&head).await;
                 let is_here = head.line.starts_with(&format!("POST {MCP_PATH} "));
-                if is_here { &mut redirect } else { &mut asked }.request(&head, &body);
+                if is_here {
+                    &mut redirect
+                } else {
+                    &mut requests
+                }
+                .request(&head, &body);
                 connection.send(if is_here { moved } else { OK }).await;
                 if !is_here {
                     return;
                 }
             }
         };
-        tokio::join!(serve, client(&mut got, &mut answered));
-        redirect.append(answered);
+
+        tokio::join!(serve, client(&mut got, &mut answers));
+        redirect.append(answers);
         log.exchange("redirect", redirect);
-        log.append(asked);
+        log.append(requests);
         log.append(got);
     }
 
@@ -330,13 +339,15 @@ async fn a_challenge_and_its_metadata(route: Route) -> Transcript {
     );
     let request = endpoint.request_to("POST", &endpoint.path, &mcp_fields(&[]), b"{}");
     let head = exchange(&endpoint, &provider, &request, &challenge, &mut log).await;
-    let said = head.values("www-authenticate").concat();
-    let url = said
+
+    let challenges = head.values("www-authenticate").concat();
+    let url = challenges
         .split("resource_metadata=\"")
         .nth(1)
         .and_then(|rest| rest.split('"').next())
         .expect("a URL");
     let path = endpoint.resolved(&endpoint.path, url);
+
     let document = format!(
         "{{\"resource\":\"{}\",\"authorization_servers\":[\"https://login.example\"]}}",
         provider.url
@@ -361,9 +372,9 @@ async fn a_session_of_a_shared_id(route: Route) -> Transcript {
     let endpoint = route.endpoint_configured(&provider.url, &[], SHARED).await;
     let mut log = endpoint.transcript();
 
-    let begun = "HTTP/1.1 200 OK\r\nconnection: close\r\nmcp-session-id: !session~of~the~provider!\r\ncontent-length: 2\r\n\r\n{}";
+    let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\nmcp-session-id: !session~of~the~provider!\r\ncontent-length: 2\r\n\r\n{}";
     let request = endpoint.request_to("POST", &endpoint.path, &mcp_fields(&[]), b"{}");
-    let head = exchange(&endpoint, &provider, &request, begun, &mut log).await;
+    let head = exchange(&endpoint, &provider, &request, answer, &mut log).await;
     let session = head.values("mcp-session-id").concat();
     let fields = [
         ("mcp-session-id", &*session),
@@ -373,7 +384,7 @@ async fn a_session_of_a_shared_id(route: Route) -> Transcript {
 
     for (method, body) in [("POST", &b"{}"[..]), ("GET", b""), ("DELETE", b"")] {
         let request = endpoint.request_to(method, &endpoint.path, &mcp_fields(&fields), body);
-        exchange(&endpoint, &provider, &request, begun, &mut log).await;
+        exchange(&endpoint, &provider, &request, answer, &mut log).await;
     }
 
     let request = endpoint.request_to(

@@ -40,6 +40,7 @@ impl Door {
         let pool = Pool::with(&[LISTED]).await;
         let requests = Arc::new(AtomicUsize::new(0));
         let counter = requests.clone();
+
         let provider = Provider::answering(move |request| {
             counter.fetch_add(1, Ordering::SeqCst);
             async move {
@@ -63,9 +64,11 @@ impl Door {
             }
         })
         .await;
+
         let relay = pool
             .relay_with("door", &provider.url, &[("AUTH_TOKEN", "sesame")])
             .await;
+
         Self {
             pool,
             requests,

@@ -155,14 +155,14 @@ async fn an_answer_before_the_request_is_complete(route: Route) -> Transcript {
     );
     let mut caller = endpoint.send(&request).await;
     caller.send("01234").await;
-    let (mut connection, request_fields) = provider.call().await;
+    let (mut connection, request_head) = provider.call().await;
     connection.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await;
     let head = caller.head().await;
     log.answer_head(&head);
     log.note("the head of the answer came before the request was complete");
     caller.send("56789").await;
-    let body = connection.body(&request_fields).await;
-    log.request(&request_fields, &body);
+    let body = connection.body(&request_head).await;
+    log.request(&request_head, &body);
     connection.send("d\r\ndata: early\n\n\r\n0\r\n\r\n").await;
     EventReader::default().rest(&mut caller, &mut log).await;
 

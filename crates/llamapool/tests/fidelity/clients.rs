@@ -44,8 +44,7 @@ const MCP_REMOTE: &str = "mcp-remote-0.15.1/node_modules/mcp-remote/dist/proxy.j
 pub(crate) const LEGACY: &str = "2025-11-25";
 pub(crate) const MODERN: &str = "2026-07-28";
 
-// --- Programs
-// -----------------------------------------------------------------------------------------------------------------
+// --- Programs ------------------------------------------------------------------------------------
 
 /// Returns a command whose environment contains only the folder of the parts.
 pub(crate) fn bare_command(program: impl AsRef<Path>) -> Command {
@@ -94,8 +93,7 @@ pub(crate) async fn report(mut command: Command) -> Vec<Value> {
         .collect()
 }
 
-// --- The walk
-// -----------------------------------------------------------------------------------------------------------------
+// --- The walk ------------------------------------------------------------------------------------
 
 /// Returns the number of observations of a kind.
 pub(crate) fn count(report: &[Value], kind: &str) -> usize {
@@ -342,8 +340,7 @@ async fn behind_mcp_remote(url: &str, transport: &str) -> Vec<Value> {
     report(command).await
 }
 
-// --- The Inspector
-// ------------------------------------------------------------------------------------------------------------
+// --- The Inspector -------------------------------------------------------------------------------
 
 /// Runs the Inspector with each of these arguments and returns its output. It answers no requests
 /// and shows no progress.
@@ -397,39 +394,27 @@ async fn compare_inspector_runs(provider_url: &str, runs: &[&[&str]], wanted: &s
 #[tokio::test]
 async fn the_inspector_sees_the_same() {
     let program = Program::conformance().await;
+
     for era in ["legacy", "modern"] {
-        let runs: [&[&str]; 3] = [
-            &[
-                "--transport",
-                "http",
-                "--protocol-era",
-                era,
-                "--method",
-                "tools/list",
-            ],
-            &[
-                "--transport",
-                "http",
-                "--protocol-era",
-                era,
-                "--method",
-                "tools/call",
-                "--tool-name",
-                "test_tool_with_progress",
-            ],
-            &[
-                "--transport",
-                "http",
-                "--protocol-era",
-                era,
-                "--method",
-                "tools/call",
-                "--tool-name",
-                "greet",
-                "--tool-arg",
-                "name=grüße 🦙",
-            ],
+        let list = ["--method", "tools/list"];
+        let progress = [
+            "--method",
+            "tools/call",
+            "--tool-name",
+            "test_tool_with_progress",
         ];
+        let greet = [
+            "--method",
+            "tools/call",
+            "--tool-name",
+            "greet",
+            "--tool-arg",
+            "name=grüße 🦙",
+        ];
+
+        let transport = ["--transport", "http", "--protocol-era", era];
+        let runs = [&list[..], &progress, &greet].map(|run| [&transport[..], run].concat());
+        let runs = runs.each_ref().map(Vec::as_slice);
         compare_inspector_runs(&program.url(), &runs, "Hello, grüße 🦙!").await;
     }
 }
@@ -453,8 +438,7 @@ async fn the_inspector_sees_the_same_over_http_with_sse() {
     compare_inspector_runs(&format!("{}/sse", program.origin), &runs, "Echo: grüße 🦙").await;
 }
 
-// --- rmcp
-// ---------------------------------------------------------------------------------------------------------------------
+// --- rmcp ----------------------------------------------------------------------------------------
 
 /// The official Rust client, which records its observations in this process.
 #[derive(Clone)]
@@ -545,8 +529,8 @@ impl ClientHandler for Rmcp {
         params: CreateMessageRequestParams,
         _context: RequestContext<RoleClient>,
     ) -> Result<CreateMessageResult, ErrorData> {
-        let asked = serde_json::to_value(&params.messages[0]).expect("JSON");
-        self.record(json!({ "saw": "sampling", "prompt": asked["content"]["text"] }));
+        let message = serde_json::to_value(&params.messages[0]).expect("JSON");
+        self.record(json!({ "saw": "sampling", "prompt": message["content"]["text"] }));
         Ok(CreateMessageResult::new(
             SamplingMessage::assistant_text("grüße 🦙"),
             "a model".to_owned(),
@@ -558,8 +542,8 @@ impl ClientHandler for Rmcp {
         request: ElicitRequestParams,
         _context: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        let asked = serde_json::to_value(&request).expect("JSON");
-        self.record(json!({ "saw": "elicitation", "message": asked["message"] }));
+        let form = serde_json::to_value(&request).expect("JSON");
+        self.record(json!({ "saw": "elicitation", "message": form["message"] }));
         let mut answer = ElicitResult::new(ElicitationAction::Accept);
         answer.content = Some(json!({ "email": "llama@example.org", "username": "llama" }));
         Ok(answer)

@@ -36,12 +36,12 @@ async fn open_stream(
     provider: &RawProvider,
     log: &mut Transcript,
 ) -> (RawHttp, RawHttp, EventReader) {
-    let asked_at = Instant::now();
+    let requested_at = Instant::now();
     let mut caller = endpoint
         .post(&[], tools_call(1, "t").to_string().as_bytes())
         .await;
     let (mut connection, head) = provider.call().await;
-    log.timing(Timing::Request, &mut [asked_at.elapsed()]);
+    log.timing(Timing::Request, &mut [requested_at.elapsed()]);
     let body = connection.body(&head).await;
     log.request(&head, &body);
     let answered_at = Instant::now();

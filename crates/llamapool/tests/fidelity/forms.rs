@@ -74,8 +74,8 @@ async fn fastmcp_over_http_with_sse(route: Route) -> Transcript {
 
     for (name, arguments, question, answer, result) in QUESTIONS {
         client.post(&tool(4, name, arguments), &mut log).await;
-        let asked = client.read_until(question, &mut log).await;
-        client.post(&answer_to(&asked, answer), &mut log).await;
+        let event = client.read_until(question, &mut log).await;
+        client.post(&answer_to(&event, answer), &mut log).await;
         client.read_until(result, &mut log).await;
     }
 
@@ -127,10 +127,10 @@ async fn fastmcp_with_sessions_and_streams(route: Route) -> Transcript {
         let session = Session::begin(&endpoint, *revision, &mut log).await;
         for (name, arguments, question, answer, result) in QUESTIONS {
             let (mut caller, mut events) = session.open(&tool(2, name, arguments), &mut log).await;
-            let asked = events.until(question, &mut caller, &mut log).await;
+            let event = events.until(question, &mut caller, &mut log).await;
             assert_eq!(
                 session
-                    .call(&answer_to(&asked, answer), &mut log)
+                    .call(&answer_to(&event, answer), &mut log)
                     .await
                     .0
                     .status(),

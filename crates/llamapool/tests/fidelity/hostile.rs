@@ -150,6 +150,7 @@ async fn json_of_any_depth_passes() {
         );
         let event = format!("data: {data}\n\n");
         let given = format!("{STREAM}{:x}\r\n{event}\r\n0\r\n\r\n", event.len());
+
         let (_, (head, body)) = tokio::join!(provider.answer(given), pool.raw_call(request));
         assert!(
             (head.status(), String::from_utf8(body).unwrap()) == expected,
@@ -331,7 +332,7 @@ async fn behind_a_trusted_proxy_a_caller_can_forge_nothing_else() {
 /// With one relay and no secret the provider alone decides about session ids; where relays share an
 /// id, only ids that the server itself has encrypted are accepted.
 #[tokio::test]
-async fn session_ids_of_every_kind_are_passed_on_or_nobodys() {
+async fn session_ids_of_every_kind_are_forwarded_or_not_found() {
     let pool = Pool::start().await;
     let provider = Provider::answering(answer_with_forwarding_headers).await;
     let _single = pool.relay("single", &provider.url).await;
@@ -363,12 +364,14 @@ async fn session_ids_of_every_kind_are_passed_on_or_nobodys() {
             .iter()
             .map(|value| value.as_bytes().escape_ascii().to_string())
             .collect();
+
         let (status, seen) = call_and_read_headers(&pool, "single", &fields).await;
         assert_eq!(
             (status, &seen["mcp-session-id"]),
             (200, &json!(as_sent)),
             "{shown:?}"
         );
+
         let (status, body) = call_and_read_headers(&pool, "shared", &fields).await;
         assert_eq!(
             (status, &body["error"]["code"]),

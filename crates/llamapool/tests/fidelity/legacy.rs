@@ -75,6 +75,7 @@ async fn a_session_from_initialize_to_delete(route: Route) -> Transcript {
                 )
                 .await;
         }
+
         for name in [
             "test_simple_text",
             "test_image_content",
@@ -88,6 +89,7 @@ async fn a_session_from_initialize_to_delete(route: Route) -> Transcript {
                     .contains("content")
             );
         }
+
         let logged = session
             .tool(3, "test_tool_with_logging", "{}", &mut log)
             .await;
@@ -96,6 +98,7 @@ async fn a_session_from_initialize_to_delete(route: Route) -> Transcript {
             3,
             "{logged}"
         );
+
         let progress = session
             .tool(4, "test_tool_with_progress", "{}", &mut log)
             .await;
@@ -104,6 +107,7 @@ async fn a_session_from_initialize_to_delete(route: Route) -> Transcript {
             3,
             "{progress}"
         );
+
         assert_eq!(session.end(&mut log).await, 200);
         assert_eq!(
             session
@@ -174,6 +178,7 @@ async fn a_session_with_the_example_server(route: Route) -> Transcript {
                 &mut log,
             )
             .await;
+
         let echo = session
             .tool(
                 3,
@@ -183,6 +188,7 @@ async fn a_session_with_the_example_server(route: Route) -> Transcript {
             )
             .await;
         assert!(echo.contains("Echo: grüße 🦙"), "{echo}");
+
         session.tool(4, "get-tiny-image", "{}", &mut log).await;
         let long = session
             .tool(
@@ -228,7 +234,7 @@ async fn listening_with_get(route: Route) -> Transcript {
     for revision in REVISIONS {
         let session = Session::begin(&endpoint, *revision, &mut log).await;
         let (mut caller, mut events) = listen(&endpoint, &session, None, &mut log).await;
-        log.note("the stream was open before anything was said on it");
+        log.note("the stream was open before its first event");
         let mut times = Vec::new();
         for id in 2..5 {
             session
@@ -347,11 +353,11 @@ async fn with_client_request(
     for revision in REVISIONS {
         let session = Session::begin(&endpoint, *revision, &mut log).await;
         let (mut caller, mut events) = session.open(call, &mut log).await;
-        let asked = events.until(question, &mut caller, &mut log).await;
+        let event = events.until(question, &mut caller, &mut log).await;
         log.note("the question came before it was answered");
         assert_eq!(
             session
-                .call(&answer_to(&asked, answer), &mut log)
+                .call(&answer_to(&event, answer), &mut log)
                 .await
                 .0
                 .status(),

@@ -134,6 +134,7 @@ async fn calls_that_are_refused(route: Route) -> Transcript {
         "{answer}"
     );
 
+    // Without `_meta`, without JSON, and without an answer.
     let bare = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
     call(
         &endpoint,
@@ -161,6 +162,7 @@ async fn calls_that_are_refused(route: Route) -> Transcript {
         &mut log,
     )
     .await;
+
     ask(
         &endpoint,
         "tools/call",
@@ -214,9 +216,9 @@ async fn a_question_in_a_result(route: Route) -> Transcript {
     let mut log = endpoint.transcript_of_a_program();
 
     let mut params = json!({ "name": "test_input_required_result_elicitation", "arguments": {} });
-    let (_, asked) = ask(&endpoint, "tools/call", &params, &mut log).await;
+    let (_, question) = ask(&endpoint, "tools/call", &params, &mut log).await;
 
-    assert!(asked.contains("input_required"), "{asked}");
+    assert!(question.contains("input_required"), "{question}");
 
     params["inputResponses"] =
         json!({ "user_name": { "action": "accept", "content": { "name": "Alpha" } } });
@@ -239,13 +241,15 @@ async fn questions_with_request_state(route: Route) -> Transcript {
         ("step1", json!({ "name": "Alpha" })),
         ("step2", json!({ "color": "gr\u{fc}n" })),
     ] {
-        let (_, asked) = ask(&endpoint, "tools/call", &params, &mut log).await;
-        let asked: Value = serde_json::from_str(&asked).unwrap();
-        let state = asked["result"]["requestState"].as_str().expect("a state");
+        let (_, question) = ask(&endpoint, "tools/call", &params, &mut log).await;
+        let question: Value = serde_json::from_str(&question).unwrap();
+        let state = question["result"]["requestState"]
+            .as_str()
+            .expect("a state");
         log.alias(state, "state");
         params["requestState"] = state.into();
         params["inputResponses"] = json!({ key: { "action": "accept", "content": value } });
-        last = asked["result"]["inputRequests"].to_string();
+        last = question["result"]["inputRequests"].to_string();
     }
 
     assert!(last.contains("favorite color"), "{last}");

@@ -143,6 +143,7 @@ async fn sampling_on_the_one_stream(route: Route) -> Transcript {
             &mut log,
         )
         .await;
+
     client
         .post(
             r#"{"jsonrpc":"2.0","id":9,"method":"tools/list"}"#,
@@ -150,6 +151,7 @@ async fn sampling_on_the_one_stream(route: Route) -> Transcript {
         )
         .await;
     client.read_until(r#""id":9"#, &mut log).await;
+
     client
         .post(
             &tool(
@@ -161,6 +163,7 @@ async fn sampling_on_the_one_stream(route: Route) -> Transcript {
         )
         .await;
     let question = client.read_until("sampling/createMessage", &mut log).await;
+
     let result =
         r#"{"role":"assistant","model":"none","content":{"type":"text","text":"something"}}"#;
     let id = &data_of(&question)["id"];

@@ -65,7 +65,7 @@ pub(crate) const RULES: &[Rule] = &[
         "a forged or moved session id is not accepted",
         &[
             "a_forged_or_moved_session_id_is_not_found",
-            "session_ids_of_every_kind_are_passed_on_or_nobodys",
+            "session_ids_of_every_kind_are_forwarded_or_not_found",
         ],
     ),
     untested(

@@ -175,10 +175,10 @@ async fn a_session_stays_with_its_relay_and_keeps_its_id() {
     let two = TwoRelays::with(&[]).await;
     for _ in 0..5 {
         for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
-            let said = read_json(two.ask(session).await).await;
+            let answer = read_json(two.ask(session).await).await;
             let own = format!("!session~of~{name}!");
             assert_eq!(
-                (&said["provider"], &said["session"]),
+                (&answer["provider"], &answer["session"]),
                 (&json!(name), &json!(own))
             );
             assert!(
@@ -218,8 +218,9 @@ async fn listening_resuming_and_ending_reach_the_relay_of_the_session() {
                 let request = last.into_iter().fold(request, |request, last| {
                     request.header("last-event-id", last)
                 });
-                let said = read_json(soon("an answer", request.send()).await.unwrap()).await;
-                let seen = ["provider", "session", "method", "last"].map(|what| said[what].clone());
+                let answer = read_json(soon("an answer", request.send()).await.unwrap()).await;
+                let seen =
+                    ["provider", "session", "method", "last"].map(|name| answer[name].clone());
                 assert_eq!(seen, [json!(name), json!(own), json!(method), json!(last)]);
             }
         }
@@ -324,9 +325,9 @@ async fn posts_of_http_with_sse_reach_the_relay_that_holds_the_stream() {
                 .http
                 .post(format!("{}{endpoint}", two.pool.url))
                 .body("{}");
-            let said = read_json(soon("an answer", request.send()).await.unwrap()).await;
+            let answer = read_json(soon("an answer", request.send()).await.unwrap()).await;
             assert_eq!(
-                (&said["provider"], &said["path"]),
+                (&answer["provider"], &answer["path"]),
                 (&json!(own), &json!(format!("/messages?of={own}")))
             );
         }
@@ -360,8 +361,8 @@ async fn a_caller_without_sessions_keeps_to_one_relay() {
             .header("mcp-protocol-version", "2026-07-28")
             .bearer_auth(caller)
             .body("{}");
-        let said = read_json(soon("an answer", request.send()).await.unwrap()).await;
-        said["provider"].as_str().unwrap().to_owned()
+        let answer = read_json(soon("an answer", request.send()).await.unwrap()).await;
+        answer["provider"].as_str().unwrap().to_owned()
     };
     let mut relays_of_callers = std::collections::BTreeMap::new();
 
@@ -389,7 +390,7 @@ async fn a_caller_without_sessions_keeps_to_one_relay() {
 #[tokio::test]
 async fn an_older_caller_without_a_session_keeps_to_one_relay() {
     let two = TwoRelays::with(&[]).await;
-    let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": {} });
+    let response = json!({ "jsonrpc": "2.0", "id": 7, "result": {} });
     for version in ["2025-06-18", "2025-11-25"] {
         let mut relays_of_callers = std::collections::BTreeSet::new();
         for caller in 0..20 {
@@ -403,9 +404,9 @@ async fn an_older_caller_without_a_session_keeps_to_one_relay() {
                 let request = request.header("accept", "application/json, text/event-stream");
                 let request = request
                     .bearer_auth(format!("caller {caller}"))
-                    .json(&answer);
-                let said = read_json(soon("an answer", request.send()).await.unwrap()).await;
-                let provider = said["provider"].as_str().unwrap().to_owned();
+                    .json(&response);
+                let answer = read_json(soon("an answer", request.send()).await.unwrap()).await;
+                let provider = answer["provider"].as_str().unwrap().to_owned();
 
                 assert_eq!(
                     home.get_or_insert_with(|| provider.clone()),

@@ -118,8 +118,7 @@ pub(crate) fn assert_same_report(name: &str, direct: &[Value], stdio: &[Value]) 
     }
 }
 
-// --- The project's own provider
-// -----------------------------------------------------------------------------------------------
+// --- The project's own provider ------------------------------------------------------------------
 
 /// Compares the walks of a client: directly over HTTP, and with the same provider as a program.
 async fn compare_walks(name: &str, era: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
@@ -152,7 +151,7 @@ async fn the_python_client_sees_the_same_of_a_program() {
 }
 
 #[tokio::test]
-async fn the_python_client_of_both_eras_sees_the_same_of_a_program() {
+async fn the_python_client_of_two_eras_sees_the_same_of_a_program() {
     compare_walks_in_all_eras(&PYTHON_2).await;
 }
 
@@ -167,7 +166,7 @@ async fn the_typescript_client_sees_the_same_of_a_program() {
 }
 
 #[tokio::test]
-async fn the_typescript_client_of_both_eras_sees_the_same_of_a_program() {
+async fn the_typescript_client_of_two_eras_sees_the_same_of_a_program() {
     compare_walks_in_all_eras(&TYPESCRIPT_2).await;
 }
 
@@ -215,8 +214,7 @@ async fn the_inspector_sees_the_same_of_a_program() {
     }
 }
 
-// --- The official example server
-// ----------------------------------------------------------------------------------------------
+// --- The official example server -----------------------------------------------------------------
 
 /// It supports the older era alone, and clients with both must find that out.
 #[tokio::test]

@@ -42,25 +42,25 @@ async fn open(
     head: &str,
     log: &mut Transcript,
 ) -> (RawHttp, RawHttp) {
-    let asked_at = Instant::now();
+    let requested_at = Instant::now();
     let caller = endpoint
         .post(&[], tools_call(1, "t").to_string().as_bytes())
         .await;
-    answer_with_head(caller, asked_at, provider, head, log).await
+    answer_with_head(caller, requested_at, provider, head, log).await
 }
 
 /// Answers a call with a head, which the caller reads.
 async fn answer_with_head(
     mut caller: RawHttp,
-    asked_at: Instant,
+    requested_at: Instant,
     provider: &RawProvider,
     head: &str,
     log: &mut Transcript,
 ) -> (RawHttp, RawHttp) {
-    let (mut connection, asked) = provider.call().await;
-    log.timing(Timing::Request, &mut [asked_at.elapsed()]);
-    let body = connection.body(&asked).await;
-    log.request(&asked, &body);
+    let (mut connection, request) = provider.call().await;
+    log.timing(Timing::Request, &mut [requested_at.elapsed()]);
+    let body = connection.body(&request).await;
+    log.request(&request, &body);
     let answered_at = Instant::now();
     connection.send(head).await;
     log.answer_head(&caller.head().await);
@@ -116,10 +116,10 @@ async fn each_event_on_a_stream_that_was_opened_with_get(route: Route) -> Transc
     let endpoint = route.endpoint(&provider.url).await;
     let mut log = endpoint.transcript();
 
-    let asked_at = Instant::now();
+    let requested_at = Instant::now();
     let caller = endpoint.get(&[("mcp-session-id", "s")]).await;
     let (mut connection, mut caller) =
-        answer_with_head(caller, asked_at, &provider, STREAM, &mut log).await;
+        answer_with_head(caller, requested_at, &provider, STREAM, &mut log).await;
     one_by_one(&mut connection, &mut caller, Timing::EventOnGet, &mut log).await;
 
     log
@@ -348,10 +348,10 @@ async fn two_hundred_streams(route: Route) -> Transcript {
         let mut caller = endpoint
             .post(&[("x-number", &number.to_string())], b"{}")
             .await;
-        let (mut connection, asked) = provider.call().await;
-        let body = connection.body(&asked).await;
+        let (mut connection, request) = provider.call().await;
+        let body = connection.body(&request).await;
         let mut log = endpoint.transcript();
-        log.request(&asked, &body);
+        log.request(&request, &body);
         connection.send(STREAM).await;
         log.answer_head(&caller.head().await);
         open.push((number, connection, caller, EventReader::default(), log));

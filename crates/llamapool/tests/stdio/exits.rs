@@ -128,11 +128,13 @@ async fn a_started_stream_gets_an_error_event_and_breaks_off() {
         } else {
             hold(json!("a"))
         };
+
         let mut waiting = EventStream::of(send(session.post(posted)).await);
         assert_ne!(
             end_of(session.send_call("exit", json!({ "status": 3 })).await).await,
             End::Clean
         );
+
         let mut ids = Vec::new();
         let end = loop {
             match waiting.next().await {
@@ -287,12 +289,12 @@ async fn a_program_that_stops_reading_delays_its_own_callers_alone() {
     let pid = other.call_tool("pid", json!({})).await["pid"].clone();
     assert_eq!(send(session.delete()).await.status(), 200);
 
-    let deaf = program
+    let unresponsive = program
         .programs()
         .into_iter()
         .find(|process| pid != process.pid)
         .expect("it has not ended yet");
-    deaf.ended().await;
+    unresponsive.ended().await;
 }
 
 /// Begins sessions until the relay starts the program no more, and returns that error. All errors

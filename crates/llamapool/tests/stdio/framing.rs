@@ -75,7 +75,7 @@ async fn a_line_that_arrives_in_pieces_is_one_message() {
     let program = ScriptedProgram::start(&pool, "halves", &[]).await;
     let session = program.session().await;
 
-    let begun = session
+    let first = session
         .send_write(r#"{"jsonrpc":"2.0","id":$ID,"result":{"text":"gr"#.as_bytes())
         .await;
     let half = "üße".as_bytes();
@@ -96,7 +96,7 @@ async fn a_line_that_arrives_in_pieces_is_one_message() {
         json!({ "done": true })
     );
     assert_eq!(
-        read_message(begun).await["result"],
+        read_message(first).await["result"],
         json!({ "text": "grüße" })
     );
 

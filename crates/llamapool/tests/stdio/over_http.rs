@@ -55,6 +55,7 @@ async fn media_types_and_json_of_a_post_are_validated() {
         } else {
             request.header("content-type", kind)
         };
+
         let (got, got_code, text) = mcp_error(send(request.body(body)).await).await;
         assert_eq!(
             (got, got_code),

@@ -371,10 +371,10 @@ async fn a_program_of_older_revisions_makes_new_clients_fall_back() {
 #[tokio::test]
 async fn a_program_that_exits_on_the_probe_serves_older_revisions() {
     let pool = Pool::start().await;
-    let program = ScriptedProgram::start(&pool, "asked", &["exits-on-discover"]).await;
+    let program = ScriptedProgram::start(&pool, "probed", &["exits-on-discover"]).await;
 
     let is_up = |client: &Value| client["provider"]["status"] == "reachable";
-    pool.until_client("asked", "it was probed with initialize", is_up)
+    pool.until_client("probed", "it was probed with initialize", is_up)
         .await;
     let fall_back = async {
         loop {
@@ -490,8 +490,8 @@ async fn invalid_output_of_the_shared_program_reaches_no_caller() {
 
     // These revisions have no requests to the client: the program gets an error at once.
     let method = json!({ "method": "sampling/createMessage" });
-    let asked = call_tool(&program, "ask_client", method).await;
-    assert_eq!(asked["client"]["error"]["code"], -32601);
+    let result = call_tool(&program, "ask_client", method).await;
+    assert_eq!(result["client"]["error"]["code"], -32601);
 
     let invalid = send_call(
         &program,

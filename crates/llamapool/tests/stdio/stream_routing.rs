@@ -167,8 +167,8 @@ async fn a_caller_that_lost_its_stream_resumes_and_gets_the_result() {
         client["aborted_total"] == 1
     })
     .await;
-    let asked: Value = serde_json::from_str(&question.data).unwrap();
-    respond(&session, &asked, json!({ "roots": [] })).await;
+    let request: Value = serde_json::from_str(&question.data).unwrap();
+    respond(&session, &request, json!({ "roots": [] })).await;
 
     let mut behind_question = session.resume(question.id.as_deref().unwrap()).await;
     assert_eq!(

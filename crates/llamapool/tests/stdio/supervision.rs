@@ -98,9 +98,9 @@ async fn a_second_signal_ends_the_relay_and_its_programs_at_once() {
 async fn a_program_that_exits_by_itself_leaves_no_process() {
     let pool = Pool::start().await;
     let program = ScriptedProgram::start(&pool, "leaves", &["forks"]).await;
-
     program.until_probed(&pool).await;
     let session = program.session().await;
+
     let started = Instant::now();
     drop(session.send_call("exit", json!({ "status": 0 })).await);
     program.until_all_ended().await;
@@ -112,10 +112,10 @@ async fn a_program_that_exits_by_itself_leaves_no_process() {
 async fn a_deleted_session_ends_its_program_and_no_other() {
     let pool = Pool::start().await;
     let program = ScriptedProgram::start(&pool, "deleted", &["stubborn", "forks"]).await;
-
     program.until_probed(&pool).await;
     let session = program.session().await;
     let other = program.session().await;
+
     let others = other.call_tool("pid", json!({})).await["pid"]
         .as_i64()
         .unwrap();
@@ -151,9 +151,9 @@ async fn a_deleted_session_ends_its_program_and_no_other() {
 async fn a_guard_that_is_killed_takes_its_program_with_it() {
     let pool = Pool::start().await;
     let program = ScriptedProgram::start(&pool, "guard", &[]).await;
-
     program.until_probed(&pool).await;
     let session = program.session().await;
+
     let guard = program
         .processes()
         .into_iter()
@@ -162,6 +162,11 @@ async fn a_guard_that_is_killed_takes_its_program_with_it() {
     let guard = rustix::process::Pid::from_raw(guard.pid).unwrap();
     rustix::process::kill_process(guard, rustix::process::Signal::KILL).unwrap();
     program.until_all_ended().await;
+    // The relay notices the end a moment later than this process does.
+    pool.until_client("guard", "the session is gone", |client| {
+        client["relays"][0]["bridge"]["sessions"] == 0
+    })
+    .await;
 
     assert_eq!(session.send_call("echo", json!({})).await.status(), 404);
     assert_eq!(

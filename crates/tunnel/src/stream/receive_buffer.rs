@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_pieces_cost_what_they_contain() {
+    fn small_pieces_cost_no_more_than_their_bytes() {
         let mut buffer = ReceiveBuffer::default();
         let message = Bytes::from(vec![7; 32 * 1024]);
 

@@ -14,10 +14,10 @@ use crate::harness::*;
 fn a_small_request_is_echoed() {
     paused(async {
         let tunnel = TestTunnel::new(echo).await;
-        let answer = tunnel.send(post("hello")).await.unwrap();
+        let response = tunnel.send(post("hello")).await.unwrap();
 
-        assert_eq!(answer.status(), 200);
-        assert_eq!(read(answer.into_body()).await.unwrap(), "hello");
+        assert_eq!(response.status(), 200);
+        assert_eq!(read(response.into_body()).await.unwrap(), "hello");
     });
 }
 
@@ -43,12 +43,13 @@ fn method_path_and_headers_arrive_as_they_were_sent() {
             .headers_mut()
             .insert("x-of-caller", HeaderValue::from_static("a"));
         let tunnel = tunnel.await;
-        let answer = tunnel.send(request).await.unwrap();
 
-        assert_eq!(answer.status(), 418);
-        assert_eq!(answer.headers()["x-of-relay"], "b");
+        let response = tunnel.send(request).await.unwrap();
+
+        assert_eq!(response.status(), 418);
+        assert_eq!(response.headers()["x-of-relay"], "b");
         assert_eq!(
-            read(answer.into_body()).await.unwrap(),
+            read(response.into_body()).await.unwrap(),
             "GET http://relay/path?query=1 \"a\""
         );
     });
@@ -87,9 +88,12 @@ fn whole_bodies_of_every_size_arrive() {
             2 << 20,
         ] {
             let body = Bytes::from(vec![7; length]);
-            let answer = tunnel.send(post(body.clone())).await.unwrap();
+            let response = tunnel.send(post(body.clone())).await.unwrap();
 
-            assert!(read(answer.into_body()).await.unwrap() == body, "{length}");
+            assert!(
+                read(response.into_body()).await.unwrap() == body,
+                "{length}"
+            );
         }
     });
 }
@@ -98,9 +102,9 @@ fn whole_bodies_of_every_size_arrive() {
 fn a_mebibyte_arrives_byte_for_byte_both_ways() {
     paused(async {
         let tunnel = TestTunnel::new(echo).await;
-        let answer = tunnel.send(upload(patterned(1 << 20))).await.unwrap();
+        let response = tunnel.send(upload(patterned(1 << 20))).await.unwrap();
 
-        assert_eq!(read_patterned(answer.into_body()).await, 1 << 20);
+        assert_eq!(read_patterned(response.into_body()).await, 1 << 20);
     });
 }
 
@@ -143,31 +147,31 @@ fn large_bodies_arrive_over_a_wire_that_holds_them_whole() {
 fn thirty_two_mebibytes_arrive_byte_for_byte_both_ways() {
     threaded(async {
         let tunnel = TestTunnel::new(echo).await;
-        let answer = tunnel.send(upload(patterned(32 << 20))).await.unwrap();
+        let response = tunnel.send(upload(patterned(32 << 20))).await.unwrap();
 
-        assert_eq!(read_patterned(answer.into_body()).await, 32 << 20);
+        assert_eq!(read_patterned(response.into_body()).await, 32 << 20);
     });
 }
 
 #[test]
-fn the_answer_streams_while_the_request_is_still_being_sent() {
+fn the_response_streams_while_the_request_is_still_being_sent() {
     paused(async {
         let tunnel = TestTunnel::new(echo).await;
         let (feed, body) = fed();
-        let mut answer = tunnel.send(upload(body)).await.unwrap().into_body();
+        let mut response = tunnel.send(upload(body)).await.unwrap().into_body();
         for chunk in ["one", "two", "three"] {
             feed.send(Ok(chunk.into())).await.unwrap();
 
-            assert_eq!(next(&mut answer).await.unwrap(), chunk);
+            assert_eq!(next(&mut response).await.unwrap(), chunk);
         }
         drop(feed);
 
-        assert_eq!(next(&mut answer).await, None);
+        assert_eq!(next(&mut response).await, None);
     });
 }
 
 #[test]
-fn a_caller_that_does_not_read_its_answer_goes_on_uploading() {
+fn a_caller_that_does_not_read_its_response_goes_on_uploading() {
     paused(async {
         let (request_bodies, mut bodies) = mpsc::channel(1);
         let tunnel = TestTunnel::new(move |request| {
@@ -178,6 +182,7 @@ fn a_caller_that_does_not_read_its_answer_goes_on_uploading() {
             }
         });
         let tunnel = tunnel.await;
+
         let _unread = tunnel.send(upload(patterned(4 << 20))).await.unwrap();
 
         assert_eq!(read_patterned(bodies.recv().await.unwrap()).await, 4 << 20);
@@ -185,22 +190,22 @@ fn a_caller_that_does_not_read_its_answer_goes_on_uploading() {
 }
 
 #[test]
-fn an_answer_given_without_reading_the_request_is_whole() {
+fn a_response_given_without_reading_the_request_is_whole() {
     paused(async {
         let tunnel = TestTunnel::new(|_| async { Response::new(full("no thanks")) }).await;
-        let answer = tunnel.send(upload(patterned(4 << 20))).await.unwrap();
+        let response = tunnel.send(upload(patterned(4 << 20))).await.unwrap();
         until_idle().await;
 
-        assert_eq!(read(answer.into_body()).await.unwrap(), "no thanks");
+        assert_eq!(read(response.into_body()).await.unwrap(), "no thanks");
 
         // The same if it comes only after the request has filled its window.
         let (tunnel, mut feeds) = relay_fed_by_hand_at_the_head().await;
         let (produced, body) = endless();
         let call = async {
-            let answer = tunnel.send(upload(body)).await.unwrap();
-            read(answer.into_body()).await.unwrap()
+            let response = tunnel.send(upload(body)).await.unwrap();
+            read(response.into_body()).await.unwrap()
         };
-        let answer_late = async {
+        let respond_late = async {
             until_idle().await;
             feeds
                 .recv()
@@ -210,7 +215,7 @@ fn an_answer_given_without_reading_the_request_is_whole() {
                 .unwrap();
         };
 
-        assert_eq!(tokio::join!(call, answer_late).0, "no thanks");
+        assert_eq!(tokio::join!(call, respond_late).0, "no thanks");
 
         until_idle().await;
         let sent = produced.load(std::sync::atomic::Ordering::SeqCst);
@@ -225,20 +230,21 @@ fn an_answer_given_without_reading_the_request_is_whole() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_aborted_after_all_its_bytes() {
+fn a_response_that_breaks_off_is_aborted_after_all_its_bytes() {
     for length in [None, Some("1000000")] {
         paused(async move {
             let tunnel = TestTunnel::new(move |_| async move {
                 let chunks = (0..40).map(|i| Bytes::from(vec![i; 10_000])).collect();
-                let mut answer = Response::new(broken_after(chunks));
-                answer.headers_mut().extend(
+                let mut response = Response::new(broken_after(chunks));
+                response.headers_mut().extend(
                     length.map(|length| (CONTENT_LENGTH, HeaderValue::from_static(length))),
                 );
-                answer
+                response
             });
             let tunnel = tunnel.await;
-            let answer = tunnel.send(get()).await.unwrap();
-            let (bytes, error) = read_until_it_breaks(answer.into_body()).await;
+            let response = tunnel.send(get()).await.unwrap();
+            let (bytes, error) = read_until_it_breaks(response.into_body()).await;
+
             let expected: Vec<u8> = (0..40).flat_map(|i| vec![i; 10_000]).collect();
 
             assert!(bytes == expected, "{} bytes arrived", bytes.len());
@@ -248,7 +254,7 @@ fn an_answer_that_breaks_off_is_aborted_after_all_its_bytes() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_at_once_is_aborted_not_empty() {
+fn a_response_that_breaks_off_at_once_is_aborted_not_empty() {
     paused(async {
         let tunnel = TestTunnel::new(|_| async { Response::new(broken_after(vec![])) }).await;
         let (bytes, error) =
@@ -260,18 +266,19 @@ fn an_answer_that_breaks_off_at_once_is_aborted_not_empty() {
 }
 
 #[test]
-fn an_answer_shorter_than_its_content_length_is_aborted() {
+fn a_response_shorter_than_its_content_length_is_aborted() {
     paused(async {
         let tunnel = TestTunnel::new(|_| async {
-            let mut answer = Response::new(patterned(10));
-            answer
+            let mut response = Response::new(patterned(10));
+            response
                 .headers_mut()
                 .insert(CONTENT_LENGTH, HeaderValue::from_static("11"));
-            answer
+            response
         });
         let tunnel = tunnel.await;
-        let answer = tunnel.send(get()).await.unwrap();
-        let (_, error) = read_until_it_breaks(answer.into_body()).await;
+        let response = tunnel.send(get()).await.unwrap();
+
+        let (_, error) = read_until_it_breaks(response.into_body()).await;
 
         assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
     });
@@ -323,17 +330,18 @@ fn a_request_that_breaks_off_at_once_leaves_the_tunnel_up() {
 }
 
 #[test]
-fn a_request_that_breaks_off_under_its_answer_aborts_both() {
+fn a_request_that_breaks_off_under_its_response_aborts_both() {
     paused(async {
         let tunnel = TestTunnel::new(echo).await;
         let (feed, body) = fed();
-        let mut answer = tunnel.send(upload(body)).await.unwrap().into_body();
+        let mut response = tunnel.send(upload(body)).await.unwrap().into_body();
+
         feed.send(Ok("one".into())).await.unwrap();
 
-        assert_eq!(next(&mut answer).await.unwrap(), "one");
+        assert_eq!(next(&mut response).await.unwrap(), "one");
 
         feed.send(Err("torn".into())).await.unwrap();
-        let (_, error) = read_until_it_breaks(answer).await;
+        let (_, error) = read_until_it_breaks(response).await;
         assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
 
         tunnel.assert_serves().await;
@@ -349,11 +357,12 @@ fn a_hundred_thousand_tiny_pieces_arrive() {
             )))
         });
         let tunnel = tunnel.await;
-        let answer = tunnel.send(get()).await.unwrap();
+        let response = tunnel.send(get()).await.unwrap();
+
         // All of them wait unread before the first is read.
         until_idle().await;
 
-        assert_eq!(read(answer.into_body()).await.unwrap().len(), 100_000);
+        assert_eq!(read(response.into_body()).await.unwrap().len(), 100_000);
     });
 }
 
@@ -364,9 +373,9 @@ fn empty_pieces_in_a_body_are_no_attack() {
         let body = streamed(futures_util::stream::iter(
             (0..1000).map(|_| Ok(Bytes::new())),
         ));
-        let answer = tunnel.send(upload(body)).await.unwrap();
+        let response = tunnel.send(upload(body)).await.unwrap();
 
-        assert_eq!(read(answer.into_body()).await.unwrap(), "");
+        assert_eq!(read(response.into_body()).await.unwrap(), "");
 
         tunnel.assert_serves().await;
     });
@@ -380,19 +389,19 @@ fn an_empty_chunked_body_does_not_report_its_end_before() {
     ] {
         paused(async move {
             let tunnel = TestTunnel::new(move |_| async move { Response::new(body()) }).await;
-            let mut answer = tunnel.send(get()).await.unwrap().into_body();
+            let mut response = tunnel.send(get()).await.unwrap().into_body();
             until_idle().await;
 
-            assert_eq!(answer.is_end_stream(), knows);
-            assert_eq!(next(&mut answer).await, None);
-            assert!(answer.is_end_stream());
+            assert_eq!(response.is_end_stream(), knows);
+            assert_eq!(next(&mut response).await, None);
+            assert!(response.is_end_stream());
         });
     }
 }
 
 type Feed = mpsc::Sender<Result<Bytes, llamapool_tunnel::BoxError>>;
 
-/// A relay that answers at once, with a body that the test feeds.
+/// A relay that responds at once, with a body that the test feeds.
 async fn relay_fed_by_hand() -> (TestTunnel, mpsc::Receiver<Feed>) {
     let (sender, feeds) = mpsc::channel(1);
     let tunnel = TestTunnel::new(move |_| {
@@ -411,16 +420,16 @@ async fn relay_fed_by_hand_at_the_head() -> (
     TestTunnel,
     mpsc::Receiver<tokio::sync::oneshot::Sender<Response<AnyBody>>>,
 ) {
-    let (sender, answers) = mpsc::channel(1);
+    let (sender, responses) = mpsc::channel(1);
     let tunnel = TestTunnel::new(move |request| {
         let sender = sender.clone();
         async move {
-            let (answer, answered) = tokio::sync::oneshot::channel();
-            sender.send(answer).await.unwrap();
-            let answer = answered.await.unwrap();
+            let (response, answered) = tokio::sync::oneshot::channel();
+            sender.send(response).await.unwrap();
+            let response = answered.await.unwrap();
             drop(request);
-            answer
+            response
         }
     });
-    (tunnel.await, answers)
+    (tunnel.await, responses)
 }

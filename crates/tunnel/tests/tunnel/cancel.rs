@@ -20,7 +20,7 @@ fn a_caller_that_leaves_before_the_head_drops_the_handler() {
     });
 }
 
-/// Its request waits for the window.
+/// The request waits for the window.
 #[test]
 fn a_caller_that_leaves_while_sending_drops_the_handler() {
     paused(async {
@@ -35,47 +35,47 @@ fn a_caller_that_leaves_while_sending_drops_the_handler() {
     });
 }
 
-/// At the relay.
+/// The relay drops it, although nothing is sent.
 #[test]
 fn a_caller_that_leaves_a_quiet_stream_drops_its_body() {
     paused(async {
         let (tunnel, mut bodies) =
             relay_with_guarded_bodies(|| streamed(futures_util::stream::pending())).await;
-        let answer = tunnel.send(get()).await.unwrap();
+        let response = tunnel.send(get()).await.unwrap();
         let dropped = bodies.recv().await.unwrap();
-        drop(answer);
+        drop(response);
         dropped.await.unwrap_err();
     });
 }
 
-/// At the relay.
+/// The relay drops it in the middle of sending.
 #[test]
 fn a_caller_that_leaves_a_running_stream_drops_its_body() {
     paused(async {
         let (tunnel, mut bodies) = relay_with_guarded_bodies(|| endless().1).await;
-        let mut answer = tunnel.send(get()).await.unwrap().into_body();
+        let mut response = tunnel.send(get()).await.unwrap().into_body();
         let dropped = bodies.recv().await.unwrap();
-        next(&mut answer).await.unwrap();
-        drop(answer);
+        next(&mut response).await.unwrap();
+        drop(response);
         dropped.await.unwrap_err();
     });
 }
 
-/// At the relay.
+/// The relay drops it, although it waits for the window.
 #[test]
 fn a_caller_that_leaves_an_unread_stream_drops_its_body() {
     paused(async {
         let (tunnel, mut bodies) = relay_with_guarded_bodies(|| endless().1).await;
-        let answer = tunnel.send(get()).await.unwrap();
+        let response = tunnel.send(get()).await.unwrap();
         let dropped = bodies.recv().await.unwrap();
         until_idle().await;
-        drop(answer);
+        drop(response);
         dropped.await.unwrap_err();
     });
 }
 
 #[test]
-fn a_caller_that_leaves_its_answer_stops_its_request() {
+fn a_caller_that_leaves_its_response_stops_its_request() {
     paused(async {
         let (request_bodies, mut bodies) = mpsc::channel(1);
         let tunnel = TestTunnel::new(move |request| {
@@ -87,9 +87,10 @@ fn a_caller_that_leaves_its_answer_stops_its_request() {
         });
         let tunnel = tunnel.await;
         let (feed, body) = fed();
-        let answer = tunnel.send(upload(body)).await.unwrap();
+        let response = tunnel.send(upload(body)).await.unwrap();
         feed.send(Ok("one".into())).await.unwrap();
-        drop(answer);
+        drop(response);
+
         let (_, error) = read_until_it_breaks(bodies.recv().await.unwrap()).await;
 
         assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");

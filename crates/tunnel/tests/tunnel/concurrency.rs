@@ -14,9 +14,12 @@ fn five_hundred_calls_at_once_are_all_answered() {
         let calls = (0..500).map(|i| {
             let tunnel = &tunnel;
             async move {
-                let answer = tunnel.send(post(format!("call {i}"))).await.unwrap();
+                let response = tunnel.send(post(format!("call {i}"))).await.unwrap();
 
-                assert_eq!(read(answer.into_body()).await.unwrap(), format!("call {i}"));
+                assert_eq!(
+                    read(response.into_body()).await.unwrap(),
+                    format!("call {i}")
+                );
             }
         });
 
@@ -61,11 +64,11 @@ fn five_hundred_calls_cancelled_before_they_arrive_do_no_harm() {
 fn five_hundred_responses_cancelled_under_way_do_no_harm() {
     threaded(async {
         let tunnel = TestTunnel::with_endless_responses().await;
-        let answers = join_all((0..500).map(|_| tunnel.send(get()))).await;
+        let responses = join_all((0..500).map(|_| tunnel.send(get()))).await;
 
-        assert!(answers.iter().all(Result::is_ok));
+        assert!(responses.iter().all(Result::is_ok));
 
-        drop(answers);
+        drop(responses);
         tunnel.assert_serves().await;
     });
 }
@@ -114,7 +117,7 @@ fn the_servers_end_learns_the_relays_maximum_of_streams() {
     });
 }
 
-/// Although it is unread.
+/// Nor does it while it is unread.
 #[test]
 fn a_response_that_has_arrived_takes_no_permit() {
     paused(async {
@@ -133,7 +136,7 @@ fn a_response_that_has_arrived_takes_no_permit() {
     });
 }
 
-/// They may leave the queue.
+/// Those that leave the queue are not served.
 #[test]
 fn calls_beyond_the_limit_wait_in_order() {
     paused(async {

@@ -20,9 +20,9 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use crate::harness::*;
 
 #[test]
-fn a_tunnel_lost_under_an_answer_is_told_apart_from_an_abort() {
+fn a_tunnel_lost_under_a_response_is_no_abort() {
     paused(async {
-        let (feed, mut tunnel) = relay_with_one_fed_answer().await;
+        let (feed, mut tunnel) = relay_with_one_fed_response().await;
         let mut body = tunnel.send(get()).await.unwrap().into_body();
         feed.send(Ok("one".into())).await.unwrap();
 
@@ -48,12 +48,13 @@ fn a_tunnel_lost_under_an_answer_is_told_apart_from_an_abort() {
 #[test]
 fn bytes_that_arrived_before_the_tunnel_was_lost_are_still_read() {
     paused(async {
-        let (feed, mut tunnel) = relay_with_one_fed_answer().await;
+        let (feed, mut tunnel) = relay_with_one_fed_response().await;
         let body = tunnel.send(get()).await.unwrap().into_body();
         feed.send(Ok("one".into())).await.unwrap();
         until_idle().await;
         tunnel.kill_relay();
         tunnel.server_ended().await;
+
         let (bytes, error) = read_until_it_breaks(body).await;
 
         assert_eq!(bytes, b"one");
@@ -65,7 +66,7 @@ fn bytes_that_arrived_before_the_tunnel_was_lost_are_still_read() {
 }
 
 #[test]
-fn calls_without_an_answer_fail_at_once_when_the_tunnel_is_lost() {
+fn calls_without_a_response_fail_when_the_tunnel_is_lost() {
     paused(async {
         let (mut wire, sides) = Wire::new();
         let tunnel =
@@ -77,6 +78,7 @@ fn calls_without_an_answer_fail_at_once_when_the_tunnel_is_lost() {
             wire.cut();
             Instant::now()
         };
+
         let (small, large, lost) = tokio::join!(small, large, cut);
 
         assert!(matches!(small, Err(SendError::TunnelLost(_))), "{small:?}");
@@ -121,12 +123,13 @@ fn a_request_under_way_breaks_off_when_the_tunnel_is_lost() {
 }
 
 #[test]
-fn a_drained_relay_finishes_what_runs_and_takes_nothing_new() {
+fn a_drained_relay_finishes_its_calls_and_accepts_no_more() {
     paused(async {
-        let (feed, mut tunnel) = relay_with_one_fed_answer().await;
+        let (feed, mut tunnel) = relay_with_one_fed_response().await;
         let mut body = tunnel.send(get()).await.unwrap().into_body();
         tunnel.start_drain();
         until_idle().await;
+
         let late = tunnel.send(get()).await;
 
         assert!(matches!(late, Err(SendError::NotAccepted(_))), "{late:?}");
@@ -149,6 +152,7 @@ fn an_idle_relay_is_drained_at_once() {
         let mut tunnel = TestTunnel::new(echo).await;
         tunnel.assert_serves().await;
         let started = Instant::now();
+
         tunnel.start_drain();
 
         assert_eq!(tunnel.relay_ended().await, TunnelEnd::Closed);
@@ -205,6 +209,7 @@ fn the_reason_to_close_arrives_under_full_load_both_ways() {
         let mut body = tunnel.send(upload(endless().1)).await.unwrap().into_body();
         next(&mut body).await.unwrap();
         tunnel.server.close(CloseReason::Replaced);
+
         let (_, error) = read_until_it_breaks(body).await;
 
         assert!(
@@ -217,7 +222,7 @@ fn the_reason_to_close_arrives_under_full_load_both_ways() {
     });
 }
 
-/// The peer reads nothing.
+/// The peer reads nothing, so not even the close can be sent.
 #[test]
 fn calls_fail_at_once_when_a_stuck_tunnel_is_closed() {
     paused(async {
@@ -230,6 +235,7 @@ fn calls_fail_at_once_when_a_stuck_tunnel_is_closed() {
             server.close(CloseReason::Replaced);
             Instant::now()
         };
+
         let (result, closed) = tokio::join!(call, close);
 
         assert!(
@@ -258,12 +264,13 @@ fn calls_fail_at_once_when_a_stuck_tunnel_is_closed() {
 }
 
 #[test]
-fn the_close_reason_arrives_behind_what_a_slow_peer_must_read() {
+fn the_close_reason_arrives_behind_data_for_a_slow_peer() {
     paused(async {
         let (server_side, peer) = tokio::io::duplex(1000);
         let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
         let peer = only_hello(peer).await;
         let call = server.send(upload(endless().1));
+
         let close = async {
             until_idle().await;
             server.close(CloseReason::Replaced);
@@ -330,13 +337,14 @@ fn a_text_message_breaks_the_servers_end() {
         let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let (_server, mut driver) = open(server_side, TunnelConfig::default()).await;
         let mut peer = raw(peer, Role::Client).await;
+
         peer.send(Message::text("hello")).await.unwrap();
 
         assert_eq!(close_code(peer).await, 1002);
 
         let end = driver.join_next().await.unwrap().unwrap();
         assert!(
-            matches!(&end, TunnelEnd::Broken(why) if why.contains("text message")),
+            matches!(&end, TunnelEnd::Broken(reason) if reason.contains("text message")),
             "{end:?}"
         );
     });
@@ -357,10 +365,11 @@ fn a_text_message_breaks_the_relays_end() {
             peer.send(Message::text("hello")).await.unwrap();
             close_code(peer).await
         };
+
         let (end, code) = tokio::join!(relay, speak);
 
         assert!(
-            matches!(&end, TunnelEnd::Broken(why) if why.contains("text message")),
+            matches!(&end, TunnelEnd::Broken(reason) if reason.contains("text message")),
             "{end:?}"
         );
         assert_eq!(code, 1002);
@@ -378,6 +387,7 @@ fn a_write_that_fails_for_a_stream_breaks_the_tunnel() {
         let _peer = only_hello(peer).await;
         until_idle().await;
         fails.store(true, std::sync::atomic::Ordering::SeqCst);
+
         let result = server.send(get()).await;
 
         assert!(
@@ -387,7 +397,7 @@ fn a_write_that_fails_for_a_stream_breaks_the_tunnel() {
 
         let end = driver.join_next().await.unwrap().unwrap();
         assert!(
-            matches!(&end, TunnelEnd::Broken(why) if why.contains("it fails once")),
+            matches!(&end, TunnelEnd::Broken(reason) if reason.contains("it fails once")),
             "{end:?}"
         );
     });
@@ -445,8 +455,8 @@ async fn close_code(mut peer: WebSocketStream<DuplexStream>) -> u16 {
     }
 }
 
-/// A relay whose only answer has a body that the test feeds.
-async fn relay_with_one_fed_answer() -> (
+/// A relay whose only response has a body that the test feeds.
+async fn relay_with_one_fed_response() -> (
     mpsc::Sender<Result<bytes::Bytes, llamapool_tunnel::BoxError>>,
     TestTunnel,
 ) {

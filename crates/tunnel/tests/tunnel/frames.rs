@@ -27,7 +27,7 @@ const REQUEST: [&[u8]; 4] = [
     b"\x02\0\0\0\x01\0\0\0\x0b\0\x04POST\0\0\0\x01/",
 ];
 /// 200 on stream 1, with a body to come.
-const ANSWER: &[u8] = b"\x02\0\0\0\x01\0\0\0\x02\0\xc8";
+const RESPONSE: &[u8] = b"\x02\0\0\0\x01\0\0\0\x02\0\xc8";
 
 /// A peer that sends and receives frames by hand.
 struct Peer(WebSocketStream<DuplexStream>);
@@ -76,7 +76,7 @@ async fn server_with_a_call() -> (
     let (report, outcome) = oneshot::channel();
     tasks.spawn(async move {
         let outcome = match server.send(get()).await {
-            Ok(answer) => match read(answer.into_body()).await {
+            Ok(response) => match read(response.into_body()).await {
                 Ok(body) => Ok(String::from_utf8_lossy(&body).into_owned()),
                 Err(error) => Err(error.to_string()),
             },
@@ -104,10 +104,10 @@ fn impossible_frames_of_a_relay_break_the_tunnel_by_name() {
             "a body before its head on stream 1",
             &[b"\x03\0\0\0\x01\0\0\0\x01x"],
         ),
-        ("a second head on stream 1", &[ANSWER, ANSWER]),
+        ("a second head on stream 1", &[RESPONSE, RESPONSE]),
         (
             "more of a body than there was room for on stream 1",
-            &[ANSWER, &TOO_MUCH],
+            &[RESPONSE, &TOO_MUCH],
         ),
         (
             "more room than can be counted on stream 1",
@@ -133,7 +133,7 @@ fn impossible_frames_of_a_relay_break_the_tunnel_by_name() {
 
             let end = tasks.join_next().await.unwrap().unwrap();
             assert!(
-                matches!(&end, TunnelEnd::Broken(why) if why.contains(expected)),
+                matches!(&end, TunnelEnd::Broken(reason) if reason.contains(expected)),
                 "{end:?}, not {expected:?}"
             );
         });
@@ -170,7 +170,8 @@ fn a_malformed_head_fails_its_own_call_alone() {
 fn late_frames_of_a_stream_that_is_over_are_no_error() {
     paused(async {
         let (mut peer, mut tasks, outcome) = server_with_a_call().await;
-        peer.send(&[ANSWER, b"\x83\0\0\0\x01\0\0\0\x04fine"]).await;
+        peer.send(&[RESPONSE, b"\x83\0\0\0\x01\0\0\0\x04fine"])
+            .await;
 
         assert_eq!(outcome.await.unwrap(), Ok("fine".to_owned()));
 
@@ -249,6 +250,7 @@ fn impossible_frames_of_a_server_break_the_tunnel_by_name() {
                 std::future::pending(),
             );
             let mut peer = Peer::new(peer, Role::Server).await;
+
             let end = tokio::join!(relay, async {
                 peer.send(frames).await;
                 // The goodbye is answered.
@@ -256,7 +258,7 @@ fn impossible_frames_of_a_server_break_the_tunnel_by_name() {
             });
 
             assert!(
-                matches!(&end.0, TunnelEnd::Broken(why) if why.contains(expected)),
+                matches!(&end.0, TunnelEnd::Broken(reason) if reason.contains(expected)),
                 "{:?}, not {expected:?}",
                 end.0
             );
@@ -271,8 +273,8 @@ fn requests_beyond_the_limit_and_behind_the_drain_are_not_begun() {
         let (start_drain, drain) = oneshot::channel::<()>();
         let (begun, mut handlers) = tokio::sync::mpsc::channel(1);
         let handler = move |_| {
-            let (answer, answered) = oneshot::channel::<Response<AnyBody>>();
-            begun.try_send(answer).unwrap();
+            let (response, answered) = oneshot::channel::<Response<AnyBody>>();
+            begun.try_send(response).unwrap();
             async { answered.await.unwrap() }
         };
         let config = TunnelConfig {
@@ -374,10 +376,11 @@ fn a_server_that_reads_no_refusals_loses_the_tunnel() {
             }
             while let Some(Ok(_)) = peer.0.next().await {}
         };
+
         let (end, ()) = tokio::join!(relay, server);
 
         assert!(
-            matches!(&end, TunnelEnd::Broken(why) if why.contains("does not read")),
+            matches!(&end, TunnelEnd::Broken(reason) if reason.contains("does not read")),
             "{end:?}"
         );
     });
@@ -408,14 +411,14 @@ fn a_body_waits_for_the_room_that_its_receiver_gives() {
 
             peer.send(&[b"\x82\0\0\0\x01\0\0\0\x02\0\xcc"]).await;
         };
-        let (answer, ()) = tokio::join!(&mut call, peer);
+        let (response, ()) = tokio::join!(&mut call, peer);
 
-        assert_eq!(answer.unwrap().status(), 204);
+        assert_eq!(response.unwrap().status(), 204);
     });
 }
 
 #[test]
-fn a_refused_body_ends_and_its_answer_still_comes() {
+fn a_refused_body_ends_and_its_response_still_comes() {
     paused(async {
         let (server, _driver, mut peer) = server_and_relay_by_hand(HELLO).await;
         let (produced, body) = endless();
@@ -424,6 +427,7 @@ fn a_refused_body_ends_and_its_answer_still_comes() {
             until_idle().await;
             peer.send(&[b"\x05\0\0\0\x01\0\0\0\0"]).await;
             until_idle().await;
+
             let sent = produced.load(std::sync::atomic::Ordering::SeqCst);
 
             assert_eq!(
@@ -441,9 +445,9 @@ fn a_refused_body_ends_and_its_answer_still_comes() {
 
             assert_eq!(produced.load(std::sync::atomic::Ordering::SeqCst), sent);
         };
-        let (answer, ()) = tokio::join!(server.send(upload(body)), peer);
+        let (response, ()) = tokio::join!(server.send(upload(body)), peer);
 
-        assert_eq!(read(answer.unwrap().into_body()).await.unwrap(), "");
+        assert_eq!(read(response.unwrap().into_body()).await.unwrap(), "");
         assert!(dropped.await.is_err(), "it is kept no longer");
     });
 }
@@ -455,14 +459,15 @@ fn an_abort_frame_breaks_a_response_off_behind_its_bytes() {
         let peer = async {
             until_idle().await;
             peer.send(&[
-                ANSWER,
+                RESPONSE,
                 b"\x03\0\0\0\x01\0\0\0\x04half",
                 b"\x04\0\0\0\x01\0\0\0\0",
             ])
             .await;
         };
-        let (answer, ()) = tokio::join!(server.send(get()), peer);
-        let (bytes, error) = read_until_it_breaks(answer.unwrap().into_body()).await;
+        let (response, ()) = tokio::join!(server.send(get()), peer);
+
+        let (bytes, error) = read_until_it_breaks(response.unwrap().into_body()).await;
 
         assert_eq!(bytes, b"half");
         assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
@@ -480,10 +485,11 @@ fn the_smaller_bound_of_a_head_counts_for_both_ends() {
         request
             .headers_mut()
             .insert("x", http::HeaderValue::from_bytes(&[b'v'; 1000]).unwrap());
+
         let result = server.send(request).await;
 
         assert!(
-            matches!(&result, Err(SendError::HeadTooLarge(why)) if why.contains("less than 1024")),
+            matches!(&result, Err(SendError::HeadTooLarge(reason)) if reason.contains("less than 1024")),
             "{result:?}"
         );
     });

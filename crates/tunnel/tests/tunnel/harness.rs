@@ -124,13 +124,13 @@ impl TestTunnel {
 
     /// Checks by one call that the tunnel serves.
     pub(crate) async fn assert_serves(&self) {
-        let answer = self
+        let response = self
             .send(post("still there?"))
             .await
             .expect("the tunnel serves");
 
         assert_eq!(
-            read(answer.into_body())
+            read(response.into_body())
                 .await
                 .expect("the tunnel carries bodies"),
             "still there?"
@@ -252,7 +252,7 @@ impl Wire {
     }
 }
 
-/// The relay of most tests: the answer's body is the request's.
+/// The relay of most tests: the response's body is the request's.
 pub(crate) async fn echo(request: Request<IncomingBody>) -> Response<AnyBody> {
     Response::new(request.into_body().map_err(Into::into).boxed_unsync())
 }

@@ -12,16 +12,17 @@ use crate::harness::*;
 fn large_headers_pass() {
     paused(async {
         let tunnel = TestTunnel::new(|request| async move {
-            let mut answer = Response::new(empty());
-            *answer.headers_mut() = request.headers().clone();
-            answer
+            let mut response = Response::new(empty());
+            *response.headers_mut() = request.headers().clone();
+            response
         });
         let mut request = get();
         *request.headers_mut() = headers(60, 1000);
         let tunnel = tunnel.await;
-        let answer = tunnel.send(request).await.unwrap();
 
-        assert_eq!(answer.headers(), &headers(60, 1000));
+        let response = tunnel.send(request).await.unwrap();
+
+        assert_eq!(response.headers(), &headers(60, 1000));
     });
 }
 
@@ -56,7 +57,7 @@ fn paths_near_the_size_limit_pass_or_are_refused() {
                 .parse()
                 .unwrap_or_default();
             match tunnel.send(request).await {
-                Ok(answer) => assert_eq!(answer.status(), 200, "{length}"),
+                Ok(response) => assert_eq!(response.status(), 200, "{length}"),
                 Err(error) => assert!(
                     matches!(error, SendError::HeadTooLarge(_)),
                     "{length}: {error:?}"
@@ -76,9 +77,11 @@ fn a_response_with_too_large_headers_is_given_up() {
                 .headers()
                 .get("x-size")
                 .map(|size| size.to_str().unwrap().parse().unwrap());
-            let mut answer = echo(request).await;
-            answer.headers_mut().extend(headers(60, size.unwrap_or(0)));
-            answer
+            let mut response = echo(request).await;
+            response
+                .headers_mut()
+                .extend(headers(60, size.unwrap_or(0)));
+            response
         });
         let tunnel = tunnel.await;
         for size in [1100, 10_000] {
@@ -103,6 +106,7 @@ fn a_header_that_belongs_to_one_connection_is_malformed() {
         request
             .headers_mut()
             .insert("connection", HeaderValue::from_static("keep-alive"));
+
         let result = tunnel.send(request).await;
 
         assert!(matches!(result, Err(SendError::Malformed(_))), "{result:?}");
@@ -112,7 +116,7 @@ fn a_header_that_belongs_to_one_connection_is_malformed() {
 }
 
 #[test]
-fn the_answer_to_head_keeps_its_content_length() {
+fn the_response_to_head_keeps_its_content_length() {
     assert_no_body_but_a_content_length(Method::HEAD, StatusCode::OK);
 }
 
@@ -145,11 +149,11 @@ fn assert_no_body_but_a_content_length(method: Method, status: StatusCode) {
                     .unwrap()
             });
             let tunnel = tunnel.await;
-            let answer = tunnel.send(request(method, empty())).await.unwrap();
+            let response = tunnel.send(request(method, empty())).await.unwrap();
 
-            assert_eq!(answer.status(), status);
-            assert_eq!(answer.headers()[CONTENT_LENGTH], "42");
-            assert_eq!(read(answer.into_body()).await.unwrap(), Bytes::new());
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[CONTENT_LENGTH], "42");
+            assert_eq!(read(response.into_body()).await.unwrap(), Bytes::new());
         });
     }
 }

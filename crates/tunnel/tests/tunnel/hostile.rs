@@ -77,12 +77,12 @@ fn the_recording_itself_is_a_good_exchange() {
     assert_eq!(server.1, 3, "the recorded answers arrive");
     // Nothing is wrong with it but its sudden end.
     assert!(
-        matches!(&server.0, TunnelEnd::Broken(why) if why.contains("closing handshake")),
+        matches!(&server.0, TunnelEnd::Broken(reason) if reason.contains("closing handshake")),
         "{:?}",
         server.0
     );
     assert!(
-        matches!(&relay, TunnelEnd::Broken(why) if why.contains("closing handshake")),
+        matches!(&relay, TunnelEnd::Broken(reason) if reason.contains("closing handshake")),
         "{relay:?}"
     );
 }
@@ -195,7 +195,7 @@ const HELLO_OF_RELAY: usize = 2 + 4 + HELLO.len();
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     const ENDS: u8 = 0x80;
     const USUAL: [(u8, &[u8]); 15] = [
-        // Heads: an answer with 200, and a request for `/` with a field, both with and without an
+        // Heads: a response with 200, and a request for `/` with a field, both with and without an
         // end.
         (2, b"\0\xc8"),
         (2 | ENDS, b"\0\xc8"),
@@ -242,13 +242,13 @@ fn both_ends_end(to_server: &[u8], to_relay: &[u8]) -> ((TunnelEnd, usize), Tunn
             let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
             let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
             let play = async {
-                // The calls are on the wire before their recorded answers come, and they wait for
+                // The calls are on the wire before their recorded responses come, and they wait for
                 // the hello.
-                let (hello, answers) = to_server.split_at(to_server.len().min(HELLO_OF_RELAY));
+                let (hello, responses) = to_server.split_at(to_server.len().min(HELLO_OF_RELAY));
                 let mut peer = peer;
                 peer.write_all(hello).await.unwrap();
                 until_idle().await;
-                write_and_hang_up(peer, answers).await;
+                write_and_hang_up(peer, responses).await;
             };
             let (answered, ()) = tokio::join!(exchange(&server), play);
             (
@@ -278,9 +278,9 @@ fn both_ends_end(to_server: &[u8], to_relay: &[u8]) -> ((TunnelEnd, usize), Tunn
 /// Sends the recorded calls all at once, and returns how many of them are answered.
 async fn exchange(server: &llamapool_tunnel::ServerEnd) -> usize {
     let calls = [get(), post("hello"), upload(patterned(3000))].map(|request| async {
-        let answer = server.send(request).await.ok()?;
+        let response = server.send(request).await.ok()?;
 
-        read(answer.into_body()).await.ok()
+        read(response.into_body()).await.ok()
     });
     join_all(calls).await.into_iter().flatten().count()
 }
@@ -301,6 +301,7 @@ static RECORDED: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
                 copy(from_server, to_relay, &tape.1)
             );
         });
+
         let tunnel =
             TestTunnel::over((server_side, relay_side), TunnelConfig::default(), echo).await;
 

@@ -21,6 +21,7 @@ fn a_wire_that_goes_silent_ends_both_ends_in_20_seconds() {
         let mut tunnel = TestTunnel::over(sides, TunnelConfig::default(), echo).await;
         tunnel.assert_serves().await;
         wire.go_silent();
+
         let silent_since = Instant::now();
 
         assert_eq!(tunnel.server_ended().await, TunnelEnd::Silent);
@@ -39,6 +40,7 @@ fn a_wire_silent_from_the_start_ends_both_ends_in_20_seconds() {
         let (mut wire, sides) = Wire::new();
         wire.go_silent();
         let mut tunnel = TestTunnel::over(sides, TunnelConfig::default(), echo).await;
+
         let silent_since = Instant::now();
 
         assert_eq!(tunnel.server_ended().await, TunnelEnd::Silent);
@@ -51,7 +53,7 @@ fn a_wire_silent_from_the_start_ends_both_ends_in_20_seconds() {
     });
 }
 
-/// However much waits for it.
+/// Data that waits for it does not count as a sign of life.
 #[test]
 fn a_peer_that_reads_nothing_counts_as_lost_in_20_seconds() {
     paused(async {
@@ -59,6 +61,7 @@ fn a_peer_that_reads_nothing_counts_as_lost_in_20_seconds() {
         let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
         let _peer = only_hello(peer).await;
         let started = Instant::now();
+
         let result = server.send(upload(endless().1)).await;
 
         assert!(
@@ -87,7 +90,7 @@ fn a_quiet_tunnel_stays_up_for_an_hour() {
 }
 
 #[test]
-fn a_peer_that_is_heard_is_still_asked_for_signs_of_life() {
+fn a_peer_that_sends_is_still_pinged() {
     paused(async {
         let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let (_server, _driver) = open(server_side, TunnelConfig::default()).await;
@@ -146,6 +149,7 @@ fn a_relay_that_is_gone_is_not_alive() {
         let mut tunnel = TestTunnel::new(echo).await;
         tunnel.assert_serves().await;
         tunnel.kill_relay();
+
         let asked = Instant::now();
 
         assert!(!tunnel.server.is_alive(Duration::from_secs(2)).await);

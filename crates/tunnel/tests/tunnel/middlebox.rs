@@ -64,9 +64,10 @@ fn assert_no_harm(length: usize, reframe: fn(&[u8]) -> Vec<Message>) {
         middlebox.spawn(stand_between(near_server, near_relay, reframe));
         let tunnel =
             TestTunnel::over((server_side, relay_side), TunnelConfig::default(), echo).await;
-        let answer = tunnel.send(upload(patterned(length))).await.unwrap();
 
-        assert_eq!(read_patterned(answer.into_body()).await, length);
+        let response = tunnel.send(upload(patterned(length))).await.unwrap();
+
+        assert_eq!(read_patterned(response.into_body()).await, length);
     });
 }
 

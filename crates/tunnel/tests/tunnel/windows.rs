@@ -20,6 +20,7 @@ fn a_caller_that_never_reads_makes_the_relay_produce_one_window() {
         let produced = counters.recv().await.unwrap();
         until_idle().await;
         let produced = produced.load(Ordering::SeqCst);
+
         let window = TunnelConfig::default().stream_window as usize;
 
         assert!(
@@ -65,6 +66,7 @@ fn a_relay_that_never_reads_makes_the_caller_send_one_window() {
             () = until_idle() => {}
         }
         let produced = produced.load(Ordering::SeqCst);
+
         let window = TunnelConfig::default().stream_window as usize;
 
         assert!(
@@ -83,9 +85,10 @@ fn callers_that_never_read_leave_the_tunnel_to_the_others() {
             unread.push(tunnel.send(get()).await.unwrap());
         }
         until_idle().await;
-        let answer = tunnel.send(upload(patterned(4 << 20))).await.unwrap();
 
-        assert_eq!(read_patterned(answer.into_body()).await, 4 << 20);
+        let response = tunnel.send(upload(patterned(4 << 20))).await.unwrap();
+
+        assert_eq!(read_patterned(response.into_body()).await, 4 << 20);
 
         drop(unread);
     });
@@ -107,6 +110,7 @@ fn a_window_smaller_than_the_default_is_kept() {
         let tunnel = tunnel.await;
         let mut unread = tunnel.send(get()).await.unwrap().into_body();
         until_idle().await;
+
         let produced = produced.load(Ordering::SeqCst);
 
         assert!(
