@@ -1,7 +1,8 @@
-//! The documents agree with the program: the tables of settings are those of the code, and the example files load.
+//! The documents agree with the program: the tables of settings are those of the code, and the
+//! example files load.
 //!
-//! `UPDATE_DOCS=1 cargo test -p llamapool --test docs` writes the tables. The one rule: what a document says about
-//! settings outside of the tables is covered by an example file or not said.
+//! `UPDATE_DOCS=1 cargo test -p llamapool --test docs` writes the tables. The one rule: what a
+//! document says about settings outside of the tables is covered by an example file or not said.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,8 @@ fn tables_of(roles: &[&Role], groups: &[Group]) -> Vec<Table> {
     roles.iter().map(table).collect()
 }
 
-/// Returns the document with the text between the markers of a table replaced, `None` if it has no such markers.
+/// Returns the document with the text between the markers of a table replaced, `None` if it has no
+/// such markers.
 fn with_table(document: &str, (name, text): &Table) -> Option<String> {
     let open = format!("<!-- settings:{name} -->\n");
     let close = format!("<!-- /settings:{name} -->");
@@ -59,7 +61,7 @@ fn check_document(name: &str, with_tables: impl Fn(String) -> String) {
     let current = with_tables(document.clone());
 
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
-        std::fs::write(&path, &current).unwrap();
+        std::fs::write(&path, &current).expect("the document can be written");
     } else {
         assert!(
             current == document,
