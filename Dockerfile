@@ -23,8 +23,8 @@ ARG LLAMAPOOL_BUILD_DATE
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     find Cargo.toml Cargo.lock crates -type f -exec touch {} + && \
-    cargo build --release --locked -p llamapool && \
-    install -D target/release/llamapool /out/llamapool && \
+    cargo build --profile dist --locked -p llamapool && \
+    install -D --strip target/dist/llamapool /out/llamapool && \
     ln -s llamapool /out/llamapool-server && \
     ln -s llamapool /out/llamapool-mcp && \
     ln -s llamapool /out/llamapool-worker

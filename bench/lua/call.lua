@@ -1,6 +1,6 @@
--- What wrk sends: tools/call, each with an id of its own, and what it says at the end: one line of JSON.
+-- The requests of wrk: tools/call, each with its own id. At the end it prints the result as one line of JSON.
 --
--- The one rule: a request is made by joining three strings, so that the load generator is never what is measured.
+-- A request is made by joining three strings, so that the load generator never is the bottleneck.
 --
 --   wrk … -s call.lua URL -- TOOL ["Header: value" …]
 

@@ -1,4 +1,4 @@
-"""What is measured: one file for each question. A file has `run`, which takes samples, and says in its head what they mean.
+"""The measures: one file for each question. A file has `run`, which takes samples, and describes them in its head.
 
-The one rule: a measure only takes samples. Medians, spreads and ratios are made of them in `report`.
+A measure only takes samples. `report` computes medians, spreads and ratios.
 """

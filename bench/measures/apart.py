@@ -1,10 +1,10 @@
-"""The same calls with the two sides of each path on cores of their own, as if they were two machines.
+"""The same calls with the two sides of each path on their own cores, like two machines.
 
 On a machine with few cores the scheduler decides which processes share one, and a path whose two sides share one is as slow as
 both together. Here it has no choice: the public side gets the first core, the private side the second. Load generator and
-provider run wherever there is room, as before.
+provider run on any core, as before.
 
-The one rule: everything is put back, whatever happens. Samples: those of `calls`, by the name `apart`.
+The affinity is always restored. Samples: those of `calls`, by the name `apart`.
 """
 
 import os

@@ -1,9 +1,9 @@
-"""Large bodies in both directions: how fast they go, and that memory stays flat meanwhile.
+"""Large bodies in both directions: their speed, and the growth of memory meanwhile.
 
-The one rule: one body at a time over one connection, so that a path cannot make up for a slow stream with many.
+One body at a time over one connection, so that a path cannot make up for a slow stream with many.
 
 Samples: `download`, `upload` (MB/s), `bulk growth public`, `bulk growth private` (MB: the peak of the resident memory of that
-side while both bodies went through, over what it was before).
+side during both bodies, minus its memory before).
 """
 
 from rig.load import LoadFailed, download, upload

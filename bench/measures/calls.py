@@ -1,16 +1,16 @@
-"""How many `tools/call` a second go through, by number of connections, and what processor time one costs on each side.
+"""The number of `tools/call` a second, by number of connections, and the processor time of one on each side.
 
-The one rule: the load generator, the provider and every process of the path share the same cores, as does whatever else runs
-on the machine: only figures of the same round are compared.
+The load generator, the provider and every process of the path share the same cores, as does anything else on the machine: only
+figures of the same round are compared.
 
 Samples: `calls` (a second), `call p50`, `call p99` (ms, while the path is saturated), `cpu public`, `cpu private`,
-`cpu provider`, `cpu load generator` (µs for each call), `others` (% of the machine that something outside the run used).
+`cpu provider`, `cpu load generator` (µs for each call), `others` (% of the machine that processes outside the run used).
 """
 
 import os
 
 from rig.lineup import spent
-from rig.load import LoadFailed, as_fast_as_it_goes
+from rig.load import LoadFailed, at_full_speed
 
 
 def run(rig, lineup):
@@ -21,12 +21,12 @@ def run(rig, lineup):
 
 
 def take(rig, lineup, what, measure):
-    """One turn: `what` is round, route and number of connections."""
+    """Runs one turn; `what` is round, route and number of connections."""
     turn, route, connections = what
     seconds = lineup.plan.gateway_seconds if route.in_session else lineup.plan.call_seconds
     before = lineup.cpu(route)
     try:
-        calls = as_fast_as_it_goes(route, connections, seconds)
+        calls = at_full_speed(route, connections, seconds)
     except LoadFailed as why:
         rig.note(f"{measure}, {route.name}, {connections} connections: {why}")
         return

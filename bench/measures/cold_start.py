@@ -1,8 +1,8 @@
-"""How long it takes from starting all processes of a path to the first call that is answered.
+"""The time from starting all processes of a path to the first answered call.
 
-The one rule: the executables are in the page cache by then, as they have all run before.
+The executables are in the page cache by then, as they have all run before.
 
-Samples: `cold start` (ms) of ways to a provider that speaks HTTP, `cold start stdio` of ways to one that is a program.
+Samples: `cold start` (ms) of paths to a provider that speaks HTTP, `cold start stdio` of paths to one that is a program.
 """
 
 import time

@@ -1,6 +1,6 @@
-"""How long the first event of a stream takes from the request, and each event from when the provider made it.
+"""The time from the request to the first event of a stream, and from the provider to the reader for each event.
 
-The one rule: streams come one after another on an otherwise idle path, so nothing waits for anything but the path.
+Streams come one after another on an otherwise idle path, so that nothing but the path takes time.
 
 Samples: `first event`, `event` (ms; the median of one round).
 """

@@ -1,7 +1,6 @@
-"""What an idle relay costs the server in memory, by number of relays, and what it takes itself.
+"""The memory of an idle relay on the server, by number of relays, and in its own process.
 
-The one rule: relays are real processes with a tunnel each; the server's resident memory is compared with what it was without
-any.
+Relays are real processes with a tunnel each; the server's resident memory is compared with its memory without relays.
 
 Samples: `idle relay on the server` (KB for each relay), `idle relay itself` (MB, proportional), `server with relays` (MB),
 `idle relays cpu` (ms of the server's processor time a second for all of them).
@@ -12,7 +11,7 @@ import time
 from paths.herd import Herd
 from rig.processes import cpu_seconds, memory, resident
 
-# So long a herd rests before it is looked at: more than one heartbeat.
+# The time that a herd rests before it is measured: more than one heartbeat.
 REST_SECONDS = 7
 
 

@@ -1,6 +1,6 @@
-"""How long a call takes at a fixed rate that every tunnel can bear with ease.
+"""The latency of a call at a fixed rate, far below the capacity of every tunnel.
 
-The one rule: a call that could not start in time counts from when it should have started, so a path that stalls cannot hide it.
+A call that could not start in time counts from its scheduled start, so that a path that stalls cannot hide it.
 
 Samples: `latency p50`, `latency p99`, `latency p99.9` (ms).
 """
@@ -18,7 +18,7 @@ def run(rig, lineup):
     plan = lineup.plan
     load = (plan.fixed_connections, plan.fixed_rate, plan.fixed_seconds)
     bodies = rig.file("bodies.jsonl", "\n".join(_body(number) for number in range(BODIES)))
-    # A gateway may not bear the rate; then its latency would only say for how long it was asked.
+    # A gateway may not sustain the rate; then its latency would only reflect the duration of the load.
     for turn, route in lineup.turns("streams"):
         try:
             calls = at_a_rate(rig.parts.programs["oha"], route, load, bodies)

@@ -1,9 +1,9 @@
-"""Many event streams at once, each with ten events a second: how late events are, whether any is missing, what they cost.
+"""Many concurrent event streams with ten events a second each: the delay, loss and cost of events.
 
-The one rule: the reader is Python and takes its share of the machine, the same for all paths.
+The reader is in Python and uses some of the machine, the same for all paths.
 
 Samples: `many streams p50`, `many streams p99` (ms), `many streams cpu public`, `many streams cpu private` (µs for each event),
-`many streams lost` (events that did not come).
+`many streams lost` (events that did not arrive).
 """
 
 from rig.event_reader import read_streams
@@ -11,7 +11,7 @@ from rig.lineup import spent
 from report.figures import percentile
 
 PAUSE_MS = 100
-# How long the streams may take on top of what they last.
+# The time that the streams may take in addition to their duration.
 GRACE_SECONDS = 10
 
 

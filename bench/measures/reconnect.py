@@ -1,7 +1,7 @@
-"""How long relays take to be back after their server was killed and started again.
+"""The time until relays are back after their server was killed and started again.
 
-The one rule: the server's own log says when each was back; time counts from the kill, so waiting for the next attempt, which is
-drawn at random to spare the server, is part of it.
+The times are from the server's own log. They count from the kill, so that the wait for the next attempt, which is random to
+spare the server, is included.
 
 Samples: `reconnect p50`, `reconnect p99`, `reconnect last` (ms), `reconnect cpu` (µs of the server's processor time for each).
 """
@@ -16,7 +16,7 @@ from rig.processes import cpu_seconds
 
 LIMIT_SECONDS = 90
 LOGGED = ["--log-level", "info", "--log-format", "json"]
-# A connection must have held so long for its relay to wait as after a first loss (RECONNECT_STABLE_AFTER and a bit).
+# A connection must last this long for its relay to wait as after a first loss (a little more than RECONNECT_STABLE_AFTER).
 STABLE_SECONDS = 11
 
 
@@ -49,6 +49,6 @@ def _restart(rig, herd, turn):
 
 
 def _connected(log):
-    """When each relay was connected, in seconds since 1970, as the server's log says."""
+    """Returns the times in the server's log at which each relay connected, in seconds since 1970."""
     lines = (json.loads(line) for line in log.read_text().splitlines() if "relay connected" in line)
     return [datetime.fromisoformat(line["timestamp"].replace("Z", "+00:00")).timestamp() for line in lines]

@@ -1,7 +1,6 @@
-"""What an idle session with a provider that is a program costs: all memory of the private side, programs included.
+"""The cost of an idle session with a provider that is a program: all memory of the private side, programs included.
 
-The one rule: proportional memory of the whole family of processes, so what processes share is counted once, whoever starts how
-many.
+The memory is the proportional one of all descendants, so that shared pages count once, whichever process starts how many.
 
 Samples: `session memory` (KB for each session), `session processes` (for each session).
 """

@@ -1,6 +1,6 @@
-"""How large what must be installed is: an executable, or the folder of a package with all that it depends on.
+"""The size of an installation: an executable, or the folder of a package with its dependencies.
 
-The one rule: what the machine has already, such as Node or Python itself, does not count.
+Parts that are on the machine already, such as Node or Python itself, do not count.
 
 Samples: `size` (MB).
 """

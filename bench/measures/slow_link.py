@@ -1,13 +1,12 @@
-"""The same calls when the private side is far away: 50 ms for a round trip, one packet in a hundred lost each way.
+"""The same calls with a distant private side: 50 ms for a round trip, one packet in a hundred lost each way.
 
-The one rule: the caller is beside the public end, so all that is slow is the tunnel; straight to the provider, the caller
-itself is at the far end.
+The caller is beside the public end, so that only the tunnel is slow; on the direct path, the caller itself is at the far end.
 
 Samples: `slow link calls` (a second), `slow link p50`, `slow link p99` (ms).
 """
 
 from paths import bore, llamapool, rathole
-from rig.load import LoadFailed, as_fast_as_it_goes
+from rig.load import LoadFailed, at_full_speed
 from rig.mcp_client import NotAnswered
 from rig.route import Ends, Route
 from rig.wire import ADDRESSES, NotPermitted, Wire
@@ -65,7 +64,7 @@ def _take(rig, wire, route, what):
     turn, connections, seconds = what
     try:
         with wire.side("public"):
-            calls = as_fast_as_it_goes(route, connections, seconds)
+            calls = at_full_speed(route, connections, seconds)
     except LoadFailed as why:
         rig.note(f"slow link, {route.name}: {why}")
         return

@@ -1,6 +1,6 @@
-"""How many `tools/call` a second reach a provider that is a program, in one session, by number of connections.
+"""The number of `tools/call` a second to a provider that is a program, in one session, by number of connections.
 
-The one rule: llamapool's calls go through a server and a tunnel besides; the others stand next to the program.
+The calls of llamapool go through a server and a tunnel as well; the others stand next to the program.
 
 Samples: as those of `calls.py`, named `stdio`.
 """

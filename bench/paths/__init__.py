@@ -1,13 +1,13 @@
-"""What is compared: one file for each peer, with how it is started and where it is called.
+"""The compared paths: one file for each peer, with its start and its address.
 
-The one rule: each is started as its own documents say, with logging of single calls off and nothing else tuned.
+Each is started as in its own documents, with logging of single calls off and nothing else tuned.
 """
 
 from paths import bore, direct, fastmcp_proxy, llamapool, nginx, python_mcp_proxy, rathole, rust_mcp_proxy, supergateway
 
-# Ways to a provider that speaks HTTP: first what only forwards, then gateways.
+# Paths to a provider that speaks HTTP: first forwarders, then gateways.
 HTTP = [direct.http, nginx.http, rathole.http, bore.http, llamapool.http, rust_mcp_proxy.http, fastmcp_proxy.http]
-# Ways to a provider that is a program.
+# Paths to a provider that is a program.
 STDIO = [llamapool.stdio, rust_mcp_proxy.stdio, supergateway.stdio, python_mcp_proxy.stdio, fastmcp_proxy.stdio]
 
 LABELS = {

@@ -1,6 +1,6 @@
 """bore: a tunnel for raw TCP that opens a new connection through it for each of a caller's.
 
-The one rule: its control port cannot be chosen, so each instance has a loopback address of its own.
+Its control port is fixed, so that each instance has its own loopback address.
 """
 
 import socket
@@ -34,7 +34,7 @@ def url(ends):
 
 
 def _wait_for(host):
-    """bore's private end gives up at once if the public one is not there yet."""
+    """Waits for the public end, without which bore's private end exits at once."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         with socket.socket() as probe:

@@ -1,6 +1,4 @@
-"""Straight to the provider: what every other path is measured against.
-
-The one rule: nothing stands in between.
+"""The direct path to the provider, which every other path is compared with.
 """
 
 from rig.route import Route

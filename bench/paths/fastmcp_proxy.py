@@ -1,6 +1,6 @@
 """The proxy that is part of fastmcp from PyPI, in front of a provider that speaks HTTP or is a program.
 
-The one rule: what fastmcp's documents show, `create_proxy(target)`, and nothing on top.
+It is the code of fastmcp's documents, `create_proxy(target)`, without additions.
 """
 
 from rig.route import CALLS, Route

@@ -1,6 +1,6 @@
 """Many relays of llamapool at one server, each a process of its own.
 
-The one rule: there are never more than the memory that is free now can hold twice.
+There are never more than half of those for which there is free memory.
 """
 
 import signal
@@ -10,7 +10,7 @@ from paths.llamapool import QUIET, is_up, provider_url, public_end, relays_conne
 from rig.processes import memory
 from rig.route import Ends
 
-# What a relay takes by a large estimate, until one was measured.
+# A large estimate of the memory of a relay, until one was measured.
 RELAY_BYTES = 6_000_000
 CONNECT_SECONDS = 300
 
@@ -31,8 +31,8 @@ class Herd:
         self.rig.processes.remove(self.server)
 
     def grow(self, count):
-        """Starts relays until there are so many and all are connected; whether they are."""
-        # A probe is not what an idle relay costs the server.
+        """Starts relays up to this number, and returns whether all of them connected."""
+        # Probes are not part of the cost of an idle relay.
         provider = ["--provider-url", provider_url(self.ends.provider), "--probe-interval", "10m"]
         while len(self.relays) < count:
             self.relays.append(start_relay(self.rig, self.ends, f"relay-{len(self.relays)}", provider))
@@ -45,7 +45,7 @@ class Herd:
         return relays_connected(self.ends.port)
 
     def fits(self, count):
-        """Whether there is memory for so many relays."""
+        """Returns whether there is memory for this many relays."""
         each = memory([self.relays[0].pid]) if self.relays else RELAY_BYTES
         return (count - len(self.relays)) * each * 2 < free_memory()
 

@@ -1,6 +1,6 @@
 """llamapool: a server and a relay, to a provider that speaks HTTP or to one that is a program.
 
-The one rule: the defaults, but for the size of a request's body, which the measure of large bodies exceeds.
+It has its default settings, except for the size of a request's body, which the measure of large bodies exceeds.
 """
 
 from rig.mcp_client import get
@@ -24,7 +24,7 @@ def stdio(rig):
 
 
 def public_end(rig, ends, log=QUIET):
-    """Relays connect where callers do: the control port is not needed."""
+    """Relays connect to the port of the callers: the control port is not needed."""
     command = [rig.parts.programs["llamapool"], "server", "--bind-addr", ends.host, "--port", ends.port, "--worker-key", KEY,
                "--api-key", "bench-api-key", "--max-request-bytes", "1GiB", *log]
     return rig.start("public", "llamapool-server", command)
@@ -53,7 +53,7 @@ def is_up(port):
 
 
 def relays_connected(port):
-    """How many relays the server says are connected; none if it does not answer."""
+    """Returns the number of connected relays in the server's metrics, 0 if it does not answer."""
     lines = [line for line in _metrics(port).splitlines() if line.startswith("llamapool_relays_connected ")]
     return int(float(lines[0].split()[1])) if lines else 0
 

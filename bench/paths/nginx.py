@@ -1,6 +1,6 @@
-"""Two plain nginx in a row: as many HTTP hops as llamapool makes, without any tunnel.
+"""Two plain nginx in a row: as many HTTP hops as llamapool has, without a tunnel.
 
-The one rule: connections to the next hop are kept, and bodies are passed on as they come, which llamapool does too.
+Connections to the next hop are kept, and bodies are not buffered, as in llamapool.
 """
 
 from rig.route import Route

@@ -1,6 +1,6 @@
 """mcp-proxy from PyPI: makes a program reachable over HTTP, one process for all sessions.
 
-The one rule: it logs each call unless told not to, so it is told.
+By default it logs each call, so that this is turned off.
 """
 
 from rig.route import CALLS, Route

@@ -1,6 +1,6 @@
-"""rathole: a tunnel for raw TCP. It knows nothing of HTTP, so it is the mark for what a tunnel must cost.
+"""rathole: a tunnel for raw TCP. It parses no HTTP, and so marks the minimal cost of a tunnel.
 
-The one rule: plain TCP between its two ends, which is what llamapool has here too.
+Its two ends use plain TCP, as llamapool does here.
 """
 
 from rig.route import Ends, Route

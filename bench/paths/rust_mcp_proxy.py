@@ -1,6 +1,6 @@
-"""mcp-proxy from crates.io: a gateway in Rust that stands next to the provider. It reads every message and makes it anew.
+"""mcp-proxy from crates.io: a gateway in Rust that stands next to the provider. It reads every message and writes it anew.
 
-The one rule: no middleware is configured, so this is the least it costs.
+No middleware is configured, so that this is its minimal cost.
 """
 
 from rig.route import CALLS, Route

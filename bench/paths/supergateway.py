@@ -1,6 +1,6 @@
 """supergateway from npm: makes a program reachable over HTTP, with one process for each session.
 
-The one rule: it listens on all addresses and cannot be told otherwise, so a preload keeps it on loopback.
+It listens on all addresses and has no setting for that, so that a preload keeps it on loopback.
 """
 
 import os

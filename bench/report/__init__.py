@@ -1,4 +1,4 @@
-"""What is made of samples: figures, a table, pictures, and their place in the documents.
+"""The report on samples: figures, tables, pictures, and their place in the documents.
 
-The one rule: nothing here measures, and nothing is said that no sample says.
+Nothing here measures, and every statement comes from a sample.
 """

@@ -1,6 +1,6 @@
-"""Draws bars as SVG, for pages that may be white or black.
+"""Draws bars as SVG, for pages with a white or a black background.
 
-The one rule: colours and grey are those of docs/picture.svg, which are read on both.
+Colours and grey are those of docs/picture.svg, which are readable on both.
 """
 
 from html import escape
@@ -19,7 +19,7 @@ STYLE = """  <style>
 
 
 class Bar:
-    """One row: pieces from left to right (each from, to, light or not), the spread of the whole, and what is written behind."""
+    """Draws one row: pieces from left to right (each from, to, light or not), the spread of the whole, and the text behind it."""
 
     def __init__(self, label, ours, pieces, spread, said):
         self.label, self.ours, self.pieces, self.spread, self.said = label, ours, pieces, spread, said
@@ -42,7 +42,7 @@ def chart(title, explained, bars):
 
 
 def described(bars):
-    """The picture for those who cannot see it."""
+    """Returns the text alternative of the picture."""
     return "; ".join(f"{bar.label}: {bar.said}" for bar in bars)
 
 

@@ -1,6 +1,6 @@
 """Median, spread and ratio of samples.
 
-The one rule: a ratio is taken within each round, between neighbours in time, and only then the median is.
+A ratio is taken within each round, between neighbours in time, and the median of these is taken last.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from statistics import median
 
 @dataclass
 class Figure:
-    """The median of the rounds, the smallest and the largest, and how many there were."""
+    """The median of the rounds, the smallest and the largest value, and the number of rounds."""
 
     value: float
     low: float
@@ -34,16 +34,16 @@ class Figures:
         return Figure(median(values), min(values), max(values), len(values), unit)
 
     def ratio(self, measure, path, other, case=""):
-        """`path` over `other`; of nothing over itself."""
+        """Returns `path` divided by `other`; None for a path and itself."""
         return None if path == other else self._pairs(measure, (path, other), case, lambda one, two: one / two if two else None, "×")
 
     def added(self, measure, path, case=""):
-        """What `path` adds to the way straight to the provider."""
+        """Returns the difference of `path` to the direct path."""
         figure = self.get(measure, path, case)
         return figure and self._pairs(measure, (path, "direct"), case, lambda one, two: one - two, figure.unit)
 
     def cases(self, measure):
-        """The cases of a measure; numbers in their order."""
+        """Returns the cases of a measure; numbers in their order."""
         found = {case for name, _, case in self._of if name == measure}
         return sorted(found, key=lambda case: (not case.isdigit(), int(case) if case.isdigit() else 0, case))
 
@@ -58,5 +58,5 @@ class Figures:
 
 
 def percentile(ordered, percent):
-    """The value below which so many percent of an ordered list are."""
+    """Returns the percentile of an ordered list."""
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]

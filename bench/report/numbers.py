@@ -1,11 +1,11 @@
-"""How figures are written for people.
+"""Formats figures for readers.
 
-The one rule: three digits that count, and never more than were measured.
+With three significant digits, and never more than were measured.
 """
 
 
 def text(figure):
-    """A median with its spread: `12 300 (11 900–12 800)`."""
+    """Returns a median with its spread: `12 300 (11 900–12 800)`."""
     if figure is None:
         return "–"
     unit = "×" if figure.unit == "×" else ""

@@ -1,6 +1,6 @@
-"""The pictures of a result: which figures each shows.
+"""The pictures of a result, and the figures that each shows.
 
-The one rule: a picture shows one thing, and says in its second line what is long and what is short.
+A picture shows one thing, and its second line explains long and short bars.
 """
 
 from paths import LABELS
@@ -9,7 +9,7 @@ from report.numbers import number
 
 
 def all_pictures(figures):
-    """Name and SVG of each picture for which there are figures."""
+    """Returns name and SVG of each picture for which there are figures."""
     made = {"calls": calls(figures), "latency": latency(figures), "cpu": cpu(figures), "stdio": stdio(figures)}
     return {name: picture for name, picture in made.items() if picture}
 
@@ -43,7 +43,7 @@ def cpu(figures):
     bars = []
     for path in LABELS:
         public, private = (figures.get(f"calls cpu {side}", path, "32") for side in ("public", "private"))
-        # Gateways have one side, and are so far from the rest that they are left to the table.
+        # Gateways have one side, and differ so much from the rest that only the table has them.
         if public and private:
             both = public.value + private.value
             said = f"{number(public.value)} + {number(private.value)} µs"

@@ -1,6 +1,6 @@
-"""The tables of a result, as Markdown: one for each question, with what stands in it said once above it.
+"""The tables of a result, as Markdown: one for each question, with its explanation above it.
 
-The one rule: a cell is the median of the rounds with the smallest and the largest in brackets; what was not measured is a dash.
+A cell is the median of the rounds with the smallest and the largest in brackets; a dash was not measured.
 """
 
 from paths import LABELS
@@ -160,22 +160,22 @@ def connections(case):
 
 
 def of(figures, measure, case=""):
-    """The column with this figure of each path."""
+    """Returns the column with this figure of each path."""
     return lambda path: figures.get(measure, path, case)
 
 
 def added(figures, measure, case=""):
-    """The column with what each path adds to the way straight to the provider."""
+    """Returns the column with the difference of each path to the direct path."""
     return lambda path: None if path == "direct" else figures.added(measure, path, case)
 
 
 def only(figures, measure):
-    """The one case of a measure that has one."""
+    """Returns the case of a measure that has a single one."""
     return next(iter(figures.cases(measure)), "")
 
 
 def _table(title, explained, columns, rows=None, labels=None):
-    """A row of dashes is left out, and a table of such rows too."""
+    """Omits rows of dashes, and tables of such rows."""
     lines = []
     for row in rows or LABELS:
         cells = [text(cell(row)) for _, cell in columns]

@@ -1,6 +1,6 @@
-"""That figures are made of samples as the documents say. Run by `./test`.
+"""Tests of the report: the figures are computed from samples as documented. Run by `./test`.
 
-The one rule: no process is started here and nothing is measured.
+No process is started here and nothing is measured.
 """
 
 import unittest
@@ -48,11 +48,10 @@ class Report(unittest.TestCase):
 
 
 class Files(unittest.TestCase):
-    def test_every_file_says_first_what_lives_in_it_and_its_one_rule(self):
+    def test_every_file_opens_with_its_documentation(self):
         bench = Path(__file__).resolve().parents[1]
-        files = [bench / "run", bench / "publish", *bench.glob("*/*.py")]
+        files = [bench / "run", bench / "publish", bench / "instructions", *bench.glob("*/*.py")]
         self.assertGreater(len(files), 30)
         for file in files:
             head = file.read_text().removeprefix("#!/usr/bin/env python3\n")
             self.assertTrue(head.startswith('"""'), file)
-            self.assertIn("The one rule", head.split('"""')[1], file)

@@ -1,6 +1,6 @@
-"""Puts a result where people look: beside itself, and into the documents.
+"""Writes a result: beside itself, and into the documents.
 
-The one rule: in a document only what stands between the markers is touched, and the markers must be there.
+In a document only the text between the markers is replaced, and the markers must exist.
 """
 
 import json
@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 
 
 def write_all(result):
-    """A table and the pictures beside a result."""
+    """Writes a table and the pictures beside a result."""
     findings = json.loads(result.read_text())
     figures = Figures(findings["samples"])
     result.with_suffix(".md").write_text(f"# Measured {findings['date'][:10]}\n\n{measured(findings)}\n")
@@ -24,7 +24,7 @@ def write_all(result):
 
 
 def publish(result):
-    """The same for docs/performance.md, its pictures, and the README."""
+    """Writes docs/performance.md, its pictures, and the README."""
     findings = json.loads(result.read_text())
     figures = Figures(findings["samples"])
     pictures = all_pictures(figures)

@@ -1,4 +1,4 @@
-"""What every measure stands on: processes, parts, load generators, a small MCP client.
+"""The foundation of every measure: processes, parts, load generators, a small MCP client.
 
-The one rule: nothing here knows what is measured or compared.
+Nothing here depends on a measure or a path.
 """

@@ -1,6 +1,6 @@
-"""Reads event streams, one or thousands at once, and notes when each event came.
+"""Reads event streams, one or thousands at once, and records the time of each event.
 
-The one rule: while streams are open it only stamps and stores; what was in them is read when they have ended.
+While streams are open it only takes times and stores bytes; they are parsed after the end.
 """
 
 import selectors
@@ -13,7 +13,7 @@ _now = time.time_ns
 
 
 class Stream:
-    """One event stream: when it was asked for, and what came when."""
+    """One event stream: the time of its request, and the bytes with their times."""
 
     def __init__(self, url):
         target = urlsplit(url)
@@ -27,7 +27,7 @@ class Stream:
         self.socket.setblocking(False)
 
     def read(self):
-        """Takes what is there; whether the stream goes on."""
+        """Reads the available bytes and returns whether the stream goes on."""
         try:
             piece = self.socket.recv(65536)
         except BlockingIOError:
@@ -38,7 +38,7 @@ class Stream:
         return bool(piece)
 
     def events(self):
-        """For each event: when it came and when the provider made it, in nanoseconds."""
+        """Returns for each event the times at the reader and at the provider, in nanoseconds."""
         found, held = [], b""
         for came, piece in self.pieces:
             held += piece
@@ -51,7 +51,7 @@ class Stream:
 
 
 def read_streams(urls, seconds):
-    """Opens all and reads until all have ended, or for so long."""
+    """Opens all streams and reads until all have ended, or until the time is over."""
     selector = selectors.DefaultSelector()
     streams, deadline = [], time.monotonic() + seconds
     for url in urls:

@@ -1,10 +1,10 @@
-"""All paths side by side: started once, idle until it is their turn, measured in rounds.
+"""All paths side by side: started once, idle until their turn, measured in rounds.
 
-The one rule: in a round each path has one turn, and the next round begins with another path, so that what else happens on the
-machine hits all of them alike and figures of one round can be compared pair by pair.
+In a round each path has one turn, and the next round begins with another path, so that other load on the machine affects all of
+them alike, and figures of one round can be compared pair by pair.
 """
 
-from rig.load import as_fast_as_it_goes
+from rig.load import at_full_speed
 from rig.mcp_client import NotAnswered
 from rig.processes import cpu_seconds, machine_busy_seconds
 
@@ -29,7 +29,7 @@ class Lineup:
             self.rig.end(route.processes)
 
     def turns(self, carrying="calls"):
-        """Round and route, in the order in which they are to be measured."""
+        """Yields round and route in the order of measuring."""
         routes = [route for route in self.routes if carrying in route.carries]
         for turn in range(self.plan.rounds):
             first = turn % max(1, len(routes))
@@ -43,12 +43,12 @@ class Lineup:
     # --- What several measures need ---
 
     def warm(self):
-        """So that no first turn pays for what is done once."""
+        """Warms all paths up, so that no first turn includes work that is done once."""
         for route in self.routes:
-            as_fast_as_it_goes(route, 4, self.plan.warm_seconds)
+            at_full_speed(route, 4, self.plan.warm_seconds)
 
     def cpu(self, route):
-        """The processor time of each role on this path, and of the whole machine."""
+        """Returns the processor time of each role on this path, and of the whole machine."""
         roles = {role: cpu_seconds(route.pids(role)) for role in ("public", "private") if route.pids(role)}
         if self.provider_pid:
             roles["provider"] = cpu_seconds([self.provider_pid])
@@ -56,5 +56,5 @@ class Lineup:
 
 
 def spent(before, after):
-    """What was spent between two looks of `Lineup.cpu`: seconds for each role, and of the whole machine."""
+    """Returns the difference of two values of `Lineup.cpu`: seconds for each role, and of the whole machine."""
     return {role: after[0][role] - before[0][role] for role in before[0]}, after[1] - before[1]

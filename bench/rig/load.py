@@ -1,6 +1,6 @@
-"""The load generators: wrk as fast as it goes, oha at a fixed rate, curl for large bodies.
+"""The load generators: wrk at full speed, oha at a fixed rate, curl for large bodies.
 
-The one rule: they are other people's tools, as installed; here is only how they are called and what they said.
+They are existing tools, as installed; this file only calls them and reads their output.
 """
 
 import json
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CALL_LUA = Path(__file__).resolve().parent.parent / "lua" / "call.lua"
-# How much longer than asked a load generator may take before it is ended.
+# The time that a load generator may take in addition to its duration before it is ended.
 GRACE_SECONDS = 20
 
 
 class LoadFailed(Exception):
-    """A load generator did not come to its end."""
+    """A load generator did not finish."""
 
 
 @dataclass
 class Calls:
-    """What a load was. Times are milliseconds."""
+    """The result of a load. Times are milliseconds."""
 
     answered: int
     failed: int
@@ -32,7 +32,7 @@ class Calls:
     cpu_seconds: float
 
 
-def as_fast_as_it_goes(route, connections, seconds):
+def at_full_speed(route, connections, seconds):
     """Each connection sends the next call when the last one was answered."""
     headers = [f"{name}: {value}" for name, value in route.headers.items()]
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", CALL_LUA, route.url, "--",
@@ -61,12 +61,12 @@ def at_a_rate(oha, route, load, bodies):
 
 
 def download(url):
-    """Fetches a large body once; bytes a second."""
+    """Fetches a large body once and returns bytes a second."""
     return _curl("%{size_download} %{speed_download}", ["-o", "/dev/null", url])
 
 
 def upload(url, file):
-    """Sends a large body once; bytes a second."""
+    """Sends a large body once and returns bytes a second."""
     return _curl("%{size_upload} %{speed_upload}", ["-o", "/dev/null", "-X", "POST", "-H", "Expect:", "-T", str(file), url])
 
 

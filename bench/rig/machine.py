@@ -1,6 +1,6 @@
-"""On what and of what a result was measured.
+"""The machine and the version of a result.
 
-The one rule: a figure without its machine says nothing, so every result carries this.
+Every result contains them, as a figure without its machine is meaningless.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""The few MCP messages that the run itself sends: to see that a path works, to open sessions, to learn a tool's name.
+"""The few MCP messages that the run itself sends: to check a path, to open sessions, to get a tool's name.
 
-The one rule: it never makes load. Load comes from wrk and oha.
+It never makes load. Load comes from wrk and oha.
 """
 
 import http.client
@@ -14,11 +14,11 @@ _ids = itertools.count(1)
 
 
 class NotAnswered(Exception):
-    """The path did not answer a call as it should."""
+    """The path did not answer a call correctly."""
 
 
 def call(url, method, params=None, headers=None, timeout=10):
-    """Sends one request; its result, and the headers of the answer in small letters."""
+    """Sends one request and returns its result, and the headers of the answer in lower case."""
     request = {"jsonrpc": "2.0", "id": next(_ids), "method": method, "params": params or {}}
     status, answer_headers, text = _post(url, request, headers, timeout)
     if status != 200:
@@ -32,7 +32,7 @@ def call(url, method, params=None, headers=None, timeout=10):
 
 
 def open_session(url):
-    """Begins a session; the headers that calls in it need. A provider that has none gets none."""
+    """Begins a session and returns the headers of its calls; none for a provider without sessions."""
     params = {"protocolVersion": REVISION, "capabilities": {}, "clientInfo": {"name": "bench", "version": "0"}}
     result, answered = call(url, "initialize", params, timeout=30)
     headers = {"MCP-Protocol-Version": result["protocolVersion"]}
@@ -43,7 +43,7 @@ def open_session(url):
 
 
 def echo_tool(url, headers):
-    """The name that the provider's tool has on this path: gateways put something in front of it."""
+    """Returns the name of the provider's tool on this path: gateways prefix it."""
     tools, _ = call(url, "tools/list", headers=headers)
     names = [tool["name"] for tool in tools["tools"] if tool["name"].endswith("echo")]
     if not names:
@@ -52,7 +52,7 @@ def echo_tool(url, headers):
 
 
 def wait_until_called(url, seconds, in_session):
-    """Calls until it is answered; headers and tool of the call that was."""
+    """Calls until an answer arrives, and returns headers and tool of that call."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -67,7 +67,7 @@ def wait_until_called(url, seconds, in_session):
 
 
 def get(url, headers=None, timeout=10):
-    """The status and text of a plain GET."""
+    """Returns the status and text of a plain GET."""
     target = urlsplit(url)
     connection = http.client.HTTPConnection(target.hostname, target.port, timeout=timeout)
     try:
@@ -91,7 +91,7 @@ def _post(url, message, headers, timeout):
 
 
 def _messages(text):
-    """The messages of an answer, be it JSON or a stream of events."""
+    """Returns the messages of an answer, either JSON or an event stream."""
     if text.lstrip().startswith("{"):
         return [json.loads(text)]
     data = [line[5:].strip() for line in text.splitlines() if line.startswith("data:")]

@@ -1,6 +1,6 @@
-"""What the run is made of, and how each part gets onto the machine: llamapool and its provider are built, peers installed.
+"""The parts of the run and their installation: llamapool and its provider are built, peers installed.
 
-The one rule: a part that cannot be installed is no failure of the run. It is missing, with a reason, and so are its figures.
+A part that cannot be installed is no failure of the run. It is missing, with a reason, and so are its figures.
 
 Everything is installed into target/bench/, which git ignores, and is found there by the next run. Versions are pinned.
 """
@@ -14,17 +14,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "target" / "bench"
 LOGS = FOLDER / "log"
-# Compiling a large peer on a small machine takes its time; one that hangs must not hang the run.
+# Compiling a large peer on a small machine takes long; one that hangs must not hang the run.
 INSTALL_SECONDS = 1800
 
 
 class NotInstalled(Exception):
-    """Why a part is not there."""
+    """The reason for a missing part."""
 
 
 @dataclass
 class Parts:
-    """Where the parts are, by name, and why those that are not there are not."""
+    """The paths of the parts by name, and the reasons for missing ones."""
 
     programs: dict = field(default_factory=dict)
     versions: dict = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Parts:
         return name in self.programs
 
     def add(self, name, version, folder, install):
-        """Installs one part. `install` gives the path of its program."""
+        """Installs one part. `install` returns the path of its program."""
         print(f"part: {name} {version}", flush=True)
         try:
             self.programs[name] = install()
@@ -46,7 +46,7 @@ class Parts:
 
 
 def install_all():
-    """Everything that can be installed, in the order in which it is needed."""
+    """Installs all parts, in the order of their dependencies."""
     LOGS.mkdir(parents=True, exist_ok=True)
     parts = Parts()
     for name, package in TOOLS.items():
@@ -54,7 +54,7 @@ def install_all():
     parts.add("llamapool", "", None, build_llamapool)
     parts.add("http-echo", "", None, lambda: build_provider("http-echo"))
     parts.add("stdio-echo", "", None, lambda: build_provider("stdio-echo"))
-    # rathole's own lock file is too old for today's compilers; of its features only those that carry plain TCP are needed.
+    # rathole's own lock file is too old for today's compilers; only its features for plain TCP are needed.
     cargo(parts, "rathole", "0.5.0", ["--no-default-features", "--features", "server,client"])
     cargo(parts, "bore", "0.6.0", ["--locked"], package="bore-cli")
     cargo(parts, "oha", "1.16.0", ["--locked"])
@@ -68,7 +68,7 @@ def install_all():
     return parts
 
 
-# Programs of Debian's packages, and what there is no run without.
+# Programs of Debian's packages, without which there is no run.
 TOOLS = {"cc": "gcc", "setpriv": "util-linux", "wrk": "wrk", "curl": "curl", "ip": "iproute2", "nginx": "nginx-light"}
 NEEDED = ["cc", "setpriv", "wrk", "curl", "llamapool", "http-echo", "stdio-echo"]
 
@@ -104,8 +104,9 @@ def _apt(package):
 
 
 def build_llamapool():
-    _run("llamapool", ["cargo", "build", "--release", "--locked", "-p", "llamapool"])
-    return ROOT / "target" / "release" / "llamapool"
+    """Builds the program as it is published."""
+    _run("llamapool", ["cargo", "build", "--profile", "dist", "--locked", "-p", "llamapool"])
+    return ROOT / "target" / "dist" / "llamapool"
 
 
 def build_provider(program):
@@ -153,7 +154,7 @@ def pip(parts, name, version, program):
 
 
 def _once(folder, program, make):
-    """A stamp is written last, so half an installation has none and is made anew."""
+    """Installs again unless there is a stamp, which is written last."""
     stamp = folder / "installed"
     if not stamp.exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""How much is measured: every number of a run, once for the whole and once for the quick one.
+"""The plan: every number of a run, once for the complete and once for the quick one.
 
-The one rule: what bounds a measure in count or time stands here and nowhere else.
+All bounds of measures in count or time are defined here.
 """
 
 from dataclasses import dataclass
@@ -9,28 +9,28 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Plan:
     rounds: int
-    # Calls as fast as they go: whole seconds (wrk knows no others) for each path, round and number of connections.
+    # Calls at full speed: whole seconds (the only unit of wrk) for each path, round and number of connections.
     call_seconds: int
     warm_seconds: int
     connections: tuple
-    # Gateways are so much slower than the rest that a few of these say all.
+    # Gateways are so much slower than the rest that a few of these suffice.
     gateway_connections: tuple
     # Longer, as some answer a handful of calls a second.
     gateway_seconds: int
-    # Calls at a fixed rate, in calls a second: far below what the slowest tunnel can do.
+    # Calls at a fixed rate, in calls a second: far below the capacity of the slowest tunnel.
     fixed_rate: int
     fixed_connections: int
     fixed_seconds: float
-    # Event streams, one after another: how many, events in each, milliseconds between two.
+    # Event streams, one after another: their number, events in each, milliseconds between two.
     lone_streams: tuple
-    # Event streams at once, of ten events a second each, and for how many seconds.
+    # Concurrent event streams, of ten events a second each, and their duration in seconds.
     many_streams: int
     many_streams_seconds: int
     bulk_bytes: int
-    # How many idle relays at once; a number for which there is no memory is left out.
+    # Numbers of idle relays; one for which there is no memory is omitted.
     relays: tuple
     reconnecting: int
-    # How often relays are started, and their server restarted.
+    # Rounds of starting relays, and of restarting their server.
     herd_rounds: int
     sessions: int
     stdio_connections: tuple

@@ -1,6 +1,6 @@
-"""One process of the run: started, looked at, ended. What it does is not known here.
+"""One process of the run: started, observed, ended.
 
-The one rule: whatever is started here is ended here, by its id, and dies with the run if the run is killed.
+Every process that is started here is ended here, by its id, and dies with the run if the run is killed.
 """
 
 import os
@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-# A process that has not ended after this long when told to is killed.
+# A process that has not ended this long after a signal is killed.
 PATIENCE_SECONDS = 3
 
 
 class Process:
-    """A process with a role: `public` is what callers reach, `private` what stands at the provider, `provider` that itself."""
+    """A process with a role: `public` is the side of the callers, `private` the side of the provider, `provider` the provider itself."""
 
     def __init__(self, role, command, log, env=None):
         self.role = role
@@ -32,7 +32,7 @@ class Process:
         return self.popen.poll() is None
 
     def end(self, how=signal.SIGTERM):
-        """Ends it and everything that descends from it."""
+        """Ends it and all its descendants."""
         family = tree(self.pid)
         if self.is_running():
             self.popen.send_signal(how)
@@ -47,7 +47,7 @@ class Process:
 
 
 def end_all(processes):
-    """Ends many: all are told first, so that they end together."""
+    """Ends many: all are signalled first, so that they end together."""
     families = [member for process in processes for member in tree(process.pid)]
     for process in processes:
         if process.is_running():
@@ -72,7 +72,7 @@ def signal_if_there(pid, what):
 
 
 def tree(pid):
-    """The process and its descendants, each with its time of birth, which tells it from a later one with the same id."""
+    """Returns the process and its descendants, each with its start time, which distinguishes it from a later one with the same id."""
     found, born = [], birth(pid)
     if born is None:
         return found
@@ -85,12 +85,12 @@ def tree(pid):
 
 def birth(pid):
     fields = _fields(pid)
-    # A process that has ended and was not waited for is gone for us.
+    # A zombie counts as ended.
     return fields[19] if fields and fields[0] != "Z" else None
 
 
 def cpu_seconds(pids):
-    """The processor time of these processes and their descendants, and of those of their children that have ended."""
+    """Returns the processor time of these processes and their descendants, and of those of their children that have ended."""
     total = 0
     for pid in {member for pid in pids for member, _ in tree(pid)}:
         fields = _fields(pid)
@@ -100,34 +100,34 @@ def cpu_seconds(pids):
 
 
 def memory(pids):
-    """The proportional memory (PSS) of these processes and their descendants in bytes: shared pages count once in sum."""
+    """Returns the proportional memory (PSS) of these processes and their descendants in bytes: shared pages count once in sum."""
     members = {member for pid in pids for member, _ in tree(pid)}
     return sum(_kib(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in members) * 1024
 
 
 def resident(pid):
-    """The resident memory (RSS) of one process in bytes."""
+    """Returns the resident memory (RSS) of one process in bytes."""
     return _kib(f"/proc/{pid}/status", "VmRSS:") * 1024
 
 
 def forget_peak(pid):
-    """From here on `peak` counts anew."""
+    """Resets `peak`."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def peak(pid):
-    """The largest resident memory of one process in bytes since it was told to forget."""
+    """Returns the largest resident memory of one process in bytes since the last reset."""
     return _kib(f"/proc/{pid}/status", "VmHWM:") * 1024
 
 
 def machine_busy_seconds():
-    """The processor time of everything on this machine since it was started, with what a hypervisor took away."""
+    """Returns the processor time of the whole machine since its start, including time stolen by a hypervisor."""
     user, nice, system, _, _, irq, softirq, steal = map(int, _text("/proc/stat").split("\n")[0].split()[1:9])
     return (user + nice + system + irq + softirq + steal) / TICKS
 
 
 def _fields(pid):
-    """The fields of /proc/<pid>/stat behind the name, which may have anything in it."""
+    """Returns the fields of /proc/<pid>/stat behind the name, which may contain any character."""
     return _text(f"/proc/{pid}/stat").rpartition(") ")[2].split()
 
 

@@ -1,6 +1,6 @@
-"""The run's own things: a folder for it, ports nobody has, the processes it started, the samples it took.
+"""The resources of a run: a folder, free ports, the started processes, the samples.
 
-The one rule: leaving the rig ends every process that was started through it, whatever happened.
+Leaving the rig always ends every process that was started through it.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from rig.processes import Process, end_all
 
 @dataclass
 class Sample:
-    """One figure of one round. `case` is what was varied, such as the number of connections."""
+    """One figure of one round. `case` is the varied parameter, such as the number of connections."""
 
     measure: str
     path: str
@@ -61,13 +61,13 @@ class Rig:
             self.processes.remove(process)
 
     def port(self):
-        """A port that was free a moment ago."""
+        """Returns a port that was free a moment ago."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return probe.getsockname()[1]
 
     def address(self):
-        """A loopback address that nobody else in the run has, for programs whose port cannot be chosen."""
+        """Returns a loopback address that is unique in the run, for programs with a fixed port."""
         return f"127.0.0.{next(self._addresses)}"
 
     def file(self, name, text):
@@ -83,7 +83,7 @@ class Rig:
         self.samples.append(Sample(measure, path, str(case), turn, float(f"{value:.6g}"), unit))
 
     def note(self, text):
-        """What must be known about the figures: what was left out, what failed."""
+        """Adds a note on the figures, such as an omission or a failure."""
         print(f"  note: {text}", flush=True)
         if text not in self.notes:
             self.notes.append(text)
@@ -94,7 +94,7 @@ class Rig:
 
 
 def _compact(findings):
-    """JSON with one line for each sample: a result is read by people and compared by git."""
+    """Returns JSON with one line for each sample: a result is read by people and compared by git."""
     samples = findings.pop("samples")
     head = json.dumps(findings, indent=1, ensure_ascii=False)[:-2]
     lines = ",\n".join("  " + json.dumps(sample, ensure_ascii=False) for sample in samples)

@@ -1,6 +1,6 @@
-"""A way that a call can take: its URL, and the processes it goes through.
+"""A path of a call: its URL, and the processes that it crosses.
 
-The one rule: a route does not say how fast it is; it only says what it can carry.
+A route has no speed; it only declares the loads that it supports.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from rig.mcp_client import wait_until_called
 # A gateway in Python on a busy machine takes seconds until it answers.
 START_SECONDS = 60
 
-# What every tunnel carries; gateways carry calls alone, as they make each message anew.
+# The loads of every tunnel; gateways carry calls alone, as they write each message anew.
 ANYTHING = frozenset({"calls", "streams", "bodies"})
 CALLS = frozenset({"calls"})
 
@@ -21,13 +21,13 @@ class Route:
     url: str
     processes: list
     carries: frozenset = ANYTHING
-    # Gateways want a session; what only forwards does not know of any.
+    # Gateways require a session; forwarders have none.
     in_session: bool = False
     headers: dict = field(default_factory=dict)
     tool: str = "echo"
 
     def wait(self):
-        """Until a call comes through and is answered with its own id."""
+        """Waits until a call is answered with its own id."""
         self.headers, self.tool = wait_until_called(self.url, START_SECONDS, self.in_session)
         return self
 
@@ -37,7 +37,7 @@ class Route:
 
 @dataclass
 class Ends:
-    """Where the two ends of a tunnel are: the host of the public one, its ports for the other end and for callers, and the
+    """The addresses of the two ends of a tunnel: the host of the public one, its ports for the other end and for callers, and the
     provider's port beside the private one."""
 
     host: str

@@ -1,7 +1,7 @@
-"""A slow link between two network namespaces: what one side sends reaches the other after a while, or not at all.
+"""A slow link between two network namespaces: it delays packets, and drops some.
 
-The one rule: it is a process of its own that only shifts packets between two TUN devices, because many kernels, those of
-containers above all, have no netem. Where namespaces or TUN devices are not permitted there is no link, and the reason is said.
+It is a separate process that only copies packets between two TUN devices, because many kernels, in containers above all, have no
+netem. If namespaces or TUN devices are not permitted there is no link, and the result contains the reason.
 
     python3 wire.py NAMESPACE NAMESPACE DELAY_MS LOSS_PERCENT
 """
@@ -21,16 +21,16 @@ from contextlib import contextmanager
 ADDRESSES = {"public": "10.77.0.1", "private": "10.77.0.2"}
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
-# Longer than what is under way in any measure, so that nothing but the wanted loss is lost.
+# More than the packets in flight in any measure, so that only the wanted loss occurs.
 QUEUE_PACKETS = 10_000
 READY_SECONDS = 5
 
 
 class NotPermitted(Exception):
-    """Why there can be no link here."""
+    """The reason for a missing link."""
 
 
-# --- What a measure sees ------------------------------------------------------------------------------------------------------
+# --- Interface of measures ----------------------------------------------------------------------------------------------------
 
 
 class Wire:
@@ -49,7 +49,7 @@ class Wire:
 
     @contextmanager
     def side(self, side):
-        """What is started in here, and every socket that is opened, is on that side of the link."""
+        """Every process that is started in here, and every socket that is opened, is on that side of the link."""
         with open("/proc/self/ns/net") as home:
             _enter(self.names[side])
             try:
@@ -110,7 +110,7 @@ def _open_device():
 
 
 def shift(devices, delay, loss):
-    """Until it is ended. The delay is the same for all, so each direction is a queue."""
+    """Runs until it is ended. The delay is the same for all packets, so that each direction is a queue."""
     other = {devices[0]: devices[1], devices[1]: devices[0]}
     under_way = {device: collections.deque() for device in devices}
     chance = random.Random(77).random
@@ -129,7 +129,7 @@ def shift(devices, delay, loss):
 
 
 def _packets(device):
-    """What has come, but no more than a handful before the others get their turn."""
+    """Yields the available packets, but only a few before the other direction gets its turn."""
     for _ in range(64):
         try:
             yield os.read(device, 2048)
@@ -141,7 +141,7 @@ def _send(device, packet):
     try:
         os.write(device, packet)
     except OSError:
-        # A device that is full or gone loses packets, as links do.
+        # A full or removed device drops packets, as links do.
         pass
 
 

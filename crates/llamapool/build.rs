@@ -1,7 +1,8 @@
-//! Puts commit and date into the build: `LLAMAPOOL_BUILD_SHA` and `LLAMAPOOL_BUILD_DATE` where they are set, as in
-//! containers without a checkout; else those of the commit that is checked out; else `unknown`.
+//! Sets commit and date of the build: `LLAMAPOOL_BUILD_SHA` and `LLAMAPOOL_BUILD_DATE` where they
+//! are set, as in containers without a checkout, otherwise those of the commit that is checked out,
+//! otherwise `unknown`.
 //!
-//! The one rule: it never fails a build, and it runs again only when one of its sources changes.
+//! It never fails a build, and it runs again only when one of its sources changes.
 #![allow(
     clippy::print_stdout,
     reason = "cargo reads what a build script prints"
@@ -16,6 +17,7 @@ const DATE: &str = "LLAMAPOOL_BUILD_DATE";
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+
     let (sha, date) = if root.join(".git").exists() {
         watch_checkout(&root);
         (
@@ -25,11 +27,12 @@ fn main() {
     } else {
         (None, None)
     };
-    tell(SHA, sha);
-    tell(DATE, date);
+
+    set(SHA, sha);
+    set(DATE, date);
 }
 
-/// The date of the commit, RFC 3339 in UTC.
+/// Arguments of git for the date of the commit, RFC 3339 in UTC.
 const COMMIT_DATE: &[&str] = &[
     "log",
     "-1",
@@ -37,29 +40,35 @@ const COMMIT_DATE: &[&str] = &[
     "--format=%cd",
 ];
 
-fn tell(name: &str, found: Option<String>) {
+/// Sets a variable of the build to that of the environment, or else to what was found in the
+/// checkout.
+fn set(name: &str, found: Option<String>) {
     println!("cargo::rerun-if-env-changed={name}");
-    let set = std::env::var(name)
+
+    let variable = std::env::var(name)
         .ok()
         .map(|value| value.trim().to_owned());
-    let value = set
+    let value = variable
         .filter(|value| !value.is_empty() && !value.contains(char::is_control))
         .or(found);
+
     println!(
         "cargo::rustc-env={name}={}",
         value.as_deref().unwrap_or("unknown")
     );
 }
 
-/// A new commit or checkout writes `HEAD`, the branch that it names, or the log of both.
+/// Lets cargo watch the files that a new commit or checkout writes: `HEAD`, its branch, and the log
+/// of `HEAD`.
 fn watch_checkout(root: &Path) {
     let branch = git(root, &["symbolic-ref", "-q", "HEAD"]);
+
     for name in ["HEAD", "logs/HEAD", "packed-refs"]
         .into_iter()
         .chain(branch.as_deref())
     {
         let path = git(root, &["rev-parse", "--git-path", name]).map(PathBuf::from);
-        // A file that does not exist would count as changed in every build.
+        // A missing file would count as changed in every build.
         if let Some(path) = path
             .map(|path| root.join(path))
             .filter(|path| path.exists())
@@ -69,6 +78,7 @@ fn watch_checkout(root: &Path) {
     }
 }
 
+/// Returns what git prints, `None` if it fails or prints nothing.
 fn git(root: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new("git")
         .arg("-C")
@@ -77,6 +87,7 @@ fn git(root: &Path, arguments: &[&str]) -> Option<String> {
         .env("TZ", "UTC")
         .output()
         .ok()?;
+
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }

@@ -1,7 +1,7 @@
-"""Checks that the compose example runs the very server that the tests run: `check_compose.py`, exit code 0 if so.
+"""Checks that the compose example runs the same server as the tests: `check_compose.py`, exit code 0 if so.
 
-Here and not among the Rust tests, because it takes a YAML parser and a shell's reading of the clock's command. The one rule to
-know: `clock.py` is changed only together with the example, and the walkthrough it comes from.
+It is not among the Rust tests, because it needs a YAML parser and a shell's reading of the clock's command. `clock.py` is changed
+only together with the example and the walkthrough.
 """
 
 import shlex
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def clock_command(clock: dict) -> list[str]:
-    """The words of the script: once split as compose splits a command, once more as the shell in the container does."""
+    """Returns the words of the script: split as compose splits a command, and then as the shell in the container does."""
     shell, flag, script = shlex.split(clock["command"])
     assert (shell, flag) == ("sh", "-c"), (shell, flag)
     return shlex.split(script)

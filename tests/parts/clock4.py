@@ -1,6 +1,6 @@
-"""The walkthrough's clock as it is written for FastMCP 4, where a server's way of answering is said to `run`.
+"""The walkthrough's clock for FastMCP 4, where the transport is an argument of `run`.
 
-Stateless, and one JSON body per answer: the plainest provider there is.
+Stateless, and one JSON body per answer: the simplest possible provider.
 """
 
 from datetime import datetime

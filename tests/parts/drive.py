@@ -1,11 +1,11 @@
-"""The official Python MCP client, used on the server of `stateful.py`: `drive.py URL [CLIENTS]`. Prints what it observes.
+"""The official Python MCP client, used on the server of `stateful.py`: `drive.py URL [CLIENTS]`. Prints its observations.
 
-One JSON object per line, each naming its observation in `saw` and the client that made it, in the order in which that client
-made it. What they ought to be is the business of the test that reads them. A client's last observation is `done`; without it
-the run has failed, and standard error says why. It ends by itself after LIMIT_SECONDS.
+One JSON object per line, each with the name of the observation in `saw` and the client that made it, in the order of that client.
+The test that reads them checks them. The last observation of a client is `done`; without it the run has failed, and standard
+error contains the reason. It ends by itself after LIMIT_SECONDS.
 
-The one rule to know: nothing here waits by the clock. Clients go side by side: none starts to call before all have a session,
-and none ends its session before all have called.
+Nothing here waits by the clock. Clients run side by side: none starts to call before all have a session, and none ends its
+session before all have called.
 """
 
 import json
@@ -30,7 +30,7 @@ async def main(url: str, clients: int) -> None:
 
 
 class Meeting:
-    """Where all wait until the last one has come."""
+    """A barrier: all wait until the last one has arrived."""
 
     def __init__(self, expected: int) -> None:
         self.missing = expected

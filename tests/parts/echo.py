@@ -1,4 +1,4 @@
-"""A server for FastMCP 2.11.3 that gives large texts back: stateless, JSON answers, and `/mcp/` is a redirect, as in `clock.py`."""
+"""A server for FastMCP 2.11.3 that returns large texts: stateless, JSON answers, and `/mcp/` is a redirect, as in `clock.py`."""
 
 from fastmcp import FastMCP
 from large import take_large_requests

@@ -1,8 +1,7 @@
-"""A FastMCP 4 server in one of the forms that FastMCP gives its servers: `forms.py FORM`, one of FORMS. Its tools are those of the
-clients' walk, with the words of `conformance/provider`, as far as the form can carry them.
+"""A FastMCP 4 server in one of its forms: `forms.py FORM`, one of FORMS. Its tools are those of the clients' walk, with the texts of
+`conformance/provider`, as far as the form supports them.
 
-Not here: clients of 2026-07-28, which `conformance/provider` has. The one rule to know: its check of the Host and Origin headers is
-on, as in `stateful.py`.
+Clients of 2026-07-28 are left to `conformance/provider`. Its check of the Host and Origin headers is on, as in `stateful.py`.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ STEP_SECONDS = 0.02
 
 app = FastMCP("llamapool-forms")
 
-# Comments that come by the clock come at another place in each run.
+# Comments by the clock would be at another position in each run.
 EventSourceResponse.DEFAULT_PING_INTERVAL = 3600
 
 
@@ -50,8 +49,8 @@ async def test_tool_with_progress(ctx: Context) -> str:
             await asyncio.sleep(STEP_SECONDS)
         await ctx.report_progress(done, 100)
     if form is FORMS["sse"]:
-        # The TypeScript client forgets who waits for progress when the result comes with it. Once it has answered this, it has
-        # told.
+        # The TypeScript client drops progress that arrives with the result. Once it has answered this, it has reported the
+        # progress.
         await ctx.session.send_ping()
     return "went from 0 to 100"
 

@@ -1,6 +1,6 @@
-"""A FastMCP server that wants OAuth tokens, with FastMCP's own authorization server on the same origin.
+"""A FastMCP server that requires OAuth tokens, with FastMCP's own authorization server on the same origin.
 
-It calls itself by the address that it listens on, as a server does that nobody told of llamapool.
+Its own URL is the address that it listens on, as for a server that is not configured for llamapool.
 """
 
 from fastmcp import FastMCP

@@ -1,7 +1,7 @@
-"""Lets a FastMCP server of these tests take requests of any size that the tests send.
+"""Lets a FastMCP server of these tests accept requests of any size that the tests send.
 
-The one rule to know: call `take_large_requests` before the server starts. The official SDK, on which FastMCP is built, refuses
-requests of more than 4 MiB, and FastMCP has no setting for that.
+Call `take_large_requests` before the server starts. The official SDK, on which FastMCP is built, refuses requests of more than
+4 MiB, and FastMCP has no setting for that.
 """
 
 import functools
@@ -9,10 +9,10 @@ import functools
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
-"""As much as llamapool lets through by default."""
+"""The default limit of llamapool."""
 
 
 def take_large_requests() -> None:
-    """Raise the bound of every session manager to come."""
+    """Raise the limit of every later session manager."""
     patient = functools.partialmethod(StreamableHTTPSessionManager.__init__, max_request_body_size=MAX_REQUEST_BYTES)
     StreamableHTTPSessionManager.__init__ = patient

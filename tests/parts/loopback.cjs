@@ -1,9 +1,8 @@
-// Puts a server of others that is written for Node on a loopback port, and ends it with the test that started it: `node
-// --require loopback.cjs SERVER`. What `loopback.py` is for Python. Not here: anything about MCP.
+// Keeps a Node server on a loopback port, and ends it with the test that started it: `node --require loopback.cjs SERVER`. The
+// counterpart of `loopback.py`. It contains nothing about MCP.
 //
-// The one rule to know: start the program with a pipe as its standard input; it ends when that pipe closes. Wherever it asks to
-// listen, it listens on 127.0.0.1, at the port that PORT names (0 or nothing: any free one), and `ready <port>` is printed when
-// it accepts.
+// Start the program with a pipe as its standard input; it ends when that pipe closes. Whatever address it asks for, it listens on
+// 127.0.0.1, at the port in PORT (0 or nothing: any free one), and prints `ready <port>` when it accepts.
 
 'use strict';
 

@@ -1,11 +1,11 @@
-"""Puts a FastMCP server of these tests on a loopback port of its own, and ends it with the test that started it.
+"""Keeps a FastMCP server of these tests on its own loopback port, and ends it with the test that started it.
 
-Not here: anything about MCP. The one rule to know: import and call `serve_on_loopback` before the server starts, and start
-the program with a pipe as its standard input; the program ends when that pipe closes.
+It contains nothing about MCP. Import and call `serve_on_loopback` before the server starts, and start the program with a pipe as its
+standard input; the program ends when that pipe closes.
 
-FastMCP starts uvicorn, and uvicorn listens where this module says, whatever host and port the program itself asked for.
-Only uvicorn knows the moment from which it accepts, so this is also where the line `ready <port>` is printed, the only
-line on standard output.
+FastMCP starts uvicorn, and uvicorn listens on the address of this module, whatever host and port the program itself asked for.
+Only uvicorn has the moment from which it accepts, so that the line `ready <port>` is printed here, too, as the only line on
+standard output.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import uvicorn
 
 
 def serve_on_loopback() -> int:
-    """Take `--port` (0, the default, is any free one), and let the uvicorn server to come listen on it. Which one it is."""
+    """Let the uvicorn server that is started next listen on `--port` (0, the default, is any free one), and return the port."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--port", type=int, default=0)
     listener = bind(arguments.parse_args().port)
@@ -43,7 +43,7 @@ def bind(port: int) -> socket.socket:
 
 
 def end_with_stdin() -> None:
-    """No test can leave the program behind: when the test process is gone, however it went, so is the pipe."""
+    """End with the test process, whose end closes the pipe."""
     while sys.stdin.buffer.read1(4096):
         pass
     os._exit(0)

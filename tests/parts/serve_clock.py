@@ -1,8 +1,8 @@
 """Runs `clock.py`, the walkthrough's own server, unchanged, on a loopback port: `serve_clock.py [--port N]`.
 
-A launcher, because that file listens on all interfaces at port 7777, as it should in its container. On a machine that runs
-tests it must be reachable from that machine alone, and more than one may run. Host and port are all that differs: the file is
-executed as `__main__`, and everything else it asks of FastMCP is left as it stands.
+It is a launcher, because that file listens on all interfaces at port 7777, as it should in its container. On a machine that runs
+tests it must be reachable from that machine alone, and several may run. Only host and port differ: the file is executed as
+`__main__`, with all its other arguments of FastMCP.
 """
 
 import runpy

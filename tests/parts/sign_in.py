@@ -1,7 +1,7 @@
 """FastMCP's client signs in at the authorization server of `guarded.py` and calls a tool: `sign_in.py URL`.
 
-It finds everything by itself, from the URL alone. Printed is a JSON object a line: each URL that was asked, what the tool said,
-and `done`. The browser is played by FastMCP's own client for tests.
+It gets the URL alone and discovers the rest. It prints one JSON object a line: each requested URL, the tool's result, and `done`.
+FastMCP's own client for tests acts as the browser.
 """
 
 import json

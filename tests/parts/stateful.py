@@ -1,7 +1,7 @@
-"""A FastMCP 4 server that uses what makes MCP hard to forward: sessions, event streams, and questions to the client.
+"""A FastMCP 4 server with the features of MCP that are hard to forward: sessions, event streams, and requests to the client.
 
-Not here: JSON answers and stateless calls, which `clock4.py` has. The one rule to know: its check of the Host and Origin headers
-is on, as it is by default in other servers; a request that does not look as if it was made for this very address gets a 421.
+JSON answers and stateless calls are in `clock4.py`. Its check of the Host and Origin headers is on, the default of other servers; a
+request for any other address than its own gets a 421.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from sse_starlette import EventSourceResponse
 
 app = FastMCP("stateful")
 
-# The comments that show life would push out what something on the way holds back until there is more.
+# Keep-alive comments would flush bytes that a faulty hop holds back until there are more.
 EventSourceResponse.DEFAULT_PING_INTERVAL = 3600
 
 heard: defaultdict[tuple[str, int], asyncio.Event] = defaultdict(asyncio.Event)
-"""Which steps of `count` its client has heard of, by session."""
+"""The steps of `count` that the client has received, by session."""
 
 
 @app.tool

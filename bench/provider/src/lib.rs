@@ -1,13 +1,15 @@
-//! What an MCP server that does as little as possible answers to one message. Both echoes live on it, so that a call costs the
-//! same behind HTTP and behind a pipe.
+//! The responses of an MCP server that does as little as possible. Both echo programs use them, so
+//! that a call costs the same behind HTTP and behind a pipe.
 //!
-//! The one rule: it takes the id of a request from its text, as it stands, and reads nothing else of it.
+//! The id of a request is copied from its text. Of the rest, only the method is looked for.
 
 use memchr::memmem;
 
-/// Adds the answer to `message` to `out`, without a line end. A notification has none: then nothing is added.
+/// Appends the response to `message` to `out`, without a line end. Appends nothing if `message` is a
+/// notification.
 pub fn answer(message: &[u8], out: &mut Vec<u8>) {
     let Some(id) = id(message) else { return };
+
     let result: &[u8] = if memmem::find(message, b"\"tools/call\"").is_some() {
         br#"{"content":[{"type":"text","text":"ok"}],"resultType":"complete"}"#
     } else if memmem::find(message, b"\"initialize\"").is_some() {
@@ -21,6 +23,7 @@ pub fn answer(message: &[u8], out: &mut Vec<u8>) {
     } else {
         b"{}"
     };
+
     for part in [
         br#"{"jsonrpc":"2.0","id":"#,
         id,
@@ -32,7 +35,8 @@ pub fn answer(message: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// What gateways ask for although it was not announced, when they make an inventory.
+/// Returns an empty list for the methods that gateways call when they make an inventory, although
+/// the capabilities do not contain them.
 fn other_list(message: &[u8]) -> Option<&'static [u8]> {
     let lists: [(&[u8], &[u8]); 3] = [
         (
@@ -54,7 +58,8 @@ fn other_list(message: &[u8]) -> Option<&'static [u8]> {
         .map(|(_, list)| list)
 }
 
-/// The text of the id. A client that writes it behind `params` must have no key of that name in there.
+/// Returns the text of the id. A client that writes it behind `params` must have no key of that name
+/// in there.
 fn id(message: &[u8]) -> Option<&[u8]> {
     let start = memmem::find(message, b"\"id\":")? + 5;
     let end = memchr::memchr2(b',', b'}', &message[start..])?;

@@ -1,4 +1,4 @@
-//! Sends one request on and waits for the head of its answer.
+//! Forwards one request and waits for the head of its response.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,17 +9,18 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::BoxError;
+use crate::deadline;
 use crate::forwarded_body::{BodyObserver, ForwardedBody};
 
-/// The next hop: the tunnel's server end, or the connections to a provider.
+/// The next hop: the server's end of a tunnel, or the connections to a provider.
 pub trait Upstream {
-    /// The body of an answer.
+    /// The body of a response.
     type Body: Body<Data = Bytes>;
-    /// Why there is no answer.
+    /// The failure before a response.
     type Error;
 
-    /// Sends a request, once, and returns the answer as soon as its head is there. Dropping the future, or the
-    /// answer's body before its end, cancels the request at the next hop.
+    /// Sends a request, once, and returns the response as soon as its head has arrived. Dropping the
+    /// future, or the response's body before its end, cancels the request at the next hop.
     fn send<B>(
         &self,
         request: Request<B>,
@@ -29,33 +30,37 @@ pub trait Upstream {
         B::Error: Into<BoxError>;
 }
 
-/// The waits of one forwarded request, besides connecting, which is the upstream's own.
+/// The timeouts of one forwarded request, except for connecting, which is the upstream's concern.
+/// `None` is no timeout.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ForwardTimeouts {
-    /// From the last byte of the request that was sent to the head of the answer.
+    /// From the last byte of the request that was sent to the head of the response.
     pub first_headers: Option<Duration>,
-    /// Between two pieces of the answer's body.
+    /// Between two pieces of the response's body.
     pub idle: Option<Duration>,
-    /// From sending the request to the end of the answer's body.
+    /// From sending the request to the end of the response's body.
     pub total: Option<Duration>,
 }
 
-/// Why there is no answer.
+/// There is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError<E> {
-    /// The upstream says why.
+    /// The upstream failed.
     #[error(transparent)]
     Upstream(E),
-    /// The head of the answer did not come in time.
+    /// The head of the response did not arrive in time.
     #[error("no answer within {0:?}")]
     FirstByteTimeout(Duration),
-    /// The call took too long as a whole before the head of the answer came.
+    /// The whole call took too long before the head of the response arrived.
     #[error("no answer within {0:?} for the whole call")]
     CallTimeout(Duration),
 }
 
-/// Forwards one request and waits for the head of its answer. `last_sent` says when the last byte of the request's body
-/// went by, if one did: the upstream is late only that much later. [`Timeouts::carry`] does the rest.
+/// Forwards one request and waits for the head of its response. [`ForwardTimeouts::carry`] applies
+/// the other timeouts to the body.
+///
+/// `last_sent` returns when the last byte of the request's body was sent, `None` if none was: the
+/// wait for the response begins then.
 pub async fn forward<U, B>(
     upstream: &U,
     request: Request<B>,
@@ -67,29 +72,31 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut answer = std::pin::pin!(upstream.send(request));
+    let mut response = std::pin::pin!(upstream.send(request));
     let started = Instant::now();
-    let end_of_time = timeouts.total.map(|total| started + total);
-    let is_late_from = || {
+    let call_deadline = timeouts.total.map(|total| started + total);
+    let head_deadline = || {
         timeouts
             .first_headers
-            .map(|patience| last_sent().unwrap_or(started) + patience)
+            .map(|wait| last_sent().unwrap_or(started) + wait)
     };
+
     loop {
-        let Some(alarm) = earlier(is_late_from(), end_of_time) else {
-            return answer.await.map_err(ForwardError::Upstream);
+        let Some(alarm) = deadline::earlier(head_deadline(), call_deadline) else {
+            return response.await.map_err(ForwardError::Upstream);
         };
-        if let Ok(answer) = tokio::time::timeout_at(alarm, answer.as_mut()).await {
-            return answer.map_err(ForwardError::Upstream);
+        if let Ok(response) = tokio::time::timeout_at(alarm, response.as_mut()).await {
+            return response.map_err(ForwardError::Upstream);
         }
+
         let now = Instant::now();
-        if end_of_time.is_some_and(|end| now >= end) {
+        if call_deadline.is_some_and(|deadline| now >= deadline) {
             return Err(ForwardError::CallTimeout(
                 timeouts.total.unwrap_or_default(),
             ));
         }
-        // What went by since the alarm was set has put it off.
-        if is_late_from().is_some_and(|late| now >= late) {
+        // Bytes that were sent since the alarm was set have moved the deadline.
+        if head_deadline().is_some_and(|deadline| now >= deadline) {
             return Err(ForwardError::FirstByteTimeout(
                 timeouts.first_headers.unwrap_or_default(),
             ));
@@ -98,10 +105,11 @@ where
 }
 
 impl ForwardTimeouts {
-    /// Makes an answer's body keep to these timeouts, and carry a passenger.
+    /// Applies the timeouts to a response's body, and attaches an observer. `started` is when the request
+    /// was sent.
     pub fn carry<B, P>(
         &self,
-        answer: Response<B>,
+        response: Response<B>,
         started: Instant,
         observer: P,
     ) -> Response<ForwardedBody<B, P>>
@@ -109,20 +117,8 @@ impl ForwardTimeouts {
         B: Body<Data = Bytes>,
         P: BodyObserver,
     {
-        let end_of_time = self.total.map(|total| started + total);
-        answer.map(|body| ForwardedBody::new(body, self.idle, end_of_time, observer))
-    }
-}
-
-/// When the next of two waits is over, if there is one.
-pub(crate) fn next_alarm(wait: Option<Duration>, end_of_time: Option<Instant>) -> Option<Instant> {
-    earlier(wait.map(|wait| Instant::now() + wait), end_of_time)
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+        let deadline = self.total.map(|total| started + total);
+        response.map(|body| ForwardedBody::new(body, self.idle, deadline, observer))
     }
 }
 
@@ -132,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// An upstream that answers after a while, or never.
+    /// An upstream that responds after a while, or never.
     struct Slow(Option<Duration>);
 
     impl Upstream for Slow {
@@ -177,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_upstream_that_is_late_is_given_up_and_one_in_time_is_not() {
+    async fn only_an_upstream_that_is_late_is_given_up() {
         assert_eq!(
             waited(Slow(None), seconds(Some(120), None), || None).await,
             (false, 120)
@@ -207,22 +203,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_begins_with_the_last_byte_that_went_by() {
+    async fn the_wait_begins_with_the_last_byte_that_was_sent() {
         let started = Instant::now();
         // A byte each second for 300 seconds, and none after.
         let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
+
         assert_eq!(
             waited(Slow(None), seconds(Some(120), None), upload).await,
             (false, 300 + 120)
         );
+
         let started = Instant::now();
         let at_once = || Some(started);
+
         assert_eq!(
             waited(Slow(None), seconds(Some(120), None), at_once).await,
             (false, 120)
         );
+
         let started = Instant::now();
         let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
+
         assert_eq!(
             waited(Slow(None), seconds(Some(120), Some(200)), upload).await,
             (false, 200)

@@ -1,4 +1,5 @@
-//! The body of a forwarded answer: hands every piece on as it comes, and carries whoever must know when it ends.
+//! The body of a forwarded response: passes every piece on as it arrives, and notifies an observer of
+//! its end.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,12 +12,12 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use crate::BoxError;
-use crate::forward::next_alarm;
+use crate::deadline;
 
-/// How an answer's body came to its end.
+/// The way in which a response's body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// It was handed on to its last byte.
+    /// It was passed on to its last byte.
     Complete,
     /// Its source broke off.
     Broken,
@@ -24,28 +25,28 @@ pub enum BodyEnd {
     TimedOut,
 }
 
-/// What rides in an answer's body: the permit of the call, and the books kept of it. A passenger that is dropped
-/// before it was told an ending knows that the caller left.
+/// Observes a response's body, and is dropped with it: the call's permit, and its statistics. If it
+/// is dropped before [`on_end`](Self::on_end), the caller has left.
 pub trait BodyObserver {
-    /// A piece of this many bytes was handed on.
+    /// Notes that a piece of this many bytes was passed on.
     fn on_data(&mut self, bytes: usize);
-    /// The body has ended. Called once at most.
-    fn on_end(&mut self, ending: BodyEnd);
+    /// Notes the end of the body. It is called once at most.
+    fn on_end(&mut self, end: BodyEnd);
 }
 
-/// Nobody rides along.
+/// No observer.
 impl BodyObserver for () {
     fn on_data(&mut self, _: usize) {}
     fn on_end(&mut self, _: BodyEnd) {}
 }
 
-/// Why a forwarded body broke off.
+/// A forwarded body broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardedBodyError {
     /// Its source broke off.
     #[error("the answer broke off")]
     Source(#[source] BoxError),
-    /// No piece came for too long.
+    /// No piece arrived for too long.
     #[error("the answer was idle for {0:?}")]
     Idle(Duration),
     /// The whole call took too long.
@@ -54,19 +55,19 @@ pub enum ForwardedBodyError {
 }
 
 pin_project! {
-    /// The body of a forwarded answer.
+    /// The body of a forwarded response.
     pub struct ForwardedBody<B, P> {
         #[pin]
         inner: B,
-        // Boxed, as hardly any call has one: it is made when the next piece is waited for.
+        // Boxed, as few calls have one: it is made when the next piece has not arrived.
         clock: Option<Pin<Box<Sleep>>>,
         is_set: bool,
         idle: Option<Duration>,
-        end_of_time: Option<Instant>,
+        deadline: Option<Instant>,
         observer: P,
-        // The error that comes after what was handed on before it has had a chance to leave.
+        // The error that follows once the pieces before it had a chance to be sent.
         broken: Option<ForwardedBodyError>,
-        ended: bool,
+        is_ended: bool,
     }
 }
 
@@ -74,11 +75,11 @@ impl<B: Body<Data = Bytes>, P: BodyObserver> ForwardedBody<B, P> {
     pub(crate) fn new(
         inner: B,
         idle: Option<Duration>,
-        end_of_time: Option<Instant>,
+        deadline: Option<Instant>,
         mut observer: P,
     ) -> Self {
-        let ended = inner.is_end_stream();
-        if ended {
+        let is_ended = inner.is_end_stream();
+        if is_ended {
             observer.on_end(BodyEnd::Complete);
         }
         Self {
@@ -86,10 +87,10 @@ impl<B: Body<Data = Bytes>, P: BodyObserver> ForwardedBody<B, P> {
             clock: None,
             is_set: false,
             idle,
-            end_of_time,
+            deadline,
             observer,
             broken: None,
-            ended,
+            is_ended,
         }
     }
 }
@@ -111,22 +112,23 @@ where
         if let Some(error) = this.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        if *this.ended {
+        if *this.is_ended {
             return Poll::Ready(None);
         }
-        let (error, ending) = match this.inner.as_mut().poll_frame(cx) {
+
+        let (error, end) = match this.inner.as_mut().poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.observer
                     .on_data(frame.data_ref().map_or(0, Bytes::len));
                 if this.inner.is_end_stream() {
-                    *this.ended = true;
+                    *this.is_ended = true;
                     this.observer.on_end(BodyEnd::Complete);
                 }
                 *this.is_set = false;
                 return Poll::Ready(Some(Ok(frame)));
             }
             Poll::Ready(None) => {
-                *this.ended = true;
+                *this.is_ended = true;
                 this.observer.on_end(BodyEnd::Complete);
                 return Poll::Ready(None);
             }
@@ -135,27 +137,28 @@ where
             }
             Poll::Pending => {
                 if !std::mem::replace(this.is_set, true) {
-                    set(this.clock, next_alarm(*this.idle, *this.end_of_time));
+                    set(this.clock, deadline::after(*this.idle, *this.deadline));
                 }
                 match this.clock.as_mut().map(|clock| clock.as_mut().poll(cx)) {
                     Some(Poll::Ready(())) => {
-                        (late(*this.idle, *this.end_of_time), BodyEnd::TimedOut)
+                        (timeout_error(*this.idle, *this.deadline), BodyEnd::TimedOut)
                     }
                     Some(Poll::Pending) | None => return Poll::Pending,
                 }
             }
         };
-        // The pieces before the error are still in somebody's buffer, and an error discards buffers: one turn of
-        // waiting lets them out first.
-        *this.ended = true;
-        this.observer.on_end(ending);
+
+        // The pieces before the error are still in a buffer, and an error discards buffers: one turn of
+        // waiting flushes them first.
+        *this.is_ended = true;
+        this.observer.on_end(end);
         *this.broken = Some(error);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && self.broken.is_none()
+        self.is_ended && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -163,7 +166,7 @@ where
     }
 }
 
-/// Sets a clock, if there is something to set it to.
+/// Sets a clock, or removes it if there is no alarm.
 fn set(clock: &mut Option<Pin<Box<Sleep>>>, alarm: Option<Instant>) {
     match (clock, alarm) {
         (Some(clock), Some(alarm)) => clock.as_mut().reset(alarm),
@@ -171,9 +174,9 @@ fn set(clock: &mut Option<Pin<Box<Sleep>>>, alarm: Option<Instant>) {
     }
 }
 
-fn late(idle: Option<Duration>, end_of_time: Option<Instant>) -> ForwardedBodyError {
-    match (idle, end_of_time) {
-        (_, Some(end)) if Instant::now() >= end => ForwardedBodyError::Total,
+fn timeout_error(idle: Option<Duration>, deadline: Option<Instant>) -> ForwardedBodyError {
+    match (idle, deadline) {
+        (_, Some(deadline)) if Instant::now() >= deadline => ForwardedBodyError::Total,
         (Some(idle), _) => ForwardedBodyError::Idle(idle),
         _ => ForwardedBodyError::Total,
     }
@@ -187,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// A body that does what a script says.
+    /// A body that follows a script.
     struct Script(std::vec::IntoIter<Option<Result<&'static str, &'static str>>>);
 
     impl Body for Script {
@@ -219,18 +222,18 @@ mod tests {
         }
     }
 
-    struct Diarist(Log);
+    struct LogObserver(Log);
 
-    impl BodyObserver for Diarist {
+    impl BodyObserver for LogObserver {
         fn on_data(&mut self, bytes: usize) {
             self.0.note(format!("moved {bytes}"));
         }
-        fn on_end(&mut self, ending: BodyEnd) {
-            self.0.note(format!("{ending:?}"));
+        fn on_end(&mut self, end: BodyEnd) {
+            self.0.note(format!("{end:?}"));
         }
     }
 
-    impl Drop for Diarist {
+    impl Drop for LogObserver {
         fn drop(&mut self) {
             self.0.note("dropped".into());
         }
@@ -242,33 +245,37 @@ mod tests {
         script: Vec<Step>,
         idle: Option<u64>,
         total: Option<u64>,
-    ) -> (ForwardedBody<Script, Diarist>, Log) {
+    ) -> (ForwardedBody<Script, LogObserver>, Log) {
         let log = Log::default();
-        let end_of_time = total.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        let deadline = total.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         let idle = idle.map(Duration::from_secs);
         (
             ForwardedBody::new(
                 Script(script.into_iter()),
                 idle,
-                end_of_time,
-                Diarist(log.clone()),
+                deadline,
+                LogObserver(log.clone()),
             ),
             log,
         )
     }
 
     #[tokio::test]
-    async fn the_passenger_learns_of_every_piece_and_of_the_end() {
+    async fn the_observer_is_notified_of_every_piece_and_the_end() {
         let (body, log) = body(vec![Some(Ok("ab")), Some(Ok("c"))], None, None);
+
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
         assert_eq!(log.lines(), ["moved 2", "moved 1", "Complete", "dropped"]);
     }
 
     #[tokio::test]
-    async fn a_source_that_breaks_off_breaks_off_one_turn_after_its_last_piece() {
+    async fn a_broken_source_breaks_off_a_turn_after_its_last_piece() {
         let (mut body, log) = body(vec![Some(Ok("ab")), Some(Err("reset"))], None, None);
+
         assert!(body.frame().await.unwrap().is_ok());
+
         let mut frame = std::pin::pin!(body.frame());
+
         assert!(futures_util::poll!(frame.as_mut()).is_pending());
         assert!(matches!(
             frame.await,
@@ -279,17 +286,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_leaves_drops_the_passenger_without_an_ending() {
+    async fn a_caller_that_leaves_drops_the_observer_without_an_end() {
         let (mut body, log) = body(vec![Some(Ok("ab")), None], None, None);
+
         assert!(body.frame().await.unwrap().is_ok());
+
         drop(body);
+
         assert_eq!(log.lines(), ["moved 2", "dropped"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_answer_breaks_off_after_the_idle_time_and_not_before() {
+    async fn an_idle_response_breaks_off_after_the_idle_time() {
         let started = Instant::now();
         let (mut body, log) = body(vec![Some(Ok("ab")), None, None, None], Some(20), Some(3600));
+
         assert!(body.frame().await.unwrap().is_ok());
         assert!(matches!(
             body.frame().await,
@@ -300,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_piece_puts_the_idle_time_off() {
+    async fn every_piece_restarts_the_idle_time() {
         let started = Instant::now();
         let pieces = futures_util::stream::unfold(0, |number| async move {
             if number == 5 {
@@ -319,6 +330,7 @@ mod tests {
             None,
             (),
         ));
+
         for _ in 0..5 {
             assert!(body.frame().await.unwrap().is_ok());
         }
@@ -332,6 +344,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_takes_too_long_as_a_whole_breaks_off() {
         let (mut body, log) = body(vec![None, None, None], Some(3600), Some(30));
+
         assert!(matches!(
             body.frame().await,
             Some(Err(ForwardedBodyError::Total))

@@ -1,8 +1,8 @@
-//! The headers that belong to one hop alone (RFC 9110, 7.6.1) and end with it.
+//! Removes headers: those of one hop (RFC 9110, 7.6.1), and those of a caller's choice.
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 
-/// Hop by hop whether or not `Connection` says so.
+/// Headers of one hop, whether or not `Connection` names them.
 const ALWAYS: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -15,16 +15,17 @@ const ALWAYS: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// Removes what belongs to this hop alone: the well-known headers, and those that `Connection` names.
+/// Removes the headers of this hop: the well-known ones, and those that `Connection` names.
 ///
-/// A sender must not name in `Connection` what is meant for everyone (RFC 9110, 7.6.1); one that does so would make a
-/// proxy drop a header that the provider itself would have seen. `is_end_to_end` says which names are kept whatever
-/// `Connection` says.
+/// A sender must not name end-to-end headers in `Connection` (RFC 9110, 7.6.1); one that does would make
+/// a proxy drop a header that the provider itself would have seen. Headers for which `is_end_to_end`
+/// returns true are kept.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&HeaderName) -> bool) {
-    // Most heads have none of them, and to see that costs less than to look for each.
+    // Most heads have none of them, and finding that out costs less than looking for each.
     if !headers.keys().any(|name| ALWAYS.contains(name)) {
         return;
     }
+
     if headers.contains_key(CONNECTION) {
         for name in named_by_connection(headers) {
             if !is_end_to_end(&name) {
@@ -33,6 +34,19 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&HeaderN
         }
     }
     for name in &ALWAYS {
+        headers.remove(name);
+    }
+}
+
+/// Removes every header for which `is_removed` returns true. Most heads have none, and cost no
+/// allocation.
+pub fn remove_headers(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
+    let removed: Vec<_> = headers
+        .keys()
+        .filter(|name| is_removed(name))
+        .cloned()
+        .collect();
+    for name in removed {
         headers.remove(name);
     }
 }
@@ -65,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hops_own_headers_end_here_and_all_others_stay() {
+    fn the_headers_of_the_hop_are_removed_and_others_stay() {
         let mut all = headers(&[
             ("connection", "keep-alive, X-Hop"),
             ("keep-alive", "timeout=5"),
@@ -79,6 +93,7 @@ mod tests {
             ("content-type", "application/json"),
         ]);
         strip_hop_by_hop(&mut all, |_| false);
+
         assert_eq!(
             all,
             headers(&[("x-end", "2"), ("content-type", "application/json")])
@@ -86,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_cannot_take_away_what_is_meant_for_the_other_end() {
+    fn connection_cannot_remove_end_to_end_headers() {
         let mut all = headers(&[
             ("connection", "x-session"),
             ("connection", "x-hop"),
@@ -94,6 +109,7 @@ mod tests {
             ("x-hop", "1"),
         ]);
         strip_hop_by_hop(&mut all, |name| name == "x-session");
+
         assert_eq!(all, headers(&[("x-session", "1")]));
     }
 
@@ -101,6 +117,7 @@ mod tests {
     fn nonsense_in_connection_is_harmless() {
         let mut all = headers(&[("connection", ",, ;;= ,close"), ("a", "1")]);
         strip_hop_by_hop(&mut all, |_| false);
+
         assert_eq!(all, headers(&[("a", "1")]));
     }
 }

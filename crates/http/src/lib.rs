@@ -1,20 +1,31 @@
-//! Forwards one HTTP request faithfully: from a caller into the tunnel, and from the tunnel to a provider.
+//! What both sides of llamapool need of HTTP: forwarding one request faithfully, event streams,
+//! names of hosts, challenges.
 //!
-//! Both hops do the same: take away what belongs to the hop alone, send, hand the answer's head down as soon as it
-//! is there, and its body piece by piece. This crate does it once, for both. It knows no MCP, no LLM and no JSON.
+//! Server and relay do the same with a request: remove the headers that belong to one hop, send,
+//! return the head of the answer as soon as it is there, and its body piece by piece. Nothing is
+//! sent twice and nothing is made up: a failure before the head is an error of this crate, a failure
+//! after it breaks the body off.
 //!
-//! The one rule: nothing is sent twice, nothing is made up. A failure before the head is an error of this crate; a
-//! failure after it breaks the body off.
+//! The crate has no JSON parser and contains no word of MCP, though both pass through it. A JSON
+//! text that it labels ([`json_response`]) comes from its caller, and [`sse::first_event`] is given
+//! a predicate for the event that its caller looks for. So a body that is forwarded cannot be
+//! interpreted here.
 
+pub mod challenge;
+mod deadline;
 mod forward;
 mod forwarded_body;
 mod hop_by_hop;
+pub mod host;
+mod json;
 mod limited_body;
+pub mod sse;
 
 pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
-pub use hop_by_hop::strip_hop_by_hop;
+pub use hop_by_hop::{remove_headers, strip_hop_by_hop};
+pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};
 pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, linger};
 
-/// An error of a body, whatever it is.
+/// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

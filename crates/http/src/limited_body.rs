@@ -14,41 +14,40 @@ use tokio::time::{Instant, Sleep};
 
 use crate::BoxError;
 
-/// What went by of a request's body, readable while it goes by.
+/// The progress of a request's body, readable while it is sent.
 #[derive(Debug)]
 pub struct RequestMeter {
     started: Instant,
     bytes: AtomicU64,
-    /// When the last byte went by, in nanoseconds since the start.
+    /// When the last byte was sent, in nanoseconds since the start.
     last_nanos: AtomicU64,
     exceeded: AtomicBool,
 }
 
 impl Default for RequestMeter {
     fn default() -> Self {
-        let (bytes, last_nanos, exceeded) = Default::default();
         Self {
             started: Instant::now(),
-            bytes,
-            last_nanos,
-            exceeded,
+            bytes: AtomicU64::new(0),
+            last_nanos: AtomicU64::new(0),
+            exceeded: AtomicBool::new(false),
         }
     }
 }
 
 impl RequestMeter {
-    /// How many bytes went by.
+    /// Returns how many bytes were sent.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// When the last byte went by, if one did.
+    /// Returns when the last byte was sent, `None` if none was.
     pub fn last_sent(&self) -> Option<Instant> {
         let last = Duration::from_nanos(self.last_nanos.load(Ordering::Relaxed));
         (self.bytes() > 0).then(|| self.started + last)
     }
 
-    /// Counts bytes that go by; how many did by now.
+    /// Counts bytes that are sent and returns their number so far.
     fn count(&self, bytes: u64) -> u64 {
         if bytes > 0 {
             let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -57,7 +56,7 @@ impl RequestMeter {
         self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
-    /// Whether the body was broken off because it exceeded its bound.
+    /// Returns whether the body was broken off because it exceeded its bound.
     pub fn has_exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Acquire)
     }
@@ -68,12 +67,13 @@ impl RequestMeter {
 #[error("the request body exceeds {0} bytes")]
 pub struct BodyTooLargeError(pub u64);
 
-/// How long, and how far, the rest of a body that exceeds its bound is read and discarded.
+/// How long the rest of a body that exceeds its bound is read and discarded.
 const LINGER: Duration = Duration::from_secs(5);
+/// How many bytes of it are read and discarded at the most.
 const LINGER_BYTES: u64 = 64 << 20;
 
-/// Reads and discards a body, within bounds. A connection that is closed on a sender in the middle of its request is
-/// reset, and the reset discards the answer that says why: so the sender gets a chance to finish first.
+/// Reads and discards a body, within bounds, so that its sender can finish. A connection that is closed
+/// in the middle of a request is reset, and the reset discards the response.
 pub async fn linger<B: Body<Data = Bytes>>(body: B) {
     let mut body = std::pin::pin!(body);
     let mut left = LINGER_BYTES;
@@ -86,13 +86,13 @@ pub async fn linger<B: Body<Data = Bytes>>(body: B) {
             left = rest;
         }
     };
-    // Whether it was all read or not: the answer follows.
+    // The response follows, also if the body was not read to its end.
     let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 pin_project! {
-    /// A request body that breaks off with [`TooLarge`] when it exceeds its bound, after its sender had a chance to
-    /// finish (see [`linger`]).
+    /// A request body that breaks off with [`BodyTooLargeError`] when it exceeds its bound, after its
+    /// sender had a chance to finish (see [`linger`]).
     pub struct LimitedBody<B> {
         #[pin]
         inner: B,
@@ -103,7 +103,7 @@ pin_project! {
 }
 
 impl<B> LimitedBody<B> {
-    /// Bounds a body; the meter says what went by.
+    /// Bounds a body, and returns the meter of its progress.
     pub fn new(inner: B, max_bytes: u64) -> (Self, Arc<RequestMeter>) {
         let meter = Arc::new(RequestMeter::default());
         (
@@ -145,6 +145,7 @@ where
                     }
                 }
             };
+
             let length = frame
                 .as_ref()
                 .and_then(|frame| frame.as_ref().ok()?.data_ref())
@@ -153,6 +154,8 @@ where
             if bytes <= *this.max_bytes {
                 return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
             }
+
+            // The rest is discarded, so that the sender can finish.
             this.meter.exceeded.store(true, Ordering::Release);
             if !matches!(frame, Some(Ok(_))) || bytes > this.max_bytes.saturating_add(LINGER_BYTES)
             {
@@ -193,32 +196,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_up_to_its_bound_goes_through_whole() {
+    async fn a_body_up_to_its_bound_is_passed_on_complete() {
         let (body, meter) = LimitedBody::new(body_of(10, 10), 100);
+
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), 100);
         assert_eq!((meter.bytes(), meter.has_exceeded()), (100, false));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_meter_knows_when_the_last_byte_went_by() {
+    async fn the_meter_has_the_time_of_the_last_byte() {
         let (body, meter) = LimitedBody::new(body_of(2, 10), 100);
         let mut body = std::pin::pin!(body);
+
         assert_eq!(meter.last_sent(), None);
         for _ in 0..2 {
             tokio::time::advance(Duration::from_secs(7)).await;
             body.frame().await.unwrap().unwrap();
             assert_eq!(meter.last_sent(), Some(Instant::now()));
         }
+
         let last = Instant::now();
         tokio::time::advance(Duration::from_secs(7)).await;
+
         assert!(body.frame().await.is_none());
         assert_eq!(meter.last_sent(), Some(last), "the end is no byte");
     }
 
     #[tokio::test]
-    async fn a_body_above_its_bound_breaks_off_after_its_sender_could_finish() {
+    async fn a_body_above_its_bound_breaks_off_after_its_sender() {
         let (body, meter) = LimitedBody::new(body_of(15, 10), 100);
         let error = body.collect().await.unwrap_err();
+
         assert!(
             error
                 .downcast_ref::<BodyTooLargeError>()
@@ -231,15 +239,18 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_never_ends_is_not_read_forever() {
         let (body, meter) = LimitedBody::new(body_of(usize::MAX, 1 << 20), 100);
+
         assert!(body.collect().await.is_err());
         assert!((LINGER_BYTES..LINGER_BYTES + (2 << 20)).contains(&meter.bytes()));
+
         linger(body_of(usize::MAX, 1 << 20)).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sender_that_falls_silent_above_the_bound_is_not_waited_for_forever() {
+    async fn a_silent_sender_above_the_bound_is_not_waited_for() {
         let quiet = StreamBody::new(Once(Some(Bytes::from_static(&[7; 101]))));
         let (body, meter) = LimitedBody::new(quiet, 100);
+
         assert!(body.collect().await.is_err());
         assert!(meter.has_exceeded());
     }

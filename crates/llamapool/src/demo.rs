@@ -1,91 +1,99 @@
-//! Everything on one machine, in one process: a server, a relay, and a small MCP server behind it.
+//! Server, relay and a small MCP server in one process.
 //!
-//! The three are the real ones and meet over real sockets, all on loopback. The one rule: what is printed can be
-//! pasted and works.
+//! The three are the real ones and talk over real sockets, all on loopback. The commands that are
+//! printed can be pasted into a shell.
 
 mod clock;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use llamapool_relay::{
     DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, Reconnect, Relay,
     RelayConfig, StatusBind, StatusConfig,
 };
-use llamapool_server::{EdgePolicy, Keys, Limits, Server, ServerConfig, Timeouts};
+use llamapool_server::{
+    AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig, StateConfig,
+};
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, RelayId, Secret};
-use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::stop::Stop;
 use crate::version::BUILD;
 
-/// The id under which the demo's MCP server is reached.
+/// Id of the demo's MCP server.
 const ID: &str = "demo";
 
-/// Runs the demo until it is told to stop.
+/// Runs the demo until it is requested to stop.
 pub(crate) async fn run(port: u16, stop: Stop) -> anyhow::Result<()> {
-    let (api, worker) = (Secret::random(), Secret::random());
+    let api_key = Secret::random();
+    let worker_key = Secret::random();
+
     let provider = clock::Clock::bind()
         .await
         .context("the demo's MCP server")?;
-    let server = Server::bind(server_config(port, &api, &worker))
+    let server = Server::bind(server_config(port, &api_key, &worker_key))
         .await
         .context("use --port to choose another port")?;
     let address = server.address()?;
-    let relay = Relay::bind(relay_config(address, provider.url()?, &worker)?).await?;
+    let relay = Relay::bind(relay_config(address, provider.url()?, &worker_key)?).await?;
     let link = relay.link();
-    // The relay ends first: to a relay that was not told yet, a server that goes away is a lost connection.
-    let (relay_runs, relay_over) = oneshot::channel::<()>();
+
+    // The relay ends first: for a relay that is not stopping yet, a server that ends is a lost
+    // connection.
+    let (relay_guard, relay_ended) = oneshot::channel::<()>();
     let relay = async {
-        let ended = relay.run(stop.told()).await;
-        drop(relay_runs);
-        ended
+        let result = relay.run(stop.requested()).await;
+        drop(relay_guard);
+        result
     };
     let both = async {
-        let server = server.run(async { drop(relay_over.await) });
+        let server = server.run(async { drop(relay_ended.await) });
         tokio::join!(relay, server).0
     };
+
     tokio::select! {
-        ended = both => ended.map_err(Into::into),
-        ended = provider.run() => ended.context("the demo's MCP server"),
-        failed = present(link, address, &api) => failed,
+        result = both => result.map_err(Into::into),
+        result = provider.run() => result.context("the demo's MCP server"),
+        error = present(link, address, &api_key) => error,
     }
 }
 
-/// Says how to call it, once it can be called; then only fails.
+/// Prints the introduction once the relay is connected. It returns only an error.
 async fn present(
     mut link: watch::Receiver<LinkState>,
     server: SocketAddr,
-    api: &Secret,
+    api_key: &Secret,
 ) -> anyhow::Result<()> {
-    if link
-        .wait_for(|state| matches!(state, LinkState::Connected { .. }))
-        .await
-        .is_err()
-    {
+    let is_connected = |state: &LinkState| matches!(state, LinkState::Connected { .. });
+    if link.wait_for(is_connected).await.is_err() {
         bail!("the demo's relay has ended");
     }
-    let text = introduction(server, api);
+
+    let text = introduction(server, api_key);
     std::io::stdout()
         .write_all(text.as_bytes())
         .context("standard output")?;
+
     std::future::pending().await
 }
 
-fn introduction(server: SocketAddr, api: &Secret) -> String {
-    let (url, api) = (format!("http://{server}"), api.expose());
+fn introduction(server: SocketAddr, api_key: &Secret) -> String {
+    let url = format!("http://{server}");
+    let api_key = api_key.expose();
     let call = |id: u32, method: &str, params: &str| {
         format!(
             "curl -s -X POST {url}/api/mcp/id/{ID} \\\n  -H 'Content-Type: application/json' \\\n  \
              -d '{{\"jsonrpc\": \"2.0\", \"id\": {id}, \"method\": \"{method}\", \"params\": {params}}}'\n"
         )
     };
+
     format!(
         "\nA small MCP server is reached through llamapool at\n\n    {url}/api/mcp/id/{ID}\n\n\
-         Who is connected:\n\ncurl -s {url}/api/state -H 'Authorization: Bearer {api}'\n\n\
+         Who is connected:\n\ncurl -s {url}/api/state -H 'Authorization: Bearer {api_key}'\n\n\
          Which tools it has:\n\n{}\n\
          Call one:\n\n{}\n\
          Ctrl-C ends the demo.\n",
@@ -98,19 +106,21 @@ fn introduction(server: SocketAddr, api: &Secret) -> String {
     )
 }
 
-fn server_config(port: u16, api: &Secret, worker: &Secret) -> ServerConfig {
+fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConfig {
     ServerConfig {
-        bind: (Ipv4Addr::LOCALHOST, port).into(),
-        metrics_bind: None,
-        keys: Keys {
-            api: Some(api.clone()),
-            worker: Some(worker.clone()),
-            session: None,
+        listen: ListenConfig::new((Ipv4Addr::LOCALHOST, port).into()),
+        auth: AuthConfig {
+            keys: Keys {
+                api: Some(api_key.clone()),
+                worker: Some(worker_key.clone()),
+                session: None,
+            },
+            ..AuthConfig::default()
         },
-        edge: EdgePolicy::default(),
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        tunnel: TunnelConfig::default(),
+        relays: RelaysConfig::default(),
+        mcp: McpConfig::default(),
+        state: StateConfig::default(),
+        drain_timeout: ServerConfig::DRAIN_TIMEOUT,
         build: BUILD,
     }
 }
@@ -118,13 +128,14 @@ fn server_config(port: u16, api: &Secret, worker: &Secret) -> ServerConfig {
 fn relay_config(
     server: SocketAddr,
     provider: String,
-    worker: &Secret,
+    worker_key: &Secret,
 ) -> anyhow::Result<RelayConfig> {
     let connect_timeout = Duration::from_secs(10);
+
     Ok(RelayConfig {
         identity: Identity {
             name: DisplayName::new("Demo"),
-            worker_key: Some(worker.clone()),
+            worker_key: Some(worker_key.clone()),
             client_secret: None,
         },
         dial: DialConfig {

@@ -1,13 +1,12 @@
-//! The executable's own parts: command line, settings, log, and the start of each role.
+//! The parts of the executable: command line, settings, log, and the start of each role.
 //!
-//! What a server or a relay does is in their crates. The one rule: only this crate reads the environment, files of
-//! settings and the command line, and only it installs anything global.
+//! Only this crate reads the environment, the command line and settings files, and only it installs
+//! anything global. Servers and relays are in their crates.
 
 pub mod cli;
 mod demo;
-#[cfg(unix)]
-pub mod guard;
-pub mod run;
+pub mod roles;
+mod runtime;
 pub mod settings;
 mod stop;
 pub mod telemetry;

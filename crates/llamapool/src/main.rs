@@ -1,26 +1,26 @@
-//! The executable `llamapool`: a table of contents.
+//! The executable `llamapool`. Everything it does is in the library of the same name.
 //!
-//! What happens is in the library of the same name. The one rule: 64 is the exit code of wrong usage and wrong
-//! settings, 1 that of everything that fails later.
+//! Exit code 64 is wrong usage and wrong settings, 1 is everything that fails later.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
 use llamapool::cli::{self, Invocation};
-#[cfg(unix)]
-use llamapool::guard;
-use llamapool::run;
 use llamapool::settings::Environment;
+#[cfg(unix)]
+use llamapool_bridge::guard;
 
-/// Every call makes and drops some dozens of small things, and an allocator made for that takes less time for them. Without
-/// huge pages, of which every relay and every guard of a program would hold some.
+/// Every call allocates and frees some dozens of small values, which takes less time with this
+/// allocator. Without huge pages, of which every relay and every guard of a program would hold
+/// some.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What `sysexits.h` calls `EX_USAGE`.
-const WRONG_USAGE: u8 = 64;
-/// Everything else that ends the process.
-const FAILED: u8 = 1;
+/// Exit code of wrong usage and wrong settings: `EX_USAGE` of `sysexits.h`.
+const USAGE: u8 = 64;
+/// Exit code of everything that fails later.
+const FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
     #[cfg(unix)]
@@ -30,30 +30,31 @@ fn main() -> ExitCode {
     {
         return guard::run(std::env::args_os().skip(2));
     }
+
     let invocation = match cli::parse(std::env::args_os(), &Environment::of_process()) {
         Ok(invocation) => invocation,
-        Err(error) => return fail(&error, WRONG_USAGE),
+        Err(error) => return fail(&error, USAGE),
     };
-    let ended = match invocation {
-        Invocation::Say(text) => say(&text),
-        Invocation::Server(settings) => run::run_server(*settings),
-        Invocation::Relay(settings) => run::run_relay(*settings),
-        Invocation::Demo(settings) => run::run_demo(settings),
+
+    let result = match invocation {
+        Invocation::Print(text) => print(&text),
+        Invocation::Run(settings) => settings.run(),
     };
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format_args!("{error:#}"), FAILED),
+        Err(error) => fail(&format_args!("{error:#}"), FAILURE),
     }
 }
 
-/// Whoever asked may have heard enough, as `head` does: that is no failure.
-fn say(text: &str) -> anyhow::Result<()> {
+/// Writes a text to standard output. A reader that has closed it, as `head` does, is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }
 
-fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    // Where nobody listens on standard error there is nobody to tell.
+/// Writes an error to standard error, and returns the exit code.
+fn fail(error: &dyn Display, code: u8) -> ExitCode {
+    // If standard error is closed, too, no place is left to report it.
     let _ = writeln!(std::io::stderr(), "llamapool: {error}");
     ExitCode::from(code)
 }

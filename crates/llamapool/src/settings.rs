@@ -1,76 +1,33 @@
-//! The settings of every role: declared once in a table, given by flags, environment and file, parsed once into types.
+//! The settings of every role: each declared and read in one file, beside the configuration that it
+//! becomes.
 //!
-//! Everything that knows names, sources and texts of settings is in here; what a setting does is not. The one rule:
-//! flag before environment before file before default, and what is wrong stops the start and never shows a secret.
+//! The engine is in `llamapool-settings`; the effect of a setting is in the crate of its
+//! configuration. A new setting is declared in the file of its subsystem, listed in its `SETTINGS`
+//! and read in its `resolve`; flag, variable, key, help and documents follow.
 
 mod address;
+mod config_file;
 mod demo;
-mod environment;
 mod error;
-mod file;
-mod given;
-mod kind;
+pub mod group;
+mod headers;
 mod logging;
-mod markdown;
-mod nearest;
-mod program;
-mod provider;
 mod relay;
 mod server;
-mod setting;
 mod tunnel;
+mod url;
+mod value;
 
 pub use demo::DemoSettings;
-pub use environment::Environment;
-pub(crate) use error::Meant;
-pub use error::{Place, SettingsError, Shown};
-pub use given::{Flag, Given};
-pub use kind::Form;
+pub use error::ConfigError;
+pub use llamapool_settings::Environment;
 pub use logging::{LogFormat, LogSettings};
-pub use markdown::{markdown, provider_markdown};
-pub use nearest::nearest;
 pub use relay::RelaySettings;
 pub use server::{GeneratedKey, ServerSettings};
-pub use setting::{Group, Naming, PerProvider, Reach, Setting, Unset, flag_of, key_of};
 
-/// A role that a process can have, each with settings of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The public server.
-    Server,
-    /// The relay of an MCP provider.
-    Mcp,
-    /// Everything on one machine, to look at.
-    Demo,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: &'static [Self] = &[Self::Server, Self::Mcp, Self::Demo];
-
-    /// The name of its subcommand.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Mcp => "mcp",
-            Self::Demo => "demo",
-        }
-    }
-
-    /// The role of this name.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|role| role.name() == name)
-    }
-
-    /// Its settings, in the order of the documents.
-    pub fn table(self) -> &'static [&'static Setting] {
-        match self {
-            Self::Server => server::TABLE,
-            Self::Mcp => relay::TABLE,
-            Self::Demo => demo::TABLE,
-        }
-    }
-}
+pub(crate) use demo::SCHEMA as DEMO;
+pub(crate) use relay::SCHEMA as RELAY;
+pub(crate) use server::SCHEMA as SERVER;
 
 #[cfg(test)]
 mod tests;

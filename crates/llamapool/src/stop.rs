@@ -1,43 +1,52 @@
-//! When a process is told to end: the first signal asks it to finish what runs, the second ends it now.
+//! Stopping a process: the first signal requests it to finish the running calls, the second ends it
+//! at once.
 
 use std::future::Future;
 
 use anyhow::bail;
 use tokio::sync::watch;
 
-/// Runs a role with a future that resolves at the first signal. The second drops the role where it stands.
-pub(crate) async fn run_until_told<R, F>(role: R) -> anyhow::Result<()>
+/// Runs a role, with a handle that resolves at the first signal. The second signal drops the role.
+///
+/// # Errors
+///
+/// Those of the role, and one for the second signal.
+pub(crate) async fn run_until_stopped<R, F>(role: R) -> anyhow::Result<()>
 where
     R: FnOnce(Stop) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
     let mut signals = Signals::listen()?;
-    let (told, stop) = watch::channel(false);
-    let watching = async {
+    let (requested, stop) = watch::channel(false);
+
+    let second_signal = async {
         signals.next().await;
         tracing::info!("told to end; once more to end now");
-        told.send_replace(true);
+        requested.send_replace(true);
         signals.next().await;
     };
+
     tokio::select! {
-        // Biased towards the role: if it has ended by itself, no signal matters.
+        // Biased towards the role: once it has ended by itself, no signal matters.
         biased;
         ended = role(Stop(stop)) => ended,
-        () = watching => bail!("ended by a second signal"),
+        () = second_signal => bail!("ended by a second signal"),
     }
 }
 
-/// Resolves when the process is told to end.
+/// A request to stop.
 #[derive(Clone)]
 pub(crate) struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    pub(crate) async fn told(mut self) {
-        // It errs only if the watcher is gone, and with it the role.
-        let _ = self.0.wait_for(|told| *told).await;
+    /// Waits until the process is requested to stop.
+    pub(crate) async fn requested(mut self) {
+        // It fails only if the sender is gone, and with it the role.
+        let _ = self.0.wait_for(|requested| *requested).await;
     }
 }
 
+/// The signals that stop a process.
 #[cfg(unix)]
 struct Signals {
     terminate: tokio::signal::unix::Signal,
@@ -48,6 +57,7 @@ struct Signals {
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
+
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -62,6 +72,7 @@ impl Signals {
     }
 }
 
+/// The signals that stop a process.
 #[cfg(not(unix))]
 struct Signals;
 
@@ -72,7 +83,7 @@ impl Signals {
     }
 
     async fn next(&mut self) {
-        // Without a console there is nothing to wait for.
+        // Without a console no signal can arrive.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,7 +1,8 @@
-//! Where the log goes: standard error, as text or JSON.
+//! The log, on standard error, as text or JSON.
 //!
-//! What is logged is up to the crates. The one rule: a control character in a value never reaches a terminal or the
-//! start of a line as itself, whoever sent the value; `tracing-subscriber` alone lets line ends through.
+//! Control characters of a value are always escaped: values come from callers, relays and
+//! providers, and could otherwise forge a line or control a terminal. `tracing-subscriber` alone
+//! does not escape line ends.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -19,29 +20,35 @@ use tracing_subscriber::{Layer, fmt as lines};
 
 use crate::settings::{LogFormat, LogSettings};
 
-/// What the names of our crates start with. Other crates are heard from `warn` on: in detail they would log what
-/// passes through them, headers with keys included.
+/// Prefix of the targets of llamapool's crates. Other crates log from `warn` on: in detail they
+/// would log what passes through them, headers with keys included.
 const OWN_TARGETS: &str = "llamapool";
 
-/// The SDK of the demo's MCP server warns of tool names with a slash, such as the walkthrough's `time/now`.
+/// Targets of the SDK of the demo's MCP server, which warns of tool names with a slash, such as the
+/// walkthrough's `time/now`.
 const DEMO_TARGETS: &str = "rmcp";
 
-/// Whether lines may be coloured.
+/// Colours of a text log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Colours {
-    /// A terminal shows them.
+    /// For a terminal.
     On,
-    /// They would end up in a file.
+    /// For a file or a pipe.
     Off,
 }
 
-/// Installs the log of the process. Once: a second time is an error.
+/// Installs the log of the process.
+///
+/// # Errors
+///
+/// If it was installed before.
 pub fn install(log: &LogSettings) -> Result<(), SetGlobalDefaultError> {
     let colours = if io::stderr().is_terminal() {
         Colours::On
     } else {
         Colours::Off
     };
+
     tracing::dispatcher::set_global_default(dispatch(log, colours, io::stderr))
 }
 
@@ -49,16 +56,15 @@ fn dispatch<W>(log: &LogSettings, colours: Colours, writer: W) -> Dispatch
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let others = log.level.min(LevelFilter::WARN);
     let filter = Targets::new()
-        .with_default(others)
+        .with_default(log.level.min(LevelFilter::WARN))
         .with_target(OWN_TARGETS, log.level)
         .with_target(DEMO_TARGETS, log.level.min(LevelFilter::ERROR));
+
     match log.format {
         LogFormat::Text => {
-            let fields = debug_fn(write_field).delimited(" ");
             let layer = lines::layer()
-                .fmt_fields(fields)
+                .fmt_fields(debug_fn(write_field).delimited(" "))
                 .with_ansi(colours == Colours::On)
                 .with_writer(writer);
             finish(layer.with_filter(filter))
@@ -67,7 +73,7 @@ where
             let layer = lines::layer()
                 .json()
                 .flatten_event(true)
-                .with_writer(AsciiControls(writer));
+                .with_writer(JsonEscapingWriter(writer));
             finish(layer.with_filter(filter))
         }
     }
@@ -79,7 +85,8 @@ fn finish(layer: impl Layer<tracing_subscriber::Registry> + Send + Sync) -> Disp
 
 /// Writes `name=value`, or the message alone, with every control character escaped.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    let mut text = Escaping(writer);
+    let mut text = EscapingWriter(writer);
+
     if field.name() == "message" {
         write!(text, "{value:?}")
     } else {
@@ -87,9 +94,10 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     }
 }
 
-struct Escaping<'a, 'w>(&'a mut Writer<'w>);
+/// A writer of text that escapes control characters.
+struct EscapingWriter<'a, 'w>(&'a mut Writer<'w>);
 
-impl fmt::Write for Escaping<'_, '_> {
+impl fmt::Write for EscapingWriter<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|c| {
             if c.is_control() {
@@ -101,30 +109,32 @@ impl fmt::Write for Escaping<'_, '_> {
     }
 }
 
-/// A writer of JSON lines that escapes the control characters which JSON allows as themselves. It gets a whole line
-/// at a time, so no character is cut in two.
-struct AsciiControls<W>(W);
+/// A writer of JSON lines that escapes the control characters that JSON does not. It receives whole
+/// lines, so that no character is cut in two.
+struct JsonEscapingWriter<W>(W);
 
-impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for AsciiControls<W> {
-    type Writer = AsciiControls<W::Writer>;
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for JsonEscapingWriter<W> {
+    type Writer = JsonEscapingWriter<W::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        AsciiControls(self.0.make_writer())
+        JsonEscapingWriter(self.0.make_writer())
     }
 }
 
-impl<W: Write> Write for AsciiControls<W> {
+impl<W: Write> Write for JsonEscapingWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
+
         let mut escaped = String::with_capacity(text.len());
         for c in text.chars() {
-            // They can only stand inside of a string: JSON has none elsewhere.
+            // Outside of strings JSON has no such characters.
             if ('\u{7f}'..='\u{9f}').contains(&c) {
                 escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
             } else {
                 escaped.push(c);
             }
         }
+
         self.0.write_all(escaped.as_bytes())?;
         Ok(line.len())
     }
@@ -140,7 +150,8 @@ mod tests {
 
     use super::*;
 
-    /// Controls of every kind: a line end, a return, an escape sequence, DEL, and CSI as one character.
+    /// Control characters of every kind: line end, carriage return, escape sequence, DEL, and CSI
+    /// as one character.
     const HOSTILE: &str = "a\nINFO b\r\u{1b}[31mc\u{7f}\u{9b}31md\te\0";
 
     #[derive(Clone, Default)]
@@ -165,10 +176,11 @@ mod tests {
     ) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let dispatch = dispatch(&LogSettings { level, format }, colours, move || {
-            writer.clone()
-        });
+        let settings = LogSettings { level, format };
+        let dispatch = dispatch(&settings, colours, move || writer.clone());
+
         tracing::dispatcher::with_default(&dispatch, events);
+
         let bytes = buffer.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -177,7 +189,14 @@ mod tests {
         let error = io::Error::other(HOSTILE);
         let span = tracing::info_span!("span", name = %HOSTILE);
         let _entered = span.enter();
-        tracing::info!(text = HOSTILE, shown = %HOSTILE, debug = ?HOSTILE, error = &error as &dyn std::error::Error, "{HOSTILE}");
+
+        tracing::info!(
+            text = HOSTILE,
+            shown = %HOSTILE,
+            debug = ?HOSTILE,
+            error = &error as &dyn std::error::Error,
+            "{HOSTILE}"
+        );
     }
 
     #[test]
@@ -188,10 +207,10 @@ mod tests {
             Colours::Off,
             hostile_events,
         );
-        assert!(
-            text.contains("shown=") && text.contains("span{") && text.contains("error="),
-            "{text:?}"
-        );
+
+        for part in ["shown=", "span{", "error="] {
+            assert!(text.contains(part), "{text:?}");
+        }
         assert!(text.ends_with('\n'));
         assert_eq!(
             text.trim_end_matches('\n').find(char::is_control),
@@ -208,10 +227,9 @@ mod tests {
             Colours::On,
             hostile_events,
         );
-        assert!(
-            text.starts_with('{') && text.ends_with("}\n") && text.contains("\\u009b"),
-            "{text:?}"
-        );
+
+        assert!(text.starts_with('{') && text.ends_with("}\n"), "{text:?}");
+        assert!(text.contains("\\u009b"), "{text:?}");
         assert_eq!(
             text.trim_end_matches('\n').find(char::is_control),
             None,
@@ -222,8 +240,11 @@ mod tests {
     #[test]
     fn colours_are_for_terminals() {
         let event = || tracing::info!(port = 8080, "hello");
-        assert!(logged(LevelFilter::INFO, LogFormat::Text, Colours::On, event).contains("\u{1b}["));
+
+        let coloured = logged(LevelFilter::INFO, LogFormat::Text, Colours::On, event);
         let plain = logged(LevelFilter::INFO, LogFormat::Text, Colours::Off, event);
+
+        assert!(coloured.contains("\u{1b}["), "{coloured:?}");
         assert!(
             plain.ends_with("INFO llamapool::telemetry::tests: hello port=8080\n"),
             "{plain:?}"
@@ -231,32 +252,25 @@ mod tests {
     }
 
     #[test]
-    fn the_level_is_ours_and_others_are_heard_from_warn_on() {
+    fn other_crates_log_from_warn_on() {
         let events = || {
             tracing::debug!("ours");
             tracing::trace!("too much");
-            tracing::debug!(target: "llamapool_relay::connect", "sister");
+            tracing::debug!(target: "llamapool_relay::supervisor", "sister");
             tracing::info!(target: "hyper::client", "theirs");
             tracing::warn!(target: "hyper::client", "loud");
         };
-        let text = logged(LevelFilter::DEBUG, LogFormat::Text, Colours::Off, events);
-        assert!(
-            ["ours", "sister", "loud"]
-                .iter()
-                .all(|word| text.contains(word)),
-            "{text}"
-        );
-        assert!(
-            !text.contains("too much") && !text.contains("theirs"),
-            "{text}"
-        );
-        assert_eq!(
-            logged(LevelFilter::OFF, LogFormat::Text, Colours::Off, events),
-            ""
-        );
-        assert_eq!(
-            logged(LevelFilter::ERROR, LogFormat::Text, Colours::Off, events),
-            ""
-        );
+        let text = |level| logged(level, LogFormat::Text, Colours::Off, events);
+
+        let debug = text(LevelFilter::DEBUG);
+
+        for word in ["ours", "sister", "loud"] {
+            assert!(debug.contains(word), "{debug}");
+        }
+        for word in ["too much", "theirs"] {
+            assert!(!debug.contains(word), "{debug}");
+        }
+        assert_eq!(text(LevelFilter::OFF), "");
+        assert_eq!(text(LevelFilter::ERROR), "");
     }
 }

@@ -1,6 +1,4 @@
-//! What this build says of itself.
-//!
-//! How commit and date get in here is in `build.rs`. The one rule: nothing is asked at run time.
+//! Version, commit and date of this build, as `build.rs` found them.
 
 use llamapool_wire::BuildInfo;
 
@@ -11,11 +9,12 @@ pub const BUILD: BuildInfo = BuildInfo {
     date: env!("LLAMAPOOL_BUILD_DATE"),
 };
 
-/// How many characters of an RFC 3339 date are the day.
+/// Characters of an RFC 3339 date that are the day.
 const DAY_CHARS: usize = "2026-11-22".len();
 
-/// What `--version` prints.
+/// Returns the line that `--version` prints.
 pub fn version_line() -> String {
     let day = BUILD.date.get(..DAY_CHARS).unwrap_or(BUILD.date);
+
     format!("llamapool {} (commit {}, {day})", BUILD.version, BUILD.sha)
 }

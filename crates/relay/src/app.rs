@@ -1,60 +1,60 @@
-//! What every part of the relay works with. It knows what it is made of, and not who puts it together: that is `relay`.
+//! The parts that every task of the relay works with. `relay` puts them together.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::board::Board;
 use crate::config::RelayConfig;
 use crate::dial::Dialer;
-use crate::hosted::Hosted;
+use crate::providers::entry::ProviderEntry;
+use crate::status::link::LinkStatus;
 
-/// What every part of the relay works with.
+/// The parts that every task of the relay works with.
 pub(crate) struct App {
     pub(crate) config: RelayConfig,
     /// The providers, in the order of the configuration; at least one.
-    pub(crate) hosted: Vec<Arc<Hosted>>,
-    pub(crate) board: Board,
+    pub(crate) providers: Vec<Arc<ProviderEntry>>,
+    pub(crate) link: LinkStatus,
     pub(crate) dialer: Dialer,
-    /// Asks the relay to drain and end.
+    /// Cancelled when the relay is to drain and end.
     pub(crate) stop: CancellationToken,
 }
 
 impl App {
-    /// The provider that callers reach under this id.
-    pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<Hosted>> {
-        self.hosted
+    /// Returns the provider with an id, `None` if the relay has none.
+    pub(crate) fn provider(&self, id: &str) -> Option<&Arc<ProviderEntry>> {
+        self.providers
             .iter()
-            .find(|hosted| hosted.id().is_some_and(|own| own.as_str() == id))
+            .find(|entry| entry.id().is_some_and(|own| own.as_str() == id))
     }
 
     /// Drains all providers, or takes calls for all of them again.
-    pub(crate) fn set_draining(&self, draining: bool) {
-        self.hosted
-            .iter()
-            .for_each(|hosted| hosted.board.set_draining(draining));
+    pub(crate) fn set_draining(&self, is_draining: bool) {
+        for entry in &self.providers {
+            entry.status.set_draining(is_draining);
+        }
     }
 
-    /// Whether the relay takes no new calls.
+    /// Returns whether no provider takes new calls.
     pub(crate) fn is_draining(&self) -> bool {
-        self.hosted
+        self.providers
             .iter()
-            .all(|hosted| hosted.board.offer().draining)
+            .all(|entry| entry.status.is_draining())
     }
 
-    /// How many calls run now, of all providers.
-    pub(crate) fn running(&self) -> usize {
-        self.hosted
+    /// Returns how many calls run now, of all providers.
+    pub(crate) fn running_calls(&self) -> usize {
+        self.providers
             .iter()
-            .map(|hosted| hosted.board.calls().running())
+            .map(|entry| entry.status.calls().running())
             .sum()
     }
 
     /// Waits until no call of any provider runs.
-    pub(crate) async fn none_running(&self) {
-        while self.running() > 0 {
-            for hosted in &self.hosted {
-                hosted.board.calls().none_running().await;
+    pub(crate) async fn until_idle(&self) {
+        while self.running_calls() > 0 {
+            for entry in &self.providers {
+                entry.status.calls().until_idle().await;
             }
         }
     }

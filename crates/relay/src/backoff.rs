@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt: a random time of up to a span that doubles (full jitter), so that ten
+//! The waits between attempts: random times of up to a span that doubles (full jitter), so that ten
 //! thousand relays of a server that restarts do not come back at the same moment.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Spans from `min` to `max`; a `max` below `min` counts as `min`.
+    /// Waits with spans from `min` to `max`; a `max` below `min` counts as `min`.
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
         Self {
             min,
@@ -21,14 +21,14 @@ impl Backoff {
         }
     }
 
-    /// The next wait; `share` is a random number from 0 up to 1.
+    /// Returns the next wait and doubles the span. `share` is a random number from 0 up to 1.
     pub(crate) fn next(&mut self, share: f64) -> Duration {
         let wait = self.span.mul_f64(share.clamp(0.0, 1.0));
         self.span = self.span.saturating_mul(2).min(self.max);
         wait
     }
 
-    /// Starts over.
+    /// Starts over with the shortest span.
     pub(crate) fn reset(&mut self) {
         self.span = self.min;
     }
@@ -41,11 +41,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_spans_double_up_to_the_longest_and_start_over() {
+    fn spans_double_up_to_the_longest_and_start_over() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+
         let spans: Vec<_> = (0..7).map(|_| backoff.next(1.0).as_secs()).collect();
-        assert_eq!(spans, [1, 2, 4, 8, 16, 30, 30]);
         backoff.reset();
+
+        assert_eq!(spans, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(backoff.next(1.0), Duration::from_secs(1));
     }
 

@@ -1,56 +1,56 @@
-//! What a relay can be told. Reading settings is the binary's business; here they are typed and whole.
+//! The configuration of a relay, typed and complete. Reading settings is the executable's concern.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
+use llamapool_bridge::BridgeConfig;
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{BuildInfo, DisplayName, RelayId, Secret};
 
-/// Everything a relay can be told.
+/// The configuration of a relay.
 #[derive(Debug, Clone)]
 pub struct RelayConfig {
-    /// Who the relay is to the server.
+    /// The relay as the server sees it.
     pub identity: Identity,
-    /// How the server is reached.
+    /// The way to the server.
     pub dial: DialConfig,
-    /// What is done when the connection is refused or lost.
+    /// The reaction to a connection that is refused or lost.
     pub reconnect: Reconnect,
-    /// What the relay makes reachable: one provider or several, all over one tunnel.
+    /// The providers that the relay makes reachable, all over one tunnel; 1 to 64.
     pub providers: Vec<ProviderConfig>,
-    /// Where the relay tells its status.
+    /// The status server.
     pub status: StatusConfig,
-    /// For calls still running when the relay is told to stop.
+    /// How long calls may go on that run when the relay stops.
     pub drain_timeout: Duration,
     /// The relay's end of the tunnel.
     pub tunnel: TunnelConfig,
-    /// What the program says of itself.
+    /// The build of the program.
     pub build: BuildInfo,
 }
 
-/// Who the relay is to the server.
+/// The relay as the server sees it.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its name for people.
     pub name: DisplayName,
-    /// The key that lets relays connect.
+    /// The key that admits relays.
     pub worker_key: Option<Secret>,
     /// Relays that present the same secret share their ids.
     pub client_secret: Option<Secret>,
 }
 
-/// How the server is reached.
+/// The way to the server.
 #[derive(Debug, Clone)]
 pub struct DialConfig {
     /// The address that relays connect to: ws, wss, http or https.
     pub server_url: Uri,
-    /// For the whole of connecting: name, TCP, proxy, TLS, upgrade.
+    /// How long connecting may take: name, TCP, proxy, TLS and upgrade together.
     pub connect_timeout: Duration,
     /// A PEM file with certificates of private authorities, trusted besides the public ones.
     pub ca_file: Option<PathBuf>,
-    /// The proxy for wss and https, such as `http://proxy:3128`; it may hold a user's password.
+    /// The proxy for wss and https, such as `http://proxy:3128`; it may contain a password.
     pub https_proxy: Option<Secret>,
     /// The proxy for ws and http.
     pub http_proxy: Option<Secret>,
@@ -58,18 +58,18 @@ pub struct DialConfig {
     pub no_proxy: Option<String>,
 }
 
-/// What is done when the connection is refused or lost.
+/// The reaction to a connection that is refused or lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconnect {
-    /// The process ends and says why.
+    /// The relay ends with the error.
     Never,
-    /// It tries again, after a random wait of up to a span that doubles from `min` to `max`.
+    /// The relay tries again, after a random wait of up to a span that doubles from `min` to `max`.
     Forever {
         /// The first span.
         min: Duration,
         /// The longest span.
         max: Duration,
-        /// How long a connection must have held for the span to start over.
+        /// How long a connection must have been up for the span to start over.
         stable_after: Duration,
     },
 }
@@ -77,21 +77,22 @@ pub enum Reconnect {
 /// One provider that the relay makes reachable.
 #[derive(Debug, Clone)]
 pub struct ProviderConfig {
-    /// The id under which callers reach it; none: the server assigns one, which the relay then keeps.
+    /// The id under which callers reach it. `None`: the server assigns one, which the relay then
+    /// keeps.
     pub id: Option<RelayId>,
-    /// The token that callers must present; none: anyone who reaches the server may call.
+    /// The token that callers must present. `None`: every caller of the server may call.
     pub auth_token: Option<Secret>,
-    /// What it is.
+    /// The kind of provider.
     pub kind: ProviderKind,
 }
 
-/// What a provider is.
+/// The kind of a provider.
 #[derive(Debug, Clone)]
 pub enum ProviderKind {
     /// A server that speaks HTTP.
     Http(HttpConfig),
     /// A program that speaks on standard input and output.
-    Stdio(StdioConfig),
+    Stdio(BridgeConfig),
 }
 
 /// A provider that speaks HTTP.
@@ -101,63 +102,36 @@ pub struct HttpConfig {
     pub url: Uri,
     /// Headers that are added on the last hop, such as the provider's own key.
     pub headers: HeaderMap,
-    /// Whether callers get at an OAuth authorization server on the provider's own origin.
+    /// Whether callers reach an OAuth authorization server on the provider's own origin.
     pub publishes_oauth: bool,
-    /// For connecting to the provider.
+    /// How long connecting to the provider may take.
     pub connect_timeout: Duration,
-    /// Between two looks whether the provider can be reached.
+    /// The time between two probes.
     pub probe_interval: Duration,
-    /// How many bytes of a request are kept until the provider has begun to answer, in case it redirects.
+    /// How many bytes of a request are stored until the provider has begun to respond, in case it
+    /// redirects.
     pub redirect_replay_bytes: usize,
 }
 
-/// A provider that is a program, spoken to on standard input and output.
-#[derive(Debug, Clone)]
-pub struct StdioConfig {
-    /// The program and its arguments; never none.
-    pub command: Vec<OsString>,
-    /// Where it runs; none: where the relay does.
-    pub directory: Option<PathBuf>,
-    /// Its whole environment.
-    pub environment: Vec<(OsString, OsString)>,
-    /// The executable that guards it: started with `guard`, two spans in milliseconds, and the command.
-    pub guard: PathBuf,
-    /// How many sessions there are at once, each with a program of its own.
-    pub max_sessions: usize,
-    /// How long a session may be of no use to its client before it ends.
-    pub session_idle: Duration,
-    /// How old a session may become.
-    pub session_max_age: Option<Duration>,
-    /// How many programs are started within a minute.
-    pub max_starts_per_minute: usize,
-    /// The longest message, in bytes, in either direction.
-    pub max_message_bytes: usize,
-    /// How many bytes of events of each session can be said again to a client who resumes.
-    pub replay_bytes: usize,
-    /// How long the program may take to say which revisions it knows.
-    pub era_patience: Duration,
-    /// Whether callers without a session share one of the relay's own.
-    pub shared_session: bool,
-}
-
-/// Where the relay tells its status.
+/// The status server.
 #[derive(Debug, Clone)]
 pub struct StatusConfig {
     /// The address of the status server.
     pub bind: StatusBind,
-    /// The token that opens the status server to others than loopback.
+    /// The token that admits requests from other addresses than loopback.
     pub token: Option<Secret>,
-    /// Where `/metrics` is served besides.
+    /// The address of a server for `/metrics` alone.
     pub metrics_bind: Option<SocketAddr>,
 }
 
 /// The address of the status server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusBind {
-    /// None.
+    /// There is no status server.
     Off,
-    /// Somebody asked for this one: not getting it ends the start.
-    Asked(SocketAddr),
-    /// Nobody asked: where it is in use already, as with a second relay on the same machine, the relay does without.
+    /// The configured address; the relay does not start without it.
+    Required(SocketAddr),
+    /// The default address. Where it is in use, as with a second relay on the same machine, the
+    /// relay has no status server.
     Default(SocketAddr),
 }

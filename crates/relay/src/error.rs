@@ -1,56 +1,34 @@
-//! Makes the answers that the relay gives in the provider's place: the only place on this side where an error gets
-//! its status and its body.
+//! The responses that the relay gives in the provider's place, and their log.
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Full};
 pub(crate) use llamapool_wire::error_chain;
-use llamapool_wire::{CallError, Cause, RETRY_AFTER_SECONDS, header as wire};
+use llamapool_wire::{CallError, header as wire};
 
-use crate::answer_body::AnswerBody;
+use crate::response_body::ResponseBody;
 
-/// Logs a failure. Those that a caller can make at will must not fill the log.
-pub(crate) fn log_failure(failure: &CallError, id: Option<&str>, req_id: &str) {
-    let (cause, error) = (failure.cause.word(), failure.log_message());
-    if failure.cause.is_client_error() {
+/// Logs an error. Errors that a caller can cause at will must not fill the log.
+pub(crate) fn log_error(error: &CallError, id: Option<&str>, req_id: &str) {
+    let cause = error.cause.word();
+    let is_client_error = error.cause.is_client_error();
+    let error = error.log_message();
+    if is_client_error {
         tracing::debug!(req_id, id, cause, error, "call failed");
     } else {
         tracing::warn!(req_id, id, cause, error, "call failed");
     }
 }
 
-/// The answer to a call that the provider does not answer.
-pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<AnswerBody> {
-    let body = Full::from(failure.to_json(None, req_id))
-        .map_err(|never| match never {})
-        .boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = failure.cause.status();
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
-    if failure.cause.is_retryable() {
-        headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-    }
-    if failure.cause == Cause::WrongToken {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    response
+/// Returns the response to a call that has failed.
+pub(crate) fn error_response(error: &CallError, req_id: &str) -> Response<ResponseBody> {
+    error.to_response(req_id).map(|text: String| {
+        Full::from(text)
+            .map_err(|never| match never {})
+            .boxed_unsync()
+    })
 }
 
-/// The same for requests whose answer has begun already, as events of it.
-pub(crate) fn unanswered_events(failure: &CallError, ids: &[Bytes], req_id: &str) -> Bytes {
-    let error = |id: &Bytes| failure.to_json(serde_json::from_slice(id).ok(), req_id);
-    ids.iter()
-        .map(|id| format!("data: {}\n\n", error(id)))
-        .collect::<String>()
-        .into()
-}
-
-/// The id of a call, as the server gave it.
+/// Returns the request id that the server gave to a call, empty if there is none.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(wire::REQUEST_ID)

@@ -1,4 +1,4 @@
-//! The event stream of one provider: what the relay offers of it, now and at every change.
+//! The event stream of one provider: the relay's offer of it, now and at every change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,29 +7,30 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use llamapool_bridge::BridgeStats;
 use llamapool_wire::{Event, Offer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer_body::AnswerBody;
-use crate::board::LocalOffer;
-use crate::hosted::Hosted;
-use crate::providers::Load;
+use crate::providers::entry::ProviderEntry;
+use crate::response_body::ResponseBody;
+use crate::status::provider::ProviderState;
 
-/// Between two lines at the least, so that a crowd of sessions does not make a crowd of lines.
+/// Between two lines at the least, so that many sessions do not make many lines.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The stream, until the relay takes its leave.
-pub(crate) fn stream(hosted: Arc<Hosted>, farewell: CancellationToken) -> AnswerBody {
+/// Returns the stream, which ends with `farewell`.
+pub(crate) fn stream(entry: Arc<ProviderEntry>, farewell: CancellationToken) -> ResponseBody {
     let mut changes = Changes {
-        offers: hosted.board.offers(),
-        load: hosted.provider.load().map(Load::changes),
+        state: entry.status.subscribe(),
+        load: entry.provider.bridge_stats().map(BridgeStats::changes),
     };
     // The first line is due at once.
-    changes.offers.mark_changed();
+    changes.state.mark_changed();
+
     let lines = stream::unfold(
-        (hosted, changes, farewell),
-        |(hosted, mut changes, farewell)| async move {
+        (entry, changes, farewell),
+        |(entry, mut changes, farewell)| async move {
             tokio::select! {
                 // Biased towards the end: it comes once.
                 biased;
@@ -37,36 +38,34 @@ pub(crate) fn stream(hosted: Arc<Hosted>, farewell: CancellationToken) -> Answer
                 changed = changes.next() => changed?,
             }
             let offer = Offer {
-                bridge: hosted.provider.load().map(Load::now),
-                ..hosted.board.public_offer()
+                bridge: entry.provider.bridge_stats().map(BridgeStats::snapshot),
+                ..entry.status.offer()
             };
-            let line = Event::Offer(offer).to_line();
-            Some((
-                Ok(Frame::data(Bytes::from(line))),
-                (hosted, changes, farewell),
-            ))
+            let line = Bytes::from(Event::Offer(offer).to_line());
+            Some((Ok(Frame::data(line)), (entry, changes, farewell)))
         },
     );
     StreamBody::new(lines).boxed_unsync()
 }
 
-/// What an offer is made of changes.
+/// The changes of the state of which an offer is made.
 struct Changes {
-    offers: watch::Receiver<LocalOffer>,
+    state: watch::Receiver<ProviderState>,
     load: Option<watch::Receiver<()>>,
 }
 
 impl Changes {
-    /// Waits for the next change; none if there can be none any more.
+    /// Waits for the next change. `None` if the state cannot change any more.
     async fn next(&mut self) -> Option<()> {
         match &mut self.load {
-            None => self.offers.changed().await.ok()?,
+            None => self.state.changed().await.ok()?,
             Some(load) => tokio::select! {
-                changed = self.offers.changed() => changed.ok()?,
-                () = after_a_pause(load) => {}
+                changed = self.state.changed() => changed.ok()?,
+                () = changed_after_pause(load) => {}
             },
         }
-        self.offers.mark_unchanged();
+
+        self.state.mark_unchanged();
         if let Some(load) = &mut self.load {
             load.mark_unchanged();
         }
@@ -74,8 +73,8 @@ impl Changes {
     }
 }
 
-async fn after_a_pause(load: &mut watch::Receiver<()>) {
-    // Its sender lives as long as the provider.
+async fn changed_after_pause(load: &mut watch::Receiver<()>) {
+    // The sender lives as long as the provider.
     let _ = load.changed().await;
     tokio::time::sleep(PAUSE).await;
 }

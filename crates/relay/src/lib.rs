@@ -1,32 +1,33 @@
-//! The private side: dials out to the server and makes its providers reachable through it.
+//! The private side: dials the server and makes its providers reachable through the tunnel.
 //!
-//! [`Relay::bind`] takes the addresses of the status server, [`Relay::run`] keeps the tunnel up until it is told to
-//! stop. This crate reads no environment variable and installs nothing global; that is the binary's business.
+//! [`Relay::bind`] binds the addresses of the status server, [`Relay::run`] keeps the tunnel up until
+//! it is stopped. This crate reads no environment variable and installs nothing global; that is the
+//! executable's concern.
 //!
-//! The one rule: what the relay runs or dials is its own configuration. Nothing that comes through the tunnel can
-//! choose it.
+//! The relay's own configuration decides what it runs and dials. Nothing that comes through the
+//! tunnel can choose it.
+//!
+//! One call goes through `supervisor` (keeps a tunnel up), `connection` (one tunnel), `serve` (one
+//! request of it), `providers::entry` (id, token, counters) and one kind of provider:
+//! `providers::mcp_http` or `providers::mcp_stdio`.
 
-mod answer_body;
 mod app;
 mod backoff;
-mod board;
 mod config;
-mod connect;
-mod connect_once;
+mod connection;
 mod dial;
 mod error;
 mod events;
-mod hosted;
-mod metrics;
-mod probe;
 mod providers;
 mod relay;
+mod response_body;
 mod serve;
 mod status;
+mod supervisor;
 mod tls;
 
-pub use board::LinkState;
 pub use config::*;
-pub use connect::GaveUp;
-pub use dial::{DialError, NoProxy};
+pub use dial::{DialError, ProxyError};
 pub use relay::{Relay, StartError};
+pub use status::link::LinkState;
+pub use supervisor::DisconnectedError;

@@ -1,96 +1,146 @@
-//! The kinds of providers that a relay makes reachable, as one.
+//! The kinds of providers that a relay makes reachable.
+//!
+//! A kind is a type that implements [`ProviderBackend`], a variant of [`Provider`], and a variant of
+//! [`config::ProviderKind`](crate::config::ProviderKind). What every kind has in common, such as its
+//! id and its token, is in [`entry`].
 
+pub(crate) mod entry;
 mod mcp_http;
 mod mcp_stdio;
-mod token;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
+use llamapool_bridge::BridgeStats;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
 
+use self::mcp_http::McpHttp;
 use self::mcp_stdio::McpStdio;
-use crate::answer_body::{self, AnswerBody};
-use crate::board::{ProviderBoard, RunningCall};
 use crate::config::{ProviderConfig, ProviderKind};
+use crate::response_body::{self, ResponseBody};
+use crate::status::calls::CallGuard;
+use crate::status::provider::ProviderStatus;
 
-pub(crate) use self::mcp_http::McpHttp;
-pub(crate) use self::mcp_stdio::Load;
+/// One kind of provider. A method with a default body is a capability that a kind need not have.
+trait ProviderBackend {
+    /// Responds to one call whose caller is admitted. `below` is the part of the caller's path
+    /// behind the id.
+    async fn call(
+        &self,
+        request: Request<IncomingBody>,
+        below: &str,
+        call: CallGuard,
+    ) -> Result<Response<ResponseBody>, CallError>;
 
-/// A provider.
+    /// Attends to the provider and reports its health, for as long as the relay lives.
+    async fn run(&self);
+
+    /// Ends what was started for the provider, and waits until nothing is left of it.
+    async fn shutdown(&self) {}
+
+    /// Returns whether callers reach an OpenID Connect document of the provider below the id.
+    fn publishes_openid(&self) -> bool {
+        false
+    }
+
+    /// Responds with one of the provider's OAuth documents, with 404 if there is none. A program has
+    /// none: it takes its credentials from its environment (MCP 2025-06-18, authorization).
+    async fn document(
+        &self,
+        _document: OAuthDocument,
+        _headers: &HeaderMap,
+        mut call: CallGuard,
+    ) -> Result<Response<ResponseBody>, CallError> {
+        call.complete();
+        Ok(response_body::empty(StatusCode::NOT_FOUND))
+    }
+
+    /// Returns the programs and sessions of a bridge, `None` for a provider without one.
+    fn bridge_stats(&self) -> Option<&BridgeStats> {
+        None
+    }
+}
+
+/// A provider of any kind. The kinds are an enum and not a trait object, so that a call's future
+/// needs no allocation.
 pub(crate) enum Provider {
-    /// It speaks HTTP.
+    /// An MCP server that speaks HTTP.
     Http(Box<McpHttp>),
-    /// It is a program.
+    /// An MCP server that is a program.
     Stdio(Box<McpStdio>),
 }
 
+/// Calls a method of whichever kind a provider is.
+macro_rules! dispatch {
+    ($provider:expr, $backend:ident => $call:expr) => {
+        match $provider {
+            Provider::Http($backend) => $call,
+            Provider::Stdio($backend) => $call,
+        }
+    };
+}
+
 impl Provider {
-    /// The provider that a configuration describes, which reports to this board.
+    /// The provider of a configuration, which reports its health to `status`.
     pub(crate) fn new(
         config: &ProviderConfig,
         max_header_bytes: u32,
         tls: rustls::ClientConfig,
-        board: &ProviderBoard,
+        status: &ProviderStatus,
     ) -> Self {
-        let (token, health) = (config.auth_token.clone(), board.health());
+        let has_token = config.auth_token.is_some();
+        let health = status.health_reporter();
         match &config.kind {
             ProviderKind::Http(http) => Self::Http(Box::new(McpHttp::new(
                 http,
-                token,
+                has_token,
                 max_header_bytes,
                 tls,
                 health,
             ))),
-            ProviderKind::Stdio(stdio) => {
-                Self::Stdio(Box::new(McpStdio::new(stdio.clone(), token, health)))
+            ProviderKind::Stdio(bridge) => {
+                Self::Stdio(Box::new(McpStdio::new(bridge.clone(), health)))
             }
         }
     }
 
-    /// Answers one call; `below` is what the caller's path has behind the id.
+    /// Responds to one call whose caller is admitted.
     pub(crate) async fn call(
         &self,
         request: Request<IncomingBody>,
         below: &str,
-        call: RunningCall,
-    ) -> Result<Response<AnswerBody>, CallError> {
-        match self {
-            Self::Http(http) => http.call(request, below, call).await,
-            Self::Stdio(stdio) => stdio.call(request, below, call).await,
-        }
+        call: CallGuard,
+    ) -> Result<Response<ResponseBody>, CallError> {
+        dispatch!(self, backend => backend.call(request, below, call).await)
     }
 
-    /// One of its OAuth documents. A program has none: it takes its credentials from its environment (MCP 2025-06-18,
-    /// authorization).
+    /// Responds with one of the provider's OAuth documents, with 404 if there is none.
     pub(crate) async fn document(
         &self,
-        which: OAuthDocument,
-        asked: &HeaderMap,
-        mut call: RunningCall,
-    ) -> Result<Response<AnswerBody>, CallError> {
-        match self {
-            Self::Http(http) => http.document(which, asked, call).await,
-            Self::Stdio(_) => {
-                call.answered();
-                Ok(answer_body::empty(http::StatusCode::NOT_FOUND))
-            }
-        }
+        document: OAuthDocument,
+        headers: &HeaderMap,
+        call: CallGuard,
+    ) -> Result<Response<ResponseBody>, CallError> {
+        dispatch!(self, backend => backend.document(document, headers, call).await)
     }
 
-    /// Ends what was started for it, and waits until nothing is left.
-    pub(crate) async fn end(&self) {
-        match self {
-            Self::Http(_) => {}
-            Self::Stdio(stdio) => stdio.end().await,
-        }
+    /// Attends to the provider for as long as the relay lives.
+    pub(crate) async fn run(&self) {
+        dispatch!(self, backend => backend.run().await);
     }
 
-    /// What a program's bridge runs.
-    pub(crate) fn load(&self) -> Option<&Load> {
-        match self {
-            Self::Http(_) => None,
-            Self::Stdio(stdio) => Some(stdio.load()),
-        }
+    /// Ends what was started for the provider, and waits until nothing is left of it.
+    pub(crate) async fn shutdown(&self) {
+        dispatch!(self, backend => backend.shutdown().await);
+    }
+
+    /// Returns whether callers reach an OpenID Connect document of the provider below the id.
+    pub(crate) fn publishes_openid(&self) -> bool {
+        dispatch!(self, backend => backend.publishes_openid())
+    }
+
+    /// Returns the programs and sessions of a bridge, `None` for a provider without one.
+    pub(crate) fn bridge_stats(&self) -> Option<&BridgeStats> {
+        dispatch!(self, backend => backend.bridge_stats())
     }
 }

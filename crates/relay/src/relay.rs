@@ -1,4 +1,4 @@
-//! The relay as a whole: how it starts and stops. The one file that knows all others.
+//! The relay as a whole: start and stop. Only this file depends on all others.
 
 use std::future::Future;
 use std::io;
@@ -13,16 +13,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::board::{Board, LinkState};
-use crate::config::{RelayConfig, StatusBind};
-use crate::connect::{self, GaveUp};
-use crate::dial::{Dialer, NoProxy};
-use crate::hosted::Hosted;
-use crate::probe;
+use crate::config::{RelayConfig, StatusBind, StatusConfig};
+use crate::dial::{Dialer, ProxyError};
+use crate::providers::entry::ProviderEntry;
+use crate::status::link::{LinkState, LinkStatus};
+use crate::status::{metrics, server};
+use crate::supervisor::{self, DisconnectedError};
 use crate::tls::{TlsError, tls_config};
-use crate::{metrics, status};
 
-/// How long the programs of providers may take to end with the relay: longer than their guards wait before they use force.
+/// How long the programs of providers may take to end with the relay: longer than their guards wait
+/// before they use force.
 const PROGRAMS_END: Duration = Duration::from_secs(6);
 
 /// A relay that has its addresses and waits to run.
@@ -32,67 +32,60 @@ pub struct Relay {
     metrics: Option<TcpListener>,
 }
 
-/// Why a relay does not start.
+/// A relay does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address is not to be had.
+    /// An address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
     Listen {
-        /// The address that was asked for.
+        /// The configured address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
-    /// No provider, or more than a relay may have.
+    /// There is no provider, or more than a relay may have.
     #[error("a relay has 1 to {MAX_PROVIDERS} providers, and this one was given {0}")]
     Providers(usize),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A proxy's address is none.
+    /// The address of a proxy is wrong.
     #[error(transparent)]
-    Proxy(#[from] NoProxy),
+    Proxy(#[from] ProxyError),
 }
 
 impl Relay {
-    /// Takes the addresses.
+    /// Checks the configuration and binds the addresses.
     pub async fn bind(config: RelayConfig) -> Result<Self, StartError> {
-        if config.providers.is_empty() || config.providers.len() > MAX_PROVIDERS {
-            return Err(StartError::Providers(config.providers.len()));
+        let count = config.providers.len();
+        if count == 0 || count > MAX_PROVIDERS {
+            return Err(StartError::Providers(count));
         }
         let tls = tls_config(config.dial.ca_file.as_deref())?;
-        let status = match config.status.bind {
-            StatusBind::Off => None,
-            StatusBind::Asked(address) => Some(listen(address).await?),
-            StatusBind::Default(address) => match listen(address).await {
-                Ok(listener) => Some(listener),
-                Err(error) => {
-                    tracing::warn!(%error, "{}", without_status(&error));
-                    None
-                }
-            },
-        };
-        if config.status.token.is_none()
-            && status
-                .as_ref()
-                .is_some_and(|listener| !is_loopback(listener))
-        {
-            tracing::warn!(
-                "STATUS_TOKEN is not set: whoever reaches the status server reads it, the id included"
-            );
-        }
+        let status = bind_status(&config.status).await?;
         let metrics = match config.status.metrics_bind {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let hosted = config.providers.iter().zip(1..);
-        let hosted = hosted.map(|(provider, place)| {
-            Hosted::new(place, provider.clone(), &config.tunnel, tls.clone())
-        });
+
+        let providers = config
+            .providers
+            .iter()
+            .zip(1..)
+            .map(|(provider, place)| {
+                let provider = provider.clone();
+                Arc::new(ProviderEntry::new(
+                    place,
+                    provider,
+                    &config.tunnel,
+                    tls.clone(),
+                ))
+            })
+            .collect();
         let app = App {
-            hosted: hosted.map(Arc::new).collect(),
+            providers,
             dialer: Dialer::new(&config, tls)?,
-            board: Board::new(),
+            link: LinkStatus::new(),
             stop: CancellationToken::new(),
             config,
         };
@@ -103,62 +96,90 @@ impl Relay {
         })
     }
 
-    /// The address of the status server, if there is one.
+    /// Returns the address of the status server, `None` if there is none.
     pub fn status_address(&self) -> Option<SocketAddr> {
-        self.status
-            .as_ref()
-            .and_then(|listener| listener.local_addr().ok())
+        local_address(self.status.as_ref())
     }
 
-    /// The address of `/metrics`, if it has one of its own.
+    /// Returns the address of the server for `/metrics` alone, `None` if there is none.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics
-            .as_ref()
-            .and_then(|listener| listener.local_addr().ok())
+        local_address(self.metrics.as_ref())
     }
 
-    /// Tells how the connection to the server stands, now and at every change.
+    /// Returns the state of the connection to the server, now and at every change.
     pub fn link(&self) -> watch::Receiver<LinkState> {
-        self.app.board.link()
+        self.app.link.subscribe()
     }
 
-    /// Keeps the tunnel up until `stop` resolves, then drains: nothing new is taken, what runs may finish until the
-    /// drain timeout. Without reconnecting, it ends with the first connection that is refused or lost. Dropping the
-    /// future ends everything now.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), GaveUp> {
+    /// Keeps the tunnel up until `stop` resolves, then drains: new calls are refused, and running
+    /// ones may finish until the drain timeout. Dropping the future ends everything at once.
+    ///
+    /// # Errors
+    ///
+    /// Without reconnecting, the first connection that is refused or lost.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), DisconnectedError> {
         let Self {
             app,
             status,
             metrics,
         } = self;
+
         let mut helpers = JoinSet::new();
         if let Some(listener) = status {
-            helpers.spawn(status::serve(app.clone(), listener));
+            helpers.spawn(server::serve(app.clone(), listener));
         }
         if let Some(listener) = metrics {
             helpers.spawn(metrics::serve(app.clone(), listener));
         }
-        for hosted in &app.hosted {
-            helpers.spawn(probe::run(hosted.clone()));
+        for entry in app.providers.iter().cloned() {
+            helpers.spawn(async move { entry.provider.run().await });
         }
         let result = serve(&app, stop).await;
-        // Nobody starts a program any more, and those that run are ended in order.
+
+        // No task starts a program any more, and those that run are ended in order.
         helpers.shutdown().await;
-        let ends = app.hosted.iter().map(|hosted| hosted.provider.end());
-        if tokio::time::timeout(PROGRAMS_END, futures_util::future::join_all(ends))
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "a provider's program has not ended in time; its guard goes on ending it"
-            );
-        }
+        shut_down_providers(&app).await;
         result
     }
 }
 
-/// Keeps the tunnel up until `stop` resolves, and then until nothing runs any more.
-async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), GaveUp> {
+/// Binds the address of the status server. `None` if there is to be none, or if the default address
+/// cannot be bound.
+async fn bind_status(config: &StatusConfig) -> Result<Option<TcpListener>, StartError> {
+    let listener = match config.bind {
+        StatusBind::Off => return Ok(None),
+        StatusBind::Required(address) => listen(address).await?,
+        StatusBind::Default(address) => match listen(address).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!(%error, "{}", without_status(&error));
+                return Ok(None);
+            }
+        },
+    };
+
+    let is_local = listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
+    if config.token.is_none() && !is_local {
+        tracing::warn!(
+            "STATUS_TOKEN is not set: whoever reaches the status server reads it, the id included"
+        );
+    }
+    Ok(Some(listener))
+}
+
+/// Ends what was started for the providers, within a bound.
+async fn shut_down_providers(app: &App) {
+    let shutdowns = app.providers.iter().map(|entry| entry.provider.shutdown());
+    let all = futures_util::future::join_all(shutdowns);
+    if tokio::time::timeout(PROGRAMS_END, all).await.is_err() {
+        tracing::warn!("a provider's program has not ended in time; its guard goes on ending it");
+    }
+}
+
+/// Keeps the tunnel up until `stop` resolves, and then until no call runs any more.
+async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), DisconnectedError> {
     let token = app.stop.clone();
     let stopping = async move {
         tokio::select! {
@@ -166,30 +187,29 @@ async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), Gav
             () = token.cancelled() => {}
         }
     };
-    let ended = connect::run(app.clone());
+    let ended = supervisor::run(app.clone());
     tokio::pin!(ended);
     tokio::select! {
-        // Biased towards the tunnel's own end, which says why.
+        // Biased towards the supervisor's end, which has the error.
         biased;
         result = &mut ended => return result,
         () = stopping => {}
     }
+
     app.set_draining(true);
     let patience = app.config.drain_timeout;
-    tracing::info!(calls = app.running(), ?patience, "draining");
+    tracing::info!(calls = app.running_calls(), ?patience, "draining");
     match tokio::time::timeout(patience, ended).await {
         Ok(result) => result,
         Err(_) => {
-            tracing::warn!(
-                calls = app.running(),
-                "drain timeout: ending what still runs"
-            );
+            let calls = app.running_calls();
+            tracing::warn!(calls, "drain timeout: ending what still runs");
             Ok(())
         }
     }
 }
 
-/// What is said of a relay that does without the status server, which nobody asked for.
+/// Returns the warning of a relay that has no status server, where none was required.
 fn without_status(error: &StartError) -> &'static str {
     match error {
         StartError::Listen { error, .. } if error.kind() == io::ErrorKind::AddrInUse => {
@@ -199,10 +219,8 @@ fn without_status(error: &StartError) -> &'static str {
     }
 }
 
-fn is_loopback(listener: &TcpListener) -> bool {
-    listener
-        .local_addr()
-        .is_ok_and(|address| address.ip().is_loopback())
+fn local_address(listener: Option<&TcpListener>) -> Option<SocketAddr> {
+    listener?.local_addr().ok()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -216,19 +234,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_program_is_blamed_only_for_an_address_that_is_in_use() {
-        let said = |kind: io::ErrorKind| {
+    fn another_program_is_named_only_if_the_address_is_in_use() {
+        let warning = |kind: io::ErrorKind| {
             without_status(&StartError::Listen {
                 address: ([127, 0, 0, 1], 4555).into(),
                 error: kind.into(),
             })
         };
-        assert!(said(io::ErrorKind::AddrInUse).contains("another program"));
+
+        assert!(warning(io::ErrorKind::AddrInUse).contains("another program"));
         for kind in [
             io::ErrorKind::PermissionDenied,
             io::ErrorKind::AddrNotAvailable,
         ] {
-            assert!(said(kind).contains("cannot be had"), "{kind}");
+            assert!(warning(kind).contains("cannot be had"), "{kind}");
         }
     }
 }

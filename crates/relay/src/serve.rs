@@ -1,5 +1,5 @@
-//! Answers one request that came through the tunnel: the event stream of a provider, a call to it, or a question for its
-//! metadata.
+//! Responds to one request from the tunnel: a call to a provider, the stream of its offers, or a
+//! request for its OAuth metadata.
 
 use std::sync::Arc;
 
@@ -8,70 +8,54 @@ use llamapool_tunnel::IncomingBody;
 use llamapool_wire::{CallError, Cause, path::TunnelPath};
 use tokio_util::sync::CancellationToken;
 
-use crate::answer_body::AnswerBody;
 use crate::app::App;
-use crate::board::RunningCall;
-use crate::error::{failed_call, log_failure, request_id};
+use crate::error::{error_response, log_error, request_id};
 use crate::events;
+use crate::response_body::ResponseBody;
 
-/// Answers one request. Its future is dropped when the caller leaves.
-pub(crate) async fn answer(
+/// Responds to one request. The future is dropped when the caller leaves. `farewell` ends the
+/// streams of offers.
+pub(crate) async fn respond(
     app: Arc<App>,
     farewell: CancellationToken,
     request: Request<IncomingBody>,
-) -> Response<AnswerBody> {
+) -> Response<ResponseBody> {
     let path = request.uri().path().to_owned();
     let req_id = request_id(request.headers());
-    let asked = TunnelPath::parse(&path);
-    answer_for(&app, asked, farewell, request)
+    let path = TunnelPath::parse(&path);
+    dispatch(&app, path, farewell, request)
         .await
-        .unwrap_or_else(|failure| {
-            log_failure(&failure, asked.map(TunnelPath::id), &req_id);
-            failed_call(&failure, &req_id)
+        .unwrap_or_else(|error| {
+            log_error(&error, path.map(TunnelPath::id), &req_id);
+            error_response(&error, &req_id)
         })
 }
 
-async fn answer_for(
+async fn dispatch(
     app: &App,
-    asked: Option<TunnelPath<'_>>,
+    path: Option<TunnelPath<'_>>,
     farewell: CancellationToken,
     request: Request<IncomingBody>,
-) -> Result<Response<AnswerBody>, CallError> {
-    let unknown = || {
-        CallError::new(
-            Cause::RelayGarbage,
-            "the relay does not know this kind of request",
-        )
-    };
-    let asked = asked.ok_or_else(unknown)?;
-    let no_such = || {
-        CallError::new(
-            Cause::RelayGarbage,
-            "the relay has no provider with this id",
-        )
-    };
-    let hosted = app.by_id(asked.id()).ok_or_else(no_such)?;
-    match asked {
+) -> Result<Response<ResponseBody>, CallError> {
+    let path = path.ok_or_else(|| garbage("the relay does not know this kind of request"))?;
+    let entry = app
+        .provider(path.id())
+        .ok_or_else(|| garbage("the relay has no provider with this id"))?;
+
+    match path {
         TunnelPath::Events(_) => {
-            let mut response = Response::new(events::stream(hosted.clone(), farewell));
+            let mut response = Response::new(events::stream(entry.clone(), farewell));
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/jsonl"),
             );
             Ok(response)
         }
-        TunnelPath::Call { below, .. } => {
-            hosted
-                .provider
-                .call(request, below, RunningCall::begin(hosted.board.calls()))
-                .await
-        }
-        TunnelPath::Document { which, .. } => {
-            let call = RunningCall::begin(hosted.board.calls());
-            hosted
-                .provider
-                .document(which, request.headers(), call)
-                .await
-        }
+        TunnelPath::Call { below, .. } => entry.call(request, below).await,
+        TunnelPath::Document { which, .. } => entry.document(which, request.headers()).await,
     }
+}
+
+fn garbage(message: &str) -> CallError {
+    CallError::new(Cause::RelayGarbage, message)
 }

@@ -1,4 +1,5 @@
-//! Whom the relay trusts when it speaks TLS: the public authorities, those of the machine, and a private one if told.
+//! The certificates that the relay trusts: the public authorities, those of the machine, and those
+//! of `CA_FILE`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,13 +8,13 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-/// Why the certificates cannot be used.
+/// The certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of private authorities cannot be read.
+    /// The file cannot be read.
     #[error("CA_FILE {0:?}: {1}")]
     File(PathBuf, String),
-    /// There is no certificate in it.
+    /// The file contains no certificate.
     #[error("CA_FILE {0:?} has no certificate, expected PEM with BEGIN CERTIFICATE")]
     Empty(PathBuf),
     /// TLS itself cannot be set up.
@@ -21,20 +22,22 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// The settings of every TLS connection that the relay makes.
+/// Returns the configuration of every TLS connection that the relay makes.
 pub(crate) fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
-    // A machine without a certificate store, such as a small container, has the public authorities still.
-    let machine = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(machine.certs);
+    // A machine without a certificate store, such as a small container, still gets the public
+    // authorities.
+    let of_machine = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(of_machine.certs);
     if let Some(file) = ca_file {
         add_file(&mut roots, file)?;
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let config =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions()?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
@@ -42,6 +45,7 @@ fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), TlsError> {
     let unreadable = |error: String| TlsError::File(file.to_owned(), error);
     let certificates =
         CertificateDer::pem_file_iter(file).map_err(|error| unreadable(error.to_string()))?;
+
     let mut added = 0;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;

@@ -35,54 +35,73 @@ pub(crate) fn is_doc(tree: &TokenTree, text: &str) -> bool {
 
 /// Finds all comments of a file in their order.
 pub(crate) fn find(stream: &TokenStream, text: &str) -> Vec<Comment> {
-    let mut found = Vec::new();
-    let mut end = 0;
-    walk(stream, text, &mut end, &mut found);
-    in_gap(text, end, text.len(), &mut found);
-    found
+    let mut finder = Finder {
+        text,
+        end: 0,
+        line: 1,
+        line_at: 0,
+        found: Vec::new(),
+    };
+    finder.walk(stream);
+    finder.find_before(text.len());
+    finder.found
 }
 
-fn walk(stream: &TokenStream, text: &str, end: &mut usize, found: &mut Vec<Comment>) {
-    for tree in stream.clone() {
-        let at = tree.span().byte_range();
-        if at.start < *end {
-            // The second token of one doc comment.
-            continue;
+struct Finder<'a> {
+    text: &'a str,
+    /// The end of the last token.
+    end: usize,
+    /// The line of the byte at `line_at`.
+    line: usize,
+    line_at: usize,
+    found: Vec<Comment>,
+}
+
+impl Finder<'_> {
+    fn walk(&mut self, stream: &TokenStream) {
+        for tree in stream.clone() {
+            let at = tree.span().byte_range();
+            if at.start < self.end {
+                // The second token of one doc comment.
+                continue;
+            }
+            self.find_before(at.start);
+            if is_doc(&tree, self.text) {
+                self.find_before(at.end);
+                continue;
+            }
+            if let TokenTree::Group(group) = &tree {
+                self.end = group.span_open().byte_range().end;
+                self.walk(&group.stream());
+                self.find_before(group.span_close().byte_range().start);
+            }
+            self.end = at.end;
         }
-        in_gap(text, *end, at.start, found);
-        if is_doc(&tree, text) {
-            in_gap(text, at.start, at.end, found);
-            *end = at.end;
-            continue;
-        }
-        if let TokenTree::Group(group) = &tree {
-            *end = group.span_open().byte_range().end;
-            walk(&group.stream(), text, end, found);
-            in_gap(text, *end, group.span_close().byte_range().start, found);
-        }
-        *end = at.end;
     }
-}
 
-/// Splits the text between two tokens into comments.
-fn in_gap(text: &str, start: usize, end: usize, found: &mut Vec<Comment>) {
-    let mut next = start;
-    while let Some(offset) = text[next..end].find('/') {
-        let start = next + offset;
-        let rest = &text[start..end];
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else {
-            rest.find("*/").map_or(rest.len(), |at| at + 2)
-        };
-        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        found.push(Comment {
-            start,
-            line: text[..start].matches('\n').count() + 1,
-            is_alone: text[line_start..start].trim().is_empty(),
-            text: rest[..length].to_owned(),
-        });
-        next = start + length;
+    /// Splits the text from the last token to `end` into comments.
+    fn find_before(&mut self, end: usize) {
+        while let Some(offset) = self.text[self.end..end].find('/') {
+            let start = self.end + offset;
+            let rest = &self.text[start..end];
+            let length = if rest.starts_with("//") {
+                rest.find('\n').unwrap_or(rest.len())
+            } else {
+                rest.find("*/").map_or(rest.len(), |at| at + 2)
+            };
+
+            self.line += self.text[self.line_at..start].matches('\n').count();
+            self.line_at = start;
+            let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+            self.found.push(Comment {
+                start,
+                line: self.line,
+                is_alone: self.text[line_start..start].trim().is_empty(),
+                text: rest[..length].to_owned(),
+            });
+            self.end = start + length;
+        }
+        self.end = end;
     }
 }
 
@@ -171,9 +190,12 @@ fn without_code(text: &str) -> String {
         }
     }
 
-    let words = prose.split(' ').map(|word| match word.contains("://") {
-        true => SPAN.to_string(),
-        false => word.to_owned(),
+    let words = prose.split(' ').map(|word| {
+        if word.contains("://") {
+            SPAN.to_string()
+        } else {
+            word.to_owned()
+        }
     });
     words.collect::<Vec<_>>().join(" ")
 }

@@ -54,14 +54,14 @@ impl<'a> Finder<'a> {
     ) {
         let start = signature.fn_token.span.byte_range().start;
         let braces = body.brace_token.span;
-        let (open, close) = (braces.open(), braces.close());
-        let end = close.byte_range().end;
+        let end = braces.close().byte_range().end;
         let tokens = &self.source.tokens;
         let first = tokens.partition_point(|token| token.at.start < start);
         let last = tokens.partition_point(|token| token.at.start < end);
 
         let first_line = signature.fn_token.span.start().line;
-        let (open_line, close_line) = (open.start().line, close.start().line);
+        let open_line = braces.open().start().line;
+        let close_line = braces.close().start().line;
         let body_lines = close_line.saturating_sub(open_line + 1);
         let inner = self.source.text.lines().skip(open_line).take(body_lines);
 
@@ -206,5 +206,52 @@ impl<'a> Visit<'a> for MacroFinder {
                 self.0.push(name.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(text: &str) -> Vec<Function> {
+        find(&Source::parse("src/x.rs".into(), text.into()).unwrap())
+    }
+
+    #[test]
+    fn lines_tokens_blank_lines_and_arguments_are_counted() {
+        let functions = measure("/// Doc.\nfn f(a: u8, b: u8) {\n    g(a);\n\n    g(b);\n}\n");
+
+        let f = &functions[0];
+        assert_eq!((f.line, f.lines, f.body_lines, f.blank_lines), (2, 5, 3, 1));
+        assert_eq!((f.tokens, f.arguments), (23, 2));
+    }
+
+    #[test]
+    fn shapes_that_are_hard_to_read_are_found() {
+        let functions = measure(
+            "fn f() {\n    let (a, b) = (1, 2);\n    let (c, d) = pair();\n    match a > b {\n        \
+             true => c.unwrap(),\n        false => panic!(\"x\"),\n    }\n    d.expect(\"there\");\n}\n",
+        );
+
+        let f = &functions[0];
+        assert_eq!(f.tuple_lets, [2]);
+        assert_eq!(f.bool_matches, [4]);
+        assert_eq!(f.panics, [5, 6]);
+        assert_eq!(f.expects, [8]);
+    }
+
+    #[test]
+    fn test_cases_are_found_in_macros_too() {
+        let functions = measure(
+            "#[cfg(test)]\nmod tests {\n    #[tokio::test]\n    async fn one() {}\n    fn helper() {}\n    \
+             proptest! {\n        #[test]\n        fn two(x: u8) {}\n    }\n}\n",
+        );
+
+        let cases: Vec<_> = functions
+            .iter()
+            .filter(|function| function.is_test && function.is_test_case)
+            .map(|function| function.name.as_str())
+            .collect();
+        assert_eq!(cases, ["one", "two"]);
     }
 }

@@ -11,6 +11,6 @@ mod prose;
 mod sources;
 mod table;
 
-pub use measures::{Bound, MEASURES, Measure, Scope};
+pub use measures::{Allowed, Bound, MEASURES, Measure, Scope};
 pub use sources::{Package, find_packages};
-pub use table::{findings_below, table, violations};
+pub use table::{findings_below, table, unneeded, violations};

@@ -187,3 +187,42 @@ fn derives_error(attribute: &syn::Attribute) -> bool {
     }
     is_error
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Names {
+        let mut names = Names::default();
+        collect(
+            &Source::parse("src/x.rs".into(), text.into()).unwrap(),
+            &mut names,
+        );
+        names
+    }
+
+    #[test]
+    fn errors_are_known_by_their_trait_or_by_a_negation_in_a_result() {
+        let names = names(
+            "#[derive(Debug, thiserror::Error)]\nenum Missing {}\nstruct Broken;\n\
+             impl std::error::Error for Broken {}\nstruct NoFrame;\nstruct Node;\n\
+             fn f() -> Result<(), NoFrame> {}\nfn g() -> Result<(), Node> {}\n",
+        );
+
+        let errors: Vec<_> = names.errors().map(|error| error.name.as_str()).collect();
+
+        assert_eq!(errors, ["Missing", "Broken", "NoFrame"]);
+    }
+
+    #[test]
+    fn public_items_and_unsafe_are_counted_outside_of_tests() {
+        let names = names(
+            "/// Doc.\npub struct A;\npub struct B;\npub(crate) struct C;\nfn f() { unsafe { g() } }\n\
+             #[cfg(test)]\nmod tests {\n    pub struct D;\n    fn h() { unsafe { g() } }\n}\n",
+        );
+
+        assert_eq!((names.public, names.documented), (2, 1));
+        assert_eq!(names.types.len(), 3);
+        assert_eq!(names.unsafe_lines, [("src/x.rs".to_owned(), 5)]);
+    }
+}

@@ -64,7 +64,7 @@ struct TestItem {
 }
 
 impl Source {
-    fn parse(path: String, text: String) -> Result<Source, Box<dyn Error>> {
+    pub(crate) fn parse(path: String, text: String) -> Result<Source, Box<dyn Error>> {
         let stream: TokenStream = text
             .parse()
             .map_err(|error| format!("{path} has no valid tokens: {error}"))?;
@@ -176,8 +176,9 @@ fn mark_test_files(sources: &mut [Source]) {
 
 fn is_test_path(path: &str) -> bool {
     let path = Path::new(path);
-    let folders = ["tests", "benches", "testing"];
-    path.file_name().is_some_and(|name| name == "tests.rs")
+    let folders = ["tests", "benches", "testing", "fuzz_targets"];
+    path.file_name()
+        .is_some_and(|name| name == "tests.rs" || name == "fuzzing.rs")
         || path
             .components()
             .any(|part| folders.iter().any(|folder| part.as_os_str() == *folder))
@@ -260,7 +261,8 @@ fn find_test_items(stream: &TokenStream, found: &mut Vec<TestItem>) {
         }
 
         let last = item_end(&trees, next + 2);
-        let (first_span, last_span) = (trees[next].span(), trees[last].span());
+        let first_span = trees[next].span();
+        let last_span = trees[last].span();
         found.push(TestItem {
             at: first_span.byte_range().start..last_span.byte_range().end,
             lines: last_span.end().line + 1 - first_span.start().line,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::measures::{Bound, MEASURES, Measure, Place, Scope, shared_names};
+use crate::measures::{Allowed, Bound, MEASURES, Measure, Place, Scope, shared_names};
 use crate::sources::Package;
 
 /// The name of the column over all packages.
@@ -26,7 +26,8 @@ pub fn table(packages: &[Package]) -> String {
         let _ = write!(table, "{}{padding} {:>7}", measure.name, bound(measure));
         for (name, packages) in &columns {
             let value = (measure.value)(packages);
-            let (column, decimals) = (column_width(name), measure.decimals);
+            let column = column_width(name);
+            let decimals = measure.decimals;
             let _ = write!(table, " {value:>column$.decimals$}");
         }
         table.push('\n');
@@ -34,42 +35,86 @@ pub fn table(packages: &[Package]) -> String {
     table
 }
 
-/// Returns one line for each measure that is out of its bound, with the places that count for it.
-pub fn violations(packages: &[Package]) -> Vec<String> {
+/// Returns a text for each measure that is out of its bound, with the places that count for it.
+pub fn violations(packages: &[Package], exceptions: &[Allowed]) -> Vec<String> {
     let mut found = Vec::new();
     for measure in MEASURES {
         for (name, packages) in columns(packages) {
             let value = (measure.value)(&packages);
-            let (is_out, scope) = match measure.bound {
-                Bound::None => continue,
-                Bound::AtMost(bound, scope) => (value > bound, scope),
-                Bound::AtLeast(bound, scope) => (value < bound, scope),
-            };
-            let applies = match scope {
-                Scope::Each => name != ALL,
-                Scope::Sum => name == ALL,
-            };
-            if !is_out || !applies {
+            if !is_out(measure, name, value) {
                 continue;
             }
 
-            let value = format!("{value:.decimals$}", decimals = measure.decimals);
-            let bound = bound(measure);
-            let mut line = format!("{name}: {}: {value}, bound {bound}", measure.name);
-            let places = packages
+            let is_allowed = exceptions
                 .iter()
-                .flat_map(|package| (measure.places)(package));
-            let mut places: Vec<Place> = places.collect();
-            let more = places.len().saturating_sub(MAX_PLACES);
-            places.truncate(MAX_PLACES);
-            write_places(&mut line, places.into_iter());
-            if more > 0 {
-                let _ = write!(line, "\n  … and {more} more");
+                .filter(|exception| exception.applies_to(name, measure))
+                .any(|exception| is_within(measure, value, exception.value));
+            if !is_allowed {
+                found.push(violation(measure, name, value, &packages));
             }
-            found.push(line);
         }
     }
+
     found
+}
+
+/// Returns a text for each exception whose bound is kept: it can be removed.
+pub fn unneeded(packages: &[Package], exceptions: &[Allowed]) -> Vec<String> {
+    let is_needed = |exception: &Allowed| {
+        MEASURES.iter().any(|measure| {
+            columns(packages).iter().any(|(name, packages)| {
+                exception.applies_to(name, measure)
+                    && is_out(measure, name, (measure.value)(packages))
+            })
+        })
+    };
+    exceptions
+        .iter()
+        .filter(|exception| !is_needed(exception))
+        .map(|exception| format!("{}: {}", exception.package, exception.measure))
+        .collect()
+}
+
+/// Returns true when the measure has a bound for this column and the value is out of it.
+fn is_out(measure: &Measure, column: &str, value: f64) -> bool {
+    let (bound, scope) = match measure.bound {
+        Bound::None => return false,
+        Bound::AtMost(bound, scope) | Bound::AtLeast(bound, scope) => (bound, scope),
+    };
+    let applies = match scope {
+        Scope::Each => column != ALL,
+        Scope::Sum => column == ALL,
+    };
+    applies && !is_within(measure, value, bound)
+}
+
+fn is_within(measure: &Measure, value: f64, bound: f64) -> bool {
+    match measure.bound {
+        Bound::None => true,
+        Bound::AtMost(..) => value <= bound,
+        Bound::AtLeast(..) => value >= bound,
+    }
+}
+
+fn violation(measure: &Measure, column: &str, value: f64, packages: &[&Package]) -> String {
+    let value = format!("{value:.decimals$}", decimals = measure.decimals);
+    let mut text = format!(
+        "{column}: {}: {value}, bound {}",
+        measure.name,
+        bound(measure)
+    );
+
+    let places = packages
+        .iter()
+        .flat_map(|package| (measure.places)(package));
+    let mut places: Vec<Place> = places.collect();
+    let more = places.len().saturating_sub(MAX_PLACES);
+    places.truncate(MAX_PLACES);
+    write_places(&mut text, places.into_iter());
+    if more > 0 {
+        let _ = write!(text, "\n  … and {more} more");
+    }
+    text
 }
 
 /// Lists every place that counts for a measure in files whose path contains the text.

@@ -5,7 +5,46 @@
 
 use std::path::PathBuf;
 
-use llamapool_style::{find_packages, findings_below, table, violations};
+use llamapool_style::{Allowed, find_packages, findings_below, table, unneeded, violations};
+
+/// The exceptions from the bounds.
+const ALLOWED: &[Allowed] = &[
+    allowed("bench-provider", "expect", 10.0, TEST_CODE),
+    allowed("bridge", "let (a, b) = (x, y)", 1.0, UNFINISHED),
+    allowed("bridge", "let (a, b) = (x, y): tests", 2.0, UNFINISHED),
+    allowed("http", "test names over 60 characters", 1.0, UNFINISHED),
+    allowed("llamapool", "let (a, b) = (x, y): tests", 5.0, UNFINISHED),
+    allowed(
+        "llamapool",
+        "test names over 60 characters",
+        3.0,
+        UNFINISHED,
+    ),
+    allowed("relay", "expect", 1.0, UNFINISHED),
+    allowed("relay", "let (a, b) = (x, y): tests", 1.0, UNFINISHED),
+    allowed("server", "expect", 1.0, UNFINISHED),
+    allowed("settings", "let (a, b) = (x, y)", 1.0, UNFINISHED),
+    allowed("testkit", "expect", 76.0, TEST_CODE),
+    allowed("testkit", "unwrap, panic!", 5.0, TEST_CODE),
+    allowed("wire", "let (a, b) = (x, y)", 1.0, UNFINISHED),
+];
+
+const UNFINISHED: &str = "not rewritten yet: lower it with each change, never raise it";
+const TEST_CODE: &str = "code for tests: a panic is a failed test";
+
+const fn allowed(
+    package: &'static str,
+    measure: &'static str,
+    value: f64,
+    reason: &'static str,
+) -> Allowed {
+    Allowed {
+        package,
+        measure,
+        value,
+        reason,
+    }
+}
 
 #[test]
 fn the_sources_are_within_the_bounds() {
@@ -20,9 +59,9 @@ fn the_sources_are_within_the_bounds() {
     if let Ok(path) = std::env::var("STYLE_SHOW") {
         println!("{}", findings_below(&packages, &path));
     }
-    let (comments, violations): (Vec<_>, Vec<_>) = violations(&packages)
-        .into_iter()
-        .partition(|line| line.contains(": comments: "));
-    println!("{}", comments.join("\n\n"));
+    for exception in unneeded(&packages, ALLOWED) {
+        println!("the exception is not needed any more: {exception}");
+    }
+    let violations = violations(&packages, ALLOWED);
     assert!(violations.is_empty(), "\n{}", violations.join("\n\n"));
 }

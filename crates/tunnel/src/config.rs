@@ -1,22 +1,27 @@
-//! Every number of the tunnel, with its unit and the reason for it.
+//! Every bound and interval of the tunnel, with its unit and the reason for its value.
 
 use std::time::Duration;
 
-/// The limits and the pulse of one tunnel. Both ends have their own; they need not agree.
+/// Limits and heartbeat of one tunnel. Each end has its own; the two need not agree.
 #[derive(Debug, Clone)]
 pub struct TunnelConfig {
-    /// How many bytes of one body may be on their way unread. It bounds the memory that a caller who stops reading
-    /// costs, and the speed of one body on a long link: 512 KiB carry 10 MB/s over 50 ms.
+    /// Receive window of each body, in bytes: as much of one body may be in flight or unread. It
+    /// bounds the memory that a caller costs who stops reading, and the speed of one body on a long
+    /// link: 512 KiB carry 10 MB/s over 50 ms.
     pub stream_window: u32,
-    /// How many calls a relay serves at once; the server's end learns it from the relay's.
+    /// Maximum number of calls that a relay serves at once. The server's end learns it from the
+    /// relay's hello.
     pub max_streams: u32,
-    /// Below how many bytes the head of a message must stay, as HTTP/2 counts them (32 bytes a header on top). Each end tells
-    /// the other, which refuses to send more.
+    /// Exclusive limit for the size of a message head, in bytes, counted as HTTP/2 counts them (32
+    /// bytes on top of each header). Each end announces its limit, and the peer refuses to send
+    /// larger heads.
     pub max_header_bytes: u32,
-    /// How often the peer is asked for a sign of life. Also while it is heard: a peer that only listens shows none by
-    /// itself, and an answer may wait long behind what is on its way.
+    /// Interval of WebSocket pings. They are also sent while the peer is sending: a peer that only
+    /// listens shows no sign of life by itself, and a response may wait long behind what is in
+    /// flight.
     pub heartbeat: Duration,
-    /// After how long without a sign of life the peer is gone. Three heartbeats, so that one lost ping is no loss.
+    /// Time without a sign of life after which the peer counts as lost. Three heartbeats, so that
+    /// one lost ping does not end the tunnel.
     pub silence: Duration,
 }
 
@@ -32,29 +37,34 @@ impl Default for TunnelConfig {
     }
 }
 
-/// The largest piece of a body in one frame: what one body puts into the outbox before it is another's turn.
+/// Maximum content of a data frame that this end sends: one body enqueues as much before it is the
+/// next body's turn.
 pub(crate) const PIECE_BYTES: usize = 16 * 1024;
-/// How many bytes wait in the outbox before bodies wait for their turn. More carries bulk no faster and keeps small calls
-/// waiting behind it.
+/// Size of the outbox from which on heads and bodies wait for their turn. More does not move large
+/// bodies faster, and keeps small calls waiting behind them.
 pub(crate) const OUTBOX_BYTES: usize = 64 * 1024;
-/// With how many requests, answers or pieces that wait somebody carries them off at once, instead of when all who are ready
-/// have had their turn. Fewer cost more writes; more keep the peer waiting while this end works.
-pub(crate) const EARLY: usize = 8;
-/// With how many streams somebody carries off at once whatever was put: there is hardly anybody to share a write with.
+/// Number of queued requests, responses or data frames at which the task that enqueues the last of
+/// them flushes at once, instead of waiting for the connection task. Lower: more writes. Higher:
+/// the peer idles while this end works.
+pub(crate) const EARLY_FLUSH_ITEMS: usize = 8;
+/// Number of open streams up to which every enqueue is flushed at once: too few other streams are
+/// there to share a write with.
 pub(crate) const FEW_STREAMS: usize = 4;
-/// How many bytes may wait in the outbox of a relay before it refuses streams by ending the tunnel: a server that opens more
-/// than it may and reads nothing of what is said to that.
+/// Size of a relay's outbox above which a refused stream ends the tunnel: the server opens more
+/// streams than the relay allows, and does not read the refusals.
 pub(crate) const REFUSALS_BYTES: usize = 1024 * 1024;
-/// The largest content of a frame that is taken, heads apart, which have a limit of their own.
+/// Maximum content of a received frame. Heads have a limit of their own.
 pub(crate) const FRAME_BYTES: usize = 64 * 1024;
-/// The largest WebSocket message this end sends. A sign of life counts when its message is whole, so on a slow link a
-/// message must arrive well within the silence that is allowed: 32 KiB do at 2 KB/s.
+/// Maximum size of a WebSocket message that this end sends. A sign of life counts once its message
+/// is complete, so on a slow link a message must arrive well within the silence limit: 32 KiB do at
+/// 2 KB/s.
 pub(crate) const MESSAGE_BYTES: usize = 32 * 1024;
-/// The largest WebSocket message this end takes: a middlebox may put several into one.
+/// Maximum size of a received WebSocket message: a middlebox may join several into one.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 512 * 1024;
-/// How many bytes wait in the WebSocket layer before it must reach the socket.
+/// Size of the WebSocket layer's write buffer from which on it must write to the socket.
 pub(crate) const WEBSOCKET_BUFFER_BYTES: usize = 128 * 1024;
-/// How much is read from the socket at once. It is held by every idle tunnel.
+/// Size of the WebSocket layer's read buffer. Every idle tunnel holds one.
 pub(crate) const READ_BUFFER_BYTES: usize = 8 * 1024;
-/// How long an end that closes waits for the peer to acknowledge it. Nothing but the end of the socket waits for it.
+/// Time that a closing end waits for the peer's acknowledgement. Only the end of the socket waits
+/// for it.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,270 +1,295 @@
-//! Carries the frames of one tunnel between its WebSocket and its streams.
+//! Delivers the frames of one tunnel between its WebSocket and its streams.
 //!
-//! The one rule: it always reads. What has arrived is bounded by the windows of the streams, so nothing has to wait for
-//! anybody to take it, and no two ends can wait for each other.
+//! The one rule: it always reads. Received data is bounded by the windows of the streams, so the
+//! connection never waits for a reader, and no two ends can wait for each other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::config::{FRAME_BYTES, REFUSALS_BYTES, TunnelConfig};
-use crate::frame::{CancelReason, Decoder, Frame, NoFrame};
-use crate::link::TunnelEnd;
-use crate::stream::{ArrivedHead, Impossible, Over, Stream};
-use crate::tunnel::Tunnel;
-use crate::websocket::{Socket, SocketError};
+use crate::frame::{CancelReason, Decoder, Frame, FrameError};
+use crate::socket::{TunnelEnd, WebSocket, WebSocketError};
+use crate::stream::{
+    ProtocolError, ReceivedHead, SharedState, Stream, StreamError, StreamState, Tunnel,
+};
 
-/// One end's side of the wire. When it is dropped, the tunnel is lost for all streams.
+/// One end's side of the wire. When it is dropped, the tunnel is lost for all its streams.
 pub(crate) struct Connection {
     tunnel: Arc<Tunnel>,
     decoder: Decoder,
-    role: Role,
-    /// The number of the newest request that has come.
-    last: u32,
-    lost: LostWhenDropped,
+    role: EndRole,
+    /// Number of the newest request that was received.
+    newest_received: u32,
+    guard: LoseOnDrop,
 }
 
-/// Whatever happens to the connection, its streams learn that it is gone.
-struct LostWhenDropped(Arc<Tunnel>);
+/// A guard that loses the tunnel when its connection is dropped, so that all streams end.
+struct LoseOnDrop(Arc<Tunnel>);
 
-/// Which end this is.
+/// The side of the tunnel.
 #[derive(Debug)]
-pub(crate) enum Role {
+pub(crate) enum EndRole {
     /// Sends the requests.
     Server,
-    /// Answers so many of them at once.
+    /// Answers requests, up to `max_streams` at once.
     Relay {
         max_streams: usize,
         drain: Drain,
-        requests: VecDeque<Arrived>,
+        requests: VecDeque<IncomingRequest>,
     },
 }
 
-/// How far a relay is with taking no more requests.
+/// Progress of a relay's drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drain {
-    No,
-    /// The server was told.
-    Asked,
-    /// The server has said that nothing more comes.
-    Agreed,
+    NotStarted,
+    /// The drain frame is on its way to the server.
+    Requested,
+    /// The server has replied that no more requests come.
+    Acknowledged,
 }
 
-/// A request that has come.
+/// A received request.
 #[derive(Debug)]
-pub(crate) struct Arrived {
-    pub(crate) stream: Arc<Stream>,
-    pub(crate) head: ArrivedHead,
+pub(crate) struct IncomingRequest {
+    pub(crate) stream: Stream,
+    pub(crate) head: ReceivedHead,
 }
 
-/// Why a connection breaks.
+/// The reason why a connection broke.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectionError {
     #[error(transparent)]
-    Socket(#[from] SocketError),
+    WebSocket(#[from] WebSocketError),
     #[error("the peer sent what is no frame: {0}")]
-    NoFrame(#[from] NoFrame),
+    Frame(#[from] FrameError),
     #[error("the peer sent {0}")]
-    Impossible(#[from] Impossible),
+    Protocol(#[from] ProtocolError),
     #[error("the peer did not begin with a hello")]
     NoHello,
     #[error("the peer said hello twice")]
     SecondHello,
     #[error("the peer sent a {0} of stream {1}, which was not opened")]
-    NotOpened(&'static str, u32),
+    UnknownStream(&'static str, u32),
     #[error("the server opened stream {0} behind stream {1}, or behind its last")]
     OutOfOrder(u32, u32),
     #[error("the server said that no more requests come, and was not asked")]
-    NotAsked,
+    UnrequestedDrain,
     #[error("the server opens streams that it may not, and does not read that they are not begun")]
-    DoesNotRead,
+    RefusalsUnread,
 }
 
 impl Connection {
-    pub(crate) fn new(tunnel: Arc<Tunnel>, config: &TunnelConfig, role: Role) -> Self {
-        let decoder = Decoder::new(FRAME_BYTES.max(config.max_header_bytes as usize));
-        let lost = LostWhenDropped(tunnel.clone());
+    /// Creates the connection of a tunnel. Its polls need one task, which the socket wakes.
+    pub(crate) fn new(tunnel: Arc<Tunnel>, config: &TunnelConfig, role: EndRole) -> Self {
+        let max_content = FRAME_BYTES.max(config.max_header_bytes as usize);
         Self {
+            guard: LoseOnDrop(tunnel.clone()),
             tunnel,
-            decoder,
+            decoder: Decoder::new(max_content),
             role,
-            last: 0,
-            lost,
+            newest_received: 0,
         }
     }
 
-    /// Moves all that can be moved; ready when the connection is over.
+    /// Receives and sends as much as possible. Ready when the connection is over.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
-        self.tunnel.socket.ping_if_wanted(cx)?;
+        self.tunnel.socket.register(cx)?;
+
         while let Poll::Ready(message) = self.tunnel.socket.poll_message(cx)? {
             let Some(message) = message else {
                 return Poll::Ready(Ok(()));
             };
             self.decoder.push(message);
             while let Some(frame) = self.decoder.next()? {
-                self.take(frame)?;
+                self.receive(frame)?;
             }
         }
-        self.tunnel.socket.carry(&self.tunnel.outbox, cx)?;
-        self.give_turns(cx);
+
+        self.tunnel.socket.flush(&self.tunnel.outbox, cx)?;
+        if self.tunnel.outbox.grant_turns() {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 
-    /// The next request that has come.
-    pub(crate) fn next_request(&mut self) -> Option<Arrived> {
+    /// Returns the next received request.
+    pub(crate) fn next_request(&mut self) -> Option<IncomingRequest> {
         match &mut self.role {
-            Role::Relay { requests, .. } => requests.pop_front(),
-            Role::Server => None,
+            EndRole::Relay { requests, .. } => requests.pop_front(),
+            EndRole::Server => None,
         }
     }
 
-    /// Whether requests have come that nobody has taken.
+    /// Returns whether there are received requests.
     pub(crate) fn has_requests(&self) -> bool {
-        matches!(&self.role, Role::Relay { requests, .. } if !requests.is_empty())
+        matches!(&self.role, EndRole::Relay { requests, .. } if !requests.is_empty())
     }
 
-    /// Tells the server to send no more requests.
+    /// Asks the server to send no more requests, once.
     pub(crate) fn start_drain(&mut self) {
-        if let Role::Relay {
-            drain: drain @ Drain::No,
-            ..
-        } = &mut self.role
+        if let EndRole::Relay { drain, .. } = &mut self.role
+            && *drain == Drain::NotStarted
         {
-            *drain = Drain::Asked;
-            self.tunnel.outbox.put_frame(&Frame::Drain);
+            *drain = Drain::Requested;
+            self.tunnel.outbox.enqueue_frame(&Frame::Drain);
         }
     }
 
-    /// Whether nothing more comes and nothing is left to do.
+    /// Returns whether no more requests come and all work is done.
     pub(crate) fn is_drained(&self) -> bool {
-        let agreed = matches!(&self.role, Role::Relay { drain: Drain::Agreed, requests, .. } if requests.is_empty());
-        agreed && self.tunnel.streams.len() == 0 && self.tunnel.outbox.len() == 0
+        let EndRole::Relay {
+            drain, requests, ..
+        } = &self.role
+        else {
+            return false;
+        };
+        *drain == Drain::Acknowledged
+            && requests.is_empty()
+            && self.tunnel.streams.len() == 0
+            && self.tunnel.outbox.len() == 0
     }
 
-    /// The end of the connection, as all streams learn it, and the WebSocket for a last word.
-    pub(crate) fn lose(self, end: &TunnelEnd) -> Option<Socket> {
-        self.lost.0.lose(end);
+    /// Ends all streams, and returns the WebSocket for the close handshake.
+    pub(crate) fn lose(self, end: &TunnelEnd) -> Option<WebSocket> {
+        self.guard.0.lose(end);
         self.tunnel.socket.take()
     }
 
-    /// Gives those who wait for the outbox what there is room for now.
-    fn give_turns(&self, cx: &Context<'_>) {
-        let (senders, others_wait) = self.tunnel.outbox.next_senders();
-        if others_wait {
-            cx.waker().wake_by_ref();
-        }
-        for sender in senders {
-            sender.turn_arrived();
-        }
-    }
-
-    fn take(&mut self, frame: Frame) -> Result<(), ConnectionError> {
-        if !self.tunnel.has_met() && !matches!(frame, Frame::Hello(_)) {
+    fn receive(&mut self, frame: Frame) -> Result<(), ConnectionError> {
+        let is_hello = matches!(frame, Frame::Hello(_));
+        if !is_hello && !self.tunnel.has_received_hello() {
             return Err(ConnectionError::NoHello);
         }
+
         match frame {
-            Frame::Hello(hello) if self.tunnel.meet(hello) => {}
-            Frame::Hello(_) => return Err(ConnectionError::SecondHello),
+            Frame::Hello(hello) if self.tunnel.receive_hello(hello) => Ok(()),
+            Frame::Hello(_) => Err(ConnectionError::SecondHello),
             Frame::Head {
                 stream,
-                head: bytes,
-                ends,
-            } => return self.take_head(stream, ArrivedHead { bytes, ends }),
-            Frame::Data { stream, data, ends } => {
-                if let Some(stream) = self.stream("piece", stream)? {
-                    stream.data_arrived(data, ends)?;
-                }
+                head,
+                is_last,
+            } => {
+                let head = ReceivedHead {
+                    bytes: head,
+                    is_last,
+                };
+                self.receive_head(stream, head)
             }
-            Frame::Abort { stream } => {
-                if let Some(stream) = self.stream("break", stream)? {
-                    stream.abort_arrived()?;
-                }
+            Frame::Data {
+                stream,
+                data,
+                is_last,
+            } => {
+                let window = self.tunnel.window;
+                self.deliver("piece", stream, |state| {
+                    state.receive_data(data, is_last, window)
+                })
             }
-            Frame::Enough { stream } => {
-                if let Some(stream) = self.stream("refusal", stream)? {
-                    stream.enough_arrived();
-                }
+            Frame::Abort { stream } => self.deliver("break", stream, StreamState::receive_abort),
+            Frame::StopSending { stream } => self.deliver("refusal", stream, |state| {
+                state.receive_stop_sending();
+                Ok(())
+            }),
+            Frame::Cancel { stream, reason } => self.deliver("cancel", stream, |state| {
+                state.fail(StreamError::Cancelled(reason));
+                Ok(())
+            }),
+            Frame::WindowUpdate { stream, bytes } => {
+                self.deliver("window", stream, |state| state.receive_window_update(bytes))
             }
-            Frame::Cancel { stream, why } => {
-                if let Some(stream) = self.stream("cancel", stream)? {
-                    stream.is_over(Over::Cancelled(why));
-                }
-            }
-            Frame::Room { stream, bytes } => {
-                if let Some(stream) = self.stream("window", stream)? {
-                    stream.room_arrived(bytes)?;
-                }
-            }
-            Frame::Drain => self.take_drain()?,
+            Frame::Drain => self.receive_drain(),
         }
-        Ok(())
     }
 
-    fn take_head(&mut self, number: u32, head: ArrivedHead) -> Result<(), ConnectionError> {
-        let Role::Relay {
+    /// Receives a head: a response on the server's side, a request on the relay's.
+    fn receive_head(&mut self, number: u32, head: ReceivedHead) -> Result<(), ConnectionError> {
+        let EndRole::Relay {
             max_streams,
             drain,
             requests,
         } = &mut self.role
         else {
-            if let Some(stream) = self.stream("head", number)? {
-                stream.head_arrived(head)?;
-            }
-            return Ok(());
+            return self.deliver("head", number, |state| state.receive_head(head));
         };
-        if number <= self.last || *drain == Drain::Agreed {
-            return Err(ConnectionError::OutOfOrder(number, self.last));
+
+        if number <= self.newest_received || *drain == Drain::Acknowledged {
+            return Err(ConnectionError::OutOfOrder(number, self.newest_received));
         }
-        self.last = number;
-        if *drain == Drain::Asked || self.tunnel.streams.len() >= *max_streams {
-            if self.tunnel.outbox.len() > REFUSALS_BYTES {
-                return Err(ConnectionError::DoesNotRead);
-            }
-            self.tunnel.outbox.put_frame(&Frame::Cancel {
-                stream: number,
-                why: CancelReason::NotBegun,
-            });
-            return Ok(());
+        self.newest_received = number;
+
+        let is_refused = *drain == Drain::Requested || self.tunnel.streams.len() >= *max_streams;
+        if is_refused {
+            return self.refuse(number);
         }
-        let stream = Stream::opened_by_peer(self.tunnel.clone(), number, head.ends);
-        self.tunnel.streams.insert(number, stream.clone());
-        requests.push_back(Arrived { stream, head });
+
+        let stream = Stream::accept(self.tunnel.clone(), number, head.is_last);
+        requests.push_back(IncomingRequest { stream, head });
         Ok(())
     }
 
-    fn take_drain(&mut self) -> Result<(), ConnectionError> {
+    /// Refuses a request that was not begun.
+    fn refuse(&self, number: u32) -> Result<(), ConnectionError> {
+        if self.tunnel.outbox.len() > REFUSALS_BYTES {
+            return Err(ConnectionError::RefusalsUnread);
+        }
+        self.tunnel.outbox.enqueue_frame(&Frame::Cancel {
+            stream: number,
+            reason: CancelReason::NotBegun,
+        });
+        Ok(())
+    }
+
+    /// Receives a drain frame: the relay's request, or the server's reply to it.
+    fn receive_drain(&mut self) -> Result<(), ConnectionError> {
         match &mut self.role {
-            Role::Server => self.tunnel.open_no_more(),
-            Role::Relay {
-                drain: drain @ Drain::Asked,
-                ..
-            } => *drain = Drain::Agreed,
-            Role::Relay { .. } => return Err(ConnectionError::NotAsked),
+            EndRole::Server => self.tunnel.stop_opening(),
+            EndRole::Relay { drain, .. } if *drain == Drain::Requested => {
+                *drain = Drain::Acknowledged;
+            }
+            EndRole::Relay { .. } => return Err(ConnectionError::UnrequestedDrain),
         }
         Ok(())
     }
 
-    /// A stream that is open; none, if it is over here, of which the peer does not know yet.
-    fn stream(
+    /// Delivers a frame to its stream. `kind` names the frame in an error.
+    fn deliver(
         &self,
-        what: &'static str,
+        kind: &'static str,
         number: u32,
-    ) -> Result<Option<Arc<Stream>>, ConnectionError> {
-        let stream = self.tunnel.streams.get(number);
-        let newest = match self.role {
-            Role::Server => self.tunnel.outbox.last_request(),
-            Role::Relay { .. } => self.last,
-        };
-        match stream {
-            None if number == 0 || number > newest => Err(ConnectionError::NotOpened(what, number)),
-            stream => Ok(stream),
+        receive: impl FnOnce(&mut StreamState) -> Result<(), ProtocolError>,
+    ) -> Result<(), ConnectionError> {
+        if let Some(stream) = self.find_stream(kind, number)? {
+            self.tunnel.deliver(&stream, receive)?;
         }
+        Ok(())
+    }
+
+    /// Returns an open stream, or `None` if it is over here, while late frames of the
+    /// peer are still on their way.
+    fn find_stream(
+        &self,
+        kind: &'static str,
+        number: u32,
+    ) -> Result<Option<SharedState>, ConnectionError> {
+        if let Some(stream) = self.tunnel.streams.get(number) {
+            return Ok(Some(stream));
+        }
+        let newest = match self.role {
+            EndRole::Server => self.tunnel.outbox.newest_request(),
+            EndRole::Relay { .. } => self.newest_received,
+        };
+        if number == 0 || number > newest {
+            return Err(ConnectionError::UnknownStream(kind, number));
+        }
+        Ok(None)
     }
 }
 
-impl Drop for LostWhenDropped {
+impl Drop for LoseOnDrop {
     fn drop(&mut self) {
-        // Nothing, if it was lost before.
+        // Without effect if the tunnel was lost before.
         self.0.lose(&TunnelEnd::Closed);
         drop(self.0.socket.take());
     }

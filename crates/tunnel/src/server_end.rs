@@ -1,6 +1,7 @@
 //! The server's end: sends requests to the relay. On the WebSocket's server side.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,97 +11,77 @@ use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::protocol::Role as WebSocketRole;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::BoxError;
-use crate::body::IncomingBody;
 use crate::config::TunnelConfig;
-use crate::connection::{Connection, Role};
-use crate::frame::CancelReason;
-use crate::halves::{Leaving, ReceiveHalf, SendHalf};
-use crate::head::{check_request, read_response, write_request};
-use crate::head_start::HeadStart;
-use crate::link::{CloseReason, Link, TunnelEnd};
-use crate::outbox::NoRequest;
-use crate::pump::{PumpError, pump};
-use crate::stream::{Over, Stream};
-use crate::tunnel::Tunnel;
-use crate::websocket::Socket;
+use crate::connection::{Connection, EndRole};
+use crate::frame::{CancelReason, HeadError, check_request, read_response, write_request};
+use crate::socket::{CloseReason, OpenStreamError, Socket, TunnelEnd};
+use crate::stream::{
+    BoxError, FirstChunk, IncomingBody, OnDrop, ReceiveHalf, SendBodyError, SendHalf, Stream,
+    StreamError, Tunnel, send_body,
+};
 
-/// The server's end of one tunnel. Clones are the same end; without the last of them the tunnel is closed.
+/// The server's end of one tunnel. Clones are the same end; the tunnel closes with the last of
+/// them.
 #[derive(Clone)]
 pub struct ServerEnd {
     tunnel: Arc<Tunnel>,
-    link: Arc<Link>,
     ended: watch::Receiver<Option<TunnelEnd>>,
-    _last: Arc<ClosesWithTheLast>,
+    _guard: Arc<CloseOnDrop>,
 }
 
-/// What keeps a tunnel going: it must be awaited for as long as the tunnel is to live, and says why it ended.
-/// Dropping it loses the tunnel.
-pub type Driver = std::pin::Pin<Box<dyn Future<Output = TunnelEnd> + Send>>;
+/// The future that runs a tunnel: it must be polled for as long as the tunnel is to live, and
+/// returns how the tunnel ended. Dropping it loses the tunnel.
+pub type Driver = Pin<Box<dyn Future<Output = TunnelEnd> + Send>>;
 
-/// Why a request got no answer.
+/// The reason why a request got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The tunnel takes no more requests; the relay has certainly not begun with this one.
     #[error("the tunnel took no more requests: {0}")]
     NotAccepted(String),
-    /// The tunnel was lost; the relay may have got the request.
+    /// The tunnel was lost; the relay may have received the request.
     #[error("the tunnel was lost: {0}")]
     TunnelLost(String),
-    /// The relay gave the request up before it answered.
+    /// The relay gave the request up before it responded.
     #[error("the relay gave the request up: {0}")]
     GivenUp(CancelReason),
     /// The request's own body broke off.
     #[error("the request's body broke off")]
     RequestBody(#[source] BoxError),
-    /// The request's head is more than the tunnel takes.
+    /// The head of the request is larger than the tunnel accepts.
     #[error("the request is too large: {0}")]
     HeadTooLarge(String),
-    /// The request has what no request in a tunnel can have.
+    /// The request contains what no request in a tunnel can contain.
     #[error("the request cannot be sent: {0}")]
     Malformed(String),
 }
 
 impl ServerEnd {
-    /// Starts on a byte stream whose WebSocket upgrade is done. The driver must run before anything is sent.
+    /// Opens a tunnel on a byte stream whose WebSocket upgrade is done. The driver must run before
+    /// anything is sent.
     pub async fn open<S>(io: S, config: TunnelConfig) -> (Self, Driver)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let link = Arc::new(Link::new());
-        let socket = Socket::new(io, WebSocketRole::Server, link.clone()).await;
-        let tunnel = Tunnel::new(socket, link.clone(), &config);
-        let mut connection = Connection::new(tunnel.clone(), &config, Role::Server);
+        let socket = Socket::new(io, Role::Server).await;
+        let tunnel = Tunnel::new(socket, &config);
+        let connection = Connection::new(tunnel.clone(), &config, EndRole::Server);
         let (report, ended) = watch::channel(None);
+
         let end = Self {
-            tunnel,
-            link: link.clone(),
+            tunnel: tunnel.clone(),
             ended,
-            _last: Arc::new(ClosesWithTheLast(link.clone())),
+            _guard: Arc::new(CloseOnDrop(tunnel.clone())),
         };
-        let driver = Box::pin(async move {
-            let end = tokio::select! {
-                // Biased towards what the connection says itself: it knows better than a timer.
-                biased;
-                result = poll_fn(|cx| connection.poll(cx)) => link.end(result),
-                end = link.close_wanted() => end,
-                end = link.silence(&config) => end,
-            };
-            let socket = connection.lose(&end);
-            // Every call has failed by now: only the goodbye takes time.
-            report.send_replace(Some(end.clone()));
-            if let (Some(reason), Some(socket)) = (link.farewell(&end), socket) {
-                socket.close(reason).await;
-            }
-            end
-        });
+        let driver = Box::pin(drive(tunnel, connection, config, report));
         (end, driver)
     }
 
-    /// Sends a request; the answer's head comes back as soon as it arrives. The request's body goes on being sent
-    /// while the answer's body is read. Dropping the future or the answer's body cancels the call at the relay.
+    /// Sends a request and returns the response as soon as its head has arrived. The request's body
+    /// is sent on while the response's body is read. Dropping the future or the response's body
+    /// cancels the call at the relay.
     pub async fn send<B>(&self, request: Request<B>) -> Result<Response<IncomingBody>, SendError>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -108,97 +89,83 @@ impl ServerEnd {
     {
         let (head, body) = request.into_parts();
         check_request(&head, self.tunnel.max_header_bytes())?;
-        let place = self.tunnel.place().await.ok_or_else(|| self.not_taken())?;
-        let body = HeadStart::after_a_turn(Box::pin(body))
+
+        let permit = self.tunnel.stream_permit().await;
+        let permit = permit.ok_or_else(|| self.not_accepted())?;
+        let body = FirstChunk::ready_within_a_turn(Box::pin(body))
             .await
             .map_err(|error| SendError::RequestBody(error.into()))?;
-        let stream = Stream::to_open(self.tunnel.clone(), place);
+
+        let stream = Stream::new(self.tunnel.clone(), permit);
         poll_fn(|cx| stream.poll_turn(cx))
             .await
-            .map_err(|_| self.not_taken())?;
-        let all = body.all_within(stream.room());
-        let is_all = all.is_some() || body.is_end_stream();
+            .map_err(|_| self.not_accepted())?;
+
+        let whole_body = body.whole_body(stream.max_piece());
+        let is_whole = whole_body.is_some() || body.is_end_stream();
         stream
-            .open(|out| write_request(&head, out), all.as_ref(), is_all)
-            .map_err(|why| self.refused(why))?;
-        let answer = Answer {
-            half: ReceiveHalf::new(stream.clone(), Leaving::EndsTheStream),
-            is_head: head.method == Method::HEAD,
+            .open(
+                |out| write_request(&head, out),
+                whole_body.as_ref(),
+                is_whole,
+            )
+            .map_err(|error| self.open_error(error))?;
+
+        let response = PendingResponse {
+            half: ReceiveHalf::new(stream.clone(), OnDrop::CancelStream),
+            is_to_head: head.method == Method::HEAD,
         };
-        if is_all {
-            return answer.await_head().await;
+        if is_whole {
+            return response.receive().await;
         }
-        let mut half = SendHalf::new(stream, CancelReason::CallerLeft);
-        let mut upload = Box::pin(async move {
-            let mut body = std::pin::pin!(body);
-            let result = pump(body.as_mut(), &mut half).await;
-            if let Err(PumpError::Receiver) = result {
-                half.forgo();
-                // Kept until the answer was read: a caller whose connection ends because nobody takes its request any more does
-                // not hear the answer that says why.
-                std::future::pending::<()>().await;
-            }
-            result
-        });
-        let mut answer = std::pin::pin!(answer.await_head());
-        tokio::select! {
-            // Biased towards the answer: once it is here, the rest of the request goes on beside it.
-            biased;
-            answer = &mut answer => {
-                let mut rest = JoinSet::new();
-                rest.spawn(async move { drop(upload.await) });
-                Ok(answer?.map(|body| body.with_upload(rest)))
-            }
-            sent = &mut upload => match sent {
-                Err(PumpError::Source(error)) => Err(SendError::RequestBody(error)),
-                Ok(()) | Err(PumpError::Receiver) => answer.await,
-            },
-        }
+        let half = SendHalf::new(stream, CancelReason::CallerLeft);
+        receive_while_sending(response, body, half).await
     }
 
-    fn not_taken(&self) -> SendError {
-        let why = match &*self.ended.borrow() {
+    /// Returns the error of a request that was not begun.
+    fn not_accepted(&self) -> SendError {
+        let reason = match &*self.ended.borrow() {
             Some(end) => end.to_string(),
-            None => NoRequest::Draining.to_string(),
+            None => OpenStreamError::Draining.to_string(),
         };
-        SendError::NotAccepted(why)
+        SendError::NotAccepted(reason)
     }
 
-    fn refused(&self, why: NoRequest) -> SendError {
-        match why {
-            NoRequest::Draining => self.not_taken(),
-            NoRequest::NoNumbersLeft => {
-                // The relay must come again.
+    fn open_error(&self, error: OpenStreamError) -> SendError {
+        match error {
+            OpenStreamError::Draining => self.not_accepted(),
+            OpenStreamError::NumbersExhausted => {
+                // The relay must connect anew.
                 self.close(CloseReason::Done);
-                SendError::NotAccepted(why.to_string())
+                SendError::NotAccepted(error.to_string())
             }
         }
     }
 
-    /// How many calls the relay serves at once; none, before it has said how many.
+    /// Returns how many calls the relay serves at once, 0 before its hello.
     pub fn max_streams(&self) -> usize {
         self.tunnel.peer_max_streams()
     }
 
-    /// Whether the relay shows a sign of life within `patience`, asked now.
+    /// Sends a ping, and returns whether the relay shows a sign of life within `patience`.
     pub async fn is_alive(&self, patience: Duration) -> bool {
         let mut ended = self.ended.clone();
         tokio::select! {
-            // Biased, so that a tunnel which has ended is never called alive.
+            // Biased, so that a tunnel which has ended is never reported alive.
             biased;
             _ = ended.wait_for(Option::is_some) => false,
-            alive = self.link.is_alive(patience) => alive,
+            is_alive = self.tunnel.socket.liveness.is_alive(patience) => is_alive,
         }
     }
 
-    /// For how long nothing has come from the relay.
+    /// Returns the time since anything was received from the relay.
     pub fn silence(&self) -> Duration {
-        self.link.quiet()
+        self.tunnel.socket.liveness.silence()
     }
 
     /// Closes the tunnel now. Calls that run on it are lost.
     pub fn close(&self, reason: CloseReason) {
-        self.link.close(reason);
+        self.tunnel.socket.close.request(reason);
     }
 
     /// Waits for the tunnel's end.
@@ -220,50 +187,126 @@ impl std::fmt::Debug for ServerEnd {
     }
 }
 
-/// Nobody is left who could send a request.
-struct ClosesWithTheLast(Arc<Link>);
-
-impl Drop for ClosesWithTheLast {
-    fn drop(&mut self) {
-        self.0.close(CloseReason::Done);
+impl From<HeadError> for SendError {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::TooLarge { .. } => Self::HeadTooLarge(error.to_string()),
+            HeadError::ConnectionHeader | HeadError::MethodTooLong => {
+                Self::Malformed(error.to_string())
+            }
+        }
     }
 }
 
-/// An answer that has not begun yet.
-struct Answer {
-    half: ReceiveHalf,
-    /// Whether it answers HEAD, whose answers speak of the body that another request would get.
-    is_head: bool,
+/// A guard that closes the tunnel with the last [`ServerEnd`]: no request can follow.
+struct CloseOnDrop(Arc<Tunnel>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.socket.close.request(CloseReason::Done);
+    }
 }
 
-impl Answer {
-    async fn await_head(self) -> Result<Response<IncomingBody>, SendError> {
-        let head = poll_fn(|cx| self.half.poll_head(cx))
-            .await
-            .map_err(|over| match over {
-                Over::Cancelled(CancelReason::NotBegun) => {
-                    SendError::NotAccepted(CancelReason::NotBegun.to_string())
-                }
-                Over::Cancelled(why) => SendError::GivenUp(why),
-                Over::Lost(why) => SendError::TunnelLost(why.to_string()),
-            })?;
-        let ends = head.ends;
+/// Runs the server's end of a tunnel until it ends, and reports how.
+async fn drive(
+    tunnel: Arc<Tunnel>,
+    mut connection: Connection,
+    config: TunnelConfig,
+    report: watch::Sender<Option<TunnelEnd>>,
+) -> TunnelEnd {
+    let socket = &tunnel.socket;
+    let end = tokio::select! {
+        // Biased towards the connection, whose result is more precise than a timer's.
+        biased;
+        result = poll_fn(|cx| connection.poll(cx)) => socket.close.tunnel_end(result),
+        end = socket.close.requested() => end,
+        end = socket.liveness.watch(&config) => end,
+    };
+
+    // All calls have failed once this is done: only the close handshake takes time.
+    let websocket = connection.lose(&end);
+    report.send_replace(Some(end.clone()));
+    if let (Some(reason), Some(websocket)) = (socket.close.farewell(&end), websocket) {
+        websocket.close(reason).await;
+    }
+    end
+}
+
+/// Receives a response while the rest of the request's body is sent.
+async fn receive_while_sending<B>(
+    response: PendingResponse,
+    body: FirstChunk<Box<B>>,
+    mut half: SendHalf,
+) -> Result<Response<IncomingBody>, SendError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut upload = Box::pin(async move {
+        let mut body = std::pin::pin!(body);
+        let result = send_body(body.as_mut(), &mut half).await;
+        if let Err(SendBodyError::Stopped) = result {
+            half.give_up();
+            // Kept until the response was read: a caller whose connection ends because its request
+            // is no longer wanted would not receive the response that gives the reason.
+            std::future::pending::<()>().await;
+        }
+        result
+    });
+    let mut response = std::pin::pin!(response.receive());
+
+    tokio::select! {
+        // Biased towards the response: once it is here, the rest of the request is sent beside it.
+        biased;
+        response = &mut response => {
+            let mut rest = JoinSet::new();
+            rest.spawn(async move { drop(upload.await) });
+            Ok(response?.map(|body| body.with_upload(rest)))
+        }
+        sent = &mut upload => match sent {
+            Err(SendBodyError::Source(error)) => Err(SendError::RequestBody(error)),
+            Ok(()) | Err(SendBodyError::Stopped) => response.await,
+        },
+    }
+}
+
+/// A response whose head has not arrived.
+struct PendingResponse {
+    half: ReceiveHalf,
+    /// True for the response to a HEAD: its headers then describe the body that a GET would get.
+    is_to_head: bool,
+}
+
+impl PendingResponse {
+    /// Waits for the head of the response.
+    async fn receive(self) -> Result<Response<IncomingBody>, SendError> {
+        let head = poll_fn(|cx| self.half.poll_head(cx)).await?;
+        let is_last = head.is_last;
         let (head, ()) = read_response(head.bytes)
             .map_err(|_| SendError::GivenUp(CancelReason::Malformed))?
             .into_parts();
-        let has_no_body = self.is_head
+
+        let has_no_body = self.is_to_head
             || matches!(
                 head.status,
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
             );
-        let body = IncomingBody::new(self.half, &head.headers, ends);
-        Ok(Response::from_parts(
-            head,
-            if has_no_body {
-                body.announced_for_another()
-            } else {
-                body
-            },
-        ))
+        let mut body = IncomingBody::new(self.half, &head.headers, is_last);
+        if has_no_body {
+            body = body.ignoring_content_length();
+        }
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+impl From<StreamError> for SendError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Cancelled(reason @ CancelReason::NotBegun) => {
+                Self::NotAccepted(reason.to_string())
+            }
+            StreamError::Cancelled(reason) => Self::GivenUp(reason),
+            StreamError::TunnelLost(reason) => Self::TunnelLost(reason.to_string()),
+        }
     }
 }

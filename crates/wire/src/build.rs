@@ -1,4 +1,4 @@
-//! What a program of llamapool says of itself, on the command line, to its peer and in its state.
+//! The build of a program, as it is shown on the command line, to the peer and in the state.
 
 /// Version, commit and date of the program.
 #[derive(Debug, Clone, Copy)]

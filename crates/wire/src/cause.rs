@@ -1,15 +1,17 @@
-//! The causes of the failures that llamapool answers itself, and the body of such an answer.
+//! The causes of the failures that llamapool itself responds to, and the response.
 //!
-//! A cause fixes everything a program can read: status, JSON-RPC code, the name in `data.mcp`, the hop, and the word
-//! in the `Llamapool-Error` header. Where responses are built is not here but in `error.rs` of either side.
-//! None has status 400, 404 or 405: MCP clients read those as protocol (MCP 2025-11-25 and 2026-07-28, transports).
-//! The JSON-RPC codes are positive, outside of everything that JSON-RPC 2.0 and MCP reserve.
+//! A cause determines everything that a program can read: status, JSON-RPC code, the name in
+//! `data.mcp`, the hop, and the word in the `Llamapool-Error` header. None has status 400, 404 or
+//! 405: MCP clients read those as protocol (MCP 2025-11-25 and 2026-07-28, transports). The JSON-RPC
+//! codes are positive, outside of everything that JSON-RPC 2.0 and MCP reserve.
 
-use http::StatusCode;
+use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// Where on the way from caller to provider a call failed.
+use crate::header as llamapool;
+
+/// The hop on the way from caller to provider where a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hop {
@@ -25,7 +27,7 @@ pub enum Hop {
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal $status:ident $code:literal $mcp:literal $hop:ident;)+) => {
-        /// Why llamapool answers a call itself.
+        /// The reason for which llamapool itself responds to a call.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Cause { $($(#[doc = $doc])+ $variant,)+ }
 
@@ -33,32 +35,32 @@ macro_rules! causes {
             /// Every cause, for tables and tests.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word in the `Llamapool-Error` header and in metrics.
+            /// Returns the word in the `Llamapool-Error` header and in metrics.
             pub fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
 
-            /// The status of the answer.
+            /// Returns the status of the response.
             pub fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)+ }
             }
 
-            /// The JSON-RPC error code.
+            /// Returns the JSON-RPC error code.
             pub fn code(self) -> u16 {
                 match self { $(Self::$variant => $code,)+ }
             }
 
-            /// The name in `data.mcp`.
+            /// Returns the name in `data.mcp`.
             pub fn mcp(self) -> &'static str {
                 match self { $(Self::$variant => $mcp,)+ }
             }
 
-            /// The hop that failed.
+            /// Returns the hop that failed.
             pub fn hop(self) -> Hop {
                 match self { $(Self::$variant => Hop::$hop,)+ }
             }
 
-            /// What it means, in one sentence, for documents.
+            /// Returns the meaning in one sentence, for documents.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($doc),+),)+ }
             }
@@ -119,11 +121,13 @@ causes! {
     FirstByteTimeout = "first_byte_timeout" GATEWAY_TIMEOUT 5041 "MCP_TIMEOUT" Provider;
 }
 
-/// After how many seconds a caller may try again what failed for want of a relay, of a program or of room.
+/// After how many seconds a caller may retry a call that failed for lack of a relay, a program or
+/// room.
 pub const RETRY_AFTER_SECONDS: u16 = 2;
 
 impl Cause {
-    /// Whether the same call may go through a little later, unchanged, without the risk of being executed twice.
+    /// Returns whether the same call may succeed a little later without the risk of being executed
+    /// twice.
     pub fn is_retryable(self) -> bool {
         matches!(
             self.status(),
@@ -131,58 +135,81 @@ impl Cause {
         )
     }
 
-    /// Whether it is the request that must change: a status of the 400s. Anybody can make such failures at will.
+    /// Returns whether the request is at fault (a status of the 400s). Every caller can cause such
+    /// failures at will.
     pub fn is_client_error(self) -> bool {
         self.status().is_client_error()
     }
 
-    /// The cause that a `Llamapool-Error` header names.
+    /// Returns the cause that a `Llamapool-Error` header names, `None` for an unknown word.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|cause| cause.word() == word)
     }
 }
 
-/// One failure: what the caller may know of it, and what the log must.
+/// The failure of one call: a message for its caller, and one for the log.
 #[derive(Debug, Clone)]
 pub struct CallError {
-    /// What went wrong.
+    /// The cause.
     pub cause: Cause,
-    /// The same in a sentence that names the wrong value and what was expected.
+    /// A sentence that names the wrong value and the expected one, for the caller.
     pub message: String,
-    /// The error behind it, which the caller does not get to see.
-    internal: Option<String>,
+    /// The error behind it, for the log alone.
+    source: Option<String>,
 }
 
 impl CallError {
-    /// A failure with its sentence.
+    /// A failure with its sentence for the caller.
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
         Self {
             cause,
             message: message.into(),
-            internal: None,
+            source: None,
         }
     }
 
-    /// The same failure with the error behind it, for the log alone.
+    /// Adds the error behind it, for the log alone.
     pub fn with_source(self, error: impl Into<String>) -> Self {
         Self {
-            internal: Some(error.into()),
+            source: Some(error.into()),
             ..self
         }
     }
 
-    /// All that is known of it, for the log alone.
+    /// Returns the message with the error behind it, for the log alone.
     pub fn log_message(&self) -> String {
-        match &self.internal {
-            Some(internal) if !self.message.contains(internal) => {
-                format!("{}: {internal}", self.message)
+        match &self.source {
+            Some(source) if !self.message.contains(source) => {
+                format!("{}: {source}", self.message)
             }
             _ => self.message.clone(),
         }
     }
 
-    /// The body of the answer: a JSON-RPC error object. Its id is null, as the request's body is never parsed, unless it is a
-    /// program's bridge that knows it.
+    /// Returns the response to the call, with the error as its body.
+    pub fn to_response<B: From<String>>(&self, req_id: &str) -> Response<B> {
+        let mut response = Response::new(self.to_json(None, req_id).into());
+        *response.status_mut() = self.cause.status();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        headers.insert(
+            llamapool::ERROR,
+            HeaderValue::from_static(self.cause.word()),
+        );
+        if self.cause.is_retryable() {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        if self.cause == Cause::WrongToken {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    /// Returns the body of the response: a JSON-RPC error object. Its id is null, as the request's body
+    /// is never parsed, except by the bridge of a program.
     pub fn to_json(&self, id: Option<&RawValue>, req_id: &str) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -212,7 +239,7 @@ impl CallError {
             message: &self.message,
             data,
         };
-        // Plain structs of texts and numbers have a JSON form, always.
+        // Plain structs of texts and numbers always have a JSON form.
         serde_json::to_string(&Body {
             jsonrpc: "2.0",
             id,
@@ -222,7 +249,7 @@ impl CallError {
     }
 }
 
-/// An error and what caused it, as one line.
+/// Returns an error and its sources as one line.
 pub fn error_chain(error: &(impl std::error::Error + ?Sized)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -244,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_cause_speaks_a_status_that_clients_read_as_protocol() {
+    fn no_cause_has_a_status_that_clients_read_as_protocol() {
         for cause in Cause::ALL {
             assert!(
                 ![400, 404, 405].contains(&cause.status().as_u16()),
@@ -254,9 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn words_and_codes_are_unique_and_the_codes_tell_the_status() {
+    fn words_and_codes_are_unique_and_contain_the_status() {
         let words: HashSet<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
         let codes: HashSet<_> = Cause::ALL.iter().map(|cause| cause.code()).collect();
+
         assert_eq!(
             (words.len(), codes.len()),
             (Cause::ALL.len(), Cause::ALL.len())
@@ -268,14 +296,32 @@ mod tests {
     }
 
     #[test]
+    fn a_response_names_the_cause_and_the_time_of_a_retry() {
+        let retryable: Response<String> =
+            CallError::new(Cause::RelayOffline, "no relay").to_response("r1");
+        let wrong_token: Response<String> =
+            CallError::new(Cause::WrongToken, "no token").to_response("r1");
+
+        assert_eq!(retryable.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(retryable.headers()["content-type"], "application/json");
+        assert_eq!(retryable.headers()["llamapool-error"], "relay_offline");
+        assert_eq!(retryable.headers()["retry-after"], "2");
+        assert_eq!(wrong_token.headers()["www-authenticate"], "Bearer");
+        assert!(!wrong_token.headers().contains_key("retry-after"));
+    }
+
+    #[test]
     fn a_failure_has_exactly_these_bytes() {
         let failure = CallError::new(Cause::RelayOffline, "no relay is connected as mcp-1234");
         let json = concat!(
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":5031,"message":"no relay is connected as mcp-1234","#,
             r#""data":{"mcp":"MCP_PROVIDER_UNAVAILABLE","hop":"relay","req_id":"r1"}}}"#
         );
+
         assert_eq!(failure.to_json(None, "r1"), json);
+
         let failure = failure.with_source("what only the log may know");
+
         assert_eq!(
             failure.to_json(None, "r1"),
             json,

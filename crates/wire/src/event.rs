@@ -1,53 +1,54 @@
-//! The relay's events: one JSON object a line, in the answer to the request for [`crate::path::events`].
+//! The relay's events: one JSON object a line, in the response to the request for
+//! [`crate::path::events`].
 //!
-//! The first line is an offer, and so is every change: an offer is always whole, so none depends on an earlier one.
-//! The stream's end is the relay leaving. A line that names an event unknown here is to be skipped, not refused:
-//! newer relays may say more.
+//! The first line is an offer, and so is every change: an offer is always complete, so none depends
+//! on an earlier one. The end of the stream means that the relay leaves. A line with an unknown event
+//! is skipped and not refused: newer relays may send more.
 
 use serde::{Deserialize, Serialize};
 
 use crate::DisplayName;
 
-/// The longest line of the event stream, in bytes. A whole offer has a few hundred.
+/// The longest line of the event stream, in bytes. A complete offer has a few hundred.
 pub const MAX_EVENT_BYTES: usize = 16 * 1024;
-/// The longest text for people that the other side can have shown, in characters; longer ones are cut.
+/// The longest text of the peer that is shown to people, in characters; longer ones are cut.
 const MAX_ERROR_CHARS: usize = 512;
 
 /// One line of a relay's event stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// What the relay can serve from now on, as a whole.
+    /// The state of the provider from now on.
     Offer(Offer),
     /// An event that this version does not know.
     #[serde(other)]
     Unknown,
 }
 
-/// What a relay says it can serve now.
+/// The state of one provider, as its relay reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// Finishing what runs, taking nothing new.
+    /// Whether the relay finishes running calls and takes no new ones.
     pub draining: bool,
     /// Whether callers must present the relay's own token.
     pub protected: bool,
     /// Whether the provider can be reached.
     pub provider: ProviderHealth,
-    /// What the relay runs for a provider that is a program.
+    /// The programs and sessions of a provider that is a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<BridgeLoad>,
 }
 
-/// What a relay runs, and has run, for a provider that is a program.
+/// The programs and sessions of a provider that is a program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BridgeLoad {
-    /// Programs that run now.
+    /// The number of programs that run now.
     pub children: u64,
-    /// Sessions that are open now, each with a program of its own.
+    /// The number of sessions that are open now, each with a program of its own.
     pub sessions: u64,
-    /// Programs that were started.
+    /// The number of programs that were started.
     pub started_total: u64,
-    /// Those of them that ended without being asked to.
+    /// The number of programs that ended by themselves.
     pub crashed_total: u64,
 }
 
@@ -55,48 +56,49 @@ pub struct BridgeLoad {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum ProviderHealth {
-    /// Not looked yet.
+    /// It was not probed yet.
     #[default]
     Unknown,
     /// It took the last connection.
     Reachable {
-        /// For how long that has been so, in milliseconds. A span, not a time: clocks differ between machines.
+        /// For how long, in milliseconds. A span, not a time: clocks differ between machines.
         for_ms: u64,
     },
     /// It did not take the last connection.
     Unreachable {
-        /// For how long that has been so, in milliseconds.
+        /// For how long, in milliseconds.
         for_ms: u64,
-        /// What the last attempt failed with.
+        /// The error of the last attempt.
         error: String,
     },
 }
 
-/// Why a line of the event stream is none.
+/// A line is not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
     /// The line exceeds [`MAX_EVENT_BYTES`].
     #[error("the event line has {0} bytes, expected at most {MAX_EVENT_BYTES}")]
     TooLong(usize),
-    /// Not the JSON of an event.
+    /// The line is not the JSON of an event.
     #[error("the event line is not an event")]
     Json(#[from] serde_json::Error),
 }
 
 impl Event {
-    /// The event as a line, with its line end.
+    /// Returns the event as a line, with its line end.
     pub fn to_line(&self) -> String {
-        // Plain structs of texts, numbers and flags have a JSON form, always.
+        // Plain structs of texts, numbers and flags always have a JSON form.
         let mut line = serde_json::to_string(self).unwrap_or_default();
         line.push('\n');
         line
     }
 
-    /// The event that a line says, its texts made harmless.
+    /// Parses a line. Its texts are cut and have no control characters.
     pub fn from_line(line: &[u8]) -> Result<Self, EventError> {
         if line.len() > MAX_EVENT_BYTES {
             return Err(EventError::TooLong(line.len()));
         }
+
         let mut event = serde_json::from_slice(line)?;
         if let Self::Offer(Offer {
             provider: ProviderHealth::Unreachable { error, .. },
@@ -110,7 +112,7 @@ impl Event {
 }
 
 impl Default for Offer {
-    /// What is known of a relay before its first event: nothing yet.
+    /// The state of a provider before its first offer.
     fn default() -> Self {
         Self {
             draining: false,
@@ -121,7 +123,7 @@ impl Default for Offer {
     }
 }
 
-/// A text from outside, cut and without control characters.
+/// Returns a text of the peer, cut and without control characters.
 pub(crate) fn sanitize(text: &str) -> String {
     text.chars()
         .take(MAX_ERROR_CHARS)
@@ -158,17 +160,20 @@ mod tests {
             r#""provider":{"status":"unreachable","for_ms":1500,"error":"connection refused"}}"#,
             "\n"
         );
+
         assert_eq!(event.to_line(), line);
         assert_eq!(Event::from_line(line.as_bytes()).unwrap(), event);
     }
 
     #[test]
-    fn an_event_of_a_newer_relay_is_skipped_and_a_longer_offer_understood() {
+    fn unknown_events_and_members_of_newer_relays_are_skipped() {
         assert_eq!(
             Event::from_line(br#"{"event":"weather","sky":"blue"}"#).unwrap(),
             Event::Unknown
         );
+
         let longer = br#"{"event":"offer","draining":true,"protected":false,"provider":{"status":"unknown"},"new":1}"#;
+
         assert_eq!(
             Event::from_line(longer).unwrap(),
             Event::Offer(Offer {
@@ -191,6 +196,7 @@ mod tests {
         else {
             panic!("an offer")
         };
+
         assert_eq!(error.chars().count(), MAX_ERROR_CHARS);
         assert!(!error.contains('\u{1b}'));
         assert!(matches!(

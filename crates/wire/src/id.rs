@@ -1,48 +1,53 @@
-//! Ids and names that arrive from outside, as types that are valid ever after.
+//! Ids and names of the peer, as types that are valid ever after.
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 /// The longest relay id, in bytes.
 const MAX_ID_BYTES: usize = 128;
 /// The longest name of a relay, in characters; longer ones are cut.
 const MAX_NAME_CHARS: usize = 128;
+/// The ASCII characters of a name that a header value must not contain as they are.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// The id under which a relay's provider is reached: 1 to 128 of `A-Z a-z 0-9 - _ . ~`, not `.` or `..`.
+/// The id under which a relay's provider is reached: 1 to 128 of `A-Z a-z 0-9 - _ . ~`, not `.` or
+/// `..`.
 ///
-/// These are the characters that need no encoding in a URL's path, so an id has exactly one spelling there.
+/// These are the characters that need no encoding in a URL's path, so an id has exactly one spelling
+/// there.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RelayId(String);
 
-/// Why a text is not a [`RelayId`] or an [`InstanceId`].
+/// A text is not a [`RelayId`] or an [`InstanceId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Nothing where an id was expected.
+    /// The text is empty.
     #[error("the id is empty, expected 1 to {MAX_ID_BYTES} of A-Z a-z 0-9 - _ . ~")]
     Empty,
-    /// More bytes than an id may have.
+    /// The text has more bytes than an id may have.
     #[error("the id has {0} bytes, expected at most {MAX_ID_BYTES}")]
     TooLong(usize),
-    /// A character that an id may not have.
+    /// The text has a character that an id may not have.
     #[error("the id has the character {0:?}, expected only A-Z a-z 0-9 - _ . ~")]
     Character(char),
-    /// `.` or `..`, which mean something else in a path.
+    /// The text is `.` or `..`, which have another meaning in a path.
     #[error("the id is a relative path segment (`.` or `..`)")]
     DotSegment,
-    /// Not 32 hexadecimal digits.
+    /// The text is not 32 hexadecimal digits.
     #[error("the instance id is not 32 hexadecimal digits")]
     NotAnInstance,
 }
 
 impl RelayId {
-    /// A new random id with 128 bits that nobody can guess.
+    /// Returns a new id with 128 random bits, which cannot be guessed.
     pub fn random() -> Self {
         Self(hex(rand::random()))
     }
 
-    /// The id's only spelling.
+    /// Returns the id's only spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -58,6 +63,7 @@ impl std::str::FromStr for RelayId {
         if text.len() > MAX_ID_BYTES {
             return Err(IdError::TooLong(text.len()));
         }
+
         let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
         if let Some(other) = text.chars().find(|c| !allowed(c)) {
             return Err(IdError::Character(other));
@@ -95,18 +101,18 @@ impl fmt::Debug for RelayId {
     }
 }
 
-/// 128 random bits, new in every relay process. Who knows them is that process: they take an id over without asking,
-/// so they are treated as a secret and never shown.
+/// 128 random bits, new in every relay process. They prove to be that process and take its ids over,
+/// so they are a secret and never shown.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct InstanceId(String);
 
 impl InstanceId {
-    /// The instance id of a process that starts now.
+    /// Returns the instance id of a new process.
     pub fn random() -> Self {
         Self(hex(rand::random()))
     }
 
-    /// The text that goes into the header.
+    /// Returns the text of the header.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -131,57 +137,51 @@ impl fmt::Debug for InstanceId {
     }
 }
 
-/// A relay's name for people: any text, cut to 128 characters, control characters replaced.
+/// A relay's name for people: any text, cut to 128 characters, with control characters replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DisplayName(String);
 
-/// Why a header value is not a [`DisplayName`].
+/// A header value is not a [`DisplayName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the name is not percent-encoded UTF-8")]
 pub struct NameError;
 
 impl DisplayName {
-    /// The name that a text stands for, made harmless.
+    /// Cuts a text and replaces its control characters.
     pub fn new(text: &str) -> Self {
-        let sanitize = text
+        let harmless = text
             .chars()
             .map(|c| if c.is_control() { '\u{fffd}' } else { c });
-        Self(sanitize.take(MAX_NAME_CHARS).collect())
+        Self(harmless.take(MAX_NAME_CHARS).collect())
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as a header value: percent-encoded, so that any language fits through a header.
+    /// Returns the name as a header value: percent-encoded, so that a header can contain any
+    /// language.
     pub fn encode(&self) -> String {
-        let mut encoded = String::with_capacity(self.0.len());
-        for byte in self.0.bytes() {
-            match byte {
-                b'%' | 0..=0x1f | 0x7f.. => encoded.push_str(&format!("%{byte:02X}")),
-                plain => encoded.push(plain as char),
-            }
-        }
-        encoded
+        utf8_percent_encode(&self.0, ENCODED).to_string()
     }
 
-    /// The name that a header value says.
+    /// Parses a header value.
+    ///
+    /// # Errors
+    ///
+    /// A `%` without two hexadecimal digits, or bytes that are not UTF-8.
     pub fn decode(value: &str) -> Result<Self, NameError> {
-        let mut bytes = Vec::with_capacity(value.len());
-        let mut rest = value.bytes();
-        while let Some(byte) = rest.next() {
-            let decoded = match byte {
-                b'%' => {
-                    let digits = [rest.next().ok_or(NameError)?, rest.next().ok_or(NameError)?];
-                    let digits = std::str::from_utf8(&digits).map_err(|_| NameError)?;
-                    u8::from_str_radix(digits, 16).map_err(|_| NameError)?
-                }
-                plain => plain,
-            };
-            bytes.push(decoded);
+        let mut escapes = value.split('%').skip(1);
+        let is_sound = escapes.all(|escape| {
+            let digits = escape.as_bytes().get(..2);
+            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        });
+        if !is_sound {
+            return Err(NameError);
         }
-        String::from_utf8(bytes)
+        percent_decode_str(value)
+            .decode_utf8()
             .map(|text| Self::new(&text))
             .map_err(|_| NameError)
     }
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_what_needs_no_encoding_in_a_path() {
+    fn an_id_has_the_characters_that_need_no_encoding() {
         for good in ["mcp-1234", "a", "A.b_c~d-9", &"x".repeat(128)] {
             assert_eq!(good.parse::<RelayId>().unwrap().as_str(), good);
         }
@@ -221,12 +221,25 @@ mod tests {
 
     #[test]
     fn random_ids_are_valid_and_differ() {
-        let (one, other) = (RelayId::random(), RelayId::random());
+        let one = RelayId::random();
+        let other = RelayId::random();
+        let instance = InstanceId::random();
+
         assert_ne!(one, other);
         assert_eq!(one.as_str().parse::<RelayId>().unwrap(), one);
-        let instance = InstanceId::random();
         assert_eq!(instance.expose().parse::<InstanceId>().unwrap(), instance);
         assert!(!format!("{instance:?}").contains(instance.expose()));
+    }
+
+    #[test]
+    fn a_name_is_encoded_as_exactly_these_bytes() {
+        let encoded = "a b%25~%C3%A9";
+
+        assert_eq!(DisplayName::new("a b%~é").encode(), encoded);
+        assert_eq!(DisplayName::decode(encoded), Ok(DisplayName::new("a b%~é")));
+        for wrong in ["%", "%4", "%zz", "%ff", "a%2"] {
+            assert_eq!(DisplayName::decode(wrong), Err(NameError), "{wrong}");
+        }
     }
 
     proptest! {

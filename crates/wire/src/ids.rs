@@ -1,31 +1,31 @@
 //! The ids of one relay as headers: on the upgrade those that it wants, on the 101 those that it got.
 //!
-//! One `Llamapool-Id` line for each provider, in the relay's order; an empty one leaves the id to the server, and so does
-//! a relay without any line, for its only provider. Middleboxes may join such lines with commas (RFC 9110, 5.3), which no
-//! id has. The one rule: what is read here has as many ids as the other side may have, and none of them twice.
+//! There is one `Llamapool-Id` line for each provider, in the relay's order. An empty line leaves the
+//! id to the server, and so does no line at all, for a single provider. Middleboxes may join such
+//! lines with commas (RFC 9110, 5.3), which no id contains.
 
 use http::{HeaderMap, HeaderValue};
 
 use crate::header::ID;
 use crate::{IdError, RelayId};
 
-/// The most providers of one relay. Each is a header of the upgrade, and common HTTP implementations take a hundred of
-/// them in one request, those of the proxies on the way included.
+/// The most providers of one relay. Each is a header of the upgrade, and common HTTP implementations
+/// take a hundred headers in one request, including those of the proxies on the way.
 pub const MAX_PROVIDERS: usize = 64;
 
-/// Why headers are not the ids of a relay.
+/// Headers are not the ids of a relay.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdsError {
-    /// A header line that is not text.
+    /// A header is not text.
     #[error("the {ID} header is not ASCII text")]
     NotText,
-    /// A text that is no id.
+    /// A text is not an id.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// More than [`MAX_PROVIDERS`].
+    /// There are more than [`MAX_PROVIDERS`].
     #[error("the relay has {0} providers, expected at most {MAX_PROVIDERS} on one tunnel")]
     TooMany(usize),
-    /// The same id for two providers.
+    /// Two providers have the same id.
     #[error("the id {0} is there twice, expected another one for each provider")]
     Twice(RelayId),
 }
@@ -36,15 +36,15 @@ pub fn write_ids(headers: &mut HeaderMap, ids: &[Option<RelayId>]) {
         return;
     }
     for id in ids {
-        // An id has no byte that a header value cannot have.
+        // An id has no byte that a header value must not have.
         let value = HeaderValue::from_str(id.as_ref().map_or("", RelayId::as_str));
         headers.extend(value.map(|value| (ID, value)));
     }
 }
 
-/// The ids that headers say, one for each provider: at least one, and where the server is to assign it, none.
+/// Parses the `Llamapool-Id` headers. One entry for each provider, `None` where the server assigns the
+/// id; never empty.
 pub fn read_ids(headers: &HeaderMap) -> Result<Vec<Option<RelayId>>, IdsError> {
-    let mut ids: Vec<Option<RelayId>> = Vec::new();
     let lines: Result<Vec<&str>, _> = headers
         .get_all(ID)
         .into_iter()
@@ -55,20 +55,23 @@ pub fn read_ids(headers: &HeaderMap) -> Result<Vec<Option<RelayId>>, IdsError> {
     if texts().count() > MAX_PROVIDERS {
         return Err(IdsError::TooMany(texts().count()));
     }
+
+    let mut ids: Vec<Option<RelayId>> = Vec::new();
     for text in texts() {
-        let id: Option<RelayId> = if text.is_empty() {
-            None
-        } else {
-            Some(text.parse()?)
-        };
-        match id {
-            Some(id) if ids.iter().flatten().any(|other| *other == id) => {
-                return Err(IdsError::Twice(id));
-            }
-            id => ids.push(id),
+        if text.is_empty() {
+            ids.push(None);
+            continue;
         }
+        let id: RelayId = text.parse()?;
+        if ids.iter().flatten().any(|other| *other == id) {
+            return Err(IdsError::Twice(id));
+        }
+        ids.push(Some(id));
     }
-    Ok(if ids.is_empty() { vec![None] } else { ids })
+    if ids.is_empty() {
+        ids.push(None);
+    }
+    Ok(ids)
 }
 
 #[cfg(test)]
@@ -123,16 +126,19 @@ mod tests {
     }
 
     #[test]
-    fn too_many_ids_one_twice_and_what_is_none_are_refused_by_name() {
+    fn errors_name_the_wrong_id_or_number() {
         let message = |texts: &[&str]| read_ids(&lines(texts)).unwrap_err().to_string();
+
         assert_eq!(
             message(&["a", "b", "a"]),
             "the id a is there twice, expected another one for each provider"
         );
+
         let many: Vec<String> = (0..=MAX_PROVIDERS)
             .map(|number| number.to_string())
             .collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
+
         assert_eq!(
             message(&many),
             "the relay has 65 providers, expected at most 64 on one tunnel"
@@ -146,9 +152,11 @@ mod tests {
             read_ids(&lines(&["a", "b/c"])),
             Err(IdsError::Id(IdError::Character('/')))
         );
+
         let headers = [(ID, HeaderValue::from_bytes(b"a\xe9").unwrap())]
             .into_iter()
             .collect();
+
         assert_eq!(read_ids(&headers), Err(IdsError::NotText));
     }
 

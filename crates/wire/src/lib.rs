@@ -1,12 +1,13 @@
-//! The nouns that server and relay share: ids, paths, header names, the relay's events, the causes of failure.
+//! The protocol between server and relay, and the errors that both respond with: ids, paths, header
+//! names, the relay's events, the causes of failures.
 //!
-//! Here live types and constants, no input or output, and nothing that depends on another crate of llamapool.
-//! The one rule: everything that is parsed here comes from somebody who may be hostile, so it is parsed once, into a
-//! type that is valid ever after, and a text that goes into an error or a log is bounded.
+//! The crate has types and constants, no input or output, and depends on no other crate of
+//! llamapool. Everything that is parsed here comes from a peer that may be hostile: it is parsed
+//! once, into a type that is valid ever after, and a text that goes into an error or a log is
+//! bounded.
 
 mod build;
 mod cause;
-pub mod challenge;
 mod event;
 pub mod header;
 mod id;
@@ -23,5 +24,6 @@ pub use ids::{IdsError, MAX_PROVIDERS, read_ids, write_ids};
 pub use refusal::{Refusal, RefusalBody};
 pub use secret::{Secret, bearer};
 
-/// The WebSocket sub-protocol that a relay asks for and the server confirms: the version of everything in this crate.
+/// The WebSocket sub-protocol that a relay requests and the server confirms: the version of
+/// everything in this crate.
 pub const SUBPROTOCOL: &str = "llamapool.v1";

@@ -1,18 +1,19 @@
-//! Paths of the HTTP requests that server and relay exchange.
+//! The paths of the HTTP requests between server and relay.
 
 use crate::RelayId;
 
-/// Public: where relays of MCP providers connect (WebSocket).
+/// Public: relays of MCP providers connect here (WebSocket).
 pub const MCP_CONNECT: &str = "/api/mcp/connect";
-/// Public: what the URL of an MCP provider starts with; the relay's id follows.
+/// Public: the beginning of the path of an MCP provider; the id follows.
 pub const MCP_BY_ID: &str = "/api/mcp/id/";
-/// Below an id, in the public URL and inside the tunnel: a path from the provider's root that the provider itself
-/// announced follows (MCP 2024-11-05, HTTP with SSE: the `endpoint` event).
+/// Below an id, in the public URL and inside the tunnel: a path from the provider's root follows that
+/// the provider itself named (MCP 2024-11-05, HTTP with SSE: the `endpoint` event).
 pub const ANNOUNCED: &str = "/~announced";
-/// Below an id, in the public URL and inside the tunnel: the last of the places where clients look for the metadata of an
-/// authorization server, as OpenID Connect has them.
+/// Below an id, in the public URL and inside the tunnel: the last of the paths where clients look for
+/// the metadata of an authorization server, in the form of OpenID Connect.
 pub const OPENID_BELOW: &str = "/.well-known/openid-configuration";
-/// Below an id, in the public URL alone: the sealed name of one of the relays that share the id follows.
+/// Below an id, in the public URL alone: the sealed name of one of the relays follows that share the
+/// id.
 pub const AT: &str = "/~at/";
 
 const EVENTS: &str = "/llamapool/events/";
@@ -30,11 +31,12 @@ pub enum OAuthDocument {
     Resource,
     /// The metadata of the authorization server on its own origin (RFC 8414).
     Server,
-    /// The same as OpenID Connect has them (OpenID Connect Discovery 1.0).
+    /// The same in the form of OpenID Connect (OpenID Connect Discovery 1.0).
     OpenId,
 }
 
-/// Inside the tunnel: what a request is for, as its path says. The id tells the relay which of its providers is meant.
+/// The purpose of a request inside the tunnel, as its path names it. The id selects one of the relay's
+/// providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TunnelPath<'a> {
     /// The stream of events of this id.
@@ -43,12 +45,12 @@ pub enum TunnelPath<'a> {
     Call {
         /// The id.
         id: &'a str,
-        /// What the caller's URL had behind the id: nothing, or a `/` and the rest.
+        /// The part of the caller's path behind the id: empty, or a `/` and the rest.
         below: &'a str,
     },
     /// A document of the provider of this id.
     Document {
-        /// Which one.
+        /// The document.
         which: OAuthDocument,
         /// The id.
         id: &'a str,
@@ -56,12 +58,13 @@ pub enum TunnelPath<'a> {
 }
 
 impl<'a> TunnelPath<'a> {
-    /// What a path, which has no query, is for; nothing, if no request between server and relay has such a path.
+    /// Parses a path without a query. `None` if no request between server and relay has such a path.
     pub fn parse(path: &'a str) -> Option<Self> {
         if let Some(rest) = path.strip_prefix(CALL) {
             let (id, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             return Some(Self::Call { id, below });
         }
+
         let document = DOCUMENTS
             .iter()
             .find_map(|&(which, start)| Some((which, path.strip_prefix(start)?)));
@@ -69,7 +72,7 @@ impl<'a> TunnelPath<'a> {
         document.or_else(|| path.strip_prefix(EVENTS).map(Self::Events))
     }
 
-    /// The id that is meant, whatever is asked of it.
+    /// Returns the id of the provider.
     pub fn id(self) -> &'a str {
         match self {
             Self::Events(id) | Self::Call { id, .. } | Self::Document { id, .. } => id,
@@ -77,18 +80,18 @@ impl<'a> TunnelPath<'a> {
     }
 }
 
-/// Inside the tunnel: the path whose answer is the stream of events of an id.
+/// Returns the path, inside the tunnel, of the stream of events of an id.
 pub fn events(id: &RelayId) -> String {
     format!("{EVENTS}{id}")
 }
 
-/// Inside the tunnel: the path of a call; `below` is what the caller's URL has behind the id, nothing or a `/` and the
-/// rest.
+/// Returns the path, inside the tunnel, of a call. `below` is the part of the caller's path behind the
+/// id: empty, or a `/` and the rest.
 pub fn call(id: &RelayId, below: &str) -> String {
     format!("{CALL}{id}{below}")
 }
 
-/// Inside the tunnel: the path whose answer is a document of an id's provider.
+/// Returns the path, inside the tunnel, of a document of an id's provider.
 pub fn document(which: OAuthDocument, id: &RelayId) -> String {
     let start = DOCUMENTS
         .iter()
@@ -106,6 +109,7 @@ mod tests {
     #[test]
     fn paths_inside_the_tunnel_are_exactly_these() {
         let id: RelayId = "mcp-1234".parse().unwrap();
+
         assert_eq!(events(&id), "/llamapool/events/mcp-1234");
         assert_eq!(call(&id, ""), "/mcp/mcp-1234");
         assert_eq!(call(&id, "/sse/"), "/mcp/mcp-1234/sse/");
@@ -135,9 +139,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_path_says_what_it_was_made_of(id in "[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,20}", below in "(/[ -~]{0,20})?") {
+        fn every_path_is_parsed_to_its_parts(id in "[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,20}", below in "(/[ -~]{0,20})?") {
             let id: RelayId = id.parse().unwrap();
-            let (call, events) = (call(&id, &below), events(&id));
+            let call = call(&id, &below);
+            let events = events(&id);
             prop_assert_eq!(TunnelPath::parse(&call), Some(TunnelPath::Call { id: id.as_str(), below: &below }));
             prop_assert_eq!(TunnelPath::parse(&events), Some(TunnelPath::Events(id.as_str())));
             for which in [OAuthDocument::Resource, OAuthDocument::Server, OAuthDocument::OpenId] {

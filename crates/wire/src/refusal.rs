@@ -1,39 +1,39 @@
-//! Why the server does not take a relay: an ordinary HTTP answer before the upgrade, with a JSON body that says why.
+//! The refusal of a relay: an ordinary HTTP response before the upgrade, with the reason as JSON.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::event::sanitize;
 
-/// Why a relay's upgrade was refused.
+/// The reason for the refusal of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// The worker key is missing or wrong.
     WrongKey,
-    /// The wanted id, the name or the instance id is not one.
+    /// The wanted id, the name or the instance id is not valid.
     InvalidHeader,
     /// Another relay holds the id and is alive.
     IdTaken,
-    /// Not a WebSocket upgrade with a sub-protocol that the server speaks.
+    /// The request is no WebSocket upgrade with a sub-protocol that the server has.
     Version,
     /// The server is draining.
     Draining,
-    /// The server holds as many relays as it may.
+    /// The server has as many relays as it may.
     TooManyRelays,
 }
 
 /// The body of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusalBody {
-    /// Which refusal, for programs.
+    /// The reason, for programs.
     pub error: Refusal,
-    /// What was wrong and what was expected, for people.
+    /// The wrong value and the expected one, for people.
     pub message: String,
 }
 
 impl Refusal {
-    /// The status of the answer.
+    /// Returns the status of the response.
     pub fn status(self) -> StatusCode {
         match self {
             Self::WrongKey => StatusCode::UNAUTHORIZED,
@@ -44,7 +44,7 @@ impl Refusal {
         }
     }
 
-    /// The word for it in metrics.
+    /// Returns the word for the reason in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::WrongKey => "wrong_key",
@@ -58,7 +58,7 @@ impl Refusal {
 }
 
 impl RefusalBody {
-    /// The message for people, cut and without control characters.
+    /// Returns the message for people, cut and without control characters.
     pub fn display_message(&self) -> String {
         sanitize(&self.message)
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_shown_up_to_a_bound_and_controls_no_terminal() {
+    fn a_message_is_cut_and_controls_no_terminal() {
         let shown = |message: String| {
             RefusalBody {
                 error: Refusal::IdTaken,
@@ -77,6 +77,7 @@ mod tests {
             }
             .display_message()
         };
+
         assert_eq!(shown("x".repeat(512)).chars().count(), 512);
         assert_eq!(shown("é".repeat(513)).chars().count(), 512);
         assert_eq!(shown("a\n\u{1b}[31mb".to_owned()), "a  [31mb");
@@ -89,6 +90,7 @@ mod tests {
             message: "mcp-1234 is held".into(),
         };
         let json = r#"{"error":"id_taken","message":"mcp-1234 is held"}"#;
+
         assert_eq!(serde_json::to_string(&body).unwrap(), json);
         assert_eq!(serde_json::from_str::<RefusalBody>(json).unwrap(), body);
     }

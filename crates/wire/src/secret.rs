@@ -1,4 +1,4 @@
-//! Keys and tokens: texts that never show themselves.
+//! Keys and tokens: texts that are never shown.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use subtle::ConstantTimeEq;
 pub struct Secret(String);
 
 impl Secret {
-    /// Makes a secret of a text.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// A new random secret with 192 bits, for a key that nobody set.
+    /// Returns a new secret with 192 random bits, for a key that is not configured.
     pub fn random() -> Self {
         Self(format!(
             "{:032x}{:016x}",
@@ -24,19 +24,19 @@ impl Secret {
         ))
     }
 
-    /// The text itself. Every call of this is a place where the secret leaves: into a header, or into the log line
-    /// that shows a generated key once.
+    /// Returns the text. Every use of this is a place where the secret leaves: into a header, or into the
+    /// log line that shows a generated key once.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether a presented text is this secret. Takes as long for a wrong text as for the right one; only the
-    /// length can be told from the time.
+    /// Returns whether a presented text is this secret. A wrong text takes as long as the right one; the
+    /// time depends on the length alone.
     pub fn matches(&self, presented: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(presented).into()
     }
 
-    /// Whether headers present this secret: as the one authorization there is, and as a `Bearer` token.
+    /// Returns whether headers present this secret as a `Bearer` token in their only `Authorization`.
     pub fn is_presented_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -46,7 +46,8 @@ impl Secret {
     }
 }
 
-/// The token of a `Bearer` authorization; the scheme's case does not matter (RFC 9110, 11.1).
+/// Returns the token of a `Bearer` authorization, `None` for another scheme. The scheme's case does not
+/// matter (RFC 9110, 11.1).
 pub fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = authorization.as_bytes().split_at_checked("bearer ".len())?;
     scheme
@@ -65,8 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_matches_itself_alone_and_never_shows() {
+    fn a_secret_matches_itself_alone_and_is_never_shown() {
         let secret = Secret::new("open sesame");
+
         assert!(secret.matches(b"open sesame"));
         assert!(!secret.matches(b"open sesamf"));
         assert!(!secret.matches(b"open sesame "));
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_presented_once_as_a_bearer_token_whatever_the_case_of_that_word() {
+    fn a_secret_is_presented_once_as_a_bearer_token() {
         let is_presented = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
@@ -85,6 +87,7 @@ mod tests {
             }
             Secret::new("sesame").is_presented_in(&headers)
         };
+
         for right in ["Bearer sesame", "bearer sesame", "BEARER  sesame "] {
             assert!(is_presented(&[right]), "{right}");
         }

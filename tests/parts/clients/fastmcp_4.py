@@ -1,5 +1,5 @@
-"""FastMCP's client: `fastmcp_4.py URL MODE`, where the mode is the era it speaks: `legacy`, or `auto` for the newest one that
-both know; or `sse` for HTTP with SSE. What it does and prints is said in `walk.py`.
+"""FastMCP's client: `fastmcp_4.py URL MODE`, where the mode is the era that it uses: `legacy`, or `auto` for the newest one that
+both support; or `sse` for HTTP with SSE. Its calls and output are described in `walk.py`.
 """
 
 import sys

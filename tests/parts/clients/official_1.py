@@ -1,6 +1,6 @@
 """The official Python client, before its second version: `official_1.py URL`, `official_1.py URL sse` for HTTP with SSE, or
-`official_1.py - COMMAND…` for a server that is spoken to over the standard input and output of a command. What it does and
-prints is said in `walk.py`.
+`official_1.py - COMMAND…` for a server on the standard input and output of a command. Its calls and
+output are described in `walk.py`.
 """
 
 import os
@@ -20,7 +20,7 @@ def reach(where: list[str]) -> AbstractAsyncContextManager:
         return sse_client(where[0])
     if where[0] != "-":
         return streamable_http_client(where[0])
-    # Without `env`, the command would see no more than a few variables that the client holds harmless.
+    # Without `env`, the command would get only a few variables that the client considers harmless.
     return stdio_client(StdioServerParameters(command=where[1], args=where[2:], env=dict(os.environ)))
 
 

@@ -1,5 +1,5 @@
-"""The official Python client as of its second version: `official_2.py URL MODE`, where the mode is the era it speaks: `legacy`,
-or `auto` for the newest one that both know. What it does and prints is said in `walk.py`.
+"""The official Python client as of its second version: `official_2.py URL MODE`, where the mode is the era that it uses: `legacy`,
+or `auto` for the newest one that both support. Its calls and output are described in `walk.py`.
 """
 
 import sys

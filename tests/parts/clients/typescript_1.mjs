@@ -1,5 +1,5 @@
-// The official TypeScript client of the older era: `typescript_1.mjs URL`, or `typescript_1.mjs URL sse` for HTTP with SSE. What
-// it does and prints is said in `walk.py`.
+// The official TypeScript client of the older era: `typescript_1.mjs URL`, or `typescript_1.mjs URL sse` for HTTP with SSE. Its
+// calls and output are described in `walk.py`.
 
 import { answer, part, sample, saw, walk } from './walk.mjs';
 
@@ -15,7 +15,7 @@ client.setRequestHandler(ElicitRequestSchema, answer);
 const [url, form] = process.argv.slice(2);
 const isSse = form === 'sse';
 const transport = new (isSse ? SSEClientTransport : StreamableHTTPClientTransport)(new URL(url));
-// One of the two transports does not tell what it was told.
+// One of the two transports does not return the negotiated version.
 let protocol;
 const setVersion = transport.setProtocolVersion?.bind(transport);
 transport.setProtocolVersion = (version) => {

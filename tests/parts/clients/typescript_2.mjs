@@ -1,5 +1,5 @@
 // The official TypeScript client of both eras: `typescript_2.mjs URL MODE`, where the mode is `legacy`, or `auto` for the newest
-// era that both know. What it does and prints is said in `walk.py`.
+// era that both support. Its calls and output are described in `walk.py`.
 
 import { answer, part, sample, saw, walk } from './walk.mjs';
 

@@ -1,20 +1,20 @@
-// The walk that every Node client here takes through the tools of `conformance/provider`, and how it says what it sees: line for
-// line what `walk.py` prints, where it is explained.
+// The walk of every Node client here through the tools of `conformance/provider`, and its report: line for line the output of
+// `walk.py`, where it is described.
 //
-// The one rule to know: packages are those of a part in LLAMAPOOL_PARTS; `part(NAME)` is the `require` that finds them.
+// The packages are those of a part in LLAMAPOOL_PARTS; `part(NAME)` is the `require` that finds them.
 
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
 const LIMIT_MS = 25_000;
-// Tool, arguments, and how many steps of progress there are.
+// Tool, arguments, and the number of steps of progress.
 const CALLS = [
     ['test_simple_text', {}, 0],
     ['test_tool_with_progress', {}, 3],
     ['test_sampling', { prompt: 'Say grüße 🦙' }, 0],
     ['test_elicitation', { message: 'Who are you?' }, 0],
 ];
-// What the model and the user behind these clients always answer.
+// The fixed answers of the model and the user behind these clients.
 const SAMPLED = { role: 'assistant', model: 'a model', content: { type: 'text', text: 'grüße 🦙' } };
 const FORM = { email: 'llama@example.org', username: 'llama' };
 
@@ -32,7 +32,7 @@ export function answer({ params }) {
     return { action: 'accept', content: FORM };
 }
 
-// `listTools()` and `call(tool, arguments, onprogress)` give what the client gives: `{ tools }` and `{ content }`.
+// `listTools()` and `call(tool, arguments, onprogress)` return the result of the client: `{ tools }` and `{ content }`.
 export async function walk(listTools, call) {
     const limit = setTimeout(() => {
         console.error(`not through after ${LIMIT_MS} ms`);

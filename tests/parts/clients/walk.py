@@ -1,10 +1,10 @@
-"""The walk that every Python client here takes through the tools of `conformance/provider`, and how it says what it sees.
+"""The walk of every Python client here through the tools of `conformance/provider`, and its report.
 
-One JSON object per line, each naming its observation in `saw`. The last one is `done`; without it the run has failed, and
-standard error says why. What they ought to be is the business of `clients.rs`. `walk.mjs` is the same for Node. Through other
-servers the walk has the calls that LLAMAPOOL_CALLS lists, in JSON and as CALLS are written here.
+One JSON object per line, each with the name of the observation in `saw`. The last one is `done`; without it the run has failed,
+and standard error contains the reason. `clients.rs` checks the observations. `walk.mjs` is the same for Node. With other servers
+the walk has the calls in LLAMAPOOL_CALLS, in JSON and in the form of CALLS here.
 
-The one rule to know: nothing here waits by the clock, so a notification that is lost ends the run at LIMIT_SECONDS.
+Nothing here waits by the clock, so that a lost notification ends the run at LIMIT_SECONDS.
 """
 
 import json
@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 LIMIT_SECONDS = 25
-# Tool, arguments, and how many steps of progress there are.
+# Tool, arguments, and the number of steps of progress.
 CALLS = [
     ("test_simple_text", {}, 0),
     ("test_tool_with_progress", {}, 3),
     ("test_sampling", {"prompt": "Say grüße 🦙"}, 0),
     ("test_elicitation", {"message": "Who are you?"}, 0),
 ]
-# What the model and the user behind these clients always answer.
+# The fixed answers of the model and the user behind these clients.
 MODEL, WORDS = "a model", "grüße 🦙"
 FORM = {"email": "llama@example.org", "username": "llama"}
 
@@ -48,7 +48,7 @@ class Walk:
         for tool, arguments, steps in json.loads(os.environ.get("LLAMAPOOL_CALLS", "null")) or CALLS:
             self.missing, self.complete = steps, anyio.Event()
             content = await call(tool, arguments, self.progress)
-            # A client may hand over the last notification after the result that came behind it.
+            # A client may report the last notification after the result that arrived behind it.
             if steps > 0:
                 await self.complete.wait()
             saw("result", tool=tool, text="".join(part.text for part in content))

@@ -1,6 +1,5 @@
-// Both eras on one address: sessions with their streams for clients up to 2025-11-25, single requests for 2026-07-28. The one
-// rule to know: whatever a proxy might get wrong is left to the SDK's own checks (Host, Origin, headers, sessions), so that it
-// shows.
+// Both eras on one address: sessions with their streams for clients up to 2025-11-25, single requests for 2026-07-28. All
+// checks that a faulty proxy would fail are the SDK's own (Host, Origin, headers, sessions).
 
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -19,9 +18,9 @@ import { StreamLog } from './stream_log.mjs';
 const PATH = '/mcp';
 // More than any test sends; the SDK's own limit does not hold here, because the body is read before the SDK sees it.
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
-// The oldest session ends when there are more. The suite does not always end its own.
+// The oldest session ends when there are more: the suite does not always end its own.
 const MAX_SESSIONS = 200;
-// What a client is told to wait before it resumes a stream. Short, because scenarios do wait.
+// The wait of a client before it resumes a stream. Short, because scenarios do wait.
 const RETRY_MS = 200;
 
 const SESSION_LOST = { code: -32001, message: 'Session not found' };
@@ -40,7 +39,7 @@ export function makeHttpServer() {
             res.writeHead(404).end();
             return;
         }
-        // The SDK refuses another type without a look at the body.
+        // The SDK refuses another type without reading the body.
         if (req.method === 'POST' && !isJsonContentType(req.headers['content-type'])) {
             await modern(req, res);
             return;
@@ -52,7 +51,7 @@ export function makeHttpServer() {
     };
     return createServer((req, res) => {
         answer(req, res).catch((error) => {
-            // Most often the client, which went away while it sent its body.
+            // Usually the client disconnected while it sent its body.
             console.error(error.message);
             res.destroy();
         });

@@ -1,5 +1,5 @@
 // Lets the modules here import packages that are installed in target/parts, not beside them: `node --import ./installed.mjs`.
-// The one rule to know: LLAMAPOOL_PARTS is where, as for the tests.
+// LLAMAPOOL_PARTS is their folder, as for the tests.
 
 import { registerHooks } from 'node:module';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// The prompts, and what completes their arguments. The one rule to know: names and texts are the conformance suite's.
+// The prompts, and the completion of their arguments. Names and texts are those of the conformance suite.
 
 import { QUESTION_PROMPT } from './questions.mjs';
 import { PNG } from './samples.mjs';
@@ -49,7 +49,7 @@ export const PROMPTS = [
 
 const VOCABULARY = ['alpaca', 'llama', 'test', 'tested', 'tester', 'vicuña'];
 
-// The words that begin with what has been typed.
+// The words that begin with the typed text.
 export function complete(typed) {
     const values = VOCABULARY.filter((word) => word.startsWith(typed));
     return { completion: { values, total: values.length, hasMore: false } };

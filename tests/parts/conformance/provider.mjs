@@ -1,8 +1,8 @@
-// The project's own MCP server for the conformance suite: everything that revisions 2024-11-05 to 2026-07-28 have, over HTTP
+// The project's own MCP server for the conformance suite: all features of revisions 2024-11-05 to 2026-07-28, over HTTP
 // on a loopback port (`--port N`, 0 or nothing for any free one) or over standard input and output (`--stdio`).
 //
-// The one rule to know: it ends when its standard input closes, so no test can leave it behind. Over HTTP, the only line on
-// standard output is `ready <port>`, printed when it accepts. Start it with `./provider`, which knows Node and the packages.
+// It ends when its standard input closes, so that no test can leave it behind. Over HTTP, the only line on
+// standard output is `ready <port>`, printed when it accepts. Start it with `./provider`, which finds Node and the packages.
 
 import { parseArgs } from 'node:util';
 

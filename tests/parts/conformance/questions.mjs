@@ -1,7 +1,7 @@
-// The tools and the prompt that need something from the client before they can answer: its user, its model, its roots.
+// The tools and the prompt that need an answer of the client first: of its user, its model, its roots.
 //
-// The one rule to know: each is written once, for both eras. It returns its questions, is called again with the answers, and
-// the SDK makes requests on the open event stream of them where the client is of an era that has those.
+// Each is written once, for both eras. It returns its questions and is called again with the answers; for a client of the older
+// era the SDK sends them as requests on the open event stream.
 
 import { randomBytes, randomUUID } from 'node:crypto';
 
@@ -14,7 +14,7 @@ import {
 
 import { text } from './tools.mjs';
 
-// What is remembered between two rounds travels through the client, so it is sealed. The key is this process's alone: another
+// The state between two rounds passes through the client, so that it is encrypted. The key belongs to this process alone: another
 // process refuses the state, as many real providers do.
 export const SEAL = createRequestStateCodec({ key: randomBytes(32) });
 
@@ -38,7 +38,7 @@ const askAndRemember = async (inputRequests, facts) => inputRequired({ inputRequ
 const askForConfirmation = () =>
     askAndRemember({ confirm: form('Please confirm', { ok: { type: 'boolean' } }) }, { asked: 'confirm' });
 
-// What the user did with a form, whichever of the three things it was.
+// The user's reaction to a form, one of three.
 const outcome = (answer) => `action=${answer.action}, content=${JSON.stringify(answer.content ?? {})}`;
 
 const titled = (noun) =>

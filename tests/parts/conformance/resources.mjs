@@ -1,5 +1,5 @@
-// The resources: text, bytes, one behind a template, and one to subscribe to. The one rule to know: addresses and contents are
-// the conformance suite's; skills, which are resources too, are in `skills.mjs`.
+// The resources: text, bytes, one behind a template, and one to subscribe to. URIs and contents are
+// those of the conformance suite; skills, which are resources too, are in `skills.mjs`.
 
 import { PNG } from './samples.mjs';
 

@@ -1,5 +1,5 @@
-// The smallest files that are what their media types say: one red pixel, one silent sample. The one rule to know: they are
-// built, not pasted, so that anyone can see what is in them.
+// The smallest valid files of their media types: one red pixel, one silent sample. They are
+// built, not pasted, so that their content is readable.
 
 import { crc32, deflateSync } from 'node:zlib';
 

@@ -1,5 +1,5 @@
-// One MCP server, made of all that the other modules have. Every session of the older era and every request of the newer one
-// gets its own. The one rule to know: nothing here knows whether it is spoken to over HTTP or over standard input and output.
+// One MCP server, composed of the other modules. Every session of the older era and every request of the newer one gets its
+// own. It is independent of the transport, HTTP or standard input and output.
 
 import { fromJsonSchema, McpServer, ResourceTemplate } from '@modelcontextprotocol/server';
 
@@ -14,7 +14,7 @@ const NO_ARGUMENTS = { type: 'object', properties: {} };
 // Lists may be kept for a minute by anyone, so that the hints on them are not the SDK's defaults.
 const LIST = { ttlMs: 60_000, cacheScope: 'public' };
 
-// `changes` tells those who listen in the newer era; in the older one it is the session that tells its client.
+// `changes` notifies the subscriptions of the newer era; in the older one the session notifies its client.
 export function makeServer(era, changes) {
     const modern = era === 'modern';
     const mcp = new McpServer(

@@ -1,5 +1,5 @@
-// The skills extension (SEP-2640): two small skills, one of them with a folder in it. The one rule to know: a page holds one
-// entry, so that whoever lists them has to ask again.
+// The skills extension (SEP-2640): two small skills, one of them with a folder in it. A page has one
+// entry, so that a client that lists them must request the next page.
 
 import { memorySkillFiles, SkillCatalog } from '@modelcontextprotocol/server/ext/skills';
 

@@ -1,7 +1,7 @@
-// What a session has sent on its event streams, so that a client that lost one can resume it. The one rule to know: an event
-// has the address `<number>/<stream>`; numbers count through the whole session, and only the stream's own events are repeated.
+// The event log of a session, with which a client can resume a lost stream. An event has the id `<number>/<stream>`; numbers
+// count through the whole session, and only the events of the stream itself are replayed.
 
-// The oldest event is forgotten when there are more: whoever is that far behind starts anew.
+// The oldest event is dropped when there are more: a client that far behind starts anew.
 const MAX_EVENTS = 1000;
 
 export class StreamLog {
@@ -22,7 +22,7 @@ export class StreamLog {
     async replayEventsAfter(id, { send }) {
         const last = parse(id);
         for (const { number, stream, message } of this.#events) {
-            // The event that opens a stream has nothing in it, and is not repeated.
+            // The event that opens a stream is empty, and is not replayed.
             if (stream !== last.stream || number <= last.number || message.jsonrpc === undefined) continue;
             await send(`${number}/${stream}`, message);
         }

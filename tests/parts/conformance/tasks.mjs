@@ -1,7 +1,7 @@
-// The tasks extension (SEP-2663), which the SDK routes and checks the headers of, but leaves the rest of to us: the tools that
-// go on after their call was answered, the three methods with which a client follows them, and the book of what goes on.
+// The tasks extension (SEP-2663), of which the SDK has only the routing and the check of headers: the tools that go on after their
+// call was answered, the three methods with which a client follows them, and the table of tasks.
 //
-// The one rule to know: there is one book for the process, because in this era every request meets a server of its own.
+// There is one table for the process, because in this era every request gets its own server.
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,10 +20,10 @@ import { text } from './tools.mjs';
 
 export const TASKS = 'io.modelcontextprotocol/tasks';
 
-// How long a task can be asked for. Longer than any scenario, shorter than a day of runs.
+// The lifetime of a task. Longer than any scenario, shorter than a day of runs.
 const TTL_MS = 300_000;
 const POLL_MS = 100;
-// The oldest task leaves the book when there are more.
+// The oldest task is removed when there are more.
 const MAX_TASKS = 1000;
 
 const TERMINAL = new Set(['completed', 'failed', 'cancelled']);
@@ -42,8 +42,8 @@ const question = (message) => ({
     },
 });
 
-// A tool that becomes a task has `job(args, task)` for what it does, and `needed` if it cannot be called in another way.
-// What `first(ctx)` returns, if anything, is asked before there is a task.
+// A tool that becomes a task has `job(args, task)` for its work, and `needed` if it cannot be called in another way. The
+// question that `first(ctx)` returns, if any, is asked before there is a task.
 const JOBS = [
     {
         name: 'slow_compute',
@@ -115,8 +115,8 @@ export const TASK_TOOLS = JOBS.map(({ name, description, input, first, job }) =>
     },
 }));
 
-// Gives a server the methods of the extension, and refuses calls of clients that could not follow them. Before any tool is
-// registered, because the SDK makes an answer of whatever a tool throws.
+// Adds the methods of the extension to a server, and refuses calls of clients without it. To be called before any tool is
+// registered, because the SDK turns everything that a tool throws into an answer.
 export function serveTasks(server) {
     const needing = new Set(JOBS.filter((tool) => tool.needed).map((tool) => tool.name));
     const register = server.setRequestHandler.bind(server);
@@ -211,7 +211,7 @@ class Task {
         });
     }
 
-    // Answers to questions that were not asked are of no interest.
+    // Answers to unknown questions are ignored.
     receive(answers) {
         for (const [key, answer] of Object.entries(answers)) {
             if (!Object.hasOwn(this.#open, key)) continue;
@@ -228,7 +228,7 @@ class Task {
         this.#abort.abort();
     }
 
-    // The first end counts: what a cancelled job still says does not.
+    // The first end counts, and not a later one of a cancelled job.
     settle(status, outcome) {
         if (TERMINAL.has(this.#status)) return;
         this.#outcome = outcome;

@@ -1,10 +1,10 @@
-// The tools that answer by themselves: content of every kind, notifications on the way, errors, and the triggers that tell
+// The tools that answer by themselves: content of every kind, notifications during a call, errors, and triggers that notify
 // subscribers of a change. Tools that ask the client are in `questions.mjs`, tools that become tasks in `tasks.mjs`.
 //
-// The one rule to know: names, arguments and texts are the conformance suite's; where it leaves a text open, it is ours.
+// Names, arguments and texts are those of the conformance suite; texts that it leaves open are ours.
 //
 // A tool is `{ name, description, input, call(args, ctx, changes) }`; `input` is a JSON Schema, by default an object without
-// properties. The first one is called without arguments by scenarios that need some tool, whichever it is.
+// properties. The first one is called without arguments by scenarios that need any tool.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 

@@ -1,10 +1,11 @@
 //! An HTTP server on one thread that answers every path: `http-echo PORT [ADDRESS]`.
 //!
-//! * `/down/N`: a body of N bytes; `/up`: takes a body and says how long it was
+//! * `/down/N`: a body of N bytes; `/up`: reads a body and returns its length
 //! * `/events/N/MS`: N events, one every MS milliseconds, each with the time at which it was made
-//! * `/mcp` and anything else: a JSON-RPC answer to the message that was posted; 202 for a notification; 405 for a `GET`
+//! * `/mcp` and anything else: a JSON-RPC response to the message that was posted; 202 for a
+//!   notification; 405 for a `GET`
 //!
-//! The one rule: it does as little as it can, so that what is measured is what stands in front of it.
+//! It does as little as possible, so that the proxies in front of it are measured.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +26,7 @@ use tokio::time::{Interval, interval};
 
 type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Enough for the answer to a call.
+/// Enough for the response to a call.
 const ANSWER_BYTES: usize = 256;
 const PIECE: usize = 64 * 1024;
 
@@ -40,6 +41,7 @@ fn main() {
         .unwrap_or_else(|| "127.0.0.1".to_owned())
         .parse()
         .expect("an IPv4 address");
+
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -53,8 +55,11 @@ async fn serve(address: IpAddr, port: u16) {
     socket
         .bind(SocketAddr::new(address, port))
         .expect("the port is free");
-    // All of a burst gets in at once: a connection that does not fit comes again a second later, and would be measured.
+
+    // A backlog for the largest burst: a connection that does not fit is repeated a second later,
+    // and that second would be measured.
     let listener = socket.listen(4096).expect("a socket that listens");
+
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
@@ -72,6 +77,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infalli
     let path: Vec<String> = request.uri().path().split('/').map(str::to_owned).collect();
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let number = |word: &str| word.parse().unwrap_or(0);
+
     Ok(match &words[..] {
         [.., "down", bytes] => Response::new(
             Zeros {
@@ -108,6 +114,7 @@ async fn answer_message(body: Incoming) -> Response<AnyBody> {
     if answer.is_empty() {
         return empty(StatusCode::ACCEPTED);
     }
+
     let body = Full::from(answer).boxed_unsync();
     Response::builder()
         .header("content-type", "application/json")
@@ -171,6 +178,7 @@ impl Body for Events {
         }
         ready!(self.ticks.poll_tick(cx));
         self.left -= 1;
+
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()

@@ -1,8 +1,11 @@
 //! Command lines as people type them.
 
-use llamapool_relay::{HttpConfig, ProviderKind};
+use llamapool_relay::{HttpConfig, ProviderKind, Reconnect};
+use llamapool_settings::flag_name;
 
 use super::*;
+use crate::roles::ROLES;
+use crate::version::version_line;
 
 fn parse_line(line: &str) -> Result<Invocation, CliError> {
     parse(line.split(' ').map(OsString::from), &Environment::default())
@@ -12,229 +15,342 @@ fn error(line: &str) -> String {
     parse_line(line).unwrap_err().to_string()
 }
 
-fn said(line: &str) -> String {
+fn printed(line: &str) -> String {
     match parse_line(line).unwrap() {
-        Invocation::Say(text) => text,
+        Invocation::Print(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn role(line: &str) -> RoleSettings {
+    match parse_line(line).unwrap() {
+        Invocation::Run(settings) => settings,
         other => panic!("{other:?}"),
     }
 }
 
 fn server(line: &str) -> llamapool_server::ServerConfig {
-    match parse_line(line).unwrap() {
-        Invocation::Server(settings) => settings.config,
+    match role(line) {
+        RoleSettings::Server(settings) => settings.config,
         other => panic!("{other:?}"),
     }
 }
 
 fn relay(line: &str) -> llamapool_relay::RelayConfig {
-    match parse_line(line).unwrap() {
-        Invocation::Relay(settings) => settings.config,
+    match role(line) {
+        RoleSettings::Relay(settings) => settings.config,
         other => panic!("{other:?}"),
     }
 }
 
-#[test]
-fn a_subcommand_is_a_role_and_so_is_the_name_of_a_symlink() {
-    assert_eq!(server("llamapool server --port 1").bind.port(), 1);
-    assert_eq!(server("/usr/bin/llamapool-server --port=1").bind.port(), 1);
-    assert_eq!(
-        relay("llamapool-mcp --client-id a").providers[0]
-            .id
-            .as_ref()
-            .unwrap()
-            .as_str(),
-        "a"
-    );
-    assert!(
-        matches!(parse_line("llamapool-demo --port 9000").unwrap(), Invocation::Demo(demo) if demo.port == 9000)
-    );
-    assert!(matches!(
-        parse_line("llamapool-mcp.exe").unwrap(),
-        Invocation::Relay(_)
-    ));
+/// Returns a text with every run of whitespace as one space.
+fn unwrapped(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn the_name_of_a_role_that_is_not_there_is_said_to_be_unknown() {
+fn a_subcommand_is_a_role() {
+    assert_eq!(server("llamapool server --port 1").listen.bind.port(), 1);
+}
+
+#[test]
+fn the_name_of_a_symlink_is_a_role() {
+    let server = server("/usr/bin/llamapool-server --port=1");
+    let relay = relay("llamapool-mcp --client-id a");
+    let demo = role("llamapool-demo --port 9000");
+    let relay_on_windows = role("llamapool-mcp.exe");
+
+    assert_eq!(server.listen.bind.port(), 1);
+    assert_eq!(relay.providers[0].id.as_ref().unwrap().as_str(), "a");
+    assert!(matches!(demo, RoleSettings::Demo(demo) if demo.port == 9000));
+    assert!(matches!(relay_on_windows, RoleSettings::Relay(_)));
+}
+
+#[test]
+fn an_unknown_name_of_a_symlink_is_an_error() {
+    let text = error("/usr/bin/llamapool-wroker");
+
     assert!(
-        error("/usr/bin/llamapool-wroker")
-            .starts_with("unknown command \"wroker\", expected one of server")
+        text.starts_with("unknown command \"wroker\", expected one of server"),
+        "{text}"
     );
 }
 
 #[test]
-fn the_role_of_the_worker_image_is_known_and_not_in_this_version() {
+fn the_role_of_the_worker_image_is_not_in_this_version() {
     for line in [
         "/usr/local/bin/llamapool-worker",
         "llamapool worker",
         "llamapool worker --server-url ws://x",
     ] {
-        let said = "LLM workers are not in this version, expected one of server, mcp, demo (see llamapool --help)";
-        assert_eq!(error(line), said, "{line}");
+        assert_eq!(
+            error(line),
+            "LLM workers are not in this version, expected one of server, mcp, demo, completions, \
+             man (see llamapool --help)",
+            "{line}"
+        );
     }
 }
 
 #[test]
-fn a_switch_needs_no_value_and_takes_one() {
-    use llamapool_relay::Reconnect;
+fn a_switch_needs_no_value_and_can_have_one() {
     for on in ["--reconnect", "-r", "--reconnect=true", "-r=yes"] {
-        assert_ne!(
-            relay(&format!("llamapool mcp {on} --client-id a")).reconnect,
-            Reconnect::Never,
-            "{on}"
-        );
+        let relay = relay(&format!("llamapool mcp {on} --client-id a"));
+        assert_ne!(relay.reconnect, Reconnect::Never, "{on}");
     }
     for off in ["--reconnect=false", "-r=0", "--status-addr off"] {
-        assert_eq!(
-            relay(&format!("llamapool mcp {off}")).reconnect,
-            Reconnect::Never,
-            "{off}"
-        );
+        let relay = relay(&format!("llamapool mcp {off}"));
+        assert_eq!(relay.reconnect, Reconnect::Never, "{off}");
     }
+
+    let text = error("llamapool mcp --reconnect=maybe");
     assert!(
-        error("llamapool mcp --reconnect=maybe")
-            .starts_with("RECONNECT, from the flag --reconnect, is \"maybe\"")
+        text.starts_with("invalid RECONNECT (flag --reconnect): \"maybe\""),
+        "{text}"
     );
-    assert!(server("llamapool server --no-auth").keys.api.is_none());
+    let open = server("llamapool server --no-auth");
+    assert!(open.auth.keys.api.is_none());
 }
 
 #[test]
 fn aliases_are_flags_too() {
-    assert!(
-        server("llamapool server --client-key k")
-            .keys
-            .worker
-            .unwrap()
-            .matches(b"k")
-    );
-    let text = error("llamapool server --client-key hunter2 --worker-key hunter3");
-    assert!(
-        text.contains("--worker-key") && text.contains("--client-key") && !text.contains("hunter"),
-        "{text}"
-    );
-    assert!(
-        error("llamapool server --config /nowhere")
-            .starts_with("the file \"/nowhere\" cannot be read")
-    );
+    let keys = server("llamapool server --client-key k").auth.keys;
+    let missing_file = error("llamapool server --config /nowhere");
+
+    assert!(keys.worker.unwrap().matches(b"k"));
+    assert!(missing_file.starts_with("cannot read the file \"/nowhere\""));
 }
 
 #[test]
-fn flags_of_several_values_may_be_repeated() {
-    let hosts = server("llamapool server --allowed-hosts a,b --allowed-hosts c")
-        .edge
-        .allowed_hosts;
-    assert_eq!(hosts, ["a", "b", "c"]);
-    let provider = relay("llamapool mcp --provider-headers A:b --provider-headers C:d,e")
-        .providers
-        .remove(0);
-    let ProviderKind::Http(HttpConfig { headers, .. }) = provider.kind else {
+fn two_names_with_different_values_are_an_error() {
+    let text = error("llamapool server --client-key hunter2 --worker-key hunter3");
+
+    assert!(text.contains("--worker-key"), "{text}");
+    assert!(text.contains("--client-key"), "{text}");
+    assert!(!text.contains("hunter"), "{text}");
+}
+
+#[test]
+fn flags_of_several_values_can_be_repeated() {
+    let server = server("llamapool server --allowed-hosts a,b --allowed-hosts c");
+    let mut relay = relay("llamapool mcp --provider-headers A:b --provider-headers C:d,e");
+
+    assert_eq!(server.auth.allowed_hosts, ["a", "b", "c"]);
+    let ProviderKind::Http(HttpConfig { headers, .. }) = relay.providers.remove(0).kind else {
         panic!("a program")
     };
-    assert_eq!(
-        (&headers["a"], &headers["c"]),
-        (&"b".parse().unwrap(), &"d,e".parse().unwrap())
-    );
+    assert_eq!(headers["a"], "b");
+    assert_eq!(headers["c"], "d,e");
 }
 
 #[test]
-fn an_unknown_flag_is_named_without_its_value_and_with_the_nearest_one() {
-    assert_eq!(
-        error("llamapool server --prot 1"),
-        "unknown flag --prot, did you mean --port?"
-    );
-    assert_eq!(
-        error("llamapool-server --api-ky=hunter2"),
-        "unknown flag --api-ky, did you mean --api-key?"
-    );
-    assert_eq!(error("llamapool server --xyzzy"), "unknown flag --xyzzy");
-    assert_eq!(error("llamapool server -x"), "unknown flag -x");
-    assert_eq!(
-        error("llamapool mcp --vresion"),
-        "unknown flag --vresion, did you mean --version?"
-    );
+fn an_unknown_flag_is_named_without_its_value() {
+    for (line, text) in [
+        (
+            "llamapool server --prot 1",
+            "unknown flag --prot, did you mean --port?",
+        ),
+        (
+            "llamapool-server --api-ky=hunter2",
+            "unknown flag --api-ky, did you mean --api-key?",
+        ),
+        ("llamapool server --xyzzy", "unknown flag --xyzzy"),
+        ("llamapool server -x", "unknown flag -x"),
+        (
+            "llamapool mcp --vresion",
+            "unknown flag --vresion, did you mean --version?",
+        ),
+        ("llamapool man --xyzzy", "unknown flag --xyzzy"),
+    ] {
+        assert_eq!(error(line), text);
+    }
 }
 
 #[test]
-fn other_misuse_is_one_line_and_repeats_no_value() {
-    let roles = "expected one of server, mcp, demo (see llamapool --help)";
-    assert_eq!(error("llamapool"), format!("a command is missing, {roles}"));
-    assert_eq!(
-        error("llamapool --port 1"),
-        format!("a command is missing, {roles}")
-    );
-    assert_eq!(
-        error("llamapool sever"),
-        format!("unknown command \"sever\", {roles}")
-    );
-    assert_eq!(
-        error("llamapool server hunter2"),
-        "an argument stands without a flag, expected only flags, or for a relay a program behind --"
-    );
-    assert_eq!(
-        error("llamapool server --port"),
-        "a value is required for '--port <port>' but none was supplied"
-    );
-    let twice = error("llamapool server --api-key hunter2 --api-key hunter2");
-    assert_eq!(
-        twice,
-        "the argument '--api-key <secret>' cannot be used multiple times"
-    );
+fn other_misuse_is_one_line_without_values() {
+    let commands = "expected one of server, mcp, demo, completions, man (see llamapool --help)";
+
+    for (line, text) in [
+        ("llamapool", format!("missing command, {commands}")),
+        ("llamapool --port 1", format!("missing command, {commands}")),
+        (
+            "llamapool sever",
+            format!("unknown command \"sever\", {commands}"),
+        ),
+        (
+            "llamapool server hunter2",
+            "unexpected argument: expected only flags, or for mcp a program behind --".into(),
+        ),
+        (
+            "llamapool server --port",
+            "a value is required for '--port <port>' but none was supplied".into(),
+        ),
+        (
+            "llamapool server --log-level",
+            "a value is required for '--log-level <off|error|warn|info|debug|trace>' but none was \
+             supplied"
+                .into(),
+        ),
+        (
+            "llamapool server --api-key hunter2 --api-key hunter2",
+            "the argument '--api-key <secret>' cannot be used multiple times".into(),
+        ),
+        ("llamapool completions", "missing argument <SHELL>".into()),
+        (
+            "llamapool completions tcsh",
+            "invalid <SHELL>: \"tcsh\", expected bash, zsh, fish, powershell, elvish".into(),
+        ),
+        (
+            "llamapool man sever",
+            format!("unknown command \"sever\", {commands}"),
+        ),
+    ] {
+        assert_eq!(error(line), text);
+    }
 }
 
 #[test]
-fn version_says_version_commit_and_day() {
+fn version_is_version_commit_and_day() {
     for line in [
         "llamapool --version",
         "llamapool server -V",
         "llamapool-mcp --version",
     ] {
-        let text = said(line);
+        let text = printed(line);
+
         assert_eq!(text, format!("{}\n", version_line()));
         assert!(text.starts_with("llamapool 0.1.0 (commit "), "{text}");
     }
 }
 
 #[test]
-fn help_says_names_and_default_of_a_setting() {
-    let words = said("llamapool server --help")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    for meaning in [
-        "--port <port> The port where callers and relays connect. [env: PORT] [default: 8080]",
-        "lets relays connect. [env: WORKER_KEY, CLIENT_KEY] [default: generated and logged]",
-        "see its state. [env: NO_AUTH] [default: off]",
-    ] {
-        assert!(words.contains(meaning), "{words}");
+fn help_lists_every_role() {
+    let text = unwrapped(&printed("llamapool --help"));
+
+    for role in ROLES {
+        assert!(text.contains(role.summary), "{}", role.name);
     }
-    let mut groups = words
-        .match_indices(" Main: ")
-        .chain(words.match_indices(" Limits: "));
-    assert!(groups.next().unwrap().0 < groups.next().unwrap().0);
 }
 
 #[test]
 fn help_has_every_setting_and_no_current_value() {
-    assert!(
-        Role::ALL
-            .iter()
-            .all(|role| said("llamapool --help").contains(help::summary(*role)))
-    );
-    for role in Role::ALL {
-        let line = ["llamapool", role.name(), "--help"].map(OsString::from);
-        let secrets = role.table().iter().map(|setting| (setting.name, "hunter2"));
-        let Invocation::Say(text) = parse(line, &secrets.collect()).unwrap() else {
-            panic!("{role:?} runs")
+    for role in ROLES {
+        let line = ["llamapool", role.name, "--help"].map(OsString::from);
+        let secrets = role
+            .schema
+            .settings()
+            .map(|setting| (setting.name, "hunter2"));
+
+        let Invocation::Print(text) = parse(line, &secrets.collect()).unwrap() else {
+            panic!("{} runs", role.name)
         };
-        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        for setting in role.table() {
-            assert!(
-                words.contains(&format!("--{}", flag_of(setting.name))),
-                "{}",
-                setting.name
-            );
-            assert!(words.contains(&help::meaning(setting)), "{}", setting.name);
+
+        let words = unwrapped(&text);
+        for setting in role.schema.settings() {
+            let flag = format!("--{}", flag_name(setting.name));
+            assert!(words.contains(&flag), "{flag}");
+            let help = command_line::help(setting);
+            assert!(words.contains(&help), "{flag}");
         }
-        assert!(text.contains("Examples:\n  ") && !text.contains("hunter2"));
+        assert!(text.contains("Examples:\n  "), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+/// The width is fixed: by default it is that of the terminal.
+#[test]
+fn help_is_as_it_was_reviewed() {
+    let help = |command: clap::Command| {
+        let rendered = command.term_width(100).render_long_help();
+        rendered.to_string()
+    };
+
+    insta::assert_snapshot!("help", help(command::top()));
+    for role in ROLES {
+        let command = command::of_role(role, format!("llamapool {}", role.name));
+        insta::assert_snapshot!(format!("help_{}", role.name), help(command));
+    }
+}
+
+#[test]
+fn every_shell_completes_every_flag() {
+    for shell in generate::shells() {
+        let script = printed(&format!("llamapool completions {shell}"));
+
+        for role in ROLES {
+            assert!(script.contains(role.name), "{shell}: {}", role.name);
+            for setting in role.schema.settings() {
+                let flag = flag_name(setting.name);
+                assert!(script.contains(&flag), "{shell}: {flag}");
+            }
+        }
+    }
+}
+
+/// `bash` is required; the other shells are checked where they are installed.
+#[test]
+fn every_script_is_valid_in_its_shell() {
+    for (shell, is_required) in [("bash", true), ("zsh", false), ("fish", false)] {
+        let script = printed(&format!("llamapool completions {shell}"));
+
+        let Some(output) = run(shell, &["-n", "/dev/stdin"], &script) else {
+            assert!(!is_required, "{shell} is not installed");
+            continue;
+        };
+
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{shell}: {errors}");
+    }
+}
+
+#[test]
+fn every_man_page_renders_without_a_warning() {
+    for page in ["", "server", "mcp", "demo", "completions", "man"] {
+        let roff = printed(format!("llamapool man {page}").trim_end());
+
+        let arguments = ["-man", "-Tutf8", "-ww", "-z"];
+        let Some(output) = run("groff", &arguments, &roff) else {
+            continue;
+        };
+
+        let warnings = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{page}: {warnings}");
+        assert_eq!(warnings, "", "{page}");
+    }
+}
+
+/// Runs a program with this standard input, `None` if it is not installed.
+fn run(program: &str, arguments: &[&str], input: &str) -> Option<std::process::Output> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), input).unwrap();
+    let input = std::fs::File::open(file.path()).unwrap();
+
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).stdin(input).output().ok()
+}
+
+#[test]
+fn a_man_page_has_every_flag() {
+    for role in ROLES {
+        let page = printed(&format!("llamapool man {}", role.name));
+
+        let text = page.replace("\\-", "-");
+        assert!(text.contains(&format!("llamapool-{}", role.name)), "{page}");
+        for setting in role.schema.settings() {
+            let flag = format!("--{}", flag_name(setting.name));
+            assert!(text.contains(&flag), "{flag}");
+        }
+    }
+}
+
+#[test]
+fn the_man_page_of_the_program_has_every_command() {
+    let page = printed("llamapool man").replace("\\-", "-");
+
+    for name in command::names() {
+        assert!(
+            page.contains(&format!("llamapool-{name}")),
+            "{name}: {page}"
+        );
     }
 }

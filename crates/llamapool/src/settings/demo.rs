@@ -1,39 +1,43 @@
-//! The settings of the demo.
-//!
-//! What the demo does is not here. The one rule: it needs none of them.
+//! Settings of the demo. All of them are optional.
 
-use super::address::PORT as PORT_KIND;
-use super::error::SettingsError;
-use super::given::Given;
-use super::logging::{self, LOG_FORMAT, LOG_LEVEL, LogSettings};
-use super::setting::{Group, Setting, Typed};
+use llamapool_settings::{Schema, Setting, SettingsError, Sources, TypedSetting};
 
-/// Everything the demo can be told.
+use super::address::PORT as PORT_NUMBER;
+use super::group::{self, MAIN};
+use super::logging::{self, LogSettings};
+
+/// The configuration of the demo.
 #[derive(Debug, Clone, Copy)]
 pub struct DemoSettings {
-    /// The port of its server.
+    /// Port of its server.
     pub port: u16,
-    /// What is logged.
+    /// The log.
     pub log: LogSettings,
 }
 
-impl DemoSettings {
-    /// The settings as they were given.
-    pub fn resolve(given: &Given) -> Result<Self, SettingsError> {
-        Ok(Self {
-            port: given.value(&PORT)?,
-            log: logging::resolve(given)?,
-        })
-    }
-}
-
-static PORT: Typed<u16> = Typed::new(
+static PORT: TypedSetting<u16> = TypedSetting::new(
     "PORT",
-    Group::Main,
-    PORT_KIND,
-    "The port of the demo's server, on this machine only.",
+    MAIN,
+    PORT_NUMBER,
+    "Port of the demo's server, on loopback only.",
 )
 .default("8080");
 
-/// The settings of the demo.
-pub(super) static TABLE: &[&Setting] = &[&PORT.setting, &LOG_LEVEL.setting, &LOG_FORMAT.setting];
+static SETTINGS: &[&Setting] = &[&PORT.setting];
+
+/// The settings of `llamapool demo`.
+pub(crate) static SCHEMA: Schema = Schema {
+    groups: group::ALL,
+    sections: &[SETTINGS, logging::SETTINGS],
+    entry_table: None,
+};
+
+impl DemoSettings {
+    /// Reads the configuration from its sources.
+    pub fn resolve(sources: &Sources) -> Result<Self, SettingsError> {
+        Ok(Self {
+            port: sources.value(&PORT)?,
+            log: logging::resolve(sources)?,
+        })
+    }
+}

@@ -1,75 +1,67 @@
-//! The settings of every role: what is logged, and which file has the others.
-//!
-//! Where the log goes is in `telemetry`. The one rule: whatever role a process has, these have the same names.
+//! Settings of the log.
 
-use std::path::PathBuf;
-
+use llamapool_settings::value::expected;
+use llamapool_settings::{
+    Setting, SettingsError, Sources, Syntax, TypedSetting, ValueError, ValueType,
+};
 use tracing::level_filters::LevelFilter;
 
-use super::error::SettingsError;
-use super::given::Given;
-use super::kind::{Expected, FILE, Form, Kind, expected};
-use super::setting::{Group, Naming, Typed};
+use super::group::LOGGING;
 
-/// What is logged, and how.
+/// The configuration of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSettings {
-    /// The least important level that is logged.
+    /// Least severe level that is logged.
     pub level: LevelFilter,
-    /// How a line is written.
+    /// Format of a line.
     pub format: LogFormat,
 }
 
-/// How a line of the log is written.
+/// The format of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-pub(super) static LOG_LEVEL: Typed<LevelFilter> = Typed::new(
-    "LOG_LEVEL",
-    Group::Logging,
-    LEVEL,
-    "The least important level that is logged.",
-)
-.default("info");
-pub(super) static LOG_FORMAT: Typed<LogFormat> = Typed::new(
-    "LOG_FORMAT",
-    Group::Logging,
-    FORMAT,
-    "Lines for people, or one JSON object a line.",
-)
-.default("text");
-pub(super) static CONFIG_FILE: Typed<Option<PathBuf>> = Typed::new(
-    "CONFIG_FILE",
-    Group::Main,
-    FILE,
-    "A TOML file with settings.",
-)
-.naming(Naming::OutsideFile)
-.flag_alias("config");
-
-const LEVEL: Kind<LevelFilter> = Kind {
-    form: Form::Choice("off|error|warn|info|debug|trace"),
+const LEVEL: ValueType<LevelFilter> = ValueType {
+    syntax: Syntax::Choice("off|error|warn|info|debug|trace"),
     parse: level,
 };
-const FORMAT: Kind<LogFormat> = Kind {
-    form: Form::Choice("text|json"),
+const FORMAT: ValueType<LogFormat> = ValueType {
+    syntax: Syntax::Choice("text|json"),
     parse: format,
 };
 
-/// What is logged, as it was given.
-pub(super) fn resolve(given: &Given) -> Result<LogSettings, SettingsError> {
+static LOG_LEVEL: TypedSetting<LevelFilter> = TypedSetting::new(
+    "LOG_LEVEL",
+    LOGGING,
+    LEVEL,
+    "Least severe level that is logged.",
+)
+.default("info");
+static LOG_FORMAT: TypedSetting<LogFormat> = TypedSetting::new(
+    "LOG_FORMAT",
+    LOGGING,
+    FORMAT,
+    "Log lines as text, or as one JSON object each.",
+)
+.default("text");
+
+/// The settings declared here.
+pub(super) static SETTINGS: &[&Setting] = &[&LOG_LEVEL.setting, &LOG_FORMAT.setting];
+
+/// Returns the configuration of the log.
+pub(super) fn resolve(sources: &Sources) -> Result<LogSettings, SettingsError> {
     Ok(LogSettings {
-        level: given.value(&LOG_LEVEL)?,
-        format: given.value(&LOG_FORMAT)?,
+        level: sources.value(&LOG_LEVEL)?,
+        format: sources.value(&LOG_FORMAT)?,
     })
 }
 
-fn level(text: &str) -> Result<LevelFilter, Expected> {
+fn level(text: &str) -> Result<LevelFilter, ValueError> {
     match text.trim().to_ascii_lowercase().as_str() {
         "off" => Ok(LevelFilter::OFF),
         "error" => Ok(LevelFilter::ERROR),
@@ -81,7 +73,7 @@ fn level(text: &str) -> Result<LevelFilter, Expected> {
     }
 }
 
-fn format(text: &str) -> Result<LogFormat, Expected> {
+fn format(text: &str) -> Result<LogFormat, ValueError> {
     match text.trim().to_ascii_lowercase().as_str() {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),

@@ -1,52 +1,56 @@
-//! The settings of the tunnel that both of its ends have.
-//!
-//! What the numbers do is in the tunnel's own crate. The one rule: the names are the same on both ends, the values
-//! need not be.
+//! Settings of the tunnel, the same for both ends. The values of the two ends need not be equal.
 
 use std::time::Duration;
 
+use llamapool_settings::value::POSITIVE_DURATION;
+use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
 use llamapool_tunnel::TunnelConfig;
 
-use super::error::SettingsError;
-use super::given::Given;
-use super::kind::{HEADER_BYTES, POSITIVE_SPAN, WINDOW};
-use super::setting::{Group, Typed};
+use super::group::TUNNEL;
+use super::value::{HEADER_BYTES, WINDOW_BYTES};
 
-pub(super) static HEARTBEAT_INTERVAL: Typed<Duration> = Typed::new(
+static HEARTBEAT_INTERVAL: TypedSetting<Duration> = TypedSetting::new(
     "HEARTBEAT_INTERVAL",
-    Group::Tunnel,
-    POSITIVE_SPAN,
-    "How often the other end is asked for a sign of life.",
+    TUNNEL,
+    POSITIVE_DURATION,
+    "Interval between pings to the other end of the tunnel.",
 )
 .default("6s");
-pub(super) static SILENCE_LIMIT: Typed<Duration> = Typed::new(
+static SILENCE_LIMIT: TypedSetting<Duration> = TypedSetting::new(
     "SILENCE_LIMIT",
-    Group::Tunnel,
-    POSITIVE_SPAN,
-    "After this long without a sign of life the other end is gone; more than HEARTBEAT_INTERVAL.",
+    TUNNEL,
+    POSITIVE_DURATION,
+    "Longest silence before the other end counts as lost; greater than HEARTBEAT_INTERVAL.",
 )
 .default("18s");
-pub(super) static TUNNEL_STREAM_WINDOW: Typed<u32> = Typed::new(
+static TUNNEL_STREAM_WINDOW: TypedSetting<u32> = TypedSetting::new(
     "TUNNEL_STREAM_WINDOW",
-    Group::Tunnel,
-    WINDOW,
-    "How much of one body may be on its way unread: memory per caller who stops reading, speed on long links.",
+    TUNNEL,
+    WINDOW_BYTES,
+    "Flow-control window of one body: more is faster on long links, but costs memory per caller that \
+     stops reading.",
 )
 .default("512KiB");
-pub(super) static TUNNEL_MAX_HEADER_BYTES: Typed<u32> = Typed::new(
+static TUNNEL_MAX_HEADER_BYTES: TypedSetting<u32> = TypedSetting::new(
     "TUNNEL_MAX_HEADER_BYTES",
-    Group::Tunnel,
+    TUNNEL,
     HEADER_BYTES,
-    "How many bytes the headers of one call may have, with 32 bytes on top for each.",
+    "Largest headers of one call in total, each counted with 32 bytes on top.",
 )
 .default("64KiB");
 
-/// The tunnel's numbers, as they were given. How many streams there may be is the relay's to say.
-pub(super) fn resolve(given: &Given) -> Result<TunnelConfig, SettingsError> {
-    let (heartbeat, silence) = (
-        given.value(&HEARTBEAT_INTERVAL)?,
-        given.value(&SILENCE_LIMIT)?,
-    );
+/// The settings declared here.
+pub(super) static SETTINGS: &[&Setting] = &[
+    &HEARTBEAT_INTERVAL.setting,
+    &SILENCE_LIMIT.setting,
+    &TUNNEL_STREAM_WINDOW.setting,
+    &TUNNEL_MAX_HEADER_BYTES.setting,
+];
+
+/// Returns the configuration of one end of the tunnel, with the default number of streams.
+pub(super) fn resolve(sources: &Sources) -> Result<TunnelConfig, SettingsError> {
+    let heartbeat = sources.value(&HEARTBEAT_INTERVAL)?;
+    let silence = sources.value(&SILENCE_LIMIT)?;
     if silence <= heartbeat {
         return Err(SettingsError::Contradiction {
             setting: SILENCE_LIMIT.setting.name,
@@ -57,9 +61,10 @@ pub(super) fn resolve(given: &Given) -> Result<TunnelConfig, SettingsError> {
             ),
         });
     }
+
     Ok(TunnelConfig {
-        stream_window: given.value(&TUNNEL_STREAM_WINDOW)?,
-        max_header_bytes: given.value(&TUNNEL_MAX_HEADER_BYTES)?,
+        stream_window: sources.value(&TUNNEL_STREAM_WINDOW)?,
+        max_header_bytes: sources.value(&TUNNEL_MAX_HEADER_BYTES)?,
         heartbeat,
         silence,
         ..TunnelConfig::default()

@@ -1,85 +1,101 @@
-//! Who holds an id: the same relay again, another one, one that knows the secret, and those that are no relays at all.
+//! Claims of an id: by the same relay again, by another one, by one with the same secret, and by
+//! peers that are no relays.
 
 use std::time::Instant;
 
-use bytes::Bytes;
-use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message;
+use serde_json::Value;
 
 use crate::harness::{
-    AT_ONCE, Link, OFFER, Pool, Process, Provider, Scripted, Upgrade, error_of, event_stream,
-    json_answer, metric, raw_request, soon, tools_call,
+    AT_ONCE, Link, Pool, Provider, ScriptedProvider, Upgrade, event_stream, json_answer, soon,
+    tools_call,
 };
 
-/// What a relay logs that was refused because somebody else holds the id.
+/// The log of a relay that was refused because another relay holds the id.
 const TAKEN: &str = "status 409 Conflict";
 
+/// The server has not noticed the loss of the older tunnel.
 #[tokio::test]
-async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_of_which_the_server_has_noticed_nothing()
- {
-    let (mut pool, mut provider) = (
-        Pool::with(&[("MAX_RELAYS", "1")]).await,
-        Scripted::start().await,
-    );
+async fn a_relay_that_reconnects_replaces_its_own_lost_tunnel() {
+    let mut pool = Pool::with(&[("MAX_RELAYS", "1")]).await;
+    let mut provider = ScriptedProvider::start().await;
+
     let link = Link::to(&pool.url).await;
-    let relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &[]);
+    let relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &[]);
+
     let connected_at = pool.connected("mcp-1234").await["connected_at"].clone();
-    let mut call = pool.calling("mcp-1234");
-    let mut asked = provider.asked().await;
-    link.forget();
+    let mut call = pool.start_call("mcp-1234");
+    let mut asked = provider.next_request().await;
+    link.cut_relay_side();
     let forgotten = Instant::now();
+
     assert_eq!(call.error().await, "tunnel_lost");
+
     println!(
         "measured: from a tunnel lost on one side to the error of its call: {:?}",
         forgotten.elapsed()
     );
+
     assert!(forgotten.elapsed() < 2 * AT_ONCE);
-    asked.abandoned().await;
+
+    asked.cancelled().await;
     let is_new = |client: &Value| !client.is_null() && client["connected_at"] != connected_at;
     let client = pool
         .until_client("mcp-1234", "the new tunnel is there", is_new)
         .await;
+
     assert_eq!(client["relays"].as_array().unwrap().len(), 1);
-    let mut call = pool.calling("mcp-1234");
-    provider.asked().await.answer(json_answer("{}"));
+
+    let mut call = pool.start_call("mcp-1234");
+    provider.next_request().await.answer(json_answer("{}"));
+
     assert_eq!(call.answer().await.status(), 200);
+
     pool.server.event("relay disconnected").await;
+
     assert!(
         pool.server.lines_with("a relay was refused").is_empty(),
         "{}",
-        pool.server.whole_log()
+        pool.server.log()
     );
-    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.whole_log());
+    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.log());
 }
 
+/// It is never refused because its id is taken.
 #[tokio::test]
-async fn a_relay_that_is_cut_off_again_and_again_is_never_told_that_its_id_is_taken() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+async fn a_relay_that_is_cut_off_repeatedly_keeps_its_id() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+
     let link = Link::to(&pool.url).await;
     let settings = [("RECONNECT_MIN", "1ms"), ("RECONNECT_MAX", "1ms")];
-    let mut relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &settings);
+    let mut relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &settings);
+
     for times in 1..=10 {
         let is_it = |line: &str| line.contains("the provider is reached at");
         relay.nth_line(times, "it is connected again", is_it).await;
         link.cut();
     }
+
     pool.until_metric("llamapool_relays_connected", 1).await;
+
     assert_eq!(
         pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
         200
     );
-    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.whole_log());
+    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.log());
 }
 
 #[tokio::test]
-async fn a_different_relay_is_told_that_the_id_is_taken_and_the_calls_of_its_holder_go_on() {
-    let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
+async fn another_relay_is_refused_and_the_holders_calls_go_on() {
+    let mut pool = Pool::start().await;
+    let mut provider = ScriptedProvider::start().await;
     let _holder = pool.relay("mcp-1234", &provider.url).await;
-    let mut call = pool.calling("mcp-1234");
+
+    let mut call = pool.start_call("mcp-1234");
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     let mut answer = call.answer().await;
-    let mut other = Pool::relay_towards(
+    let mut other = Pool::relay_to(
         &pool.url,
         "mcp-1234",
         &provider.url,
@@ -91,14 +107,17 @@ async fn a_different_relay_is_told_that_the_id_is_taken_and_the_calls_of_its_hol
         })
         .await;
     let refused = pool.server.event("a relay was refused").await;
+
     assert_eq!(refused["reason"], "id_taken");
-    let refusal = Upgrade::of("mcp-1234").answer(&pool).await;
-    assert_eq!(
-        (refusal.status, refusal.head.contains("application/json")),
-        (409, true),
+
+    let refusal = Upgrade::for_id("mcp-1234").answer(&pool).await;
+    assert_eq!(refusal.status, 409, "{}", refusal.head);
+    assert!(
+        refusal.head.contains("application/json"),
         "{}",
         refusal.head
     );
+
     let body = refusal.json().await;
     assert_eq!(body["error"], "id_taken");
     assert!(
@@ -108,7 +127,9 @@ async fn a_different_relay_is_told_that_the_id_is_taken_and_the_calls_of_its_hol
             .contains("the id mcp-1234 is held by another relay"),
         "{body}"
     );
+
     pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
+
     assert_eq!(
         soon("the stream goes on", answer.chunk())
             .await
@@ -125,14 +146,14 @@ async fn a_different_relay_is_told_that_the_id_is_taken_and_the_calls_of_its_hol
     );
 }
 
+/// The silent one does not get the id back while the other lives.
 #[tokio::test]
-async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the_id_back_while_the_other_lives()
- {
-    let (mut pool, mut old_provider, provider) = (
-        Pool::with(&[("TAKEOVER_WAIT", "300ms")]).await,
-        Scripted::start().await,
-        Provider::echoing().await,
-    );
+async fn another_relay_takes_over_the_id_of_a_silent_one() {
+    let mut pool = Pool::with(&[("TAKEOVER_WAIT", "300ms")]).await;
+
+    let mut old_provider = ScriptedProvider::start().await;
+    let provider = Provider::echoing().await;
+
     let link = Link::to(&pool.url).await;
     let pulse = [
         ("HEARTBEAT_INTERVAL", "100ms"),
@@ -143,19 +164,21 @@ async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the
         .into_iter()
         .chain([("RECONNECT_MAX", "50ms"), ("WORKER_NAME", "old")])
         .collect();
-    let mut old = Pool::relay_towards(&link.url, "mcp-1234", &old_provider.url, &settings);
+    let mut old = Pool::relay_to(&link.url, "mcp-1234", &old_provider.url, &settings);
     pool.connected("mcp-1234").await;
-    let mut call = pool.calling("mcp-1234");
-    let _asked = old_provider.asked().await;
+    let mut call = pool.start_call("mcp-1234");
+    let _asked = old_provider.next_request().await;
     link.freeze();
     let began = Instant::now();
-    let mut newcomer = Pool::relay_towards(
+    let mut newcomer = Pool::relay_to(
         &pool.url,
         "mcp-1234",
         &provider.url,
         &[("WORKER_NAME", "new")],
     );
+
     assert_eq!(call.error().await, "tunnel_lost");
+
     pool.until_client("mcp-1234", "the newcomer is there", |client| {
         client["name"] == "new"
     })
@@ -164,7 +187,9 @@ async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the
         "measured: from asking for the id of a silent relay to having it, TAKEOVER_WAIT being 300ms: {:?}",
         began.elapsed()
     );
+
     assert!(began.elapsed() < 3 * AT_ONCE);
+
     pool.server
         .event("the relay that held this id is silent: another one takes over")
         .await;
@@ -173,6 +198,7 @@ async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the
         line.contains(TAKEN)
     })
     .await;
+
     assert_eq!(
         pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
         200
@@ -184,6 +210,7 @@ async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the
             .len(),
         1
     );
+
     newcomer.kill().await;
     pool.until_client("mcp-1234", "the old one is back", |client| {
         client["name"] == "old"
@@ -192,64 +219,15 @@ async fn another_relay_takes_over_from_one_that_is_silent_which_does_not_get_the
 }
 
 #[tokio::test]
-async fn relays_that_know_the_same_secret_share_an_id_and_its_calls() {
-    let (pool, mut one, mut other) = (
-        Pool::start().await,
-        Scripted::start().await,
-        Scripted::start().await,
-    );
-    let secret = [("CLIENT_SECRET", "we-belong-together")];
-    let mut doomed = pool.relay_with("shared", &one.url, &secret).await;
-    let _survivor = pool.relay_with("shared", &other.url, &secret).await;
-    let of_both = |client: &Value| {
-        client["relays"]
-            .as_array()
-            .is_some_and(|relays| relays.len() == 2)
-    };
-    pool.until_client("shared", "both are there", of_both).await;
-    let (mut calls, mut asked_of_one, mut asked_of_other) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..10 {
-        calls.push(pool.calling("shared"));
-        // One after the other, so that each call knows of those before it.
-        tokio::select! {
-            asked = one.asked() => asked_of_one.push(asked),
-            asked = other.asked() => asked_of_other.push(asked),
-        }
-    }
-    assert_eq!((asked_of_one.len(), asked_of_other.len()), (5, 5));
-    assert_eq!(pool.client("shared").await["inflight"], 10);
-    doomed.kill().await;
-    for asked in asked_of_other {
-        asked.answer(json_answer("{}"));
-    }
-    let mut outcomes = Vec::new();
-    for call in &mut calls {
-        let answer = call.answer().await;
-        outcomes.push(answer.status().as_u16());
-        if answer.status() != 200 {
-            assert_eq!(error_of(answer).await, "tunnel_lost");
-        }
-    }
-    outcomes.sort_unstable();
-    assert_eq!(outcomes, [200, 200, 200, 200, 200, 502, 502, 502, 502, 502]);
-    drop(asked_of_one);
-    pool.until_client("shared", "one is left", |client| {
-        client["relays"].as_array().unwrap().len() == 1
-    })
-    .await;
-    let mut call = pool.calling("shared");
-    other.asked().await.answer(json_answer("{}"));
-    assert_eq!(call.answer().await.status(), 200);
-}
-
-#[tokio::test]
 async fn relays_with_different_secrets_or_only_one_do_not_share_an_id() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
     let _holder = pool
         .relay_with("shared", &provider.url, &[("CLIENT_SECRET", "mine")])
         .await;
+
     for secret in ["yours", ""] {
-        let mut other = Pool::relay_towards(
+        let mut other = Pool::relay_to(
             &pool.url,
             "shared",
             &provider.url,
@@ -259,8 +237,10 @@ async fn relays_with_different_secrets_or_only_one_do_not_share_an_id() {
             .line("it is refused", |line| line.contains(TAKEN))
             .await;
     }
+
     let _open = pool.relay("open", &provider.url).await;
-    let mut other = Pool::relay_towards(
+
+    let mut other = Pool::relay_to(
         &pool.url,
         "open",
         &provider.url,
@@ -272,157 +252,20 @@ async fn relays_with_different_secrets_or_only_one_do_not_share_an_id() {
 }
 
 #[tokio::test]
-async fn there_are_no_more_relays_than_the_server_takes() {
-    let (pool, provider) = (
-        Pool::with(&[("MAX_RELAYS", "2")]).await,
-        Provider::echoing().await,
-    );
-    let mut first = pool.relay("first", &provider.url).await;
-    let _second = pool.relay("second", &provider.url).await;
-    for id in ["third", ""] {
-        let refusal = Upgrade::of(id).answer(&pool).await;
-        assert_eq!(refusal.status, 503);
-        assert!(
-            refusal.head.contains("\r\nretry-after: 2\r\n"),
-            "{}",
-            refusal.head
-        );
-        let body = refusal.json().await;
-        let message = "the server holds 2 relays, as many as MAX_RELAYS allows";
-        assert_eq!(
-            body,
-            json!({ "error": "too_many_relays", "message": message })
-        );
-    }
-    first.kill().await;
-    pool.until_metric("llamapool_relays_connected", 1).await;
-    let _third = pool.relay("third", &provider.url).await;
-}
-
-#[tokio::test]
-async fn what_is_wrong_with_an_upgrade_is_an_ordinary_answer_and_the_key_comes_first() {
-    let pool = Pool::start().await;
-    let good = || Upgrade::of("mcp-1234");
-    let hostile = || {
-        good()
-            .with("llamapool-id", "../../etc")
-            .with("llamapool-instance", "x")
-            .with("upgrade", "teapot")
-    };
-    let long = "x".repeat(129);
-    let twice = good().also("authorization", "Bearer secret");
-    let cases = [
-        (
-            401,
-            "wrong_key",
-            hostile().with("authorization", "Bearer wrong"),
-        ),
-        (
-            401,
-            "wrong_key",
-            hostile().with("authorization", "Bearer test123"),
-        ),
-        (
-            401,
-            "wrong_key",
-            hostile().with("authorization", "Basic secret"),
-        ),
-        (401, "wrong_key", hostile().without("authorization")),
-        (401, "wrong_key", twice),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-id", "../../etc"),
-        ),
-        (400, "invalid_header", good().with("llamapool-id", "a%2fb")),
-        (400, "invalid_header", good().with("llamapool-id", "..")),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-id", "id\u{e9}"),
-        ),
-        (400, "invalid_header", good().with("llamapool-id", &long)),
-        (400, "invalid_header", good().with("llamapool-name", "%zz")),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-name", "%ff%fe"),
-        ),
-        (400, "invalid_header", good().with("llamapool-version", "%")),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-instance", "1234"),
-        ),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-instance", &"z".repeat(32)),
-        ),
-        (400, "invalid_header", good().without("llamapool-instance")),
-        (426, "version", good().with("upgrade", "h2c")),
-        (426, "version", good().with("connection", "close")),
-        (426, "version", good().with("sec-websocket-version", "8")),
-        (
-            426,
-            "version",
-            good().with("sec-websocket-protocol", "llamapool.v999"),
-        ),
-        (426, "version", good().without("sec-websocket-protocol")),
-        (426, "version", good().without("sec-websocket-key")),
-    ];
-    for (status, error, upgrade) in cases {
-        let head = upgrade.head("GET");
-        let answer = raw_request(&pool.url, &head).await;
-        assert_eq!(answer.status, status, "{head}");
-        assert!(
-            answer
-                .head
-                .contains("\r\ncontent-type: application/json\r\n"),
-            "{}",
-            answer.head
-        );
-        assert_eq!(
-            answer.head.contains("\r\nwww-authenticate: bearer\r\n"),
-            status == 401,
-            "{}",
-            answer.head
-        );
-        let body = answer.json().await;
-        assert_eq!(body["error"], error, "{head}");
-        assert!(
-            body["message"]
-                .as_str()
-                .is_some_and(|message| !message.is_empty()),
-            "{body}"
-        );
-    }
-    assert_eq!(
-        raw_request(&pool.url, &good().head("POST")).await.status,
-        426
-    );
-    assert_eq!(pool.state().await["mcp"]["clients"], json!([]));
-    assert_eq!(
-        metric(
-            &pool.metrics().await,
-            r#"llamapool_refusals_total{door="relay",reason="wrong_key"}"#
-        ),
-        Some(5.0)
-    );
-}
-
-#[tokio::test]
 async fn a_hostile_name_is_shown_as_harmless_text() {
     let pool = Pool::start().await;
+
     let name = "%1b[31m<script>%0a%00".to_owned() + &"x".repeat(500);
-    let relay = Upgrade::of("named")
+    let relay = Upgrade::for_id("named")
         .with("llamapool-name", &name)
         .with("llamapool-version", &name)
         .relay(&pool)
         .await;
     let mut relay = relay.frames();
-    let _events = relay.hello().await;
+
+    let _events = relay.send_offer().await;
     let client = pool.connected("named").await;
+
     for field in ["name", "version"] {
         let text = client[field].as_str().unwrap();
         assert!(
@@ -430,241 +273,6 @@ async fn a_hostile_name_is_shown_as_harmless_text() {
             "{text:?}"
         );
     }
-    assert!(!pool.server.whole_log().contains('\u{1b}'));
-}
 
-/// A server on which a relay has a moment to say hello.
-async fn impatient() -> Pool {
-    Pool::with(&[("HEARTBEAT_INTERVAL", "100ms"), ("SILENCE_LIMIT", "700ms")]).await
-}
-
-/// The id is held by nobody: whoever asks for it gets it.
-async fn is_free(pool: &Pool, id: &str) {
-    let gone = |state: &Value| {
-        state["mcp"]["clients"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|client| client["id"] != id)
-    };
-    pool.until("the relay is gone", gone).await;
-    let provider = Provider::echoing().await;
-    let relay = pool.relay(id, &provider.url).await;
-    assert!(relay.lines_with(TAKEN).is_empty(), "{}", relay.whole_log());
-}
-
-#[tokio::test]
-async fn a_relay_that_connects_and_says_nothing_sensible_is_dropped_and_holds_no_id() {
-    let pool = impatient().await;
-    let first_words = [
-        None,
-        Some(Message::Text("hello".into())),
-        Some(Message::Binary(Bytes::from_static(
-            b"GET / HTTP/1.1\r\n\r\n",
-        ))),
-        Some(Message::Binary(Bytes::from(vec![0xff; 100_000]))),
-        Some(Message::Binary(Bytes::new())),
-        Some(Message::Ping(Bytes::from_static(b"still there"))),
-    ];
-    let each = first_words
-        .into_iter()
-        .enumerate()
-        .map(async |(number, message)| {
-            let id = format!("mute-{number}");
-            let mut relay = Upgrade::of(&id).relay(&pool).await;
-            if let Some(message) = message {
-                relay.send(message).await;
-            }
-            relay.closed().await;
-            is_free(&pool, &id).await;
-        });
-    futures_util::future::join_all(each).await;
-}
-
-#[tokio::test]
-async fn a_relay_whose_first_event_is_none_is_dropped_and_holds_no_id() {
-    let pool = impatient().await;
-    let too_long = "x".repeat(20_000) + "\n";
-    let endless = "x".repeat(20_000);
-    let lines = [
-        "nonsense\n",
-        "{}\n",
-        "\n",
-        "null\n",
-        r#"{"event":"offer"}"#,
-        "{\"event\":\"weather\"}\n",
-        &too_long,
-        &endless,
-        "\u{fffd}\n",
-    ];
-    let each = lines.into_iter().enumerate().map(async |(number, line)| {
-        let id = format!("liar-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
-        let events = relay.events().await;
-        events.data(line).await;
-        relay.closed().await;
-        is_free(&pool, &id).await;
-    });
-    futures_util::future::join_all(each).await;
-}
-
-#[tokio::test]
-async fn a_relay_that_does_not_tell_its_events_is_dropped_and_holds_no_id() {
-    let pool = impatient().await;
-    let mut refusing = Upgrade::of("refusing").relay(&pool).await.frames();
-    refusing.asked().await.reply.answer(404, "").await;
-    refusing.closed().await;
-    is_free(&pool, "refusing").await;
-    let mut ignoring = Upgrade::of("ignoring").relay(&pool).await.frames();
-    let _asked = ignoring.asked().await;
-    ignoring.closed().await;
-    is_free(&pool, "ignoring").await;
-}
-
-#[tokio::test]
-async fn a_relay_whose_later_event_is_none_is_dropped_and_an_unknown_event_is_skipped() {
-    let pool = Pool::start().await;
-    let too_long = "x".repeat(20_000) + "\n";
-    for (number, line) in ["nonsense\n", &too_long, "{\"event\":\"offer\"}\n"]
-        .into_iter()
-        .enumerate()
-    {
-        let id = format!("liar-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
-        let events = relay.events().await;
-        events
-            .data("{\"event\":\"weather\",\"sky\":\"blue\"}\n")
-            .await;
-        events.data(OFFER).await;
-        pool.connected(&id).await;
-        events.data("{\"event\":\"weather\"}\n").await;
-        events
-            .data(OFFER.replace("\"draining\":false", "\"draining\":true"))
-            .await;
-        pool.until_client(&id, "the offer behind the unknown event counts", |client| {
-            client["status"] == "draining"
-        })
-        .await;
-        events.data(line).await;
-        relay.closed().await;
-        is_free(&pool, &id).await;
-    }
-}
-
-#[tokio::test]
-async fn a_relay_that_gives_its_event_stream_up_is_dropped() {
-    let pool = Pool::start().await;
-    let mut relay = Upgrade::of("mcp-1234").relay(&pool).await.frames();
-    let events = relay.hello().await;
-    pool.connected("mcp-1234").await;
-    events.give_up().await;
-    relay.closed().await;
-    is_free(&pool, "mcp-1234").await;
-}
-
-#[tokio::test]
-async fn a_relay_that_answers_with_bad_frames_is_dropped_and_its_calls_get_an_error_each() {
-    let pool = Pool::start().await;
-    let frames: [&[u8]; 5] = [
-        // Data of a stream that nobody opened, data before its head, a cancel of a wrong length, a frame too large, an
-        // unknown kind.
-        b"\x03\0\0\x0f\xff\0\0\0\x01x",
-        b"\x03\0\0\0\x02\0\0\0\x01x",
-        b"\x06\0\0\0\x02\0\0\0\0",
-        b"\x03\0\0\0\x02\xff\xff\xff\xff",
-        b"\x09\0\0\0\x02\0\0\0\0",
-    ];
-    for (number, frame) in frames.into_iter().enumerate() {
-        let id = format!("garbled-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
-        let _events = relay.hello().await;
-        pool.connected(&id).await;
-        let mut calls = [pool.calling(&id), pool.calling(&id)];
-        let _asked = (relay.asked().await, relay.asked().await);
-        let injected = Instant::now();
-        relay.inject(frame).await;
-        for call in &mut calls {
-            assert_eq!(call.error().await, "tunnel_lost", "{frame:?}");
-        }
-        relay.closed().await;
-        assert!(injected.elapsed() < 3 * AT_ONCE, "{frame:?}");
-        is_free(&pool, &id).await;
-    }
-}
-
-#[tokio::test]
-async fn a_relay_that_gives_a_call_up_spoils_only_that_one() {
-    let pool = Pool::start().await;
-    let mut relay = Upgrade::of("mcp-1234").relay(&pool).await.frames();
-    let _events = relay.hello().await;
-    pool.connected("mcp-1234").await;
-    let mut spoilt = pool.calling("mcp-1234");
-    let given_up = relay.asked().await.reply;
-    let mut answered = pool.calling("mcp-1234");
-    let other = relay.asked().await.reply;
-    given_up.give_up().await;
-    assert_eq!(spoilt.error().await, "relay_garbage");
-    other.answer(200, "fine").await;
-    let answer = answered.answer().await;
-    assert_eq!(
-        (answer.status().as_u16(), answer.text().await.unwrap()),
-        (200, "fine".to_owned())
-    );
-}
-
-#[tokio::test]
-async fn a_relay_that_never_reads_holds_up_nobody_else_and_is_dropped_for_its_silence() {
-    let (pool, provider) = (impatient().await, Provider::echoing().await);
-    let _relay = pool.relay("other", &provider.url).await;
-    let mut deaf = Upgrade::of("deaf").relay(&pool).await.frames();
-    let _events = deaf.hello().await;
-    pool.connected("deaf").await;
-    let mut call = tokio::task::JoinSet::new();
-    call.spawn(
-        pool.http
-            .post(pool.mcp("deaf"))
-            .body(vec![b' '; 8 << 20])
-            .send(),
-    );
-    let _asked = deaf.asked().await;
-    deaf.stop_reading();
-    for id in 0..20 {
-        assert_eq!(
-            pool.post("other", &tools_call(id, "echo")).await.status(),
-            200
-        );
-    }
-    // A caller who is still sending may be hung up on before it reads.
-    if let Ok(answer) = soon("the call is over", call.join_next())
-        .await
-        .unwrap()
-        .unwrap()
-    {
-        assert_eq!(error_of(answer).await, "tunnel_lost");
-    }
-    pool.until_metric(
-        r#"llamapool_refusals_total{door="mcp",reason="tunnel_lost"}"#,
-        1,
-    )
-    .await;
-    is_free(&pool, "deaf").await;
-}
-
-#[tokio::test]
-async fn a_relay_that_flaps_leaves_nothing_behind() {
-    let pool = Pool::start().await;
-    for number in 0..100 {
-        let id = format!("flap-{number}");
-        let mut relay = Upgrade::of(&id).relay(&pool).await.frames();
-        let _events = relay.hello().await;
-        pool.connected(&id).await;
-        drop(relay);
-    }
-    pool.until_metric("llamapool_relays_connected", 0).await;
-    assert!(
-        !pool.metrics().await.contains("flap-"),
-        "an id that was never called is remembered"
-    );
-    let provider = Provider::echoing().await;
-    let _relay: Process = pool.relay("flap-0", &provider.url).await;
+    assert!(!pool.server.log().contains('\u{1b}'));
 }

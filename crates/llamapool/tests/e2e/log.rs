@@ -1,12 +1,12 @@
-//! What the log says of calls that fail: whoever has the `X-Request-Id` of an answer finds what was wrong with it.
+//! Failed calls in the log: the `X-Request-Id` of an answer leads to the reason.
 
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use crate::harness::{Pool, Process, Provider, RawHttp, RawProvider, http_request};
 
-/// The lines about one request.
-async fn said_of(process: &mut Process, req_id: &str, message: &str) -> Value {
+/// Waits for the log line with this message about one request.
+async fn log_line_of(process: &mut Process, req_id: &str, message: &str) -> Value {
     let is_it = |line: &str| {
         serde_json::from_str::<Value>(line)
             .is_ok_and(|event| event["req_id"] == req_id && event["message"] == message)
@@ -66,25 +66,27 @@ async fn a_refused_call_is_found_by_its_request_id_and_fills_no_log() {
         ),
     ] {
         assert_eq!(pool.raw_call(request).await.0.status(), status, "{req_id}");
+
         let message = if req_id == "state" {
             "request refused"
         } else {
             "call refused"
         };
-        let line = said_of(&mut pool.server, req_id, message).await;
-        assert_eq!(
-            (&line["level"], &line["id"], &line["cause"]),
-            (&json!("DEBUG"), &id, &json!(cause)),
-            "{line}"
-        );
+        let line = log_line_of(&mut pool.server, req_id, message).await;
+
+        assert_eq!(line["level"], "DEBUG", "{line}");
+        assert_eq!(line["id"], id, "{line}");
+        assert_eq!(line["cause"], json!(cause), "{line}");
         assert!(line["error"].as_str().unwrap().contains(says), "{line}");
     }
 }
 
+/// With the details that the caller does not get.
 #[tokio::test]
-async fn a_failed_call_is_found_in_the_logs_of_server_and_relay_with_what_only_they_may_know() {
+async fn a_failed_call_is_in_the_logs_of_server_and_relay() {
     let mut pool = Pool::start().await;
-    // The port is held, so that nobody else can get it, and not listened on.
+
+    // The port is bound, so that no other process gets it, and not listened on.
     let held = TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut relay = pool
@@ -93,49 +95,37 @@ async fn a_failed_call_is_found_in_the_logs_of_server_and_relay_with_what_only_t
             &format!("http://{}/mcp", held.local_addr().unwrap()),
         )
         .await;
+
     let (answer, body) = pool.raw_call(call("down", "unreachable", "")).await;
-    assert_eq!(
-        (answer.status(), answer.values("x-request-id")),
-        (502, vec!["unreachable".to_owned()])
-    );
+
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.values("x-request-id"), ["unreachable"]);
+
     let internal = "Connection refused";
     assert!(!String::from_utf8(body).unwrap().contains(internal));
-    let line = said_of(&mut relay, "unreachable", "call failed").await;
-    let told = (&line["level"], &line["id"], &line["cause"]);
-    assert_eq!(
-        told,
-        (
-            &json!("WARN"),
-            &json!("down"),
-            &json!("provider_unreachable")
-        )
-    );
+
+    let line = log_line_of(&mut relay, "unreachable", "call failed").await;
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["id"], "down");
+    assert_eq!(line["cause"], "provider_unreachable");
     assert!(line["error"].as_str().unwrap().contains(internal), "{line}");
-    let line = said_of(&mut pool.server, "unreachable", "call failed").await;
-    assert_eq!(
-        (
-            &line["level"],
-            &line["id"],
-            &line["cause"],
-            &line["outcome"]
-        ),
-        (
-            &json!("WARN"),
-            &json!("down"),
-            &json!("provider_unreachable"),
-            &json!("failed")
-        )
-    );
+
+    let line = log_line_of(&mut pool.server, "unreachable", "call failed").await;
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["id"], "down");
+    assert_eq!(line["cause"], "provider_unreachable");
+    assert_eq!(line["outcome"], "failed");
     assert!(line["error"].is_string());
 }
 
 #[tokio::test]
-async fn what_a_caller_does_wrong_is_no_warning() {
+async fn a_callers_fault_is_no_warning() {
     let mut pool = Pool::start().await;
     let provider = Provider::echoing().await;
     let mut relay = pool
         .relay_with("locked", &provider.url, &[("AUTH_TOKEN", "sesame")])
         .await;
+
     assert_eq!(
         pool.raw_call(call("locked", "tokenless", ""))
             .await
@@ -143,21 +133,21 @@ async fn what_a_caller_does_wrong_is_no_warning() {
             .status(),
         401
     );
+
     for process in [&mut relay, &mut pool.server] {
-        let line = said_of(process, "tokenless", "call failed").await;
-        assert_eq!(
-            (&line["level"], &line["cause"]),
-            (&json!("DEBUG"), &json!("wrong_token")),
-            "{line}"
-        );
+        let line = log_line_of(process, "tokenless", "call failed").await;
+        assert_eq!(line["level"], "DEBUG", "{line}");
+        assert_eq!(line["cause"], "wrong_token", "{line}");
     }
 }
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_and_a_lost_relay_are_warned_of() {
-    let (mut pool, provider) = (Pool::start().await, RawProvider::bind().await);
+    let mut pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
     let mut relay = pool.relay("breaks", &provider.url).await;
-    let mut caller = RawHttp::to(&pool.url).await;
+
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller.send(call("breaks", "broken", "")).await;
     let (mut connection, head) = provider.call().await;
     connection.body(&head).await;
@@ -166,25 +156,26 @@ async fn an_answer_that_breaks_off_and_a_lost_relay_are_warned_of() {
         .await;
     caller.head().await;
     drop(connection);
-    let line = said_of(&mut pool.server, "broken", "call failed").await;
-    assert_eq!(
-        (&line["level"], &line["id"], &line["cause"]),
-        (&json!("WARN"), &json!("breaks"), &json!("broken"))
-    );
+    let line = log_line_of(&mut pool.server, "broken", "call failed").await;
 
-    let mut caller = RawHttp::to(&pool.url).await;
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["id"], "breaks");
+    assert_eq!(line["cause"], "broken");
+
+    let mut caller = RawHttp::connect(&pool.url).await;
     caller.send(call("breaks", "lost", "")).await;
     let (_connection, _) = provider.call().await;
     relay.kill().await;
+
     assert_eq!(
         caller.head().await.values("llamapool-error"),
         ["tunnel_lost"]
     );
-    let line = said_of(&mut pool.server, "lost", "call failed").await;
-    assert_eq!(
-        (&line["level"], &line["cause"]),
-        (&json!("WARN"), &json!("tunnel_lost"))
-    );
+
+    let line = log_line_of(&mut pool.server, "lost", "call failed").await;
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["cause"], "tunnel_lost");
+
     let error = line["error"].as_str().unwrap();
     assert!(
         error.contains("the tunnel was lost: "),

@@ -1,52 +1,59 @@
-//! What is lost, and how soon everybody knows: relays and servers that are killed, links that fall silent, and relays
-//! that cannot connect.
+//! Losses, and how soon they are noticed: relays and servers that are killed, links that fall
+//! silent, and relays that cannot connect.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use llamapool::cli::{Invocation, parse};
+use llamapool::roles::RoleSettings;
 use llamapool::settings::Environment;
 use llamapool_tunnel::TunnelConfig;
 
 use crate::harness::{
-    AT_ONCE, Link, Pool, Process, Provider, RawProvider, Scripted, Settings, TlsFront, error_of,
-    event_stream, json_answer, metric, soon, tools_call,
+    AT_ONCE, Link, Pool, Process, Provider, RawProvider, ScriptedProvider, Settings, TlsFront,
+    error_word, event_stream, json_answer, metric, soon, tools_call,
 };
 
-/// Liveness for tests: short, but longer than a busy machine takes to answer a ping.
+/// Liveness settings for tests: short, but longer than a busy machine takes to answer a ping.
 const PULSE: [(&str, &str); 2] = [("HEARTBEAT_INTERVAL", "100ms"), ("SILENCE_LIMIT", "800ms")];
 const SILENCE: Duration = Duration::from_millis(800);
 
+/// The calls of other relays go on.
 #[tokio::test]
-async fn calls_without_an_answer_fail_at_once_when_their_relay_is_killed_and_those_of_others_go_on()
-{
-    let (pool, mut doomed, mut other) = (
-        Pool::start().await,
-        Scripted::start().await,
-        Scripted::start().await,
-    );
+async fn calls_of_a_killed_relay_fail_at_once() {
+    let pool = Pool::start().await;
+
+    let mut doomed = ScriptedProvider::start().await;
+    let mut other = ScriptedProvider::start().await;
     let mut relay = pool.relay("doomed", &doomed.url).await;
     let _other_relay = pool.relay("other", &other.url).await;
-    let mut calls: Vec<_> = (0..5).map(|_| pool.calling("doomed")).collect();
-    let mut other_call = pool.calling("other");
-    let _asked = doomed.asked_times(5).await;
-    let asked_of_other = other.asked().await;
+
+    let mut calls: Vec<_> = (0..5).map(|_| pool.start_call("doomed")).collect();
+    let mut other_call = pool.start_call("other");
+    let _asked = doomed.next_requests(5).await;
+    let asked_of_other = other.next_request().await;
     let killed = Instant::now();
     relay.kill().await;
+
     for call in &mut calls {
         let answer = call.answer().await;
         assert_eq!(answer.status(), 502);
-        assert_eq!(error_of(answer).await, "tunnel_lost");
+        assert_eq!(error_word(answer).await, "tunnel_lost");
     }
+
     let took = killed.elapsed();
     println!("measured: from kill -9 of the relay to the last of 5 errors: {took:?}");
+
     assert!(took < AT_ONCE, "{took:?}");
+
     asked_of_other.answer(json_answer("{}"));
+
     assert_eq!(other_call.answer().await.status(), 200);
 
     pool.until_client("doomed", "it is gone", serde_json::Value::is_null)
         .await;
     let metrics = pool.metrics().await;
+
     for (series, value) in [
         (
             r#"llamapool_calls_total{id="doomed",method="tools/call",outcome="failed"}"#,
@@ -65,18 +72,22 @@ async fn calls_without_an_answer_fail_at_once_when_their_relay_is_killed_and_tho
     ] {
         assert_eq!(metric(&metrics, series), Some(value), "{series}\n{metrics}");
     }
+
     assert_eq!(pool.state().await["server"]["jobs_failed_total"], 5);
 }
 
 #[tokio::test]
-async fn a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_relay_is_killed() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
+async fn a_stream_of_a_killed_relay_is_aborted_with_all_it_had() {
+    let pool = Pool::start().await;
+    let mut provider = ScriptedProvider::start().await;
     let mut relay = pool.relay("stream", &provider.url).await;
-    let mut call = pool.calling("stream");
+
+    let mut call = pool.start_call("stream");
     let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
+    provider.next_request().await.answer(answer);
     let mut answer = call.answer().await;
     let mut got = Vec::new();
+
     for piece in ["data: one\n\n", "data: two\n\n"] {
         pieces.send(Ok(piece.into())).await.unwrap();
         got.extend_from_slice(
@@ -86,6 +97,7 @@ async fn a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_re
                 .unwrap(),
         );
     }
+
     let killed = Instant::now();
     relay.kill().await;
     let end = loop {
@@ -98,9 +110,11 @@ async fn a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_re
         "measured: from kill -9 of the relay to the end of a stream: {:?}",
         killed.elapsed()
     );
+
     assert!(end.is_err(), "an end that looks clean");
     assert!(killed.elapsed() < AT_ONCE);
     assert_eq!(got, b"data: one\n\ndata: two\n\n");
+
     pool.until_metric(
         r#"llamapool_calls_total{id="stream",method="tools/call",outcome="broken"}"#,
         1,
@@ -108,48 +122,60 @@ async fn a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_re
     .await;
 }
 
+/// The server is killed in the middle of a call.
 #[tokio::test]
-async fn a_relay_comes_back_with_its_id_when_the_server_was_killed_in_the_middle_of_a_call() {
-    let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
+async fn a_relay_gets_its_id_back_after_its_server_was_killed() {
+    let mut pool = Pool::start().await;
+    let mut provider = ScriptedProvider::start().await;
     let mut relay = pool
         .relay_with("mcp-1234", &provider.url, &[("RECONNECT_MAX", "100ms")])
         .await;
-    let mut call = pool.calling("mcp-1234");
-    let mut asked = provider.asked().await;
+
+    let mut call = pool.start_call("mcp-1234");
+    let mut asked = provider.next_request().await;
     let killed = Instant::now();
     pool.server.kill().await;
+
     assert!(call.result().await.is_err());
-    asked.abandoned().await;
+
+    asked.cancelled().await;
     println!(
         "measured: from kill -9 of the server to the provider's call being dropped: {:?}",
         killed.elapsed()
     );
     let next = Pool::on_port(pool.port(), &[]).await;
     next.connected("mcp-1234").await;
-    let mut call = next.calling("mcp-1234");
-    provider.asked().await.answer(json_answer("{}"));
+    let mut call = next.start_call("mcp-1234");
+    provider.next_request().await.answer(json_answer("{}"));
+
     assert_eq!(call.answer().await.status(), 200);
-    assert!(relay.runs());
+    assert!(relay.is_running());
 }
 
 #[tokio::test]
-async fn an_id_that_the_server_assigned_is_random_and_kept_when_another_server_takes_over() {
-    let (mut pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let mut relay =
-        Pool::relay_towards(&pool.url, "", &provider.url, &[("RECONNECT_MAX", "100ms")]);
-    let mut other = Pool::relay_towards(&pool.url, "", &provider.url, &[]);
-    let (id, other_id) = (assigned_id(&mut relay).await, assigned_id(&mut other).await);
+async fn an_assigned_id_is_random_and_kept_with_another_server() {
+    let mut pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+    let mut relay = Pool::relay_to(&pool.url, "", &provider.url, &[("RECONNECT_MAX", "100ms")]);
+
+    let mut other = Pool::relay_to(&pool.url, "", &provider.url, &[]);
+    let id = assigned_id(&mut relay).await;
+    let other_id = assigned_id(&mut other).await;
+
     for id in [&id, &other_id] {
         assert!(
             id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
             "{id}"
         );
     }
+
     assert_ne!(id, other_id);
+
     pool.connected(&id).await;
     pool.server.kill().await;
     let next = Pool::on_port(pool.port(), &[]).await;
     next.connected(&id).await;
+
     assert_eq!(next.post(&id, &tools_call(1, "echo")).await.status(), 200);
 }
 
@@ -164,14 +190,16 @@ async fn assigned_id(relay: &mut Process) -> String {
 }
 
 #[tokio::test]
-async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_the_connection_is_lost() {
+async fn without_reconnect_a_lost_connection_ends_with_one_line() {
     let provider = Provider::echoing().await;
     for (signal, reason) in [("KILL", "the connection broke"), ("TERM", "it goes away")] {
         let pool = Pool::start().await;
         let mut relay = Pool::relay_once(&pool.url, &provider.url, &[]);
+
         pool.connected("once").await;
         pool.server.signal(signal).await;
-        let line = its_only_complaint(&mut relay).await;
+        let line = only_error_line(&mut relay).await;
+
         assert!(
             line.starts_with("llamapool: the connection to the server was lost: "),
             "{line}"
@@ -184,8 +212,10 @@ async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_the_connection_
 }
 
 #[tokio::test]
-async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_it_is_refused() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+async fn without_reconnect_a_refusal_ends_with_one_line() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+
     let url = pool.url.as_str();
     let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .unwrap()
@@ -193,11 +223,9 @@ async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_it_is_refused()
         .unwrap();
     let ok = Provider::answering(async |_| json_answer("{}")).await;
     let missing = Provider::serving(axum::Router::new()).await;
-    let tls = TlsFront::of(url).await;
-    let (tls_as_plain, plain_as_tls) = (
-        format!("ws://localhost:{}", tls.port),
-        url.replace("http", "wss").replace("127.0.0.1", "localhost"),
-    );
+    let tls = TlsFront::for_server(url).await;
+    let tls_as_plain = format!("ws://localhost:{}", tls.port);
+    let plain_as_tls = url.replace("http", "wss").replace("127.0.0.1", "localhost");
     let cases: [(&str, Settings<'_>, &str); 7] = [
         (
             url,
@@ -231,10 +259,13 @@ async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_it_is_refused()
             "received corrupt message of type InvalidContentType",
         ),
     ];
+
     for (url, settings, reason) in cases {
         let mut relay = Pool::relay_once(url, &provider.url, settings);
-        let line = its_only_complaint(&mut relay).await;
+
+        let line = only_error_line(&mut relay).await;
         println!("{line}");
+
         assert!(
             line.contains(reason) && line.contains("--reconnect"),
             "expected {reason:?}: {line}"
@@ -243,7 +274,7 @@ async fn a_relay_that_does_not_reconnect_ends_with_one_line_when_it_is_refused()
 }
 
 #[tokio::test]
-async fn a_relay_says_that_what_it_reached_is_no_llamapool_server() {
+async fn a_relay_reports_a_peer_that_is_no_llamapool_server() {
     let provider = Provider::echoing().await;
     for (answer, reason) in [
         (
@@ -258,42 +289,54 @@ async fn a_relay_says_that_what_it_reached_is_no_llamapool_server() {
     ] {
         let impostor = RawProvider::bind().await;
         let mut relay = Pool::relay_once(&impostor.url, &provider.url, &[]);
+
         let (mut connection, _) = impostor.request().await;
         tokio::io::AsyncWriteExt::write_all(&mut connection, answer.as_bytes())
             .await
             .unwrap();
         drop(connection);
-        let line = its_only_complaint(&mut relay).await;
+        let line = only_error_line(&mut relay).await;
         println!("{line}");
+
         assert!(line.contains(reason), "expected {reason:?}: {line}");
     }
 }
 
-/// The one line with which a relay ends that could not go on, in a log that complains of nothing else.
-async fn its_only_complaint(relay: &mut Process) -> String {
-    let (status, log) = relay.last_words().await;
+/// Waits for the end of a relay that could not go on. Returns its last line; the log has no other
+/// warning.
+async fn only_error_line(relay: &mut Process) -> String {
+    let (status, log) = relay.status_and_log().await;
+
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
-    let complaints: Vec<_> = log
+
+    let errors: Vec<_> = log
         .lines()
         .filter(|line| line.starts_with("llamapool: "))
         .collect();
-    assert_eq!(complaints.len(), 1, "{log}");
-    assert_eq!(log.lines().last(), complaints.first().copied(), "{log}");
-    complaints[0].to_owned()
+
+    assert_eq!(errors.len(), 1, "{log}");
+    assert_eq!(log.lines().last(), errors.first().copied(), "{log}");
+
+    errors[0].to_owned()
 }
 
 #[tokio::test]
-async fn a_relay_that_reconnects_keeps_trying_with_a_wrong_key_and_says_so_as_an_error() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+async fn with_reconnect_a_wrong_key_is_logged_and_tried_again() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+
     let settings = [("WORKER_KEY", "wrong"), ("RECONNECT_MAX", "50ms")];
-    let mut relay = Pool::relay_towards(&pool.url, "mcp-1234", &provider.url, &settings);
+    let mut relay = Pool::relay_to(&pool.url, "mcp-1234", &provider.url, &settings);
+
     let is_it = |line: &str| {
         line.contains("does not accept the worker key") && line.contains(r#""level":"ERROR""#)
     };
     let line = relay.nth_line(3, "the third error", is_it).await;
+
     assert!(line.contains("status 401"), "{line}");
-    assert!(relay.runs());
+    assert!(relay.is_running());
+
     pool.until_metric(
         r#"llamapool_refusals_total{door="relay",reason="wrong_key"}"#,
         3,
@@ -302,19 +345,21 @@ async fn a_relay_that_reconnects_keeps_trying_with_a_wrong_key_and_says_so_as_an
 }
 
 #[tokio::test]
-async fn the_wait_before_trying_again_starts_over_when_a_connection_has_held() {
+async fn the_back_off_starts_over_after_a_stable_connection() {
     let provider = Provider::echoing().await;
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .unwrap()
         .local_addr()
         .unwrap();
+
     let settings = [("RECONNECT_MIN", "10ms"), ("RECONNECT_STABLE_AFTER", "1ms")];
-    let mut relay = Pool::relay_towards(
+    let mut relay = Pool::relay_to(
         &format!("http://{server}"),
         "mcp-1234",
         &provider.url,
         &settings,
     );
+
     let is_wait = |line: &str| line.contains("not connected; trying again");
     relay
         .nth_line(
@@ -324,27 +369,34 @@ async fn the_wait_before_trying_again_starts_over_when_a_connection_has_held() {
         )
         .await;
     let mut pool = Pool::on_port(&server.port().to_string(), &[]).await;
+
     pool.connected("mcp-1234").await;
     let failures = relay.lines_with("not connected; trying again").len();
     pool.server.kill().await;
     let line = relay.nth_line(failures + 1, "the loss", is_wait).await;
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+
     assert!(
         event["error"].as_str().unwrap().contains("was lost"),
         "{line}"
     );
+
     let wait = event["wait"].as_str().unwrap();
     let is_short = wait.ends_with("µs")
         || wait.ends_with("ns")
         || wait
             .strip_suffix("ms")
             .is_some_and(|ms| ms.parse::<f64>().unwrap() <= 10.0);
+
     assert!(is_short, "{wait}");
 }
 
+/// The relay gets its id back at once.
 #[tokio::test]
-async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_once() {
-    let (mut pool, mut provider) = (Pool::with(&PULSE).await, Scripted::start().await);
+async fn a_silent_peer_is_gone_on_both_sides() {
+    let mut pool = Pool::with(&PULSE).await;
+    let mut provider = ScriptedProvider::start().await;
+
     let link = Link::to(&pool.url).await;
     let settings = [
         PULSE[0],
@@ -352,10 +404,11 @@ async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_
         ("CONNECT_TIMEOUT", "200ms"),
         ("RECONNECT_MAX", "50ms"),
     ];
-    let mut relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &settings);
+    let mut relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &settings);
+
     pool.connected("mcp-1234").await;
-    let mut calls: Vec<_> = (0..3).map(|_| pool.calling("mcp-1234")).collect();
-    let mut asked = provider.asked_times(3).await;
+    let mut calls: Vec<_> = (0..3).map(|_| pool.start_call("mcp-1234")).collect();
+    let mut asked = provider.next_requests(3).await;
     link.freeze();
     let frozen = Instant::now();
     for call in &mut calls {
@@ -363,17 +416,22 @@ async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_
     }
     let took = frozen.elapsed();
     println!("measured: from silence, of which {SILENCE:?} is the limit, to tunnel_lost: {took:?}");
+
     assert!(took < SILENCE + AT_ONCE, "{took:?}");
+
     for asked in &mut asked {
-        asked.abandoned().await;
+        asked.cancelled().await;
     }
     let end = pool.server.event("relay disconnected").await;
+
     assert_eq!(end["reason"], "the peer was silent for too long");
+
     let lost = relay.event("not connected; trying again").await;
     assert_eq!(
         lost["error"],
         "the connection to the server was lost: the peer was silent for too long"
     );
+
     link.thaw();
     let thawed = Instant::now();
     pool.connected("mcp-1234").await;
@@ -381,16 +439,20 @@ async fn a_silent_peer_is_gone_on_both_sides_and_the_relay_takes_its_id_back_at_
         "measured: from the thaw to the relay being back: {:?}",
         thawed.elapsed()
     );
-    let mut call = pool.calling("mcp-1234");
-    provider.asked().await.answer(json_answer("{}"));
+    let mut call = pool.start_call("mcp-1234");
+    provider.next_request().await.answer(json_answer("{}"));
+
     assert_eq!(call.answer().await.status(), 200);
 }
 
 #[tokio::test]
 async fn a_relay_that_was_cut_off_is_back_at_once() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+
     let link = Link::to(&pool.url).await;
-    let mut relay = Pool::relay_towards(&link.url, "mcp-1234", &provider.url, &[]);
+    let mut relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &[]);
+
     let connected_at = pool.connected("mcp-1234").await["connected_at"].clone();
     let cut = Instant::now();
     link.cut();
@@ -401,30 +463,34 @@ async fn a_relay_that_was_cut_off_is_back_at_once() {
         "measured: from a cut connection to the relay being back, RECONNECT_MIN being 50ms: {:?}",
         cut.elapsed()
     );
+
     assert_eq!(
         pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
         200
     );
+
     relay.event("not connected; trying again").await;
 }
 
 #[test]
-fn a_silent_peer_is_gone_within_20_seconds_if_nobody_asks_for_something_else() {
+fn by_default_a_silent_peer_is_gone_within_20_seconds() {
     let nothing = Environment::default();
-    let Ok(Invocation::Server(server)) = parse(["llamapool".into(), "server".into()], &nothing)
-    else {
+    let parse = |role: &str| parse(["llamapool".into(), role.into()], &nothing);
+    let Ok(Invocation::Run(RoleSettings::Server(server))) = parse("server") else {
         panic!("a server");
     };
-    let Ok(Invocation::Relay(relay)) = parse(["llamapool".into(), "mcp".into()], &nothing) else {
+    let Ok(Invocation::Run(RoleSettings::Relay(relay))) = parse("mcp") else {
         panic!("a relay")
     };
+
     for tunnel in [
-        &server.config.tunnel,
+        &server.config.relays.tunnel,
         &relay.config.tunnel,
         &TunnelConfig::default(),
     ] {
         assert!(tunnel.silence < Duration::from_secs(20), "{tunnel:?}");
         assert!(tunnel.heartbeat * 3 <= tunnel.silence, "{tunnel:?}");
     }
-    assert!(server.config.timeouts.takeover <= Duration::from_secs(2));
+
+    assert!(server.config.relays.takeover_wait <= Duration::from_secs(2));
 }

@@ -1,4 +1,4 @@
-//! End to end: the real executable as server and relay, with providers that the tests script.
+//! End to end: the real executable as server and relay, with scripted providers.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,23 +8,13 @@
 #[path = "../harness/harness.rs"]
 mod harness;
 
-mod abuse;
-mod authorization_server;
-mod bodies;
 mod dialling;
 mod draining;
-mod forwarding;
-mod headers;
+mod exit;
 mod holding_an_id;
 mod keys;
-mod locations;
 mod log;
 mod losses;
-mod oauth;
-mod plain_callers;
-mod provider_faults;
 mod relay_status;
 mod several_providers;
-mod spreading;
-mod state;
-mod streams;
+mod slow_reader;

@@ -1,12 +1,9 @@
-//! The relay's own status server: what it says, what it does, and to whom.
+//! The relay's own status server, as far as it needs a process: signals, warnings, taken addresses.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::harness::{
-    Pool, Process, Provider, RawHttp, RawProvider, Scripted, error_of, event_stream, http_request,
-    json_answer, metric, soon, tools_call,
-};
+use crate::harness::{Pool, Process, Provider, ScriptedProvider, json_answer, soon, tools_call};
 
 /// A relay's status server.
 struct Status {
@@ -45,7 +42,7 @@ impl Status {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
-    /// Waits until a path says something.
+    /// Reads a path until its answer satisfies a condition.
     async fn until(&self, what: &str, path: &str, wanted: impl Fn(u16, &Value) -> bool) -> Value {
         let look = async {
             loop {
@@ -63,333 +60,48 @@ impl Status {
 const ON: (&str, &str) = ("STATUS_ADDR", "127.0.0.1:0");
 
 #[tokio::test]
-async fn the_status_says_how_the_relay_stands() {
-    let (mut pool, mut provider) = (Pool::start().await, Scripted::start().await);
-    let settings = [
-        ON,
-        ("WORKER_NAME", "Älice"),
-        ("AUTH_TOKEN", "open-sesame"),
-        ("RECONNECT_MAX", "50ms"),
-    ];
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &settings).await;
-    let status = Status::of(&mut relay).await;
-    let call = |token: &str| {
-        let request = pool
-            .http
-            .post(pool.mcp("mcp-1234"))
-            .header("accept", "text/event-stream")
-            .bearer_auth(token);
-        let mut task = tokio::task::JoinSet::new();
-        task.spawn(request.json(&tools_call(1, "echo")).send());
-        task
-    };
-    assert_eq!(
-        call("wrong")
-            .join_next()
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap()
-            .status(),
-        401
-    );
-    let mut done = call("open-sesame");
-    provider.asked().await.answer(json_answer("{}"));
-    done.join_next()
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    let left = call("open-sesame");
-    let mut asked = provider.asked().await;
-    drop(left);
-    asked.abandoned().await;
-    let mut running = call("open-sesame");
-    let asked = provider.asked().await;
-    let is_current = |_, body: &Value| {
-        body["calls"]["totals"]["caller_left"] == 1 && body["provider"]["status"] == "reachable"
-    };
-    let body = status
-        .until("the status is current", "/status", is_current)
-        .await;
-    let truth = json!({
-        "state": "connected", "id": "mcp-1234", "name": "Älice", "version": env!("CARGO_PKG_VERSION"),
-        "server_url": format!("{}/api/mcp/connect", pool.url), "last_error": null, "connection_losses_total": 0,
-        "draining": false, "protected": true,
-        "calls": { "in_flight": 1, "totals": { "completed": 1, "failed": 1, "caller_left": 1 } },
-    });
-    for (field, value) in truth.as_object().unwrap() {
-        assert_eq!(&body[field], value, "{field} in {body}");
-    }
-    assert!(body["connected_s"].is_u64(), "{body}");
-    assert_eq!(
-        (&body["provider"]["url"], &body["provider"]["error"]),
-        (&json!(provider.url), &Value::Null)
-    );
-    asked.answer(json_answer("{}"));
-    assert_eq!(
-        running
-            .join_next()
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap()
-            .status(),
-        200
-    );
-
-    pool.server.kill().await;
-    let body = status
-        .until("it waits", "/status", |_, body| body["state"] == "waiting")
-        .await;
-    assert!(
-        body["last_error"]
-            .as_str()
-            .is_some_and(|error| error.contains("127.0.0.1") || error.contains("lost")),
-        "{body}"
-    );
-    assert!(
-        body["connection_losses_total"].as_u64() >= Some(1) && body["connected_s"].is_null(),
-        "{body}"
-    );
-    assert_eq!(status.get("/readyz").await.0, 503);
-    assert_eq!(
-        status.get("/healthz").await,
-        (200, json!({ "status": "ok" }))
-    );
-}
-
-#[tokio::test]
-async fn a_relay_is_ready_when_it_is_connected_and_its_provider_can_be_reached() {
-    let (mut pool, provider) = (Pool::start().await, RawProvider::bind().await);
-    let settings = [ON, ("PROBE_INTERVAL", "20ms"), ("RECONNECT_MAX", "50ms")];
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &settings).await;
-    let status = Status::of(&mut relay).await;
-    let is_ready =
-        |status: u16, body: &Value| status == 200 && *body == json!({ "status": "ready" });
-    status.until("it is ready", "/readyz", is_ready).await;
-    let url = provider.url.clone();
-    drop(provider);
-    let body = status
-        .until("it is not ready", "/readyz", |status, _| status == 503)
-        .await;
-    assert_eq!(body["error"], "the provider is not known to be reachable");
-    let (_, body) = status.get("/status").await;
-    assert_eq!(body["provider"]["status"], "unreachable");
-    assert!(
-        body["provider"]["error"]
-            .as_str()
-            .unwrap()
-            .contains("Connection refused"),
-        "{body}"
-    );
-    let _provider = RawProvider::bind_again(&url).await;
-    status.until("it is ready again", "/readyz", is_ready).await;
-    pool.server.kill().await;
-    let body = status
-        .until("it is not ready", "/readyz", |status, _| status == 503)
-        .await;
-    assert_eq!(body["error"], "the relay is not connected to the server");
-}
-
-#[tokio::test]
-async fn version_and_metrics_say_what_runs_and_what_ran() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let settings = [ON, ("METRICS_PORT", "0")];
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &settings).await;
-    let status = Status::of(&mut relay).await;
-    let (code, version) = status.get("/version").await;
-    assert_eq!(
-        (code, &version["version"]),
-        (200, &json!(env!("CARGO_PKG_VERSION")))
-    );
-    assert!(
-        version["build_sha"].is_string() && version["build_date"].is_string(),
-        "{version}"
-    );
-    for id in 0..3 {
-        assert_eq!(
-            pool.post("mcp-1234", &tools_call(id, "echo"))
-                .await
-                .status(),
-            200
-        );
-    }
-    let metrics = async || {
-        let answer = status.ask("GET", "/metrics").send().await.unwrap();
-        assert_eq!(
-            answer.headers()["content-type"],
-            "text/plain; version=0.0.4; charset=utf-8"
-        );
-        answer.text().await.unwrap()
-    };
-    let counted = async {
-        loop {
-            let text = metrics().await;
-            if metric(
-                &text,
-                r#"llamapool_relay_calls_total{outcome="completed",provider="mcp-1234"}"#,
-            ) == Some(3.0)
-            {
-                return text;
-            }
-        }
-    };
-    let text = soon("the calls are counted", counted).await;
-    for (series, value) in [
-        ("llamapool_relay_connected", 1.0),
-        (
-            r#"llamapool_relay_provider_reachable{provider="mcp-1234"}"#,
-            1.0,
-        ),
-        (
-            r#"llamapool_relay_calls_in_flight{provider="mcp-1234"}"#,
-            0.0,
-        ),
-        ("llamapool_relay_connection_losses_total", 0.0),
-        (
-            r#"llamapool_relay_calls_total{outcome="failed",provider="mcp-1234"}"#,
-            0.0,
-        ),
-    ] {
-        assert_eq!(metric(&text, series), Some(value), "{series}\n{text}");
-    }
-    assert!(
-        text.contains(r#"llamapool_build_info{component="mcp""#),
-        "{text}"
-    );
-}
-
-#[tokio::test]
-async fn a_question_for_metadata_that_do_not_exist_is_a_call_that_was_answered() {
-    let (pool, provider) = (
-        Pool::start().await,
-        Provider::serving(axum::Router::new()).await,
-    );
+async fn a_drain_by_signal_cannot_be_undone() {
+    let pool = Pool::start().await;
+    let mut provider = ScriptedProvider::start().await;
     let mut relay = pool.relay_with("mcp-1234", &provider.url, &[ON]).await;
-    let status = Status::of(&mut relay).await;
-    let place = format!(
-        "{}/.well-known/oauth-protected-resource/api/mcp/id/mcp-1234",
-        pool.url
-    );
-    assert_eq!(pool.http.get(place).send().await.unwrap().status(), 404);
-    let is_over = |_, body: &Value| body["calls"]["in_flight"] == 0;
-    let body = status.until("the call is over", "/status", is_over).await;
-    assert_eq!(
-        body["calls"]["totals"],
-        json!({ "completed": 1, "failed": 0, "caller_left": 0 })
-    );
-}
 
-#[tokio::test]
-async fn a_relay_drains_and_goes_on_and_shuts_down_as_it_is_told() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &[ON]).await;
     let status = Status::of(&mut relay).await;
-    let mut call = pool.calling("mcp-1234");
-    let (pieces, answer) = event_stream();
-    provider.asked().await.answer(answer);
-    let mut answer = call.answer().await;
-    assert_eq!(
-        status.control("drain").await,
-        (200, json!({ "status": "ok", "draining": true }))
-    );
-    pool.until_client("mcp-1234", "it drains", |client| {
-        client["status"] == "draining"
-    })
-    .await;
-    assert_eq!(
-        error_of(pool.post("mcp-1234", &tools_call(1, "echo")).await).await,
-        "relay_draining"
-    );
-    assert_eq!(
-        status.get("/readyz").await,
-        (503, json!({ "error": "the relay is draining" }))
-    );
-    assert_eq!(status.get("/status").await.1["draining"], true);
-    assert_eq!(
-        status.control("undrain").await,
-        (200, json!({ "status": "ok", "draining": false }))
-    );
-    pool.until_client("mcp-1234", "it takes calls again", |client| {
-        client["status"] == "active"
-    })
-    .await;
-    let mut other = pool.calling("mcp-1234");
-    provider.asked().await.answer(json_answer("{}"));
-    assert_eq!(other.answer().await.status(), 200);
-    assert_eq!(status.control("explode").await.0, 404);
-    assert_eq!(
-        status
-            .ask("GET", "/control/drain")
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        405
-    );
-    assert_eq!(status.control("shutdown").await.0, 200);
-    pool.until_client("mcp-1234", "it drains", |client| {
-        client["status"] == "draining"
-    })
-    .await;
-    let too_late = status.control("undrain").await;
-    assert_eq!(
-        too_late,
-        (409, json!({ "error": "the relay is shutting down" }))
-    );
-    assert_eq!(status.get("/status").await.1["draining"], true);
-    pieces.send(Ok("data: last\n\n".into())).await.unwrap();
-    drop(pieces);
-    assert_eq!(
-        soon("the piece arrives", answer.chunk())
-            .await
-            .unwrap()
-            .unwrap(),
-        "data: last\n\n"
-    );
-    assert_eq!(
-        soon("the stream ends well", answer.chunk()).await.unwrap(),
-        None
-    );
-    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.whole_log());
-}
-
-#[tokio::test]
-async fn a_relay_that_was_told_to_end_by_a_signal_takes_no_calls_again() {
-    let (pool, mut provider) = (Pool::start().await, Scripted::start().await);
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &[ON]).await;
-    let status = Status::of(&mut relay).await;
-    let mut call = pool.calling("mcp-1234");
-    let asked = provider.asked().await;
+    let mut call = pool.start_call("mcp-1234");
+    let asked = provider.next_request().await;
     relay.signal("TERM").await;
     status
         .until("it drains", "/status", |_, body| body["draining"] == true)
         .await;
+
     assert_eq!(status.control("undrain").await.0, 409);
     assert_eq!(status.get("/status").await.1["draining"], true);
+
     asked.answer(json_answer("{}"));
+
     assert_eq!(call.answer().await.status(), 200);
-    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.whole_log());
+    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.log());
 }
 
 #[tokio::test]
 async fn a_status_that_others_can_reach_without_a_token_is_warned_of() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+
     let warning =
         "STATUS_TOKEN is not set: whoever reaches the status server reads it, the id included";
     let everywhere = ("STATUS_ADDR", "0.0.0.0:0");
     let mut open = pool.relay_with("open", &provider.url, &[everywhere]).await;
+
     assert_eq!(open.event(warning).await["level"], "WARN");
+
     for (id, settings) in [
         ("kept", &[everywhere, ("STATUS_TOKEN", "sesame")][..]),
         ("local", &[ON]),
     ] {
         let mut relay = pool.relay_with(id, &provider.url, settings).await;
+
         relay.event("the status server listens").await;
+
         assert_eq!(
             relay.lines_with("STATUS_TOKEN"),
             Vec::<String>::new(),
@@ -398,125 +110,22 @@ async fn a_status_that_others_can_reach_without_a_token_is_warned_of() {
     }
 }
 
+/// An address that was configured is required.
 #[tokio::test]
-async fn with_a_token_only_whoever_presents_it_controls_the_relay() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let mut relay = pool
-        .relay_with(
-            "mcp-1234",
-            &provider.url,
-            &[ON, ("STATUS_TOKEN", "open-sesame")],
-        )
-        .await;
-    let status = Status::of(&mut relay).await;
-    for wrong in ["", "Bearer open-sesami", "Basic open-sesame", "open-sesame"] {
-        for verb in ["drain", "undrain", "shutdown", "nothing"] {
-            let request = status
-                .ask("POST", &format!("/control/{verb}"))
-                .header("authorization", wrong);
-            let answer = request.send().await.unwrap();
-            assert_eq!(answer.status(), 401, "{wrong} {verb}");
-            assert_eq!(answer.headers()["www-authenticate"], "Bearer");
-        }
-    }
-    assert_eq!(status.get("/status").await.1["draining"], false);
-    for right in ["Bearer open-sesame", "bearer open-sesame"] {
-        let answer = status
-            .ask("POST", "/control/drain")
-            .header("authorization", right)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(answer.status(), 200, "{right}");
-    }
-    assert_eq!(status.get("/status").await.1["draining"], true);
-}
+async fn a_second_relay_does_without_the_default_status_address() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
 
-#[tokio::test]
-async fn a_page_in_a_browser_gets_nothing_from_a_relay_on_loopback() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    let metrics_port = free_port().await;
-    let settings = [ON, ("METRICS_PORT", metrics_port.as_str())];
-    let mut relay = pool.relay_with("mcp-1234", &provider.url, &settings).await;
-    let status = Status::of(&mut relay).await;
-    let metrics = Status {
-        url: format!("http://127.0.0.1:{metrics_port}"),
-        http: reqwest::Client::new(),
-    };
-    let requests = [
-        (&status, "GET", "/status"),
-        (&status, "GET", "/version"),
-        (&status, "GET", "/healthz"),
-        (&status, "GET", "/readyz"),
-        (&status, "GET", "/metrics"),
-        (&status, "POST", "/control/drain"),
-        (&metrics, "GET", "/metrics"),
-    ];
-    for (server, method, path) in requests {
-        for (name, value) in [
-            ("host", "evil.example"),
-            ("host", "localhost.evil.example:80"),
-            ("host", "192.0.2.1"),
-            ("origin", "http://evil.example"),
-            ("origin", "null"),
-            ("origin", "http://localhost"),
-        ] {
-            let answer = server
-                .ask(method, path)
-                .header(name, value)
-                .send()
-                .await
-                .unwrap();
-            assert_eq!(answer.status(), 403, "{method} {path} {name}: {value}");
-        }
-        let mut twice = RawHttp::to(&server.url).await;
-        twice
-            .send(http_request(method, path, "host: localhost\r\n", b""))
-            .await;
-        assert_eq!(
-            twice.head().await.status(),
-            403,
-            "{method} {path} with two hosts"
-        );
-    }
-    for host in ["localhost", "localhost:1", "127.0.0.1", "[::1]:80"] {
-        assert_eq!(
-            metrics
-                .ask("GET", "/metrics")
-                .header("host", host)
-                .send()
-                .await
-                .unwrap()
-                .status(),
-            200,
-            "{host}"
-        );
-    }
-    assert_eq!(status.get("/status").await.1["draining"], false);
-}
-
-/// A port that was free a moment ago.
-async fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-        .to_string()
-}
-
-#[tokio::test]
-async fn a_second_relay_does_without_the_default_address_and_not_without_one_that_was_asked_for() {
-    let (pool, provider) = (Pool::start().await, Provider::echoing().await);
-    // If somebody else has the address, it is taken just the same.
+    // If another process has the address, it is taken just the same.
     let _taken = TcpListener::bind("127.0.0.1:4555").await;
     let mut relay = pool
         .relay_with("mcp-1234", &provider.url, &[("STATUS_ADDR", "")])
         .await;
+
     let warning = relay
         .event("no status server, as another program has its default address")
         .await;
+
     assert!(
         warning["error"]
             .as_str()
@@ -528,11 +137,14 @@ async fn a_second_relay_does_without_the_default_address_and_not_without_one_tha
         pool.post("mcp-1234", &tools_call(1, "echo")).await.status(),
         200
     );
+
     for setting in ["STATUS_ADDR", "METRICS_PORT"] {
         let settings = [(setting, "127.0.0.1:4555"), ("CLIENT_ID", "asked")];
         let mut asked = Pool::relay_once(&pool.url, &provider.url, &settings);
-        let (status, log) = asked.last_words().await;
+        let (status, log) = asked.status_and_log().await;
+
         assert_eq!(status.code(), Some(1), "{log}");
+
         let line = log.lines().last().unwrap();
         assert!(
             line.starts_with("llamapool: cannot listen on 127.0.0.1:4555: Address already in use"),

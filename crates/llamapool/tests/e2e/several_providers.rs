@@ -5,26 +5,27 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    FrameRequest, Link, OFFER, Pool, Process, Provider, RawProvider, Scripted, Upgrade, WORKER_KEY,
-    error_of, event_stream, json_answer, metric, soon, tools_call,
+    FrameRequest, Link, OFFER, Pool, Process, Provider, RawProvider, ScriptedProvider, Upgrade,
+    WORKER_KEY, error_word, event_stream, json_answer, metric, soon, tools_call,
 };
 
-/// What a relay logs for each of its ids when it is connected.
+/// The log of a connected relay, once for each of its ids.
 const REACHED: &str = "the provider is reached at";
 
-/// A relay with a file of its own.
+/// A relay with a configuration file.
 struct Several {
     process: Process,
     _file: tempfile::NamedTempFile,
 }
 
 impl Several {
-    /// Starts one that dials an address; each provider is an entry of the file's array of tables.
+    /// Starts a relay that dials an address. Each provider is an entry of the file's array of
+    /// tables.
     fn towards(server_url: &str, providers: &[String]) -> Self {
         Self::with(server_url, providers, &[])
     }
 
-    /// The same with these settings besides.
+    /// Starts such a relay with these settings besides.
     fn with(server_url: &str, providers: &[String], settings: &[(&str, &str)]) -> Self {
         let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         for provider in providers {
@@ -46,7 +47,7 @@ impl Several {
         }
     }
 
-    /// The address of its status server.
+    /// Returns the address of the relay's status server.
     async fn status_url(&mut self) -> String {
         let address = self.process.event("the status server listens").await["address"]
             .as_str()
@@ -55,7 +56,7 @@ impl Several {
         format!("http://{address}")
     }
 
-    /// The ids under which its providers are reached, from its log: those of the `n`th connection.
+    /// Waits for the `n`th connection. Returns the ids of the providers, from the log.
     async fn ids(&mut self, connection: usize, providers: usize) -> Vec<String> {
         let is_it = |line: &str| line.contains(REACHED);
         let last = connection * providers;
@@ -71,18 +72,18 @@ impl Several {
     }
 }
 
-/// The entry of one provider.
+/// Formats the entry of one provider.
 fn entry(id: &str, url: &str) -> String {
     format!("id = '{id}'\nurl = '{url}'")
 }
 
-/// A provider that answers each request with its name.
+/// Starts a provider that answers each request with its name.
 async fn named(name: &'static str) -> Provider {
     Provider::answering(move |_| async move { json_answer(&json!({ "from": name }).to_string()) })
         .await
 }
 
-async fn who_answers(pool: &Pool, id: &str) -> Value {
+async fn answering_provider(pool: &Pool, id: &str) -> Value {
     let answer = pool.post(id, &tools_call(1, "echo")).await;
     assert_eq!(answer.status(), 200);
     answer.json::<Value>().await.unwrap()["from"].clone()
@@ -99,7 +100,7 @@ async fn get(url: &str) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-/// Asks until the answer is the one that a test waits for.
+/// Sends requests until the answer is the expected one.
 async fn until(what: &str, url: &str, wanted: impl Fn(u16, &Value) -> bool) -> Value {
     let look = async {
         loop {
@@ -114,46 +115,44 @@ async fn until(what: &str, url: &str, wanted: impl Fn(u16, &Value) -> bool) -> V
 }
 
 #[tokio::test]
-async fn each_id_reaches_its_own_provider_over_the_one_tunnel_of_the_relay() {
-    let (pool, one, other) = (
-        Pool::start().await,
-        named("one").await,
-        named("other").await,
-    );
+async fn each_id_reaches_its_own_provider_over_one_tunnel() {
+    let pool = Pool::start().await;
+
+    let one = named("one").await;
+    let other = named("other").await;
     let _relay = Several::towards(
         &pool.url,
         &[entry("one", &one.url), entry("other", &other.url)],
     );
+
     all_connected(&pool, &["one", "other"]).await;
+
     for _ in 0..3 {
-        assert_eq!(
-            (
-                who_answers(&pool, "one").await,
-                who_answers(&pool, "other").await
-            ),
-            (json!("one"), json!("other"))
-        );
+        assert_eq!(answering_provider(&pool, "one").await, json!("one"));
+        assert_eq!(answering_provider(&pool, "other").await, json!("other"));
     }
+
     let metrics = pool.metrics().await;
+
     assert_eq!(metric(&metrics, "llamapool_tunnels_connected"), Some(1.0));
     assert_eq!(metric(&metrics, "llamapool_relays_connected"), Some(2.0));
-    let (one, other) = (pool.client("one").await, pool.client("other").await);
+
+    let one = pool.client("one").await;
+    let other = pool.client("other").await;
+
     assert_eq!(one["remote_addr"], other["remote_addr"]);
+
     for client in [&one, &other] {
-        assert_eq!(
-            (
-                &client["calls_total"],
-                &client["relays"].as_array().unwrap().len()
-            ),
-            (&json!(3), &1),
-            "{client}"
-        );
+        assert_eq!(client["calls_total"], 3, "{client}");
+        assert_eq!(client["relays"].as_array().unwrap().len(), 1, "{client}");
     }
 }
 
 #[tokio::test]
 async fn each_id_has_its_own_token() {
-    let (pool, provider) = (Pool::start().await, named("one").await);
+    let pool = Pool::start().await;
+    let provider = named("one").await;
+
     let with_token = format!("{}\nauth_token = 'of-one'", entry("one", &provider.url));
     let providers = [
         with_token,
@@ -161,6 +160,7 @@ async fn each_id_has_its_own_token() {
         entry("open", &provider.url),
     ];
     let _relay = Several::with(&pool.url, &providers[..2], &[("AUTH_TOKEN", "of-all")]);
+
     let _open = Several::towards(&pool.url, &providers[2..]);
     all_connected(&pool, &["one", "all", "open"]).await;
     let status = async |id: &str, token: &str| {
@@ -171,6 +171,7 @@ async fn each_id_has_its_own_token() {
             .json(&tools_call(1, "echo"));
         request.send().await.unwrap().status().as_u16()
     };
+
     for (id, token, expected) in [
         ("one", "of-one", 200),
         ("one", "of-all", 401),
@@ -181,28 +182,48 @@ async fn each_id_has_its_own_token() {
     ] {
         assert_eq!(status(id, token).await, expected, "{id} {token}");
     }
+
     let protected = async |id| pool.client(id).await["protected"].clone();
-    assert_eq!(
-        (
-            protected("one").await,
-            protected("all").await,
-            protected("open").await
-        ),
-        (true.into(), true.into(), false.into())
-    );
+
+    assert_eq!(protected("one").await, true);
+    assert_eq!(protected("all").await, true);
+    assert_eq!(protected("open").await, false);
+}
+
+/// Returns a member of each provider in the body of a status.
+fn of_each_provider(body: &Value, field: &str) -> Vec<Value> {
+    let providers = body["providers"].as_array().unwrap().iter();
+    providers.map(|provider| provider[field].clone()).collect()
+}
+
+/// Checks the body of a status: `fine` is reachable and was called once, `doomed` is not reachable.
+fn shows_one_of_two_reachable(body: &Value) {
+    let of = |field: &str| of_each_provider(body, field);
+    let first = &body["providers"][0];
+    let second_error = body["providers"][1]["error"].as_str().unwrap();
+
+    assert_eq!(of("id"), ["fine", "doomed"]);
+    assert_eq!(of("status"), ["reachable", "unreachable"]);
+    assert_eq!(of("protected"), [false, false]);
+    assert!(second_error.contains("Connection refused"), "{body}");
+    assert_eq!(first["calls"]["totals"]["completed"], 1, "{body}");
+
+    // The members of a relay with one provider are those of the first.
+    assert_eq!(body["id"], "fine", "{body}");
+    assert_eq!(body["calls"], first["calls"], "{body}");
 }
 
 #[tokio::test]
 async fn a_provider_that_is_down_makes_only_its_own_id_not_ready() {
-    let (pool, provider, doomed) = (
-        Pool::start().await,
-        named("fine").await,
-        RawProvider::bind().await,
-    );
+    let pool = Pool::start().await;
+    let provider = named("fine").await;
+
+    let doomed = RawProvider::bind().await;
     let mut relay = Several::towards(
         &pool.url,
         &[entry("fine", &provider.url), entry("doomed", &doomed.url)],
     );
+
     let status = relay.status_url().await;
     until(
         "both are reachable",
@@ -220,74 +241,32 @@ async fn a_provider_that_is_down_makes_only_its_own_id_not_ready() {
         code == 503
     })
     .await;
+
     assert_eq!(
         body["error"],
         "1 of 2 providers are not known to be reachable"
     );
     assert_eq!(pool.client("fine").await["status"], "idle");
-    assert_eq!(who_answers(&pool, "fine").await, "fine");
+    assert_eq!(answering_provider(&pool, "fine").await, "fine");
     assert_eq!(
-        error_of(pool.post("doomed", &tools_call(1, "echo")).await).await,
+        error_word(pool.post("doomed", &tools_call(1, "echo")).await).await,
         "provider_unreachable"
     );
+
     let (_, body) = get(&format!("{status}/status")).await;
-    let of = |field: &str| {
-        body["providers"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|one| one[field].clone())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        (of("id"), of("status")),
-        (
-            vec!["fine".into(), "doomed".into()],
-            vec!["reachable".into(), "unreachable".into()]
-        )
-    );
-    assert_eq!(
-        (of("url"), of("protected")),
-        (
-            vec![json!(provider.url), json!(url)],
-            vec![false.into(), false.into()]
-        )
-    );
-    assert!(
-        body["providers"][1]["error"]
-            .as_str()
-            .unwrap()
-            .contains("Connection refused"),
-        "{body}"
-    );
-    assert_eq!(
-        body["providers"][0]["calls"]["totals"]["completed"], 1,
-        "{body}"
-    );
-    for (field, value) in [
-        ("id", json!("fine")),
-        ("calls", body["providers"][0]["calls"].clone()),
-    ] {
-        assert_eq!(body[field], value, "{body}");
-    }
-    assert_eq!(body["provider"]["url"], json!(provider.url));
-    let metrics = reqwest::get(format!("{status}/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    shows_one_of_two_reachable(&body);
+    assert_eq!(of_each_provider(&body, "url"), [&*provider.url, &*url]);
+    assert_eq!(body["provider"]["url"], provider.url);
+
+    let metrics = reqwest::get(format!("{status}/metrics")).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
     let reachable = |id: &str| {
-        metric(
-            &metrics,
-            &format!("llamapool_relay_provider_reachable{{provider=\"{id}\"}}"),
-        )
+        let series = format!("llamapool_relay_provider_reachable{{provider=\"{id}\"}}");
+        metric(&metrics, &series)
     };
-    assert_eq!(
-        (reachable("fine"), reachable("doomed")),
-        (Some(1.0), Some(0.0)),
-        "{metrics}"
-    );
+    assert_eq!(reachable("fine"), Some(1.0), "{metrics}");
+    assert_eq!(reachable("doomed"), Some(0.0), "{metrics}");
+
     let _again = RawProvider::bind_again(&url).await;
     until(
         "it is ready again",
@@ -298,39 +277,45 @@ async fn a_provider_that_is_down_makes_only_its_own_id_not_ready() {
 }
 
 #[tokio::test]
-async fn a_relay_of_which_one_id_is_taken_is_refused_with_a_message_that_names_it() {
-    let (pool, provider) = (Pool::start().await, named("newcomer").await);
+async fn a_relay_with_one_taken_id_is_refused_and_the_id_is_named() {
+    let pool = Pool::start().await;
+    let provider = named("newcomer").await;
+
     let holder_provider = named("holder").await;
     let mut holder = pool.relay("taken", &holder_provider.url).await;
     let providers = [entry("free", &provider.url), entry("taken", &provider.url)];
     let mut relay = Several::towards(&pool.url, &providers);
+
     let refused = relay.process.event("not connected; trying again").await;
     let error = refused["error"].as_str().unwrap();
+
     assert!(
         error.contains("409 Conflict") && error.contains("the id taken is held by another relay"),
         "{error}"
     );
     assert_eq!(
-        error_of(pool.post("free", &tools_call(1, "echo")).await).await,
+        error_word(pool.post("free", &tools_call(1, "echo")).await).await,
         "relay_offline"
     );
-    assert_eq!(who_answers(&pool, "taken").await, "holder");
+    assert_eq!(answering_provider(&pool, "taken").await, "holder");
     assert_eq!(
         metric(&pool.metrics().await, "llamapool_relays_connected"),
         Some(1.0)
     );
+
     holder.kill().await;
     all_connected(&pool, &["free", "taken"]).await;
-    assert_eq!(who_answers(&pool, "taken").await, "newcomer");
+
+    assert_eq!(answering_provider(&pool, "taken").await, "newcomer");
 }
 
+/// Each provider keeps its own.
 #[tokio::test]
-async fn ids_that_the_server_assigned_are_kept_over_a_reconnect_each_by_its_provider() {
-    let (pool, one, other) = (
-        Pool::start().await,
-        named("one").await,
-        named("other").await,
-    );
+async fn assigned_ids_survive_a_reconnect() {
+    let pool = Pool::start().await;
+
+    let one = named("one").await;
+    let other = named("other").await;
     let link = Link::to(&pool.url).await;
     let unnamed = |provider: &Provider| format!("url = '{}'", provider.url);
     let mut relay = Several::towards(
@@ -341,24 +326,25 @@ async fn ids_that_the_server_assigned_are_kept_over_a_reconnect_each_by_its_prov
             unnamed(&other),
         ],
     );
+
     let ids = relay.ids(1, 3).await;
+
     assert!(
         ids[0].len() == 32 && ids[1] == "chosen" && ids[2].len() == 32 && ids[0] != ids[2],
         "{ids:?}"
     );
+
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+
     for times in 2..5 {
         link.cut();
         assert_eq!(relay.ids(times, 3).await, ids);
         all_connected(&pool, &ids).await;
     }
-    assert_eq!(
-        (
-            who_answers(&pool, ids[0]).await,
-            who_answers(&pool, ids[2]).await
-        ),
-        (json!("one"), json!("other"))
-    );
+
+    assert_eq!(answering_provider(&pool, ids[0]).await, json!("one"));
+    assert_eq!(answering_provider(&pool, ids[2]).await, json!("other"));
+
     let status = relay.status_url().await;
     let metrics = reqwest::get(format!("{status}/metrics"))
         .await
@@ -366,77 +352,88 @@ async fn ids_that_the_server_assigned_are_kept_over_a_reconnect_each_by_its_prov
         .text()
         .await
         .unwrap();
+
     for label in ["#1", "chosen", "#3"] {
         let series = format!("llamapool_relay_calls_in_flight{{provider=\"{label}\"}}");
         assert_eq!(metric(&metrics, &series), Some(0.0), "{metrics}");
     }
+
     assert!(!metrics.contains(ids[0]), "{metrics}");
+
     let (_, body) = get(&format!("{status}/status")).await;
-    assert_eq!(
-        (&body["id"], &body["providers"][2]["id"]),
-        (&json!(ids[0]), &json!(ids[2]))
-    );
+    assert_eq!(body["id"], json!(ids[0]));
+    assert_eq!(body["providers"][2]["id"], json!(ids[2]));
 }
 
 #[tokio::test]
-async fn a_relay_that_is_killed_takes_all_its_ids_out_and_their_calls_fail() {
-    let (pool, mut one, mut other) = (
-        Pool::start().await,
-        Scripted::start().await,
-        Scripted::start().await,
-    );
+async fn a_killed_relay_loses_all_its_ids_and_their_calls_fail() {
+    let pool = Pool::start().await;
+
+    let mut one = ScriptedProvider::start().await;
+    let mut other = ScriptedProvider::start().await;
     let mut relay = Several::towards(
         &pool.url,
         &[entry("one", &one.url), entry("other", &other.url)],
     );
+
     all_connected(&pool, &["one", "other"]).await;
-    let (mut to_one, mut to_other) = (pool.calling("one"), pool.calling("other"));
-    let (mut asked_one, mut asked_other) = (one.asked().await, other.asked().await);
+    let mut to_one = pool.start_call("one");
+    let mut to_other = pool.start_call("other");
+    let mut asked_one = one.next_request().await;
+    let mut asked_other = other.next_request().await;
     relay.process.kill().await;
-    assert_eq!(
-        (to_one.error().await, to_other.error().await),
-        ("tunnel_lost".into(), "tunnel_lost".into())
-    );
+
+    assert_eq!(to_one.error().await, "tunnel_lost");
+    assert_eq!(to_other.error().await, "tunnel_lost");
+
     pool.until("all are gone", |state| state["mcp"]["clients"] == json!([]))
         .await;
-    asked_one.abandoned().await;
-    asked_other.abandoned().await;
+    asked_one.cancelled().await;
+    asked_other.cancelled().await;
     let metrics = pool.metrics().await;
+
     assert_eq!(metric(&metrics, "llamapool_tunnels_connected"), Some(0.0));
+
     let losses = metrics
         .lines()
         .filter(|line| line.starts_with("llamapool_tunnel_losses_total{"));
     let losses: Vec<_> = losses.filter(|line| line.ends_with(" 1")).collect();
+
     assert_eq!(losses.len(), 1, "{metrics}");
 }
 
+/// It ends when the last call is over.
 #[tokio::test]
-async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_call_is_over() {
-    let (pool, mut busy, idle) = (
-        Pool::start().await,
-        Scripted::start().await,
-        named("idle").await,
-    );
+async fn a_draining_relay_drains_all_its_ids() {
+    let pool = Pool::start().await;
+
+    let mut busy = ScriptedProvider::start().await;
+    let idle = named("idle").await;
     let mut relay = Several::towards(
         &pool.url,
         &[entry("idle", &idle.url), entry("busy", &busy.url)],
     );
+
     all_connected(&pool, &["idle", "busy"]).await;
-    let mut call = pool.calling("busy");
+    let mut call = pool.start_call("busy");
     let (pieces, answer) = event_stream();
-    busy.asked().await.answer(answer);
+    busy.next_request().await.answer(answer);
     let mut answer = call.answer().await;
     relay.process.signal("TERM").await;
+
     for id in ["idle", "busy"] {
         pool.until_client(id, "it drains", |client| client["status"] == "draining")
             .await;
         assert_eq!(
-            error_of(pool.post(id, &tools_call(1, "echo")).await).await,
+            error_word(pool.post(id, &tools_call(1, "echo")).await).await,
             "relay_draining"
         );
     }
-    assert!(relay.process.runs());
+
+    assert!(relay.process.is_running());
+
     pieces.send(Ok("data: last\n\n".into())).await.unwrap();
+
     assert_eq!(
         soon("the stream goes on", answer.chunk())
             .await
@@ -444,13 +441,17 @@ async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_c
             .unwrap(),
         "data: last\n\n"
     );
+
     drop(pieces);
+
     assert_eq!(
         soon("the stream ends well", answer.chunk()).await.unwrap(),
         None
     );
-    let (status, log) = relay.process.last_words().await;
+
+    let (status, log) = relay.process.status_and_log().await;
     assert_eq!(status.code(), Some(0), "{log}");
+
     pool.until("all are gone", |state| state["mcp"]["clients"] == json!([]))
         .await;
     pool.until_metric(
@@ -458,47 +459,60 @@ async fn a_relay_that_is_told_to_end_drains_all_its_ids_and_ends_when_the_last_c
         1,
     )
     .await;
+
     assert_eq!(pool.state().await["server"]["jobs_failed_total"], 0);
 }
 
+/// The last one ends the tunnel.
 #[tokio::test]
-async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunnel() {
+async fn an_id_that_the_relay_leaves_is_out_alone() {
     let pool = Pool::start().await;
-    let mut relay = Upgrade::of("b")
-        .also("llamapool-id", "a")
+    let mut relay = Upgrade::for_id("b")
+        .with_another("llamapool-id", "a")
         .relay(&pool)
         .await
         .frames();
+
     let mut streams = std::collections::HashMap::new();
+
     for _ in 0..2 {
-        let (id, events) = relay.events_of_any().await;
-        // The first has said hello by now, and is not there before the second has.
+        let (id, events) = relay.events_of_any_id().await;
+        // The first id has its offer by now, and takes no calls before the second has one.
         for _ in 0..20 {
             assert_eq!(pool.state().await["mcp"]["clients"], json!([]));
         }
         events.data(OFFER).await;
         streams.insert(id, events);
     }
+
     all_connected(&pool, &["a", "b"]).await;
-    let mut calls = [pool.calling("a"), pool.calling("b")];
+    let mut calls = [pool.start_call("a"), pool.start_call("b")];
     let mut asked = std::collections::HashMap::new();
+
     for _ in 0..2 {
-        let FrameRequest { path, reply } = relay.asked().await;
+        let FrameRequest { path, reply } = relay.next_request().await;
         asked.insert(path, reply);
     }
-    // The call that runs is finished first.
+
+    // The running call is finished first.
     streams["a"].end().await;
     pool.until_client("a", "it drains", |client| client["status"] == "draining")
         .await;
     asked["/mcp/a"].answer(200, "fine").await;
+
     assert_eq!(calls[0].answer().await.text().await.unwrap(), "fine");
+
     pool.until_client("a", "it is gone", Value::is_null).await;
     asked["/mcp/b"].answer(200, "fine too").await;
+
     assert_eq!(calls[1].answer().await.text().await.unwrap(), "fine too");
+
     let metrics = pool.metrics().await;
     let tunnels = ["llamapool_relays_connected", "llamapool_tunnels_connected"]
         .map(|series| metric(&metrics, series));
+
     assert_eq!(tunnels, [Some(1.0), Some(1.0)]);
+
     streams["b"].end().await;
     relay.closed().await;
     pool.until_metric("llamapool_tunnels_connected", 0).await;
@@ -508,12 +522,14 @@ async fn an_id_that_the_relay_leaves_is_out_alone_and_the_last_one_ends_the_tunn
 async fn nonsense_about_one_id_ends_the_tunnel_with_all_its_ids() {
     let pool = Pool::start().await;
     for nonsense in ["nonsense\n", "{\"event\":\"offer\"}\n"] {
-        let mut relay = Upgrade::of("a")
-            .also("llamapool-id", "b")
+        let mut relay = Upgrade::for_id("a")
+            .with_another("llamapool-id", "b")
             .relay(&pool)
             .await
             .frames();
-        let (one, other) = (relay.hello().await, relay.hello().await);
+
+        let one = relay.send_offer().await;
+        let other = relay.send_offer().await;
         all_connected(&pool, &["a", "b"]).await;
         one.data(OFFER).await;
         other.data(nonsense).await;
@@ -526,24 +542,28 @@ async fn nonsense_about_one_id_ends_the_tunnel_with_all_its_ids() {
 }
 
 #[tokio::test]
-async fn ids_that_are_there_twice_or_are_too_many_are_refused_with_a_message_that_says_so() {
+async fn duplicate_and_too_many_ids_are_refused_with_the_reason() {
     let pool = Pool::start().await;
-    let many = (1..=64).fold(Upgrade::of("0"), |upgrade, number| {
-        upgrade.also("llamapool-id", &number.to_string())
+
+    let many = (1..=64).fold(Upgrade::for_id("0"), |upgrade, number| {
+        upgrade.with_another("llamapool-id", &number.to_string())
     });
     let cases = [
         (
-            Upgrade::of("a")
-                .also("llamapool-id", "b")
-                .also("llamapool-id", "a"),
+            Upgrade::for_id("a")
+                .with_another("llamapool-id", "b")
+                .with_another("llamapool-id", "a"),
             "the id a is there twice",
         ),
-        (Upgrade::of("a, a"), "the id a is there twice"),
+        (Upgrade::for_id("a, a"), "the id a is there twice"),
         (many, "the relay has 65 providers, expected at most 64"),
     ];
+
     for (upgrade, said) in cases {
         let answer = upgrade.answer(&pool).await;
+
         assert_eq!(answer.status, 400, "{}", answer.head);
+
         let body = answer.json().await;
         assert!(
             body["error"] == "invalid_header"
@@ -551,9 +571,10 @@ async fn ids_that_are_there_twice_or_are_too_many_are_refused_with_a_message_tha
             "{body}"
         );
     }
-    let answer = Upgrade::of("b")
-        .also("llamapool-id", "")
-        .also("llamapool-id", "a")
+
+    let answer = Upgrade::for_id("b")
+        .with_another("llamapool-id", "")
+        .with_another("llamapool-id", "a")
         .answer(&pool)
         .await;
     let ids: Vec<&str> = answer
@@ -561,6 +582,7 @@ async fn ids_that_are_there_twice_or_are_too_many_are_refused_with_a_message_tha
         .lines()
         .filter_map(|line| line.strip_prefix("llamapool-id: "))
         .collect();
+
     assert!(
         ids.len() == 3 && ids[0] == "b" && ids[1].len() == 32 && ids[2] == "a",
         "{}",
@@ -569,17 +591,21 @@ async fn ids_that_are_there_twice_or_are_too_many_are_refused_with_a_message_tha
 }
 
 #[tokio::test]
-async fn a_full_relay_has_as_many_providers_as_it_may_and_all_are_reached() {
-    let (pool, provider) = (Pool::start().await, named("all").await);
+async fn a_relay_with_the_most_providers_reaches_all() {
+    let pool = Pool::start().await;
+    let provider = named("all").await;
+
     let ids: Vec<String> = (0..64)
         .map(|number| format!("{}-{number}", "x".repeat(125 - number / 10)))
         .collect();
     let entries: Vec<String> = ids.iter().map(|id| entry(id, &provider.url)).collect();
     let _relay = Several::towards(&pool.url, &entries);
+
     all_connected(&pool, &[&ids[0], &ids[63]]).await;
     for id in &ids {
-        assert_eq!(who_answers(&pool, id).await, "all");
+        assert_eq!(answering_provider(&pool, id).await, "all");
     }
+
     assert_eq!(
         metric(&pool.metrics().await, "llamapool_tunnels_connected"),
         Some(1.0)
@@ -588,20 +614,22 @@ async fn a_full_relay_has_as_many_providers_as_it_may_and_all_are_reached() {
 
 #[tokio::test]
 async fn all_ids_of_a_tunnel_share_what_it_can_carry() {
-    let (pool, mut one, other) = (
-        Pool::start().await,
-        Scripted::start().await,
-        Scripted::start().await,
-    );
+    let pool = Pool::start().await;
+
+    let mut one = ScriptedProvider::start().await;
+    let other = ScriptedProvider::start().await;
     let providers = [entry("one", &one.url), entry("other", &other.url)];
     let _relay = Several::with(&pool.url, &providers, &[("TUNNEL_MAX_STREAMS", "2")]);
+
     all_connected(&pool, &["one", "other"]).await;
-    let mut calls = [pool.calling("one"), pool.calling("one")];
-    let asked = one.asked_times(2).await;
+    let mut calls = [pool.start_call("one"), pool.start_call("one")];
+    let asked = one.next_requests(2).await;
+
     assert_eq!(
-        error_of(pool.post("other", &tools_call(1, "echo")).await).await,
+        error_word(pool.post("other", &tools_call(1, "echo")).await).await,
         "tunnel_full"
     );
+
     for asked in asked {
         asked.answer(json_answer("{}"));
     }
@@ -611,12 +639,11 @@ async fn all_ids_of_a_tunnel_share_what_it_can_carry() {
 }
 
 #[tokio::test]
-async fn relays_that_know_the_same_secret_share_those_ids_that_both_have() {
-    let (pool, one, other) = (
-        Pool::start().await,
-        named("one").await,
-        named("other").await,
-    );
+async fn relays_with_one_secret_share_the_ids_that_both_have() {
+    let pool = Pool::start().await;
+
+    let one = named("one").await;
+    let other = named("other").await;
     let secret = [("CLIENT_SECRET", "we-belong-together")];
     let first = [entry("both", &one.url), entry("first", &one.url)];
     let mut first = Several::with(&pool.url, &first, &secret);
@@ -629,13 +656,10 @@ async fn relays_that_know_the_same_secret_share_those_ids_that_both_have() {
             .is_some_and(|relays| relays.len() == 2)
     };
     pool.until_client("both", "both are there", both).await;
-    assert_eq!(
-        (
-            who_answers(&pool, "first").await,
-            who_answers(&pool, "second").await
-        ),
-        (json!("one"), json!("other"))
-    );
+
+    assert_eq!(answering_provider(&pool, "first").await, json!("one"));
+    assert_eq!(answering_provider(&pool, "second").await, json!("other"));
+
     first.process.kill().await;
     pool.until_client("first", "it is gone", Value::is_null)
         .await;
@@ -643,44 +667,43 @@ async fn relays_that_know_the_same_secret_share_those_ids_that_both_have() {
         client["relays"].as_array().unwrap().len() == 1
     })
     .await;
-    assert_eq!(who_answers(&pool, "both").await, "other");
+
+    assert_eq!(answering_provider(&pool, "both").await, "other");
 }
 
 #[tokio::test]
-async fn a_relay_that_comes_again_takes_the_place_of_its_own_tunnel_with_all_its_ids() {
-    let (mut pool, one, other) = (
-        Pool::with(&[("MAX_RELAYS", "2")]).await,
-        named("one").await,
-        named("other").await,
-    );
+async fn a_relay_that_reconnects_replaces_its_tunnel_with_all_ids() {
+    let mut pool = Pool::with(&[("MAX_RELAYS", "2")]).await;
+
+    let one = named("one").await;
+    let other = named("other").await;
     let link = Link::to(&pool.url).await;
     let mut relay = Several::towards(
         &link.url,
         &[entry("one", &one.url), entry("other", &other.url)],
     );
+
     all_connected(&pool, &["one", "other"]).await;
-    link.forget();
+    link.cut_relay_side();
     relay.ids(2, 2).await;
     pool.server.event("relay disconnected").await;
     pool.until_metric("llamapool_relays_connected", 2).await;
     pool.until_metric("llamapool_tunnels_connected", 1).await;
-    assert_eq!(
-        (
-            who_answers(&pool, "one").await,
-            who_answers(&pool, "other").await
-        ),
-        (json!("one"), json!("other"))
-    );
+
+    assert_eq!(answering_provider(&pool, "one").await, json!("one"));
+    assert_eq!(answering_provider(&pool, "other").await, json!("other"));
     assert!(
         pool.server.lines_with("a relay was refused").is_empty(),
         "{}",
-        pool.server.whole_log()
+        pool.server.log()
     );
 }
 
 #[tokio::test]
 async fn metadata_and_paths_below_an_id_are_those_of_its_own_provider() {
-    let (pool, open) = (Pool::start().await, named("open").await);
+    let pool = Pool::start().await;
+
+    let open = named("open").await;
     let protected = Provider::answering(async |request| match request.uri().path() {
         "/.well-known/oauth-protected-resource/mcp" => {
             json_answer(r#"{"resource":"private","of":"protected"}"#)
@@ -692,16 +715,18 @@ async fn metadata_and_paths_below_an_id_are_those_of_its_own_provider() {
         &pool.url,
         &[entry("open", &open.url), entry("protected", &protected.url)],
     );
+
     all_connected(&pool, &["open", "protected"]).await;
     let (status, document) = get(&format!(
         "{}/.well-known/oauth-protected-resource/api/mcp/id/protected",
         pool.url
     ))
     .await;
-    assert_eq!(
-        (status, &document["of"], &document["resource"]),
-        (200, &json!("protected"), &json!(pool.mcp("protected")))
-    );
+
+    assert_eq!(status, 200);
+    assert_eq!(document["of"], "protected");
+    assert_eq!(document["resource"], json!(pool.mcp("protected")));
+
     let (_, below) = get(&format!("{}/below/mcp/?a=1", pool.mcp("protected"))).await;
     assert_eq!(below["path"], "/mcp/below/mcp/");
 }

@@ -1,146 +1,147 @@
-//! Every difference between a call straight at a provider and the same call through llamapool that is meant to be
-//! there. The one rule: each has a reason, and each occurs in a scenario, or the tests fail.
+//! The intended differences between a direct call to a provider and the same call through
+//! llamapool.
+//!
+//! Each has a reason, and each must occur in a scenario, or the tests fail.
 
-use crate::difference::{Allowed, At, Difference};
+use crate::difference::{AllowedDifference, Difference, Part};
 use crate::harness::API_KEY;
 
 const HOP: &str = "it is about one connection (RFC 9110, section 7.6.1)";
-const WHO: &str =
-    "says who called and how, which a provider believes of a proxy; nobody may forge it";
+const CALLER: &str = "names the caller and its address; a provider trusts its proxy here, so a caller must not forge it";
 
-/// All of them.
-pub(crate) fn all() -> impl Iterator<Item = &'static Allowed> {
+/// Returns all of them.
+pub(crate) fn all() -> impl Iterator<Item = &'static AllowedDifference> {
     [REQUEST, ANSWER, BODY, EXCHANGE].into_iter().flatten()
 }
 
 const fn request(
     name: &'static str,
-    what: &'static str,
+    subject: &'static str,
     reason: &'static str,
-    is_it: fn(&Difference) -> bool,
-) -> Allowed {
-    Allowed {
+    matches: fn(&Difference) -> bool,
+) -> AllowedDifference {
+    AllowedDifference {
         name,
-        at: At::Request,
-        what,
+        part: Part::Request,
+        subject,
         reason,
-        is_it,
+        matches,
     }
 }
 
 const fn answer(
     name: &'static str,
-    what: &'static str,
+    subject: &'static str,
     reason: &'static str,
-    is_it: fn(&Difference) -> bool,
-) -> Allowed {
-    Allowed {
+    matches: fn(&Difference) -> bool,
+) -> AllowedDifference {
+    AllowedDifference {
         name,
-        at: At::Answer,
-        what,
+        part: Part::Answer,
+        subject,
         reason,
-        is_it,
+        matches,
     }
 }
 
 const fn exchange(
     name: &'static str,
-    what: &'static str,
+    subject: &'static str,
     reason: &'static str,
-    is_it: fn(&Difference) -> bool,
-) -> Allowed {
-    Allowed {
+    matches: fn(&Difference) -> bool,
+) -> AllowedDifference {
+    AllowedDifference {
         name,
-        at: At::Exchange,
-        what,
+        part: Part::Exchange,
+        subject,
         reason,
-        is_it,
+        matches,
     }
 }
 
-/// In what the provider is asked.
-const REQUEST: &[Allowed] = &[
+/// Differences in the head of a request.
+const REQUEST: &[AllowedDifference] = &[
     request(
         "`Connection` of a request",
         "connection",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     request(
-        "what `Connection` of a request names",
+        "headers that `Connection` of a request names",
         "x-of-this-hop",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
-    request("`TE`", "te", HOP, Difference::is_taken_away),
+    request("`TE`", "te", HOP, Difference::is_removed),
     request(
         "`Keep-Alive` of a request",
         "keep-alive",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     request(
         "`Upgrade` of a request",
         "upgrade",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     request(
         "`Trailer` of a request",
         "trailer",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     request(
         "`Proxy-Authorization`, `Proxy-Connection`",
         "proxy-*",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     request(
         "`Expect`",
         "expect",
-        "the server has told the caller to go on (RFC 9110, section 10.1.1)",
-        Difference::is_taken_away,
+        "the server has answered it with 100 (RFC 9110, section 10.1.1)",
+        Difference::is_removed,
     ),
     request(
         "`Origin`",
         "origin",
         "the server has checked it; a provider would compare it with its own address",
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
-    request("`X-Forwarded-For`", "x-forwarded-for", WHO, |it| {
+    request("`X-Forwarded-For`", "x-forwarded-for", CALLER, |it| {
         it.through == [b"127.0.0.1"]
     }),
-    request("`X-Forwarded-Proto`", "x-forwarded-proto", WHO, |it| {
+    request("`X-Forwarded-Proto`", "x-forwarded-proto", CALLER, |it| {
         it.through == [b"http"]
     }),
-    request("`X-Forwarded-Host`", "x-forwarded-host", WHO, |it| {
+    request("`X-Forwarded-Host`", "x-forwarded-host", CALLER, |it| {
         it.through == [b"<server>"]
     }),
     request(
         "other `X-Forwarded-*` of a caller",
         "x-forwarded-*",
-        WHO,
-        Difference::is_taken_away,
+        CALLER,
+        Difference::is_removed,
     ),
     request(
         "`Forwarded` of a caller",
         "forwarded",
-        WHO,
-        Difference::is_taken_away,
+        CALLER,
+        Difference::is_removed,
     ),
     request(
         "`X-Real-IP` of a caller",
         "x-real-ip",
-        WHO,
-        Difference::is_taken_away,
+        CALLER,
+        Difference::is_removed,
     ),
     request(
         "`Llamapool-*` of a request",
         "llamapool-*",
-        "server and relay speak to each other with these",
-        Difference::is_taken_away,
+        "they are reserved for server and relay",
+        Difference::is_removed,
     ),
     request(
         "`X-Request-Id` of a request",
@@ -151,43 +152,43 @@ const REQUEST: &[Allowed] = &[
     request(
         "`Authorization` with a key of the server",
         "authorization",
-        "the provider must not learn it",
-        |it| it.is_taken_away() && it.direct == [format!("Bearer {API_KEY}").as_bytes()],
+        "it must not reach the provider",
+        |it| it.is_removed() && it.direct == [format!("Bearer {API_KEY}").as_bytes()],
     ),
     request(
         "`Authorization` with the `AUTH_TOKEN` of the relay",
         "authorization",
         "the relay has checked it; it is not the provider's",
-        |it| it.is_taken_away() && it.direct == [b"Bearer of-the-relay"],
+        |it| it.is_removed() && it.direct == [b"Bearer of-the-relay"],
     ),
     request(
-        "what `PROVIDER_HEADERS` says",
+        "headers of `PROVIDER_HEADERS`",
         "x-tenant",
-        "the operator of the relay wants it so",
+        "the operator of the relay configured them",
         |it| it.through == [b"of the relay"],
     ),
     request(
-        "`Accept` of a caller who takes anything",
+        "`Accept` of a caller that accepts anything",
         "accept",
-        "providers refuse callers who do not list both types; plain curl lists none",
+        "providers refuse callers that do not list both types; plain curl lists none",
         |it| {
-            let took_anything = it.is_added() || it.direct == [b"*/*"];
-            took_anything && it.through == [b"application/json, text/event-stream"]
+            let accepts_anything = it.is_added() || it.direct == [b"*/*"];
+            accepts_anything && it.through == [b"application/json, text/event-stream"]
         },
     ),
     request(
         "a slash at the end of the URL",
         "the first line",
-        "the id's URL is the same with it and without; `PROVIDER_URL` says which one the provider has",
+        "the URL of an id is the same with and without it; `PROVIDER_URL` contains the form of the provider",
         |it| it.direct == [b"POST /mcp/ HTTP/1.1"] && it.through == [b"POST /mcp HTTP/1.1"],
     ),
-    Allowed {
+    AllowedDifference {
         name: "case and order of the names of headers",
-        at: At::Names,
-        what: "names",
-        reason: "names have no case (RFC 9110, section 5.1), and the tunnel has small letters alone; \
-            the order of different headers means nothing (RFC 9110, section 5.3)",
-        is_it: |it| {
+        part: Part::Names,
+        subject: "names",
+        reason: "names are case-insensitive (RFC 9110, section 5.1), and lower case in the tunnel; \
+            the order of different headers has no meaning (RFC 9110, section 5.3)",
+        matches: |it| {
             let small = |names: &[Vec<u8>]| {
                 let mut names: Vec<_> =
                     names.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -199,19 +200,19 @@ const REQUEST: &[Allowed] = &[
     },
 ];
 
-/// In the head of what the caller gets.
-const ANSWER: &[Allowed] = &[
-    Allowed {
+/// Differences in the head of an answer.
+const ANSWER: &[AllowedDifference] = &[
+    AllowedDifference {
         name: "interim answers (1xx)",
-        at: At::Interim,
-        what: "1*",
-        reason: "they end at the hop that gets them, as no MCP client waits for one; the server says 100 itself",
-        is_it: |_| true,
+        part: Part::Interim,
+        subject: "1*",
+        reason: "they end at the hop that receives them, as no MCP client waits for one; the server sends 100 itself",
+        matches: |_| true,
     },
     answer(
-        "the words behind a status",
+        "the reason phrase of a status",
         "the first line",
-        "they mean nothing to a client (RFC 9112, section 4), and the tunnel has none",
+        "clients ignore it (RFC 9112, section 4), and the tunnel has none",
         |it| {
             let status = |lines: &[Vec<u8>]| {
                 lines
@@ -231,55 +232,55 @@ const ANSWER: &[Allowed] = &[
         "`Connection` of an answer",
         "connection",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     answer(
-        "what `Connection` of an answer names",
+        "headers that `Connection` of an answer names",
         "x-of-this-hop",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     answer(
         "`Keep-Alive` of an answer",
         "keep-alive",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     answer(
         "`Upgrade` of an answer",
         "upgrade",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     answer(
         "`Trailer` of an answer",
         "trailer",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     answer(
         "`Proxy-Authenticate`",
         "proxy-*",
         HOP,
-        Difference::is_taken_away,
+        Difference::is_removed,
     ),
     answer(
         "`Llamapool-*` of an answer",
         "llamapool-*",
-        "only llamapool itself may say that an error is its own",
-        Difference::is_taken_away,
+        "only llamapool itself may mark an error as its own",
+        Difference::is_removed,
     ),
     answer(
         "framing of an answer of unknown length",
         "transfer-encoding",
-        "it is about one connection (RFC 9112, section 6.1): where the provider closes it, the server sends chunks",
+        "it is about one connection (RFC 9112, section 6.1): where the provider closes the connection, the server sends chunks",
         |it| it.added() == Some(b"chunked"),
     ),
     answer(
         "length of an event stream that was opened with GET",
         "content-length",
         "its first event may name an endpoint, and the public one has another length",
-        |it| it.is_event_stream && it.is_taken_away(),
+        |it| it.is_event_stream && it.is_removed(),
     ),
     answer(
         "`X-Request-Id` of an answer",
@@ -290,25 +291,25 @@ const ANSWER: &[Allowed] = &[
     answer(
         "`X-Accel-Buffering`",
         "x-accel-buffering",
-        "keeps middleboxes from holding an event stream back, where the provider says nothing of it",
+        "keeps middleboxes from buffering an event stream, unless the provider sets it",
         |it| it.is_event_stream && it.added() == Some(b"no"),
     ),
     answer(
         "`Cache-Control`",
         "cache-control",
-        "keeps middleboxes from changing an event stream, where the provider says nothing of it",
+        "keeps middleboxes from changing an event stream, unless the provider sets it",
         |it| it.is_event_stream && it.added() == Some(b"no-cache, no-transform"),
     ),
     answer(
         "`Access-Control-Allow-Origin`",
         "access-control-allow-origin",
-        "the server has checked the origin, so what it says of it counts",
+        "the server has checked the origin, so it answers for it",
         |it| it.through == [b"http://localhost:1"],
     ),
     answer(
         "`Access-Control-Expose-Headers`",
         "access-control-expose-headers",
-        "a browser hides from its page what is not named there",
+        "a browser hides all other headers from its page",
         |it| {
             let exposed = "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Last-Event-ID, Retry-After, X-Request-Id, \
                 Llamapool-Error";
@@ -330,7 +331,7 @@ const ANSWER: &[Allowed] = &[
     answer(
         "`resource_metadata` of a challenge",
         "www-authenticate",
-        "the caller cannot reach the provider's own place; llamapool has the document at a public one",
+        "the caller cannot reach the provider's own URL; llamapool serves the document at a public one",
         |it| {
             let own = "http://<provider>/.well-known/oauth-protected-resource/mcp";
             let public = "http://<server>/.well-known/oauth-protected-resource/api/mcp/id/same";
@@ -341,7 +342,7 @@ const ANSWER: &[Allowed] = &[
     answer(
         "`Mcp-Session-Id` where relays share an id",
         "mcp-session-id",
-        "it says, sealed, which relay has the session; the provider gets its own back",
+        "it contains, encrypted, the relay of the session; the provider gets its own id back",
         |it| {
             let is_visible = |id: &Vec<u8>| id.iter().all(|byte| (0x21..=0x7e).contains(byte));
             it.is_replaced()
@@ -350,35 +351,35 @@ const ANSWER: &[Allowed] = &[
         },
     ),
     answer(
-        "type of an answer to a caller who takes anything",
+        "type of an answer to a caller that accepts anything",
         "content-type",
         ONE_ANSWER,
         |it| it.direct == [b"text/event-stream"] && it.through == [b"application/json"],
     ),
     answer(
-        "length of an answer to a caller who takes anything",
+        "length of an answer to a caller that accepts anything",
         "content-length",
         ONE_ANSWER,
         |it| it.is_event_stream && it.is_added(),
     ),
     answer(
-        "framing of an answer to a caller who takes anything",
+        "framing of an answer to a caller that accepts anything",
         "transfer-encoding",
         ONE_ANSWER,
-        |it| it.is_event_stream && it.is_taken_away(),
+        |it| it.is_event_stream && it.is_removed(),
     ),
 ];
 
 const ONE_ANSWER: &str = "plain curl gets the one response of an event stream as JSON";
 
-/// In bodies, between their pieces and behind them.
-const BODY: &[Allowed] = &[
-    Allowed {
-        name: "body of an answer to a caller who takes anything",
-        at: At::Body,
-        what: "body",
+/// Differences in bodies, between events, and in trailers.
+const BODY: &[AllowedDifference] = &[
+    AllowedDifference {
+        name: "body of an answer to a caller that accepts anything",
+        part: Part::Body,
+        subject: "body",
         reason: ONE_ANSWER,
-        is_it: |it| {
+        matches: |it| {
             it.direct
                 == [[
                     b"data: {\"n\":1}\n\ndata: ",
@@ -388,52 +389,53 @@ const BODY: &[Allowed] = &[
                 .concat()]
         },
     },
-    Allowed {
+    AllowedDifference {
         name: "comments on idle streams",
-        at: At::IdleStream,
-        what: "comments",
-        reason: "middleboxes cut streams that show no life; clients ignore comments",
-        is_it: |_| true,
+        part: Part::IdleStream,
+        subject: "comments",
+        reason: "middleboxes close idle streams; clients ignore comments",
+        matches: |_| true,
     },
-    Allowed {
+    AllowedDifference {
         name: "the `endpoint` event of HTTP with SSE",
-        at: At::Event,
-        what: "endpoint",
+        part: Part::Event,
+        subject: "endpoint",
         reason: "it names a path in the provider's address space; the caller needs the public one",
-        is_it: is_public_endpoint,
+        matches: is_public_endpoint,
     },
-    Allowed {
+    AllowedDifference {
         name: "trailers",
-        at: At::Trailers,
-        what: "trailers",
-        reason: "they end at the hop that gets them, as no MCP client or server reads any",
-        is_it: |_| true,
+        part: Part::Trailers,
+        subject: "trailers",
+        reason: "they end at the hop that receives them, as no MCP client or server reads any",
+        matches: |_| true,
     },
 ];
 
-/// Whole exchanges that llamapool sees to itself.
-const EXCHANGE: &[Allowed] = &[
+/// Whole exchanges that llamapool answers itself.
+const EXCHANGE: &[AllowedDifference] = &[
     exchange(
         "a redirect within the provider",
         "redirect",
-        "the caller could not follow it; the relay does, and remembers where the provider's URL leads",
+        "the caller could not follow it; the relay does, and remembers the target",
         |it| {
-            let is_asked = |lines: &[Vec<u8>]| {
+            let is_forwarded = |lines: &[Vec<u8>]| {
                 lines
                     .iter()
-                    .filter(|line| line.starts_with(b"asked"))
+                    .filter(|line| line.starts_with(b"request"))
                     .count()
             };
-            let is_answered = it.through.iter().any(|line| line.starts_with(b"answered"));
-            !is_answered && is_asked(&it.direct) == 1 && is_asked(&it.through) <= 1
+            let is_answered = it.through.iter().any(|line| line.starts_with(b"answer"));
+            !is_answered && is_forwarded(&it.direct) == 1 && is_forwarded(&it.through) <= 1
         },
     ),
     exchange(
         "the provider's OAuth metadata",
         "metadata",
-        "the resource is the public URL, and a page from anywhere may read them",
+        "the resource is the public URL, and pages of any origin may read them",
         |it| {
-            let (direct, through) = (json_in(&it.direct), json_in(&it.through));
+            let direct = json_in(&it.direct);
+            let through = json_in(&it.through);
             let (Some(mut direct), Some(through)) = (direct, through) else {
                 return false;
             };
@@ -444,68 +446,68 @@ const EXCHANGE: &[Allowed] = &[
     exchange(
         "a browser's preflight",
         "preflight",
-        "which origins may call is the server's business, and the browser asks without a token",
+        "the server decides about origins, and a browser sends no token with it",
         |it| {
-            let is_asked = it.through.iter().any(|line| line.starts_with(b"asked"));
-            !is_asked
+            let is_forwarded = it.through.iter().any(|line| line.starts_with(b"request"));
+            !is_forwarded
                 && it
                     .through
                     .first()
-                    .is_some_and(|line| line.starts_with(b"answered \"HTTP/1.1 204 "))
+                    .is_some_and(|line| line.starts_with(b"answer \"HTTP/1.1 204 "))
         },
     ),
     exchange(
         "a path that leads up",
         "path_refused",
-        "it could lead out of what the relay makes reachable",
-        |it| it.is_refused("path_refused"),
+        "it could leave the part of the provider that the relay publishes",
+        |it| it.is_refusal("path_refused"),
     ),
     exchange(
         "an `Origin` that is not listed",
         "origin_refused",
-        "a hostile page may not call",
-        |it| it.is_refused("origin_refused"),
+        "a hostile page must not call",
+        |it| it.is_refusal("origin_refused"),
     ),
     exchange(
         "a `Host` that is not listed",
         "host_refused",
-        "a hostile page may have rebound a name",
-        |it| it.is_refused("host_refused"),
+        "a hostile page could use DNS rebinding",
+        |it| it.is_refusal("host_refused"),
     ),
     exchange(
         "a body above `MAX_REQUEST_BYTES`",
         "request_too_large",
         "every body has a bound",
-        |it| it.is_refused("request_too_large"),
+        |it| it.is_refusal("request_too_large"),
     ),
     exchange(
         "a head above `TUNNEL_MAX_HEADER_BYTES`",
         "head_too_large",
         "every head has a bound",
-        |it| it.is_refused("head_too_large"),
+        |it| it.is_refusal("head_too_large"),
     ),
     exchange(
         "more calls than `MAX_CONCURRENCY_PER_CLIENT`",
         "too_many_calls",
-        "the operator wants it so",
-        |it| it.is_refused("too_many_calls"),
+        "the operator configured it",
+        |it| it.is_refusal("too_many_calls"),
     ),
     exchange(
         "a caller without the `AUTH_TOKEN` of the relay",
         "wrong_token",
-        "the operator of the relay wants it so",
-        |it| it.is_refused("wrong_token"),
+        "the operator of the relay configured it",
+        |it| it.is_refusal("wrong_token"),
     ),
     exchange(
-        "a session that is not there, where relays share an id",
+        "an unknown session, where relays share an id",
         "session_gone",
-        "nobody but the server can say so; it says what the provider would",
-        |it| it.is_refused("session_gone"),
+        "no single provider can decide it; the server answers as a provider would",
+        |it| it.is_refusal("session_gone"),
     ),
     exchange(
         "an answer that begins after `FIRST_BYTE_TIMEOUT`",
         "first_byte_timeout",
-        "a provider that hangs would hold its callers for ever",
+        "a hanging provider must not block its callers for ever",
         |it| {
             it.through.iter().any(|line| {
                 String::from_utf8_lossy(line).contains("llamapool-error: first_byte_timeout")
@@ -514,18 +516,18 @@ const EXCHANGE: &[Allowed] = &[
     ),
 ];
 
-/// The JSON of the last body among what was seen, as it is shown.
+/// Returns the JSON of the last body among formatted entries.
 fn json_in(lines: &[Vec<u8>]) -> Option<serde_json::Value> {
     let mut lines = lines
         .iter()
         .rev()
         .filter_map(|line| std::str::from_utf8(line).ok());
-    let shown = lines.find(|line| line.starts_with("body ") && line.contains('{'))?;
-    let text: String = serde_json::from_str(&shown[shown.find('"')?..]).ok()?;
+    let body = lines.find(|line| line.starts_with("body ") && line.contains('{'))?;
+    let text: String = serde_json::from_str(&body[body.find('"')?..]).ok()?;
     serde_json::from_str(&text).ok()
 }
 
-/// Whether an endpoint event is the same but for what stands before the last of the path.
+/// Returns whether an endpoint event differs only in the path before its last segment.
 fn is_public_endpoint(difference: &Difference) -> bool {
     let text = |values: &[Vec<u8>]| {
         values

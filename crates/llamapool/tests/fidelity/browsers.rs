@@ -1,7 +1,8 @@
-//! Pages in browsers at the server's door (the Fetch standard, CORS protocol): what they may ask, and what they may read.
+//! Pages in browsers (CORS protocol of the Fetch standard): the calls that they may make, and the
+//! answers that they may read.
 //!
-//! Straight at a provider each provider decides that; here the server does, so there is nothing to compare with. The one
-//! rule: everything is seen as a browser sees it, in heads, at a running server.
+//! Without llamapool each provider decides about that; here the server does, so that there is no
+//! direct call to compare with. The tests see the same as a browser: the heads of a running server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use crate::harness::{Pool, Process, Provider, RawHead, http_request};
 
 const PAGE: &str = "https://inspector.example";
 const LISTED: (&str, &str) = ("ALLOWED_ORIGINS", PAGE);
-/// What MCP clients in pages read.
+/// The headers that MCP clients in pages read.
 const READ: [&str; 7] = [
     "mcp-session-id",
     "mcp-protocol-version",
@@ -24,11 +25,12 @@ const READ: [&str; 7] = [
     "llamapool-error",
 ];
 
-/// A server that lets one page in, and a relay with a token before a provider that speaks of origins itself.
+/// A server that allows one page, and a relay with a token, in front of a provider that sends CORS
+/// headers itself.
 struct Door {
     pool: Pool,
-    /// How often the provider was asked.
-    asked: Arc<AtomicUsize>,
+    /// The number of requests that reached the provider.
+    requests: Arc<AtomicUsize>,
     _provider: Provider,
     _relay: Process,
 }
@@ -36,16 +38,17 @@ struct Door {
 impl Door {
     async fn open() -> Self {
         let pool = Pool::with(&[LISTED]).await;
-        let asked = Arc::new(AtomicUsize::new(0));
-        let times = asked.clone();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = requests.clone();
+
         let provider = Provider::answering(move |request| {
-            times.fetch_add(1, Ordering::SeqCst);
+            counter.fetch_add(1, Ordering::SeqCst);
             async move {
                 let status = request
                     .headers()
                     .get("x-status")
                     .and_then(|status| status.to_str().ok()?.parse().ok());
-                let said = [
+                let headers = [
                     ("access-control-allow-origin", "*"),
                     ("access-control-allow-credentials", "true"),
                     ("access-control-expose-headers", "x-own"),
@@ -54,25 +57,27 @@ impl Door {
                 ];
                 (
                     StatusCode::from_u16(status.unwrap_or(200)).unwrap(),
-                    said,
+                    headers,
                     "{}",
                 )
                     .into_response()
             }
         })
         .await;
+
         let relay = pool
             .relay_with("door", &provider.url, &[("AUTH_TOKEN", "sesame")])
             .await;
+
         Self {
             pool,
-            asked,
+            requests,
             _provider: provider,
             _relay: relay,
         }
     }
 
-    /// The head of the answer to a request with these fields.
+    /// Sends a request with these fields and returns the head of the answer.
     async fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)]) -> RawHead {
         let fields: String = fields
             .iter()
@@ -86,7 +91,7 @@ impl Door {
     }
 }
 
-/// The values of a header that is a list, in small letters.
+/// Returns the values of a header that is a list, in lower case.
 fn list(head: &RawHead, name: &str) -> Vec<String> {
     let values = head.values(name).join(",").to_ascii_lowercase();
     values
@@ -96,8 +101,8 @@ fn list(head: &RawHead, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether the page may read the answer, and all that a client reads of it.
-fn is_readable(head: &RawHead, what: &str) {
+/// Asserts that the page may read the answer, and all headers that a client reads.
+fn assert_readable(head: &RawHead, what: &str) {
     assert_eq!(
         head.values("access-control-allow-origin"),
         [PAGE],
@@ -107,6 +112,7 @@ fn is_readable(head: &RawHead, what: &str) {
         head.values("access-control-allow-credentials").is_empty(),
         "{what}: {head:?}"
     );
+
     let exposed = list(head, "access-control-expose-headers");
     let missing: Vec<_> = READ
         .iter()
@@ -122,10 +128,11 @@ fn is_readable(head: &RawHead, what: &str) {
     );
 }
 
-/// A browser sends no token with it, so none is asked for; nor is a relay needed.
+/// A browser sends no token with a preflight. It is answered without a connected relay, too.
 #[tokio::test]
-async fn a_preflight_is_answered_before_any_token_is_asked_for_and_reaches_nobody() {
+async fn a_preflight_needs_no_token_and_never_reaches_the_provider() {
     let door = Door::open().await;
+
     let wanted =
         "authorization,content-type,mcp-method,mcp-name,mcp-param-region,mcp-param-of-the-future";
     for path in [
@@ -150,6 +157,7 @@ async fn a_preflight_is_answered_before_any_token_is_asked_for_and_reaches_nobod
             );
             assert_eq!(head.values("access-control-allow-headers"), [wanted]);
             assert_eq!(head.values("access-control-max-age").len(), 1);
+
             let varies = list(&head, "vary");
             for upon in [
                 "origin",
@@ -160,17 +168,20 @@ async fn a_preflight_is_answered_before_any_token_is_asked_for_and_reaches_nobod
             }
         }
     }
+
     assert_eq!(
-        door.asked.load(Ordering::SeqCst),
+        door.requests.load(Ordering::SeqCst),
         0,
         "the provider was asked"
     );
 }
 
 #[tokio::test]
-async fn a_page_reads_answers_and_errors_whoever_made_them() {
+async fn a_listed_page_can_read_answers_and_errors_of_every_hop() {
     let door = Door::open().await;
-    let (page, token) = (("origin", PAGE), ("authorization", "Bearer sesame"));
+    let page = ("origin", PAGE);
+    let token = ("authorization", "Bearer sesame");
+
     for (what, status, path, fields) in [
         ("an answer", 200, "/api/mcp/id/door", &[page, token][..]),
         (
@@ -196,13 +207,13 @@ async fn a_page_reads_answers_and_errors_whoever_made_them() {
     ] {
         let head = door.ask("POST", path, fields).await;
         assert_eq!(head.status(), status, "{what}: {head:?}");
-        is_readable(&head, what);
+        assert_readable(&head, what);
     }
 }
 
-/// A cache between must not give one page what another one got.
+/// A cache must not serve one page the answer of another one.
 #[tokio::test]
-async fn an_answer_depends_on_what_the_provider_says_and_on_the_origin() {
+async fn vary_names_the_origin_besides_the_providers_own_headers() {
     let door = Door::open().await;
     let head = door
         .ask(
@@ -213,11 +224,12 @@ async fn an_answer_depends_on_what_the_provider_says_and_on_the_origin() {
         .await;
     let mut varies = list(&head, "vary");
     varies.sort();
+
     assert_eq!(varies, ["accept", "origin", "x-own"]);
 }
 
 #[tokio::test]
-async fn a_page_that_is_not_listed_may_neither_ask_nor_read() {
+async fn an_unlisted_page_can_neither_call_nor_read() {
     let door = Door::open().await;
     for origin in [
         "https://evil.example",
@@ -236,24 +248,25 @@ async fn a_page_that_is_not_listed_may_neither_ask_nor_read() {
         ] {
             let head = door.ask(method, "/api/mcp/id/door", fields).await;
             assert_eq!(head.status(), 403, "{method} {origin}");
-            let said: Vec<_> = head
+            let headers: Vec<_> = head
                 .fields
                 .iter()
                 .filter(|(name, _)| name.starts_with("access-control-"))
                 .collect();
-            assert!(said.is_empty(), "{method} {origin}: {said:?}");
+            assert!(headers.is_empty(), "{method} {origin}: {headers:?}");
         }
     }
+
     assert_eq!(
-        door.asked.load(Ordering::SeqCst),
+        door.requests.load(Ordering::SeqCst),
         0,
         "the provider was asked"
     );
 }
 
-/// Where there is no page, what the provider says of origins is its own business.
+/// A call without `Origin` is not from a page, so that the provider's own headers count.
 #[tokio::test]
-async fn a_program_gets_what_the_provider_says_of_origins() {
+async fn without_an_origin_the_providers_cors_headers_pass() {
     let door = Door::open().await;
     let head = door
         .ask(
@@ -267,9 +280,9 @@ async fn a_program_gets_what_the_provider_says_of_origins() {
     assert_eq!(head.values("vary"), ["accept, x-own"]);
 }
 
-/// Anybody's page may look for the place where tokens are.
+/// Pages of any origin need it to find the authorization server.
 #[tokio::test]
-async fn a_page_from_anywhere_may_ask_for_oauth_metadata() {
+async fn any_page_may_read_oauth_metadata() {
     let door = Door::open().await;
     let path = "/.well-known/oauth-protected-resource/api/mcp/id/door";
     let page = ("origin", "https://anywhere.example");
@@ -279,6 +292,7 @@ async fn a_page_from_anywhere_may_ask_for_oauth_metadata() {
         ("access-control-request-headers", "mcp-protocol-version"),
     ];
     let head = door.ask("OPTIONS", path, &preflight).await;
+
     assert_eq!(
         (head.status(), head.values("access-control-allow-origin")),
         (204, vec!["*".to_owned()])
@@ -292,7 +306,7 @@ async fn a_page_from_anywhere_may_ask_for_oauth_metadata() {
         "{head:?}"
     );
     assert_eq!(
-        door.asked.load(Ordering::SeqCst),
+        door.requests.load(Ordering::SeqCst),
         0,
         "the provider was asked"
     );

@@ -1,37 +1,37 @@
-//! Heads and bodies, byte for byte, at a provider that says what a test gives it.
+//! Scenarios about heads and bodies, byte for byte, with a provider that sends given bytes.
 
-use crate::differential::{Events, Way, mcp_fields, read_answer, scenarios};
+use crate::differential::{EventReader, Route, mcp_fields, read_answer, scenarios};
 use crate::harness::{RawProvider, tools_call};
 use crate::transcript::Transcript;
 
 scenarios! {
-    huge_integers_and_odd_json: Bodies, ALL;
+    huge_integers_and_unusual_json: Bodies, ALL;
     all_of_unicode: Bodies, ALL;
     ids_that_look_random: Bodies, ALL;
     big_bodies_both_ways: Bodies, ALL;
     a_body_of_unknown_length: Bodies, ALL;
     an_answer_that_ends_with_its_connection: Bodies, ALL;
     a_compressed_answer: Bodies, ALL;
-    an_answer_before_the_request_is_whole: Bodies, ALL;
+    an_answer_before_the_request_is_complete: Bodies, ALL;
     batches_in_and_out: Batches, BATCHING;
     every_value_of_every_header: Headers, ALL;
     headers_and_versions_of_the_future: Headers, STREAMABLE;
     headers_about_the_connection: Headers, ALL;
-    what_a_caller_says_of_itself: Headers, ALL;
-    a_caller_that_takes_anything: Headers, STREAMABLE;
-    param_headers_that_nobody_knows: ParamHeaders, MODERN;
-    statuses_with_what_belongs_to_them: Statuses, ALL;
+    forwarding_headers_of_a_caller: Headers, ALL;
+    a_caller_that_accepts_anything: Headers, STREAMABLE;
+    unknown_param_headers: ParamHeaders, MODERN;
+    statuses_with_their_headers: Statuses, ALL;
     paths_and_queries_below: Statuses, ALL;
     an_accepted_notification_has_no_body: Statuses, STREAMABLE;
-    methods_that_a_provider_does_not_have: Statuses, STREAMABLE;
+    methods_that_a_provider_does_not_support: Statuses, STREAMABLE;
     a_head_without_a_length: Statuses, ALL;
 }
 
 const JSON: &str = "content-type: application/json\r\n";
-/// More than any buffer on the way holds, and less than `MAX_REQUEST_BYTES`.
+/// More than any buffer on the route holds, and less than `MAX_REQUEST_BYTES`.
 const BIG_BYTES: usize = 24 * 1024 * 1024;
 
-/// An answer of known length, behind which the provider hangs up.
+/// Returns an answer with a length, behind which the provider closes the connection.
 fn answer(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 {status}\r\n{fields}connection: close\r\ncontent-length: {}\r\n\r\n",
@@ -40,34 +40,41 @@ fn answer(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// One exchange: what the provider got, and what the caller got.
-async fn exchange(way: Way, request: &[u8], fields: &[(&str, &str)], given: &[u8]) -> Transcript {
+/// Runs one exchange and records it on both sides.
+async fn exchange(
+    route: Route,
+    request: &[u8],
+    fields: &[(&str, &str)],
+    given: &[u8],
+) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut got = place.transcript();
-    // At once, because long bodies do not fit into what is between them.
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut got = endpoint.transcript();
+    // Both sides run concurrently, because long bodies do not fit into the buffers between them.
     let call = async {
-        let mut caller = place.post(fields, request).await;
+        let mut caller = endpoint.post(fields, request).await;
         read_answer(&mut caller, &mut got).await;
     };
     let ((), (head, body)) = tokio::join!(call, provider.answer(given));
-    let mut log = place.transcript();
-    log.asked(&head, &body);
+    let mut log = endpoint.transcript();
+
+    log.request(&head, &body);
     log.append(got);
+
     log
 }
 
-async fn huge_integers_and_odd_json(way: Way) -> Transcript {
-    let odd =
+async fn huge_integers_and_unusual_json(route: Route) -> Transcript {
+    let unusual =
         br#" {"id":123456789012345678901234567890,"a":1.0e+400,"a":0.1000,"b":"\u0041\/\ud83e\udd99 \u0000","c":[ ],
         "\u00e9":-0,"jsonrpc":"2.0"} "#;
-    exchange(way, odd, &[], &answer("200 OK", JSON, odd)).await
+    exchange(route, unusual, &[], &answer("200 OK", JSON, unusual)).await
 }
 
-async fn all_of_unicode(way: Way) -> Transcript {
+async fn all_of_unicode(route: Route) -> Transcript {
     let text: String = ('\u{0}'..=char::MAX).collect();
     exchange(
-        way,
+        route,
         text.as_bytes(),
         &[],
         &answer("200 OK", JSON, text.as_bytes()),
@@ -75,44 +82,46 @@ async fn all_of_unicode(way: Way) -> Transcript {
     .await
 }
 
-/// Here they are not, so that they are compared as they are.
-async fn ids_that_look_random(way: Way) -> Transcript {
+/// They are not random here, so that they are compared as they are.
+async fn ids_that_look_random(route: Route) -> Transcript {
     let ids = br#"{"uuid":"0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d","hex":"0a1b2c3d4e5f4a6b8c7d9e0f1a2b3c4d"}"#;
     let session = [("mcp-session-id", "6f1d2e3c-4b5a-4968-8776-655443322110")];
-    exchange(way, ids, &session, &answer("200 OK", JSON, ids)).await
+    exchange(route, ids, &session, &answer("200 OK", JSON, ids)).await
 }
 
-async fn big_bodies_both_ways(way: Way) -> Transcript {
+async fn big_bodies_both_ways(route: Route) -> Transcript {
     let body: Vec<u8> = (0..BIG_BYTES).map(|place| (place % 251) as u8).collect();
-    exchange(way, &body, &[], &answer("200 OK", JSON, &body)).await
+    exchange(route, &body, &[], &answer("200 OK", JSON, &body)).await
 }
 
-async fn a_body_of_unknown_length(way: Way) -> Transcript {
+async fn a_body_of_unknown_length(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let request = place.request_to(
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let request = endpoint.request_to(
         "POST",
-        &place.path,
+        &endpoint.path,
         &mcp_fields(&[("transfer-encoding", "chunked")]),
         b"",
     );
-    let mut caller = place.send(&request).await;
+    let mut caller = endpoint.send(&request).await;
     caller
         .send("5\r\nhello\r\n1\r\n \r\n5\r\nthere\r\n0\r\n\r\n")
         .await;
     let chunks =
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
     let (head, body) = provider.answer(chunks).await;
-    log.asked(&head, &body);
+    log.request(&head, &body);
     read_answer(&mut caller, &mut log).await;
+
     log
 }
 
-async fn an_answer_that_ends_with_its_connection(way: Way) -> Transcript {
+async fn an_answer_that_ends_with_its_connection(route: Route) -> Transcript {
     let given = format!("HTTP/1.1 200 OK\r\n{JSON}\r\n{{\"an\":\"answer\"}}");
     exchange(
-        way,
+        route,
         tools_call(1, "t").to_string().as_bytes(),
         &[],
         given.as_bytes(),
@@ -120,12 +129,12 @@ async fn an_answer_that_ends_with_its_connection(way: Way) -> Transcript {
     .await
 }
 
-/// Nothing is unpacked, and an event stream that cannot be read gets no comments.
-async fn a_compressed_answer(way: Way) -> Transcript {
+/// Nothing is decompressed, and an encoded event stream gets no comments.
+async fn a_compressed_answer(route: Route) -> Transcript {
     let packed = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\xcb\xcf\x07\0\x21\x65\x73\x8c\x03\0\0\0";
     let fields = format!("{JSON}content-encoding: gzip\r\netag: W/\"1\"\r\n");
     exchange(
-        way,
+        route,
         b"{}",
         &[("accept-encoding", "gzip, br;q=0.1")],
         &answer("200 OK", &fields, packed),
@@ -133,50 +142,53 @@ async fn a_compressed_answer(way: Way) -> Transcript {
     .await
 }
 
-async fn an_answer_before_the_request_is_whole(way: Way) -> Transcript {
+async fn an_answer_before_the_request_is_complete(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let request = place.request_to(
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let request = endpoint.request_to(
         "POST",
-        &place.path,
+        &endpoint.path,
         &mcp_fields(&[("content-length", "10")]),
         b"",
     );
-    let mut caller = place.send(&request).await;
+    let mut caller = endpoint.send(&request).await;
     caller.send("01234").await;
-    let (mut connection, asked) = provider.call().await;
+    let (mut connection, request_head) = provider.call().await;
     connection.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await;
     let head = caller.head().await;
-    log.answered(&head);
-    log.note("the head of the answer came before the request was whole");
+    log.answer_head(&head);
+    log.note("the head of the answer came before the request was complete");
     caller.send("56789").await;
-    let body = connection.body(&asked).await;
-    log.asked(&asked, &body);
+    let body = connection.body(&request_head).await;
+    log.request(&request_head, &body);
     connection.send("d\r\ndata: early\n\n\r\n0\r\n\r\n").await;
-    Events::default().rest(&mut caller, &mut log).await;
+    EventReader::default().rest(&mut caller, &mut log).await;
+
     log
 }
 
-async fn batches_in_and_out(way: Way) -> Transcript {
+async fn batches_in_and_out(route: Route) -> Transcript {
     let batch = br#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"notifications/x"}, {"jsonrpc":"2.0","id":"b","method":"ping"}]"#;
     let answers =
         br#"[ {"jsonrpc":"2.0","id":"b","result":{}},{"jsonrpc":"2.0","id":1,"result":{}}]"#;
-    let mut log = exchange(way, batch, &[], &answer("200 OK", JSON, answers)).await;
+    let mut log = exchange(route, batch, &[], &answer("200 OK", JSON, answers)).await;
     let events = "data: [{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}]\n\ndata: [{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}},\ndata: {}]\n\n";
     let stream = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{:x}\r\n{events}\r\n0\r\n\r\n",
         events.len()
     );
-    log.append(exchange(way, batch, &[], stream.as_bytes()).await);
+    log.append(exchange(route, batch, &[], stream.as_bytes()).await);
+
     log
 }
 
-async fn every_value_of_every_header(way: Way) -> Transcript {
+async fn every_value_of_every_header(route: Route) -> Transcript {
     let fields = "set-cookie: a=1; Path=/\r\nset-cookie: b=2\r\nwww-authenticate: Bearer scope=\"x\"\r\nwww-authenticate: DPoP algs=\"ES256\"\r\n\
-        link: <a>; rel=b\r\nlink: <c>; rel=d\r\nx-odd: one, two\r\nx-odd:\r\nx-odd: three\r\nx-bytes: gr\u{fc}\u{df}e\r\ndpop-nonce: n\r\n\
+        link: <a>; rel=b\r\nlink: <c>; rel=d\r\nx-unusual: one, two\r\nx-unusual:\r\nx-unusual: three\r\nx-bytes: gr\u{fc}\u{df}e\r\ndpop-nonce: n\r\n\
         mcp-session-id: !~visible~ASCII!\r\nretry-after: 7\r\nallow: POST\r\nlocation: /elsewhere\r\nserver: p/1\r\nvary: accept\r\n";
-    let asked = [
+    let request_fields = [
         ("cookie", "a=1"),
         ("cookie", "b=2"),
         ("x-odd", "one, two"),
@@ -189,11 +201,17 @@ async fn every_value_of_every_header(way: Way) -> Transcript {
         ("if-none-match", "\"e\""),
         ("x-api-key", "k"),
     ];
-    exchange(way, b"{}", &asked, &answer("200 OK", fields, b"{}")).await
+    exchange(
+        route,
+        b"{}",
+        &request_fields,
+        &answer("200 OK", fields, b"{}"),
+    )
+    .await
 }
 
-async fn headers_and_versions_of_the_future(way: Way) -> Transcript {
-    let asked = [
+async fn headers_and_versions_of_the_future(route: Route) -> Transcript {
+    let request_fields = [
         ("mcp-protocol-version", "2031-01-01"),
         ("mcp-session-id", "!~any~visible~ASCII{}|!"),
         ("last-event-id", "3/of \u{fc} stream"),
@@ -205,32 +223,32 @@ async fn headers_and_versions_of_the_future(way: Way) -> Transcript {
     ];
     let fields = "mcp-protocol-version: 2031-01-01\r\nmcp-future: yes\r\n";
     exchange(
-        way,
+        route,
         b"{\"method\":\"future/method\"}",
-        &asked,
+        &request_fields,
         &answer("200 OK", fields, b"{}"),
     )
     .await
 }
 
-async fn headers_about_the_connection(way: Way) -> Transcript {
-    let asked = [
+async fn headers_about_the_connection(route: Route) -> Transcript {
+    let request_fields = [
         ("connection", "keep-alive"),
         ("te", "trailers"),
         ("origin", "http://localhost:1"),
     ];
     exchange(
-        way,
+        route,
         b"{}",
-        &asked,
+        &request_fields,
         &answer("200 OK", "keep-alive: timeout=5\r\n", b"{}"),
     )
     .await
 }
 
-/// What it says about who it is must not reach a provider that believes its proxy.
-async fn what_a_caller_says_of_itself(way: Way) -> Transcript {
-    let asked = [
+/// They must not reach a provider that trusts its proxy.
+async fn forwarding_headers_of_a_caller(route: Route) -> Transcript {
+    let request_fields = [
         ("x-forwarded-for", "10.0.0.1"),
         ("x-forwarded-host", "evil.example"),
         ("x-forwarded-proto", "https"),
@@ -239,33 +257,35 @@ async fn what_a_caller_says_of_itself(way: Way) -> Transcript {
         ("x-real-ip", "10.0.0.1"),
         ("llamapool-id", "other"),
         ("x-request-id", "two words"),
-        ("via", "1.1 somebody"),
+        ("via", "1.1 proxy"),
     ];
-    exchange(way, b"{}", &asked, &answer("200 OK", "", b"{}")).await
+    exchange(route, b"{}", &request_fields, &answer("200 OK", "", b"{}")).await
 }
 
-/// The answer is JSON anyway; a stream would be made one, see `plain_answer.rs`.
-async fn a_caller_that_takes_anything(way: Way) -> Transcript {
+/// The answer is JSON here; a stream would be converted to JSON.
+async fn a_caller_that_accepts_anything(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
     for fields in [
         &[][..],
         &[("accept", "*/*")],
         &[("accept", "application/json")],
     ] {
-        let mut caller = place
-            .send(&place.request_to("POST", &place.path, fields, b"{}"))
+        let mut caller = endpoint
+            .send(&endpoint.request_to("POST", &endpoint.path, fields, b"{}"))
             .await;
         let (head, body) = provider.answer(answer("200 OK", JSON, b"{}")).await;
-        log.asked(&head, &body);
+        log.request(&head, &body);
         read_answer(&mut caller, &mut log).await;
     }
+
     log
 }
 
-async fn param_headers_that_nobody_knows(way: Way) -> Transcript {
-    let asked = [
+async fn unknown_param_headers(route: Route) -> Transcript {
+    let request_fields = [
         ("mcp-protocol-version", "2026-07-28"),
         ("mcp-method", "tools/call"),
         ("mcp-name", "=?base64?8J+mmQ==?="),
@@ -275,20 +295,21 @@ async fn param_headers_that_nobody_knows(way: Way) -> Transcript {
         ("mcp-param-empty", ""),
     ];
     exchange(
-        way,
+        route,
         tools_call(1, "t").to_string().as_bytes(),
-        &asked,
+        &request_fields,
         &answer("200 OK", JSON, b"{}"),
     )
     .await
 }
 
-async fn statuses_with_what_belongs_to_them(way: Way) -> Transcript {
+async fn statuses_with_their_headers(route: Route) -> Transcript {
     let error =
         br#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"},"id":null}"#;
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
     let given = [
         ("200 OK", ""),
         ("201 Created", "location: /x\r\n"),
@@ -319,27 +340,31 @@ async fn statuses_with_what_belongs_to_them(way: Way) -> Transcript {
             "retry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n",
         ),
     ];
+
     for (status, fields) in given {
-        let mut caller = place.post(&[], b"{}").await;
+        let mut caller = endpoint.post(&[], b"{}").await;
         let (head, body) = provider.answer(answer(status, fields, error)).await;
-        log.asked(&head, &body);
+        log.request(&head, &body);
         read_answer(&mut caller, &mut log).await;
     }
+
     for status in ["204 No Content", "304 Not Modified"] {
-        let mut caller = place.post(&[], b"{}").await;
+        let mut caller = endpoint.post(&[], b"{}").await;
         provider
             .answer(format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n"))
             .await;
         read_answer(&mut caller, &mut log).await;
     }
+
     log
 }
 
-/// What is below the URL is the provider's, as it is spelt.
-async fn paths_and_queries_below(way: Way) -> Transcript {
+/// They are forwarded in their original spelling.
+async fn paths_and_queries_below(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
     for path in [
         "/sse",
         "/server-card",
@@ -350,30 +375,32 @@ async fn paths_and_queries_below(way: Way) -> Transcript {
         "/~tilde/%7E",
     ] {
         for method in ["GET", "POST"] {
-            let mut caller = place
-                .send(&place.request_to(method, &place.below(path), &mcp_fields(&[]), b""))
+            let mut caller = endpoint
+                .send(&endpoint.request_to(method, &endpoint.below(path), &mcp_fields(&[]), b""))
                 .await;
             let (head, body) = provider.answer(answer("200 OK", JSON, b"{}")).await;
-            log.asked(&head, &body);
+            log.request(&head, &body);
             read_answer(&mut caller, &mut log).await;
         }
     }
+
     log
 }
 
-/// No body, and no type of one.
-async fn an_accepted_notification_has_no_body(way: Way) -> Transcript {
+/// It has no content type either.
+async fn an_accepted_notification_has_no_body(route: Route) -> Transcript {
     let message = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    let mut log = exchange(way, message, &[], &answer("202 Accepted", "", b"")).await;
+    let mut log = exchange(route, message, &[], &answer("202 Accepted", "", b"")).await;
     let chunked = b"HTTP/1.1 202 Accepted\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
-    log.append(exchange(way, message, &[], chunked).await);
+    log.append(exchange(route, message, &[], chunked).await);
     log
 }
 
-async fn methods_that_a_provider_does_not_have(way: Way) -> Transcript {
+async fn methods_that_a_provider_does_not_support(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
     for (method, status, fields) in [
         ("GET", "405 Method Not Allowed", "allow: POST\r\n"),
         ("DELETE", "405 Method Not Allowed", "allow: POST\r\n"),
@@ -383,35 +410,38 @@ async fn methods_that_a_provider_does_not_have(way: Way) -> Transcript {
         ("PUT", "501 Not Implemented", ""),
         ("PROPFIND", "405 Method Not Allowed", ""),
     ] {
-        let request = place.request_to(method, &place.path, &[("mcp-session-id", "s")], b"");
-        let mut caller = place.send(&request).await;
+        let request = endpoint.request_to(method, &endpoint.path, &[("mcp-session-id", "s")], b"");
+        let mut caller = endpoint.send(&request).await;
         let (head, body) = provider.answer(answer(status, fields, b"")).await;
-        log.asked(&head, &body);
+        log.request(&head, &body);
         read_answer(&mut caller, &mut log).await;
     }
+
     log
 }
 
-/// A length of zero would be a lie: nobody asked for the body.
-async fn a_head_without_a_length(way: Way) -> Transcript {
+/// A length of zero would be wrong, as the body is only not sent.
+async fn a_head_without_a_length(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
     for fields in [
         JSON,
         "content-type: text/event-stream\r\n",
         "content-length: 1234\r\n",
     ] {
-        let mut caller = place
-            .send(&place.request_to("HEAD", &place.path, &[("accept", "*/*")], b""))
+        let mut caller = endpoint
+            .send(&endpoint.request_to("HEAD", &endpoint.path, &[("accept", "*/*")], b""))
             .await;
         let (head, body) = provider
             .answer(format!(
                 "HTTP/1.1 200 OK\r\n{fields}connection: close\r\n\r\n"
             ))
             .await;
-        log.asked(&head, &body);
-        log.answered(&caller.head().await);
+        log.request(&head, &body);
+        log.answer_head(&caller.head().await);
     }
+
     log
 }

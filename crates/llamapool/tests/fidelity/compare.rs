@@ -1,105 +1,113 @@
-//! How what was seen through llamapool differs from what was seen straight at the provider.
+//! Compares the transcript through llamapool with the direct one.
 //!
-//! The one rule: a difference that `allowed.rs` has no name and reason for is an error, and says where it is.
+//! A difference that `allowed.rs` does not name is an error, which contains the position of the
+//! entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice::from_ref;
 
 use crate::allowed;
-use crate::difference::{At, Difference};
+use crate::difference::{Difference, Part};
 use crate::harness::RawHead;
 use crate::transcript::{COMMENT, Entry, Fields, Transcript};
 
-/// How much of a long body is shown when something is wrong.
+/// The bytes of a long body that an error message shows.
 const SHOWN_BYTES: usize = 600;
 
-/// The names of the allowed differences that were there.
-pub(crate) type Seen = BTreeSet<&'static str>;
+/// The names of the allowed differences that occurred.
+pub(crate) type DifferenceNames = BTreeSet<&'static str>;
 
 /// A difference that is not allowed.
 #[derive(Debug, Clone)]
-pub(crate) struct Wrong {
-    pub(crate) says: String,
-    /// Whether it may be the moment's: of a machine that is busy, or of a program that does things one way or the other.
-    pub(crate) is_of_the_moment: bool,
+pub(crate) struct MismatchError {
+    pub(crate) message: String,
+    /// True if it may come from a busy machine, or from a program that is not deterministic.
+    pub(crate) is_transient: bool,
 }
 
-impl Wrong {
-    pub(crate) fn new(says: impl Into<String>) -> Self {
+impl MismatchError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
-            says: says.into(),
-            is_of_the_moment: false,
+            message: message.into(),
+            is_transient: false,
         }
     }
 }
 
-/// Which of the allowed differences there were, or the one that is not allowed.
-pub(crate) fn compare(direct: &Transcript, through: &Transcript) -> Result<Seen, Wrong> {
-    let is_of_a_program = direct.is_of_a_program();
-    let (direct, through) = (direct.named(), through.named());
-    let mut seen = Seen::new();
-    lists(&direct, &through, is_of_a_program, &mut seen).map_err(|wrong| {
-        let both = format!(
-            "--- direct\n{}\n--- through\n{}",
-            shown_all(&direct),
-            shown_all(&through)
-        );
-        Wrong {
-            says: format!("{}\n{both}", wrong.says),
-            ..wrong
+/// Returns the names of the allowed differences, or `Err` with the first that is not allowed.
+pub(crate) fn compare(
+    direct: &Transcript,
+    through: &Transcript,
+) -> Result<DifferenceNames, MismatchError> {
+    let has_random_ids = direct.has_random_ids();
+    let direct = direct.normalized();
+    let through = through.normalized();
+    let mut seen = DifferenceNames::new();
+
+    compare_lists(&direct, &through, has_random_ids, &mut seen).map_err(|error| {
+        let direct = format_entries(&direct);
+        let through = format_entries(&through);
+        MismatchError {
+            message: format!(
+                "{}\n--- direct\n{direct}\n--- through\n{through}",
+                error.message
+            ),
+            ..error
         }
     })?;
     Ok(seen)
 }
 
-fn lists(
+fn compare_lists(
     direct: &[Entry],
     through: &[Entry],
-    is_of_a_program: bool,
-    seen: &mut Seen,
-) -> Result<(), Wrong> {
-    let (mut mine, mut theirs) = (direct.iter().peekable(), through.iter().peekable());
-    let mut place = 0;
+    has_random_ids: bool,
+    seen: &mut DifferenceNames,
+) -> Result<(), MismatchError> {
+    let mut direct = direct.iter().peekable();
+    let mut through = through.iter().peekable();
+    let mut position = 0;
+
     loop {
-        let pair = (mine.peek().copied(), theirs.peek().copied());
+        let pair = (direct.peek().copied(), through.peek().copied());
+        // An entry that may exist on one route alone is taken from that route.
         let alone = match pair {
             (None, None) => return Ok(()),
-            (direct, Some(through)) if is_extra(through) && direct != Some(through) => {
-                theirs.next()
-            }
-            (Some(direct), through)
-                if is_one_hops(direct) && through.is_none_or(|it| !same_kind(direct, it)) =>
+            (own, Some(other)) if may_be_added(other) && own != Some(other) => through.next(),
+            (Some(own), other)
+                if may_be_removed(own) && other.is_none_or(|it| !is_same_kind(own, it)) =>
             {
-                mine.next()
+                direct.next()
             }
             _ => None,
         };
+
         let found = match (alone, pair) {
-            (Some(alone), _) => one_sided(alone).map(|name| seen.extend([name])),
-            (None, (Some(direct), Some(through))) => {
-                mine.next();
-                theirs.next();
-                entries(direct, through, is_of_a_program, seen)
+            (Some(alone), _) => name_of_one_sided(alone).map(|name| seen.extend([name])),
+            (None, (Some(own), Some(other))) => {
+                direct.next();
+                through.next();
+                compare_entries(own, other, has_random_ids, seen)
             }
-            (None, (Some(direct), None)) => Err(Wrong::new(format!(
+            (None, (Some(own), None)) => Err(MismatchError::new(format!(
                 "direct {}, through nothing",
-                shown(direct)
+                format_entry(own)
             ))),
-            (None, (None, through)) => Err(Wrong::new(format!(
+            (None, (None, other)) => Err(MismatchError::new(format!(
                 "only through llamapool: {}",
-                through.map(shown).unwrap_or_default()
+                other.map(format_entry).unwrap_or_default()
             ))),
         };
-        found.map_err(|wrong| Wrong {
-            says: format!("entry {place}: {}", wrong.says),
-            ..wrong
+        found.map_err(|error| MismatchError {
+            message: format!("entry {position}: {}", error.message),
+            ..error
         })?;
-        place += 1;
+        position += 1;
     }
 }
 
-/// What may be there through llamapool alone.
-fn is_extra(entry: &Entry) -> bool {
+/// Returns whether an entry may exist through llamapool alone.
+fn may_be_added(entry: &Entry) -> bool {
     match entry {
         Entry::Interim(head) => head.status() == 100,
         Entry::Event(event) => event == COMMENT,
@@ -107,56 +115,59 @@ fn is_extra(entry: &Entry) -> bool {
     }
 }
 
-/// What may be there straight at the provider alone.
-fn is_one_hops(entry: &Entry) -> bool {
+/// Returns whether an entry may exist on the direct route alone.
+fn may_be_removed(entry: &Entry) -> bool {
     matches!(entry, Entry::Interim(_) | Entry::Trailers(_))
 }
 
-fn same_kind(one: &Entry, other: &Entry) -> bool {
+fn is_same_kind(one: &Entry, other: &Entry) -> bool {
     std::mem::discriminant(one) == std::mem::discriminant(other)
 }
 
-/// The name of what is there on one way alone.
-fn one_sided(entry: &Entry) -> Result<&'static str, Wrong> {
+/// Returns the name of the allowed difference that an entry on one route alone is.
+fn name_of_one_sided(entry: &Entry) -> Result<&'static str, MismatchError> {
+    let nothing = Difference::default();
     match entry {
-        Entry::Event(_) => the_allowed(At::IdleStream, "comments", &Difference::default()),
-        Entry::Interim(head) => the_allowed(
-            At::Interim,
-            &head.status().to_string(),
-            &Difference::default(),
-        ),
-        Entry::Trailers(_) => the_allowed(At::Trailers, "trailers", &Difference::default()),
-        _ => Err(Wrong::new(format!("on one way alone: {}", shown(entry)))),
+        Entry::Event(_) => name_of_allowed(Part::IdleStream, "comments", &nothing),
+        Entry::Interim(head) => {
+            name_of_allowed(Part::Interim, &head.status().to_string(), &nothing)
+        }
+        Entry::Trailers(_) => name_of_allowed(Part::Trailers, "trailers", &nothing),
+        _ => Err(MismatchError::new(format!(
+            "on one route alone: {}",
+            format_entry(entry)
+        ))),
     }
 }
 
-fn entries(
+fn compare_entries(
     direct: &Entry,
     through: &Entry,
-    is_of_a_program: bool,
-    seen: &mut Seen,
-) -> Result<(), Wrong> {
+    has_random_ids: bool,
+    seen: &mut DifferenceNames,
+) -> Result<(), MismatchError> {
     let name = match (direct, through) {
-        (Entry::Asked(direct), Entry::Asked(through)) => {
-            return heads(At::Request, direct, through, seen);
+        (Entry::Request(direct), Entry::Request(through)) => {
+            return compare_heads(Part::Request, direct, through, seen);
         }
-        (Entry::Answered(direct), Entry::Answered(through)) => {
-            return heads(At::Answer, direct, through, seen).map_err(|wrong| {
-                // Such a program takes what it has after a moment for the whole of a short answer, or not.
-                Wrong {
-                    is_of_the_moment: is_of_a_program && are_framings(direct, through),
-                    ..wrong
+        (Entry::Answer(direct), Entry::Answer(through)) => {
+            return compare_heads(Part::Answer, direct, through, seen).map_err(|error| {
+                // A real program may send a short answer with a length or in chunks, depending on
+                // its timing.
+                MismatchError {
+                    is_transient: has_random_ids && differ_in_framing_alone(direct, through),
+                    ..error
                 }
             });
         }
         (direct, through) if direct == through => return Ok(()),
-        (Entry::Event(direct), Entry::Event(through)) => the_allowed(
-            At::Event,
+        (Entry::Event(direct), Entry::Event(through)) => name_of_allowed(
+            Part::Event,
             "endpoint",
             &Difference::of(from_ref(direct), from_ref(through)),
         )?,
-        (Entry::Body(direct), Entry::Body(through)) => the_allowed(
-            At::Body,
+        (Entry::Body(direct), Entry::Body(through)) => name_of_allowed(
+            Part::Body,
             "body",
             &Difference::of(from_ref(direct), from_ref(through)),
         )?,
@@ -167,35 +178,37 @@ fn entries(
                     .map(|name| name.clone().into_bytes())
                     .collect::<Vec<_>>()
             };
-            the_allowed(
-                At::Names,
+            name_of_allowed(
+                Part::Names,
                 "names",
                 &Difference::of(&bytes(direct), &bytes(through)),
             )?
         }
-        (Entry::Took(what, usual), Entry::Took(same, pace)) if what == same && pace <= usual => {
+        (Entry::Timing(step, usual), Entry::Timing(same, pace))
+            if step == same && pace <= usual =>
+        {
             return Ok(());
         }
-        (Entry::Took(what, _), Entry::Took(same, _)) if what == same => {
-            let says = format!(
+        (Entry::Timing(step, _), Entry::Timing(same, _)) if step == same => {
+            let message = format!(
                 "{} took longer: direct {}, through {}",
-                what.name(),
-                shown(direct),
-                shown(through)
+                step.name(),
+                format_entry(direct),
+                format_entry(through)
             );
-            return Err(Wrong {
-                says,
-                is_of_the_moment: true,
+            return Err(MismatchError {
+                message,
+                is_transient: true,
             });
         }
-        (Entry::Exchange(what, direct), Entry::Exchange(same, through)) if what == same => {
-            return exchanges(what, direct, through, is_of_a_program, seen);
+        (Entry::Exchange(subject, direct), Entry::Exchange(same, through)) if subject == same => {
+            return compare_exchanges(subject, direct, through, has_random_ids, seen);
         }
         _ => {
-            return Err(Wrong::new(format!(
+            return Err(MismatchError::new(format!(
                 "direct {}, through {}",
-                shown(direct),
-                shown(through)
+                format_entry(direct),
+                format_entry(through)
             )));
         }
     };
@@ -203,8 +216,9 @@ fn entries(
     Ok(())
 }
 
-/// Whether nothing differs but one way to say where a body ends and the other.
-fn are_framings(direct: &RawHead, through: &RawHead) -> bool {
+/// Returns whether one body has a length, the other one is chunked, and everything else is the
+/// same.
+fn differ_in_framing_alone(direct: &RawHead, through: &RawHead) -> bool {
     const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
     let has_one = |head: &RawHead| {
         FRAMING
@@ -222,103 +236,125 @@ fn are_framings(direct: &RawHead, through: &RawHead) -> bool {
             .cloned()
             .collect(),
     };
-    let rest = heads(
-        At::Answer,
+
+    let rest = compare_heads(
+        Part::Answer,
         &unframed(direct),
         &unframed(through),
-        &mut Seen::new(),
+        &mut DifferenceNames::new(),
     );
     has_one(direct) && has_one(through) && rest.is_ok()
 }
 
-/// What somebody in between has seen to is there in part, or in other words.
-fn exchanges(
-    what: &'static str,
+/// Compares an exchange that an intermediary may answer itself, in part or with other content.
+fn compare_exchanges(
+    subject: &'static str,
     direct: &[Entry],
     through: &[Entry],
-    is_of_a_program: bool,
-    seen: &mut Seen,
-) -> Result<(), Wrong> {
-    let mut inner = Seen::new();
-    if lists(direct, through, is_of_a_program, &mut inner).is_ok() {
+    has_random_ids: bool,
+    seen: &mut DifferenceNames,
+) -> Result<(), MismatchError> {
+    let mut inner = DifferenceNames::new();
+    if compare_lists(direct, through, has_random_ids, &mut inner).is_ok() {
         seen.extend(inner);
         return Ok(());
     }
+
     let lines = |entries: &[Entry]| {
         entries
             .iter()
-            .map(|entry| shown(entry).into_bytes())
+            .map(|entry| format_entry(entry).into_bytes())
             .collect::<Vec<_>>()
     };
-    seen.insert(the_allowed(
-        At::Exchange,
-        what,
-        &Difference::of(&lines(direct), &lines(through)),
-    )?);
+    let difference = Difference::of(&lines(direct), &lines(through));
+    seen.insert(name_of_allowed(Part::Exchange, subject, &difference)?);
     Ok(())
 }
 
-fn heads(at: At, direct: &RawHead, through: &RawHead, seen: &mut Seen) -> Result<(), Wrong> {
+fn compare_heads(
+    part: Part,
+    direct: &RawHead,
+    through: &RawHead,
+    seen: &mut DifferenceNames,
+) -> Result<(), MismatchError> {
     if direct.line != through.line {
         let difference = Difference::of(
             &[direct.line.clone().into_bytes()],
             &[through.line.clone().into_bytes()],
         );
-        seen.insert(the_allowed(at, "the first line", &difference)?);
+        seen.insert(name_of_allowed(part, "the first line", &difference)?);
     }
-    let (mine, theirs) = (direct.without(&[]), through.without(&[]));
-    let names: BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
+
+    let direct = direct.without(&[]);
+    let through = through.without(&[]);
+    let names: BTreeSet<&String> = direct.keys().chain(through.keys()).collect();
     let values = |fields: &BTreeMap<String, Vec<Vec<u8>>>, name: &str| {
         fields.get(name).cloned().unwrap_or_default()
     };
+
     for name in names {
         let difference = Difference {
-            direct: values(&mine, name),
-            through: values(&theirs, name),
-            is_event_stream: values(&mine, "content-type")
+            direct: values(&direct, name),
+            through: values(&through, name),
+            is_event_stream: values(&direct, "content-type")
                 .iter()
                 .any(|value| value.starts_with(b"text/event-stream")),
         };
         if difference.direct != difference.through {
-            seen.insert(the_allowed(at, name, &difference)?);
+            seen.insert(name_of_allowed(part, name, &difference)?);
         }
     }
+
     Ok(())
 }
 
-/// The name of the allowed difference that this is.
-fn the_allowed(at: At, what: &str, difference: &Difference) -> Result<&'static str, Wrong> {
-    let it =
-        allowed::all().find(|allowed| allowed.is_about(at, what) && (allowed.is_it)(difference));
-    it.map(|allowed| allowed.name)
-        .ok_or_else(|| Wrong::new(format!("{at:?}, {what}: {difference}")))
+/// Returns the name of the allowed difference that this one is, `Err` if there is none.
+fn name_of_allowed(
+    part: Part,
+    subject: &str,
+    difference: &Difference,
+) -> Result<&'static str, MismatchError> {
+    allowed::all()
+        .find(|it| it.is_about(part, subject) && (it.matches)(difference))
+        .map(|allowed| allowed.name)
+        .ok_or_else(|| MismatchError::new(format!("{part:?}, {subject}: {difference}")))
 }
 
-fn shown_all(entries: &[Entry]) -> String {
-    entries.iter().map(shown).collect::<Vec<_>>().join("\n")
+fn format_entries(entries: &[Entry]) -> String {
+    entries
+        .iter()
+        .map(format_entry)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
-fn shown(entry: &Entry) -> String {
+fn format_entry(entry: &Entry) -> String {
     let text = |bytes: &[u8]| {
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES)]).into_owned();
         format!("{} bytes {start:?}", bytes.len())
     };
+    let with_fields = |name: &str, head: &RawHead| {
+        format!("{name} {:?} {:?}", head.line, format_fields(&head.fields))
+    };
+
     match entry {
-        Entry::Asked(head) => format!("asked {:?} {:?}", head.line, fields(&head.fields)),
-        Entry::Interim(head) => format!("interim {:?} {:?}", head.line, fields(&head.fields)),
-        Entry::Answered(head) => format!("answered {:?} {:?}", head.line, fields(&head.fields)),
+        Entry::Request(head) => with_fields("request", head),
+        Entry::Interim(head) => with_fields("interim", head),
+        Entry::Answer(head) => with_fields("answer", head),
         Entry::Names(names) => format!("names {names:?}"),
         Entry::Body(body) => format!("body {}", text(body)),
         Entry::Event(event) => format!("event {}", text(event)),
-        Entry::Trailers(trailers) => format!("trailers {:?}", fields(trailers)),
+        Entry::Trailers(trailers) => format!("trailers {:?}", format_fields(trailers)),
         Entry::End(end) => format!("end {end:?}"),
-        Entry::Took(what, pace) => format!("took {what:?} {pace:?}"),
-        Entry::Exchange(what, entries) => format!("exchange {what} [{}]", shown_all(entries)),
+        Entry::Timing(step, pace) => format!("timing {step:?} {pace:?}"),
+        Entry::Exchange(subject, entries) => {
+            format!("exchange {subject} [{}]", format_entries(entries))
+        }
         Entry::Note(note) => format!("note {note:?}"),
     }
 }
 
-fn fields(fields: &Fields) -> Vec<String> {
+fn format_fields(fields: &Fields) -> Vec<String> {
     fields
         .iter()
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)))

@@ -1,6 +1,7 @@
-//! The conformance suite says the same of a provider through llamapool as straight at it, check by check.
+//! The conformance suite reports the same for a provider through llamapool as directly, check by
+//! check.
 //!
-//! The one rule: counts are compared, not exit codes. The suite calls many a broken proxy a good server.
+//! The checks are compared, not the exit codes, with which the suite accepts many a broken proxy.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,35 +10,37 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::counts::{Form, hold};
-use crate::differential::{MANY_COMMENTS, Way};
+use crate::counts::{Form, check};
+use crate::differential::{MANY_COMMENTS, Route};
 use crate::harness::Settings;
 use crate::parts::{PATH, root};
 use crate::programs::{Program, installed};
 
-/// For one mode, in which `run` has its own limit of 300 s.
+/// The time limit of one mode; `run` has its own limit of 300 s.
 const LONGEST: Duration = Duration::from_secs(330);
-/// What a check can have come to.
+/// The outcomes of a check.
 pub(crate) const KINDS: [&str; 4] = ["passed", "failed", "warned", "skipped"];
 
 /// The modes in which the suite runs.
 const MODES: [&str; 3] = ["2025-11-25", "2026-07-28", "all"];
 
-/// What the suite says of the project's own provider straight at it; it runs once in a process, however many tests ask.
-pub(crate) async fn straight(mode: &str) -> &'static Value {
-    static SAID: [OnceCell<Value>; MODES.len()] = [const { OnceCell::const_new() }; MODES.len()];
-    let place = MODES.iter().position(|it| *it == mode).expect("a mode");
+/// Returns the report on the project's own provider without llamapool; the suite runs once in a
+/// process.
+pub(crate) async fn direct_report(mode: &str) -> &'static Value {
+    static REPORTS: [OnceCell<Value>; MODES.len()] = [const { OnceCell::const_new() }; MODES.len()];
+
+    let index = MODES.iter().position(|it| *it == mode).expect("a mode");
     let run = async || {
         let program = Program::conformance().await;
-        let said = judged(&program.url(), mode).await;
-        hold(mode, Form::Straight, &said);
-        said
+        let report = run_suite(&program.url(), mode).await;
+        check(mode, Form::Direct, &report);
+        report
     };
-    SAID[place].get_or_init(run).await
+    REPORTS[index].get_or_init(run).await
 }
 
-/// What the suite says of the provider at a URL.
-pub(crate) async fn judged(url: &str, mode: &str) -> Value {
+/// Runs the suite against the provider at a URL and returns its report for this mode.
+pub(crate) async fn run_suite(url: &str, mode: &str) -> Value {
     let mut command = Command::new("python3");
     command
         .arg(root().join("tests/parts/conformance/run"))
@@ -48,41 +51,48 @@ pub(crate) async fn judged(url: &str, mode: &str) -> Value {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("LLAMAPOOL_PARTS", installed(""));
     command.stdin(Stdio::null()).kill_on_drop(true);
+
     let output = tokio::time::timeout(LONGEST, command.output())
         .await
         .expect("the suite ends")
         .expect("it starts");
+
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+
     let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     summary["modes"][mode].clone()
 }
 
-async fn is_judged_the_same(mode: &str, settings: Settings<'_>) {
+/// Compares the report through llamapool with the direct one.
+async fn compare_reports(mode: &str, settings: Settings<'_>) {
     let program = Program::conformance().await;
-    let direct = straight(mode).await;
-    let place = Way::Through.with(&program.url(), settings).await;
-    let through = judged(&place.url(), mode).await;
-    hold(mode, Form::Through, &through);
+    let direct = direct_report(mode).await;
+    let endpoint = Route::Through.endpoint_with(&program.url(), settings).await;
+    let through = run_suite(&endpoint.url(), mode).await;
+    check(mode, Form::Through, &through);
+
     #[allow(
         clippy::print_stdout,
         reason = "the counts are what a reader of the log wants"
     )]
-    for (way, all) in [("direct", direct), ("through", &through)] {
+    for (route, all) in [("direct", direct), ("through", &through)] {
         let counts: Vec<_> = KINDS
             .iter()
             .map(|kind| format!("{} {kind}", all[kind]))
             .collect();
-        println!("{mode} {way}: {}", counts.join(", "));
+        println!("{mode} {route}: {}", counts.join(", "));
     }
+
     let scenarios = direct["scenarios"].as_object().expect("scenarios");
     assert!(
         !scenarios.is_empty() && direct["passed"].as_u64().unwrap() > 0,
         "{direct}"
     );
+
     for (name, scenario) in scenarios {
         let is_scored = scenario["scored"].as_bool().unwrap();
         assert!(
@@ -91,6 +101,7 @@ async fn is_judged_the_same(mode: &str, settings: Settings<'_>) {
             scenario["why"]
         );
     }
+
     let names = |all: &Value| {
         all["scenarios"]
             .as_object()
@@ -100,6 +111,7 @@ async fn is_judged_the_same(mode: &str, settings: Settings<'_>) {
             .collect::<Vec<_>>()
     };
     assert_eq!(names(direct), names(&through));
+
     for (name, scenario) in scenarios {
         for kind in KINDS {
             let ours = &through["scenarios"][name];
@@ -113,21 +125,21 @@ async fn is_judged_the_same(mode: &str, settings: Settings<'_>) {
 }
 
 #[tokio::test]
-async fn the_suite_says_the_same_of_2025_11_25() {
-    is_judged_the_same("2025-11-25", &[]).await;
+async fn the_suite_reports_the_same_of_2025_11_25() {
+    compare_reports("2025-11-25", &[]).await;
 }
 
 #[tokio::test]
-async fn the_suite_says_the_same_of_2026_07_28() {
-    is_judged_the_same("2026-07-28", &[]).await;
+async fn the_suite_reports_the_same_of_2026_07_28() {
+    compare_reports("2026-07-28", &[]).await;
 }
 
 #[tokio::test]
-async fn the_suite_says_the_same_of_everything_it_has() {
-    is_judged_the_same("all", &[]).await;
+async fn the_suite_reports_the_same_of_everything() {
+    compare_reports("all", &[]).await;
 }
 
 #[tokio::test]
-async fn the_suite_says_the_same_among_many_comments() {
-    is_judged_the_same("2025-11-25", MANY_COMMENTS).await;
+async fn the_suite_reports_the_same_among_many_comments() {
+    compare_reports("2025-11-25", MANY_COMMENTS).await;
 }

@@ -1,92 +1,95 @@
-//! How many checks of the conformance suite pass, in every form of the project's own provider: a table of
-//! `docs/fidelity.md`.
+//! The number of checks of the conformance suite that pass, for every form of the project's own
+//! provider: a table of `docs/fidelity.md`.
 //!
-//! The one rule: every run of the suite is held against the table, so the document cannot say more than was seen.
+//! Every run of the suite is compared with the table, so that the document cannot claim more.
 
 use serde_json::Value;
 
-use crate::stdio_conformance::MISSING;
+use crate::stdio_conformance::MISSING_CHECK;
 
-/// How the provider is reached.
+/// The transport and route of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Over HTTP, straight.
-    Straight,
+    /// Over HTTP, directly.
+    Direct,
     /// Over HTTP, through llamapool.
     Through,
     /// On standard input and output, through llamapool.
     Stdio,
 }
 
-/// How many checks pass in one mode of the suite.
-struct Passed {
+/// The numbers of checks that pass in one mode of the suite.
+struct PassCounts {
     mode: &'static str,
-    /// What the document calls it.
+    /// Its name in the document.
     name: &'static str,
-    straight: u64,
+    direct: u64,
     through: u64,
     stdio: u64,
 }
 
-const PASSED: &[Passed] = &[
-    Passed {
+const PASS_COUNTS: &[PassCounts] = &[
+    PassCounts {
         mode: "2025-11-25",
         name: "what 2025-11-25 requires",
-        straight: 84,
+        direct: 84,
         through: 84,
         stdio: 83,
     },
-    Passed {
+    PassCounts {
         mode: "2026-07-28",
         name: "what 2026-07-28 requires",
-        straight: 196,
+        direct: 196,
         through: 196,
         stdio: 196,
     },
-    Passed {
+    PassCounts {
         mode: "all",
         name: "everything that it has",
-        straight: 276,
+        direct: 276,
         through: 276,
         stdio: 275,
     },
 ];
 
-/// Compares what the suite says with the table.
-pub(crate) fn hold(mode: &str, form: Form, said: &Value) {
-    let row = PASSED
+/// Compares a report of the suite with the table.
+pub(crate) fn check(mode: &str, form: Form, report: &Value) {
+    let row = PASS_COUNTS
         .iter()
         .find(|row| row.mode == mode)
         .expect("a row for every mode");
     let passed = match form {
-        Form::Straight => row.straight,
+        Form::Direct => row.direct,
         Form::Through => row.through,
         Form::Stdio => row.stdio,
     };
-    let found = ["passed", "failed", "warned"].map(|kind| said[kind].as_u64().expect("a number"));
+    let kinds = ["passed", "failed", "warned"];
+    let found = kinds.map(|kind| report[kind].as_u64().expect("a number"));
+
     assert_eq!(
         found,
         [passed, 0, 0],
-        "{mode}, {form:?}: passed, failed, warned; PASSED has the first"
+        "{mode}, {form:?}: passed, failed, warned; PASS_COUNTS has the first"
     );
 }
 
-/// The section of the document.
+/// Returns the section of the document.
 pub(crate) fn section() -> String {
     let mut text = OPENING.to_owned();
-    for Passed {
+    for PassCounts {
         name,
-        straight,
+        direct,
         through,
         stdio,
         ..
-    } in PASSED
+    } in PASS_COUNTS
     {
-        text.push_str(&format!("| {name} | {straight} | {through} | {stdio} |\n"));
+        text.push_str(&format!("| {name} | {direct} | {through} | {stdio} |\n"));
     }
+
     text.push_str(&format!(
-        "\nThe one that a program lacks is `{}`:\n{}.\n",
-        MISSING.check, MISSING.reason
+        "\nThe check that a program lacks is `{}`:\n{}.\n",
+        MISSING_CHECK.check, MISSING_CHECK.reason
     ));
     text
 }
@@ -94,9 +97,9 @@ pub(crate) fn section() -> String {
 const OPENING: &str = "
 ## Conformance
 
-How many checks of the official suite pass. They are the same ones in every column, but for the one below; none fails, and none
-warns. The last column is the same provider as a program, which is spoken to on standard input and output.
+The number of checks of the official suite that pass. They are the same in every column, except for one, see below; no check
+fails or warns. In the last column the same provider runs as a program on standard input and output.
 
-| the suite runs | straight | through llamapool | a program, through llamapool |
+| the suite runs | direct | through llamapool | a program, through llamapool |
 |---|---|---|---|
 ";

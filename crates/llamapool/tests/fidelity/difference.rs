@@ -1,60 +1,60 @@
-//! What a difference is between a call straight at a provider and the same call through llamapool, and what it takes to be
-//! allowed. Which ones are stands in `allowed.rs`.
+//! A difference between a direct call to a provider and the same call through llamapool, and the
+//! form of an allowed one. `allowed.rs` lists those.
 
 use std::fmt;
 
-/// Where a difference shows.
+/// The part of an exchange in which a difference shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum At {
-    /// In the head of a request, as the provider gets it.
+pub(crate) enum Part {
+    /// The head of a request at the provider.
     Request,
-    /// In the head of an answer, as the caller gets it.
+    /// The head of an answer at the caller.
     Answer,
-    /// In an event.
+    /// An event.
     Event,
-    /// In a whole body.
+    /// A whole body.
     Body,
-    /// Between two events.
+    /// The pause between two events.
     IdleStream,
-    /// Before the head of an answer.
+    /// The interim answers (1xx) before the head of an answer.
     Interim,
-    /// Behind the last chunk of a body.
+    /// The trailer section of a body.
     Trailers,
-    /// In how the names of headers are written.
+    /// The spelling and order of the names of headers.
     Names,
-    /// In an exchange that somebody in between may see to.
+    /// A whole exchange that an intermediary may answer itself.
     Exchange,
 }
 
 /// An allowed difference.
-pub(crate) struct Allowed {
-    /// What the document calls it.
+pub(crate) struct AllowedDifference {
+    /// Its name in the document.
     pub(crate) name: &'static str,
-    pub(crate) at: At,
-    /// The header's name, or what else it is about; with a star at its end, all that begin so.
-    pub(crate) what: &'static str,
+    pub(crate) part: Part,
+    /// The name of the header or of the exchange; a star at the end matches any rest.
+    pub(crate) subject: &'static str,
     pub(crate) reason: &'static str,
-    /// Whether a difference in that place is this one.
-    pub(crate) is_it: fn(&Difference) -> bool,
+    /// Returns whether a difference of this subject is the allowed one.
+    pub(crate) matches: fn(&Difference) -> bool,
 }
 
-impl Allowed {
-    /// Whether it is about something in a place.
-    pub(crate) fn is_about(&self, at: At, what: &str) -> bool {
-        let is_what = match self.what.strip_suffix('*') {
-            Some(prefix) => what.starts_with(prefix),
-            None => what == self.what,
+impl AllowedDifference {
+    /// Returns whether it is about this subject in this part.
+    pub(crate) fn is_about(&self, part: Part, subject: &str) -> bool {
+        let is_subject = match self.subject.strip_suffix('*') {
+            Some(prefix) => subject.starts_with(prefix),
+            None => subject == self.subject,
         };
-        at == self.at && is_what
+        part == self.part && is_subject
     }
 }
 
-/// The values of one header, or what else differs.
+/// The values of one header, or other lines, on both routes.
 #[derive(Default)]
 pub(crate) struct Difference {
     pub(crate) direct: Vec<Vec<u8>>,
     pub(crate) through: Vec<Vec<u8>>,
-    /// Whether it is the head of an event stream.
+    /// True for the head of an event stream.
     pub(crate) is_event_stream: bool,
 }
 
@@ -71,30 +71,29 @@ impl Difference {
         self.direct.is_empty()
     }
 
-    pub(crate) fn is_taken_away(&self) -> bool {
+    pub(crate) fn is_removed(&self) -> bool {
         self.through.is_empty()
     }
 
-    /// Whether one value has become another one.
+    /// Returns whether exactly one value became exactly one other.
     pub(crate) fn is_replaced(&self) -> bool {
         self.direct.len() == 1 && self.through.len() == 1
     }
 
-    /// Whether llamapool has answered an exchange itself, and said why, without asking the provider.
-    pub(crate) fn is_refused(&self, word: &str) -> bool {
-        let mut through = self
+    /// Returns whether llamapool answered the exchange itself, with this error, and sent no request
+    /// to the provider.
+    pub(crate) fn is_refusal(&self, word: &str) -> bool {
+        let is_forwarded = self.through.iter().any(|line| line.starts_with(b"request"));
+        let answer = self
             .through
             .iter()
-            .map(|line| String::from_utf8_lossy(line));
-        let (is_asked, answers) = (
-            self.through.iter().any(|line| line.starts_with(b"asked")),
-            through.find(|line| line.starts_with("answered")),
-        );
-        !is_asked
-            && answers.is_some_and(|line| line.contains(&format!("\"llamapool-error: {word}\"")))
+            .map(|line| String::from_utf8_lossy(line))
+            .find(|line| line.starts_with("answer"));
+        let error = format!("\"llamapool-error: {word}\"");
+        !is_forwarded && answer.is_some_and(|line| line.contains(&error))
     }
 
-    /// What was added, if it was and is one value.
+    /// Returns the value that was added, if it is the only one.
     pub(crate) fn added(&self) -> Option<&[u8]> {
         match (&self.direct[..], &self.through[..]) {
             ([], [value]) => Some(value),

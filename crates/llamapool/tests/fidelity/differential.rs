@@ -1,9 +1,10 @@
-//! The same exchange twice: straight at the provider, and through a server and a relay.
+//! Runs the same exchange twice: directly with the provider, and through a server and a relay.
 //!
-//! A scenario makes its own provider, and is told the way. The one rule: a scenario never asks which way it goes in order
-//! to expect something else, only where the way itself must be broken.
+//! A scenario starts its own provider and gets a route to it. It must not expect something else on
+//! one of the routes, and may look at the route only to break it.
 
 use std::future::Future;
+use std::io::BufRead;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,148 +12,156 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::OnceCell;
 
-use crate::compare::{Seen, Wrong, compare};
-use crate::faulty::{Fault, FaultyProxy};
+use crate::compare::{DifferenceNames, MismatchError, compare};
+use crate::faulty_proxy::{Fault, FaultyProxy};
 use crate::harness::{BodyEnd, Link, Pool, Process, RawHead, RawHttp, Settings};
 use crate::matrix::{Feature, Revision};
 use crate::transcript::{COMMENT, Transcript};
 
 /// The id of every provider here.
 const ID: &str = "same";
-/// After this a scenario has failed.
+/// The time limit of one run of a scenario.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How often a scenario runs before what may be the moment's counts.
+/// Runs of a scenario before a transient mismatch counts as a failure.
 const TRIES: usize = 4;
-/// What MCP clients send with every message.
+/// The `Accept` of MCP clients.
 const BOTH_TYPES: &str = "application/json, text/event-stream";
 
-/// The path of the MCP endpoint of providers that are made of connections.
+/// The path of the MCP endpoint of a [`crate::harness::RawProvider`].
 pub(crate) const MCP_PATH: &str = "/mcp";
-/// Settings of a server whose event streams show life so often that comments stand between all events.
+/// Settings of a server whose keep-alive comments are so frequent that they stand between all
+/// events.
 pub(crate) const MANY_COMMENTS: Settings<'_> = &[("STREAM_KEEPALIVE", "5ms")];
 
-/// How a provider is reached.
+/// The way from a caller to a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Route {
     Direct,
     Through,
-    /// Through a proxy that does one thing wrong.
+    /// Through a proxy with one fault.
     Past(Fault),
 }
 
-/// Where a provider is reached.
-pub(crate) struct Place {
+/// The address of a provider on one route.
+pub(crate) struct Endpoint {
     /// Host and port.
     authority: String,
     /// The path of the provider's MCP endpoint.
     pub(crate) path: String,
-    /// What the provider's own authority is.
+    /// Host and port of the provider itself.
     provider: String,
-    pub(crate) through: Option<Through>,
+    /// Server and relay, if the route goes through them.
+    pub(crate) deployment: Option<Deployment>,
     _faulty: Option<FaultyProxy>,
 }
 
-/// What is between.
-pub(crate) struct Through {
-    /// Between server and relay.
+/// A server and a relay in front of one provider. Dropping it ends both.
+pub(crate) struct Deployment {
+    /// The network link between server and relay.
     pub(crate) link: Link,
     _pool: Pool,
     _relay: Process,
 }
 
-impl Way {
-    /// Where the provider with this URL is reached.
-    pub(crate) async fn to(self, provider_url: &str) -> Place {
-        self.with(provider_url, &[]).await
+impl Route {
+    /// Opens the route to the provider with this URL.
+    pub(crate) async fn endpoint(self, provider_url: &str) -> Endpoint {
+        self.endpoint_with(provider_url, &[]).await
     }
 
-    /// The same with these settings of the server.
-    pub(crate) async fn with(self, provider_url: &str, settings: Settings<'_>) -> Place {
-        self.between(provider_url, settings, &[]).await
+    /// Like `endpoint`, with settings of the server.
+    pub(crate) async fn endpoint_with(
+        self,
+        provider_url: &str,
+        settings: Settings<'_>,
+    ) -> Endpoint {
+        self.endpoint_configured(provider_url, settings, &[]).await
     }
 
-    /// The same with these settings of the server and of the relay; whatever they do not say is as it is shipped.
-    pub(crate) async fn between(
+    /// Like `endpoint`, with settings of the server and of the relay; all others have their
+    /// defaults.
+    pub(crate) async fn endpoint_configured(
         self,
         provider_url: &str,
         server: Settings<'_>,
         relay: Settings<'_>,
-    ) -> Place {
+    ) -> Endpoint {
         let rest = provider_url.strip_prefix("http://").expect("a plain URL");
         let (provider, path) = rest.split_at(rest.find('/').expect("a path"));
         let provider = provider.to_owned();
-        let at = |authority: String| Place {
+        let at = |authority: String| Endpoint {
             authority,
             path: path.to_owned(),
             provider: provider.clone(),
-            through: None,
+            deployment: None,
             _faulty: None,
         };
+
         match self {
             Self::Direct => return at(provider.clone()),
             Self::Past(fault) => {
                 let proxy = FaultyProxy::before(&provider, fault).await;
-                let place = at(proxy.authority.clone());
-                return Place {
+                let authority = proxy.authority.clone();
+                return Endpoint {
                     _faulty: Some(proxy),
-                    ..place
+                    ..at(authority)
                 };
             }
             Self::Through => {}
         }
+
         let pool = Pool::as_shipped(server).await;
         let link = Link::to(&pool.url).await;
-        let relay = Pool::relay_towards(&link.url, ID, provider_url, relay);
+        let relay = Pool::relay_to(&link.url, ID, provider_url, relay);
         pool.connected(ID).await;
+
         let authority = pool
             .url
             .strip_prefix("http://")
             .expect("a plain URL")
             .to_owned();
-        let path = format!("/api/mcp/id/{ID}");
-        let through = Through {
-            link,
-            _pool: pool,
-            _relay: relay,
-        };
-        Place {
+        Endpoint {
             authority,
-            path,
+            path: format!("/api/mcp/id/{ID}"),
             provider,
-            through: Some(through),
+            deployment: Some(Deployment {
+                link,
+                _pool: pool,
+                _relay: relay,
+            }),
             _faulty: None,
         }
     }
 }
 
-impl Place {
-    /// The whole URL.
+impl Endpoint {
+    /// Returns the URL of the MCP endpoint.
     pub(crate) fn url(&self) -> String {
         format!("http://{}{}", self.authority, self.path)
     }
 
-    /// The path of what is below the provider's URL.
+    /// Returns a path below the MCP endpoint.
     pub(crate) fn below(&self, path: &str) -> String {
         format!("{}{path}", self.path.trim_end_matches('/'))
     }
 
-    /// A transcript that knows what this place is called.
+    /// Returns an empty transcript that has aliases for the addresses of this endpoint.
     pub(crate) fn transcript(&self) -> Transcript {
-        self.named(Transcript::default())
+        self.with_aliases(Transcript::default())
     }
 
-    /// The same for a provider that is a program of others, which makes up session and event ids by chance.
+    /// Like `transcript`, for a real program as provider, whose session and event ids are random.
     pub(crate) fn transcript_of_a_program(&self) -> Transcript {
-        self.named(Transcript::of_random_ids())
+        self.with_aliases(Transcript::of_random_ids())
     }
 
-    fn named(&self, mut log: Transcript) -> Transcript {
+    fn with_aliases(&self, mut log: Transcript) -> Transcript {
         log.alias(&self.provider, "provider");
         log.alias(&self.authority, "server");
         log
     }
 
-    /// The bytes of a request; `fields` come besides `Host` and the length.
+    /// Returns the bytes of a request with `Host`, these fields, and the length.
     pub(crate) fn request_to(
         &self,
         method: &str,
@@ -168,12 +177,13 @@ impl Place {
         if !body.is_empty() {
             request.extend(format!("content-length: {}\r\n", body.len()).bytes());
         }
+
         request.extend(b"\r\n");
         request.extend(body);
         request
     }
 
-    /// The path that a reference means to a client which found it at a path here.
+    /// Resolves a reference that a client found at this path, and returns path and query.
     pub(crate) fn resolved(&self, path: &str, reference: &str) -> String {
         let base = reqwest::Url::parse(&format!("http://{}{path}", self.authority)).expect("a URL");
         let url = base.join(reference).expect("a reference");
@@ -182,6 +192,7 @@ impl Place {
             base.origin(),
             "a client takes no other origin"
         );
+
         let query = url
             .query()
             .map(|query| format!("?{query}"))
@@ -189,20 +200,20 @@ impl Place {
         format!("{}{query}", url.path())
     }
 
-    /// A connection on which these bytes were sent.
+    /// Sends these bytes on a new connection.
     pub(crate) async fn send(&self, request: &[u8]) -> RawHttp {
-        let mut caller = RawHttp::to(&format!("http://{}", self.authority)).await;
+        let mut caller = RawHttp::connect(&format!("http://{}", self.authority)).await;
         caller.send(request).await;
         caller
     }
 
-    /// A connection on which a message was sent as an MCP client does.
+    /// Posts a message as an MCP client does.
     pub(crate) async fn post(&self, fields: &[(&str, &str)], message: &[u8]) -> RawHttp {
         self.send(&self.request_to("POST", &self.path, &mcp_fields(fields), message))
             .await
     }
 
-    /// A connection on which an event stream was asked for.
+    /// Requests an event stream with `GET`.
     pub(crate) async fn get(&self, fields: &[(&str, &str)]) -> RawHttp {
         let fields: Vec<_> = [("accept", "text/event-stream")]
             .into_iter()
@@ -213,34 +224,38 @@ impl Place {
     }
 }
 
-/// The headers of a message, and these.
+/// Returns the headers of a posted message, and these.
 pub(crate) fn mcp_fields<'a>(fields: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let own = [("accept", BOTH_TYPES), ("content-type", "application/json")];
     own.into_iter().chain(fields.iter().copied()).collect()
 }
 
-/// An answer that is read to its end and recorded: each event of a stream for itself, any other body whole.
+/// Reads an answer to its end and records it: a stream event by event, any other body as a whole.
 pub(crate) async fn read_answer(caller: &mut RawHttp, log: &mut Transcript) -> (RawHead, Vec<u8>) {
     let head = final_head(caller, log).await;
     if is_stream(&head) {
-        let body = Events::of(&head).rest(caller, log).await;
+        let body = EventReader::of(&head).rest(caller, log).await;
         return (head, body);
     }
-    let (body, end) = match [204, 304].contains(&head.status()) {
-        true => (Vec::new(), BodyEnd::Clean),
-        false => caller.body_and_end(&head).await,
+
+    let has_no_body = [204, 304].contains(&head.status());
+    let (body, end) = if has_no_body {
+        (Vec::new(), BodyEnd::Clean)
+    } else {
+        caller.body_and_end(&head).await
     };
+
     log.body(&body);
     log.trailers(caller.trailers());
     log.end(end);
     (head, body)
 }
 
-/// The head of an answer, behind those of interim ones; all of them are recorded.
+/// Reads and records the heads of interim answers and of the final one, which it returns.
 pub(crate) async fn final_head(caller: &mut RawHttp, log: &mut Transcript) -> RawHead {
     loop {
         let head = caller.head().await;
-        log.answered(&head);
+        log.answer_head(&head);
         if !(100..200).contains(&head.status()) {
             return head;
         }
@@ -253,52 +268,55 @@ fn is_stream(head: &RawHead) -> bool {
         .any(|value| value.starts_with("text/event-stream"))
 }
 
-/// The events of a stream, as they come.
+/// Splits the body of an event stream into events.
 #[derive(Default)]
-pub(crate) struct Events {
-    held: Vec<u8>,
-    ended: Option<BodyEnd>,
-    /// The head of a stream that is not in chunks, before its body is read.
-    whole: Option<RawHead>,
+pub(crate) struct EventReader {
+    buffer: Vec<u8>,
+    end: Option<BodyEnd>,
+    /// The head of a stream that is not chunked, until its body is read.
+    unread: Option<RawHead>,
 }
 
-impl Events {
-    /// The events of the stream with this head.
+impl EventReader {
+    /// Returns a reader for the stream with this head.
     pub(crate) fn of(head: &RawHead) -> Self {
-        let is_in_chunks = head.values("transfer-encoding") == ["chunked"];
+        let is_chunked = head.values("transfer-encoding") == ["chunked"];
         Self {
-            whole: (!is_in_chunks).then(|| head.clone()),
+            unread: (!is_chunked).then(|| head.clone()),
             ..Self::default()
         }
     }
 
-    /// The next event that is not the server's comment, recorded with what precedes it; none at the stream's end.
+    /// Returns the next event that is not a keep-alive comment, `None` at the end; records it and
+    /// the comments before it.
     pub(crate) async fn next(
         &mut self,
         caller: &mut RawHttp,
         log: &mut Transcript,
     ) -> Option<Vec<u8>> {
         loop {
-            while let Some(length) = event_length(&self.held) {
-                let event: Vec<u8> = self.held.drain(..length).collect();
+            while let Some(length) = event_length(&self.buffer) {
+                let event: Vec<u8> = self.buffer.drain(..length).collect();
                 log.event(&event);
                 if event != COMMENT {
                     return Some(event);
                 }
             }
-            if self.ended.is_some() {
+
+            if self.end.is_some() {
                 return None;
             }
-            if let Some(head) = self.whole.take() {
+            if let Some(head) = self.unread.take() {
                 let (body, end) = caller.body_and_end(&head).await;
-                self.held.extend(body);
-                self.ended = Some(end);
+                self.buffer.extend(body);
+                self.end = Some(end);
                 continue;
             }
+
             match caller.chunk().await {
-                Ok(Some(chunk)) => self.held.extend(chunk),
+                Ok(Some(chunk)) => self.buffer.extend(chunk),
                 end => {
-                    self.ended = Some(if end.is_ok() {
+                    self.end = Some(if end.is_ok() {
                         BodyEnd::Clean
                     } else {
                         BodyEnd::Aborted
@@ -308,8 +326,8 @@ impl Events {
         }
     }
 
-    /// The next event, which contains a text; those before it are recorded.
-    pub(crate) async fn with(
+    /// Records events up to the one that contains a text, and returns that.
+    pub(crate) async fn until(
         &mut self,
         text: &str,
         caller: &mut RawHttp,
@@ -325,92 +343,99 @@ impl Events {
         }
     }
 
-    /// Records the rest and how it ended; all of its bytes.
+    /// Records the rest of the stream and its end, and returns the bytes.
     pub(crate) async fn rest(&mut self, caller: &mut RawHttp, log: &mut Transcript) -> Vec<u8> {
         let mut all = Vec::new();
         while let Some(event) = self.next(caller, log).await {
             all.extend(event);
         }
-        log.body(&self.held);
-        all.append(&mut self.held);
+        log.body(&self.buffer);
+        all.append(&mut self.buffer);
         log.trailers(caller.trailers());
-        log.end(self.ended.take().expect("it has ended"));
+        log.end(self.end.take().expect("it has ended"));
         all
     }
 }
 
-/// The length of the event or comment that a text begins with, up to the end of the blank line.
+/// Returns the length of the event or comment that a text begins with, including the blank line.
 fn event_length(text: &[u8]) -> Option<usize> {
     let mut line_start = 0;
-    for (place, byte) in text.iter().enumerate() {
-        if *byte == b'\n' {
-            let line = text[line_start..place]
-                .strip_suffix(b"\r")
-                .unwrap_or(&text[line_start..place]);
-            if line.is_empty() {
-                return Some(place + 1);
-            }
-            line_start = place + 1;
+    loop {
+        // The search of the standard library is fast in a build without optimization, too.
+        let line_length = (&text[line_start..]).skip_until(b'\n').ok()?;
+        let line_end = line_start + line_length;
+        let line = text[line_start..line_end].strip_suffix(b"\n")?;
+        if line.strip_suffix(b"\r").unwrap_or(line).is_empty() {
+            return Some(line_end);
         }
+        line_start = line_end;
     }
-    None
 }
 
 type Running = Pin<Box<dyn Future<Output = Transcript> + Send>>;
 
-/// An exchange that must be the same both ways.
+/// An exchange that must be the same on both routes.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) feature: Feature,
-    /// The revisions for which it is an exchange as the revision has it.
+    /// The revisions in which the exchange is valid.
     pub(crate) revisions: &'static [Revision],
-    pub(crate) run: fn(Way) -> Running,
-    /// It runs once in a process, however many tests ask for it.
-    pub(crate) outcome: OnceCell<Result<Seen, String>>,
+    pub(crate) run: fn(Route) -> Running,
+    /// The outcome of its single run in this process, which several tests read.
+    pub(crate) outcome: OnceCell<Result<DifferenceNames, String>>,
 }
 
 impl Scenario {
-    /// Which allowed differences there were; it fails if there was any other.
-    pub(crate) async fn holds(&'static self) -> Result<Seen, String> {
+    /// Runs the scenario once and returns the names of the allowed differences that occurred, or
+    /// the message of a mismatch.
+    pub(crate) async fn check(&'static self) -> Result<DifferenceNames, String> {
         self.outcome
-            .get_or_init(|| self.differs_from_direct(Way::Through))
+            .get_or_init(|| self.differs_from_direct(Route::Through))
             .await
             .clone()
     }
 
-    /// How another way differs from the direct one. What may be the moment's is looked at again before it counts.
-    pub(crate) async fn differs_from_direct(&'static self, way: Way) -> Result<Seen, String> {
+    /// Compares a route with the direct one. A transient mismatch is tried again before it counts.
+    pub(crate) async fn differs_from_direct(
+        &'static self,
+        route: Route,
+    ) -> Result<DifferenceNames, String> {
         let mut tries = 1;
         loop {
-            match self.differs_once(way).await {
-                Err(wrong) if wrong.is_of_the_moment && tries < TRIES => tries += 1,
-                outcome => return outcome.map_err(|wrong| wrong.says),
+            match self.differs_once(route).await {
+                Err(error) if error.is_transient && tries < TRIES => tries += 1,
+                outcome => return outcome.map_err(|error| error.message),
             }
         }
     }
 
-    async fn differs_once(&'static self, way: Way) -> Result<Seen, Wrong> {
-        let direct = self.run_one(Way::Direct).await.map_err(Wrong::new)?;
-        let other = self.run_one(way).await.map_err(Wrong::new)?;
+    async fn differs_once(&'static self, route: Route) -> Result<DifferenceNames, MismatchError> {
+        let direct = self
+            .run_one(Route::Direct)
+            .await
+            .map_err(MismatchError::new)?;
+        let other = self.run_one(route).await.map_err(MismatchError::new)?;
         if direct.is_empty() {
-            return Err(Wrong::new("nothing was seen"));
+            return Err(MismatchError::new("nothing was seen"));
         }
         compare(&direct, &other)
     }
 
-    async fn run_one(&'static self, way: Way) -> Result<Transcript, String> {
-        // Keep-alive comments arrive however long it takes, so no single wait ends a scenario that hangs.
-        let run = tokio::time::timeout(LONGEST, (self.run)(way))
+    async fn run_one(&'static self, route: Route) -> Result<Transcript, String> {
+        // Keep-alive comments arrive in a scenario that hangs, so that no single read would time
+        // out.
+        let run = tokio::time::timeout(LONGEST, (self.run)(route))
             .map(|log| log.expect("it took too long"));
         AssertUnwindSafe(run).catch_unwind().await.map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            format!("{way:?}: {}", text.unwrap_or_default())
+            let owned = panic.downcast_ref::<String>().cloned();
+            let text =
+                owned.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            format!("{route:?}: {}", text.unwrap_or_default())
         })
     }
 }
 
-/// Makes a list of scenarios of the functions with these names, and a test of each.
+/// Defines the list of scenarios from the functions with these names, and a test for each.
 macro_rules! scenarios {
     ($($name:ident: $feature:ident, $revisions:ident;)*) => {
         pub(crate) static SCENARIOS: std::sync::LazyLock<Vec<$crate::differential::Scenario>> =
@@ -418,7 +443,7 @@ macro_rules! scenarios {
             name: stringify!($name),
             feature: $crate::matrix::Feature::$feature,
             revisions: $crate::matrix::$revisions,
-            run: |way| Box::pin($name(way)),
+            run: |route| Box::pin($name(route)),
             outcome: tokio::sync::OnceCell::const_new(),
         }),*]);
 
@@ -426,7 +451,7 @@ macro_rules! scenarios {
             $(#[tokio::test]
             async fn $name() {
                 let scenario = super::SCENARIOS.iter().find(|scenario| scenario.name == stringify!($name)).unwrap();
-                if let Err(difference) = scenario.holds().await {
+                if let Err(difference) = scenario.check().await {
                     panic!("{}: {difference}", scenario.name);
                 }
             })*

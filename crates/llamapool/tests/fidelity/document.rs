@@ -1,7 +1,7 @@
-//! `docs/fidelity.md`: what was compared, and which test holds which rule.
+//! Generates `docs/fidelity.md`: the comparisons, and the tests of each rule.
 //!
-//! `UPDATE_DOCS=1 cargo test -p llamapool --test fidelity document` writes it. The one rule: it is made of the lists that
-//! the tests themselves run from, after they have run; a rule names tests that are there, or says why there is none.
+//! `UPDATE_DOCS=1 cargo test -p llamapool --test fidelity document` writes it. It is generated from
+//! the lists that the tests themselves run from, after they have run.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,32 +9,36 @@ use std::path::Path;
 use crate::allowed;
 use crate::counts;
 use crate::matrix::{ALL, FEATURES};
-use crate::pace::TIMED;
+use crate::pace::TIMINGS;
 use crate::parts::root;
-use crate::rules::{Held, RULES};
+use crate::rules::{Coverage, RULES};
 use crate::scenarios;
 
-/// A feature of a revision that no scenario covers, and a difference that never occurs, are failures too.
+/// Fails, too, if no scenario covers a feature of a revision, or if an allowed difference never
+/// occurs.
 #[tokio::test]
-async fn the_document_says_what_was_tested() {
+async fn the_document_matches_the_tests() {
     let mut seen = BTreeSet::new();
     for scenario in scenarios() {
-        match scenario.holds().await {
+        match scenario.check().await {
             Ok(differences) => seen.extend(differences),
-            Err(difference) => panic!("{}: {difference}", scenario.name),
+            Err(message) => panic!("{}: {message}", scenario.name),
         }
     }
+
     let never: Vec<_> = allowed::all()
         .filter(|it| !seen.contains(it.name))
         .map(|it| it.name)
         .collect();
     assert!(never.is_empty(), "allowed, and never seen: {never:?}");
+
     let document = document();
     let path = root().join("docs/fidelity.md");
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
         std::fs::write(&path, &document).unwrap();
         return;
     }
+
     let current = std::fs::read_to_string(&path).unwrap_or_default();
     let how = "UPDATE_DOCS=1 cargo test -p llamapool --test fidelity document";
     assert!(
@@ -44,26 +48,26 @@ async fn the_document_says_what_was_tested() {
 }
 
 #[test]
-fn every_rule_is_held_by_tests_that_are_there() {
+fn every_rule_names_existing_tests() {
     let mut tests: BTreeSet<String> = scenarios()
         .map(|scenario| scenario.name.to_owned())
         .collect();
     tests.extend(tests_in(&root().join("crates")));
     for rule in RULES {
-        if let Held::By(names) = &rule.held {
-            assert!(!names.is_empty(), "{}", rule.says);
+        if let Coverage::Tests(names) = &rule.coverage {
+            assert!(!names.is_empty(), "{}", rule.text);
             for name in *names {
                 assert!(
                     tests.contains(*name),
                     "{}: there is no test {name}",
-                    rule.says
+                    rule.text
                 );
             }
         }
     }
 }
 
-/// The names of all tests in the Rust of a folder: of functions that are marked as tests, and of no others.
+/// Returns the names of all test functions in the Rust files of a folder.
 fn tests_in(folder: &Path) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -74,10 +78,11 @@ fn tests_in(folder: &Path) -> BTreeSet<String> {
             all.extend(tests_of(&std::fs::read_to_string(&path).unwrap()));
         }
     }
+
     all
 }
 
-/// The same of one file's text.
+/// Returns the names of the test functions in the text of a file.
 fn tests_of(text: &str) -> Vec<String> {
     let mut is_marked = false;
     let mut names = Vec::new();
@@ -92,21 +97,23 @@ fn tests_of(text: &str) -> Vec<String> {
         let name = function
             .and_then(|rest| rest.split_once('('))
             .map(|(name, _)| name);
-        // Whichever function comes next, the mark is its own.
+        // The attribute belongs to the next function.
         names.extend(
             name.filter(|_| std::mem::take(&mut is_marked))
                 .map(str::to_owned),
         );
     }
+
     names
 }
 
 #[test]
-fn a_helper_is_no_test() {
+fn helper_functions_are_not_counted_as_tests() {
     let text = "#[tokio::test(start_paused = true)]\n#[allow(x)]\nasync fn a_test() {\n fn inner() {}\n}\n#[test]\nfn other() {}\nfn helper() {}";
     assert_eq!(tests_of(text), ["a_test", "other"]);
 }
 
+/// Returns the text of the document.
 fn document() -> String {
     let mut text = OPENING.to_owned();
     let revisions: Vec<_> = ALL.iter().map(|revision| revision.name()).collect();
@@ -115,6 +122,7 @@ fn document() -> String {
         revisions.join(" | "),
         "---|".repeat(revisions.len())
     ));
+
     for feature in FEATURES {
         let cells = ALL.iter().map(|revision| {
             let covering = scenarios()
@@ -140,6 +148,7 @@ fn document() -> String {
             cells.collect::<Vec<_>>().join(" | ")
         ));
     }
+
     text.push_str(&counts::section());
     text.push_str(SCENARIOS);
     for feature in FEATURES {
@@ -152,47 +161,50 @@ fn document() -> String {
             names.collect::<Vec<_>>().join(", ")
         ));
     }
+
     text.push_str(DIFFERENCES);
     for allowed in allowed::all() {
         text.push_str(&format!("| {} | {} |\n", allowed.name, allowed.reason));
     }
     text.push_str(TIMES);
-    for timed in TIMED {
+    for timed in TIMINGS {
         text.push_str(&format!("* {}\n", timed.name()));
     }
-    text.push_str(KEPT);
+    text.push_str(RULES_OPENING);
+
     for rule in RULES {
-        let held = match &rule.held {
-            Held::By(tests) => tests
+        let tests = match &rule.coverage {
+            Coverage::Tests(tests) => tests
                 .iter()
                 .map(|test| format!("`{test}`"))
                 .collect::<Vec<_>>()
                 .join(", "),
-            Held::Not(why) => format!("no test: {why}"),
+            Coverage::None(reason) => format!("no test: {reason}"),
         };
-        text.push_str(&format!("| {} | {held} |\n", rule.says));
+        text.push_str(&format!("| {} | {tests} |\n", rule.text));
     }
+
     text
 }
 
 const OPENING: &str = "\
 # Fidelity
 
-What a call has through llamapool is what it has straight at the provider. Every line here is made by the tests that
-check it: scenarios that run both ways, once straight and once through a server and a relay, and are compared to the byte,
-on the caller's side and on the provider's (`crates/llamapool/tests/fidelity`). The official conformance suite runs both
-ways, too, and must say the same of every check; so do real clients, which must see the same. The server is run as it is
-shipped. That the comparison finds what is wrong is tested with a proxy that does one thing wrong at a time.
+A call through llamapool is the same as a direct call to the provider. This document is generated by the tests that check
+it: scenarios that run twice, directly and through a server and a relay, and are compared to the byte on the side of the
+caller and on that of the provider (`crates/llamapool/tests/fidelity`). The official conformance suite runs on both routes,
+too, and must report the same for every check; real clients must see the same. The server runs with its defaults. That the
+comparison finds faults is tested with proxies that have one fault each.
 
-The number is how many scenarios were the same; – is what the revision does not have. A scenario that is the same bytes in
-several revisions, such as a head or a broken stream, counts for each of them.
+The number is the number of equal scenarios; – marks what a revision does not have. A scenario with the same bytes in several
+revisions, such as a head or a broken stream, counts for each of them.
 
 ";
 const SCENARIOS: &str = "\n## Scenarios\n\n";
 const DIFFERENCES: &str = "
-## What differs
+## Allowed differences
 
-Nothing else may, or the tests fail; and each of these occurs in them.
+The tests fail on any other difference, and each of these occurs in them.
 
 | difference | reason |
 |---|---|
@@ -200,15 +212,15 @@ Nothing else may, or the tests fail; and each of these occurs in them.
 const TIMES: &str = "
 ## Times
 
-Through llamapool none of these takes longer than straight at the provider, in classes: less than 100 ms, less than a second,
-longer. On one and the same machine, that is; a network adds its own. What was slower once is looked at again before it counts.
+Through llamapool none of these takes longer than directly, in classes: less than 100 ms, less than a second, longer. This is
+measured on one machine; a network adds its own time. A scenario that was slower runs again before it counts.
 
 ";
-const KEPT: &str = "
-## Rules for what is in between
+const RULES_OPENING: &str = "
+## Rules for intermediaries
 
-From the specifications, and from what clients and servers do.
+From the specifications, and from the behaviour of clients and servers.
 
-| rule | held by |
+| rule | tests |
 |---|---|
 ";

@@ -1,10 +1,10 @@
-//! How an exchange ends before its end, and who notices.
+//! Scenarios about exchanges that end early: disconnects, broken streams, cancelling.
 
 use std::time::Instant;
 
-use crate::differential::{Events, Place, Way, read_answer, scenarios};
+use crate::differential::{Endpoint, EventReader, Route, read_answer, scenarios};
 use crate::harness::{RawHttp, RawProvider, tools_call};
-use crate::pace::Timed;
+use crate::pace::Timing;
 use crate::transcript::Transcript;
 
 scenarios! {
@@ -16,8 +16,8 @@ scenarios! {
     the_provider_breaks_off_within_an_event: Disconnects, ALL;
     the_provider_breaks_the_stream_of_an_endpoint_off: Disconnects, OLDEST;
     the_provider_breaks_a_body_of_known_length_off: Disconnects, ALL;
-    the_provider_ends_a_stream_well: Disconnects, ALL;
-    the_way_is_lost_in_the_middle_of_a_stream: Disconnects, ALL;
+    the_provider_ends_a_stream_cleanly: Disconnects, ALL;
+    the_tunnel_is_lost_in_the_middle_of_a_stream: Disconnects, ALL;
     a_message_that_cancels: Cancelling, ALL;
     closing_a_stream_cancels: Cancelling, MODERN;
 }
@@ -29,186 +29,210 @@ fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
-/// A call whose answer is a stream with its first event; the provider's end and the caller's.
-async fn begun(
-    place: &Place,
+/// Opens a stream and reads its first event; returns the provider's connection, the caller's, and
+/// the caller's events.
+async fn open_stream(
+    endpoint: &Endpoint,
     provider: &RawProvider,
     log: &mut Transcript,
-) -> (RawHttp, RawHttp, Events) {
-    let asked_at = Instant::now();
-    let mut caller = place
+) -> (RawHttp, RawHttp, EventReader) {
+    let requested_at = Instant::now();
+    let mut caller = endpoint
         .post(&[], tools_call(1, "t").to_string().as_bytes())
         .await;
     let (mut connection, head) = provider.call().await;
-    log.took(Timed::Request, &mut [asked_at.elapsed()]);
+    log.timing(Timing::Request, &mut [requested_at.elapsed()]);
     let body = connection.body(&head).await;
-    log.asked(&head, &body);
+    log.request(&head, &body);
     let answered_at = Instant::now();
     connection.send(STREAM).await;
-    log.answered(&caller.head().await);
-    log.took(Timed::Head, &mut [answered_at.elapsed()]);
+    log.answer_head(&caller.head().await);
+    log.timing(Timing::Head, &mut [answered_at.elapsed()]);
     log.note("the head came before the first event was made");
     connection
         .send(chunk("id: 1\nretry: 50\ndata: {\"n\":1}\n\n"))
         .await;
-    let mut events = Events::default();
-    events.with("\"n\":1", &mut caller, log).await;
+    let mut events = EventReader::default();
+    events.until("\"n\":1", &mut caller, log).await;
     (connection, caller, events)
 }
 
-/// The caller leaves; what else the provider's connection brings, up to its end.
+/// Disconnects the caller and records the rest of the provider's connection, up to its end.
 async fn leave(caller: RawHttp, connection: &mut RawHttp, log: &mut Transcript) {
     let left_at = Instant::now();
     drop(caller);
-    ended(connection, log).await;
-    log.took(Timed::Leaving, &mut [left_at.elapsed()]);
+    record_rest(connection, log).await;
+    log.timing(Timing::Leaving, &mut [left_at.elapsed()]);
 }
 
-/// What else the provider's connection brings, up to its end.
-async fn ended(connection: &mut RawHttp, log: &mut Transcript) {
+/// Records the rest of the provider's connection, up to its end.
+async fn record_rest(connection: &mut RawHttp, log: &mut Transcript) {
     let mut rest = Vec::new();
     connection.rest_of_connection(&mut rest).await;
     log.body(&rest);
     log.note("the provider's connection has ended");
 }
 
-async fn the_caller_leaves_before_the_head(way: Way) -> Transcript {
+async fn the_caller_leaves_before_the_head(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let caller = place
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let caller = endpoint
         .post(&[], tools_call(1, "t").to_string().as_bytes())
         .await;
     let (mut connection, head) = provider.call().await;
     let body = connection.body(&head).await;
-    log.asked(&head, &body);
+    log.request(&head, &body);
+    leave(caller, &mut connection, &mut log).await;
+
+    log
+}
+
+async fn the_caller_leaves_in_the_middle_of_a_stream(route: Route) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let (mut connection, caller, _) = open_stream(&endpoint, &provider, &mut log).await;
     leave(caller, &mut connection, &mut log).await;
     log
 }
 
-async fn the_caller_leaves_in_the_middle_of_a_stream(way: Way) -> Transcript {
+async fn the_caller_leaves_an_idle_stream(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let (mut connection, caller, _) = begun(&place, &provider, &mut log).await;
-    leave(caller, &mut connection, &mut log).await;
-    log
-}
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
 
-async fn the_caller_leaves_an_idle_stream(way: Way) -> Transcript {
-    let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let mut caller = place.get(&[("mcp-session-id", "s")]).await;
+    let mut caller = endpoint.get(&[("mcp-session-id", "s")]).await;
     let (mut connection, head) = provider.call().await;
-    log.asked(&head, b"");
+    log.request(&head, b"");
     connection.send(STREAM).await;
-    log.answered(&caller.head().await);
+    log.answer_head(&caller.head().await);
     leave(caller, &mut connection, &mut log).await;
+
     log
 }
 
-/// What the caller sent may still be on its way when it leaves, and is of no use then: the provider sees a broken request.
-async fn the_caller_leaves_in_the_middle_of_its_request(way: Way) -> Transcript {
+/// Bytes of the request that are still in flight may be lost: the provider sees a broken request.
+async fn the_caller_leaves_in_the_middle_of_its_request(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
     let fields = [
         ("accept", "application/json"),
         ("transfer-encoding", "chunked"),
     ];
-    let mut caller = place
-        .send(&place.request_to("POST", &place.path, &fields, b""))
+    let mut caller = endpoint
+        .send(&endpoint.request_to("POST", &endpoint.path, &fields, b""))
         .await;
     caller.send("5\r\n01234\r\n").await;
     let (mut connection, head) = provider.call().await;
-    let begun = connection.chunk().await.unwrap().unwrap();
-    log.asked(&head, &begun);
+    let piece = connection.chunk().await.unwrap().unwrap();
+    log.request(&head, &piece);
     let left_at = Instant::now();
     drop(caller);
     log.end(connection.chunk().await.unwrap_err());
-    log.took(Timed::Leaving, &mut [left_at.elapsed()]);
+    log.timing(Timing::Leaving, &mut [left_at.elapsed()]);
+
     log
 }
 
-async fn the_provider_breaks_a_stream_off(way: Way) -> Transcript {
+async fn the_provider_breaks_a_stream_off(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let (mut connection, mut caller, mut events) =
+        open_stream(&endpoint, &provider, &mut log).await;
     connection.send(chunk("data: {\"n\":2}\n\n")).await;
     let ended_at = Instant::now();
     drop(connection);
     events.rest(&mut caller, &mut log).await;
-    log.took(Timed::End, &mut [ended_at.elapsed()]);
+    log.timing(Timing::End, &mut [ended_at.elapsed()]);
+
     log
 }
 
-async fn the_provider_breaks_off_within_an_event(way: Way) -> Transcript {
+async fn the_provider_breaks_off_within_an_event(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let (mut connection, mut caller, mut events) =
+        open_stream(&endpoint, &provider, &mut log).await;
     connection
         .send(chunk("data: {\"n\":2}\n\nid: 3\ndata: {\"n\""))
         .await;
     let ended_at = Instant::now();
     drop(connection);
     events.rest(&mut caller, &mut log).await;
-    log.took(Timed::End, &mut [ended_at.elapsed()]);
+    log.timing(Timing::End, &mut [ended_at.elapsed()]);
+
     log
 }
 
-/// The beginning of what may be an endpoint event is looked at before it goes on: it goes on all the same.
-async fn the_provider_breaks_the_stream_of_an_endpoint_off(way: Way) -> Transcript {
+/// The start of a possible endpoint event is buffered for inspection, and must still be forwarded.
+async fn the_provider_breaks_the_stream_of_an_endpoint_off(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let mut caller = place.get(&[]).await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let mut caller = endpoint.get(&[]).await;
     let (mut connection, _) = provider.call().await;
     connection
         .send(format!("{STREAM}{}", chunk("event: endpoint\ndata: /m")))
         .await;
     drop(connection);
-    log.answered(&caller.head().await);
-    Events::default().rest(&mut caller, &mut log).await;
+    log.answer_head(&caller.head().await);
+    EventReader::default().rest(&mut caller, &mut log).await;
+
     log
 }
 
-async fn the_provider_breaks_a_body_of_known_length_off(way: Way) -> Transcript {
+async fn the_provider_breaks_a_body_of_known_length_off(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let mut caller = place.post(&[], b"{}").await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let mut caller = endpoint.post(&[], b"{}").await;
     provider.answer("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"half\":").await;
     read_answer(&mut caller, &mut log).await;
     log
 }
 
-/// A provider of 2025-11-25 may end a stream before the answer; a clean end makes the client come back.
-async fn the_provider_ends_a_stream_well(way: Way) -> Transcript {
+/// A provider of 2025-11-25 may end a stream before the answer; the client resumes after a clean
+/// end.
+async fn the_provider_ends_a_stream_cleanly(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let (mut connection, mut caller, mut events) =
+        open_stream(&endpoint, &provider, &mut log).await;
     let ended_at = Instant::now();
     connection.send("0\r\n\r\n").await;
     events.rest(&mut caller, &mut log).await;
-    log.took(Timed::End, &mut [ended_at.elapsed()]);
+    log.timing(Timing::End, &mut [ended_at.elapsed()]);
+
     log
 }
 
-/// Straight at the provider, what is lost is the connection to it; through llamapool, the tunnel.
-async fn the_way_is_lost_in_the_middle_of_a_stream(way: Way) -> Transcript {
+/// On the direct route the connection to the provider is lost instead.
+async fn the_tunnel_is_lost_in_the_middle_of_a_stream(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
-    match &place.through {
-        Some(through) => {
-            through.link.cut();
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let (mut connection, mut caller, mut events) =
+        open_stream(&endpoint, &provider, &mut log).await;
+
+    match &endpoint.deployment {
+        Some(deployment) => {
+            deployment.link.cut();
             events.rest(&mut caller, &mut log).await;
-            ended(&mut connection, &mut log).await;
+            record_rest(&mut connection, &mut log).await;
         }
         None => {
             connection.reset();
@@ -217,38 +241,46 @@ async fn the_way_is_lost_in_the_middle_of_a_stream(way: Way) -> Transcript {
             log.note("the provider's connection has ended");
         }
     }
+
     log
 }
 
-/// In the older revisions a message cancels: it arrives while the call runs, and the call's stream is left alone.
-async fn a_message_that_cancels(way: Way) -> Transcript {
+/// In the older revisions a message cancels: it arrives while the call runs, and the stream of the
+/// call goes on.
+async fn a_message_that_cancels(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let (mut connection, mut caller, mut events) = begun(&place, &provider, &mut log).await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let (mut connection, mut caller, mut events) =
+        open_stream(&endpoint, &provider, &mut log).await;
     let cancel = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"no more"}}"#;
-    let mut other = place.post(&[("mcp-session-id", "s")], cancel).await;
+    let mut other = endpoint.post(&[("mcp-session-id", "s")], cancel).await;
     let (head, body) = provider
         .answer("HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         .await;
-    log.asked(&head, &body);
+    log.request(&head, &body);
     read_answer(&mut other, &mut log).await;
     connection.send(chunk("data: {\"n\":2}\n\n")).await;
     connection.send("0\r\n\r\n").await;
     events.rest(&mut caller, &mut log).await;
+
     log
 }
 
-/// From 2026-07-28 on, closing the stream cancels: the provider's connection must end, while others go on.
-async fn closing_a_stream_cancels(way: Way) -> Transcript {
+/// From 2026-07-28 on, closing the stream cancels: the provider's connection must end, and others
+/// go on.
+async fn closing_a_stream_cancels(route: Route) -> Transcript {
     let provider = RawProvider::bind().await;
-    let place = way.to(&provider.url).await;
-    let mut log = place.transcript();
-    let (mut goes_on, mut caller, mut events) = begun(&place, &provider, &mut log).await;
-    let (mut cancelled, other, _) = begun(&place, &provider, &mut log).await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let (mut lasting, mut caller, mut events) = open_stream(&endpoint, &provider, &mut log).await;
+    let (mut cancelled, other, _) = open_stream(&endpoint, &provider, &mut log).await;
     leave(other, &mut cancelled, &mut log).await;
-    goes_on.send(chunk("data: {\"n\":2}\n\n")).await;
-    goes_on.send("0\r\n\r\n").await;
+    lasting.send(chunk("data: {\"n\":2}\n\n")).await;
+    lasting.send("0\r\n\r\n").await;
     events.rest(&mut caller, &mut log).await;
+
     log
 }

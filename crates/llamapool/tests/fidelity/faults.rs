@@ -1,16 +1,17 @@
-//! The comparison of both ways finds what is wrong: every fault of a proxy is a failure that names it.
+//! Tests of the comparison itself: it finds every fault of a faulty proxy, and its message names
+//! the fault.
 //!
-//! The one rule: the same scenario past the same proxy without its fault shows no difference at all.
+//! The same scenario through the same proxy without its fault must show no difference.
 
-use crate::differential::{Scenario, Way};
-use crate::faulty::Fault;
+use crate::differential::{Route, Scenario};
+use crate::faulty_proxy::Fault;
 use crate::scenarios;
 
-/// A fault, the scenario that finds it, and the beginning of what it says.
+/// A fault, the scenario that finds it, and the beginning of the message.
 const FAULTS: &[(Fault, &str, &str)] = &[
     (
         Fault::DropsAHeaderOfTheRequest,
-        "param_headers_that_nobody_knows",
+        "unknown_param_headers",
         "Request, mcp-param-region: ",
     ),
     (
@@ -40,7 +41,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     ),
     (
         Fault::Reframes,
-        "huge_integers_and_odd_json",
+        "huge_integers_and_unusual_json",
         "Answer, content-length: ",
     ),
     (
@@ -51,7 +52,7 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     (Fault::ChangesAByte, "a_big_event", "Event, endpoint: "),
     (
         Fault::ChangesAByteOfTheRequest,
-        "huge_integers_and_odd_json",
+        "huge_integers_and_unusual_json",
         "Body, body: ",
     ),
     (Fault::ChangesAnId, "ids_that_look_random", "Body, body: "),
@@ -77,17 +78,17 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     ),
     (
         Fault::BreaksOff,
-        "the_provider_ends_a_stream_well",
+        "the_provider_ends_a_stream_cleanly",
         "direct end Clean, through end Aborted",
     ),
     (
         Fault::DelaysTheRequest,
-        "the_provider_ends_a_stream_well",
+        "the_provider_ends_a_stream_cleanly",
         "a request on its way to the provider took longer",
     ),
     (
         Fault::DelaysTheHead,
-        "the_provider_ends_a_stream_well",
+        "the_provider_ends_a_stream_cleanly",
         "the head of an answer on its way to the caller took longer",
     ),
     (
@@ -102,13 +103,13 @@ const FAULTS: &[(Fault, &str, &str)] = &[
     ),
     (
         Fault::DelaysTheEnd,
-        "the_provider_ends_a_stream_well",
-        "the end of an answer, good or bad took longer",
+        "the_provider_ends_a_stream_cleanly",
+        "the end of an answer, clean or not took longer",
     ),
     (
         Fault::DelaysLeaving,
         "the_caller_leaves_an_idle_stream",
-        "the news that the caller has left took longer",
+        "the disconnect of the caller took longer",
     ),
 ];
 
@@ -120,16 +121,19 @@ fn scenario(name: &str) -> &'static Scenario {
 
 #[tokio::test]
 async fn every_fault_of_a_proxy_is_found_and_named() {
-    for (fault, name, says) in FAULTS {
-        let found = scenario(name).differs_from_direct(Way::Past(*fault)).await;
-        let found = found.expect_err(&format!("{fault:?} is found by {name}"));
-        let first = found.lines().next().unwrap_or_default();
-        let what = first
+    for (fault, name, expected) in FAULTS {
+        let outcome = scenario(name)
+            .differs_from_direct(Route::Past(*fault))
+            .await;
+
+        let message = outcome.expect_err(&format!("{fault:?} is found by {name}"));
+        let first = message.lines().next().unwrap_or_default();
+        let text = first
             .strip_prefix("entry ")
             .and_then(|rest| rest.split_once(": "))
-            .map(|(_, what)| what);
+            .map(|(_, text)| text);
         assert!(
-            what.is_some_and(|what| what.starts_with(says)),
+            text.is_some_and(|text| text.starts_with(expected)),
             "{fault:?}: {first}"
         );
     }
@@ -139,7 +143,7 @@ async fn every_fault_of_a_proxy_is_found_and_named() {
 async fn a_proxy_without_a_fault_makes_no_difference() {
     for (_, name, _) in FAULTS {
         let seen = scenario(name)
-            .differs_from_direct(Way::Past(Fault::None))
+            .differs_from_direct(Route::Past(Fault::None))
             .await;
         assert_eq!(seen, Ok(Default::default()), "{name}");
     }

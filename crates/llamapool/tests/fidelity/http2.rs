@@ -1,25 +1,25 @@
-//! Callers that speak HTTP/2: what a break of the tunnel is to them.
+//! Callers over HTTP/2: the effect of a lost tunnel.
 
 use reqwest::{Client, Response, Version};
 
-use crate::harness::{Link, Pool, Process, RawHttp, RawProvider, error_of, soon};
+use crate::harness::{Link, Pool, Process, RawHttp, RawProvider, error_word, soon};
 
 const STREAM: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const FIRST: &str = "9\r\ndata: 1\n\n\r\n";
 
 /// A provider, and a relay whose tunnel can be cut.
-struct Reached {
+struct CuttableRelay {
     provider: RawProvider,
     link: Link,
     _relay: Process,
 }
 
-impl Reached {
-    async fn by(pool: &Pool, id: &str) -> Self {
+impl CuttableRelay {
+    async fn connect(pool: &Pool, id: &str) -> Self {
         let provider = RawProvider::bind().await;
         let link = Link::to(&pool.url).await;
-        let relay = Pool::relay_towards(&link.url, id, &provider.url, &[]);
+        let relay = Pool::relay_to(&link.url, id, &provider.url, &[]);
         pool.connected(id).await;
         Self {
             provider,
@@ -28,7 +28,7 @@ impl Reached {
         }
     }
 
-    /// A call whose answer is a stream with its first event; the provider's end and the caller's.
+    /// Opens a stream and reads its first event; returns the provider's and the caller's end.
     async fn listen(&self, http: &Client, url: String) -> (RawHttp, Response) {
         let serve = async {
             let (mut connection, _) = self.provider.call().await;
@@ -38,6 +38,7 @@ impl Reached {
         let call = http.get(url).header("accept", "text/event-stream").send();
         let (connection, answer) = tokio::join!(serve, soon("the answer begins", call));
         let mut answer = answer.unwrap();
+
         assert_eq!(answer.version(), Version::HTTP_2);
         assert_eq!(
             soon("the first event", answer.chunk())
@@ -46,6 +47,7 @@ impl Reached {
                 .unwrap(),
             "data: 1\n\n"
         );
+
         (connection, answer)
     }
 }
@@ -54,17 +56,17 @@ fn client() -> Client {
     Client::builder().http2_prior_knowledge().build().unwrap()
 }
 
-/// An end without a reset would be taken for the end of the answer.
+/// A clean end would look like the end of the answer.
 #[tokio::test]
 async fn over_http_2_a_lost_tunnel_resets_its_streams_and_no_others() {
     let pool = Pool::as_shipped(&[]).await;
-    let (lost, lasting) = (
-        Reached::by(&pool, "lost").await,
-        Reached::by(&pool, "lasting").await,
-    );
+    let lost = CuttableRelay::connect(&pool, "lost").await;
+    let lasting = CuttableRelay::connect(&pool, "lasting").await;
     let http = client();
+
     let (_connection, mut broken) = lost.listen(&http, pool.mcp("lost")).await;
-    let (mut goes_on, whole) = lasting.listen(&http, pool.mcp("lasting")).await;
+    let (mut lasting_connection, whole) = lasting.listen(&http, pool.mcp("lasting")).await;
+
     lost.link.cut();
     let end = loop {
         match soon("the end", broken.chunk()).await {
@@ -74,30 +76,34 @@ async fn over_http_2_a_lost_tunnel_resets_its_streams_and_no_others() {
     };
     let error = end.expect_err("a reset, not an end");
     assert!(format!("{error:?}").contains("Reset("), "{error:?}");
-    goes_on.send("9\r\ndata: 2\n\n\r\n0\r\n\r\n").await;
+
+    lasting_connection
+        .send("9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+        .await;
     let rest = soon("the rest", whole.text()).await.unwrap();
     assert_eq!(rest.replace(":\n\n", ""), "data: 2\n\n");
 }
 
 #[tokio::test]
-async fn over_http_2_a_tunnel_that_is_lost_before_the_head_is_an_error_with_a_name() {
+async fn over_http_2_a_tunnel_lost_before_the_head_is_a_named_error() {
     let pool = Pool::as_shipped(&[]).await;
-    let reached = Reached::by(&pool, "lost").await;
+    let relay = CuttableRelay::connect(&pool, "lost").await;
     let call = client()
         .post(pool.mcp("lost"))
         .header("accept", "application/json, text/event-stream")
         .body("{}")
         .send();
     let serve = async {
-        let (connection, _) = reached.provider.call().await;
-        reached.link.cut();
+        let (connection, _) = relay.provider.call().await;
+        relay.link.cut();
         connection
     };
     let (answer, _connection) = tokio::join!(soon("an answer", call), serve);
     let answer = answer.unwrap();
+
     assert_eq!(
         (answer.version(), answer.status().as_u16()),
         (Version::HTTP_2, 502)
     );
-    assert_eq!(error_of(answer).await, "tunnel_lost");
+    assert_eq!(error_word(answer).await, "tunnel_lost");
 }

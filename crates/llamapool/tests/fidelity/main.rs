@@ -1,8 +1,8 @@
-//! What is seen through llamapool is what is seen straight at the provider: scenarios that run both ways and are
-//! compared, real clients, the conformance suite, and several relays for one id.
+//! Compares calls through llamapool with direct calls to the provider: scenarios that run on both
+//! routes, real clients, the conformance suite, and several relays for one id.
 //!
-//! The one rule: what may differ stands in `allowed.rs`, and nothing else may. As in `real`, a part that is missing is a
-//! failure, never a skip.
+//! The differences of `allowed.rs` are allowed, and no others. A real part that is not installed is
+//! a failure, never a skip.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ mod differential;
 mod document;
 mod ends;
 mod faults;
-mod faulty;
+mod faulty_proxy;
 mod forms;
 mod hostile;
 mod http2;
@@ -50,7 +50,7 @@ mod transcript;
 
 use differential::Scenario;
 
-/// Every scenario.
+/// Returns all scenarios.
 fn scenarios() -> impl Iterator<Item = &'static Scenario> {
     let themes = [
         &bytes::SCENARIOS,

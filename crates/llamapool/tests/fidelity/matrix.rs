@@ -1,7 +1,7 @@
-//! The revisions of MCP and their features: what `docs/fidelity.md` is made of.
+//! The revisions of MCP and their features: the first table of `docs/fidelity.md`.
 //!
-//! The one rule: a feature of a revision that no scenario covers is a failure, so the document cannot say more than was
-//! tested.
+//! A feature of a revision that no scenario covers is a failure, so that the document cannot claim
+//! more than was tested.
 
 /// A revision of MCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) enum Revision {
 
 use Revision::{R2024_11_05, R2025_03_26, R2025_06_18, R2025_11_25, R2026_07_28};
 
-/// All of them.
+/// All revisions.
 pub(crate) const ALL: &[Revision] = &[
     R2024_11_05,
     R2025_03_26,
@@ -29,7 +29,7 @@ pub(crate) const STREAMABLE: &[Revision] = &[R2025_03_26, R2025_06_18, R2025_11_
 pub(crate) const SESSIONS: &[Revision] = &[R2025_03_26, R2025_06_18, R2025_11_25];
 /// Those with OAuth metadata of the server itself.
 pub(crate) const AUTHORIZING: &[Revision] = &[R2025_06_18, R2025_11_25, R2026_07_28];
-/// Those whose servers ask their clients by a request.
+/// Those whose servers send requests to their clients.
 const ASKING: &[Revision] = &[R2024_11_05, R2025_03_26, R2025_06_18, R2025_11_25];
 /// HTTP with SSE.
 pub(crate) const OLDEST: &[Revision] = &[R2024_11_05];
@@ -41,7 +41,7 @@ pub(crate) const BATCHING: &[Revision] = &[R2025_03_26];
 pub(crate) const MODERN: &[Revision] = &[R2026_07_28];
 
 impl Revision {
-    /// As it is written in messages.
+    /// Returns its name in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             R2024_11_05 => "2024-11-05",
@@ -53,7 +53,7 @@ impl Revision {
     }
 }
 
-/// What of a revision may go wrong on the way.
+/// A feature of a revision that an intermediary could break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
     Bodies,
@@ -67,16 +67,16 @@ pub(crate) enum Feature {
     Sessions,
     ListeningByGet,
     Resuming,
-    AskingTheClient,
+    ClientRequests,
     HttpWithSse,
     Calls,
     QuestionsInResults,
     Subscriptions,
     ParamHeaders,
-    SeenTo,
+    AnsweredByLlamapool,
 }
 
-/// All of them, in the order of the table.
+/// All features, in the order of the table.
 pub(crate) const FEATURES: &[Feature] = &[
     Feature::Bodies,
     Feature::Headers,
@@ -89,41 +89,41 @@ pub(crate) const FEATURES: &[Feature] = &[
     Feature::Sessions,
     Feature::ListeningByGet,
     Feature::Resuming,
-    Feature::AskingTheClient,
+    Feature::ClientRequests,
     Feature::HttpWithSse,
     Feature::Calls,
     Feature::QuestionsInResults,
     Feature::Subscriptions,
     Feature::ParamHeaders,
-    Feature::SeenTo,
+    Feature::AnsweredByLlamapool,
 ];
 
 impl Feature {
-    /// As the document calls it.
+    /// Returns its name in the document.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bodies => "bodies, byte for byte",
             Self::Headers => "headers, all values",
             Self::Statuses => "statuses and methods",
             Self::EventStreams => "event streams",
-            Self::Disconnects => "leaving and breaking off",
+            Self::Disconnects => "disconnects and broken streams",
             Self::Cancelling => "cancelling",
-            Self::ManyAtOnce => "many at once, slow readers",
+            Self::ManyAtOnce => "concurrent streams, slow readers",
             Self::Batches => "batches",
             Self::Sessions => "sessions",
             Self::ListeningByGet => "listening with GET",
             Self::Resuming => "resuming with `Last-Event-ID`",
-            Self::AskingTheClient => "sampling and elicitation by requests",
+            Self::ClientRequests => "sampling and elicitation by requests",
             Self::HttpWithSse => "HTTP with SSE",
             Self::Calls => "calls without a session",
             Self::QuestionsInResults => "questions in results",
             Self::Subscriptions => "`subscriptions/listen`",
             Self::ParamHeaders => "`Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`",
-            Self::SeenTo => "what llamapool sees to itself",
+            Self::AnsweredByLlamapool => "exchanges that llamapool changes or answers itself",
         }
     }
 
-    /// The revisions that have it.
+    /// Returns the revisions that have it.
     pub(crate) fn revisions(self) -> &'static [Revision] {
         match self {
             Self::Bodies
@@ -133,10 +133,10 @@ impl Feature {
             | Self::Disconnects
             | Self::Cancelling
             | Self::ManyAtOnce
-            | Self::SeenTo => ALL,
+            | Self::AnsweredByLlamapool => ALL,
             Self::Batches => BATCHING,
             Self::Sessions | Self::ListeningByGet | Self::Resuming => SESSIONS,
-            Self::AskingTheClient => ASKING,
+            Self::ClientRequests => ASKING,
             Self::HttpWithSse => OLDEST,
             Self::Calls => STREAMABLE,
             Self::QuestionsInResults | Self::Subscriptions | Self::ParamHeaders => MODERN,

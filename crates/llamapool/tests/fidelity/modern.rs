@@ -1,8 +1,8 @@
-//! MCP 2026-07-28: every request for itself, with a provider that is made with the official SDK.
+//! Scenarios of MCP 2026-07-28, which has no sessions, with a provider made with the official SDK.
 
 use serde_json::{Value, json};
 
-use crate::differential::{Events, Place, Way, read_answer, scenarios};
+use crate::differential::{Endpoint, EventReader, Route, read_answer, scenarios};
 use crate::harness::RawHead;
 use crate::programs::{Program, call};
 use crate::transcript::Transcript;
@@ -13,7 +13,7 @@ scenarios! {
     progress_on_the_stream_of_a_call: Calls, MODERN;
     methods_of_the_older_revisions: Calls, MODERN;
     a_question_in_a_result: QuestionsInResults, MODERN;
-    questions_with_a_state: QuestionsInResults, MODERN;
+    questions_with_request_state: QuestionsInResults, MODERN;
     listening_to_a_subscription: Subscriptions, MODERN;
     two_subscriptions: Subscriptions, MODERN;
     arguments_in_headers: ParamHeaders, MODERN;
@@ -22,7 +22,7 @@ scenarios! {
 
 const VERSION: &str = "2026-07-28";
 
-/// A request with what belongs to each.
+/// Returns a request with the `_meta` that the revision requires.
 fn request(id: &str, method: &str, params: &Value) -> Value {
     let mut params = params.clone();
     let capabilities = json!({ "elicitation": {}, "sampling": {} });
@@ -33,7 +33,7 @@ fn request(id: &str, method: &str, params: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
 }
 
-/// The headers that say what is in the body.
+/// Returns the headers that repeat fields of the body.
 fn mirrored(message: &Value) -> Vec<(&str, &str)> {
     let mut fields = vec![("mcp-protocol-version", VERSION)];
     fields.extend(
@@ -48,21 +48,22 @@ fn mirrored(message: &Value) -> Vec<(&str, &str)> {
     fields
 }
 
-/// Asks and reads the answer to its end.
+/// Sends a request and reads the answer to its end.
 pub(crate) async fn ask(
-    place: &Place,
+    endpoint: &Endpoint,
     method: &str,
     params: &Value,
     log: &mut Transcript,
 ) -> (RawHead, String) {
     let message = request("an id", method, params);
-    call(place, &mirrored(&message), &message.to_string(), log).await
+    call(endpoint, &mirrored(&message), &message.to_string(), log).await
 }
 
-async fn discovering_and_calling(way: Way) -> Transcript {
+async fn discovering_and_calling(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
     for method in [
         "server/discover",
         "tools/list",
@@ -70,17 +71,18 @@ async fn discovering_and_calling(way: Way) -> Transcript {
         "resources/list",
         "resources/templates/list",
     ] {
-        let (head, _) = ask(&place, method, &json!({}), &mut log).await;
+        let (head, _) = ask(&endpoint, method, &json!({}), &mut log).await;
         assert_eq!(head.status(), 200, "{method}");
         assert!(head.values("mcp-session-id").is_empty());
     }
+
     for name in [
         "test_simple_text",
         "test_image_content",
         "test_error_handling",
     ] {
         let (_, answer) = ask(
-            &place,
+            &endpoint,
             "tools/call",
             &json!({ "name": name, "arguments": {} }),
             &mut log,
@@ -88,46 +90,54 @@ async fn discovering_and_calling(way: Way) -> Transcript {
         .await;
         assert!(answer.contains("content"), "{answer}");
     }
+
     ask(
-        &place,
+        &endpoint,
         "resources/read",
         &json!({ "uri": "test://static-text" }),
         &mut log,
     )
     .await;
     ask(
-        &place,
+        &endpoint,
         "prompts/get",
         &json!({ "name": "test_simple_prompt" }),
         &mut log,
     )
     .await;
+
     log
 }
 
-async fn calls_that_are_refused(way: Way) -> Transcript {
+async fn calls_that_are_refused(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
-    let (head, answer) = ask(&place, "future/method", &json!({}), &mut log).await;
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
+    let (head, answer) = ask(&endpoint, "future/method", &json!({}), &mut log).await;
+
     assert!(
         head.status() == 404 && answer.contains("-32601"),
         "{answer}"
     );
+
     let mut future = request("1", "tools/list", &json!({}));
     future["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2031-01-01".into();
     let fields = [
         ("mcp-protocol-version", "2031-01-01"),
         ("mcp-method", "tools/list"),
     ];
-    let (head, answer) = call(&place, &fields, &future.to_string(), &mut log).await;
+    let (head, answer) = call(&endpoint, &fields, &future.to_string(), &mut log).await;
+
     assert!(
         head.status() == 400 && answer.contains("-32022"),
         "{answer}"
     );
+
+    // Without `_meta`, without JSON, and without an answer.
     let bare = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
     call(
-        &place,
+        &endpoint,
         &[
             ("mcp-protocol-version", VERSION),
             ("mcp-method", "tools/list"),
@@ -136,158 +146,190 @@ async fn calls_that_are_refused(way: Way) -> Transcript {
         &mut log,
     )
     .await;
-    call(&place, &[("mcp-protocol-version", VERSION)], "{", &mut log).await;
+    call(
+        &endpoint,
+        &[("mcp-protocol-version", VERSION)],
+        "{",
+        &mut log,
+    )
+    .await;
     let notification =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
     call(
-        &place,
+        &endpoint,
         &[("mcp-protocol-version", VERSION)],
         notification,
         &mut log,
     )
     .await;
+
     ask(
-        &place,
+        &endpoint,
         "tools/call",
         &json!({ "name": "nobody", "arguments": {} }),
         &mut log,
     )
     .await;
+
     log
 }
 
-async fn progress_on_the_stream_of_a_call(way: Way) -> Transcript {
+async fn progress_on_the_stream_of_a_call(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
     let params = json!({ "name": "test_tool_with_progress", "arguments": {}, "_meta": { "progressToken": 9007199254740991_u64 } });
-    let (_, answer) = ask(&place, "tools/call", &params, &mut log).await;
+    let (_, answer) = ask(&endpoint, "tools/call", &params, &mut log).await;
+
     assert_eq!(
         answer.matches("notifications/progress").count(),
         3,
         "{answer}"
     );
+
     log
 }
 
-async fn methods_of_the_older_revisions(way: Way) -> Transcript {
+async fn methods_of_the_older_revisions(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
     for method in ["GET", "DELETE", "PUT"] {
         let fields = [
             ("mcp-protocol-version", VERSION),
             ("accept", "text/event-stream"),
         ];
-        let mut caller = place
-            .send(&place.request_to(method, &place.path, &fields, b""))
+        let mut caller = endpoint
+            .send(&endpoint.request_to(method, &endpoint.path, &fields, b""))
             .await;
         assert!(read_answer(&mut caller, &mut log).await.0.status() >= 400);
     }
+
     log
 }
 
-async fn a_question_in_a_result(way: Way) -> Transcript {
+async fn a_question_in_a_result(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
     let mut params = json!({ "name": "test_input_required_result_elicitation", "arguments": {} });
-    let (_, asked) = ask(&place, "tools/call", &params, &mut log).await;
-    assert!(asked.contains("input_required"), "{asked}");
+    let (_, question) = ask(&endpoint, "tools/call", &params, &mut log).await;
+
+    assert!(question.contains("input_required"), "{question}");
+
     params["inputResponses"] =
         json!({ "user_name": { "action": "accept", "content": { "name": "Alpha" } } });
-    let (_, answer) = ask(&place, "tools/call", &params, &mut log).await;
+    let (_, answer) = ask(&endpoint, "tools/call", &params, &mut log).await;
     assert!(answer.contains("Hello, Alpha!"), "{answer}");
+
     log
 }
 
-/// What the provider wants back comes back as it was given, or it would refuse it.
-async fn questions_with_a_state(way: Way) -> Transcript {
+/// The state is returned unchanged, or the provider would refuse it.
+async fn questions_with_request_state(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
     let mut params = json!({ "name": "test_input_required_result_multi_round", "arguments": {} });
     let mut last = String::new();
+
     for (key, value) in [
         ("step1", json!({ "name": "Alpha" })),
         ("step2", json!({ "color": "gr\u{fc}n" })),
     ] {
-        let (_, asked) = ask(&place, "tools/call", &params, &mut log).await;
-        let asked: Value = serde_json::from_str(&asked).unwrap();
-        let state = asked["result"]["requestState"].as_str().expect("a state");
+        let (_, question) = ask(&endpoint, "tools/call", &params, &mut log).await;
+        let question: Value = serde_json::from_str(&question).unwrap();
+        let state = question["result"]["requestState"]
+            .as_str()
+            .expect("a state");
         log.alias(state, "state");
         params["requestState"] = state.into();
         params["inputResponses"] = json!({ key: { "action": "accept", "content": value } });
-        last = asked["result"]["inputRequests"].to_string();
+        last = question["result"]["inputRequests"].to_string();
     }
+
     assert!(last.contains("favorite color"), "{last}");
-    let (_, answer) = ask(&place, "tools/call", &params, &mut log).await;
+
+    let (_, answer) = ask(&endpoint, "tools/call", &params, &mut log).await;
     assert!(answer.contains("Alpha likes gr\u{fc}n"), "{answer}");
+
     log
 }
 
-/// Opens a subscription; it is acknowledged before anything else is said.
+/// Opens a subscription and reads its acknowledgement, which is the first event.
 async fn subscribe(
-    place: &Place,
+    endpoint: &Endpoint,
     id: &str,
     log: &mut Transcript,
-) -> (crate::harness::RawHttp, Events) {
+) -> (crate::harness::RawHttp, EventReader) {
     let wanted =
         json!({ "notifications": { "toolsListChanged": true, "promptsListChanged": true } });
     let message = request(id, "subscriptions/listen", &wanted);
-    let mut caller = place
+    let mut caller = endpoint
         .post(&mirrored(&message), message.to_string().as_bytes())
         .await;
     let head = caller.head().await;
-    log.answered(&head);
-    let mut events = Events::of(&head);
+    log.answer_head(&head);
+    let mut events = EventReader::of(&head);
     let first = events
         .next(&mut caller, log)
         .await
         .expect("the stream goes on");
+
     assert!(String::from_utf8_lossy(&first).contains("subscriptions/acknowledged"));
+
     (caller, events)
 }
 
-async fn listening_to_a_subscription(way: Way) -> Transcript {
+async fn listening_to_a_subscription(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
-    let (mut caller, mut events) = subscribe(&place, "listen \u{1f999}", &mut log).await;
-    for (tool, heard) in [
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
+    let (mut caller, mut events) = subscribe(&endpoint, "listen \u{1f999}", &mut log).await;
+
+    for (tool, notification) in [
         ("test_trigger_tool_change", "tools/list_changed"),
         ("test_trigger_prompt_change", "prompts/list_changed"),
         ("test_trigger_tool_change", "tools/list_changed"),
     ] {
         ask(
-            &place,
+            &endpoint,
             "tools/call",
             &json!({ "name": tool, "arguments": {} }),
             &mut log,
         )
         .await;
-        let event = events.with(heard, &mut caller, &mut log).await;
+        let event = events.until(notification, &mut caller, &mut log).await;
         assert!(event.contains("listen \u{1f999}"), "{event}");
     }
+
     log
 }
 
-async fn two_subscriptions(way: Way) -> Transcript {
+async fn two_subscriptions(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
-    let (mut one, mut of_one) = subscribe(&place, "one", &mut log).await;
-    let (other, _) = subscribe(&place, "other", &mut log).await;
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
+    let (mut one, mut of_one) = subscribe(&endpoint, "one", &mut log).await;
+    let (other, _) = subscribe(&endpoint, "other", &mut log).await;
     drop(other);
     let change = json!({ "name": "test_trigger_tool_change", "arguments": {} });
-    ask(&place, "tools/call", &change, &mut log).await;
-    let event = of_one.with("tools/list_changed", &mut one, &mut log).await;
+    ask(&endpoint, "tools/call", &change, &mut log).await;
+    let event = of_one.until("tools/list_changed", &mut one, &mut log).await;
+
     assert!(event.contains(r#""one""#), "{event}");
+
     log
 }
 
 async fn with_region(
-    place: &Place,
+    endpoint: &Endpoint,
     fields: &[(&str, &str)],
     region: &str,
     log: &mut Transcript,
@@ -302,40 +344,46 @@ async fn with_region(
         .into_iter()
         .chain(fields.iter().copied())
         .collect();
-    call(place, &fields, &message.to_string(), log).await
+    call(endpoint, &fields, &message.to_string(), log).await
 }
 
-async fn arguments_in_headers(way: Way) -> Transcript {
+async fn arguments_in_headers(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
     let rest = [
         ("mcp-param-depth", "3"),
         ("mcp-param-dry", "true"),
         ("mcp-param-unknown", "x"),
     ];
+
     for (region, written) in [("eu-1", "eu-1"), ("gr\u{fc}n", "=?base64?Z3LDvG4=?=")] {
         let fields = [&rest[..], &[("mcp-param-region", written)]].concat();
-        let (head, answer) = with_region(&place, &fields, region, &mut log).await;
+        let (head, answer) = with_region(&endpoint, &fields, region, &mut log).await;
         assert!(head.status() == 200 && answer.contains(region), "{answer}");
     }
+
     log
 }
 
-async fn headers_that_contradict_the_body(way: Way) -> Transcript {
+async fn headers_that_contradict_the_body(route: Route) -> Transcript {
     let program = Program::conformance().await;
-    let place = way.to(&program.url()).await;
-    let mut log = place.transcript_of_a_program();
+    let endpoint = route.endpoint(&program.url()).await;
+    let mut log = endpoint.transcript_of_a_program();
+
     let rest = [
         ("mcp-param-depth", "3"),
         ("mcp-param-dry", "true"),
         ("mcp-param-region", "us"),
     ];
-    let (head, answer) = with_region(&place, &rest, "eu", &mut log).await;
+    let (head, answer) = with_region(&endpoint, &rest, "eu", &mut log).await;
+
     assert!(
         head.status() == 400 && answer.contains("-32020"),
         "{answer}"
     );
+
     let message = request("1", "tools/list", &json!({})).to_string();
     for fields in [
         &[
@@ -349,8 +397,9 @@ async fn headers_that_contradict_the_body(way: Way) -> Transcript {
         ],
         &[("mcp-method", "tools/list")],
     ] {
-        let (head, _) = call(&place, fields, &message, &mut log).await;
+        let (head, _) = call(&endpoint, fields, &message, &mut log).await;
         assert_eq!(head.status(), 400, "{fields:?}");
     }
+
     log
 }

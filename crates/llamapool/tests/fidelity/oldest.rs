@@ -1,7 +1,7 @@
-//! HTTP with SSE (MCP 2024-11-05): the provider's stream names the endpoint for messages, and every answer comes on the
-//! stream.
+//! Scenarios of HTTP with SSE (MCP 2024-11-05): the stream of the provider names the endpoint for
+//! messages, and all answers arrive on the stream.
 
-use crate::differential::{Events, Place, Way, mcp_fields, read_answer, scenarios};
+use crate::differential::{Endpoint, EventReader, Route, mcp_fields, read_answer, scenarios};
 use crate::harness::{RawHttp, RawProvider};
 use crate::programs::{Program, data_of, initialize, tool};
 use crate::transcript::Transcript;
@@ -9,68 +9,73 @@ use crate::transcript::Transcript;
 scenarios! {
     the_example_server_below_its_url: HttpWithSse, OLDEST;
     the_example_server_at_its_url: HttpWithSse, OLDEST;
-    sampling_on_the_one_stream: AskingTheClient, OLDEST;
-    an_endpoint_from_the_root: HttpWithSse, OLDEST;
-    an_endpoint_beside_the_stream: HttpWithSse, OLDEST;
-    an_endpoint_with_its_origin: HttpWithSse, OLDEST;
+    sampling_on_the_one_stream: ClientRequests, OLDEST;
+    an_endpoint_as_an_absolute_path: HttpWithSse, OLDEST;
+    an_endpoint_as_a_relative_path: HttpWithSse, OLDEST;
+    an_endpoint_as_an_absolute_url: HttpWithSse, OLDEST;
     an_endpoint_that_is_a_query: HttpWithSse, OLDEST;
-    an_endpoint_with_dots: HttpWithSse, OLDEST;
+    an_endpoint_with_dot_segments: HttpWithSse, OLDEST;
     an_endpoint_without_spaces: HttpWithSse, OLDEST;
-    an_endpoint_that_was_not_announced: HttpWithSse, OLDEST;
+    an_unannounced_endpoint: HttpWithSse, OLDEST;
 }
 
-/// A client as the official ones are: the endpoint is resolved against the stream's URL.
+/// A client that resolves the endpoint against the URL of the stream, as the official ones do.
 pub(crate) struct Client<'a> {
-    place: &'a Place,
+    server: &'a Endpoint,
     stream: RawHttp,
-    events: Events,
-    endpoint: String,
+    events: EventReader,
+    /// The path for messages.
+    message_path: String,
 }
 
 impl<'a> Client<'a> {
-    /// Opens the stream and waits for the endpoint.
-    pub(crate) async fn connect(place: &'a Place, path: &str, log: &mut Transcript) -> Self {
-        let request = place.request_to("GET", path, &[("accept", "text/event-stream")], b"");
-        let mut stream = place.send(&request).await;
+    /// Opens the stream and waits for the `endpoint` event.
+    pub(crate) async fn connect(server: &'a Endpoint, path: &str, log: &mut Transcript) -> Self {
+        let request = server.request_to("GET", path, &[("accept", "text/event-stream")], b"");
+        let mut stream = server.send(&request).await;
         let head = stream.head().await;
-        log.answered(&head);
-        let mut events = Events::of(&head);
-        let event = events.with("endpoint", &mut stream, log).await;
+        log.answer_head(&head);
+
+        let mut events = EventReader::of(&head);
+        let event = events.until("endpoint", &mut stream, log).await;
         let data = event
             .lines()
             .find_map(|line| line.strip_prefix("data:"))
             .expect("an endpoint")
             .trim();
-        let endpoint = place.resolved(path, data);
+        let message_path = server.resolved(path, data);
+
         Self {
-            place,
+            server,
             stream,
             events,
-            endpoint,
+            message_path,
         }
     }
 
-    /// Posts a message; the answer to that alone.
+    /// Posts a message and returns the status; the response arrives on the stream.
     pub(crate) async fn post(&self, message: &str, log: &mut Transcript) -> u16 {
+        let fields = mcp_fields(&[]);
         let request =
-            self.place
-                .request_to("POST", &self.endpoint, &mcp_fields(&[]), message.as_bytes());
-        read_answer(&mut self.place.send(&request).await, log)
-            .await
-            .0
-            .status()
+            self.server
+                .request_to("POST", &self.message_path, &fields, message.as_bytes());
+        let mut caller = self.server.send(&request).await;
+        let (head, _) = read_answer(&mut caller, log).await;
+        head.status()
     }
 
-    /// The next event with a text.
-    pub(crate) async fn hears(&mut self, text: &str, log: &mut Transcript) -> String {
-        self.events.with(text, &mut self.stream, log).await
+    /// Reads events up to the one that contains a text, and returns that.
+    pub(crate) async fn read_until(&mut self, text: &str, log: &mut Transcript) -> String {
+        self.events.until(text, &mut self.stream, log).await
     }
 }
 
-async fn session(place: &Place, path: &str, log: &mut Transcript) {
-    let mut client = Client::connect(place, path, log).await;
+/// Runs a session with the example server: a call, and one with progress.
+async fn session(endpoint: &Endpoint, path: &str, log: &mut Transcript) {
+    let mut client = Client::connect(endpoint, path, log).await;
     assert_eq!(client.post(&initialize("2024-11-05"), log).await, 202);
-    client.hears(r#""id":1"#, log).await;
+
+    client.read_until(r#""id":1"#, log).await;
     client
         .post(
             r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
@@ -86,7 +91,8 @@ async fn session(place: &Place, path: &str, log: &mut Transcript) {
             .await,
         202
     );
-    client.hears("Echo: grüße 🦙", log).await;
+
+    client.read_until("Echo: grüße 🦙", log).await;
     client
         .post(
             &tool(
@@ -98,49 +104,54 @@ async fn session(place: &Place, path: &str, log: &mut Transcript) {
         )
         .await;
     for _ in 0..2 {
-        client.hears("notifications/progress", log).await;
+        client.read_until("notifications/progress", log).await;
     }
-    client.hears(r#""id":3"#, log).await;
+    client.read_until(r#""id":3"#, log).await;
 }
 
-async fn the_example_server_below_its_url(way: Way) -> Transcript {
+async fn the_example_server_below_its_url(route: Route) -> Transcript {
     let program = Program::everything("sse").await;
-    let place = way.to(&format!("{}/", program.origin)).await;
-    let mut log = place.transcript_of_a_program();
-    session(&place, &place.below("/sse"), &mut log).await;
+    let endpoint = route.endpoint(&format!("{}/", program.origin)).await;
+    let mut log = endpoint.transcript_of_a_program();
+
+    session(&endpoint, &endpoint.below("/sse"), &mut log).await;
     log
 }
 
-async fn the_example_server_at_its_url(way: Way) -> Transcript {
+async fn the_example_server_at_its_url(route: Route) -> Transcript {
     let program = Program::everything("sse").await;
-    let place = way.to(&format!("{}/sse", program.origin)).await;
-    let mut log = place.transcript_of_a_program();
-    session(&place, &place.path, &mut log).await;
-    // A second client has its own session, and the first one's is not disturbed.
-    session(&place, &place.path, &mut log).await;
+    let endpoint = route.endpoint(&format!("{}/sse", program.origin)).await;
+    let mut log = endpoint.transcript_of_a_program();
+
+    session(&endpoint, &endpoint.path, &mut log).await;
+    // A second client has its own session, and does not disturb the first one.
+    session(&endpoint, &endpoint.path, &mut log).await;
     log
 }
 
-async fn sampling_on_the_one_stream(way: Way) -> Transcript {
+async fn sampling_on_the_one_stream(route: Route) -> Transcript {
     let program = Program::everything("sse").await;
-    let place = way.to(&format!("{}/sse", program.origin)).await;
-    let mut log = place.transcript_of_a_program();
-    let mut client = Client::connect(&place, &place.path, &mut log).await;
+    let endpoint = route.endpoint(&format!("{}/sse", program.origin)).await;
+    let mut log = endpoint.transcript_of_a_program();
+
+    let mut client = Client::connect(&endpoint, &endpoint.path, &mut log).await;
     client.post(&initialize("2024-11-05"), &mut log).await;
-    client.hears(r#""id":1"#, &mut log).await;
+    client.read_until(r#""id":1"#, &mut log).await;
     client
         .post(
             r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
             &mut log,
         )
         .await;
+
     client
         .post(
             r#"{"jsonrpc":"2.0","id":9,"method":"tools/list"}"#,
             &mut log,
         )
         .await;
-    client.hears(r#""id":9"#, &mut log).await;
+    client.read_until(r#""id":9"#, &mut log).await;
+
     client
         .post(
             &tool(
@@ -151,7 +162,8 @@ async fn sampling_on_the_one_stream(way: Way) -> Transcript {
             &mut log,
         )
         .await;
-    let question = client.hears("sampling/createMessage", &mut log).await;
+    let question = client.read_until("sampling/createMessage", &mut log).await;
+
     let result =
         r#"{"role":"assistant","model":"none","content":{"type":"text","text":"something"}}"#;
     let id = &data_of(&question)["id"];
@@ -161,16 +173,18 @@ async fn sampling_on_the_one_stream(way: Way) -> Transcript {
             &mut log,
         )
         .await;
-    client.hears(r#""id":2"#, &mut log).await;
+    client.read_until(r#""id":2"#, &mut log).await;
+
     log
 }
 
-/// A session with a provider that announces its endpoint in some way.
-async fn announced(way: Way, event: impl Fn(&str) -> String) -> Transcript {
+/// Runs a session with a provider that announces its endpoint with this event.
+async fn announced(route: Route, event: impl Fn(&str) -> String) -> Transcript {
     let provider = RawProvider::bind().await;
     let base = provider.url.strip_suffix("/mcp").unwrap();
-    let place = way.to(&format!("{base}/base/sse")).await;
-    let mut log = place.transcript();
+    let endpoint = route.endpoint(&format!("{base}/base/sse")).await;
+    let mut log = endpoint.transcript();
+
     let stream =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
@@ -182,77 +196,86 @@ async fn announced(way: Way, event: impl Fn(&str) -> String) -> Transcript {
         (connection, head)
     };
     let ((mut connection, head), mut client) =
-        tokio::join!(serve, Client::connect(&place, &place.path, &mut log));
-    log.asked(&head, b"");
+        tokio::join!(serve, Client::connect(&endpoint, &endpoint.path, &mut log));
+    log.request(&head, b"");
     let accepted =
         "HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 8\r\n\r\nAccepted";
+
     for number in 0..3 {
         let message = format!(r#"{{"id":{number}}}"#);
-        let mut posted = place.transcript();
+        let mut posted = endpoint.transcript();
         let (status, (head, body)) = tokio::join!(
             client.post(&message, &mut posted),
             provider.answer(accepted)
         );
+
         assert_eq!(status, 202);
-        log.asked(&head, &body);
+
+        log.request(&head, &body);
         log.append(posted);
         connection
             .send(chunk(&format!("event: message\ndata: answer {number}\n\n")))
             .await;
-        client.hears(&format!("answer {number}"), &mut log).await;
+        client
+            .read_until(&format!("answer {number}"), &mut log)
+            .await;
     }
+
     connection.send("0\r\n\r\n").await;
     client.events.rest(&mut client.stream, &mut log).await;
+
     log
 }
 
-async fn an_endpoint_from_the_root(way: Way) -> Transcript {
-    announced(way, |_| {
+async fn an_endpoint_as_an_absolute_path(route: Route) -> Transcript {
+    announced(route, |_| {
         "event: endpoint\ndata: /messages/?session_id=1&x=%20\n\n".to_owned()
     })
     .await
 }
 
-async fn an_endpoint_beside_the_stream(way: Way) -> Transcript {
-    announced(way, |_| {
+async fn an_endpoint_as_a_relative_path(route: Route) -> Transcript {
+    announced(route, |_| {
         "event: endpoint\r\ndata: messages?sid=1\r\n\r\n".to_owned()
     })
     .await
 }
 
-async fn an_endpoint_with_its_origin(way: Way) -> Transcript {
-    announced(way, |base| {
+async fn an_endpoint_as_an_absolute_url(route: Route) -> Transcript {
+    announced(route, |base| {
         format!(": hello\n\nevent: endpoint\ndata: {base}/elsewhere/messages/1\n\n")
     })
     .await
 }
 
-async fn an_endpoint_that_is_a_query(way: Way) -> Transcript {
-    announced(way, |_| "event: endpoint\ndata: ?sid=1\n\n".to_owned()).await
+async fn an_endpoint_that_is_a_query(route: Route) -> Transcript {
+    announced(route, |_| "event: endpoint\ndata: ?sid=1\n\n".to_owned()).await
 }
 
-async fn an_endpoint_with_dots(way: Way) -> Transcript {
-    announced(way, |_| {
+async fn an_endpoint_with_dot_segments(route: Route) -> Transcript {
+    announced(route, |_| {
         "event: endpoint\ndata: ../other/./messages?sid=1\n\n".to_owned()
     })
     .await
 }
 
-async fn an_endpoint_without_spaces(way: Way) -> Transcript {
-    announced(way, |_| "event:endpoint\ndata:/m\n\n".to_owned()).await
+async fn an_endpoint_without_spaces(route: Route) -> Transcript {
+    announced(route, |_| "event:endpoint\ndata:/m\n\n".to_owned()).await
 }
 
-/// A name that is reserved is not announced by anybody: the provider answers what it likes.
-async fn an_endpoint_that_was_not_announced(way: Way) -> Transcript {
+/// A path that was never announced is forwarded like any other path below the URL.
+async fn an_unannounced_endpoint(route: Route) -> Transcript {
     let program = Program::everything("sse").await;
-    let place = way.to(&format!("{}/", program.origin)).await;
-    let mut log = place.transcript_of_a_program();
-    let request = place.request_to(
+    let endpoint = route.endpoint(&format!("{}/", program.origin)).await;
+    let mut log = endpoint.transcript_of_a_program();
+
+    let request = endpoint.request_to(
         "POST",
-        &place.below("/nobody/announced/this"),
+        &endpoint.below("/nobody/announced/this"),
         &mcp_fields(&[]),
         b"{}",
     );
-    read_answer(&mut place.send(&request).await, &mut log).await;
+    read_answer(&mut endpoint.send(&request).await, &mut log).await;
+
     log
 }

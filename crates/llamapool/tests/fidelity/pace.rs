@@ -1,64 +1,64 @@
-//! How long things take, as far as that can be compared on machines that do other things too.
+//! Durations, as far as they can be compared on a busy machine: in classes of an order of magnitude
+//! each.
 //!
-//! The one rule: nothing is compared but classes, an order of magnitude each; and what was slow once is looked at again
-//! before it counts (`differential.rs`).
+//! A scenario that was slow runs again before that counts (`differential.rs`).
 
 use std::time::Duration;
 
-/// What is timed.
+/// A step of an exchange that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Timed {
+pub(crate) enum Timing {
     /// From the caller's last byte to the provider's first.
     Request,
     /// From the head that the provider sends to the head that the caller gets.
     Head,
     /// From an event on the stream of a call to its arrival.
     Event,
-    /// The same on a stream that was opened with GET.
+    /// From an event on a stream that was opened with GET to its arrival.
     EventOnGet,
-    /// From the provider's end of a body, good or bad, to its arrival.
+    /// From the end of a body at the provider, clean or not, to its arrival.
     End,
     /// From the caller's leaving to the end of the provider's connection.
     Leaving,
 }
 
-/// All of it.
-pub(crate) const TIMED: &[Timed] = &[
-    Timed::Request,
-    Timed::Head,
-    Timed::Event,
-    Timed::EventOnGet,
-    Timed::End,
-    Timed::Leaving,
+/// All steps, in the order of the document.
+pub(crate) const TIMINGS: &[Timing] = &[
+    Timing::Request,
+    Timing::Head,
+    Timing::Event,
+    Timing::EventOnGet,
+    Timing::End,
+    Timing::Leaving,
 ];
 
-impl Timed {
-    /// As the document calls it.
+impl Timing {
+    /// Returns its name in the document.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Request => "a request on its way to the provider",
             Self::Head => "the head of an answer on its way to the caller",
             Self::Event => "an event on the stream of a call",
             Self::EventOnGet => "an event on a stream that was opened with GET",
-            Self::End => "the end of an answer, good or bad",
-            Self::Leaving => "the news that the caller has left",
+            Self::End => "the end of an answer, clean or not",
+            Self::Leaving => "the disconnect of the caller",
         }
     }
 }
 
-/// A class of times.
+/// A class of durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Pace {
-    /// Less than 100 ms: nobody notices.
+    /// Less than 100 ms: not noticeable.
     AtOnce,
-    /// Less than a second: somebody notices.
+    /// Less than a second: noticeable.
     Soon,
-    /// Longer: somebody waits.
+    /// Longer: a wait.
     Late,
 }
 
 impl Pace {
-    /// The class of a time.
+    /// Returns the class of a duration.
     pub(crate) fn of(time: Duration) -> Self {
         match time.as_millis() {
             ..100 => Self::AtOnce,

@@ -1,75 +1,78 @@
-//! What somebody between an MCP client and an MCP server must and must not do, and which test holds it.
+//! The rules for an intermediary between an MCP client and an MCP server, and the tests that check
+//! each.
 //!
-//! The one rule: a test is named as it is called, anywhere in the workspace, and a name that is no test's is a failure; what
-//! has none says why.
+//! A test is named by its function, of any suite of the workspace; a name without a test is a
+//! failure, and a rule without tests has a reason.
 
 /// A rule.
 pub(crate) struct Rule {
-    pub(crate) says: &'static str,
-    pub(crate) held: Held,
+    pub(crate) text: &'static str,
+    pub(crate) coverage: Coverage,
 }
 
-/// Whether a rule has tests.
-pub(crate) enum Held {
-    By(&'static [&'static str]),
-    Not(&'static str),
+/// The tests of a rule.
+pub(crate) enum Coverage {
+    /// The names of the tests.
+    Tests(&'static [&'static str]),
+    /// The reason for having none.
+    None(&'static str),
 }
 
-const fn by(says: &'static str, tests: &'static [&'static str]) -> Rule {
+const fn tested(text: &'static str, tests: &'static [&'static str]) -> Rule {
     Rule {
-        says,
-        held: Held::By(tests),
+        text,
+        coverage: Coverage::Tests(tests),
     }
 }
 
-const fn not(says: &'static str, why: &'static str) -> Rule {
+const fn untested(text: &'static str, reason: &'static str) -> Rule {
     Rule {
-        says,
-        held: Held::Not(why),
+        text,
+        coverage: Coverage::None(reason),
     }
 }
 
-/// All of them.
+/// All rules, in the order of the document.
 pub(crate) const RULES: &[Rule] = &[
-    by(
-        "bodies go both ways byte for byte",
+    tested(
+        "bodies pass in both directions byte for byte",
         &[
-            "huge_integers_and_odd_json",
+            "huge_integers_and_unusual_json",
             "all_of_unicode",
             "big_bodies_both_ways",
             "a_body_of_unknown_length",
         ],
     ),
-    by(
+    tested(
         "batches stay batches (2025-03-26)",
         &["batches_in_and_out", "a_batch_in_a_session"],
     ),
-    by(
-        "`Mcp-Session-Id` goes both ways, with any visible characters",
+    tested(
+        "`Mcp-Session-Id` passes in both directions, with any visible characters",
         &[
             "every_value_of_every_header",
-            "with_one_relay_and_no_secret_session_ids_are_left_alone",
+            "session_ids_pass_unchanged_with_one_relay_and_no_secret",
         ],
     ),
-    by(
-        "a session keeps to its relay: its calls, the streams that are listened to and resumed, and its end",
+    tested(
+        "a session stays with its relay: its calls, its listening and resumed streams, and its end",
         &[
-            "a_session_stays_with_its_relay_and_looks_the_same_each_time",
+            "a_session_stays_with_its_relay_and_keeps_its_id",
             "listening_resuming_and_ending_reach_the_relay_of_the_session",
         ],
     ),
-    by(
-        "nobody makes up or moves a session id",
+    tested(
+        "a forged or moved session id is not accepted",
         &[
-            "a_session_id_that_was_made_up_or_moved_is_nobodys",
-            "session_ids_of_every_kind_are_passed_on_or_nobodys",
+            "a_forged_or_moved_session_id_is_not_found",
+            "session_ids_of_every_kind_are_forwarded_or_not_found",
         ],
     ),
-    not(
-        "a session is bound to whoever began it",
-        "the provider sees token and session together and checks them; the server knows nobody but by a token, and tokens are renewed while a session lasts",
+    untested(
+        "a session is bound to the caller that began it",
+        "the provider gets token and session together and checks them; the server identifies callers by their token alone, and tokens are renewed during a session",
     ),
-    by(
+    tested(
         "`Last-Event-ID`, `id:` and `retry:` are exact, and resuming reaches the same session",
         &[
             "events_of_every_shape",
@@ -78,17 +81,17 @@ pub(crate) const RULES: &[Rule] = &[
             "resuming_a_stream_that_the_provider_ended",
         ],
     ),
-    by(
-        "GET and DELETE are forwarded, and nothing is invented for them",
+    tested(
+        "GET and DELETE are forwarded, and never answered on behalf of the provider",
         &[
-            "methods_that_a_provider_does_not_have",
+            "methods_that_a_provider_does_not_support",
             "methods_of_the_older_revisions",
             "listening_twice",
-            "every_method_reaches_the_provider_with_its_path_its_query_and_its_body",
+            "every_method_reaches_the_provider_with_path_query_and_body",
         ],
     ),
-    by(
-        "a caller that leaves is a connection that ends at the provider, at once",
+    tested(
+        "when a caller disconnects, its connection at the provider ends at once",
         &[
             "the_caller_leaves_before_the_head",
             "the_caller_leaves_in_the_middle_of_a_stream",
@@ -97,62 +100,62 @@ pub(crate) const RULES: &[Rule] = &[
             "closing_a_stream_cancels",
         ],
     ),
-    by(
-        "up to 2025-11-25 leaving cancels nothing, and a message that cancels goes on as it is",
+    tested(
+        "up to 2025-11-25 a disconnect cancels nothing, and a cancelling message is forwarded unchanged",
         &[
             "resuming_a_stream_that_the_caller_left",
             "a_message_that_cancels",
             "cancelling_in_a_session",
         ],
     ),
-    by(
-        "a clean end is a clean end, and any other breaks off, behind all that came before it",
+    tested(
+        "a clean end stays a clean end; any other end breaks off, after everything that came before it",
         &[
-            "the_provider_ends_a_stream_well",
+            "the_provider_ends_a_stream_cleanly",
             "the_provider_breaks_a_stream_off",
             "the_provider_breaks_off_within_an_event",
             "the_provider_breaks_the_stream_of_an_endpoint_off",
             "the_provider_breaks_a_body_of_known_length_off",
         ],
     ),
-    by(
-        "a lost tunnel breaks streams off, over HTTP/2 with a reset",
+    tested(
+        "a lost tunnel breaks its streams off, over HTTP/2 with a reset",
         &[
-            "the_way_is_lost_in_the_middle_of_a_stream",
-            "a_stream_breaks_off_with_all_it_had_and_without_a_clean_end_when_its_relay_is_killed",
+            "the_tunnel_is_lost_in_the_middle_of_a_stream",
+            "a_stream_of_a_killed_relay_is_aborted_with_all_it_had",
             "over_http_2_a_lost_tunnel_resets_its_streams_and_no_others",
             "over_http_2_a_break_resets_the_stream_and_nothing_else",
         ],
     ),
-    by(
-        "an id whose relay is away is answered with 503 and `Retry-After`, never with 400, 404 or 405",
+    tested(
+        "an id whose relay is not connected is answered with 503 and `Retry-After`, never with 400, 404 or 405",
         &["a_session_waits_for_its_relay_and_then_is_gone"],
     ),
-    by(
-        "an id that nobody holds is answered with 503 too, not with 404: the server cannot know that nobody will, and clients take 404 for the end of a session",
+    tested(
+        "an id without a relay is answered with 503 too, not with 404: a relay may still connect, and clients take 404 for the end of a session",
         &[
-            "hostile_ids_are_nobodys",
-            "what_is_no_id_is_offline_and_what_leads_up_is_refused",
+            "hostile_ids_reach_no_relay",
+            "an_invalid_id_is_offline_and_a_path_up_is_refused",
         ],
     ),
-    by(
+    tested(
         "a session whose relay is gone is answered with 404",
         &["a_session_waits_for_its_relay_and_then_is_gone"],
     ),
-    by(
+    tested(
         "a session does not wait for a relay that drains",
         &["a_session_does_not_wait_for_a_relay_that_drains"],
     ),
-    by(
+    tested(
         "sessions survive a restart of the server",
         &["sessions_survive_a_restart_of_the_server"],
     ),
-    by(
+    tested(
         "an open stream has no time limit",
         &["a_stream_that_outlives_every_limit"],
     ),
-    by(
-        "questions to the client come on the stream, and the answers reach the same provider",
+    tested(
+        "requests to the client arrive on the stream, and the answers reach the same provider",
         &[
             "sampling_on_the_stream_of_a_call",
             "elicitation_on_the_stream_of_a_call",
@@ -162,214 +165,214 @@ pub(crate) const RULES: &[Rule] = &[
             "fastmcp_over_http_with_sse",
         ],
     ),
-    by(
-        "answers to such questions outside of sessions reach the relay that asked (from 2025-06-18 on, whose messages can be told apart)",
-        &["a_caller_of_an_older_revision_without_a_session_keeps_to_one_relay"],
+    tested(
+        "answers to such requests outside of sessions reach the relay that asked (from 2025-06-18 on, whose messages can be distinguished)",
+        &["an_older_caller_without_a_session_keeps_to_one_relay"],
     ),
-    by(
-        "a final answer is never made up, and subscriptions keep their ids (2026-07-28)",
+    tested(
+        "a final answer is never invented, and subscriptions keep their ids (2026-07-28)",
         &[
             "listening_to_a_subscription",
             "two_subscriptions",
             "the_provider_breaks_a_stream_off",
         ],
     ),
-    by(
-        "the state of a question goes back as it was given (2026-07-28)",
-        &["questions_with_a_state"],
+    tested(
+        "the state of a question is returned unchanged (2026-07-28)",
+        &["questions_with_request_state"],
     ),
-    by(
-        "callers without sessions keep to one relay, and go on at another (2026-07-28)",
-        &["a_caller_without_sessions_keeps_to_one_relay_and_goes_on_at_the_other"],
+    tested(
+        "callers without sessions stay with one relay, and continue at another if it is lost (2026-07-28)",
+        &["a_caller_without_sessions_keeps_to_one_relay"],
     ),
-    by(
-        "revisions that nobody knows yet go through",
+    tested(
+        "unknown revisions pass",
         &["headers_and_versions_of_the_future"],
     ),
-    by(
-        "`Mcp-Param-*` and other unknown headers go through",
-        &["param_headers_that_nobody_knows", "arguments_in_headers"],
+    tested(
+        "`Mcp-Param-*` and other unknown headers pass",
+        &["unknown_param_headers", "arguments_in_headers"],
     ),
-    by(
-        "headers are checked against bodies by the provider alone",
+    tested(
+        "only the provider compares headers with bodies",
         &["headers_that_contradict_the_body"],
     ),
-    by(
-        "all values of all headers go through, bytes beyond ASCII too",
+    tested(
+        "all values of all headers pass, bytes beyond ASCII included",
         &["every_value_of_every_header"],
     ),
-    by(
-        "headers about the connection end with it, and `Connection` takes nothing away that a client needs",
+    tested(
+        "hop-by-hop headers end at their hop, and `Connection` cannot remove a header that a client needs",
         &[
             "headers_about_the_connection",
-            "what_ends_with_a_connection",
-            "what_belongs_to_one_hop_ends_there",
+            "hop_by_hop_headers_of_an_answer",
+            "hop_by_hop_headers_end_at_the_hop",
             "connection_cannot_take_away_what_the_other_end_needs",
         ],
     ),
-    by(
-        "forwarding headers are the server's own: `X-Forwarded-For`, `-Proto`, `-Host`",
+    tested(
+        "forwarding headers are set by the server alone: `X-Forwarded-For`, `-Proto`, `-Host`",
         &[
-            "what_a_caller_says_of_itself",
-            "nobody_can_forge_what_only_llamapool_says",
+            "forwarding_headers_of_a_caller",
+            "headers_of_llamapool_cannot_be_forged",
             "behind_a_trusted_proxy_a_caller_can_forge_nothing_else",
-            "the_public_address_is_the_one_that_was_told_or_that_a_trusted_proxy_names",
+            "the_public_address_is_configured_or_of_a_trusted_proxy",
         ],
     ),
-    not(
-        "`X-Forwarded-Prefix` and `Forwarded` say under which path the server was called",
-        "a provider that follows a prefix names paths of the public address space, and the relay makes those that it names public itself: both together would do it twice; `Forwarded` would say nothing new",
+    untested(
+        "`X-Forwarded-Prefix` and `Forwarded` contain the path under which the server was called",
+        "a provider that uses a prefix sends public paths, and the relay rewrites paths to public ones itself: both together would do it twice; `Forwarded` would add nothing",
     ),
-    not(
+    untested(
         "forwarding headers can be turned off",
-        "a provider believes them only if it is told to",
+        "a provider trusts them only if it is configured to",
     ),
-    by(
+    tested(
         "`Host` is the provider's",
         &[
             "every_value_of_every_header",
-            "the_suite_says_the_same_of_2025_11_25",
+            "the_suite_reports_the_same_of_2025_11_25",
         ],
     ),
-    by(
-        "`Origin` is checked at the server and goes no further; several of them, and `null`, are refused",
+    tested(
+        "`Origin` is checked at the server and not forwarded; several of them, and `null`, are refused",
         &[
             "headers_about_the_connection",
             "pages_in_browsers",
             "the_origin_that_the_edge_has_checked_is_not_passed_on",
-            "several_origins_or_hosts_are_refused_even_if_each_is_allowed",
-            "on_a_public_address_any_host_gets_in_but_only_listed_origins",
-            "the_suite_says_the_same_of_2026_07_28",
+            "several_origins_or_hosts_are_refused_if_each_is_allowed",
+            "a_public_address_admits_any_host_and_listed_origins",
+            "the_suite_reports_the_same_of_2026_07_28",
         ],
     ),
-    by(
-        "a server on loopback answers to loopback names alone",
+    tested(
+        "a server on loopback accepts loopback names alone",
         &[
-            "on_loopback_only_loopback_names_and_origins_get_in",
+            "loopback_admits_loopback_names_and_origins_only",
             "pages_in_browsers",
         ],
     ),
-    by(
-        "state, metrics and the relay's status are as closed to pages as calls are",
+    tested(
+        "state, metrics and the relay's status are protected from pages like calls",
         &[
-            "a_page_in_a_browser_gets_nothing_that_has_data_from_a_server_on_loopback",
+            "a_browsers_page_gets_no_data_from_a_server_on_loopback",
             "a_page_in_a_browser_gets_nothing_from_a_relay_on_loopback",
-            "every_route_of_every_port_refuses_what_is_ambiguous_and_health_refuses_pages",
+            "every_route_refuses_an_ambiguous_host_or_origin",
         ],
     ),
-    by(
-        "a browser's preflight is answered for exactly what it asks, and before any token is asked for",
+    tested(
+        "a browser's preflight is answered for exactly the headers that it asks for, and needs no token",
         &[
-            "a_preflight_is_answered_with_exactly_the_headers_that_it_asks_for",
-            "a_preflight_is_answered_before_any_token_is_asked_for_and_reaches_nobody",
-            "an_options_request_that_is_no_preflight_is_the_providers",
+            "a_preflight_gets_exactly_the_headers_that_it_requests",
+            "a_preflight_needs_no_token_and_never_reaches_the_provider",
+            "an_options_request_without_preflight_is_the_providers",
         ],
     ),
-    by(
-        "a page that is let in reads answers and errors, and one that is not reads nothing",
+    tested(
+        "a listed page can read answers and errors, any other page nothing",
         &[
-            "a_page_reads_answers_and_errors_whoever_made_them",
-            "a_page_that_is_not_listed_may_neither_ask_nor_read",
+            "a_listed_page_can_read_answers_and_errors_of_every_hop",
+            "an_unlisted_page_can_neither_call_nor_read",
         ],
     ),
-    by(
-        "what is said of origins is said once, and `Vary` says that it depends on them",
+    tested(
+        "CORS headers are sent once, and `Vary` names `Origin`",
         &[
-            "the_edge_speaks_of_origins_and_the_provider_does_not",
-            "an_answer_depends_on_what_the_provider_says_and_on_the_origin",
-            "a_program_gets_what_the_provider_says_of_origins",
+            "the_server_answers_about_origins_not_the_provider",
+            "vary_names_the_origin_besides_the_providers_own_headers",
+            "without_an_origin_the_providers_cors_headers_pass",
         ],
     ),
-    by(
-        "a challenge leads to the provider's metadata at a public place, which any page may read",
+    tested(
+        "a challenge names the provider's metadata at a public URL, which any page may read",
         &[
-            "a_challenge_leads_to_metadata_whose_resource_is_the_url_that_was_called",
+            "a_challenge_leads_to_metadata_of_the_called_url",
             "a_challenge_and_its_metadata",
-            "a_page_from_anywhere_may_ask_for_oauth_metadata",
-            "pages_from_anywhere_may_read_what_is_well_known_and_a_head_is_answered",
+            "any_page_may_read_oauth_metadata",
+            "every_origin_may_read_well_known_documents",
         ],
     ),
-    by(
-        "where there are no metadata the answer is a plain 404, which sends clients on; a failure is none",
+    tested(
+        "without metadata the answer is a plain 404, after which clients go on; a failure is not a 404",
         &[
             "where_there_are_no_metadata_the_answer_is_a_plain_404",
-            "a_provider_that_fails_to_give_its_metadata_is_not_taken_for_one_that_has_none",
+            "failed_metadata_are_not_taken_for_missing_ones",
         ],
     ),
-    by(
-        "every status goes through with what belongs to it",
+    tested(
+        "every status passes with its headers and body",
         &[
-            "statuses_with_what_belongs_to_them",
-            "every_status_goes_through_with_its_headers_and_its_body_and_nothing_invented",
+            "statuses_with_their_headers",
+            "every_status_goes_through_with_headers_and_body_unchanged",
         ],
     ),
-    by(
-        "what is below an id's URL is forwarded, as it is spelt, and nothing that leads up",
+    tested(
+        "paths below an id's URL are forwarded unchanged, and dot segments are refused",
         &[
             "paths_and_queries_below",
-            "the_path_below_the_id_goes_below_the_providers_own_and_both_queries_go_too",
-            "dot_segments_in_any_spelling_are_refused_and_reach_no_provider",
+            "paths_and_queries_are_appended_to_those_of_the_provider",
+            "dot_segments_are_refused_and_reach_no_provider",
         ],
     ),
-    by(
-        "what fails on the way is 502, what takes too long 504, what is too much 429 or 503, each with its name in `Llamapool-Error`",
+    tested(
+        "a failure on the way is 502, a timeout 504, an exceeded limit 429 or 503, each with its name in `Llamapool-Error`",
         &[
             "a_provider_that_takes_no_connection_is_unreachable",
             "a_provider_that_hangs_up_before_its_answer_has_closed",
-            "a_provider_that_does_not_speak_http_says_garbage",
-            "over_http_2_a_tunnel_that_is_lost_before_the_head_is_an_error_with_a_name",
-            "a_provider_that_says_nothing_is_late_and_hears_that_nobody_waits_any_more",
+            "an_answer_that_is_not_http_is_provider_garbage",
+            "over_http_2_a_tunnel_lost_before_the_head_is_a_named_error",
+            "a_silent_provider_times_out_and_its_call_is_cancelled",
             "an_id_gets_no_more_calls_at_once_than_it_may",
         ],
     ),
-    by(
-        "nothing is sent to a provider twice",
+    tested(
+        "no request is sent to a provider twice",
         &[
-            "a_provider_that_closes_after_every_answer_loses_no_call_and_gets_none_twice",
+            "a_provider_that_closes_after_each_answer_loses_no_call",
             "a_provider_that_hangs_up_before_its_answer_has_closed",
         ],
     ),
-    by(
-        "a body has 64 MiB, above that comes a 413 that can be read",
+    tested(
+        "a body may have 64 MiB; above that the answer is a readable 413",
         &[
-            "more_than_the_limits",
-            "a_body_above_the_limit_is_refused_with_an_answer_that_the_caller_can_read",
-            "a_request_that_never_ends_is_answered_and_ended",
+            "bodies_and_heads_above_the_limits",
+            "a_body_above_the_limit_is_refused_with_a_readable_answer",
+            "an_endless_request_is_answered_and_closed",
             "big_bodies_both_ways",
         ],
     ),
-    by(
+    tested(
         "`Expect` is answered at the server",
         &[
-            "a_caller_who_asks_before_it_sends",
-            "a_caller_who_asks_whether_to_send_its_body_is_told_at_the_edge",
+            "a_caller_that_expects_100_continue",
+            "expect_100_continue_is_answered_by_the_server",
         ],
     ),
-    by(
-        "keys of the server and of the relay are no provider's business, and a caller's own token is",
+    tested(
+        "keys of the server and of the relay never reach a provider, and a caller's own token does",
         &[
             "keys_that_are_not_the_providers",
-            "the_servers_own_keys_never_reach_a_provider_and_a_callers_token_does",
+            "server_keys_reach_no_provider_and_callers_tokens_do",
         ],
     ),
-    by(
-        "202 has no body and no type",
+    tested(
+        "a 202 has no body and no content type",
         &["an_accepted_notification_has_no_body"],
     ),
-    by(
-        "`HEAD` gets no length made up",
+    tested(
+        "`HEAD` gets no invented length",
         &["a_head_without_a_length"],
     ),
-    by(
-        "nothing is compressed, unpacked or transcoded",
+    tested(
+        "nothing is compressed, decompressed or transcoded",
         &["a_compressed_answer"],
     ),
-    by(
-        "an answer may begin before its request is whole",
-        &["an_answer_before_the_request_is_whole"],
+    tested(
+        "an answer may begin before its request is complete",
+        &["an_answer_before_the_request_is_complete"],
     ),
-    by(
-        "each event is on its way before the next is made",
+    tested(
+        "each event is forwarded before the next one is made",
         &[
             "each_event_before_the_next_is_made",
             "each_event_on_a_stream_that_was_opened_with_get",
@@ -377,105 +380,105 @@ pub(crate) const RULES: &[Rule] = &[
             "progress_on_the_stream_of_a_call",
         ],
     ),
-    by(
-        "an open stream shows itself before anything is said",
-        &["listening_with_get", "a_stream_that_says_nothing"],
+    tested(
+        "the head of a stream is forwarded before its first event",
+        &["listening_with_get", "an_idle_stream"],
     ),
-    by(
-        "comments are added between events alone, and the provider's own go through",
+    tested(
+        "comments are added between events alone, and the provider's own pass",
         &[
-            "a_stream_that_says_nothing",
-            "an_event_that_comes_in_halves",
+            "an_idle_stream",
+            "an_event_that_arrives_in_pieces",
             "comments_of_the_provider",
-            "the_suite_says_the_same_among_many_comments",
+            "the_suite_reports_the_same_among_many_comments",
         ],
     ),
-    by(
-        "nothing is added to a body that is no event stream, or an encoded one",
+    tested(
+        "nothing is added to a body that is encoded or no event stream",
         &[
             "a_slow_answer_that_is_no_stream",
             "an_encoded_stream_gets_no_comments_between_its_bytes",
         ],
     ),
-    by(
-        "middleboxes are asked not to buffer, unless the provider says what it wants of them",
-        &["a_stream_that_says_what_middleboxes_may"],
+    tested(
+        "middleboxes are asked not to buffer, unless the provider sets these headers itself",
+        &["a_stream_with_its_own_cache_control"],
     ),
-    by(
-        "a slow reader holds back its own provider and nobody else",
+    tested(
+        "a slow reader holds back its own provider alone",
         &[
             "a_reader_that_does_not_read",
-            "a_caller_who_stops_reading_slows_nobody_else_and_makes_the_provider_make_little",
+            "a_caller_who_stops_reading_slows_no_other",
         ],
     ),
-    by(
-        "nothing is held for its size",
+    tested(
+        "no body is buffered because of its size",
         &[
             "a_big_event",
-            "an_event_of_100_mb_goes_through_and_is_held_by_nobody",
+            "an_event_of_100_mb_passes_without_being_buffered",
         ],
     ),
-    by(
+    tested(
         "many streams at once are not mixed",
         &["two_hundred_streams"],
     ),
-    by(
-        "the endpoint of HTTP with SSE resolves below the public URL, in every form, for real clients too",
+    tested(
+        "the endpoint of HTTP with SSE resolves below the public URL, in every form, for real clients, too",
         &[
-            "an_endpoint_from_the_root",
-            "an_endpoint_beside_the_stream",
-            "an_endpoint_with_its_origin",
+            "an_endpoint_as_an_absolute_path",
+            "an_endpoint_as_a_relative_path",
+            "an_endpoint_as_an_absolute_url",
             "an_endpoint_that_is_a_query",
-            "an_endpoint_with_dots",
+            "an_endpoint_with_dot_segments",
             "the_example_server_at_its_url",
             "the_example_server_below_its_url",
-            "the_official_python_client_sees_the_same_over_http_with_sse",
-            "the_official_typescript_client_sees_the_same_over_http_with_sse",
+            "the_python_client_sees_the_same_over_http_with_sse",
+            "the_typescript_client_sees_the_same_over_http_with_sse",
             "fastmcps_client_sees_the_same_over_http_with_sse",
             "a_client_behind_mcp_remote_sees_the_same_over_http_with_sse",
             "the_inspector_sees_the_same_over_http_with_sse",
         ],
     ),
-    by(
+    tested(
         "posts of HTTP with SSE reach the relay that holds the stream",
         &["posts_of_http_with_sse_reach_the_relay_that_holds_the_stream"],
     ),
-    by(
-        "where an answer leads resolves below the public URL, and elsewhere as it came",
+    tested(
+        "`Location` within the provider resolves below the public URL, and any other passes unchanged",
         &[
-            "a_caller_gets_to_what_the_provider_made_wherever_on_its_host_that_is",
-            "what_leads_elsewhere_goes_through_as_it_came_and_every_value_does",
+            "locations_on_the_providers_host_are_reachable",
+            "locations_elsewhere_go_through_unchanged",
         ],
     ),
-    by(
+    tested(
         "an authorization server on the provider's origin is found and used through the public URL, if its relay opted in",
         &[
-            "a_client_signs_in_at_the_providers_own_server_through_public_urls_alone",
-            "all_three_places_of_the_metadata_have_them_and_nothing_else_is_reachable",
-            "who_did_not_opt_in_publishes_nothing_of_the_providers_origin",
+            "a_client_signs_in_at_the_provider_through_public_urls_alone",
+            "all_three_places_have_the_metadata_and_nothing_else_leaks",
+            "without_opting_in_nothing_of_the_origin_is_published",
             "a_client_finds_signs_in_and_calls_with_the_public_url_alone",
         ],
     ),
-    by(
-        "callers without sessions are spread, and what is about a task goes to the relay that its caller keeps to (2026-07-28)",
+    tested(
+        "callers without sessions are spread over the relays, and calls about a task stay with the caller's relay (2026-07-28)",
         &[
-            "callers_with_one_token_behind_one_proxy_are_spread_and_each_keeps_to_its_relay",
-            "a_caller_goes_elsewhere_when_its_relay_is_clearly_busier_but_not_with_a_task",
+            "callers_behind_one_proxy_are_spread_and_keep_to_their_relay",
+            "a_caller_leaves_a_busier_relay_but_not_with_a_task",
         ],
     ),
-    by(
-        "`Mcp-Session-Id` decides nothing where there are no sessions (2026-07-28)",
-        &["a_session_id_means_nothing_where_there_are_no_sessions_and_goes_through"],
+    tested(
+        "`Mcp-Session-Id` has no effect where there are no sessions (2026-07-28)",
+        &["a_session_id_without_sessions_is_ignored_and_goes_through"],
     ),
-    by(
-        "informational answers and trailers end at each hop",
+    tested(
+        "interim answers (1xx) and trailers end at each hop",
         &[
-            "hints_before_the_answer",
-            "what_follows_the_last_chunk",
-            "interim_answers_end_at_the_hop_and_the_final_one_goes_through",
+            "early_hints_before_the_answer",
+            "trailers_behind_the_last_chunk",
+            "interim_answers_end_at_the_hop",
         ],
     ),
-    not(
+    untested(
         "resuming a tunnel's streams after a reconnect",
         "llamapool breaks them off; clients resume at the provider",
     ),

@@ -1,4 +1,5 @@
-//! Several relays for one id, each before a provider with sessions of its own: what belongs together stays together.
+//! Several relays for one id, each with a provider that has its own sessions: requests that belong
+//! together reach the same relay.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::harness::{Pool, Process, Provider, error_of, event_stream, json_answer, soon};
+use crate::harness::{Pool, Process, Provider, error_word, event_stream, json_answer, soon};
 
 const SHARED: (&str, &str) = ("CLIENT_SECRET", "shared by both");
 const ID: &str = "shared";
@@ -18,18 +19,21 @@ const CONNECTED: &str = "llamapool_relays_connected";
 
 type Streams = Arc<Mutex<Vec<mpsc::Sender<Result<bytes::Bytes, std::io::Error>>>>>;
 
-/// A provider that knows one session, its own, and says who it is. A call with `x-hold` is never answered.
+/// Starts a provider with one session of its own, which answers with its name. A call with `x-hold`
+/// is never answered.
 async fn provider(name: &'static str) -> Provider {
     let own = format!("!session~of~{name}!");
     let streams = Streams::default();
     Provider::answering(move |request: Request| {
-        let (own, streams) = (own.clone(), streams.clone());
+        let own = own.clone();
+        let streams = streams.clone();
         let (head, _) = request.into_parts();
         async move { answer(name, &own, &head, &streams).await }
     })
     .await
 }
 
+/// Answers one request to the provider.
 async fn answer(name: &str, own: &str, request: &Parts, streams: &Streams) -> Response {
     let header = |name: &str| {
         request
@@ -49,49 +53,53 @@ async fn answer(name: &str, own: &str, request: &Parts, streams: &Streams) -> Re
             .into()))
             .await
             .expect("it is open");
-        // The stream stays open as long as the provider lives.
+        // The stream stays open as long as the provider runs.
         streams.lock().unwrap().push(sender);
         return stream;
     }
-    let said = json!({
+
+    let seen = json!({
         "provider": name,
         "session": header("mcp-session-id"),
         "path": request.uri.to_string(),
         "method": request.method.as_str(),
         "last": header("last-event-id"),
     });
-    let said = json_answer(&said.to_string());
+    let answer = json_answer(&seen.to_string());
     match (header("mcp-session-id"), header("mcp-protocol-version")) {
-        (None, None) => ([("mcp-session-id", own)], said).into_response(),
+        (None, None) => ([("mcp-session-id", own)], answer).into_response(),
         (Some(session), _) if session != own => {
             let lost =
                 r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"not mine"},"id":null}"#;
             (StatusCode::NOT_FOUND, lost).into_response()
         }
-        _ => said,
+        _ => answer,
     }
 }
 
 /// Two relays, and a session with each.
-struct Two {
+struct TwoRelays {
     pool: Pool,
     relays: [Process; 2],
     providers: [Provider; 2],
     sessions: [String; 2],
 }
 
-impl Two {
+impl TwoRelays {
     async fn with(settings: &[(&str, &str)]) -> Self {
         let pool = Pool::with(settings).await;
         let providers = [provider("alpha").await, provider("beta").await];
         let alpha = pool.relay_with(ID, &providers[0].url, &[SHARED]).await;
         let first = begin(&pool).await;
-        let beta = Pool::relay_towards(&pool.url, ID, &providers[1].url, &[SHARED]);
-        both_are_there(&pool).await;
-        // What is busy is not chosen.
+
+        let beta = Pool::relay_to(&pool.url, ID, &providers[1].url, &[SHARED]);
+        until_both_connected(&pool).await;
+
+        // A busy relay is not chosen, so that the second session begins at the other one.
         let busy = hold(&pool, &first).await;
         let second = begin(&pool).await;
         drop(busy);
+
         Self {
             pool,
             relays: [alpha, beta],
@@ -105,7 +113,7 @@ impl Two {
     }
 }
 
-async fn both_are_there(pool: &Pool) {
+async fn until_both_connected(pool: &Pool) {
     pool.until_metric(CONNECTED, 2).await;
 }
 
@@ -126,7 +134,7 @@ async fn ask(pool: &Pool, id: &str, session: &str) -> reqwest::Response {
         .expect("an HTTP answer")
 }
 
-/// Begins a session; the id that the caller sees.
+/// Begins a session and returns its id at the caller.
 async fn begin(pool: &Pool) -> String {
     let answer = pool.post(ID, &json!({})).await;
     assert_eq!(answer.status(), 200);
@@ -136,7 +144,7 @@ async fn begin(pool: &Pool) -> String {
         .to_owned()
 }
 
-/// A call in a session that goes on until it is dropped.
+/// Starts a call in a session that runs until it is dropped.
 async fn hold(
     pool: &Pool,
     session: &str,
@@ -149,27 +157,28 @@ async fn hold(
     call
 }
 
-async fn said(answer: reqwest::Response) -> Value {
+/// Reads the JSON of a successful answer.
+async fn read_json(answer: reqwest::Response) -> Value {
     assert_eq!(answer.status(), 200);
     answer.json().await.expect("JSON")
 }
 
-/// The answer that makes a client initialize again.
-async fn is_gone(answer: reqwest::Response) {
+/// Asserts that the answer makes a client initialize again.
+async fn assert_gone(answer: reqwest::Response) {
     assert_eq!(answer.status(), 404);
     let body: Value = answer.json().await.expect("JSON");
     assert_eq!(body["error"]["code"], -32001, "{body}");
 }
 
 #[tokio::test]
-async fn a_session_stays_with_its_relay_and_looks_the_same_each_time() {
-    let two = Two::with(&[]).await;
+async fn a_session_stays_with_its_relay_and_keeps_its_id() {
+    let two = TwoRelays::with(&[]).await;
     for _ in 0..5 {
         for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
-            let said = said(two.ask(session).await).await;
+            let answer = read_json(two.ask(session).await).await;
             let own = format!("!session~of~{name}!");
             assert_eq!(
-                (&said["provider"], &said["session"]),
+                (&answer["provider"], &answer["session"]),
                 (&json!(name), &json!(own))
             );
             assert!(
@@ -179,15 +188,17 @@ async fn a_session_stays_with_its_relay_and_looks_the_same_each_time() {
             );
         }
     }
+
     let busy = hold(&two.pool, &two.sessions[1]).await;
     assert_eq!(begin(&two.pool).await, two.sessions[0]);
+
     drop(busy);
 }
 
-/// A stream that is listened to, one that is resumed, and the session's end are as much of it as its calls.
+/// Listening streams, resumed streams and the end of a session belong to it like its calls.
 #[tokio::test]
 async fn listening_resuming_and_ending_reach_the_relay_of_the_session() {
-    let two = Two::with(&[]).await;
+    let two = TwoRelays::with(&[]).await;
     for _ in 0..3 {
         for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
             let own = format!("!session~of~{name}!");
@@ -207,8 +218,9 @@ async fn listening_resuming_and_ending_reach_the_relay_of_the_session() {
                 let request = last.into_iter().fold(request, |request, last| {
                     request.header("last-event-id", last)
                 });
-                let said = said(soon("an answer", request.send()).await.unwrap()).await;
-                let seen = ["provider", "session", "method", "last"].map(|what| said[what].clone());
+                let answer = read_json(soon("an answer", request.send()).await.unwrap()).await;
+                let seen =
+                    ["provider", "session", "method", "last"].map(|name| answer[name].clone());
                 assert_eq!(seen, [json!(name), json!(own), json!(method), json!(last)]);
             }
         }
@@ -216,34 +228,37 @@ async fn listening_resuming_and_ending_reach_the_relay_of_the_session() {
 }
 
 #[tokio::test]
-async fn a_session_id_that_was_made_up_or_moved_is_nobodys() {
-    let two = Two::with(&[]).await;
+async fn a_forged_or_moved_session_id_is_not_found() {
+    let two = TwoRelays::with(&[]).await;
     let _other = two
         .pool
         .relay_with("other", &two.providers[0].url, &[SHARED])
         .await;
-    is_gone(ask(&two.pool, "other", &two.sessions[0]).await).await;
+    assert_gone(ask(&two.pool, "other", &two.sessions[0]).await).await;
     let mut forged = two.sessions[0].clone().into_bytes();
     let last = forged.len() / 2;
     forged[last] = if forged[last] == b'A' { b'B' } else { b'A' };
+
     for forged in [
         &*String::from_utf8(forged).unwrap(),
         "!session~of~alpha!",
         "x",
     ] {
-        is_gone(two.ask(forged).await).await;
+        assert_gone(two.ask(forged).await).await;
     }
 }
 
 #[tokio::test]
 async fn a_session_waits_for_its_relay_and_then_is_gone() {
-    let mut two = Two::with(&[("SESSION_GRACE", "1s")]).await;
+    let mut two = TwoRelays::with(&[("SESSION_GRACE", "1s")]).await;
     two.relays[0].kill().await;
     two.pool.until_metric(CONNECTED, 1).await;
     let away = two.ask(&two.sessions[0]).await;
+
     assert_eq!(away.status(), 503);
     assert!(away.headers().contains_key("retry-after"));
-    assert_eq!(error_of(away).await, "relay_offline");
+    assert_eq!(error_word(away).await, "relay_offline");
+
     let gone = async {
         loop {
             let answer = two.ask(&two.sessions[0]).await;
@@ -252,42 +267,43 @@ async fn a_session_waits_for_its_relay_and_then_is_gone() {
             }
         }
     };
-    is_gone(soon("the grace ends", gone).await).await;
+    assert_gone(soon("the grace ends", gone).await).await;
     assert_eq!(
-        said(two.ask(&two.sessions[1]).await).await["provider"],
+        read_json(two.ask(&two.sessions[1]).await).await["provider"],
         "beta"
     );
 }
 
 #[tokio::test]
 async fn sessions_survive_a_restart_of_the_server() {
-    let mut two = Two::with(&[]).await;
+    let mut two = TwoRelays::with(&[]).await;
     let port = two.pool.port().to_owned();
     two.pool.server.kill().await;
     two.pool = Pool::on_port(&port, &[]).await;
-    both_are_there(&two.pool).await;
+    until_both_connected(&two.pool).await;
     for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
-        assert_eq!(said(two.ask(session).await).await["provider"], name);
+        assert_eq!(read_json(two.ask(session).await).await["provider"], name);
     }
 }
 
-/// The call that runs there goes on; the client begins again at the other one.
+/// The call that runs there goes on, and the client begins a new session at the other relay.
 #[tokio::test]
 async fn a_session_does_not_wait_for_a_relay_that_drains() {
-    let mut two = Two::with(&[]).await;
+    let mut two = TwoRelays::with(&[]).await;
     let _running = hold(&two.pool, &two.sessions[0]).await;
     two.relays[0].signal("TERM").await;
     let drains = |line: &str| line.contains("relay offers") && line.contains("\"draining\":true");
     two.pool.server.line("it drains", drains).await;
-    is_gone(two.ask(&two.sessions[0]).await).await;
+    assert_gone(two.ask(&two.sessions[0]).await).await;
     assert_eq!(begin(&two.pool).await, two.sessions[1]);
 }
 
 #[tokio::test]
 async fn posts_of_http_with_sse_reach_the_relay_that_holds_the_stream() {
-    let two = Two::with(&[]).await;
+    let two = TwoRelays::with(&[]).await;
     let mut seen = std::collections::BTreeSet::new();
     let mut busy = None;
+
     for _ in 0..2 {
         let request = two
             .pool
@@ -302,25 +318,29 @@ async fn posts_of_http_with_sse_reach_the_relay_that_holds_the_stream() {
             .find_map(|line| line.strip_prefix("data: "))
             .unwrap();
         let own = endpoint.rsplit_once("of=").unwrap().1;
+
         for _ in 0..5 {
             let request = two
                 .pool
                 .http
                 .post(format!("{}{endpoint}", two.pool.url))
                 .body("{}");
-            let said = said(soon("an answer", request.send()).await.unwrap()).await;
+            let answer = read_json(soon("an answer", request.send()).await.unwrap()).await;
             assert_eq!(
-                (&said["provider"], &said["path"]),
+                (&answer["provider"], &answer["path"]),
                 (&json!(own), &json!(format!("/messages?of={own}")))
             );
         }
+
         seen.insert(own.to_owned());
-        // The other one gets the next stream.
+        // A busy relay is not chosen, so that the next stream opens at the other one.
         busy.get_or_insert(stream);
     }
+
     assert_eq!(seen.len(), 2, "{seen:?}");
+
     let forged = format!("{}/~at/forged/~announced/messages", two.pool.mcp(ID));
-    is_gone(
+    assert_gone(
         soon("an answer", two.pool.http.post(forged).body("{}").send())
             .await
             .unwrap(),
@@ -328,9 +348,10 @@ async fn posts_of_http_with_sse_reach_the_relay_that_holds_the_stream() {
     .await;
 }
 
+/// It continues at the other relay when its own is lost.
 #[tokio::test]
-async fn a_caller_without_sessions_keeps_to_one_relay_and_goes_on_at_the_other() {
-    let mut two = Two::with(&[]).await;
+async fn a_caller_without_sessions_keeps_to_one_relay() {
+    let mut two = TwoRelays::with(&[]).await;
     let ask = async |pool: &Pool, caller: &str| {
         let request = pool
             .http
@@ -340,34 +361,38 @@ async fn a_caller_without_sessions_keeps_to_one_relay_and_goes_on_at_the_other()
             .header("mcp-protocol-version", "2026-07-28")
             .bearer_auth(caller)
             .body("{}");
-        let said = said(soon("an answer", request.send()).await.unwrap()).await;
-        said["provider"].as_str().unwrap().to_owned()
+        let answer = read_json(soon("an answer", request.send()).await.unwrap()).await;
+        answer["provider"].as_str().unwrap().to_owned()
     };
-    let mut homes = std::collections::BTreeMap::new();
+    let mut relays_of_callers = std::collections::BTreeMap::new();
+
     for caller in (0..20).map(|number| format!("caller {number}")) {
         let home = ask(&two.pool, &caller).await;
         for _ in 0..3 {
             assert_eq!(ask(&two.pool, &caller).await, home);
         }
-        homes.insert(home, caller);
+        relays_of_callers.insert(home, caller);
     }
+
     assert_eq!(
-        homes.len(),
+        relays_of_callers.len(),
         2,
-        "not all of them have the same home: {homes:?}"
+        "not all of them have the same home: {relays_of_callers:?}"
     );
+
     two.relays[0].kill().await;
     two.pool.until_metric(CONNECTED, 1).await;
-    assert_eq!(ask(&two.pool, &homes["alpha"]).await, "beta");
+    assert_eq!(ask(&two.pool, &relays_of_callers["alpha"]).await, "beta");
 }
 
-/// A provider without sessions may ask in the middle of a call; the answer is a message of its own, and must find the call.
+/// A provider without sessions may send a request in a call; the answer is a separate message, and
+/// must reach the same relay.
 #[tokio::test]
-async fn a_caller_of_an_older_revision_without_a_session_keeps_to_one_relay() {
-    let two = Two::with(&[]).await;
-    let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": {} });
+async fn an_older_caller_without_a_session_keeps_to_one_relay() {
+    let two = TwoRelays::with(&[]).await;
+    let response = json!({ "jsonrpc": "2.0", "id": 7, "result": {} });
     for version in ["2025-06-18", "2025-11-25"] {
-        let mut homes = std::collections::BTreeSet::new();
+        let mut relays_of_callers = std::collections::BTreeSet::new();
         for caller in 0..20 {
             let mut home = None;
             for _ in 0..4 {
@@ -379,31 +404,40 @@ async fn a_caller_of_an_older_revision_without_a_session_keeps_to_one_relay() {
                 let request = request.header("accept", "application/json, text/event-stream");
                 let request = request
                     .bearer_auth(format!("caller {caller}"))
-                    .json(&answer);
-                let said = said(soon("an answer", request.send()).await.unwrap()).await;
-                let provider = said["provider"].as_str().unwrap().to_owned();
+                    .json(&response);
+                let answer = read_json(soon("an answer", request.send()).await.unwrap()).await;
+                let provider = answer["provider"].as_str().unwrap().to_owned();
+
                 assert_eq!(
                     home.get_or_insert_with(|| provider.clone()),
                     &provider,
                     "{version}, caller {caller}"
                 );
             }
-            homes.extend(home);
+
+            relays_of_callers.extend(home);
         }
-        assert_eq!(homes.len(), 2, "not all of them have the same home");
+
+        assert_eq!(
+            relays_of_callers.len(),
+            2,
+            "all callers have the same relay"
+        );
     }
 }
 
 #[tokio::test]
-async fn with_one_relay_and_no_secret_session_ids_are_left_alone() {
+async fn session_ids_pass_unchanged_with_one_relay_and_no_secret() {
     let pool = Pool::start().await;
     let provider = provider("alpha").await;
     let _relay = pool.relay(ID, &provider.url).await;
+
     assert_eq!(begin(&pool).await, "!session~of~alpha!");
     assert_eq!(
-        said(ask(&pool, ID, "!session~of~alpha!").await).await["session"],
+        read_json(ask(&pool, ID, "!session~of~alpha!").await).await["session"],
         "!session~of~alpha!"
     );
+
     let strange = ask(&pool, ID, "anything else").await;
     assert_eq!(strange.status(), 404);
     assert!(strange.text().await.unwrap().contains("not mine"));

@@ -1,6 +1,6 @@
 //! Programs that speak MCP on standard input and output, behind llamapool.
 //!
-//! The one rule: a program is told nothing that the relay's settings do not name.
+//! A program gets only the environment that the settings of the relay name.
 
 use std::path::Path;
 
@@ -19,13 +19,13 @@ pub(crate) struct Bridge {
 }
 
 impl Bridge {
-    /// The project's own provider for the conformance suite, as a program.
+    /// Starts the project's own provider for the conformance suite as a program.
     pub(crate) async fn conformance() -> Self {
         let provider = root().join("tests/parts/conformance/provider");
         Self::to(&[text(&provider), "--stdio".to_owned()]).await
     }
 
-    /// The official example server, as a program.
+    /// Starts the official example server as a program.
     pub(crate) async fn everything() -> Self {
         let server = "server-everything-2026.8.31/node_modules/@modelcontextprotocol/server-everything/dist/index.js";
         Self::to(&[
@@ -36,7 +36,7 @@ impl Bridge {
         .await
     }
 
-    /// A program with its arguments.
+    /// Starts a program with its arguments.
     pub(crate) async fn to(command: &[String]) -> Self {
         let pool = Pool::start().await;
         let parts = text(&installed(""));
@@ -61,13 +61,13 @@ impl Bridge {
         }
     }
 
-    /// Its public URL.
+    /// Returns its public URL.
     pub(crate) fn url(&self) -> String {
         self.pool.mcp(ID)
     }
 }
 
-/// A path as an argument.
+/// Returns a path as an argument.
 pub(crate) fn text(path: &Path) -> String {
     path.to_str().expect("a path in UTF-8").to_owned()
 }

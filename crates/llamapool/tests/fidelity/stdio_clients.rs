@@ -1,7 +1,6 @@
-//! Real clients see the same of a provider that is a program, through llamapool, as of the same provider straight over HTTP:
-//! of the project's own, which has both eras, and of the official example server.
-//!
-//! The one rule: it is the same client with the same calls both times.
+//! Real clients see the same of a provider that is a program, through llamapool, as of the same
+//! provider directly over HTTP: of the project's own, which has both eras, and of the official
+//! example server.
 
 use rmcp::model::ProtocolVersion;
 use rmcp::service::ClientLifecycleMode;
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::clients::{
-    LEGACY, MCP_1, MODERN, Rmcp, count, inspected, report, tools, with_node, with_python,
+    LEGACY, MCP_1, MODERN, Rmcp, count, report, run_inspector, tools, with_node, with_python,
 };
 use crate::parts::FASTMCP_4;
 use crate::programs::Program;
@@ -19,7 +18,7 @@ use crate::stdio::Bridge;
 pub(crate) struct Client {
     pub(crate) name: &'static str,
     start: fn() -> Command,
-    /// The eras that it knows, the newest one last.
+    /// The eras that it supports, the newest one last.
     eras: &'static [&'static str],
 }
 
@@ -49,31 +48,33 @@ const TYPESCRIPT_2: Client = Client {
     eras: &[LEGACY, MODERN],
 };
 
-/// Those of `tests/parts/clients`.
+/// The clients of `tests/parts/clients`.
 pub(crate) const CLIENTS: &[Client] = &[PYTHON_1, PYTHON_2, FASTMCP, TYPESCRIPT_1, TYPESCRIPT_2];
 
 impl Client {
-    /// The newest era that it knows.
+    /// Returns the newest era that it supports.
     pub(crate) fn newest(&self) -> &'static str {
         self.eras.last().expect("an era")
     }
 
-    /// What it sees at a URL on its walk, in an era.
+    /// Makes the walk at a URL in an era, and returns the report.
     async fn walk(&self, url: &str, era: &str) -> Vec<Value> {
-        report(self.at(url, era)).await
+        report(self.command(url, era)).await
     }
 
-    /// What it sees with other calls, in the newest era that it and the provider know.
+    /// Makes other calls in the newest era that it and the provider support, and returns the
+    /// report.
     pub(crate) async fn calls(&self, url: &str, calls: &Value) -> Vec<Value> {
-        let mut command = self.at(url, self.newest());
+        let mut command = self.command(url, self.newest());
         command.env("LLAMAPOOL_CALLS", calls.to_string());
         report(command).await
     }
 
-    fn at(&self, url: &str, era: &str) -> Command {
+    fn command(&self, url: &str, era: &str) -> Command {
         let mut command = (self.start)();
         command.arg(url);
-        // Only those that know both have to be told.
+
+        // Only clients with both eras take this argument.
         if self.eras.len() > 1 {
             command.arg(if era == LEGACY { "legacy" } else { "auto" });
         }
@@ -81,7 +82,7 @@ impl Client {
     }
 }
 
-/// How the official Rust client begins in an era.
+/// Returns the lifecycle of the official Rust client in an era.
 pub(crate) fn rmcp(era: &str) -> ClientLifecycleMode {
     if era == LEGACY {
         return ClientLifecycleMode::Initialize;
@@ -91,20 +92,22 @@ pub(crate) fn rmcp(era: &str) -> ClientLifecycleMode {
     }
 }
 
-/// Two reports of a whole run are the same, the second one being of a program.
-pub(crate) fn is_the_same(name: &str, straight: &[Value], stdio: &[Value]) {
+/// Asserts that two complete reports are the same, the second one being of a program.
+pub(crate) fn assert_same_report(name: &str, direct: &[Value], stdio: &[Value]) {
     assert_eq!(
-        straight, stdio,
-        "{name}: straight, then the program through llamapool"
+        direct, stdio,
+        "{name}: direct, then the program through llamapool"
     );
     assert_eq!(stdio.last(), Some(&json!({ "saw": "done" })), "{name}");
+
     let counts = ["result", "progress", "sampling", "elicitation"].map(|kind| count(stdio, kind));
     #[allow(
         clippy::print_stdout,
         reason = "the counts are what a reader of the log wants"
     )]
     {
-        let ([results, progress, sampling, elicitation], hello) = (counts, &stdio[0]);
+        let [results, progress, sampling, elicitation] = counts;
+        let hello = &stdio[0];
         println!(
             "{name}, {}, {}, stdio: {} tools, {results} results, {progress} notifications of progress, {sampling} and \
              {elicitation} answers for the model and the user",
@@ -115,60 +118,62 @@ pub(crate) fn is_the_same(name: &str, straight: &[Value], stdio: &[Value]) {
     }
 }
 
-// --- The project's own provider -----------------------------------------------------------------------------------------------
+// --- The project's own provider ------------------------------------------------------------------
 
-/// A client takes the walk straight at the provider over HTTP, and at the same provider as a program.
-async fn walks_the_same(name: &str, era: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
+/// Compares the walks of a client: directly over HTTP, and with the same provider as a program.
+async fn compare_walks(name: &str, era: &str, client: impl AsyncFn(&str) -> Vec<Value>) {
     let program = Program::conformance().await;
-    let straight = client(&program.url()).await;
+    let direct = client(&program.url()).await;
     let bridge = Bridge::conformance().await;
     let stdio = client(&bridge.url()).await;
-    is_the_same(name, &straight, &stdio);
+    assert_same_report(name, &direct, &stdio);
+
     assert_eq!(
         stdio[0],
         json!({ "saw": "initialize", "server": "llamapool-conformance", "protocol": era }),
         "{name}"
     );
+
     let counts = ["sampling", "elicitation", "result"].map(|kind| count(&stdio, kind));
     assert_eq!(counts, [1, 1, 4], "{name}: {stdio:?}");
     assert!(count(&stdio, "progress") >= 3, "{name}: {stdio:?}");
 }
 
-async fn walks_the_same_in_its_eras(client: &Client) {
+async fn compare_walks_in_all_eras(client: &Client) {
     for era in client.eras {
-        walks_the_same(client.name, era, async |url| client.walk(url, era).await).await;
+        compare_walks(client.name, era, async |url| client.walk(url, era).await).await;
     }
 }
 
 #[tokio::test]
-async fn the_official_python_client_sees_the_same_of_a_program() {
-    walks_the_same_in_its_eras(&PYTHON_1).await;
+async fn the_python_client_sees_the_same_of_a_program() {
+    compare_walks_in_all_eras(&PYTHON_1).await;
 }
 
 #[tokio::test]
-async fn the_official_python_client_of_both_eras_sees_the_same_of_a_program() {
-    walks_the_same_in_its_eras(&PYTHON_2).await;
+async fn the_python_client_of_two_eras_sees_the_same_of_a_program() {
+    compare_walks_in_all_eras(&PYTHON_2).await;
 }
 
 #[tokio::test]
 async fn fastmcps_client_sees_the_same_of_a_program() {
-    walks_the_same_in_its_eras(&FASTMCP).await;
+    compare_walks_in_all_eras(&FASTMCP).await;
 }
 
 #[tokio::test]
-async fn the_official_typescript_client_sees_the_same_of_a_program() {
-    walks_the_same_in_its_eras(&TYPESCRIPT_1).await;
+async fn the_typescript_client_sees_the_same_of_a_program() {
+    compare_walks_in_all_eras(&TYPESCRIPT_1).await;
 }
 
 #[tokio::test]
-async fn the_official_typescript_client_of_both_eras_sees_the_same_of_a_program() {
-    walks_the_same_in_its_eras(&TYPESCRIPT_2).await;
+async fn the_typescript_client_of_two_eras_sees_the_same_of_a_program() {
+    compare_walks_in_all_eras(&TYPESCRIPT_2).await;
 }
 
 #[tokio::test]
-async fn the_official_rust_client_sees_the_same_of_a_program() {
+async fn the_rust_client_sees_the_same_of_a_program() {
     for era in [LEGACY, MODERN] {
-        walks_the_same("rmcp 3.9", era, async |url| {
+        compare_walks("rmcp 3.9", era, async |url| {
             Rmcp::walk(url, rmcp(era)).await
         })
         .await;
@@ -177,7 +182,8 @@ async fn the_official_rust_client_sees_the_same_of_a_program() {
 
 #[tokio::test]
 async fn the_inspector_sees_the_same_of_a_program() {
-    let (program, bridge) = (Program::conformance().await, Bridge::conformance().await);
+    let program = Program::conformance().await;
+    let bridge = Bridge::conformance().await;
     let greet = [
         "--method",
         "tools/call",
@@ -186,6 +192,7 @@ async fn the_inspector_sees_the_same_of_a_program() {
         "--tool-arg",
         "name=grüße 🦙",
     ];
+
     for era in ["legacy", "modern"] {
         let how = ["--transport", "http", "--protocol-era", era];
         let runs = [
@@ -193,13 +200,12 @@ async fn the_inspector_sees_the_same_of_a_program() {
             [&how[..], &greet].concat(),
         ];
         let runs: Vec<&[&str]> = runs.iter().map(Vec::as_slice).collect();
-        let (straight, stdio) = (
-            inspected(&program.url(), &runs).await,
-            inspected(&bridge.url(), &runs).await,
-        );
+        let direct = run_inspector(&program.url(), &runs).await;
+        let stdio = run_inspector(&bridge.url(), &runs).await;
+
         assert_eq!(
-            straight, stdio,
-            "{era}: straight, then the program through llamapool"
+            direct, stdio,
+            "{era}: direct, then the program through llamapool"
         );
         assert_eq!(
             stdio[1]["result"]["content"][0]["text"], "Hello, grüße 🦙!",
@@ -208,33 +214,34 @@ async fn the_inspector_sees_the_same_of_a_program() {
     }
 }
 
-// --- The official example server ----------------------------------------------------------------------------------------------
+// --- The official example server -----------------------------------------------------------------
 
-/// It knows the older era alone, so clients of both have to find that out.
+/// It supports the older era alone, and clients with both must find that out.
 #[tokio::test]
-async fn the_example_server_is_the_same_to_every_client_in_both_its_forms() {
-    let (program, bridge) = (
-        Program::everything("streamableHttp").await,
-        Bridge::everything().await,
-    );
+async fn every_client_sees_the_same_of_the_example_server() {
+    let program = Program::everything("streamableHttp").await;
+    let bridge = Bridge::everything().await;
     let calls = json!([
         ["echo", { "message": "grüße 🦙" }, 0],
         ["trigger-long-running-operation", { "duration": 0.2, "steps": 4 }, 4],
         ["trigger-sampling-request", { "prompt": "Say grüße 🦙" }, 0],
         ["trigger-elicitation-request", {}, 0],
     ]);
+
     for client in CLIENTS {
-        let straight = client.calls(&program.url(), &calls).await;
+        let direct = client.calls(&program.url(), &calls).await;
         let stdio = client.calls(&bridge.url(), &calls).await;
-        asks_the_same(client.name, &straight, &stdio);
+        assert_same_calls(client.name, &direct, &stdio);
     }
-    let straight = Rmcp::calls(&program.url(), rmcp(LEGACY), &calls).await;
+
+    let direct = Rmcp::calls(&program.url(), rmcp(LEGACY), &calls).await;
     let stdio = Rmcp::calls(&bridge.url(), rmcp(LEGACY), &calls).await;
-    asks_the_same("rmcp 3.9", &straight, &stdio);
+    assert_same_calls("rmcp 3.9", &direct, &stdio);
 }
 
-fn asks_the_same(name: &str, straight: &[Value], stdio: &[Value]) {
-    is_the_same(name, straight, stdio);
+/// Asserts that two reports of the example server are the same and complete.
+fn assert_same_calls(name: &str, direct: &[Value], stdio: &[Value]) {
+    assert_same_report(name, direct, stdio);
     let hello =
         json!({ "saw": "initialize", "server": "mcp-servers/everything", "protocol": LEGACY });
     assert_eq!(stdio[0], hello, "{name}");

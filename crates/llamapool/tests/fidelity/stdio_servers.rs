@@ -1,85 +1,89 @@
-//! The official servers that are programs and nothing else: every client sees the same of them, through llamapool over HTTP,
-//! as the official client does that starts them itself.
+//! The official servers that exist as programs only: every client sees the same of them through
+//! llamapool over HTTP as the official client that starts them itself.
 //!
-//! The one rule: what a server says of the moment is left out, and nothing else.
+//! Only the current time in an answer is not compared.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::clients::{
-    INSPECTOR, LEGACY, MCP_1, MODERN, NODE, Rmcp, bare, inspected, report, with_python,
+    INSPECTOR, LEGACY, MCP_1, MODERN, NODE, Rmcp, bare_command, report, run_inspector, with_python,
 };
 use crate::programs::installed;
 use crate::stdio::{Bridge, text};
-use crate::stdio_clients::{CLIENTS, is_the_same, rmcp};
+use crate::stdio_clients::{CLIENTS, assert_same_report, rmcp};
 
-/// A program, and what it is asked.
+/// A program, and the calls that are made.
 struct Server {
     command: Vec<String>,
-    /// Tool, arguments, and how many steps of progress there are.
+    /// The tool, the arguments, and the number of steps of progress.
     calls: Value,
-    /// The newest era that it knows.
+    /// The newest era that it supports.
     newest: &'static str,
 }
 
 impl Server {
-    /// What the official client sees that starts the program itself.
-    async fn straight(&self) -> Vec<Value> {
+    /// Returns the report of the official client that starts the program itself.
+    async fn direct_report(&self) -> Vec<Value> {
         let mut command = with_python(MCP_1, "official_1.py");
         command
             .env("LLAMAPOOL_CALLS", self.calls.to_string())
             .arg("-")
             .args(&self.command);
-        without_the_moment(report(command).await)
+        without_current_time(report(command).await)
     }
 
-    /// Every client in turn sees the same, but for the revision that it agreed on.
-    async fn is_the_same_to_every_client(&self) -> Vec<Value> {
-        let straight = self.straight().await;
+    /// Compares the reports of all clients, except for the negotiated revision, and returns the
+    /// direct one.
+    async fn compare_all_clients(&self) -> Vec<Value> {
+        let direct = self.direct_report().await;
         let bridge = Bridge::to(&self.command).await;
         for client in CLIENTS {
             let stdio = client.calls(&bridge.url(), &self.calls).await;
-            self.compare(client.name, client.newest(), &straight, stdio);
+            self.compare(client.name, client.newest(), &direct, stdio);
         }
+
         let stdio = Rmcp::calls(&bridge.url(), rmcp(self.newest), &self.calls).await;
-        self.compare("rmcp 3.9", self.newest, &straight, stdio);
-        self.is_the_same_to_the_inspector(&bridge).await;
-        straight
+        self.compare("rmcp 3.9", self.newest, &direct, stdio);
+        self.compare_inspector(&bridge).await;
+        direct
     }
 
     fn compare(
         &self,
         name: &str,
         client_newest: &'static str,
-        straight: &[Value],
+        direct: &[Value],
         stdio: Vec<Value>,
     ) {
-        let mut wanted = straight.to_vec();
-        // Revisions are dates, which are compared as texts are.
+        let mut wanted = direct.to_vec();
+        // Revisions are dates, which compare as texts.
         wanted[0]["protocol"] = json!(client_newest.min(self.newest));
-        is_the_same(name, &wanted, &without_the_moment(stdio));
+        assert_same_report(name, &wanted, &without_current_time(stdio));
     }
 
-    /// The Inspector shows everything that is said of the tools.
-    async fn is_the_same_to_the_inspector(&self, bridge: &Bridge) {
+    /// Compares the output of the Inspector, which shows the complete descriptions of the tools.
+    async fn compare_inspector(&self, bridge: &Bridge) {
         let home = tempfile::tempdir().unwrap();
-        let mut command = bare(installed(NODE));
+        let mut command = bare_command(installed(NODE));
         command
             .env("HOME", home.path())
             .arg(installed(INSPECTOR))
             .args(["--format", "json", "--method", "tools/list"]);
         command.arg("--").args(&self.command);
-        let straight = report(command).await;
-        let stdio = inspected(
+        let direct = report(command).await;
+        let stdio = run_inspector(
             &bridge.url(),
             &[&["--transport", "http", "--method", "tools/list"]],
         )
         .await;
+
         assert_eq!(
-            straight, stdio,
-            "the inspector: straight, then through llamapool"
+            direct, stdio,
+            "the inspector: direct, then through llamapool"
         );
+
         let tools = stdio[0]["result"]["tools"]
             .as_array()
             .expect("the tools were listed");
@@ -93,29 +97,26 @@ impl Server {
     }
 }
 
-/// A server that is a script of a part.
+/// Returns the command of a server that is a Node script of a part.
 fn script(path: &str, arguments: &[String]) -> Vec<String> {
     let node = [text(&installed(NODE)), text(&installed(path))];
     node.into_iter().chain(arguments.iter().cloned()).collect()
 }
 
-/// The texts of the results, without the lines of a JSON text that say when it is.
-fn without_the_moment(mut report: Vec<Value>) -> Vec<Value> {
+/// Removes the lines with the current time from the texts of the results.
+fn without_current_time(mut report: Vec<Value>) -> Vec<Value> {
     for observation in &mut report {
         if let Some(text) = observation["text"].as_str() {
-            let is_of_the_moment =
+            let is_transient =
                 |line: &&str| line.contains(r#""datetime""#) || line.contains(r#""day_of_week""#);
-            let rest: Vec<_> = text
-                .lines()
-                .filter(|line| !is_of_the_moment(line))
-                .collect();
+            let rest: Vec<_> = text.lines().filter(|line| !is_transient(line)).collect();
             observation["text"] = json!(rest.join("\n"));
         }
     }
     report
 }
 
-/// The text of the result of a tool.
+/// Returns the text of the result of a tool.
 fn result<'a>(report: &'a [Value], tool: &str) -> &'a str {
     let result = report
         .iter()
@@ -126,20 +127,23 @@ fn result<'a>(report: &'a [Value], tool: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn the_file_server_is_the_same_to_every_client() {
+async fn every_client_sees_the_same_of_the_file_server() {
     let folder = tempfile::tempdir().unwrap();
-    let (folder, file) = (text(folder.path()), text(&folder.path().join("grüße.txt")));
+    let file = text(&folder.path().join("grüße.txt"));
+    let folder_path = text(folder.path());
+
     let path = "server-filesystem-2026.8.31/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js";
     let server = Server {
-        command: script(path, std::slice::from_ref(&folder)),
+        command: script(path, std::slice::from_ref(&folder_path)),
         calls: json!([
             ["write_file", { "path": file, "content": "grüße 🦙\n" }, 0],
             ["read_text_file", { "path": file }, 0],
-            ["list_directory", { "path": folder }, 0],
+            ["list_directory", { "path": folder_path }, 0],
         ]),
         newest: LEGACY,
     };
-    let seen = server.is_the_same_to_every_client().await;
+    let seen = server.compare_all_clients().await;
+
     assert_eq!(result(&seen, "read_text_file"), "grüße 🦙");
     assert_eq!(result(&seen, "list_directory"), "[FILE] grüße.txt");
     assert_eq!(
@@ -149,12 +153,13 @@ async fn the_file_server_is_the_same_to_every_client() {
 }
 
 #[tokio::test]
-async fn the_memory_server_is_the_same_to_every_client() {
+async fn every_client_sees_the_same_of_the_memory_server() {
     let folder = tempfile::tempdir().unwrap();
     let memory = format!(
         "MEMORY_FILE_PATH={}",
         text(&folder.path().join("memory.jsonl"))
     );
+
     let path =
         "server-memory-2026.8.31/node_modules/@modelcontextprotocol/server-memory/dist/index.js";
     let llama = json!({ "name": "llama", "entityType": "animal", "observations": ["grüße 🦙"] });
@@ -166,19 +171,20 @@ async fn the_memory_server_is_the_same_to_every_client() {
         calls: json!([
             ["create_entities", { "entities": [llama] }, 0],
             ["read_graph", {}, 0],
-            // For the next client, which finds what this one leaves.
+            // The next client finds the memory that this one leaves.
             ["delete_entities", { "entityNames": ["llama"] }, 0],
         ]),
         newest: LEGACY,
     };
-    let seen = server.is_the_same_to_every_client().await;
+    let seen = server.compare_all_clients().await;
     let graph: Value = serde_json::from_str(result(&seen, "read_graph")).unwrap();
+
     assert_eq!(graph, json!({ "entities": [llama], "relations": [] }));
 }
 
-/// It knows both eras.
+/// It supports both eras.
 #[tokio::test]
-async fn the_time_server_is_the_same_to_every_client() {
+async fn every_client_sees_the_same_of_the_time_server() {
     let times = json!({ "source_timezone": "Etc/UTC", "time": "12:30", "target_timezone": "Asia/Kathmandu" });
     let server = Server {
         command: vec![text(&installed(
@@ -187,8 +193,9 @@ async fn the_time_server_is_the_same_to_every_client() {
         calls: json!([["convert_time", times, 0], ["get_current_time", { "timezone": "Etc/UTC" }, 0]]),
         newest: MODERN,
     };
-    let seen = server.is_the_same_to_every_client().await;
+    let seen = server.compare_all_clients().await;
     let converted = result(&seen, "convert_time");
+
     assert!(
         converted.contains(r#""time_difference": "+5.75h""#),
         "{converted}"

@@ -1,57 +1,58 @@
-//! What a scenario has seen, on both sides, in the order in which it saw it.
+//! The record of one run of a scenario, on the caller's and the provider's side, in order.
 //!
-//! The one rule: whatever is recorded is compared (`compare.rs`), to the byte. What differs in each run has a name here:
-//! addresses by what they belong to; and where a provider makes ids up by chance, each becomes a number, by its first
-//! appearance, so that they are compared by where they come back.
+//! Everything that is recorded is compared to the byte (`compare.rs`). Values that differ in each
+//! run are replaced: addresses by an alias, and the random ids of a provider by a number in the
+//! order of their first appearance, so that their repetitions are compared.
 
 use std::time::Duration;
 
 use crate::harness::{BodyEnd, RawHead};
-use crate::pace::{Pace, Timed};
+use crate::pace::{Pace, Timing};
 
-/// What the server sends on an idle stream.
+/// The keep-alive comment of the server.
 pub(crate) const COMMENT: &[u8] = b":\n\n";
 
 /// The fields of a head or of a trailer section, in their order.
 pub(crate) type Fields = Vec<(String, Vec<u8>)>;
 
-/// What was seen.
+/// One observation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Entry {
-    /// The head of a request, as the provider got it.
-    Asked(RawHead),
-    /// An interim answer (1xx), as the caller got it.
+    /// The head of a request at the provider.
+    Request(RawHead),
+    /// An interim answer (1xx) at the caller.
     Interim(RawHead),
-    /// The head of an answer, as the caller got it.
-    Answered(RawHead),
-    /// The names of a head's fields as they were written.
+    /// The head of an answer at the caller.
+    Answer(RawHead),
+    /// The names of a head's fields in their original spelling.
     Names(Vec<String>),
     /// A whole body, or the rest of one.
     Body(Vec<u8>),
     /// One event of a stream with the blank line at its end, or one comment.
     Event(Vec<u8>),
-    /// What followed the last chunk.
+    /// The trailer section.
     Trailers(Fields),
     End(BodyEnd),
-    /// How long something took.
-    Took(Timed, Pace),
-    /// An exchange that somebody in between may see to, by what that is called.
+    /// The duration of a step.
+    Timing(Timing, Pace),
+    /// An exchange that an intermediary may answer itself, with its subject.
     Exchange(&'static str, Vec<Entry>),
-    /// Something that can only be said in words, such as what came before what.
+    /// An observation in words, such as an order of events.
     Note(String),
 }
 
-/// What a scenario has seen.
+/// The record of one run of a scenario.
 #[derive(Default)]
 pub(crate) struct Transcript {
     entries: Vec<Entry>,
-    /// What differs in each run and has a name.
+    /// Texts that differ in each run, and their aliases.
     aliases: Vec<(Vec<u8>, String)>,
     has_random_ids: bool,
 }
 
 impl Transcript {
-    /// Of a provider that makes up ids by chance: they are compared by where they come back.
+    /// Returns a transcript for a provider with random ids, of which only the repetitions are
+    /// compared.
     pub(crate) fn of_random_ids() -> Self {
         Self {
             has_random_ids: true,
@@ -59,24 +60,24 @@ impl Transcript {
         }
     }
 
-    /// A request as the provider got it.
-    pub(crate) fn asked(&mut self, head: &RawHead, body: &[u8]) {
-        self.entries.push(Entry::Asked(head.clone()));
+    /// Records a request at the provider.
+    pub(crate) fn request(&mut self, head: &RawHead, body: &[u8]) {
+        self.entries.push(Entry::Request(head.clone()));
         self.body(body);
     }
 
-    /// The head of an answer as the caller got it.
-    pub(crate) fn answered(&mut self, head: &RawHead) {
+    /// Records the head of an answer at the caller.
+    pub(crate) fn answer_head(&mut self, head: &RawHead) {
         let is_interim = (100..200).contains(&head.status());
         let entry = if is_interim {
             Entry::Interim
         } else {
-            Entry::Answered
+            Entry::Answer
         };
         self.entries.push(entry(head.clone()));
     }
 
-    /// The names of a head's fields as they were written.
+    /// Records the names of a head's fields in their original spelling.
     pub(crate) fn names(&mut self, names: &[String]) {
         self.entries.push(Entry::Names(names.to_vec()));
     }
@@ -89,7 +90,7 @@ impl Transcript {
         self.entries.push(Entry::Event(event.to_vec()));
     }
 
-    /// What followed the last chunk, if anything did.
+    /// Records the trailer section, if there is one.
     pub(crate) fn trailers(&mut self, fields: &[(String, Vec<u8>)]) {
         if !fields.is_empty() {
             self.entries.push(Entry::Trailers(fields.to_vec()));
@@ -100,81 +101,82 @@ impl Transcript {
         self.entries.push(Entry::End(end));
     }
 
-    /// How long something took; of several times, the one in the middle.
-    pub(crate) fn took(&mut self, what: Timed, times: &mut [Duration]) {
+    /// Records the median of several durations of one step.
+    pub(crate) fn timing(&mut self, step: Timing, times: &mut [Duration]) {
         times.sort();
-        self.entries
-            .push(Entry::Took(what, Pace::of(times[times.len() / 2])));
+        let median = times[times.len() / 2];
+        self.entries.push(Entry::Timing(step, Pace::of(median)));
     }
 
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.entries.push(Entry::Note(note.into()));
     }
 
-    /// All of an exchange that somebody in between may see to.
-    pub(crate) fn exchange(&mut self, what: &'static str, seen: Self) {
-        self.aliases.extend(seen.aliases);
-        self.entries.push(Entry::Exchange(what, seen.entries));
+    /// Records an exchange that an intermediary may answer itself.
+    pub(crate) fn exchange(&mut self, subject: &'static str, inner: Self) {
+        self.aliases.extend(inner.aliases);
+        self.entries.push(Entry::Exchange(subject, inner.entries));
     }
 
-    /// What stands for something that is different in each run, such as an address.
+    /// Adds an alias for a text that differs in each run, such as an address.
     pub(crate) fn alias(&mut self, text: impl AsRef<[u8]>, name: &str) {
         self.aliases
             .push((text.as_ref().to_vec(), format!("<{name}>")));
     }
 
-    /// Appends what another one has seen, such as one of several streams.
+    /// Appends another transcript, such as one of several streams.
     pub(crate) fn append(&mut self, other: Self) {
         self.entries.extend(other.entries);
         self.aliases.extend(other.aliases);
     }
 
-    /// Whether anything was compared at all.
+    /// Returns whether nothing was recorded.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether its provider makes up what it says by chance.
-    pub(crate) fn is_of_a_program(&self) -> bool {
+    /// Returns whether its provider is a real program with random ids.
+    pub(crate) fn has_random_ids(&self) -> bool {
         self.has_random_ids
     }
 
-    /// What was seen, with names and numbers for what differs in each run.
-    pub(crate) fn named(&self) -> Vec<Entry> {
-        let mut names = Names {
+    /// Returns the entries with aliases and numbers for the values that differ in each run.
+    pub(crate) fn normalized(&self) -> Vec<Entry> {
+        let mut normalizer = Normalizer {
             aliases: &self.aliases,
             has_random_ids: self.has_random_ids,
             seen: Vec::new(),
         };
         self.entries
             .iter()
-            .map(|entry| names.entry(entry))
+            .map(|entry| normalizer.entry(entry))
             .collect()
     }
 }
 
-/// Puts names in the place of addresses, and numbers in the place of random ids.
-struct Names<'a> {
+/// Replaces addresses by aliases, and random ids by numbers.
+struct Normalizer<'a> {
     aliases: &'a [(Vec<u8>, String)],
     has_random_ids: bool,
     seen: Vec<Vec<u8>>,
 }
 
-impl Names<'_> {
+impl Normalizer<'_> {
     fn entry(&mut self, entry: &Entry) -> Entry {
         match entry {
-            Entry::Asked(it) => Entry::Asked(self.head(it)),
+            Entry::Request(it) => Entry::Request(self.head(it)),
             Entry::Interim(it) => Entry::Interim(self.head(it)),
-            Entry::Answered(it) => Entry::Answered(self.head(it)),
+            Entry::Answer(it) => Entry::Answer(self.head(it)),
             Entry::Body(it) => Entry::Body(self.text(it)),
             Entry::Event(it) => Entry::Event(self.text(it)),
-            Entry::Exchange(what, of) => {
-                Entry::Exchange(what, of.iter().map(|entry| self.entry(entry)).collect())
+            Entry::Exchange(subject, entries) => {
+                let entries = entries.iter().map(|entry| self.entry(entry)).collect();
+                Entry::Exchange(subject, entries)
             }
             Entry::Names(_)
             | Entry::Trailers(_)
             | Entry::End(_)
-            | Entry::Took(..)
+            | Entry::Timing(..)
             | Entry::Note(_) => entry.clone(),
         }
     }
@@ -190,7 +192,7 @@ impl Names<'_> {
         }
     }
 
-    /// The id of a request is there on one way alone, so it must not take a number.
+    /// Leaves `X-Request-Id` alone: it exists on one route only, so it must not consume a number.
     fn value(&mut self, name: &str, value: &[u8]) -> Vec<u8> {
         if name == "x-request-id" {
             value.to_vec()
@@ -210,6 +212,7 @@ impl Names<'_> {
             } else {
                 None
             };
+
             if let Some((alias, name)) = self
                 .aliases
                 .iter()
@@ -226,6 +229,7 @@ impl Names<'_> {
                 at += 1;
             }
         }
+
         out
     }
 
@@ -238,7 +242,7 @@ impl Names<'_> {
     }
 }
 
-/// The length of the random id that a text begins with: a UUID, or as many hexadecimal digits.
+/// Returns the length of the random id that a text begins with: a UUID, or 32 hexadecimal digits.
 fn id_length(text: &[u8]) -> Option<usize> {
     if !text.first()?.is_ascii_hexdigit() {
         return None;
@@ -249,7 +253,7 @@ fn id_length(text: &[u8]) -> Option<usize> {
             && text[..36]
                 .iter()
                 .enumerate()
-                .all(|(place, byte)| match place {
+                .all(|(index, byte)| match index {
                     8 | 13 | 18 | 23 => *byte == b'-',
                     _ => is_hex(byte),
                 })
@@ -257,6 +261,7 @@ fn id_length(text: &[u8]) -> Option<usize> {
     if is_uuid(text) {
         return Some(36);
     }
+
     let digits = text.iter().take(33).take_while(|byte| is_hex(byte)).count();
     (digits == 32).then_some(32)
 }

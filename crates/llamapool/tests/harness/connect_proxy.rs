@@ -1,4 +1,4 @@
-//! An HTTP proxy that lets CONNECT through, or answers what a test says.
+//! An HTTP proxy that tunnels every `CONNECT`, or gives every client the same answer.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::provider::read_head;
+use llamapool_testkit::read_head;
 
 /// The proxy. Dropping it ends it and all that goes through it.
 pub struct ConnectProxy {
@@ -18,22 +18,22 @@ pub struct ConnectProxy {
 }
 
 impl ConnectProxy {
-    /// Connects every client with whatever it asks for.
-    pub async fn letting_through() -> Self {
+    /// Starts a proxy that connects every client with the target that it asks for.
+    pub async fn tunnelling() -> Self {
         Self::start(None).await
     }
 
-    /// Answers every client with these bytes, and hangs up.
+    /// Starts a proxy that answers every client with these bytes and hangs up.
     pub async fn answering(answer: &'static str) -> Self {
         Self::start(Some(answer)).await
     }
 
     async fn start(answer: Option<&'static str>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let heads = Arc::new(Mutex::new(Vec::new()));
+
         let mut tasks = JoinSet::new();
         let seen = heads.clone();
         tasks.spawn(async move {
@@ -49,7 +49,7 @@ impl ConnectProxy {
         }
     }
 
-    /// The heads of the requests so far.
+    /// Returns the heads of the requests so far.
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
@@ -62,22 +62,23 @@ async fn serve(
 ) {
     let head = read_head(&mut client).await;
     heads.lock().unwrap().push(head.clone());
+
     if let Some(answer) = answer {
         // The client may have hung up by now.
         let _ = client.write_all(answer.as_bytes()).await;
         return;
     }
+
     let target = head
         .strip_prefix("CONNECT ")
         .and_then(|rest| rest.split(' ').next())
         .expect("a CONNECT");
-    let mut server = TcpStream::connect(target)
-        .await
-        .expect("the target takes connections");
-    client
-        .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        .await
-        .expect("the client listens");
-    // Whichever end breaks off, both are closed.
+    let server = TcpStream::connect(target).await;
+    let mut server = server.expect("the target accepts connections");
+
+    let answer = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    let sent = client.write_all(answer).await;
+    sent.expect("the client reads");
+    // When one end breaks off, both are closed.
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }

@@ -1,4 +1,4 @@
-//! The executable as a process: its log is read line by line, and it ends with the test.
+//! The executable as a process, with its log. It ends with the test.
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `llamapool` with these arguments, and an environment of these variables alone.
+    /// Starts `llamapool` with these arguments and no other environment than these variables.
     pub fn llamapool(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llamapool"));
         command
@@ -32,7 +32,7 @@ impl Process {
         Self::start(command)
     }
 
-    /// Starts any command. What it writes to either output is its log.
+    /// Starts any command. Its log is the lines of both its outputs.
     pub fn start(mut command: Command) -> Self {
         command
             .stdin(Stdio::piped())
@@ -40,19 +40,14 @@ impl Process {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn().expect("the executable starts");
+        let stdout = child.stdout.take().expect("piped");
+        let stderr = child.stderr.take().expect("piped");
+
         let log = Arc::new(Mutex::new(Vec::new()));
         let (count, lines) = watch::channel(0);
         let mut readers = JoinSet::new();
-        readers.spawn(read(
-            child.stdout.take().expect("piped"),
-            log.clone(),
-            count.clone(),
-        ));
-        readers.spawn(read(
-            child.stderr.take().expect("piped"),
-            log.clone(),
-            count,
-        ));
+        readers.spawn(read(stdout, log.clone(), count.clone()));
+        readers.spawn(read(stderr, log.clone(), count));
         Self {
             child,
             log,
@@ -61,7 +56,7 @@ impl Process {
         }
     }
 
-    /// The first line of the log that satisfies a condition, past or to come.
+    /// Waits for the first line of the log that satisfies a condition. Past lines count.
     pub async fn line(&mut self, what: &str, mut wanted: impl FnMut(&str) -> bool) -> String {
         let found = async {
             let mut read = 0;
@@ -72,20 +67,17 @@ impl Process {
                     return line;
                 }
                 if self.lines.wait_for(|&count| count > read).await.is_err() {
-                    panic!(
-                        "the process ended before this: {what}\n{}",
-                        self.whole_log()
-                    );
+                    panic!("the process ended before this: {what}\n{}", self.log());
                 }
             }
         };
         match tokio::time::timeout(super::PATIENCE, found).await {
             Ok(line) => line,
-            Err(_) => panic!("not in the log: {what}\n{}", self.whole_log()),
+            Err(_) => panic!("not in the log: {what}\n{}", self.log()),
         }
     }
 
-    /// The first event of the JSON log with this message.
+    /// Waits for the first event of the JSON log with this message. Past events count.
     pub async fn event(&mut self, message: &str) -> Value {
         let is_it =
             |line: &str| json(line).is_some_and(|event| event["message"].as_str() == Some(message));
@@ -93,12 +85,18 @@ impl Process {
         json(&line).expect("it was JSON a moment ago")
     }
 
-    /// Everything it has written so far.
-    pub fn whole_log(&self) -> String {
+    /// Returns the log so far.
+    pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
 
-    /// The `n`th line that satisfies a condition, past or to come.
+    /// Returns a function that returns the log so far, for as long as it is needed.
+    pub fn log_reader(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let log = self.log.clone();
+        move || log.lock().unwrap().join("\n")
+    }
+
+    /// Waits for the `n`th line that satisfies a condition. Past lines count.
     pub async fn nth_line(
         &mut self,
         n: usize,
@@ -113,36 +111,32 @@ impl Process {
         self.line(what, is_it).await
     }
 
-    /// The lines written so far that contain a text.
+    /// Returns the lines so far that contain a text.
     pub fn lines_with(&self, text: &str) -> Vec<String> {
-        self.log
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|line| line.contains(text))
-            .cloned()
-            .collect()
+        let log = self.log.lock().unwrap();
+        let lines = log.iter().filter(|line| line.contains(text));
+        lines.cloned().collect()
     }
 
-    /// Waits for its end and for the last line of its log.
-    pub async fn last_words(&mut self) -> (ExitStatus, String) {
+    /// Waits for the end of the process and of its log.
+    pub async fn status_and_log(&mut self) -> (ExitStatus, String) {
         let status = self.ended().await;
-        // It errs when both outputs were read to their ends.
+        // The channel closes when both outputs were read to their ends.
         let _ = soon("the log ends", self.lines.wait_for(|_| false)).await;
-        (status, self.whole_log())
+        (status, self.log())
     }
 
-    /// Whether it runs.
-    pub fn runs(&mut self) -> bool {
+    /// Whether the process runs.
+    pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it can be asked").is_none()
     }
 
-    /// The id of the process.
+    /// Returns the id of the process.
     pub fn id(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub async fn signal(&self, name: &str) {
         let id = self.id().to_string();
         let status = Command::new("kill")
@@ -153,12 +147,12 @@ impl Process {
         assert!(status.success(), "kill -s {name} {id}");
     }
 
-    /// Ends it without a word, as `kill -9` does.
+    /// Kills the process, as `kill -9` does.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("it can be killed");
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub async fn ended(&mut self) -> ExitStatus {
         soon("the process ends", self.child.wait())
             .await
@@ -166,6 +160,7 @@ impl Process {
     }
 }
 
+/// Appends the lines of an output to the log and counts them.
 async fn read(
     output: impl AsyncRead + Unpin,
     log: Arc<Mutex<Vec<String>>>,

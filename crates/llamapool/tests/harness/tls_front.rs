@@ -1,4 +1,4 @@
-//! TLS in front of a plain server, with a certificate of a private authority.
+//! A TLS terminator in front of a plain server, with a certificate of a private authority.
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The terminator. Dropping it ends it and all that goes through it.
 pub struct TlsFront {
+    /// The port that it listens on.
     pub port: u16,
     /// The authority's certificate, as PEM.
     pub ca_file: NamedTempFile,
@@ -21,16 +22,17 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
-    /// TLS, for the name `localhost`, in front of the server with this URL.
-    pub async fn of(url: &str) -> Self {
+    /// Starts a terminator for the name `localhost` in front of the server with this URL.
+    pub async fn for_server(url: &str) -> Self {
         let target = url.strip_prefix("http://").expect("a plain URL").to_owned();
-        let (acceptor, ca) = certified();
+        let (acceptor, ca) = acceptor_and_authority();
         let mut ca_file = NamedTempFile::new().expect("a file");
         ca_file.write_all(ca.as_bytes()).expect("a disk with room");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a free port");
+
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
+
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -46,8 +48,9 @@ impl TlsFront {
     }
 }
 
+/// Serves one client.
 async fn serve(acceptor: TlsAcceptor, client: TcpStream, target: String) {
-    // A client that does not trust the certificate, or speaks no TLS, leaves here.
+    // It fails for a client that does not trust the certificate or uses no TLS.
     let Ok(mut client) = acceptor.accept(client).await else {
         return;
     };
@@ -57,19 +60,24 @@ async fn serve(acceptor: TlsAcceptor, client: TcpStream, target: String) {
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }
 
-fn certified() -> (TlsAcceptor, String) {
+/// Creates an authority and a certificate of it. Returns the acceptor and the authority's
+/// certificate as PEM.
+fn acceptor_and_authority() -> (TlsAcceptor, String) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().expect("a key");
     let ca = authority
         .self_signed(&authority_key)
         .expect("a certificate");
+
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().expect("a key");
     let names = CertificateParams::new(["localhost".to_owned()]).expect("a name");
     let certificate = names.signed_by(&key, &issuer).expect("a certificate");
+
     let chain = vec![CertificateDer::from(certificate.der().to_vec())];
     let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -3,22 +3,25 @@
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::by_hand::{body, open_session, send, send_in, what_counts};
+use crate::by_hand::{body, open_session, send, send_in, summary};
 use crate::harness::{Pool, soon};
 use crate::parts::{FASTMCP_2, FASTMCP_4, Served};
 
 const MIB: usize = 1024 * 1024;
 
-/// A text of so many bytes in which no part is like another, so that whatever is lost, doubled or swapped shows.
+/// Creates a text of so many bytes in which no part is like another: a lost, doubled or swapped
+/// part shows.
 fn text(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 16);
     let mut number: u64 = 1;
+
     while text.len() < bytes {
         number = number
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         text.push_str(&format!("{number:016x}"));
     }
+
     text.truncate(bytes);
     text
 }
@@ -28,13 +31,13 @@ fn echo(text: &str) -> Value {
     json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })
 }
 
-/// The body of an answer that went well.
+/// Returns the body of a good answer.
 async fn good(answer: Response) -> String {
     assert_eq!(answer.status(), 200);
     body(answer).await
 }
 
-/// The JSON-RPC response in a body: all of it, or the data of the only event.
+/// Returns the JSON-RPC response in a body: all of it, or the data of the only event.
 fn response(body: &str) -> Value {
     let data = body
         .lines()
@@ -45,8 +48,9 @@ fn response(body: &str) -> Value {
 
 fn assert_echoes(response: &Value, text: &str) {
     let result = &response["result"];
+
     assert_eq!(result["isError"], false);
-    // Not `assert_eq!`: it would print both.
+    // Not `assert_eq!`, which would print both.
     assert!(
         result["content"][0]["text"] == text,
         "the text is another one"
@@ -57,58 +61,68 @@ fn assert_echoes(response: &Value, text: &str) {
     );
 }
 
-/// Sends a text as the very first call of a relay whose provider redirects, and again when it is known where to.
+/// Sends a text as the first call of a relay whose provider redirects, and again when the relay has
+/// learned the target.
 async fn first_call_meets_the_redirect(bytes: usize) {
-    let (pool, provider) = (
-        Pool::start().await,
-        Served::start(FASTMCP_2, "echo.py").await,
-    );
+    let pool = Pool::start().await;
+    let provider = Served::start(FASTMCP_2, "echo.py").await;
     let _relay = pool.relay("echo", &provider.redirecting_url()).await;
+
     let text = text(bytes);
     let first = good(send(&pool, &pool.mcp("echo"), &echo(&text)).await).await;
+
     assert_echoes(&response(&first), &text);
+
     let again = good(send(&pool, &pool.mcp("echo"), &echo(&text)).await).await;
     assert!(again == first, "the second answer is another one");
+
     let direct = good(send(&pool, &provider.url, &echo(&text)).await).await;
     assert!(direct == first, "the provider's own answer is another one");
 }
 
+/// There and back, unchanged.
 #[tokio::test]
-async fn a_first_call_of_1_mib_to_a_redirecting_provider_goes_there_and_back_unchanged() {
+async fn a_first_call_of_1_mib_survives_a_redirect() {
     first_call_meets_the_redirect(MIB).await;
 }
 
+/// There and back, unchanged.
 #[tokio::test]
-async fn a_first_call_of_32_mib_to_a_redirecting_provider_goes_there_and_back_unchanged() {
+async fn a_first_call_of_32_mib_survives_a_redirect() {
     first_call_meets_the_redirect(32 * MIB).await;
 }
 
 #[tokio::test]
-async fn large_calls_in_a_session_go_there_and_back_unchanged_as_events() {
-    // Without the comments that show life while the provider is at work on its answer.
+async fn large_calls_in_a_session_return_unchanged_as_events() {
+    // Without the keep-alive comments that come while the provider works on its answer.
     let pool = Pool::with(&[("STREAM_KEEPALIVE", "0")]).await;
     let provider = Served::start(FASTMCP_4, "stateful.py").await;
     let _relay = pool.relay("stateful", &provider.url).await;
+
     let url = pool.mcp("stateful");
     let session = open_session(&pool, &url).await;
+
     for bytes in [MIB, 32 * MIB] {
         let text = text(bytes);
         let answer = send_in(&pool, &url, &session, &echo(&text)).await;
+
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
+
         let through = good(answer).await;
         assert_echoes(&response(&through), &text);
+
         let direct = good(send_in(&pool, &provider.url, &session, &echo(&text)).await).await;
         assert!(through == direct, "the provider's own event is another one");
     }
 }
 
+/// For a caller that did not ask for a stream.
 #[tokio::test]
-async fn a_large_event_is_one_json_answer_for_a_caller_that_did_not_ask_for_a_stream() {
-    let (pool, provider) = (
-        Pool::start().await,
-        Served::start(FASTMCP_4, "stateful.py").await,
-    );
+async fn a_large_event_is_one_json_answer_without_accept() {
+    let pool = Pool::start().await;
+    let provider = Served::start(FASTMCP_4, "stateful.py").await;
     let _relay = pool.relay("stateful", &provider.url).await;
+
     let url = pool.mcp("stateful");
     let session = open_session(&pool, &url).await;
     let text = text(16 * MIB);
@@ -119,20 +133,25 @@ async fn a_large_event_is_one_json_answer_for_a_caller_that_did_not_ask_for_a_st
         .header("mcp-session-id", &session)
         .json(&echo(&text));
     let answer = soon("the call is answered", request.send()).await.unwrap();
+
     assert_eq!(answer.headers()["content-type"], "application/json");
     assert_echoes(&serde_json::from_str(&good(answer).await).unwrap(), &text);
 }
 
-/// The SDK's own bound is 4 MiB; it refuses by the declared length, without reading what follows.
+/// The SDK's own bound is 4 MiB; it refuses by the declared length, without reading the body.
+/// The provider refuses before it has read the request.
 #[tokio::test]
-async fn a_provider_that_refuses_a_large_request_before_it_has_arrived_is_heard() {
-    let (pool, clock) = (
-        Pool::start().await,
-        Served::start(FASTMCP_4, "clock4.py").await,
-    );
+async fn an_early_refusal_of_a_large_request_goes_through() {
+    let pool = Pool::start().await;
+
+    let clock = Served::start(FASTMCP_4, "clock4.py").await;
     let _relay = pool.relay("clock", &clock.url).await;
+
     let answer = send(&pool, &pool.mcp("clock"), &echo(&text(32 * MIB))).await;
+
     assert!(!answer.headers().contains_key("llamapool-error"));
-    let (status, _, body) = what_counts(answer).await;
-    assert_eq!((status, &*body), (413, "Request body too large"));
+
+    let (status, _, body) = summary(answer).await;
+    assert_eq!(status, 413);
+    assert_eq!(&*body, "Request body too large");
 }

@@ -1,11 +1,12 @@
-//! A caller that speaks MCP by hand, for what an MCP client does not show: statuses, headers, bytes.
+//! A caller that sends MCP messages by hand, for what an MCP client does not show: statuses,
+//! headers, bytes.
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use crate::harness::{Pool, soon};
 
-/// The first message of a session.
+/// Builds the first message of a session.
 pub(crate) fn initialize() -> Value {
     let client = json!({ "name": "by hand", "version": "0" });
     let params =
@@ -13,7 +14,7 @@ pub(crate) fn initialize() -> Value {
     json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params })
 }
 
-/// The second, a notification.
+/// Builds the second message of a session, a notification.
 pub(crate) fn initialized() -> Value {
     json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })
 }
@@ -38,32 +39,39 @@ pub(crate) async fn send_in(pool: &Pool, url: &str, session: &str, message: &Val
     answer_from(url, request).await
 }
 
-/// The answer of whoever was asked: the client would follow a redirect, straight to the provider.
+/// Sends a request and returns the first answer: a client that followed redirects would go straight
+/// to the provider.
 async fn answer_from(url: &str, request: RequestBuilder) -> Response {
     let answer = soon("the message is answered", request.send())
         .await
         .expect("an HTTP answer");
+
     assert_eq!(answer.url().as_str(), url, "this was a redirect");
+
     answer
 }
 
-/// A session that is ready for calls; its id.
+/// Opens a session that is ready for calls. Returns its id.
 pub(crate) async fn open_session(pool: &Pool, url: &str) -> String {
     let hello = send(pool, url, &initialize()).await;
+
     assert_eq!(hello.status(), 200);
+
     let session = hello.headers()["mcp-session-id"]
         .to_str()
         .unwrap()
         .to_owned();
+
     assert_eq!(
         send_in(pool, url, &session, &initialized()).await.status(),
         202
     );
+
     session
 }
 
-/// Status, content type and body of an answer.
-pub(crate) async fn what_counts(answer: Response) -> (u16, String, String) {
+/// Returns status, content type and body of an answer.
+pub(crate) async fn summary(answer: Response) -> (u16, String, String) {
     let status = answer.status().as_u16();
     let media_type = answer
         .headers()
@@ -72,7 +80,7 @@ pub(crate) async fn what_counts(answer: Response) -> (u16, String, String) {
     (status, media_type.unwrap_or_default(), body(answer).await)
 }
 
-/// The whole body of an answer.
+/// Reads the whole body of an answer.
 pub(crate) async fn body(answer: Response) -> String {
     soon("the answer ends", answer.text())
         .await

@@ -1,4 +1,4 @@
-//! `llamapool demo`: what it prints is pasted into a shell.
+//! `llamapool demo`: its printed commands are run in a shell.
 
 use serde_json::Value;
 
@@ -9,12 +9,12 @@ use crate::shell::run_json;
 const DEMOS: usize = 20;
 const LAST_LINE: &str = "Ctrl-C ends the demo.";
 
-/// A demo on a port that was free, and what it prints.
+/// Starts a demo on a free port. Returns it with the text that it prints.
 async fn demo() -> (Process, String) {
     let mut demo = Process::llamapool(&["demo", "--port", "0"], &[]);
     demo.line("the introduction", |line| line == LAST_LINE)
         .await;
-    let log = demo.whole_log();
+    let log = demo.log();
     // The rest is the log, one JSON object a line.
     let printed: Vec<_> = log
         .lines()
@@ -23,7 +23,7 @@ async fn demo() -> (Process, String) {
     (demo, printed.join("\n"))
 }
 
-/// The commands in what a program prints: the paragraphs that begin with one.
+/// Returns the commands in a printed text: the paragraphs that begin with one.
 fn commands(text: &str) -> Vec<&str> {
     text.split("\n\n")
         .filter(|paragraph| paragraph.starts_with("curl "))
@@ -31,38 +31,44 @@ fn commands(text: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn what_the_demo_prints_can_be_pasted_and_works() {
+async fn the_commands_of_the_demo_can_be_pasted_and_work() {
     let (_demo, printed) = demo().await;
+
     assert!(
         !printed.contains(":0/"),
         "the port is the real one:\n{printed}"
     );
+
     let answers = commands(&printed);
     let [state, list, call] = answers[..] else {
         panic!("three commands, found {answers:?} in:\n{printed}")
     };
 
     let state = run_json(state).await;
+
     assert_eq!(state["mcp"]["clients"][0]["id"], "demo", "{state}");
+
     let list = run_json(list).await;
     let tools = list["result"]["tools"].as_array().unwrap();
     let names: Vec<_> = tools
         .iter()
         .map(|tool| tool["name"].as_str().unwrap())
         .collect();
+
     assert!(names.contains(&"time/now"), "{list}");
+
     let call = run_json(call).await;
     let result = &call["result"];
-    assert_eq!(
-        (&call["id"], &result["isError"]),
-        (&Value::from(3), &Value::from(false)),
-        "{call}"
-    );
+
+    assert_eq!(call["id"], Value::from(3), "{call}");
+    assert_eq!(result["isError"], Value::from(false), "{call}");
+
     let time = result["content"][0]["text"].as_str().unwrap();
     assert!(time.contains('T') && time.ends_with('Z'), "{time}");
 }
 
-/// Server and relay are told to end at the same time. Many demos, because which of them is quicker is up to chance.
+/// Server and relay get the signal to end at the same time. Many demos, because the order of their
+/// ends is up to chance.
 #[tokio::test]
 async fn ctrl_c_ends_every_demo_well() {
     let mut demos = Vec::new();
@@ -71,7 +77,7 @@ async fn ctrl_c_ends_every_demo_well() {
     }
     futures_util::future::join_all(demos.iter().map(|demo| demo.signal("INT"))).await;
     for demo in &mut demos {
-        assert_eq!(demo.ended().await.code(), Some(0), "{}", demo.whole_log());
+        assert_eq!(demo.ended().await.code(), Some(0), "{}", demo.log());
     }
 }
 
@@ -88,6 +94,7 @@ async fn the_readme_shows_what_the_demo_prints() {
         .replace(url, "http://127.0.0.1:8080")
         .replace(key.trim_end_matches('\''), "<a key made for this run>");
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+
     assert!(
         readme.contains(shown.trim()),
         "README.md does not have this:\n{shown}"

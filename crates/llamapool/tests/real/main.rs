@@ -1,4 +1,4 @@
-//! End to end with real parts: other people's MCP servers and clients, installed by `./test`.
+//! End to end with real parts: MCP servers and clients of other projects, installed by `./test`.
 //!
 //! The one rule: a part that is missing is a failure, never a skip.
 

@@ -1,4 +1,5 @@
-//! The real parts: the programs in `tests/parts`, each run with the Python that `./test` made for it.
+//! The real parts: the programs in `tests/parts`, each run with the Python that `./test` installed
+//! for it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,37 +9,38 @@ use tokio::process::Command;
 
 use crate::harness::{Process, soon};
 
-/// FastMCP as the walkthrough's clock was written for it.
+/// The version of FastMCP that the walkthrough's clock was written for.
 pub(crate) const FASTMCP_2: &str = "fastmcp-2.11.3";
-/// FastMCP of today.
+/// The newest version of FastMCP.
 pub(crate) const FASTMCP_4: &str = "fastmcp-4.1.0";
 /// The official client.
 const MCP: &str = "mcp-1.30.0";
-/// Where programs are found that every system has; nothing else of the environment reaches a part.
+/// The `PATH` of every part; nothing else of the environment reaches it.
 pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// The workspace.
+/// Returns the folder of the workspace.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The Python of a part.
+/// Returns the Python of a part.
 pub(crate) fn python(part: &str) -> PathBuf {
     file(part, "bin/python")
 }
 
-/// Where the official file server is installed.
+/// Returns the folder in which the official file server is installed.
 pub(crate) fn file_server() -> PathBuf {
     file("server-filesystem-2026.8.31", "")
 }
 
-/// A file or folder of a part.
+/// Returns a file or folder of a part.
 fn file(part: &str, name: &str) -> PathBuf {
     let how = "run ./test once, then: LLAMAPOOL_PARTS=$PWD/target/parts cargo test -p llamapool --test real";
     let Some(parts) = std::env::var_os("LLAMAPOOL_PARTS") else {
         panic!("LLAMAPOOL_PARTS does not say where the real parts are: {how}");
     };
     let file = Path::new(&parts).join(part).join(name);
+
     assert!(
         file.is_absolute(),
         "LLAMAPOOL_PARTS is not an absolute path: {parts:?}"
@@ -47,10 +49,11 @@ fn file(part: &str, name: &str) -> PathBuf {
         file.exists(),
         "the part {part} is not installed in {parts:?}: {how}"
     );
+
     file
 }
 
-/// A program of `tests/parts`, as it is run with a part.
+/// Builds the command that runs a program of `tests/parts` with a part.
 pub(crate) fn program(part: &str, name: &str) -> Command {
     let mut command = Command::new(python(part));
     command.arg(root().join("tests/parts").join(name));
@@ -70,7 +73,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// The server, once it takes requests.
+    /// Starts the server and waits until it accepts requests.
     pub(crate) async fn start(part: &str, name: &str) -> Self {
         let mut process = Process::start(program(part, name));
         let ready = process
@@ -85,14 +88,15 @@ impl Served {
         }
     }
 
-    /// Its MCP endpoint with a slash at the end, which FastMCP 2 redirects to the one without.
+    /// Returns its MCP endpoint with a slash at the end, which FastMCP 2 redirects to the one
+    /// without.
     pub(crate) fn redirecting_url(&self) -> String {
         format!("{}/", self.url)
     }
 }
 
-/// What the official client sees at a URL with these calls: each a tool, arguments, and how many steps of progress there
-/// are.
+/// Runs the official client at a URL with these calls, each a tool, arguments, and the number of
+/// progress steps. Returns the results that the client saw.
 pub(crate) async fn see(url: &str, calls: &Value) -> Vec<Value> {
     let mut command = program(MCP, "clients/official_1.py");
     command
@@ -103,18 +107,21 @@ pub(crate) async fn see(url: &str, calls: &Value) -> Vec<Value> {
     let output = soon("the client is through", command.output())
         .await
         .expect("the client starts");
+
     assert!(
         output.status.success(),
         "the client has failed:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
+
     let seen = String::from_utf8(output.stdout).expect("UTF-8");
     seen.lines()
         .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
         .collect()
 }
 
-/// Runs `drive.py`: what each of so many official clients has seen of the `stateful.py` at a URL.
+/// Runs `drive.py` with so many official clients at the URL of a `stateful.py`. Returns the
+/// observations of each.
 pub(crate) async fn drive(url: &str, clients: usize) -> Vec<Vec<Value>> {
     let mut command = program(MCP, "drive.py");
     command
@@ -126,11 +133,14 @@ pub(crate) async fn drive(url: &str, clients: usize) -> Vec<Vec<Value>> {
         .expect("the clients start");
     let errors = String::from_utf8_lossy(&output.stderr);
     let seen = String::from_utf8(output.stdout).expect("UTF-8");
+
     assert!(
         output.status.success(),
         "the clients have failed:\n{seen}\n{errors}"
     );
+
     let mut by_client = vec![Vec::new(); clients];
+
     for line in seen.lines() {
         let mut observation: Value = serde_json::from_str(line).expect("a JSON object a line");
         let client = observation
@@ -141,5 +151,6 @@ pub(crate) async fn drive(url: &str, clients: usize) -> Vec<Vec<Value>> {
             .expect("the number of the client");
         by_client[client as usize].push(observation);
     }
+
     by_client
 }

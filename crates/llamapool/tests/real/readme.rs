@@ -1,7 +1,8 @@
 //! README.md's walkthrough without Docker, block by block, as a newcomer runs it; and its one line for a program.
 //!
-//! The one rule: what is replaced is listed here, and must be there to be replaced. Ports become free ones, the built
-//! executable stands in for `cargo run`, and installed parts for what `pip` and `npx` would download.
+//! The one rule: every replaced text is listed here, and must be there. Ports become free ones, the
+//! built executable stands in for `cargo run`, and installed parts for the downloads of `pip` and
+//! `npx`.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::harness::{Pool, Process, soon};
 use crate::parts::{FASTMCP_2, file_server, python, root, see};
 use crate::shell::{bash, blocks, run_json};
 
-/// The shell blocks of one section.
+/// Returns the shell blocks of one section.
 fn section(name: &str) -> Vec<String> {
     let document = std::fs::read_to_string(root().join("README.md")).unwrap();
     let (_, rest) = document
@@ -21,7 +22,7 @@ fn section(name: &str) -> Vec<String> {
     blocks(rest.split("\n## ").next().expect("the section"))
 }
 
-/// A block with texts replaced that it must have.
+/// Returns a block with texts replaced that it must have.
 fn with(block: &str, replacements: &[(&str, &str)]) -> String {
     replacements
         .iter()
@@ -31,14 +32,14 @@ fn with(block: &str, replacements: &[(&str, &str)]) -> String {
         })
 }
 
-/// A block that is left running in its terminal.
+/// Starts a block that is left running in its terminal.
 fn terminal(block: &str, folder: &Path) -> Process {
     let mut command = bash(block);
     command.current_dir(folder).env("PYTHONUNBUFFERED", "1");
     Process::start(command)
 }
 
-/// The number that follows a text in a terminal.
+/// Waits for a text in a terminal. Returns the number behind it.
 async fn number_after(terminal: &mut Process, text: &str) -> String {
     let line = terminal.line(text, |line| line.contains(text)).await;
     let (_, rest) = line.split_once(text).expect("it was there a moment ago");
@@ -80,18 +81,18 @@ async fn the_walkthrough_of_the_readme_works_block_by_block() {
         ("cargo run --release --", llamapool),
     ];
     let mut server = terminal(&with(server, &server_here), folder.path());
+
     let port = number_after(&mut server, "the server listens address=0.0.0.0:").await;
 
-    let (here, there) = (
-        format!("localhost:{port}"),
-        format!("localhost:{clock_port}"),
-    );
+    let here = format!("localhost:{port}");
+    let there = format!("localhost:{clock_port}");
     let relay_here = [
         ("localhost:8080", &*here),
         ("localhost:7777", &there),
         ("cargo run --release --", llamapool),
     ];
     let mut relay = terminal(&with(relay, &relay_here), folder.path());
+
     relay
         .line("connected", |line| line.contains("connected"))
         .await;
@@ -102,15 +103,16 @@ async fn the_walkthrough_of_the_readme_works_block_by_block() {
     let answer = async |command: &str| run_json(&with(command, &[("localhost:8080", &here)])).await;
     let state = answer(state).await;
     let client = &state["mcp"]["clients"][0];
-    assert_eq!(
-        (&client["id"], &client["status"]),
-        (&json!("mcp-1234"), &json!("idle")),
-        "{state}"
-    );
+
+    assert_eq!(client["id"], "mcp-1234", "{state}");
+    assert_eq!(client["status"], "idle", "{state}");
+
     let list = answer(list).await;
     assert_eq!(list["result"]["tools"][0]["name"], "time/now", "{list}");
+
     let call = answer(call).await;
     let result = &call["result"];
+
     assert_eq!(result["isError"], Value::Bool(false), "{call}");
     assert_eq!(
         result["content"][0]["text"], result["structuredContent"]["result"],
@@ -118,7 +120,7 @@ async fn the_walkthrough_of_the_readme_works_block_by_block() {
     );
 }
 
-/// `npx` finds the package where it runs, and asks nobody for it.
+/// `npx` finds the package in its folder, without the network.
 #[tokio::test]
 async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
     let blocks = section("Your own MCP server");
@@ -126,7 +128,9 @@ async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
         .iter()
         .find(|block| block.contains("-- npx -y "))
         .expect("the one line");
-    let (pool, home) = (Pool::start().await, tempfile::tempdir().unwrap());
+    let pool = Pool::start().await;
+
+    let home = tempfile::tempdir().unwrap();
     let notes = home.path().join("notes");
     std::fs::create_dir(&notes).unwrap();
     std::fs::write(notes.join("llama.txt"), "grüße 🦙").unwrap();
@@ -139,6 +143,7 @@ async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
             ("ws://server.example:8080", &server),
         ],
     ));
+
     relay
         .env("HOME", home.path())
         .env("STATUS_ADDR", "off")
@@ -148,6 +153,7 @@ async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
         "npm_config_offline=true,npm_config_update_notifier=false",
     );
     let mut relay = Process::start(relay);
+
     pool.connected("notes").await;
 
     let file = notes.join("llama.txt");
@@ -159,6 +165,7 @@ async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
         .filter(|it| it["saw"] == "result")
         .map(|it| it["text"].clone())
         .collect();
+
     assert_eq!(texts, ["[FILE] llama.txt", "grüße 🦙"], "{seen:?}");
 
     // A client that leaves its session open.
@@ -168,24 +175,29 @@ async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
         .text()
         .await
         .unwrap();
+
     assert!(answer.contains("secure-filesystem-server"), "{answer}");
+
     let path = notes.to_str().expect("UTF-8");
     assert!(
-        runs(|command| command.contains("mcp-server-filesystem") && command.contains(path)),
+        is_running(|command| command.contains("mcp-server-filesystem") && command.contains(path)),
         "the program runs"
     );
+
     relay.signal("INT").await;
-    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.whole_log());
+
+    assert_eq!(relay.ended().await.code(), Some(0), "{}", relay.log());
+
     let ends = async {
-        while runs(|command| command.contains(path)) {
+        while is_running(|command| command.contains(path)) {
             tokio::task::yield_now().await;
         }
     };
     soon("nothing is left of npx", ends).await;
 }
 
-/// Whether a process runs with a command line like this, in which the words are separated by zero bytes.
-fn runs(is_it: impl Fn(&str) -> bool) -> bool {
+/// Whether a process runs with a command line like this, whose words are separated by zero bytes.
+fn is_running(is_it: impl Fn(&str) -> bool) -> bool {
     let processes = std::fs::read_dir("/proc").expect("a list of processes");
     let command = |process: std::fs::DirEntry| {
         std::fs::read(process.path().join("cmdline")).unwrap_or_default()

@@ -1,4 +1,5 @@
-//! The walkthrough: its server, its relay and its clock with the environment of `compose.yaml`, and its three commands.
+//! The walkthrough: server, relay and clock with the environment of `compose.yaml`, and the three
+//! commands.
 //!
 //! The commands are read from `examples/mcp-proxy/README.md`, where they stand as in the walkthrough. The one rule: ports
 //! and the host of the clock are all that differs.
@@ -9,14 +10,14 @@ use crate::harness::{Process, soon};
 use crate::parts::{FASTMCP_2, FASTMCP_4, Served, root};
 use crate::shell::{blocks, run_json};
 
-/// What every service of the walkthrough has in its environment.
+/// The environment of every service of the walkthrough.
 const COMMON: [(&str, &str); 3] = [
     ("API_KEY", "test123"),
     ("WORKER_KEY", "secret"),
     ("CLIENT_ID", "mcp-1234"),
 ];
 
-/// What is running when `docker compose up` is.
+/// The services that `docker compose up` runs.
 struct Walkthrough {
     port: u16,
     metrics_port: u16,
@@ -28,12 +29,12 @@ impl Walkthrough {
     async fn up(clock: &Served) -> Self {
         let ports = [("PORT", "0"), ("METRICS_PORT", "0")];
         let mut server = Process::llamapool(&["server"], &[&COMMON[..], &ports].concat());
+
         let listens = server.event("the server listens").await;
         let (port, metrics_port) = (port(&listens["address"]), port(&listens["metrics"]));
-        let (server_url, provider_url) = (
-            format!("ws://localhost:{port}/api/mcp/connect"),
-            clock.redirecting_url(),
-        );
+        let server_url = format!("ws://localhost:{port}/api/mcp/connect");
+        let provider_url = clock.redirecting_url();
+
         let own = [
             ("SERVER_URL", &*server_url),
             ("WORKER_NAME", "Alpha"),
@@ -53,7 +54,7 @@ impl Walkthrough {
         }
     }
 
-    /// The walkthrough's commands, in its order, for this server.
+    /// Returns the walkthrough's commands in their order, for this server.
     fn commands(&self) -> [String; 3] {
         let document =
             std::fs::read_to_string(root().join("examples/mcp-proxy/README.md")).unwrap();
@@ -62,6 +63,7 @@ impl Walkthrough {
             .filter(|block| block.starts_with("curl "));
         let here = |command: String| {
             assert!(command.contains("http://localhost:8080/"), "{command}");
+
             let command = command.replace("localhost:8080", &format!("localhost:{}", self.port));
             command
                 .trim_end()
@@ -74,7 +76,7 @@ impl Walkthrough {
     }
 }
 
-/// The port at the end of an address in the log, such as `Some(127.0.0.1:9090)`.
+/// Returns the port at the end of an address in the log, such as `Some(127.0.0.1:9090)`.
 fn port(address: &Value) -> u16 {
     let port = address
         .as_str()
@@ -86,34 +88,30 @@ fn port(address: &Value) -> u16 {
 #[tokio::test]
 async fn the_walkthrough_goes_as_it_is_written() {
     let clock = Served::start(FASTMCP_2, "serve_clock.py").await;
+
     assert_eq!(redirects(&clock).await, 307);
+
     let walkthrough = Walkthrough::up(&clock).await;
     let [state, list, call] = walkthrough.commands();
 
     let state = run_json(&state).await;
+
     assert_like(&state, &written_state(), "state");
+
     let client = &state["mcp"]["clients"][0];
-    assert_eq!(
-        (&client["id"], &client["status"]),
-        (&json!("mcp-1234"), &json!("idle"))
-    );
-    assert_eq!(
-        (&client["inflight"], &client["functions"]),
-        (&json!(0), &json!({}))
-    );
+    assert_eq!(client["id"], "mcp-1234");
+    assert_eq!(client["status"], "idle");
+    assert_eq!(client["inflight"], 0);
+    assert_eq!(client["functions"], json!({}));
     assert_eq!(client["name"], "Alpha");
-    assert_eq!(
-        (&state["models"], &state["workers"]),
-        (&json!([]), &json!([]))
-    );
+    assert_eq!(state["models"], json!([]));
+    assert_eq!(state["workers"], json!([]));
     assert_eq!(state["mcp"]["clients"].as_array().unwrap().len(), 1);
 
     let list = run_json(&list).await;
     assert_like(&list, &written_list(), "tools/list");
-    assert_eq!(
-        (&list["id"], &list["result"]["tools"][0]["name"]),
-        (&json!(2), &json!("time/now"))
-    );
+    assert_eq!(list["id"], 2);
+    assert_eq!(list["result"]["tools"][0]["name"], "time/now");
 
     let call = run_json(&call).await;
     assert_like(&call, &written_call(), "tools/call");
@@ -125,13 +123,14 @@ async fn the_walkthrough_goes_with_fastmcp_of_today() {
     let clock = Served::start(FASTMCP_4, "clock4.py").await;
     let walkthrough = Walkthrough::up(&clock).await;
     let [state, list, call] = walkthrough.commands();
+
     assert_like(&run_json(&state).await, &written_state(), "state");
+
     let list = run_json(&list).await;
     assert_like(&list, &written_list_of_today(), "tools/list");
-    assert_eq!(
-        (&list["id"], &list["result"]["tools"][0]["name"]),
-        (&json!(2), &json!("time/now"))
-    );
+    assert_eq!(list["id"], 2);
+    assert_eq!(list["result"]["tools"][0]["name"], "time/now");
+
     let call = run_json(&call).await;
     assert_like(&call, &written_call(), "tools/call");
     assert_tells_the_time(&call);
@@ -152,13 +151,15 @@ async fn the_walkthroughs_metrics_are_on_their_own_port_alone() {
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     let (status, metrics) = get(walkthrough.metrics_port).await;
+
     assert_eq!(status, 200);
+
     let is_call = |line: &str| line.starts_with("llamapool_") && line.contains("mcp-1234");
     assert!(metrics.lines().any(is_call), "{metrics}");
     assert_eq!(get(walkthrough.port).await.0, 404);
 }
 
-/// The status with which the clock answers at the URL that the relay is given.
+/// Returns the status of the clock's answer at the URL that the relay gets.
 async fn redirects(clock: &Served) -> u16 {
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -176,24 +177,27 @@ async fn redirects(clock: &Served) -> u16 {
 
 fn assert_tells_the_time(call: &Value) {
     let result = &call["result"];
-    assert_eq!(
-        (&call["id"], &result["isError"]),
-        (&json!(3), &json!(false))
-    );
+
+    assert_eq!(call["id"], 3);
+    assert_eq!(result["isError"], false);
+
     let text = result["content"][0]["text"].as_str().unwrap();
     assert_eq!(result["structuredContent"]["result"], text);
-    // 2025-08-21T02:13:53.798406, of which the fraction is left out when it is zero.
+
+    // 2025-08-21T02:13:53.798406; the fraction is left out when it is zero.
     let shape: String = text
         .chars()
         .map(|char| if char.is_ascii_digit() { '0' } else { char })
         .collect();
+
     assert!(
         ["0000-00-00T00:00:00.000000", "0000-00-00T00:00:00"].contains(&&*shape),
         "{text}"
     );
 }
 
-/// Whether an answer has everything that the written one has, with values of the same type; it may have more.
+/// Whether an answer has all members of the written one, with values of the same type. It may have
+/// more.
 fn assert_like(found: &Value, written: &Value, at: &str) {
     match (found, written) {
         (Value::Object(found), Value::Object(written)) => {
@@ -223,7 +227,7 @@ fn assert_like(found: &Value, written: &Value, at: &str) {
     }
 }
 
-/// The walkthrough's answers, word for word.
+/// Returns the walkthrough's answers, word for word.
 fn written_state() -> Value {
     json!({
       "server": {
@@ -297,7 +301,8 @@ fn written_list() -> Value {
     })
 }
 
-/// The same without the titles and the note for its own clients, which FastMCP 4 does not write.
+/// Returns the same answers without the titles and the note for its own clients, which FastMCP 4
+/// does not write.
 fn written_list_of_today() -> Value {
     let mut list = written_list();
     let tool = list["result"]["tools"][0].as_object_mut().expect("a tool");

@@ -1,19 +1,21 @@
-//! What a program writes that is not as MCP wants it: the messages among it arrive, and nothing else does any harm.
+//! Output of a program that violates MCP's framing: the messages in it arrive, and the rest is
+//! skipped.
 
 use serde_json::{Value, json};
 
-use crate::faulty::Faulty;
 use crate::harness::Pool;
-use crate::session::{failed, message, text};
+use crate::scripted_program::ScriptedProgram;
+use crate::session_client::{llamapool_error, read_message, read_message_text};
 
-/// The answer to the call that has the program say it.
+/// The response to the call of `write` that writes it.
 const DONE: &[u8] = br#"{"jsonrpc":"2.0","id":$ID,"result":{"done":true}}"#;
 
 #[tokio::test]
-async fn what_is_no_message_is_passed_over_and_the_answer_behind_it_arrives() {
+async fn lines_that_are_no_messages_are_skipped() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "garbage", &[]).await;
+    let program = ScriptedProgram::start(&pool, "garbage", &[]).await;
     let session = program.session().await;
+
     for garbage in [
         &b"Server is starting...\n"[..],
         b"\n\n   \n\t\n\r\n",
@@ -28,33 +30,38 @@ async fn what_is_no_message_is_passed_over_and_the_answer_behind_it_arrives() {
         br#"{"jsonrpc":"2.0","id":99,"result":{}}"#,
         b"\n",
     ] {
-        let answer = session.say([garbage, b"\n", DONE, b"\n"].concat()).await;
+        let answer = session
+            .send_write([garbage, b"\n", DONE, b"\n"].concat())
+            .await;
         assert_eq!(
-            message(answer).await["result"],
+            read_message(answer).await["result"],
             json!({ "done": true }),
             "{}",
             String::from_utf8_lossy(garbage)
         );
     }
+
     assert_eq!(
-        session.call("echo", json!({ "still": "here" })).await["echo"],
+        session.call_tool("echo", json!({ "still": "here" })).await["echo"],
         json!({ "still": "here" })
     );
 }
 
 #[tokio::test]
-async fn marks_of_utf_8_and_line_ends_of_other_systems_belong_to_no_message() {
+async fn byte_order_marks_and_carriage_returns_are_stripped() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "ends", &[]).await;
+    let program = ScriptedProgram::start(&pool, "ends", &[]).await;
     let session = program.session().await;
     let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].clone();
+
     for (before, behind) in [
         (&b"\xef\xbb\xbf"[..], &b"\n"[..]),
         (b"", b"\r\n"),
         (b"\xef\xbb\xbf", b"\r\n"),
         (b" ", b" \n"),
     ] {
-        let answer = text(session.say([before, DONE, behind].concat()).await).await;
+        let answer =
+            read_message_text(session.send_write([before, DONE, behind].concat()).await).await;
         let expected = String::from_utf8(DONE.to_vec())
             .unwrap()
             .replace("$ID", &id(&answer).to_string());
@@ -63,17 +70,18 @@ async fn marks_of_utf_8_and_line_ends_of_other_systems_belong_to_no_message() {
 }
 
 #[tokio::test]
-async fn a_line_that_comes_in_halves_is_one() {
+async fn a_line_that_arrives_in_pieces_is_one_message() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "halves", &[]).await;
+    let program = ScriptedProgram::start(&pool, "halves", &[]).await;
     let session = program.session().await;
-    let begun = session
-        .say(r#"{"jsonrpc":"2.0","id":$ID,"result":{"text":"gr"#.as_bytes())
+
+    let first = session
+        .send_write(r#"{"jsonrpc":"2.0","id":$ID,"result":{"text":"gr"#.as_bytes())
         .await;
     let half = "üße".as_bytes();
-    // A character in the middle of which it pauses.
-    let more = session.say(&half[..1]).await;
-    let last = session.say(
+    // The pause is in the middle of a character.
+    let more = session.send_write(&half[..1]).await;
+    let last = session.send_write(
         [
             &half[1..],
             b"\"}}\n",
@@ -82,31 +90,43 @@ async fn a_line_that_comes_in_halves_is_one() {
         ]
         .concat(),
     );
-    assert_eq!(message(last.await).await["result"], json!({ "done": true }));
-    assert_eq!(message(begun).await["result"], json!({ "text": "grüße" }));
+
+    assert_eq!(
+        read_message(last.await).await["result"],
+        json!({ "done": true })
+    );
+    assert_eq!(
+        read_message(first).await["result"],
+        json!({ "text": "grüße" })
+    );
+
     drop(more);
 }
 
 #[tokio::test]
-async fn an_answer_without_a_line_end_counts_when_the_program_ends_behind_it() {
+async fn the_last_line_needs_no_line_end_when_the_program_exits() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "unended", &[]).await;
+    let program = ScriptedProgram::start(&pool, "unended", &[]).await;
     let session = program.session().await;
-    let answer = session.say(DONE).await;
-    let end = session.calling("end", json!({ "status": 0 })).await;
-    assert_eq!(message(answer).await["result"], json!({ "done": true }));
+    let answer = session.send_write(DONE).await;
+    let end = session.send_call("exit", json!({ "status": 0 })).await;
+    assert_eq!(
+        read_message(answer).await["result"],
+        json!({ "done": true })
+    );
     drop(end);
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_text_fails_and_no_other_does() {
+async fn an_answer_with_invalid_utf_8_fails_its_own_call_alone() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "bytes", &[]).await;
+    let program = ScriptedProgram::start(&pool, "bytes", &[]).await;
     let session = program.session().await;
-    let other = session.calling("hold", json!({ "name": "other" })).await;
-    let answer = failed(
+
+    let other = session.send_call("hold", json!({ "name": "other" })).await;
+    let answer = llamapool_error(
         session
-            .say(b"{\"jsonrpc\":\"2.0\",\"id\":$ID,\"result\":{\"text\":\"\xc3\x28\"}}\n")
+            .send_write(b"{\"jsonrpc\":\"2.0\",\"id\":$ID,\"result\":{\"text\":\"\xc3\x28\"}}\n")
             .await,
     )
     .await;
@@ -114,6 +134,9 @@ async fn an_answer_that_is_no_text_fails_and_no_other_does() {
         (answer.status, &*answer.word, &*answer.hop),
         (502, "provider_garbage", "provider")
     );
-    session.call("let_go", json!({ "name": "other" })).await;
-    assert_eq!(message(other).await["result"]["let_go"], "other");
+
+    session
+        .call_tool("release", json!({ "name": "other" }))
+        .await;
+    assert_eq!(read_message(other).await["result"]["release"], "other");
 }

@@ -1,34 +1,36 @@
-//! What a program writes that is very much: long answers, and floods on standard error.
+//! Large output of a program: long answers, and floods on standard error.
 
 use serde_json::json;
 
-use crate::faulty::Faulty;
 use crate::harness::Pool;
-use crate::marked::Marked;
-use crate::session::{End, end_of, text};
+use crate::processes::MarkedProcess;
+use crate::scripted_program::ScriptedProgram;
+use crate::session_client::{End, end_of, read_message_text};
 
 const MIB: usize = 1024 * 1024;
 
-/// The text of an answer of so many bytes.
+/// Returns the text that the tool `write_long` answers with.
 fn digits(bytes: usize) -> String {
     "0123456789abcdef".repeat(bytes / 16)
 }
 
 #[tokio::test]
-async fn an_answer_of_sixty_mebibytes_arrives_whole_as_an_object_and_as_an_event() {
+async fn an_answer_of_60_mib_arrives_as_object_and_as_event() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "long", &[]).await;
+    let program = ScriptedProgram::start(&pool, "long", &[]).await;
     for revision in ["2025-06-18", "2025-11-25"] {
-        let (session, other) = (program.session_of(revision).await, program.session().await);
+        let session = program.session_of(revision).await;
+        let other = program.session().await;
         let long = async {
-            text(
+            read_message_text(
                 session
-                    .calling("say_long", json!({ "bytes": 60 * MIB }))
+                    .send_call("write_long", json!({ "bytes": 60 * MIB }))
                     .await,
             )
             .await
         };
-        let (long, other) = tokio::join!(long, other.call("echo", json!({ "to": "others" })));
+        let (long, other) = tokio::join!(long, other.call_tool("echo", json!({ "to": "others" })));
+
         assert_eq!(
             long.len(),
             r#"{"jsonrpc":"2.0","id":3,"result":{"text":""}}"#.len() + 60 * MIB
@@ -38,87 +40,111 @@ async fn an_answer_of_sixty_mebibytes_arrives_whole_as_an_object_and_as_an_event
     }
 }
 
+/// Every call of its session fails; other sessions go on.
 #[tokio::test]
-async fn an_answer_above_the_bound_ends_the_program_and_the_calls_of_its_session_and_no_other() {
+async fn an_answer_above_the_bound_ends_its_program() {
     let pool = Pool::start().await;
     let settings = [("PROVIDER_MAX_MESSAGE_BYTES", "1MiB")];
-    let program = Faulty::with(&pool, "bound", &["stubborn"], &settings).await;
-    program.is_known_to_be_older(&pool).await;
-    let (session, other) = (program.session().await, program.session().await);
-    let below = text(
+    let program = ScriptedProgram::start_with(&pool, "bound", &["stubborn"], &settings).await;
+    program.until_probed(&pool).await;
+    let session = program.session().await;
+    let other = program.session().await;
+
+    let below = read_message_text(
         session
-            .calling("say_long", json!({ "bytes": MIB - 100 }))
+            .send_call("write_long", json!({ "bytes": MIB - 100 }))
             .await,
     )
     .await;
+
     assert!(below.contains(&digits(MIB - 100)));
-    let pid = session.call("pid", json!({})).await["pid"].clone();
-    let second = session.calling("hold", json!({ "name": "second" })).await;
+
+    let pid = session.call_tool("pid", json!({})).await["pid"].clone();
+    let second = session.send_call("hold", json!({ "name": "second" })).await;
     let above = session
-        .calling("say_long", json!({ "bytes": 2 * MIB }))
+        .send_call("write_long", json!({ "bytes": 2 * MIB }))
         .await;
+
     for call in [above, second] {
         let (word, message) = end_of(call).await.reason();
         assert_eq!(word, "provider_garbage");
         assert!(message.contains("PROVIDER_MAX_MESSAGE_BYTES"), "{message}");
     }
-    // Nobody waits for a program that takes its time.
-    let of_session = |process: &Marked| pid == process.pid;
+
+    // The session is gone before its stubborn program has ended.
+    let of_session = |process: &MarkedProcess| pid == process.pid;
     let stubborn = program
         .programs()
         .into_iter()
         .find(of_session)
         .expect("it has not ended yet");
-    assert_eq!(session.calling("echo", json!({})).await.status(), 404);
+    assert_eq!(session.send_call("echo", json!({})).await.status(), 404);
+
     stubborn.ended().await;
     assert_eq!(
-        other.call("echo", json!({ "still": "here" })).await["echo"],
+        other.call_tool("echo", json!({ "still": "here" })).await["echo"],
         json!({ "still": "here" })
     );
+
     let fresh = program.session().await;
-    assert_eq!(fresh.call("echo", json!({})).await["echo"], json!({}));
+    assert_eq!(fresh.call_tool("echo", json!({})).await["echo"], json!({}));
 }
 
 #[tokio::test]
-async fn a_request_above_the_bound_is_refused_and_the_program_does_not_hear_of_it() {
+async fn a_request_above_the_bound_never_reaches_the_program() {
     let pool = Pool::start().await;
     let settings = [("PROVIDER_MAX_MESSAGE_BYTES", "1MiB")];
-    let program = Faulty::with(&pool, "request", &[], &settings).await;
+    let program = ScriptedProgram::start_with(&pool, "request", &[], &settings).await;
     let session = program.session().await;
-    let End::Failed(failed) = end_of(
+
+    let End::Error(error) = end_of(
         session
-            .calling("echo", json!({ "text": digits(MIB) }))
+            .send_call("echo", json!({ "text": digits(MIB) }))
             .await,
     )
     .await
     else {
         panic!("it was taken")
     };
+
     assert_eq!(
-        (failed.status, &*failed.word, &*failed.hop),
+        (error.status, &*error.word, &*error.hop),
         (413, "message_too_large", "relay")
     );
-    assert!(session.heard().await.iter().all(|line| line.len() < MIB));
+    assert!(
+        session
+            .received_lines()
+            .await
+            .iter()
+            .all(|line| line.len() < MIB)
+    );
 }
 
 #[tokio::test]
-async fn two_hundred_megabytes_on_standard_error_stop_no_call_and_fill_no_log() {
+async fn a_flood_on_standard_error_stops_no_call_and_fills_no_log() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "flood", &[]).await;
-    let (session, other) = (program.session().await, program.session().await);
-    let mut flood = Box::pin(session.call("complain", json!({ "bytes": 200_000_000 })));
+    let program = ScriptedProgram::start(&pool, "flood", &[]).await;
+    let session = program.session().await;
+    let other = program.session().await;
+
+    let mut flood = Box::pin(session.call_tool("write_stderr", json!({ "bytes": 200_000_000 })));
+
+    // While one program floods, the other one answers.
     let mut calls = 0;
-    // As long as the one complains, the other one works.
     loop {
         tokio::select! {
             biased;
             _ = &mut flood => break,
-            echo = other.call("echo", json!({ "call": calls })) => assert_eq!(echo["echo"], json!({ "call": calls })),
+            echo = other.call_tool("echo", json!({ "call": calls })) => {
+                assert_eq!(echo["echo"], json!({ "call": calls }));
+            }
         }
         calls += 1;
     }
+
     assert!(calls > 10, "{calls} calls in all that time");
-    let log = program.relay.whole_log();
+
+    let log = program.relay.log();
     assert!(
         log.contains("every line that is said here") && log.contains("left_out"),
         "nothing of it is logged"

@@ -1,8 +1,8 @@
-//! A relay whose provider is a program, end to end: the real executable, and a program that does what a test says, be it
-//! wrong (`tests/parts/faulty.py`).
+//! End-to-end tests of a relay whose provider is a program: the real executable, and a scripted
+//! program (`tests/parts/scripted_program.py`).
 //!
-//! What HTTP providers and programs have in common is tested in `e2e`. The one rule: a program, and all that comes of it, is
-//! found by a mark in its environment, however it got away.
+//! The behaviour that programs share with HTTP providers is tested in `e2e`. A program and its
+//! descendants are found by a mark in their environment, even after they were reparented.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -13,18 +13,18 @@
 #[path = "../harness/harness.rs"]
 mod harness;
 
-mod ends;
-mod faulty;
+mod environment;
+mod event_stream;
+mod exits;
 mod framing;
 mod large;
-mod marked;
-mod modern;
 mod over_http;
-mod session;
-mod sessions;
-mod several;
+mod processes;
+mod scripted_program;
+mod session_client;
+mod session_limits;
+mod several_providers;
 mod shared_session;
-mod stream;
-mod streams;
+mod stateless;
+mod stream_routing;
 mod supervision;
-mod surroundings;

@@ -1,15 +1,15 @@
-//! `SHARED_SESSION`: callers that have no session and begin none, such as plain curl.
+//! `SHARED_SESSION`: callers without a session, such as plain curl, share one.
 
 use serde_json::{Value, json};
 
-use crate::faulty::Faulty;
 use crate::harness::Pool;
-use crate::session::{body, call, refused, sent};
+use crate::scripted_program::ScriptedProgram;
+use crate::session_client::{call_request, mcp_error, read_body, send};
 
 const ON: (&str, &str) = ("SHARED_SESSION", "true");
 
-/// What curl sends: it takes anything.
-fn curl(program: &Faulty, body: String) -> reqwest::RequestBuilder {
+/// Returns a request as curl sends it, which accepts any media type.
+fn curl(program: &ScriptedProgram, body: String) -> reqwest::RequestBuilder {
     program
         .request("POST")
         .header("accept", "*/*")
@@ -17,101 +17,113 @@ fn curl(program: &Faulty, body: String) -> reqwest::RequestBuilder {
         .body(body)
 }
 
-async fn result(program: &Faulty, id: u64, tool: &str, arguments: Value) -> Value {
-    let answer = sent(curl(program, call(&json!(id), tool, &arguments))).await;
+/// Calls a tool without a session and returns the result of the JSON object that answers it.
+async fn call_tool(program: &ScriptedProgram, id: u64, tool: &str, arguments: Value) -> Value {
+    let answer = send(curl(program, call_request(&json!(id), tool, &arguments))).await;
     assert_eq!(answer.headers()["content-type"], "application/json");
-    let answer: Value = serde_json::from_str(&body(answer).await).unwrap();
+    let answer: Value = serde_json::from_str(&read_body(answer).await).unwrap();
     assert_eq!(answer["id"], id, "{answer}");
     answer["result"].clone()
 }
 
 #[tokio::test]
-async fn plain_callers_are_served_without_a_session_if_the_relay_says_so() {
+async fn callers_without_a_session_share_one_if_it_is_enabled() {
     let pool = Pool::start().await;
-    let program = Faulty::with(&pool, "plain", &[], &[ON]).await;
+    let program = ScriptedProgram::start_with(&pool, "plain", &[], &[ON]).await;
+
     let calls = (0..10).map(|n| {
         let program = &program;
         async move {
             assert_eq!(
-                result(program, 1, "echo", json!({ "n": n })).await["echo"],
+                call_tool(program, 1, "echo", json!({ "n": n })).await["echo"],
                 json!({ "n": n })
             )
         }
     });
     futures_util::future::join_all(calls).await;
-    let pid = result(&program, 1, "pid", json!({})).await["pid"].clone();
+    let pid = call_tool(&program, 1, "pid", json!({})).await["pid"].clone();
+
     assert_eq!(
-        result(&program, 2, "pid", json!({})).await["pid"],
+        call_tool(&program, 2, "pid", json!({})).await["pid"],
         pid,
         "they share one program"
     );
-    let heard = result(&program, 1, "what_you_heard", json!({})).await["heard"].clone();
-    let heard: Vec<String> = serde_json::from_value(heard).unwrap();
+
+    let received = call_tool(&program, 1, "received_lines", json!({})).await["lines"].clone();
+    let received: Vec<String> = serde_json::from_value(received).unwrap();
     assert!(
-        heard[0].contains("\"initialize\"") && heard[1].contains("notifications/initialized"),
-        "{heard:?}"
+        received[0].contains("\"initialize\"") && received[1].contains("notifications/initialized"),
+        "{received:?}"
     );
-    assert_eq!(heard.concat().matches("\"initialize\"").count(), 1);
+    assert_eq!(received.concat().matches("\"initialize\"").count(), 1);
+
     let notification = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#.to_owned();
-    assert_eq!(sent(curl(&program, notification)).await.status(), 202);
-    // Whoever begins a session has one of its own.
+    assert_eq!(send(curl(&program, notification)).await.status(), 202);
+
+    // A caller that begins a session has its own program.
     let session = program.session().await;
-    assert_ne!(session.call("pid", json!({})).await["pid"], pid);
+    assert_ne!(session.call_tool("pid", json!({})).await["pid"], pid);
 }
 
 #[tokio::test]
-async fn plain_callers_are_refused_by_default() {
+async fn callers_without_a_session_are_refused_by_default() {
     let pool = Pool::start().await;
-    let program = Faulty::of(&pool, "strict", &[]).await;
-    let answer = sent(curl(&program, call(&json!(1), "echo", &json!({})))).await;
-    assert_eq!(refused(answer).await.0, 400);
+    let program = ScriptedProgram::start(&pool, "strict", &[]).await;
+    let answer = send(curl(&program, call_request(&json!(1), "echo", &json!({})))).await;
+    assert_eq!(mcp_error(answer).await.0, 400);
 }
 
 #[tokio::test]
-async fn a_long_answer_and_one_that_takes_its_time_are_one_object_for_plain_callers() {
+async fn long_and_late_answers_are_one_json_object() {
     let pool = Pool::start().await;
-    let program = Faulty::with(&pool, "takes", &[], &[ON]).await;
+    let program = ScriptedProgram::start_with(&pool, "takes", &[], &[ON]).await;
+
     let (held, released) = tokio::join!(
-        result(&program, 1, "ask", json!({ "method": "roots/list" })),
-        result(&program, 1, "say_long", json!({ "bytes": 1_000_000 })),
+        call_tool(&program, 1, "ask_client", json!({ "method": "roots/list" })),
+        call_tool(&program, 1, "write_long", json!({ "bytes": 1_000_000 })),
     );
     assert_eq!(
         held["client"]["error"]["code"], -32601,
-        "nobody can be asked"
+        "there is no client that could be asked"
     );
     assert_eq!(released["text"].as_str().map(str::len), Some(1_000_000));
+
     let waiting = curl(
         &program,
-        call(&json!(1), "hold", &json!({ "name": "waits" })),
+        call_request(&json!(1), "hold", &json!({ "name": "waits" })),
     );
-    let mut waiting = Box::pin(sent(waiting));
+    let mut waiting = Box::pin(send(waiting));
     let done = async {
         loop {
-            let heard = result(&program, 1, "what_you_heard", json!({})).await["heard"].to_string();
-            if heard.contains("waits") {
-                return result(&program, 1, "let_go", json!({ "name": "waits" })).await;
+            let received =
+                call_tool(&program, 1, "received_lines", json!({})).await["lines"].to_string();
+            if received.contains("waits") {
+                return call_tool(&program, 1, "release", json!({ "name": "waits" })).await;
             }
         }
     };
     let (answer, _) = tokio::join!(&mut waiting, done);
+
     assert_eq!(
-        answer.json::<Value>().await.unwrap()["result"]["let_go"],
+        answer.json::<Value>().await.unwrap()["result"]["release"],
         "waits"
     );
 }
 
 #[tokio::test]
-async fn the_shared_session_is_begun_anew_when_its_program_has_ended() {
+async fn the_shared_session_begins_anew_after_its_program_exited() {
     let pool = Pool::start().await;
-    let program = Faulty::with(&pool, "anew", &[], &[ON]).await;
-    let pid = result(&program, 1, "pid", json!({})).await["pid"].clone();
-    let ended = sent(curl(
+    let program = ScriptedProgram::start_with(&pool, "anew", &[], &[ON]).await;
+
+    let pid = call_tool(&program, 1, "pid", json!({})).await["pid"].clone();
+    let ended = send(curl(
         &program,
-        call(&json!(1), "end", &json!({ "status": 3 })),
+        call_request(&json!(1), "exit", &json!({ "status": 3 })),
     ))
     .await;
     assert_eq!(ended.status(), 502);
+
     let word = ended.headers()["llamapool-error"].to_str().unwrap();
     assert!(["provider_exited", "no_response"].contains(&word), "{word}");
-    assert_ne!(result(&program, 1, "pid", json!({})).await["pid"], pid);
+    assert_ne!(call_tool(&program, 1, "pid", json!({})).await["pid"], pid);
 }

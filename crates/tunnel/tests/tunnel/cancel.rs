@@ -1,4 +1,4 @@
-//! Who leaves takes all that was done for them along, at once, and nothing else.
+//! A caller that leaves ends all work for its call, at once, and nothing else.
 
 use http::Response;
 use llamapool_tunnel::IncomingBodyError;
@@ -9,10 +9,10 @@ use crate::harness::*;
 #[test]
 fn a_caller_that_leaves_before_the_head_drops_the_handler() {
     paused(async {
-        let (tunnel, mut started) = relay_that_ponders().await;
+        let (tunnel, mut started) = relay_that_never_answers().await;
         let mut call = Box::pin(tunnel.send(get()));
         let dropped = tokio::select! {
-            _ = &mut call => panic!("nobody answers"),
+            _ = &mut call => panic!("there is no response"),
             dropped = started.recv() => dropped.unwrap(),
         };
         drop(call);
@@ -20,13 +20,14 @@ fn a_caller_that_leaves_before_the_head_drops_the_handler() {
     });
 }
 
+/// The request waits for the window.
 #[test]
-fn a_caller_that_leaves_while_its_request_waits_for_room_drops_the_handler() {
+fn a_caller_that_leaves_while_sending_drops_the_handler() {
     paused(async {
-        let (tunnel, mut started) = relay_that_ponders().await;
+        let (tunnel, mut started) = relay_that_never_answers().await;
         let mut call = Box::pin(tunnel.send(upload(endless().1)));
         tokio::select! {
-            _ = &mut call => panic!("nobody answers"),
+            _ = &mut call => panic!("there is no response"),
             () = until_idle() => {}
         }
         drop(call);
@@ -34,60 +35,66 @@ fn a_caller_that_leaves_while_its_request_waits_for_room_drops_the_handler() {
     });
 }
 
+/// The relay drops it, although nothing is sent.
 #[test]
-fn a_caller_that_leaves_a_quiet_stream_drops_the_body_at_the_relay() {
+fn a_caller_that_leaves_a_quiet_stream_drops_its_body() {
     paused(async {
         let (tunnel, mut bodies) =
             relay_with_guarded_bodies(|| streamed(futures_util::stream::pending())).await;
-        let answer = tunnel.send(get()).await.unwrap();
+        let response = tunnel.send(get()).await.unwrap();
         let dropped = bodies.recv().await.unwrap();
-        drop(answer);
+        drop(response);
         dropped.await.unwrap_err();
     });
 }
 
+/// The relay drops it in the middle of sending.
 #[test]
-fn a_caller_that_leaves_a_running_stream_drops_the_body_at_the_relay() {
+fn a_caller_that_leaves_a_running_stream_drops_its_body() {
     paused(async {
         let (tunnel, mut bodies) = relay_with_guarded_bodies(|| endless().1).await;
-        let mut answer = tunnel.send(get()).await.unwrap().into_body();
+        let mut response = tunnel.send(get()).await.unwrap().into_body();
         let dropped = bodies.recv().await.unwrap();
-        next(&mut answer).await.unwrap();
-        drop(answer);
+        next(&mut response).await.unwrap();
+        drop(response);
         dropped.await.unwrap_err();
     });
 }
 
+/// The relay drops it, although it waits for the window.
 #[test]
-fn a_caller_that_leaves_a_stream_it_has_stopped_reading_drops_the_body_at_the_relay() {
+fn a_caller_that_leaves_an_unread_stream_drops_its_body() {
     paused(async {
         let (tunnel, mut bodies) = relay_with_guarded_bodies(|| endless().1).await;
-        let answer = tunnel.send(get()).await.unwrap();
+        let response = tunnel.send(get()).await.unwrap();
         let dropped = bodies.recv().await.unwrap();
         until_idle().await;
-        drop(answer);
+        drop(response);
         dropped.await.unwrap_err();
     });
 }
 
 #[test]
-fn a_caller_that_leaves_its_answer_stops_its_request() {
+fn a_caller_that_leaves_its_response_stops_its_request() {
     paused(async {
-        let (hand_over, mut bodies) = mpsc::channel(1);
-        let tunnel = Tunnel::new(move |request| {
-            let hand_over = hand_over.clone();
+        let (request_bodies, mut bodies) = mpsc::channel(1);
+        let tunnel = TestTunnel::new(move |request| {
+            let request_bodies = request_bodies.clone();
             async move {
-                hand_over.send(request.into_body()).await.unwrap();
+                request_bodies.send(request.into_body()).await.unwrap();
                 Response::new(streamed(futures_util::stream::pending()))
             }
         });
         let tunnel = tunnel.await;
         let (feed, body) = fed();
-        let answer = tunnel.send(upload(body)).await.unwrap();
+        let response = tunnel.send(upload(body)).await.unwrap();
         feed.send(Ok("one".into())).await.unwrap();
-        drop(answer);
+        drop(response);
+
         let (_, error) = read_until_it_breaks(bodies.recv().await.unwrap()).await;
+
         assert!(matches!(error, IncomingBodyError::Aborted), "{error:?}");
+
         // The caller's side of the request is dropped, too.
         feed.closed().await;
     });
@@ -96,28 +103,32 @@ fn a_caller_that_leaves_its_answer_stops_its_request() {
 #[test]
 fn a_handler_that_panics_loses_its_own_call_alone() {
     paused(async {
-        let tunnel = Tunnel::new(|request| async move {
+        let tunnel = TestTunnel::new(|request| async move {
             assert_ne!(
                 request.method(),
                 http::Method::GET,
                 "this panic belongs to the test"
             );
+
             echo(request).await
         });
         let tunnel = tunnel.await;
         let result = tunnel.send(get()).await;
+
         assert!(
             matches!(result, Err(llamapool_tunnel::SendError::GivenUp(_))),
             "{result:?}"
         );
+
         tunnel.assert_serves().await;
     });
 }
 
-/// A relay that never answers; for every call that has begun, what resolves when its handler is dropped.
-async fn relay_that_ponders() -> (Tunnel, mpsc::Receiver<oneshot::Receiver<()>>) {
+/// A relay that never answers, and for every call a receiver that resolves when its handler is
+/// dropped.
+async fn relay_that_never_answers() -> (TestTunnel, mpsc::Receiver<oneshot::Receiver<()>>) {
     let (sender, started) = mpsc::channel(1);
-    let tunnel = Tunnel::new(move |_request| {
+    let tunnel = TestTunnel::new(move |_request| {
         let sender = sender.clone();
         async move {
             let (_guard, dropped) = oneshot::channel();
@@ -128,13 +139,14 @@ async fn relay_that_ponders() -> (Tunnel, mpsc::Receiver<oneshot::Receiver<()>>)
     (tunnel.await, started)
 }
 
-/// A relay whose answers' bodies tell when they are dropped.
+/// A relay, and for every response a receiver that resolves when its body is dropped.
 async fn relay_with_guarded_bodies(
     body: impl Fn() -> AnyBody + Send + Sync + 'static,
-) -> (Tunnel, mpsc::Receiver<oneshot::Receiver<()>>) {
+) -> (TestTunnel, mpsc::Receiver<oneshot::Receiver<()>>) {
     let (sender, bodies) = mpsc::channel(1);
-    let tunnel = Tunnel::new(move |_| {
-        let ((body, dropped), sender) = (guarded(body()), sender.clone());
+    let tunnel = TestTunnel::new(move |_| {
+        let (body, dropped) = guarded(body());
+        let sender = sender.clone();
         async move {
             sender.send(dropped).await.unwrap();
             Response::new(body)

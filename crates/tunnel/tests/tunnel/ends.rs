@@ -1,4 +1,4 @@
-//! How a tunnel ends, and what each side and every running call learns of it.
+//! The ends of a tunnel, and their effects on both sides and on every running call.
 
 use std::io;
 use std::pin::Pin;
@@ -20,15 +20,18 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use crate::harness::*;
 
 #[test]
-fn a_tunnel_lost_under_an_answer_is_told_apart_from_an_abort() {
+fn a_tunnel_lost_under_a_response_is_no_abort() {
     paused(async {
-        let (feed, mut tunnel) = relay_with_one_fed_answer().await;
+        let (feed, mut tunnel) = relay_with_one_fed_response().await;
         let mut body = tunnel.send(get()).await.unwrap().into_body();
         feed.send(Ok("one".into())).await.unwrap();
+
         assert_eq!(next(&mut body).await.unwrap(), "one");
+
         let lost = Instant::now();
         tunnel.kill_relay();
         let (_, error) = read_until_it_breaks(body).await;
+
         assert!(
             matches!(error, IncomingBodyError::TunnelLost(_)),
             "{error:?}"
@@ -45,13 +48,15 @@ fn a_tunnel_lost_under_an_answer_is_told_apart_from_an_abort() {
 #[test]
 fn bytes_that_arrived_before_the_tunnel_was_lost_are_still_read() {
     paused(async {
-        let (feed, mut tunnel) = relay_with_one_fed_answer().await;
+        let (feed, mut tunnel) = relay_with_one_fed_response().await;
         let body = tunnel.send(get()).await.unwrap().into_body();
         feed.send(Ok("one".into())).await.unwrap();
         until_idle().await;
         tunnel.kill_relay();
         tunnel.server_ended().await;
+
         let (bytes, error) = read_until_it_breaks(body).await;
+
         assert_eq!(bytes, b"one");
         assert!(
             matches!(error, IncomingBodyError::TunnelLost(_)),
@@ -61,17 +66,21 @@ fn bytes_that_arrived_before_the_tunnel_was_lost_are_still_read() {
 }
 
 #[test]
-fn calls_without_an_answer_fail_at_once_when_the_tunnel_is_lost() {
+fn calls_without_a_response_fail_when_the_tunnel_is_lost() {
     paused(async {
         let (mut wire, sides) = Wire::new();
-        let tunnel = Tunnel::over(sides, TunnelConfig::default(), |_| std::future::pending()).await;
-        let (small, large) = (tunnel.send(get()), tunnel.send(upload(endless().1)));
+        let tunnel =
+            TestTunnel::over(sides, TunnelConfig::default(), |_| std::future::pending()).await;
+        let small = tunnel.send(get());
+        let large = tunnel.send(upload(endless().1));
         let cut = async {
             until_idle().await;
             wire.cut();
             Instant::now()
         };
+
         let (small, large, lost) = tokio::join!(small, large, cut);
+
         assert!(matches!(small, Err(SendError::TunnelLost(_))), "{small:?}");
         assert!(matches!(large, Err(SendError::TunnelLost(_))), "{large:?}");
         assert!(
@@ -79,25 +88,29 @@ fn calls_without_an_answer_fail_at_once_when_the_tunnel_is_lost() {
             "after {:?}",
             lost.elapsed()
         );
+
         let late = tunnel.send(get()).await;
         assert!(matches!(late, Err(SendError::NotAccepted(_))), "{late:?}");
     });
 }
 
 #[test]
-fn a_request_under_way_ends_at_the_relay_when_the_tunnel_is_lost() {
+fn a_request_under_way_breaks_off_when_the_tunnel_is_lost() {
     paused(async {
         let (mut wire, sides) = Wire::new();
-        let (tunnel, mut bodies) = Tunnel::that_hands_requests_over(sides).await;
+        let (tunnel, mut bodies) = TestTunnel::with_request_bodies(sides).await;
         let (feed, body) = fed();
         let lose = async {
             feed.send(Ok("one".into())).await.unwrap();
             let mut body = bodies.recv().await.unwrap();
+
             assert_eq!(next(&mut body).await.unwrap(), "one");
+
             wire.cut();
             read_until_it_breaks(body).await.1
         };
         let (result, error) = tokio::join!(tunnel.send(upload(body)), lose);
+
         assert!(
             matches!(result, Err(SendError::TunnelLost(_))),
             "{result:?}"
@@ -110,16 +123,20 @@ fn a_request_under_way_ends_at_the_relay_when_the_tunnel_is_lost() {
 }
 
 #[test]
-fn a_drained_relay_finishes_what_runs_and_takes_nothing_new() {
+fn a_drained_relay_finishes_its_calls_and_accepts_no_more() {
     paused(async {
-        let (feed, mut tunnel) = relay_with_one_fed_answer().await;
+        let (feed, mut tunnel) = relay_with_one_fed_response().await;
         let mut body = tunnel.send(get()).await.unwrap().into_body();
         tunnel.start_drain();
         until_idle().await;
+
         let late = tunnel.send(get()).await;
+
         assert!(matches!(late, Err(SendError::NotAccepted(_))), "{late:?}");
+
         feed.send(Ok("the last word".into())).await.unwrap();
         assert_eq!(next(&mut body).await.unwrap(), "the last word");
+
         drop(feed);
         assert_eq!(next(&mut body).await, None);
         assert_eq!(tunnel.relay_ended().await, TunnelEnd::Closed);
@@ -132,10 +149,12 @@ fn a_drained_relay_finishes_what_runs_and_takes_nothing_new() {
 #[test]
 fn an_idle_relay_is_drained_at_once() {
     paused(async {
-        let mut tunnel = Tunnel::new(echo).await;
+        let mut tunnel = TestTunnel::new(echo).await;
         tunnel.assert_serves().await;
         let started = Instant::now();
+
         tunnel.start_drain();
+
         assert_eq!(tunnel.relay_ended().await, TunnelEnd::Closed);
         assert!(
             matches!(tunnel.server_ended().await, TunnelEnd::ClosedByPeer(code) if code.0 == 1000)
@@ -157,9 +176,10 @@ fn the_relay_learns_why_the_server_closes() {
         (CloseReason::Replaced, 4001),
     ] {
         paused(async move {
-            let mut tunnel = Tunnel::new(echo).await;
+            let mut tunnel = TestTunnel::new(echo).await;
             tunnel.assert_serves().await;
             tunnel.server.close(reason);
+
             assert!(
                 matches!(tunnel.relay_ended().await, TunnelEnd::ClosedByPeer(got) if got.0 == code)
             );
@@ -172,9 +192,10 @@ fn the_relay_learns_why_the_server_closes() {
 #[test]
 fn the_first_reason_to_close_is_the_one_that_counts() {
     paused(async {
-        let mut tunnel = Tunnel::new(echo).await;
+        let mut tunnel = TestTunnel::new(echo).await;
         tunnel.server.close(CloseReason::Replaced);
         tunnel.server.close(CloseReason::Done);
+
         assert!(
             matches!(tunnel.relay_ended().await, TunnelEnd::ClosedByPeer(code) if code.0 == 4001)
         );
@@ -184,11 +205,13 @@ fn the_first_reason_to_close_is_the_one_that_counts() {
 #[test]
 fn the_reason_to_close_arrives_under_full_load_both_ways() {
     paused(async {
-        let mut tunnel = Tunnel::new(|_| async { Response::new(endless().1) }).await;
+        let mut tunnel = TestTunnel::new(|_| async { Response::new(endless().1) }).await;
         let mut body = tunnel.send(upload(endless().1)).await.unwrap().into_body();
         next(&mut body).await.unwrap();
         tunnel.server.close(CloseReason::Replaced);
+
         let (_, error) = read_until_it_breaks(body).await;
+
         assert!(
             matches!(error, IncomingBodyError::TunnelLost(_)),
             "{error:?}"
@@ -199,8 +222,9 @@ fn the_reason_to_close_arrives_under_full_load_both_ways() {
     });
 }
 
+/// The peer reads nothing, so not even the close can be sent.
 #[test]
-fn calls_fail_at_once_on_a_closed_tunnel_whose_peer_takes_nothing() {
+fn calls_fail_at_once_when_a_stuck_tunnel_is_closed() {
     paused(async {
         let (server_side, peer) = tokio::io::duplex(1000);
         let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
@@ -211,7 +235,9 @@ fn calls_fail_at_once_on_a_closed_tunnel_whose_peer_takes_nothing() {
             server.close(CloseReason::Replaced);
             Instant::now()
         };
+
         let (result, closed) = tokio::join!(call, close);
+
         assert!(
             matches!(result, Err(SendError::TunnelLost(_))),
             "{result:?}"
@@ -232,22 +258,26 @@ fn calls_fail_at_once_on_a_closed_tunnel_whose_peer_takes_nothing() {
             "after {:?}",
             closed.elapsed()
         );
+
         drop(peer);
     });
 }
 
 #[test]
-fn the_reason_to_close_arrives_behind_what_a_slow_peer_has_not_taken_yet() {
+fn the_close_reason_arrives_behind_data_for_a_slow_peer() {
     paused(async {
         let (server_side, peer) = tokio::io::duplex(1000);
         let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
         let peer = only_hello(peer).await;
         let call = server.send(upload(endless().1));
+
         let close = async {
             until_idle().await;
             server.close(CloseReason::Replaced);
         };
+
         assert!(tokio::join!(call, close).0.is_err());
+
         let mut peer = raw(peer, Role::Client).await;
         let mut last = None;
         while let Some(Ok(message)) = peer.next().await {
@@ -256,6 +286,7 @@ fn the_reason_to_close_arrives_behind_what_a_slow_peer_has_not_taken_yet() {
         let Some(Message::Close(Some(frame))) = last else {
             panic!("the last message is {last:?}")
         };
+
         assert_eq!(u16::from(frame.code), 4001);
         assert_eq!(
             driver.join_next().await.unwrap().unwrap(),
@@ -267,15 +298,18 @@ fn the_reason_to_close_arrives_behind_what_a_slow_peer_has_not_taken_yet() {
 #[test]
 fn without_a_last_handle_the_servers_end_closes() {
     paused(async {
-        let tunnel = Tunnel::new(echo).await;
+        let tunnel = TestTunnel::new(echo).await;
         tunnel.assert_serves().await;
         let (mut driver, mut relay, _drain) = tunnel.without_server();
+
         assert_eq!(
             driver.join_next().await.unwrap().unwrap(),
             TunnelEnd::Closed
         );
+        let end = relay.join_next().await.unwrap().unwrap();
         assert!(
-            matches!(relay.join_next().await.unwrap().unwrap(), TunnelEnd::ClosedByPeer(code) if code.0 == 1000)
+            matches!(&end, TunnelEnd::ClosedByPeer(code) if code.0 == 1000),
+            "{end:?}"
         );
     });
 }
@@ -283,9 +317,10 @@ fn without_a_last_handle_the_servers_end_closes() {
 #[test]
 fn without_its_driver_the_servers_end_is_closed_and_lost() {
     paused(async {
-        let mut tunnel = Tunnel::new(echo).await;
+        let mut tunnel = TestTunnel::new(echo).await;
         tunnel.assert_serves().await;
         tunnel.drop_driver();
+
         assert_eq!(tunnel.server.closed().await, TunnelEnd::Closed);
         assert!(matches!(
             tunnel.send(get()).await,
@@ -302,11 +337,14 @@ fn a_text_message_breaks_the_servers_end() {
         let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let (_server, mut driver) = open(server_side, TunnelConfig::default()).await;
         let mut peer = raw(peer, Role::Client).await;
+
         peer.send(Message::text("hello")).await.unwrap();
+
         assert_eq!(close_code(peer).await, 1002);
+
         let end = driver.join_next().await.unwrap().unwrap();
         assert!(
-            matches!(&end, TunnelEnd::Broken(why) if why.contains("text message")),
+            matches!(&end, TunnelEnd::Broken(reason) if reason.contains("text message")),
             "{end:?}"
         );
     });
@@ -327,17 +365,20 @@ fn a_text_message_breaks_the_relays_end() {
             peer.send(Message::text("hello")).await.unwrap();
             close_code(peer).await
         };
+
         let (end, code) = tokio::join!(relay, speak);
+
         assert!(
-            matches!(&end, TunnelEnd::Broken(why) if why.contains("text message")),
+            matches!(&end, TunnelEnd::Broken(reason) if reason.contains("text message")),
             "{end:?}"
         );
         assert_eq!(code, 1002);
     });
 }
 
+/// Although the next write would succeed.
 #[test]
-fn a_write_that_fails_for_a_stream_breaks_the_tunnel_though_the_next_would_not() {
+fn a_write_that_fails_for_a_stream_breaks_the_tunnel() {
     paused(async {
         let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
         let fails = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -346,20 +387,23 @@ fn a_write_that_fails_for_a_stream_breaks_the_tunnel_though_the_next_would_not()
         let _peer = only_hello(peer).await;
         until_idle().await;
         fails.store(true, std::sync::atomic::Ordering::SeqCst);
+
         let result = server.send(get()).await;
+
         assert!(
             matches!(result, Err(SendError::TunnelLost(_))),
             "{result:?}"
         );
+
         let end = driver.join_next().await.unwrap().unwrap();
         assert!(
-            matches!(&end, TunnelEnd::Broken(why) if why.contains("it fails once")),
+            matches!(&end, TunnelEnd::Broken(reason) if reason.contains("it fails once")),
             "{end:?}"
         );
     });
 }
 
-/// A wire on which the next write fails when that is wanted.
+/// A wire whose next write fails once the flag is set.
 struct Failing(DuplexStream, std::sync::Arc<std::sync::atomic::AtomicBool>);
 
 impl AsyncRead for Failing {
@@ -411,15 +455,15 @@ async fn close_code(mut peer: WebSocketStream<DuplexStream>) -> u16 {
     }
 }
 
-/// A relay whose only answer has a body that the test feeds.
-async fn relay_with_one_fed_answer() -> (
+/// A relay whose only response has a body that the test feeds.
+async fn relay_with_one_fed_response() -> (
     mpsc::Sender<Result<bytes::Bytes, llamapool_tunnel::BoxError>>,
-    Tunnel,
+    TestTunnel,
 ) {
     let (feed, body) = fed();
-    let body = std::sync::Mutex::new(Some(body));
-    let tunnel = Tunnel::new(move |_| {
-        let body = body.lock().unwrap().take().expect("called once");
+    let body = parking_lot::Mutex::new(Some(body));
+    let tunnel = TestTunnel::new(move |_| {
+        let body = body.lock().take().expect("called once");
         async { Response::new(body) }
     });
     (feed, tunnel.await)

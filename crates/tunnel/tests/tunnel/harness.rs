@@ -1,4 +1,5 @@
-//! What the tests are made of: a tunnel over an in-memory wire, bodies that are fed by hand, and limits on waiting.
+//! The parts of the tests: a tunnel over an in-memory wire, bodies that are fed by hand, and limits
+//! on waiting.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,19 +24,19 @@ use tokio::task::JoinSet;
 pub(crate) type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) type Received = Result<Response<IncomingBody>, SendError>;
 
-/// How many bytes the wire holds in each direction.
+/// Capacity of the wire in each direction.
 pub(crate) const WIRE_BYTES: usize = 64 * 1024;
 
 /// Both ends of a tunnel, at work.
-pub(crate) struct Tunnel {
+pub(crate) struct TestTunnel {
     pub(crate) server: ServerEnd,
     driver: JoinSet<TunnelEnd>,
     relay: JoinSet<TunnelEnd>,
     drain: Option<oneshot::Sender<()>>,
 }
 
-impl Tunnel {
-    /// A tunnel whose relay answers with `handler`.
+impl TestTunnel {
+    /// Opens a tunnel whose relay answers with `handler`.
     pub(crate) async fn new<F>(
         handler: impl Fn(Request<IncomingBody>) -> F + Send + 'static,
     ) -> Self
@@ -45,8 +46,9 @@ impl Tunnel {
         Self::with_config(TunnelConfig::default(), handler).await
     }
 
-    /// A tunnel whose relay echoes what is posted, and answers the rest with bodies that never end.
-    pub(crate) async fn that_never_ends_what_it_is_asked() -> Self {
+    /// Opens a tunnel whose relay echoes POST requests, and answers others with bodies that never
+    /// end.
+    pub(crate) async fn with_endless_responses() -> Self {
         let handler = |request: Request<IncomingBody>| async move {
             if request.method() == Method::GET {
                 Response::new(endless().1)
@@ -57,15 +59,15 @@ impl Tunnel {
         Self::new(handler).await
     }
 
-    /// A tunnel whose relay never answers; the bodies of the requests that it gets are the test's.
-    pub(crate) async fn that_hands_requests_over(
+    /// Opens a tunnel whose relay never answers, and returns the receiver of the requests' bodies.
+    pub(crate) async fn with_request_bodies(
         sides: (DuplexStream, DuplexStream),
     ) -> (Self, mpsc::Receiver<IncomingBody>) {
-        let (hand_over, bodies) = mpsc::channel(1);
+        let (request_bodies, bodies) = mpsc::channel(1);
         let tunnel = Self::over(sides, TunnelConfig::default(), move |request| {
-            let hand_over = hand_over.clone();
+            let request_bodies = request_bodies.clone();
             async move {
-                hand_over
+                request_bodies
                     .send(request.into_body())
                     .await
                     .expect("the test takes it");
@@ -85,7 +87,7 @@ impl Tunnel {
         Self::over(tokio::io::duplex(WIRE_BYTES), config, handler).await
     }
 
-    /// A tunnel over a wire of the test's own: the server's side of it, and the relay's.
+    /// Opens a tunnel over a wire of the test's own: the server's side of it, and the relay's.
     pub(crate) async fn over<S, R, F>(
         (server_side, relay_side): (S, R),
         config: TunnelConfig,
@@ -120,14 +122,15 @@ impl Tunnel {
         self.server.send(request).await
     }
 
-    /// One call there and back, to show that the tunnel serves.
+    /// Checks by one call that the tunnel serves.
     pub(crate) async fn assert_serves(&self) {
-        let answer = self
+        let response = self
             .send(post("still there?"))
             .await
             .expect("the tunnel serves");
+
         assert_eq!(
-            read(answer.into_body())
+            read(response.into_body())
                 .await
                 .expect("the tunnel carries bodies"),
             "still there?"
@@ -158,17 +161,17 @@ impl Tunnel {
             .expect("the server's end does not panic")
     }
 
-    /// The relay's process is gone.
+    /// Ends the relay's process.
     pub(crate) fn kill_relay(&mut self) {
         self.relay.abort_all();
     }
 
-    /// Whoever ran the server's end is gone.
+    /// Drops the driver of the server's end.
     pub(crate) fn drop_driver(&mut self) {
         self.driver.abort_all();
     }
 
-    /// The last handle of the server's end goes; the relay's end and the driver stay.
+    /// Drops the last handle of the server's end. The relay's end and the driver stay.
     pub(crate) fn without_server(
         self,
     ) -> (
@@ -180,7 +183,7 @@ impl Tunnel {
     }
 }
 
-/// A server's end at work on one side of a wire.
+/// Opens a server's end on one side of a wire, and runs its driver.
 pub(crate) async fn open(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     config: TunnelConfig,
@@ -191,9 +194,10 @@ pub(crate) async fn open(
     (server, tasks)
 }
 
-/// A relay's side of a wire that has said hello, and from then on takes no more than the wire holds.
+/// Sends a relay's hello. From then on its side of the wire accepts no more than the wire holds.
 pub(crate) async fn only_hello(mut peer: DuplexStream) -> DuplexStream {
-    // One masked binary message, with a hello in it: 1 MiB of each body, 9 streams, heads below 64 KiB.
+    // One masked binary message, with a hello in it: 1 MiB of each body, 9 streams, heads below 64
+    // KiB.
     let hello = b"\x82\x96\0\0\0\0\x01\0\0\0\0\0\0\0\x0d\x01\0\x10\0\0\0\0\0\x09\0\x01\0\0";
     peer.write_all(hello)
         .await
@@ -201,7 +205,7 @@ pub(crate) async fn only_hello(mut peer: DuplexStream) -> DuplexStream {
     peer
 }
 
-/// A wire that can go silent: from then on it takes everything and delivers nothing.
+/// A wire that can go silent: from then on it accepts everything and delivers nothing.
 pub(crate) struct Wire {
     silence: Option<oneshot::Sender<()>>,
     carrier: JoinSet<()>,
@@ -217,7 +221,8 @@ impl Wire {
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut near_server, &mut near_relay) => {}
                 Ok(()) = silenced => {
-                    let (mut nowhere, mut nowhere_else) = (tokio::io::sink(), tokio::io::sink());
+                    let mut nowhere = tokio::io::sink();
+                    let mut nowhere_else = tokio::io::sink();
                     let _ = tokio::join!(
                         tokio::io::copy(&mut near_server, &mut nowhere),
                         tokio::io::copy(&mut near_relay, &mut nowhere_else),
@@ -247,7 +252,7 @@ impl Wire {
     }
 }
 
-/// The relay of most tests: the answer's body is the request's.
+/// The relay of most tests: the response's body is the request's.
 pub(crate) async fn echo(request: Request<IncomingBody>) -> Response<AnyBody> {
     Response::new(request.into_body().map_err(Into::into).boxed_unsync())
 }
@@ -297,7 +302,7 @@ pub(crate) fn fed() -> (mpsc::Sender<Result<Bytes, BoxError>>, AnyBody) {
     )
 }
 
-/// A body that says what it has, and then breaks off.
+/// A body that breaks off behind its chunks.
 pub(crate) fn broken_after(chunks: Vec<Bytes>) -> AnyBody {
     let chunks: Vec<Result<Bytes, BoxError>> = chunks
         .into_iter()
@@ -307,7 +312,7 @@ pub(crate) fn broken_after(chunks: Vec<Bytes>) -> AnyBody {
     streamed(stream::iter(chunks))
 }
 
-/// A body without an end, and how many bytes of it were produced so far.
+/// A body without an end, and the count of its bytes produced so far.
 pub(crate) fn endless() -> (Arc<AtomicUsize>, AnyBody) {
     let produced = Arc::new(AtomicUsize::new(0));
     let counter = produced.clone();
@@ -318,7 +323,7 @@ pub(crate) fn endless() -> (Arc<AtomicUsize>, AnyBody) {
     (produced, streamed(chunks))
 }
 
-/// A body, and what resolves when it is dropped.
+/// A body, and a receiver that resolves when it is dropped.
 pub(crate) fn guarded(body: AnyBody) -> (AnyBody, oneshot::Receiver<()>) {
     let (guard, dropped) = oneshot::channel();
     (
@@ -336,7 +341,7 @@ pub(crate) fn patterned(length: usize) -> AnyBody {
     }))
 }
 
-/// Reads a patterned body to its end, byte by byte the same, and says how long it was.
+/// Reads a patterned body to its end, checks every byte, and returns the length.
 pub(crate) async fn read_patterned(mut body: IncomingBody) -> usize {
     let mut length = 0;
     while let Some(chunk) = next(&mut body).await {
@@ -345,6 +350,7 @@ pub(crate) async fn read_patterned(mut body: IncomingBody) -> usize {
             pattern(length, chunk.len()),
             "the bytes from {length} on"
         );
+
         length += chunk.len();
     }
     length
@@ -368,7 +374,7 @@ fn pattern(start: usize, length: usize) -> Bytes {
 
 pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 
-/// The next piece of a body that goes on, or nothing at its clean end.
+/// Returns the next piece of a body, or `None` at its clean end.
 pub(crate) async fn next<B: Body<Data = Bytes, Error = IncomingBodyError> + Unpin>(
     body: &mut B,
 ) -> Option<Bytes> {
@@ -376,12 +382,12 @@ pub(crate) async fn next<B: Body<Data = Bytes, Error = IncomingBodyError> + Unpi
     Some(frame.into_data().expect("no trailers leave the tunnel"))
 }
 
-/// A whole body.
+/// Reads a whole body.
 pub(crate) async fn read(body: IncomingBody) -> Result<Bytes, IncomingBodyError> {
     Ok(body.collect().await?.to_bytes())
 }
 
-/// What arrives of a body before it breaks off, and how it does.
+/// Reads a body until it breaks off. Returns the bytes before that, and the error.
 pub(crate) async fn read_until_it_breaks(mut body: IncomingBody) -> (Vec<u8>, IncomingBodyError) {
     let mut bytes = Vec::new();
     loop {
@@ -398,7 +404,7 @@ pub(crate) async fn read_until_it_breaks(mut body: IncomingBody) -> (Vec<u8>, In
     }
 }
 
-/// Lets a call begin, and leaves it there.
+/// Polls a call once.
 pub(crate) fn begin(call: Pin<&mut impl Future<Output = Received>>) {
     assert!(
         call.now_or_never().is_none(),
@@ -406,7 +412,7 @@ pub(crate) fn begin(call: Pin<&mut impl Future<Output = Received>>) {
     );
 }
 
-/// Runs a test with paused time: it fails as soon as nothing but the pulse of the tunnel has moved for a minute.
+/// Runs a test with paused time. It fails once nothing but heartbeats has moved for a minute.
 pub(crate) fn paused(test: impl Future<Output = ()>) {
     paused_for(Duration::from_secs(60), test);
 }
@@ -423,7 +429,7 @@ pub(crate) fn paused_for(limit: Duration, test: impl Future<Output = ()>) {
     result.expect("the test hangs");
 }
 
-/// Runs a test on two threads and the real clock, for what only real concurrency shows.
+/// Runs a test on two threads and the real clock, for effects of real concurrency.
 pub(crate) fn threaded(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -435,12 +441,12 @@ pub(crate) fn threaded(test: impl Future<Output = ()>) {
     result.expect("the test hangs");
 }
 
-/// Waits until nothing moves any more: the paused clock goes on only when every task is idle.
+/// Waits until every task is idle: only then the paused clock advances.
 pub(crate) async fn until_idle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-/// Writes bytes to one side of a wire, hangs up, and takes whatever comes back.
+/// Writes bytes to one side of a wire, hangs up, and discards everything received.
 pub(crate) async fn write_and_hang_up(mut io: DuplexStream, bytes: &[u8]) {
     let (mut reader, mut writer) = tokio::io::split(&mut io);
     let write = async {

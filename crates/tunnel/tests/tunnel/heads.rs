@@ -1,4 +1,4 @@
-//! Heads of every size, and answers that have no body whatever their head says.
+//! Heads of every size, and responses without a body although their head announces one.
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -11,48 +11,53 @@ use crate::harness::*;
 #[test]
 fn large_headers_pass() {
     paused(async {
-        let tunnel = Tunnel::new(|request| async move {
-            let mut answer = Response::new(empty());
-            *answer.headers_mut() = request.headers().clone();
-            answer
+        let tunnel = TestTunnel::new(|request| async move {
+            let mut response = Response::new(empty());
+            *response.headers_mut() = request.headers().clone();
+            response
         });
         let mut request = get();
         *request.headers_mut() = headers(60, 1000);
         let tunnel = tunnel.await;
-        let answer = tunnel.send(request).await.unwrap();
-        assert_eq!(answer.headers(), &headers(60, 1000));
+
+        let response = tunnel.send(request).await.unwrap();
+
+        assert_eq!(response.headers(), &headers(60, 1000));
     });
 }
 
+/// The tunnel lives on.
 #[test]
-fn a_request_with_too_large_headers_is_refused_and_the_tunnel_lives() {
+fn a_request_with_too_large_headers_is_refused() {
     paused(async {
-        let tunnel = Tunnel::new(echo).await;
-        // Just too large, too large for one frame, and so large that the peer's HTTP/2 would take it for an attack.
+        let tunnel = TestTunnel::new(echo).await;
+        // Just too large, too large for one frame, and far too large.
         for (count, length) in [(66, 1000), (1000, 100), (60, 10_000)] {
             let mut request = get();
             *request.headers_mut() = headers(count, length);
             let result = tunnel.send(request).await;
+
             assert!(
                 matches!(result, Err(SendError::HeadTooLarge(_))),
                 "{result:?}"
             );
+
             tunnel.assert_serves().await;
         }
     });
 }
 
 #[test]
-fn a_request_with_a_path_of_every_length_near_the_limit_passes_or_is_refused() {
+fn paths_near_the_size_limit_pass_or_are_refused() {
     paused(async {
-        let tunnel = Tunnel::new(echo).await;
+        let tunnel = TestTunnel::new(echo).await;
         for length in 65_300..65_400 {
             let mut request = get();
             *request.uri_mut() = format!("http://relay/{}", "x".repeat(length))
                 .parse()
                 .unwrap_or_default();
             match tunnel.send(request).await {
-                Ok(answer) => assert_eq!(answer.status(), 200, "{length}"),
+                Ok(response) => assert_eq!(response.status(), 200, "{length}"),
                 Err(error) => assert!(
                     matches!(error, SendError::HeadTooLarge(_)),
                     "{length}: {error:?}"
@@ -63,17 +68,20 @@ fn a_request_with_a_path_of_every_length_near_the_limit_passes_or_is_refused() {
     });
 }
 
+/// The tunnel lives on.
 #[test]
-fn an_answer_with_too_large_headers_is_given_up_and_the_tunnel_lives() {
+fn a_response_with_too_large_headers_is_given_up() {
     paused(async {
-        let tunnel = Tunnel::new(|request: Request<_>| async move {
+        let tunnel = TestTunnel::new(|request: Request<_>| async move {
             let size = request
                 .headers()
                 .get("x-size")
                 .map(|size| size.to_str().unwrap().parse().unwrap());
-            let mut answer = echo(request).await;
-            answer.headers_mut().extend(headers(60, size.unwrap_or(0)));
-            answer
+            let mut response = echo(request).await;
+            response
+                .headers_mut()
+                .extend(headers(60, size.unwrap_or(0)));
+            response
         });
         let tunnel = tunnel.await;
         for size in [1100, 10_000] {
@@ -82,7 +90,9 @@ fn an_answer_with_too_large_headers_is_given_up_and_the_tunnel_lives() {
                 .headers_mut()
                 .insert("x-size", HeaderValue::from(size));
             let result = tunnel.send(request).await;
+
             assert!(matches!(result, Err(SendError::GivenUp(_))), "{result:?}");
+
             tunnel.assert_serves().await;
         }
     });
@@ -91,19 +101,22 @@ fn an_answer_with_too_large_headers_is_given_up_and_the_tunnel_lives() {
 #[test]
 fn a_header_that_belongs_to_one_connection_is_malformed() {
     paused(async {
-        let tunnel = Tunnel::new(echo).await;
+        let tunnel = TestTunnel::new(echo).await;
         let mut request = get();
         request
             .headers_mut()
             .insert("connection", HeaderValue::from_static("keep-alive"));
+
         let result = tunnel.send(request).await;
+
         assert!(matches!(result, Err(SendError::Malformed(_))), "{result:?}");
+
         tunnel.assert_serves().await;
     });
 }
 
 #[test]
-fn the_answer_to_head_keeps_its_content_length() {
+fn the_response_to_head_keeps_its_content_length() {
     assert_no_body_but_a_content_length(Method::HEAD, StatusCode::OK);
 }
 
@@ -117,12 +130,13 @@ fn no_content_keeps_its_content_length() {
     assert_no_body_but_a_content_length(Method::GET, StatusCode::NO_CONTENT);
 }
 
-/// Whether the relay's body knows that it is empty, or only turns out to be.
+/// Checks a response without a body, both with one that reports its end at once and with one that
+/// is found to be empty when it is polled.
 fn assert_no_body_but_a_content_length(method: Method, status: StatusCode) {
     for knows_its_end in [true, false] {
         let method = method.clone();
         paused(async move {
-            let tunnel = Tunnel::new(move |_| async move {
+            let tunnel = TestTunnel::new(move |_| async move {
                 let body = if knows_its_end {
                     empty()
                 } else {
@@ -135,10 +149,11 @@ fn assert_no_body_but_a_content_length(method: Method, status: StatusCode) {
                     .unwrap()
             });
             let tunnel = tunnel.await;
-            let answer = tunnel.send(request(method, empty())).await.unwrap();
-            assert_eq!(answer.status(), status);
-            assert_eq!(answer.headers()[CONTENT_LENGTH], "42");
-            assert_eq!(read(answer.into_body()).await.unwrap(), Bytes::new());
+            let response = tunnel.send(request(method, empty())).await.unwrap();
+
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[CONTENT_LENGTH], "42");
+            assert_eq!(read(response.into_body()).await.unwrap(), Bytes::new());
         });
     }
 }

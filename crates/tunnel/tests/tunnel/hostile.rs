@@ -1,9 +1,10 @@
-//! Whatever bytes a peer sends, an end ends: it neither panics nor hangs, and it hurts nothing else.
+//! An end survives any bytes of a peer: it ends, and neither panics nor hangs nor harms other ends.
 
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 
 use futures_util::future::join_all;
 use llamapool_tunnel::{TunnelConfig, TunnelEnd, serve_relay_end};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinSet;
@@ -11,34 +12,48 @@ use tokio::task::JoinSet;
 use crate::harness::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn random_bytes_end_both_ends(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn random_bytes_end_both_ends(
+        bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+    ) {
         both_ends_end(&bytes, &bytes);
     }
 
     #[test]
-    fn random_bytes_in_a_valid_message_end_both_ends(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn random_bytes_in_a_valid_message_end_both_ends(
+        bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+    ) {
         both_ends_end(&message_of_relay(&bytes), &message_of_server(&bytes));
     }
 
     #[test]
-    fn random_bytes_after_a_valid_start_end_both_ends(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn random_bytes_after_a_valid_start_end_both_ends(
+        bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+    ) {
         let (to_server, to_relay) = &*RECORDED;
         let to_server = [to_server, &message_of_relay(&bytes)[..]].concat();
         both_ends_end(&to_server, &[to_relay, &message_of_server(&bytes)[..]].concat());
     }
 
     #[test]
-    fn websocket_frames_in_any_order_end_both_ends(frames in proptest::collection::vec(websocket_frame(), 0..20)) {
+    fn websocket_frames_in_any_order_end_both_ends(
+        frames in proptest::collection::vec(websocket_frame(), 0..20),
+    ) {
         let masked: Vec<u8> = frames.iter().flat_map(|frame| frame.of_relay()).collect();
         let plain: Vec<u8> = frames.iter().flat_map(|frame| frame.of_server()).collect();
         both_ends_end(&masked, &plain);
     }
 
     #[test]
-    fn frames_in_any_order_end_both_ends(frames in proptest::collection::vec(frame(), 0..20)) {
+    fn frames_in_any_order_end_both_ends(
+        frames in proptest::collection::vec(frame(), 0..20),
+    ) {
         let (to_server, to_relay) = &*RECORDED;
         let to_server = [to_server, &message_of_relay(&frames.concat())[..]].concat();
         both_ends_end(&to_server, &[to_relay, &message_of_server(&frames.concat())[..]].concat());
@@ -47,7 +62,9 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_recording_ends_both_ends(changes in proptest::collection::vec(change(), 1..8)) {
+    fn a_changed_recording_ends_both_ends(
+        changes in proptest::collection::vec(change(), 1..8),
+    ) {
         let (to_server, to_relay) = &*RECORDED;
         both_ends_end(&changed(to_server, &changes), &changed(to_relay, &changes));
     }
@@ -60,17 +77,17 @@ fn the_recording_itself_is_a_good_exchange() {
     assert_eq!(server.1, 3, "the recorded answers arrive");
     // Nothing is wrong with it but its sudden end.
     assert!(
-        matches!(&server.0, TunnelEnd::Broken(why) if why.contains("closing handshake")),
+        matches!(&server.0, TunnelEnd::Broken(reason) if reason.contains("closing handshake")),
         "{:?}",
         server.0
     );
     assert!(
-        matches!(&relay, TunnelEnd::Broken(why) if why.contains("closing handshake")),
+        matches!(&relay, TunnelEnd::Broken(reason) if reason.contains("closing handshake")),
         "{relay:?}"
     );
 }
 
-/// What is done to a recording: at which part of it, and what.
+/// A mutation of recorded bytes.
 #[derive(Debug, Clone)]
 enum Change {
     Flip(u8),
@@ -113,7 +130,7 @@ fn changed(recording: &[u8], changes: &[(prop::sample::Index, Change)]) -> Vec<u
     bytes
 }
 
-/// A WebSocket frame of any kind: its first byte (RFC 6455, 5.2), and what it carries.
+/// A WebSocket frame of any kind: its first byte (RFC 6455, 5.2) and its payload.
 #[derive(Debug, Clone)]
 struct WebSocketFrame {
     first: u8,
@@ -143,11 +160,14 @@ impl WebSocketFrame {
 fn websocket_frame() -> impl Strategy<Value = WebSocketFrame> {
     let usual = prop::sample::select(vec![0x82, 0x02, 0x00, 0x80, 0x88, 0x89, 0x8a]);
     let first = prop_oneof![9 => usual, 1 => any::<u8>()];
-    let payload = prop_oneof![3 => proptest::collection::vec(any::<u8>(), 0..4), 1 => proptest::collection::vec(any::<u8>(), 0..300)];
+    let payload = prop_oneof![
+        3 => proptest::collection::vec(any::<u8>(), 0..4),
+        1 => proptest::collection::vec(any::<u8>(), 0..300),
+    ];
     (first, payload).prop_map(|(first, payload)| WebSocketFrame { first, payload })
 }
 
-/// A binary message of the server's.
+/// Encodes a binary message of the server.
 fn message_of_server(bytes: &[u8]) -> Vec<u8> {
     WebSocketFrame {
         first: 0x82,
@@ -156,7 +176,7 @@ fn message_of_server(bytes: &[u8]) -> Vec<u8> {
     .of_server()
 }
 
-/// A binary message of the relay's.
+/// Encodes a binary message of the relay.
 fn message_of_relay(bytes: &[u8]) -> Vec<u8> {
     WebSocketFrame {
         first: 0x82,
@@ -175,7 +195,8 @@ const HELLO_OF_RELAY: usize = 2 + 4 + HELLO.len();
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     const ENDS: u8 = 0x80;
     const USUAL: [(u8, &[u8]); 15] = [
-        // Heads: an answer with 200, and a request for `/` with a field, both with and without an end.
+        // Heads: a response with 200, and a request for `/` with a field, both with and without an
+        // end.
         (2, b"\0\xc8"),
         (2 | ENDS, b"\0\xc8"),
         (2, b"\0\x04POST\0\0\0\x01/\0\x01\0\0\0\x01xy"),
@@ -211,7 +232,8 @@ fn framed(kind: u8, stream: u8, content: &[u8]) -> Vec<u8> {
     [&[kind, 0, 0, 0, stream, 0, 0, 0, length], content].concat()
 }
 
-/// Plays the bytes to a server's end that has calls open, and to a relay's end that echoes. Each must come to its end.
+/// Plays the bytes to a server's end with open calls, and to a relay's end that echoes. Both must
+/// come to their end.
 fn both_ends_end(to_server: &[u8], to_relay: &[u8]) -> ((TunnelEnd, usize), TunnelEnd) {
     let ends = Arc::new(Mutex::new(None));
     let result = ends.clone();
@@ -220,12 +242,13 @@ fn both_ends_end(to_server: &[u8], to_relay: &[u8]) -> ((TunnelEnd, usize), Tunn
             let (server_side, peer) = tokio::io::duplex(WIRE_BYTES);
             let (server, mut driver) = open(server_side, TunnelConfig::default()).await;
             let play = async {
-                // The calls are on the wire before their recorded answers come, and they wait for the hello.
-                let (hello, answers) = to_server.split_at(to_server.len().min(HELLO_OF_RELAY));
+                // The calls are on the wire before their recorded responses come, and they wait for
+                // the hello.
+                let (hello, responses) = to_server.split_at(to_server.len().min(HELLO_OF_RELAY));
                 let mut peer = peer;
                 peer.write_all(hello).await.unwrap();
                 until_idle().await;
-                write_and_hang_up(peer, answers).await;
+                write_and_hang_up(peer, responses).await;
             };
             let (answered, ()) = tokio::join!(exchange(&server), play);
             (
@@ -247,30 +270,30 @@ fn both_ends_end(to_server: &[u8], to_relay: &[u8]) -> ((TunnelEnd, usize), Tunn
             );
             tokio::join!(relay, write_and_hang_up(peer, to_relay)).0
         };
-        *ends.lock().unwrap() = Some(tokio::join!(server, relay));
+        *ends.lock() = Some(tokio::join!(server, relay));
     });
-    result.lock().unwrap().take().expect("both have ended")
+    result.lock().take().expect("both have ended")
 }
 
-/// The calls that were recorded, all at once, and how many of them are answered.
+/// Sends the recorded calls all at once, and returns how many of them are answered.
 async fn exchange(server: &llamapool_tunnel::ServerEnd) -> usize {
     let calls = [get(), post("hello"), upload(patterned(3000))].map(|request| async {
-        let answer = server.send(request).await.ok()?;
+        let response = server.send(request).await.ok()?;
 
-        read(answer.into_body()).await.ok()
+        read(response.into_body()).await.ok()
     });
     join_all(calls).await.into_iter().flatten().count()
 }
 
-/// What flowed to the server's end and to the relay's end in a real exchange.
+/// The bytes of a real exchange, to the server's end and to the relay's end.
 static RECORDED: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
     let recorded = Arc::new((Mutex::new(Vec::new()), Mutex::new(Vec::new())));
     let tape = recorded.clone();
     paused(async move {
         let (server_side, near_server) = tokio::io::duplex(WIRE_BYTES);
         let (relay_side, near_relay) = tokio::io::duplex(WIRE_BYTES);
-        let ((from_server, to_server), (from_relay, to_relay)) =
-            (tokio::io::split(near_server), tokio::io::split(near_relay));
+        let (from_server, to_server) = tokio::io::split(near_server);
+        let (from_relay, to_relay) = tokio::io::split(near_relay);
         let mut recorder = JoinSet::new();
         recorder.spawn(async move {
             tokio::join!(
@@ -278,14 +301,14 @@ static RECORDED: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
                 copy(from_server, to_relay, &tape.1)
             );
         });
-        let tunnel = Tunnel::over((server_side, relay_side), TunnelConfig::default(), echo).await;
+
+        let tunnel =
+            TestTunnel::over((server_side, relay_side), TunnelConfig::default(), echo).await;
+
         assert_eq!(exchange(&tunnel.server).await, 3);
     });
     let (to_server, to_relay) = &*recorded;
-    (
-        to_server.lock().unwrap().clone(),
-        to_relay.lock().unwrap().clone(),
-    )
+    (to_server.lock().clone(), to_relay.lock().clone())
 });
 
 async fn copy(
@@ -295,7 +318,7 @@ async fn copy(
 ) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        tape.lock().unwrap().extend_from_slice(&buffer[..length]);
+        tape.lock().extend_from_slice(&buffer[..length]);
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }

@@ -1,4 +1,5 @@
-//! The tunnel from outside: both real ends over an in-memory wire, or one of them against a peer made by hand.
+//! The tunnel from outside: both real ends over an in-memory wire, or one of them against a peer
+//! made by hand.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,12 +8,12 @@
 
 mod bodies;
 mod cancel;
-mod crowd;
+mod concurrency;
 mod ends;
 mod frames;
 mod harness;
 mod heads;
 mod hostile;
+mod liveness;
 mod middlebox;
-mod pulse;
 mod windows;

@@ -1,4 +1,4 @@
-//! Boxes between the ends may cut and join messages and ping as they like: the bytes inside stay the same.
+//! Middleboxes may cut and join messages and send pings: the bytes inside stay the same.
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use crate::harness::*;
 
 #[test]
-fn messages_of_a_few_bytes_with_pings_and_pongs_between_them_do_no_harm() {
+fn short_messages_between_pings_and_pongs_do_no_harm() {
     assert_no_harm(64 << 10, |bytes| {
         let cut = bytes.chunks(7).flat_map(|piece| {
             [
@@ -28,7 +28,7 @@ fn messages_of_a_few_bytes_with_pings_and_pongs_between_them_do_no_harm() {
 }
 
 #[test]
-fn fragmented_messages_with_pings_between_the_fragments_do_no_harm() {
+fn pings_between_the_fragments_of_a_message_do_no_harm() {
     assert_no_harm(1 << 20, |bytes| {
         let mut messages = Vec::new();
         let pieces = bytes.chunks(1000).count();
@@ -47,7 +47,7 @@ fn fragmented_messages_with_pings_between_the_fragments_do_no_harm() {
 
 #[test]
 fn joined_messages_do_no_harm() {
-    // What the box reads at once it sends at once; empty messages are allowed, too.
+    // The box sends at once all that it reads at once. Empty messages are allowed, too.
     assert_no_harm(4 << 20, |bytes| {
         vec![
             Message::binary(Bytes::new()),
@@ -62,9 +62,12 @@ fn assert_no_harm(length: usize, reframe: fn(&[u8]) -> Vec<Message>) {
         let (relay_side, near_relay) = tokio::io::duplex(WIRE_BYTES);
         let mut middlebox = JoinSet::new();
         middlebox.spawn(stand_between(near_server, near_relay, reframe));
-        let tunnel = Tunnel::over((server_side, relay_side), TunnelConfig::default(), echo).await;
-        let answer = tunnel.send(upload(patterned(length))).await.unwrap();
-        assert_eq!(read_patterned(answer.into_body()).await, length);
+        let tunnel =
+            TestTunnel::over((server_side, relay_side), TunnelConfig::default(), echo).await;
+
+        let response = tunnel.send(upload(patterned(length))).await.unwrap();
+
+        assert_eq!(read_patterned(response.into_body()).await, length);
     });
 }
 

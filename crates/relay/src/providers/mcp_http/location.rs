@@ -1,54 +1,54 @@
-//! Where an answer leads (`Location`: RFC 9110, section 10.2.2), as its caller must read it.
+//! The target of a response (`Location`: RFC 9110, section 10.2.2), rewritten for the caller.
 //!
-//! An address of the provider's own becomes a path below the public URL; one elsewhere stays as it came. The path that
-//! is led to becomes reachable, as the provider itself has announced it.
+//! An address of the provider becomes a path below the public URL; any other stays as it is. The
+//! path becomes reachable, as the provider itself has named it.
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_wire::path;
 
-use super::announced::Announced;
-use super::own_url::{PublicPlace, end_of_path, own_path};
+use super::address::{end_of_path, resolve_on_provider};
+use super::allowed_paths::AllowedPaths;
+use super::public_url::PublicUrl;
 
-/// Who asked, and where the answer came from.
-pub(super) struct Asked<'a> {
+/// The URLs of one request and its response.
+pub(super) struct Exchange<'a> {
     /// The configured URL.
     pub(super) base: &'a Uri,
-    /// The URL that was answered.
+    /// The URL that was answered, after redirects.
     pub(super) answered: &'a Uri,
-    /// Where the caller is.
-    pub(super) public: &'a PublicPlace,
+    /// The caller's URL.
+    pub(super) public: &'a PublicUrl,
 }
 
-/// Makes every place that an answer leads to one that its caller can reach.
-pub(super) fn make_public(headers: &mut HeaderMap, asked: &Asked<'_>, announced: &Announced) {
-    let places: Vec<_> = headers.get_all(header::LOCATION).iter().cloned().collect();
+/// Rewrites every `Location` that is an address of the provider to one that the caller can reach.
+pub(super) fn rewrite(headers: &mut HeaderMap, exchange: &Exchange<'_>, allowed: &AllowedPaths) {
+    let locations: Vec<_> = headers.get_all(header::LOCATION).iter().cloned().collect();
     headers.remove(header::LOCATION);
-    for place in places {
-        let public = place
+    for location in locations {
+        let public = location
             .to_str()
             .ok()
-            .and_then(|own| public_form(own, asked, announced));
-        let public = public.and_then(|public| HeaderValue::from_str(&public).ok());
-        headers.append(header::LOCATION, public.unwrap_or(place));
+            .and_then(|address| public_form(address, exchange, allowed))
+            .and_then(|public| HeaderValue::from_str(&public).ok());
+        headers.append(header::LOCATION, public.unwrap_or(location));
     }
 }
 
-fn public_form(address: &str, asked: &Asked<'_>, announced: &Announced) -> Option<String> {
-    let own = own_path(asked.answered, Some(asked.public), address)?;
-    let prefix = asked.public.prefix();
-    let (path, rest) = own.split_at(end_of_path(&own));
-    if let Some(below) = below_base(asked.base, path) {
-        return Some(format!(
-            "{prefix}{below}{}",
-            without_base_query(asked.base, rest)
-        ));
+fn public_form(address: &str, exchange: &Exchange<'_>, allowed: &AllowedPaths) -> Option<String> {
+    let resolved = resolve_on_provider(exchange.answered, Some(exchange.public), address)?;
+    let prefix = exchange.public.prefix();
+    let (path, rest) = resolved.split_at(end_of_path(&resolved));
+    if let Some(below) = below_base(exchange.base, path) {
+        let rest = without_base_query(exchange.base, rest);
+        return Some(format!("{prefix}{below}{rest}"));
     }
-    announced
-        .led_to(path)
+    allowed
+        .allow_target(path)
         .then(|| format!("{prefix}{}{path}{rest}", path::ANNOUNCED))
 }
 
-/// What a path has behind the configured one, if it is at or below that and can be said so.
+/// Returns the part of a path behind the configured one. `None` if the path is not at or below
+/// that, or has another meaning below the public URL.
 fn below_base<'a>(base: &Uri, path: &'a str) -> Option<&'a str> {
     let below = path.strip_prefix(base.path().trim_end_matches('/'))?;
     match below {
@@ -58,7 +58,7 @@ fn below_base<'a>(base: &Uri, path: &'a str) -> Option<&'a str> {
     }
 }
 
-/// Query and fragment without the query of the configured URL, which the relay adds again and which may be a key.
+/// Removes the query of the configured URL, which the relay adds again and which may be a key.
 fn without_base_query(base: &Uri, rest: &str) -> String {
     let Some(own) = base.query().filter(|own| !own.is_empty()) else {
         return rest.to_owned();
@@ -76,29 +76,30 @@ fn without_base_query(base: &Uri, rest: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::own_url::tests::public;
+    use super::super::public_url::tests::public_url;
     use super::*;
 
     const PREFIX: &str = "/api/mcp/id/x";
 
-    fn led(base: &'static str, location: &str) -> (String, Announced) {
-        let (base, announced) = (Uri::from_static(base), Announced::default());
+    fn rewritten(base: &'static str, location: &str) -> (String, AllowedPaths) {
+        let base = Uri::from_static(base);
+        let allowed = AllowedPaths::default();
         let mut headers = HeaderMap::new();
         headers.insert(header::LOCATION, location.parse().unwrap());
-        let asked = Asked {
+        let exchange = Exchange {
             base: &base,
             answered: &base,
-            public: &public(PREFIX),
+            public: &public_url(PREFIX),
         };
-        make_public(&mut headers, &asked, &announced);
+        rewrite(&mut headers, &exchange, &allowed);
         (
             headers[header::LOCATION].to_str().unwrap().to_owned(),
-            announced,
+            allowed,
         )
     }
 
     #[test]
-    fn what_is_below_the_configured_url_is_below_the_public_one() {
+    fn paths_below_the_configured_url_are_below_the_public_one() {
         for (own, below) in [
             ("http://clock:7777/mcp/jobs/1?a=1#b", "/jobs/1?a=1#b"),
             ("/mcp", ""),
@@ -110,13 +111,13 @@ mod tests {
             ("/mcp/jobs?k=12", "/jobs?k=12"),
         ] {
             assert_eq!(
-                led("http://clock:7777/mcp/?k=1", own).0,
+                rewritten("http://clock:7777/mcp/?k=1", own).0,
                 format!("{PREFIX}{below}"),
                 "{own}"
             );
         }
         assert_eq!(
-            led("http://clock:7777", "/anything").0,
+            rewritten("http://clock:7777", "/anything").0,
             format!("{PREFIX}/anything")
         );
     }
@@ -128,23 +129,23 @@ mod tests {
             ("http://clock:7777/mcpx", "/mcpx"),
             ("../up", "/up"),
         ] {
-            let (public, announced) = led("http://clock:7777/mcp/", own);
+            let (public, allowed) = rewritten("http://clock:7777/mcp/", own);
             let rest = &own[end_of_path(own)..];
             assert_eq!(public, format!("{PREFIX}/~announced{path}{rest}"));
             assert!(
-                announced.path_of(&format!("/~announced{path}")).is_some(),
+                allowed.resolve(&format!("/~announced{path}")).is_some(),
                 "{own}"
             );
         }
-        // What has a meaning of its own below the public URL is said the other way.
+        // A path with a meaning of its own below the public URL takes the other form.
         assert_eq!(
-            led("http://clock:7777", "/~at/x").0,
+            rewritten("http://clock:7777", "/~at/x").0,
             format!("{PREFIX}/~announced/~at/x")
         );
     }
 
     #[test]
-    fn what_is_elsewhere_stays_as_it_came() {
+    fn addresses_elsewhere_are_not_changed() {
         for elsewhere in [
             "https://login.example/authorize?a=b",
             "http://clock:1/mcp",
@@ -152,27 +153,29 @@ mod tests {
             "//other/mcp",
             "",
         ] {
-            assert_eq!(led("http://clock:7777/mcp/", elsewhere).0, elsewhere);
+            assert_eq!(rewritten("http://clock:7777/mcp/", elsewhere).0, elsewhere);
         }
     }
 
     #[test]
-    fn every_value_is_looked_at_and_keeps_its_place() {
-        let (base, mut headers) = (Uri::from_static("http://clock:7777/mcp"), HeaderMap::new());
+    fn every_value_is_rewritten_in_its_place() {
+        let base = Uri::from_static("http://clock:7777/mcp");
+        let mut headers = HeaderMap::new();
         for own in [&b"/mcp/a"[..], b"\xff", b"https://elsewhere.example/"] {
             headers.append(header::LOCATION, HeaderValue::from_bytes(own).unwrap());
         }
-        let asked = Asked {
+        let exchange = Exchange {
             base: &base,
             answered: &base,
-            public: &public(PREFIX),
+            public: &public_url(PREFIX),
         };
-        make_public(&mut headers, &asked, &Announced::default());
+        rewrite(&mut headers, &exchange, &AllowedPaths::default());
         let values: Vec<_> = headers
             .get_all(header::LOCATION)
             .iter()
             .map(HeaderValue::as_bytes)
             .collect();
+
         assert_eq!(
             values,
             [

@@ -1,49 +1,51 @@
-//! Where calls go below the provider's URL, and what its redirects mean for that.
+//! The URLs of calls below the provider's URL, and its redirects.
 //!
-//! A redirect within the provider's own host and port is followed with method and body kept. Where the base URL leads
-//! is remembered for a while, so that not every call pays for it twice.
+//! A redirect on the provider's own host and port is followed with method and body unchanged. The
+//! target of the configured URL is remembered for a while, so that not every call pays for it twice.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Response, StatusCode, Uri, header};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::own_url::{PublicPlace, own_path};
+use super::address::resolve_on_provider;
+use super::public_url::PublicUrl;
 
-/// How long it is remembered where the base URL leads.
-const MEMORY: Duration = Duration::from_secs(60);
+/// How long the target of the configured URL is remembered.
+const REDIRECT_TTL: Duration = Duration::from_secs(60);
 
-/// The provider's URL, and where it leads.
+/// The provider's URL and its redirect.
 pub(super) struct Route {
     base: Uri,
-    known: Mutex<Known>,
+    redirect: Mutex<BaseRedirect>,
 }
 
-/// Where the base URL leads.
-enum Known {
-    /// Not tried yet, or forgotten.
-    No,
-    /// Nowhere else.
-    Here,
-    /// To another path.
-    There { path: String, until: Instant },
+/// The redirect of the configured URL.
+enum BaseRedirect {
+    /// The URL was not tried yet, or its redirect was forgotten.
+    Untried,
+    /// It has none.
+    None,
+    /// It redirects to another path.
+    To { path: String, until: Instant },
 }
 
 impl Route {
     pub(super) fn new(base: Uri) -> Self {
         Self {
             base,
-            known: Mutex::new(Known::No),
+            redirect: Mutex::new(BaseRedirect::Untried),
         }
     }
 
-    /// The URL as it was configured.
+    /// Returns the configured URL.
     pub(super) fn base(&self) -> &Uri {
         &self.base
     }
 
-    /// The URL of a call: the base, what the caller's path has below the id, and both queries.
+    /// Returns the URL of a call: the configured path, the part of the caller's path below the id,
+    /// and both queries.
     pub(super) fn target(&self, below: &str, query: Option<&str>) -> Uri {
         if below.is_empty() && query.is_none() {
             return self.base.clone();
@@ -65,92 +67,93 @@ impl Route {
         self.at(&format!("{path}{query}"))
     }
 
-    /// A URL on the provider's host, whatever the base's path.
+    /// Returns a URL on the provider's host, with a path from its root.
     pub(super) fn at_root(&self, path: &str, query: Option<&str>) -> Uri {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         self.at(&format!("{path}{query}"))
     }
 
-    /// The URL of a call, without the redirect that it is known to meet.
+    /// Returns the remembered target of `asked`, `asked` itself if there is none.
     pub(super) fn shortcut(&self, asked: &Uri) -> Uri {
         if asked.path() != self.base.path() {
             return asked.clone();
         }
-        let mut known = self.known();
-        match &*known {
-            Known::There { until, .. } if *until <= Instant::now() => {
-                *known = Known::No;
+        let mut redirect = self.redirect.lock();
+        match &*redirect {
+            BaseRedirect::To { until, .. } if *until <= Instant::now() => {
+                *redirect = BaseRedirect::Untried;
                 asked.clone()
             }
-            Known::There { path, .. } => {
+            BaseRedirect::To { path, .. } => {
                 let query = asked
                     .query()
                     .map(|query| format!("?{query}"))
                     .unwrap_or_default();
                 self.at(&format!("{path}{query}"))
             }
-            Known::No | Known::Here => asked.clone(),
+            BaseRedirect::Untried | BaseRedirect::None => asked.clone(),
         }
     }
 
-    /// Whether it is not known where the base URL leads.
-    pub(super) fn is_unknown(&self) -> bool {
-        matches!(*self.known(), Known::No)
+    /// Returns whether it is unknown if the configured URL redirects.
+    pub(super) fn is_untried(&self) -> bool {
+        matches!(*self.redirect.lock(), BaseRedirect::Untried)
     }
 
-    /// Forgets where the base URL leads.
+    /// Forgets the redirect of the configured URL.
     pub(super) fn forget(&self) {
-        *self.known() = Known::No;
+        *self.redirect.lock() = BaseRedirect::Untried;
     }
 
-    /// The URL that an answer redirects to, if that is to be followed; notes where the base URL leads. `asked` is the
-    /// URL of the call, `tried` the one that was answered.
-    pub(super) fn redirect<B>(
+    /// Returns the URL to which a response redirects, `None` if it is not to be followed. Remembers
+    /// the redirect of the configured URL. `asked` is the URL of the call, `tried` the one that was
+    /// answered.
+    pub(super) fn next_url<B>(
         &self,
         asked: &Uri,
         tried: &Uri,
-        answer: &Response<B>,
-        public: Option<&PublicPlace>,
+        response: &Response<B>,
+        public: Option<&PublicUrl>,
     ) -> Option<Uri> {
-        let next = self.followed(tried, answer, public);
-        if asked.path() == self.base.path() {
-            let mut known = self.known();
-            match &next {
-                Some(next) => {
-                    *known = Known::There {
-                        path: next.path().to_owned(),
-                        until: Instant::now() + MEMORY,
-                    }
+        let next = self.redirect_target(tried, response, public);
+        if asked.path() != self.base.path() {
+            return next;
+        }
+
+        let mut redirect = self.redirect.lock();
+        match &next {
+            Some(next) => {
+                *redirect = BaseRedirect::To {
+                    path: next.path().to_owned(),
+                    until: Instant::now() + REDIRECT_TTL,
                 }
-                None if asked == tried => *known = Known::Here,
-                // What was remembered leads nowhere any more.
-                None if answer.status() == StatusCode::NOT_FOUND => *known = Known::No,
-                None => {}
             }
+            None if asked == tried => *redirect = BaseRedirect::None,
+            // The remembered target is gone.
+            None if response.status() == StatusCode::NOT_FOUND => *redirect = BaseRedirect::Untried,
+            None => {}
         }
         next
     }
 
-    fn followed<B>(
+    fn redirect_target<B>(
         &self,
         tried: &Uri,
-        answer: &Response<B>,
-        public: Option<&PublicPlace>,
+        response: &Response<B>,
+        public: Option<&PublicUrl>,
     ) -> Option<Uri> {
-        // 303 means "look there with GET", which is not the call any more.
-        let keeps_the_call = matches!(answer.status().as_u16(), 301 | 302 | 307 | 308);
-        let location = answer
-            .headers()
-            .get(header::LOCATION)
-            .filter(|_| keeps_the_call)?
-            .to_str()
-            .ok()?;
-        let own = own_path(tried, public, location)?;
-        let next = self.at(own.split('#').next().unwrap_or_default());
+        // 303 asks for GET, which is another call.
+        let keeps_the_call = matches!(response.status().as_u16(), 301 | 302 | 307 | 308);
+        if !keeps_the_call {
+            return None;
+        }
+        let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
+        let resolved = resolve_on_provider(tried, public, location)?;
+        let next = self.at(resolved.split('#').next().unwrap_or_default());
         (next != *tried).then_some(next)
     }
 
-    /// The base URL with another path and query.
+    /// Returns the configured URL with another path and query.
     fn at(&self, path_and_query: &str) -> Uri {
         let mut parts = self.base.clone().into_parts();
         if let Ok(path_and_query) = path_and_query.parse() {
@@ -158,15 +161,11 @@ impl Route {
         }
         Uri::from_parts(parts).unwrap_or_else(|_| self.base.clone())
     }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::own_url::tests::public;
+    use super::super::public_url::tests::public_url;
     use super::*;
 
     fn route() -> Route {
@@ -185,11 +184,11 @@ mod tests {
         let route = route();
         let asked = route.target("", None);
         route
-            .redirect(
+            .next_url(
                 &asked,
                 &asked,
                 &answer(status, location),
-                Some(&public("/api/mcp/id/x")),
+                Some(&public_url("/api/mcp/id/x")),
             )
             .map(|uri| uri.to_string())
     }
@@ -197,6 +196,7 @@ mod tests {
     #[test]
     fn a_call_goes_to_the_url_and_below_it_with_both_queries() {
         let route = route();
+
         assert_eq!(route.target("", None), "http://clock:7777/mcp/?k=1");
         assert_eq!(
             route.target("", Some("a=2")),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn redirects_within_the_providers_host_and_port_are_followed() {
+    fn redirects_on_the_host_of_the_provider_are_followed() {
         for location in [
             "http://clock:7777/mcp",
             "https://clock:7777/mcp",
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn redirects_elsewhere_and_into_other_methods_are_not() {
+    fn redirects_elsewhere_and_to_other_methods_are_not_followed() {
         for location in [
             "http://169.254.169.254/latest",
             "http://clock:7778/mcp",
@@ -261,30 +261,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_the_url_leads_is_remembered_for_a_while() {
+    async fn the_target_of_a_redirect_is_remembered_for_a_while() {
         let route = route();
         let asked = route.target("", Some("a=2"));
-        assert!(route.is_unknown());
-        route.redirect(&asked, &asked, &answer(307, "/mcp?k=1&a=2"), None);
+
+        assert!(route.is_untried());
+
+        route.next_url(&asked, &asked, &answer(307, "/mcp?k=1&a=2"), None);
+
         assert_eq!(route.shortcut(&asked), "http://clock:7777/mcp?k=1&a=2");
         assert_eq!(
             route.shortcut(&route.target("/below", None)),
             "http://clock:7777/mcp/below?k=1"
         );
-        tokio::time::advance(MEMORY).await;
+
+        tokio::time::advance(REDIRECT_TTL).await;
+
         assert_eq!(route.shortcut(&asked), asked);
-        assert!(route.is_unknown());
+        assert!(route.is_untried());
     }
 
     #[test]
-    fn what_was_remembered_is_forgotten_when_it_leads_nowhere() {
+    fn a_remembered_target_is_forgotten_when_it_is_gone() {
         let route = route();
         let asked = route.target("", None);
         let next = route
-            .redirect(&asked, &asked, &answer(307, "/mcp"), None)
+            .next_url(&asked, &asked, &answer(307, "/mcp"), None)
             .unwrap();
-        assert!(!route.is_unknown());
-        route.redirect(&asked, &next, &answer(404, "/"), None);
-        assert!(route.is_unknown());
+
+        assert!(!route.is_untried());
+
+        route.next_url(&asked, &next, &answer(404, "/"), None);
+
+        assert!(route.is_untried());
     }
 }

@@ -1,127 +1,128 @@
-//! A request's body that can be sent once more, from its beginning, as long as little of it has gone by: for a
-//! provider that answers with a redirect, and so has not executed the call.
+//! A request's body that can be sent once more from its beginning, while little of it has been
+//! sent: for a provider that redirects, and so has not executed the call.
 //!
-//! What has gone by is kept up to a bound. While it is not known whether the provider redirects, a body waits for the
-//! provider's first answer, for a moment, as soon as its beginning has gone.
+//! The pieces that were sent are stored up to a bound. While it is unknown whether the provider
+//! redirects, a body pauses after its beginning until the provider's first response, for a moment.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
 use llamapool_http::BoxError;
+use parking_lot::Mutex;
 use tokio::time::Sleep;
 
-/// After how many bytes a body waits for the provider's first answer: so many a socket takes at once. A provider that
-/// redirects without reading may hang up, and a sender that still writes then loses the answer with the connection.
+/// After how many bytes a body waits for the provider's first response: as many as a socket takes
+/// at once. A provider that redirects without reading may hang up, and a sender that still writes
+/// then loses the response with the connection.
 const BEGINNING_BYTES: usize = 64 * 1024;
 /// How long it waits.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(500);
 
-/// More has gone by than was kept.
+/// More of the body was sent than is stored.
 #[derive(Debug)]
-pub(super) struct NotReplayable;
+pub(super) struct ReplayLimitError;
 
-/// A body that can be sent again. Clones of it are handed out one after the other.
-pub(super) struct Replay(Arc<Mutex<Shared>>);
+/// A body that can be sent again. Its bodies are sent one after the other.
+pub(super) struct Replay(Arc<Mutex<ReplayState>>);
 
-struct Shared {
+struct ReplayState {
     source: UnsyncBoxBody<Bytes, BoxError>,
-    kept: VecDeque<Bytes>,
-    kept_bytes: usize,
+    stored: VecDeque<Bytes>,
+    stored_bytes: usize,
     max_bytes: usize,
-    /// Whether all that has gone by is kept.
-    whole: bool,
-    ended: bool,
-    /// Counts the bodies handed out; only the newest may read on.
+    /// Whether everything that was sent is stored.
+    is_complete: bool,
+    is_ended: bool,
+    /// The number of bodies made; only the newest may read on.
     turn: usize,
-    hold: Hold,
+    pause: Pause,
 }
 
-enum Hold {
-    /// Nothing waits.
-    No,
-    /// Behind its beginning, the body waits for the provider's first answer.
-    BehindTheBeginning(Option<Waker>),
+enum Pause {
+    /// No pause, or no more.
+    Over,
+    /// After its beginning, the body waits for the provider's first response.
+    AfterBeginning(Option<Waker>),
 }
 
 impl Replay {
+    /// A body of which up to `max_bytes` are stored. With `pauses`, it waits after its beginning for
+    /// [`release`](Self::release).
     pub(super) fn new(
         source: UnsyncBoxBody<Bytes, BoxError>,
         max_bytes: usize,
-        holds: bool,
+        pauses: bool,
     ) -> Self {
-        let hold = if holds {
-            Hold::BehindTheBeginning(None)
+        let pause = if pauses {
+            Pause::AfterBeginning(None)
         } else {
-            Hold::No
+            Pause::Over
         };
-        let ended = source.is_end_stream();
-        let shared = Shared {
+        let is_ended = source.is_end_stream();
+        Self(Arc::new(Mutex::new(ReplayState {
             source,
-            kept: VecDeque::new(),
-            kept_bytes: 0,
+            stored: VecDeque::new(),
+            stored_bytes: 0,
             max_bytes,
-            whole: true,
-            ended,
+            is_complete: true,
+            is_ended,
             turn: 0,
-            hold,
-        };
-        Self(Arc::new(Mutex::new(shared)))
+            pause,
+        })))
     }
 
-    /// The body from its beginning. Bodies that were handed out before end.
-    pub(super) fn body(&self) -> Result<UnsyncBoxBody<Bytes, BoxError>, NotReplayable> {
-        let mut shared = lock(&self.0);
-        if !shared.whole {
-            return Err(NotReplayable);
+    /// Returns the body from its beginning. Bodies that were returned before end with an error.
+    pub(super) fn body(&self) -> Result<UnsyncBoxBody<Bytes, BoxError>, ReplayLimitError> {
+        let mut state = self.0.lock();
+        if !state.is_complete {
+            return Err(ReplayLimitError);
         }
-        if shared.ended && shared.kept.is_empty() {
-            return Ok(http_body_util::Empty::new()
-                .map_err(|never| match never {})
-                .boxed_unsync());
+        if state.is_ended && state.stored.is_empty() {
+            return Ok(Empty::new().map_err(|never| match never {}).boxed_unsync());
         }
-        shared.turn += 1;
-        let (turn, size) = (shared.turn, shared.source.size_hint().exact());
-        let size = size.map(|rest| rest + shared.kept_bytes as u64);
+
+        state.turn += 1;
+        let rest = state.source.size_hint().exact();
         Ok(Attempt {
-            shared: self.0.clone(),
-            turn,
-            at: 0,
-            size,
-            patience: None,
+            state: self.0.clone(),
+            turn: state.turn,
+            next: 0,
+            size: rest.map(|rest| rest + state.stored_bytes as u64),
+            pause: None,
         }
         .boxed_unsync())
     }
 
-    /// Whether all of the body has gone by.
-    pub(super) fn is_through(&self) -> bool {
-        lock(&self.0).ended
+    /// Returns whether all of the body was sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.0.lock().is_ended
     }
 
-    /// The provider has answered: nothing needs to wait any more.
-    pub(super) fn verdict(&self) {
-        let hold = std::mem::replace(&mut lock(&self.0).hold, Hold::No);
-        if let Hold::BehindTheBeginning(Some(waker)) = hold {
+    /// Ends the pause: the provider has responded.
+    pub(super) fn release(&self) {
+        let pause = std::mem::replace(&mut self.0.lock().pause, Pause::Over);
+        if let Pause::AfterBeginning(Some(waker)) = pause {
             waker.wake();
         }
     }
 }
 
-/// One way of the body to the provider.
+/// One attempt to send the body.
 struct Attempt {
-    shared: Arc<Mutex<Shared>>,
+    state: Arc<Mutex<ReplayState>>,
     turn: usize,
-    /// How many of the kept pieces have gone this way.
-    at: usize,
+    /// The next stored piece that is sent.
+    next: usize,
     size: Option<u64>,
-    patience: Option<Pin<Box<Sleep>>>,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Body for Attempt {
@@ -133,47 +134,51 @@ impl Body for Attempt {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let mut shared = lock(&this.shared);
-        if shared.turn != this.turn {
-            return Poll::Ready(Some(Err("the request goes another way".into())));
+        let mut state = this.state.lock();
+        if state.turn != this.turn {
+            return Poll::Ready(Some(Err("the request is sent another way".into())));
         }
-        if shared.whole && this.at < shared.kept.len() {
-            this.at += 1;
-            return Poll::Ready(Some(Ok(Frame::data(shared.kept[this.at - 1].clone()))));
+
+        if state.is_complete && this.next < state.stored.len() {
+            this.next += 1;
+            let piece = state.stored[this.next - 1].clone();
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        if shared.ended {
+        if state.is_ended {
             return Poll::Ready(None);
         }
-        if shared.kept_bytes >= shared.max_bytes.min(BEGINNING_BYTES)
-            && let Hold::BehindTheBeginning(waker) = &mut shared.hold
+
+        if state.stored_bytes >= state.max_bytes.min(BEGINNING_BYTES)
+            && let Pause::AfterBeginning(waker) = &mut state.pause
         {
-            let patience = this
-                .patience
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
-            if patience.as_mut().poll(cx).is_pending() {
+            let pause = this
+                .pause
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)));
+            if pause.as_mut().poll(cx).is_pending() {
                 *waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            shared.hold = Hold::No;
+            state.pause = Pause::Over;
         }
-        let polled = Pin::new(&mut shared.source).poll_frame(cx);
+
+        let polled = Pin::new(&mut state.source).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref().cloned() {
-                    shared.keep(data);
-                    this.at += 1;
+                    state.store(data);
+                    this.next += 1;
                 }
-                shared.ended = shared.source.is_end_stream();
+                state.is_ended = state.source.is_end_stream();
             }
-            Poll::Ready(None | Some(Err(_))) => shared.ended = true,
+            Poll::Ready(None | Some(Err(_))) => state.is_ended = true,
             Poll::Pending => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        let shared = lock(&self.shared);
-        shared.ended && (!shared.whole || self.at >= shared.kept.len())
+        let state = self.state.lock();
+        state.is_ended && (!state.is_complete || self.next >= state.stored.len())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -182,20 +187,16 @@ impl Body for Attempt {
     }
 }
 
-impl Shared {
-    fn keep(&mut self, data: Bytes) {
-        if self.whole && self.kept_bytes < self.max_bytes {
-            self.kept_bytes += data.len();
-            self.kept.push_back(data);
+impl ReplayState {
+    fn store(&mut self, data: Bytes) {
+        if self.is_complete && self.stored_bytes < self.max_bytes {
+            self.stored_bytes += data.len();
+            self.stored.push_back(data);
         } else {
-            self.whole = false;
-            self.kept.clear();
+            self.is_complete = false;
+            self.stored.clear();
         }
     }
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -221,42 +222,50 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_small_body_goes_twice_from_its_beginning_even_if_it_was_cut_the_first_time() {
+    async fn a_small_body_is_sent_twice_even_if_the_first_was_cut() {
         let replay = replay(&["ab", "cd", "ef"], 100, true);
         let mut first = replay.body().unwrap();
+
         assert_eq!(
             first.frame().await.unwrap().unwrap().into_data().unwrap(),
             "ab"
         );
+
         let second = replay.body().unwrap();
+
         assert!(
             first.frame().await.unwrap().is_err(),
-            "the first way is closed"
+            "the first body has ended"
         );
         assert_eq!(whole(second).await, "abcdef");
         assert_eq!(whole(replay.body().unwrap()).await, "abcdef");
     }
 
     #[tokio::test]
-    async fn a_long_body_goes_once() {
+    async fn a_long_body_is_sent_once() {
         let replay = replay(&["ab", "cd", "ef"], 3, false);
+
         assert_eq!(whole(replay.body().unwrap()).await, "abcdef");
         assert!(replay.body().is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn behind_its_beginning_a_body_waits_for_the_verdict_but_not_for_long() {
+    async fn after_its_beginning_a_body_waits_but_not_for_long() {
         let held = replay(&["ab", "cd", "ef"], 3, true);
         let mut body = held.body().unwrap();
         for _ in 0..2 {
             body.frame().await.unwrap().unwrap();
         }
         let mut third = Box::pin(body.frame());
+
         assert!(futures_util::poll!(third.as_mut()).is_pending());
-        held.verdict();
+
+        held.release();
+
         assert!(futures_util::poll!(third.as_mut()).is_ready());
 
         let held = replay(&["ab", "cd", "ef"], 3, true);
+
         assert_eq!(whole(held.body().unwrap()).await, "abcdef");
     }
 

@@ -1,0 +1,50 @@
+"""The reader of callgrind's files, with a file as callgrind writes it."""
+
+import unittest
+
+from rig.callgrind import by_crate, crate
+
+FILE = """\
+version: 1
+creator: callgrind-3.19.0
+positions: line
+events: Ir
+
+ob=(1) /usr/bin/llamapool
+fl=(1) ???
+fn=(1) hyper::proto::h1::dispatch::poll
+0 100
+cfn=(2) llamapool_server::calls::forward
+calls=3 0
+0 900
+0 5
+
+fn=(2)
+0 800
+ob=(2) /lib/x86_64-linux-gnu/libc.so.6
+fn=(3) __memcpy_avx_unaligned_erms
++3 70
+
+totals: 975
+"""
+
+
+class ByCrate(unittest.TestCase):
+    def test_own_costs_are_summed_without_those_of_callees(self):
+        self.assertEqual(by_crate(FILE), {"hyper": 105, "llamapool_server": 800, "libc": 70})
+
+    def test_a_function_belongs_to_the_first_crate_in_its_name(self):
+        names = {
+            "<http::header::map::HeaderMap<T>>::get": "http",
+            "<core::pin::Pin<P> as core::future::future::Future>::poll": "std",
+            "core::ptr::drop_in_place<[http::header::name::HeaderName; 9]>": "http",
+            "core::ptr::drop_in_place<alloc::string::String>": "std",
+            "_mi_page_malloc": "mimalloc",
+            "0x0000000000001000": "other",
+        }
+        for name, wanted in names.items():
+            self.assertEqual(crate(name, "/usr/bin/llamapool"), wanted, name)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,227 @@
+//! The guard: the process between a bridge and a program that the bridge started, so that nothing of
+//! the program outlives the bridge. It is started as `llamapool guard`, which people never type.
+//!
+//! The program inherits the guard's own standard input, output and error, so no byte passes through
+//! the guard. One sign means both that the bridge wants the program to end and that the bridge is
+//! dead: the pipe of standard input has lost its writer. The program is then asked to end in the order
+//! of MCP (2025-11-25, lifecycle, shutdown): end of input, SIGTERM, SIGKILL. The guard exits last,
+//! after everything that descends from it.
+
+mod descendants;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, wait};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use self::descendants::signal_all;
+use crate::guard_command::{CommandLine, Patience};
+
+pub use crate::guard_command::WORD;
+
+/// How long descendants of the program may go on once the program itself has exited.
+const LEFTOVERS: Duration = Duration::from_millis(500);
+/// The interval between two rounds of SIGKILL: a killed process may have started another one before.
+const LOOK: Duration = Duration::from_millis(10);
+/// The exit codes of shells, for a program that cannot be run and for one that does not exist.
+const CANNOT_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+/// What `sysexits.h` calls `EX_USAGE`.
+const WRONG_USAGE: u8 = 64;
+/// Shells add this to the number of the signal that ended a program.
+const BY_SIGNAL: u8 = 128;
+
+enum Event {
+    /// The bridge closed the program's input, or is dead.
+    InputClosed,
+    /// The program has exited with this code.
+    Exited(u8),
+    /// The guard has no descendants any more.
+    NoDescendants,
+}
+
+/// Guards the program of a command line: the arguments that follow [`WORD`]. Returns when the program
+/// and all its descendants have exited.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command_line = match CommandLine::parse(arguments) {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "llamapool: the guard {error}");
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    let program = &command_line.program;
+    let mut command = Command::new(program);
+    command.args(&command_line.arguments);
+
+    match guard(&mut command, command_line.patience) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let code = if error.kind() == io::ErrorKind::NotFound {
+                NOT_FOUND
+            } else {
+                CANNOT_RUN
+            };
+            let _ = writeln!(
+                io::stderr(),
+                "llamapool: {program:?} cannot be started: {error}"
+            );
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Runs the program to its end. Returns its exit code as a shell would.
+fn guard(program: &mut Command, patience: Patience) -> io::Result<u8> {
+    ignore_signals()?;
+    // A descendant that loses its parent becomes a child of the guard, even after `setsid`.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(getpid()))?;
+    let bridge = getppid();
+    let program = program.spawn()?;
+    let pid = Pid::from_child(&program);
+    // The program has inherited the pipe. A second holder would hide that it is closed.
+    release_stdout()?;
+
+    let (sender, events) = mpsc::channel();
+    let reaper = sender.clone();
+    thread::spawn(move || reap(pid, &reaper));
+    thread::spawn(move || watch_input(&sender));
+
+    let mut exit_code = None;
+    match next(&events, None, &mut exit_code) {
+        Some(Event::Exited(_)) | None => {}
+        Some(Event::InputClosed | Event::NoDescendants) => {
+            let is_orphan = getppid() != bridge;
+            let input = if is_orphan {
+                Duration::ZERO
+            } else {
+                patience.input
+            };
+            wait_for_exit(&events, input, &mut exit_code);
+        }
+    }
+
+    let term = if exit_code.is_some() {
+        LEFTOVERS
+    } else {
+        patience.term
+    };
+    signal_all(Signal::TERM);
+    if !wait_for_descendants(&events, term, &mut exit_code) {
+        while !wait_for_descendants(&events, LOOK, &mut exit_code) {
+            signal_all(Signal::KILL);
+        }
+    }
+    Ok(exit_code.unwrap_or(BY_SIGNAL))
+}
+
+/// Returns the next event; `None` after `patience`. Records the program's exit code.
+fn next(
+    events: &Receiver<Event>,
+    patience: Option<Duration>,
+    exit_code: &mut Option<u8>,
+) -> Option<Event> {
+    let event = match patience {
+        Some(patience) => events
+            .recv_timeout(patience)
+            .map_err(|error| error == RecvTimeoutError::Timeout)
+            .ok()?,
+        None => events.recv().ok()?,
+    };
+    if let Event::Exited(code) = event {
+        *exit_code = Some(code);
+    }
+    Some(event)
+}
+
+/// Waits up to `patience` for the exit of the program.
+fn wait_for_exit(events: &Receiver<Event>, patience: Duration, exit_code: &mut Option<u8>) {
+    let end = Instant::now() + patience;
+    while exit_code.is_none() {
+        let left = end.saturating_duration_since(Instant::now());
+        if next(events, Some(left), exit_code).is_none() {
+            return;
+        }
+    }
+}
+
+/// Waits up to `patience` for the exit of all descendants. Returns whether they have exited.
+fn wait_for_descendants(
+    events: &Receiver<Event>,
+    patience: Duration,
+    exit_code: &mut Option<u8>,
+) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match next(events, Some(left), exit_code) {
+            Some(Event::NoDescendants) => return true,
+            Some(_) => {}
+            None => return false,
+        }
+    }
+}
+
+/// Reaps every child that exits: the program, and processes that lost their parent.
+fn reap(program: Pid, events: &Sender<Event>) {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == program => {
+                let _ = events.send(Event::Exited(code_of(status)));
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    let _ = events.send(Event::NoDescendants);
+}
+
+fn code_of(status: WaitStatus) -> u8 {
+    let code = status.exit_status().map(|code| code as u8);
+    let by_signal = || {
+        let signal = status.terminating_signal()?;
+        Some(BY_SIGNAL.wrapping_add(signal as u8))
+    };
+    code.or_else(by_signal).unwrap_or(BY_SIGNAL)
+}
+
+/// Waits until the program's input has no writer any more. Does not read from it.
+fn watch_input(events: &Sender<Event>) {
+    let stdin = io::stdin();
+    loop {
+        // A hang-up is always reported, so no flag is requested.
+        let mut pipe = [PollFd::new(&stdin, PollFlags::empty())];
+        let closed = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+        match poll(&mut pipe, None) {
+            Ok(_) if pipe[0].revents().intersects(closed) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    let _ = events.send(Event::InputClosed);
+}
+
+/// Makes signals to the whole group or service of the bridge not end the guard, which has work to do
+/// then. A handler, unlike `SIG_IGN`, is not inherited by the program.
+fn ignore_signals() -> io::Result<()> {
+    let received = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, received.clone())?;
+    }
+    Ok(())
+}
+
+/// Replaces the guard's standard output by `/dev/null`.
+fn release_stdout() -> io::Result<()> {
+    let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
+    Ok(rustix::stdio::dup2_stdout(null)?)
+}

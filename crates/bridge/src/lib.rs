@@ -1,0 +1,40 @@
+//! Serves a program that speaks MCP on standard input and output over HTTP.
+//!
+//! [`Bridge::serve`] answers one HTTP request, [`Bridge::run`] attends to programs and sessions,
+//! [`Bridge::shutdown`] ends every program. [`HttpServer`] serves one bridge on a listener of its own.
+//! The module `guard` is the process between a bridge and each of its programs.
+//!
+//! The crate knows neither relays nor tunnels, and reads no environment variable.
+
+mod bridge;
+mod child;
+mod config;
+mod error;
+mod error_events;
+mod event_id;
+mod event_queue;
+mod event_stream;
+#[cfg(unix)]
+pub mod guard;
+mod guard_command;
+mod health;
+mod http_server;
+mod launcher;
+mod line_reader;
+mod multiplexer;
+mod post;
+mod program_input;
+mod response;
+mod rewrite;
+mod sessions;
+mod shared_session;
+mod stateless;
+mod stats;
+mod stderr;
+
+pub use bridge::{Bridge, not_found};
+pub use config::BridgeConfig;
+pub use error_events::BridgeBody;
+pub use health::BridgeEvents;
+pub use http_server::{HttpServer, HttpServerConfig};
+pub use stats::BridgeStats;

@@ -1,0 +1,128 @@
+//! The commands as clap has them, from which help, completions and man pages are made.
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, Command, ValueHint};
+use llamapool_settings::{Naming, command_line};
+
+use super::generate;
+use crate::roles::{ROLES, Role};
+
+/// The command that prints a completion script.
+pub(super) const COMPLETIONS: &str = "completions";
+/// The command that prints a man page.
+pub(super) const MAN: &str = "man";
+/// The argument of [`COMPLETIONS`].
+pub(super) const SHELL: &str = "SHELL";
+/// The argument of [`MAN`].
+pub(super) const PAGE: &str = "COMMAND";
+
+const ABOUT: &str = "\
+Makes private MCP servers reachable: a relay next to each of them connects to one public server, \
+which gives every MCP server a URL and forwards each call through the relay's connection, streaming \
+in both directions.";
+
+const EXAMPLES: &str = "\
+Examples:
+  llamapool server --api-key test123 --worker-key secret
+  llamapool mcp --server-url wss://llamapool.example --worker-key secret --client-id clock -r
+
+Every command has its own help: llamapool server --help";
+
+const ABOUT_SETTINGS: &str = "\
+Every setting is a flag, an environment variable, or a key of a TOML file; a flag overrides the \
+environment, and the environment overrides the file. Durations: 500ms, 20s, 5m, 1h, or seconds. \
+Sizes: 512KiB, 64MiB, 1GiB, or bytes.";
+
+const TRAILING_HELP: &str =
+    "Program to run as the MCP server, and its arguments; the same as --provider-command";
+
+const ABOUT_COMPLETIONS: &str = "\
+Prints a completion script for a shell.
+
+Examples:
+  llamapool completions bash > ~/.local/share/bash-completion/completions/llamapool
+  llamapool completions zsh > ~/.zfunc/_llamapool
+  llamapool completions fish > ~/.config/fish/completions/llamapool.fish";
+
+const ABOUT_MAN: &str = "\
+Prints a man page in roff, of the program or of one of its commands.
+
+Examples:
+  llamapool man > llamapool.1
+  llamapool man server | man -l -";
+
+/// Returns the names of all commands.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let roles = ROLES.iter().map(|role| role.name);
+    roles.chain([COMPLETIONS, MAN])
+}
+
+/// Returns the command `llamapool` with all commands below it.
+pub(super) fn top() -> Command {
+    let roles = ROLES.iter().map(|role| of_role(role, role.name.to_owned()));
+
+    Command::new("llamapool")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommands(roles)
+        .subcommand(completions())
+        .subcommand(man())
+}
+
+/// Returns the command of a role under this name.
+pub(super) fn of_role(role: &Role, name: String) -> Command {
+    let command = Command::new(name)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(role.summary)
+        .long_about(introduction(role))
+        .next_line_help(true)
+        .next_help_heading("Other");
+
+    command_line::add_flags(command, role.schema, TRAILING_HELP)
+}
+
+/// Returns the text at the top of a role's own help.
+fn introduction(role: &Role) -> String {
+    let has_file = role
+        .schema
+        .settings()
+        .any(|setting| setting.naming == Naming::ConfigFile);
+
+    let mut text = role.introduction.to_owned();
+    if has_file {
+        text.push_str("\n\n");
+        text.push_str(ABOUT_SETTINGS);
+    }
+    text.push_str("\n\nExamples:");
+    for example in role.examples {
+        text.push_str("\n  ");
+        text.push_str(example);
+    }
+    text
+}
+
+fn completions() -> Command {
+    let shell = Arg::new(SHELL)
+        .required(true)
+        .value_parser(PossibleValuesParser::new(generate::shells()))
+        .help("Shell to complete in");
+
+    Command::new(COMPLETIONS)
+        .about("Prints a completion script for a shell")
+        .long_about(ABOUT_COMPLETIONS)
+        .arg(shell)
+}
+
+fn man() -> Command {
+    let page = Arg::new(PAGE)
+        .value_hint(ValueHint::Other)
+        .help("Command to describe; without one, the program");
+
+    Command::new(MAN)
+        .about("Prints a man page")
+        .long_about(ABOUT_MAN)
+        .arg(page)
+}

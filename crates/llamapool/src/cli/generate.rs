@@ -1,0 +1,60 @@
+//! Completion scripts and man pages, made from the commands.
+
+use clap::{ArgMatches, Command};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::command::{self, PAGE, SHELL};
+use super::error::CliError;
+
+/// The shells that have completions, by the names of their programs.
+const SHELLS: &[(&str, Shell)] = &[
+    ("bash", Shell::Bash),
+    ("zsh", Shell::Zsh),
+    ("fish", Shell::Fish),
+    ("powershell", Shell::PowerShell),
+    ("elvish", Shell::Elvish),
+];
+
+/// Returns the names of the shells that have completions.
+pub(super) fn shells() -> impl Iterator<Item = &'static str> {
+    SHELLS.iter().map(|(name, _)| *name)
+}
+
+/// Returns the completion script for the shell of the command line.
+pub(super) fn completions(matches: &ArgMatches) -> String {
+    let mut script = Vec::new();
+
+    let asked = matches.get_one::<String>(SHELL);
+    let shell = SHELLS
+        .iter()
+        .find(|(name, _)| asked.is_some_and(|asked| asked == name));
+    if let Some((_, shell)) = shell {
+        clap_complete::generate(*shell, &mut command::top(), "llamapool", &mut script);
+    }
+
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Returns the man page of the command line, of the program if it names no command.
+pub(super) fn man(matches: &ArgMatches) -> Result<String, CliError> {
+    let mut top = command::top();
+    top.build();
+
+    match matches.get_one::<String>(PAGE) {
+        None => render(top),
+        Some(name) => match top.find_subcommand(name) {
+            Some(command) => render(command.clone()),
+            None => Err(CliError::unknown_command(name)),
+        },
+    }
+}
+
+fn render(command: Command) -> Result<String, CliError> {
+    let mut page = Vec::new();
+    Man::new(command)
+        .render(&mut page)
+        .map_err(|error| CliError::Usage(error.to_string()))?;
+
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}

@@ -1,0 +1,68 @@
+//! The roles of a process as data: name, texts, settings, and the way to run it.
+//!
+//! A new role is a file here, an entry of [`ROLES`], a variant of [`RoleSettings`], and its
+//! settings in `settings`. Command line, help, completions, man pages and documents follow.
+
+mod demo;
+mod relay;
+mod server;
+
+use llamapool_settings::{Schema, Sources};
+
+use crate::settings::{ConfigError, DemoSettings, RelaySettings, ServerSettings};
+
+pub use demo::ROLE as DEMO;
+pub use relay::ROLE as RELAY;
+pub use server::ROLE as SERVER;
+
+/// A role of a process.
+pub struct Role {
+    /// Name of its subcommand.
+    pub name: &'static str,
+    /// Its purpose in a few words, for the list of commands.
+    pub summary: &'static str,
+    /// Its purpose in a paragraph, for its own help.
+    pub introduction: &'static str,
+    /// Command lines, for its own help.
+    pub examples: &'static [&'static str],
+    /// Its settings.
+    pub schema: &'static Schema,
+    /// Reads its configuration.
+    pub resolve: fn(&Sources) -> Result<RoleSettings, ConfigError>,
+}
+
+/// The configuration of a process in its role.
+#[derive(Debug)]
+pub enum RoleSettings {
+    /// The public server.
+    Server(Box<ServerSettings>),
+    /// The relay of MCP providers.
+    Relay(Box<RelaySettings>),
+    /// Server, relay and provider in one process.
+    Demo(DemoSettings),
+}
+
+/// All roles, in the order of the help.
+pub static ROLES: &[&Role] = &[&SERVER, &RELAY, &DEMO];
+
+impl Role {
+    /// Returns the role whose subcommand has this name, `None` if there is none.
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        ROLES.iter().copied().find(|role| role.name == name)
+    }
+}
+
+impl RoleSettings {
+    /// Runs the role until the process is stopped.
+    ///
+    /// # Errors
+    ///
+    /// If the role cannot be started, or ends by itself.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Server(settings) => server::run(*settings),
+            Self::Relay(settings) => relay::run(*settings),
+            Self::Demo(settings) => demo::run(settings),
+        }
+    }
+}

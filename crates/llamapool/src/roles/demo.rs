@@ -1,0 +1,31 @@
+//! The role `demo`: server, relay and provider in one process.
+
+use super::{Role, RoleSettings};
+use crate::settings::{self, DemoSettings};
+use crate::stop::run_until_stopped;
+use crate::{demo, runtime, telemetry};
+
+/// Server, relay and provider in one process.
+pub static ROLE: Role = Role {
+    name: "demo",
+    summary: "Runs server, relay and a small MCP server on this machine",
+    introduction: "\
+Runs a server, a relay and a small MCP server on this machine, connected to each other, and prints \
+commands that call it.",
+    examples: &[
+        "llamapool demo",
+        "llamapool demo --port 9000 --log-level debug",
+    ],
+    schema: &settings::DEMO,
+    resolve: |sources| Ok(RoleSettings::Demo(DemoSettings::resolve(sources)?)),
+};
+
+/// Runs the demo until the process is stopped.
+pub(super) fn run(settings: DemoSettings) -> anyhow::Result<()> {
+    telemetry::install(&settings.log)?;
+
+    let port = settings.port;
+    runtime::on_all_cores(run_until_stopped(async move |stop| {
+        demo::run(port, stop).await
+    }))
+}

@@ -1,0 +1,53 @@
+//! The role `mcp`: the relay of MCP providers.
+
+use llamapool_relay::Relay;
+
+use super::{Role, RoleSettings};
+use crate::runtime;
+use crate::settings::{self, RelaySettings};
+use crate::stop::run_until_stopped;
+use crate::telemetry;
+
+/// The relay of MCP providers.
+pub static ROLE: Role = Role {
+    name: "mcp",
+    summary: "Runs the relay of a private MCP server",
+    introduction: "\
+Runs the relay of a private MCP server, the provider. The relay connects to the public server, so \
+it needs no open port, and forwards the calls that arrive there to the provider. One relay can \
+have several providers, each a [[provider]] table of the file.",
+    examples: &[
+        "WORKER_KEY=secret llamapool mcp --server-url wss://llamapool.example --client-id clock -r",
+        "llamapool mcp -r -- npx -y @modelcontextprotocol/server-filesystem ~/notes",
+        "llamapool mcp --config-file relay.toml --provider-url http://127.0.0.1:7777/mcp/",
+    ],
+    schema: &settings::RELAY,
+    resolve: |sources| {
+        Ok(RoleSettings::Relay(Box::new(RelaySettings::resolve(
+            sources,
+        )?)))
+    },
+};
+
+/// Runs the relay until the process is stopped.
+///
+/// It runs on one thread: calls of one relay wait more than they compute, and hand-overs between
+/// threads would cost more than a second one brings.
+pub(super) fn run(settings: RelaySettings) -> anyhow::Result<()> {
+    telemetry::install(&settings.log)?;
+
+    let config = settings.config;
+    runtime::on_one_thread(run_until_stopped(async move |stop| {
+        let relay = Relay::bind(config).await?;
+        if let Some(address) = relay.status_address() {
+            tracing::info!(%address, "the status server listens");
+        }
+        if let Some(address) = relay.metrics_address() {
+            tracing::info!(%address, "the metrics are served");
+        }
+
+        relay.run(stop.requested()).await?;
+        tracing::info!("the relay has ended");
+        Ok(())
+    }))
+}

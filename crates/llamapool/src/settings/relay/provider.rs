@@ -1,0 +1,157 @@
+//! Settings that each provider of a relay can have for itself, in a `[[provider]]` table of the
+//! file.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::{HeaderMap, Uri};
+use llamapool_relay::{HttpConfig, ProviderConfig, ProviderKind};
+use llamapool_settings::value::{MEMORY_OR_ZERO, POSITIVE_DURATION, SWITCH};
+use llamapool_settings::{EntryScope, EntrySources, Setting, SettingsError, Sources, TypedSetting};
+use llamapool_wire::{MAX_PROVIDERS, RelayId, Secret};
+
+use super::connection::CONNECT_TIMEOUT;
+use super::program::{self, PROVIDER_COMMAND};
+use crate::settings::error::ConfigError;
+use crate::settings::group::{ACCESS, LIMITS, MAIN, TIME};
+use crate::settings::headers::HEADERS;
+use crate::settings::url;
+use crate::settings::value::{ID, SECRET};
+
+static PROVIDER_URL: TypedSetting<Uri> = TypedSetting::new(
+    "PROVIDER_URL",
+    MAIN,
+    url::PROVIDER_URL,
+    "MCP endpoint of the provider (http or https).",
+)
+.default("http://127.0.0.1:7777/mcp/")
+.entry("url", EntryScope::PerEntry);
+static CLIENT_ID: TypedSetting<Option<RelayId>> = TypedSetting::new(
+    "CLIENT_ID",
+    MAIN,
+    ID,
+    "Id under which callers reach the provider.",
+)
+.described_default("assigned by the server")
+.entry("id", EntryScope::PerEntry);
+static AUTH_TOKEN: TypedSetting<Secret> = TypedSetting::new(
+    "AUTH_TOKEN",
+    ACCESS,
+    SECRET,
+    "Bearer token required of callers; without it, anyone who reaches the server can call.",
+)
+.entry("auth_token", EntryScope::Shared);
+static PROVIDER_HEADERS: TypedSetting<HeaderMap> = TypedSetting::new(
+    "PROVIDER_HEADERS",
+    ACCESS,
+    HEADERS,
+    "Headers added to requests to the provider, one per line; the flag can be repeated.",
+)
+.entry("headers", EntryScope::Shared);
+static PROVIDER_OAUTH: TypedSetting<bool> = TypedSetting::new(
+    "PROVIDER_OAUTH",
+    ACCESS,
+    SWITCH,
+    "Publishes an OAuth authorization server on the provider's own host, as far as its metadata \
+     announces it.",
+)
+.default("false")
+.entry("oauth", EntryScope::Shared);
+static REDIRECT_REPLAY_BYTES: TypedSetting<usize> = TypedSetting::new(
+    "REDIRECT_REPLAY_BYTES",
+    LIMITS,
+    MEMORY_OR_ZERO,
+    "Part of a request body kept until the provider responds, to send it again after a redirect.",
+)
+.default("1MiB");
+static PROBE_INTERVAL: TypedSetting<Duration> = TypedSetting::new(
+    "PROBE_INTERVAL",
+    TIME,
+    POSITIVE_DURATION,
+    "Interval between checks that the provider can be reached.",
+)
+.default("10s");
+
+/// The settings declared here.
+pub(super) static SETTINGS: &[&Setting] = &[
+    &PROVIDER_URL.setting,
+    &CLIENT_ID.setting,
+    &AUTH_TOKEN.setting,
+    &PROVIDER_HEADERS.setting,
+    &PROVIDER_OAUTH.setting,
+    &REDIRECT_REPLAY_BYTES.setting,
+    &PROBE_INTERVAL.setting,
+];
+
+/// Returns the configuration of every provider: those of the `[[provider]]` tables, or without any
+/// table the one that the settings themselves describe.
+pub(super) fn resolve(sources: &Sources) -> Result<Vec<ProviderConfig>, ConfigError> {
+    let mut providers = Vec::new();
+    for entry in sources.entries() {
+        providers.push(provider(sources, &entry)?);
+    }
+
+    if providers.len() > MAX_PROVIDERS {
+        return Err(ConfigError::TooManyProviders(providers.len()));
+    }
+    refuse_duplicate_ids(&providers)?;
+
+    Ok(providers)
+}
+
+fn refuse_duplicate_ids(providers: &[ProviderConfig]) -> Result<(), ConfigError> {
+    let mut numbers: HashMap<&RelayId, usize> = HashMap::new();
+    for (provider, number) in providers.iter().zip(1..) {
+        let Some(id) = &provider.id else { continue };
+        if let Some(one) = numbers.insert(id, number) {
+            return Err(ConfigError::DuplicateId {
+                id: id.to_string(),
+                one,
+                other: number,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn provider(sources: &Sources, entry: &EntrySources<'_>) -> Result<ProviderConfig, ConfigError> {
+    // A table without either must not become the provider of the default URL.
+    entry.refuse_neither(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
+    entry.refuse_both(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
+
+    let kind = match program::resolve(sources, entry)? {
+        Some(program) => ProviderKind::Stdio(program),
+        None => ProviderKind::Http(http(sources, entry)?),
+    };
+
+    let auth_token = entry.explicit(&AUTH_TOKEN)?;
+    let publishes_oauth = matches!(&kind, ProviderKind::Http(config) if config.publishes_oauth);
+    if auth_token.is_some() && publishes_oauth {
+        return Err(SettingsError::Contradiction {
+            setting: PROVIDER_OAUTH.setting.name,
+            value: "true".to_owned(),
+            expected: format!(
+                "false where {} is set, because callers send only one Authorization header",
+                AUTH_TOKEN.setting.name
+            ),
+        }
+        .into());
+    }
+
+    Ok(ProviderConfig {
+        id: entry.value(&CLIENT_ID)?,
+        auth_token,
+        kind,
+    })
+}
+
+fn http(sources: &Sources, entry: &EntrySources<'_>) -> Result<HttpConfig, SettingsError> {
+    Ok(HttpConfig {
+        url: entry.value(&PROVIDER_URL)?,
+        headers: entry.value(&PROVIDER_HEADERS)?,
+        publishes_oauth: entry.value(&PROVIDER_OAUTH)?,
+        connect_timeout: sources.value(&CONNECT_TIMEOUT)?,
+        probe_interval: sources.value(&PROBE_INTERVAL)?,
+        redirect_replay_bytes: sources.value(&REDIRECT_REPLAY_BYTES)?,
+    })
+}

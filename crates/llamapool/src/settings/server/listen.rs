@@ -1,0 +1,83 @@
+//! Settings of the listeners and of the address under which callers reach the server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::Uri;
+use llamapool_server::ListenConfig;
+use llamapool_settings::value::{COUNT, POSITIVE_DURATION, SWITCH};
+use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
+
+use crate::settings::address::{ANY_PORT, IP, PORT as PORT_NUMBER, PORT_OR_NONE};
+use crate::settings::group::{ACCESS, LIMITS, MAIN, TIME};
+use crate::settings::url;
+
+static PORT: TypedSetting<u16> =
+    TypedSetting::new("PORT", MAIN, PORT_NUMBER, "Port for callers and relays.").default("8080");
+static BIND_ADDR: TypedSetting<IpAddr> =
+    TypedSetting::new("BIND_ADDR", MAIN, IP, "IP address to listen on.").default("0.0.0.0");
+static METRICS_PORT: TypedSetting<Option<u16>> = TypedSetting::new(
+    "METRICS_PORT",
+    MAIN,
+    PORT_OR_NONE,
+    "Another port for /metrics, which is then served there only.",
+)
+.described_default("same as PORT");
+static PUBLIC_URL: TypedSetting<Option<Uri>> = TypedSetting::new(
+    "PUBLIC_URL",
+    ACCESS,
+    url::PUBLIC_URL,
+    "URL under which callers reach the server, such as https://llamapool.example.",
+)
+.described_default("host of each request");
+static TRUST_FORWARDED: TypedSetting<bool> = TypedSetting::new(
+    "TRUST_FORWARDED",
+    ACCESS,
+    SWITCH,
+    "Trusts X-Forwarded-For, -Proto and -Host; only behind a reverse proxy that sets them itself.",
+)
+.default("false");
+static MAX_CONNECTIONS: TypedSetting<usize> = TypedSetting::new(
+    "MAX_CONNECTIONS",
+    LIMITS,
+    COUNT,
+    "Most open connections of callers; those of relays count for MAX_RELAYS instead.",
+)
+.default("50000");
+static HEADER_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "HEADER_TIMEOUT",
+    TIME,
+    POSITIVE_DURATION,
+    "Longest time to receive the headers of a request on an open connection.",
+)
+.default("30s");
+
+/// The settings declared here.
+pub(super) static SETTINGS: &[&Setting] = &[
+    &PORT.setting,
+    &BIND_ADDR.setting,
+    &METRICS_PORT.setting,
+    &PUBLIC_URL.setting,
+    &TRUST_FORWARDED.setting,
+    &MAX_CONNECTIONS.setting,
+    &HEADER_TIMEOUT.setting,
+];
+
+/// Returns the configuration of the listeners.
+pub(super) fn resolve(sources: &Sources) -> Result<ListenConfig, SettingsError> {
+    let ip = sources.value(&BIND_ADDR)?;
+    let port = sources.value(&PORT)?;
+    // The same port needs no second listener, except for two that are to be any free one.
+    let metrics_port = sources
+        .value(&METRICS_PORT)?
+        .filter(|metrics| *metrics != port || port == ANY_PORT);
+
+    Ok(ListenConfig {
+        bind: SocketAddr::new(ip, port),
+        metrics_bind: metrics_port.map(|port| SocketAddr::new(ip, port)),
+        public_url: sources.value(&PUBLIC_URL)?,
+        trust_forwarded: sources.value(&TRUST_FORWARDED)?,
+        max_connections: sources.value(&MAX_CONNECTIONS)?,
+        header_timeout: sources.value(&HEADER_TIMEOUT)?,
+    })
+}

@@ -1,0 +1,89 @@
+//! Settings of calls to MCP providers.
+
+use std::time::Duration;
+
+use llamapool_server::McpConfig;
+use llamapool_settings::value::{BYTES, COUNT_OR_ZERO, DURATION, MEMORY, POSITIVE_DURATION};
+use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
+
+use crate::settings::group::{LIMITS, TIME};
+
+static MAX_REQUEST_BYTES: TypedSetting<u64> =
+    TypedSetting::new("MAX_REQUEST_BYTES", LIMITS, BYTES, "Largest request body.").default("64MiB");
+static MAX_ANSWER_BYTES: TypedSetting<usize> = TypedSetting::new(
+    "MAX_ANSWER_BYTES",
+    LIMITS,
+    MEMORY,
+    "Largest JSON response made of an event stream, for callers that do not accept event streams.",
+)
+.default("64MiB");
+static MAX_CONCURRENCY_PER_CLIENT: TypedSetting<usize> = TypedSetting::new(
+    "MAX_CONCURRENCY_PER_CLIENT",
+    LIMITS,
+    COUNT_OR_ZERO,
+    "Most concurrent calls to one id; 0: as many as its relays serve.",
+)
+.default("0");
+static FIRST_BYTE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "FIRST_BYTE_TIMEOUT",
+    TIME,
+    POSITIVE_DURATION,
+    "Longest wait of a call for the headers of its response.",
+)
+.default("120s");
+static STREAM_IDLE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "STREAM_IDLE_TIMEOUT",
+    TIME,
+    DURATION,
+    "Longest pause between two chunks of a response; 0: no limit.",
+)
+.default("0");
+static STREAM_KEEPALIVE: TypedSetting<Duration> = TypedSetting::new(
+    "STREAM_KEEPALIVE",
+    TIME,
+    DURATION,
+    "Sends a comment on an event stream after this long without a byte, so that no proxy closes it; \
+     0: never.",
+)
+.default("15s");
+static CALL_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "CALL_TIMEOUT",
+    TIME,
+    DURATION,
+    "Longest duration of a whole call; 0: no limit.",
+)
+.default("0");
+static SESSION_GRACE: TypedSetting<Duration> = TypedSetting::new(
+    "SESSION_GRACE",
+    TIME,
+    DURATION,
+    "How long a session of a shared id waits for its lost relay to reconnect before the client must \
+     start a new one.",
+)
+.default("60s");
+
+/// The settings declared here.
+pub(super) static SETTINGS: &[&Setting] = &[
+    &MAX_REQUEST_BYTES.setting,
+    &MAX_ANSWER_BYTES.setting,
+    &MAX_CONCURRENCY_PER_CLIENT.setting,
+    &FIRST_BYTE_TIMEOUT.setting,
+    &STREAM_IDLE_TIMEOUT.setting,
+    &STREAM_KEEPALIVE.setting,
+    &CALL_TIMEOUT.setting,
+    &SESSION_GRACE.setting,
+];
+
+/// Returns the configuration of calls.
+pub(super) fn resolve(sources: &Sources) -> Result<McpConfig, SettingsError> {
+    Ok(McpConfig {
+        max_request_bytes: sources.value(&MAX_REQUEST_BYTES)?,
+        max_answer_bytes: sources.value(&MAX_ANSWER_BYTES)?,
+        max_calls_per_id: sources.value(&MAX_CONCURRENCY_PER_CLIENT)?,
+        first_byte_timeout: sources.value(&FIRST_BYTE_TIMEOUT)?,
+        stream_idle_timeout: sources.value(&STREAM_IDLE_TIMEOUT)?,
+        call_timeout: sources.value(&CALL_TIMEOUT)?,
+        stream_keepalive: sources.value(&STREAM_KEEPALIVE)?,
+        session_grace: sources.value(&SESSION_GRACE)?,
+    })
+}

@@ -1,0 +1,203 @@
+//! URLs of the server, of providers and of proxies.
+//!
+//! An error never contains any part of a URL: there may be a password in it.
+
+use http::uri::{PathAndQuery, Scheme, Uri};
+use llamapool_settings::value::{expected, non_blank};
+use llamapool_settings::{Syntax, ValueError, ValueType};
+use llamapool_wire::path;
+
+/// The URL that relays connect to.
+pub(super) const SERVER_URL: ValueType<Uri> = ValueType {
+    syntax: Syntax::Url,
+    parse: server_url,
+};
+/// The URL of a provider.
+pub(super) const PROVIDER_URL: ValueType<Uri> = ValueType {
+    syntax: Syntax::Url,
+    parse: provider_url,
+};
+/// The public URL of a server, `None` if the text is blank.
+pub(super) const PUBLIC_URL: ValueType<Option<Uri>> = ValueType {
+    syntax: Syntax::Url,
+    parse: |text| non_blank(text).map(|url| public_url(&url)).transpose(),
+};
+/// The URL of a proxy, `None` if the text is blank.
+pub(super) const PROXY_URL: ValueType<Option<String>> = ValueType {
+    syntax: Syntax::Url,
+    parse: |text| non_blank(text).map(proxy_url).transpose(),
+};
+
+fn server_url(text: &str) -> Result<Uri, ValueError> {
+    let url = absolute_url(text, &["ws", "wss", "http", "https"])?;
+    if url.path() != "/" && !url.path().is_empty() {
+        return Ok(url);
+    }
+
+    let target = match url.query() {
+        Some(query) => format!("{}?{query}", path::MCP_CONNECT),
+        None => path::MCP_CONNECT.to_owned(),
+    };
+    let mut parts = url.into_parts();
+    parts.path_and_query = PathAndQuery::try_from(target).ok();
+
+    Uri::from_parts(parts).or_else(|_| expected("a URL"))
+}
+
+fn provider_url(text: &str) -> Result<Uri, ValueError> {
+    absolute_url(text, &["http", "https"])
+}
+
+fn public_url(text: &str) -> Result<Uri, ValueError> {
+    let url = absolute_url(text, &["https", "http"])?;
+
+    if url.query().is_some() {
+        expected("a URL without a query (?…)")
+    } else {
+        Ok(url)
+    }
+}
+
+/// Parses a URL with one of these schemes, a host, and neither user nor fragment.
+fn absolute_url(text: &str, schemes: &[&str]) -> Result<Uri, ValueError> {
+    let wrong = || ValueError {
+        expected: format!(
+            "a URL such as {}://example.com/mcp ({})",
+            schemes[0],
+            schemes.join(", ")
+        ),
+    };
+
+    let (scheme, rest) = text.trim().split_once("://").ok_or_else(wrong)?;
+    let scheme = scheme.to_ascii_lowercase();
+    if !schemes.contains(&scheme.as_str()) {
+        return Err(wrong());
+    }
+    if rest.contains('#') {
+        return expected("a URL without a fragment (#…)");
+    }
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return expected("a URL without user and password, which have settings of their own");
+    }
+
+    let url: Uri = format!("{scheme}://{rest}").parse().map_err(|_| wrong())?;
+    let has_host = url.host().is_some_and(|host| !host.is_empty());
+    let is_absolute = url.scheme().map(Scheme::as_str) == Some(&scheme);
+    if has_host && is_absolute && has_port_number(authority) {
+        Ok(url)
+    } else {
+        Err(wrong())
+    }
+}
+
+/// Returns whether the port of an authority is a number, or there is none.
+fn has_port_number(authority: &str) -> bool {
+    // Behind the brackets of an IPv6 address.
+    let after_ip = authority
+        .rsplit_once(']')
+        .map_or(authority, |(_, rest)| rest);
+
+    match after_ip.split_once(':') {
+        Some((_, port)) => port.parse::<u16>().is_ok(),
+        None => true,
+    }
+}
+
+/// Checks the URL of an HTTP proxy, or its host with an optional port, and returns it unchanged.
+fn proxy_url(text: String) -> Result<String, ValueError> {
+    let url = if text.contains("://") {
+        text.clone()
+    } else {
+        format!("http://{text}")
+    };
+
+    let is_http = url.parse::<Uri>().is_ok_and(|url| {
+        let has_host = url.host().is_some_and(|host| !host.is_empty());
+        url.scheme() == Some(&Scheme::HTTP) && has_host
+    });
+    if is_http {
+        Ok(text)
+    } else {
+        expected("the URL of a proxy that speaks plain HTTP, such as http://proxy.example:3128")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_url_without_a_path_gets_the_default_one() {
+        for (text, url) in [
+            ("ws://server:8080", "ws://server:8080/api/mcp/connect"),
+            ("HTTPS://server/", "https://server/api/mcp/connect"),
+            ("wss://server/?a=b", "wss://server/api/mcp/connect?a=b"),
+            ("wss://server/behind/a/path", "wss://server/behind/a/path"),
+            ("http://[::1]:8080", "http://[::1]:8080/api/mcp/connect"),
+        ] {
+            assert_eq!(server_url(text).unwrap().to_string(), url);
+        }
+    }
+
+    #[test]
+    fn urls_have_a_known_scheme_a_host_and_a_port_number() {
+        for bad in [
+            "",
+            "server:8080",
+            "ftp://server",
+            "ws:///x",
+            "ws://",
+            "ws://:80",
+            "ws://a:b",
+            "ws://a:",
+            "ws://a b",
+        ] {
+            assert!(server_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_provider_url_keeps_path_and_query() {
+        let with_path = provider_url("http://127.0.0.1:7777/mcp/").unwrap();
+        let with_query = provider_url("http://a/mcp?user=x@y").unwrap();
+
+        assert_eq!(with_path.path(), "/mcp/");
+        assert_eq!(with_query.query(), Some("user=x@y"));
+        assert!(provider_url("ws://127.0.0.1:7777/mcp/").is_err());
+    }
+
+    #[test]
+    fn credentials_and_fragments_are_refused_and_not_shown() {
+        for bad in [
+            "http://me:hunter2@host/mcp",
+            "http://hunter2@host",
+            "http://host/mcp#hunter2",
+        ] {
+            let ValueError { expected } = provider_url(bad).unwrap_err();
+
+            assert!(expected.starts_with("a URL without"), "{expected}");
+            assert!(!expected.contains("hunter2"), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_a_url_or_a_host() {
+        assert_eq!((PROXY_URL.parse)(""), Ok(None));
+
+        for good in ["http://user:pass@proxy:3128", "HTTP://proxy", "proxy:3128"] {
+            assert_eq!(proxy_url(good.into()).unwrap(), good);
+        }
+        for bad in [
+            "http://",
+            "a b",
+            "socks5://127.0.0.1:1080",
+            "https://proxy:3128",
+            "socks5h://user:pass@proxy",
+        ] {
+            let ValueError { expected } = proxy_url(bad.into()).unwrap_err();
+            assert!(expected.contains("plain HTTP"), "{bad}: {expected}");
+            assert!(!expected.contains("pass"), "{bad}: {expected}");
+        }
+    }
+}

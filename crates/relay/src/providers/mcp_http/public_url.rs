@@ -1,0 +1,86 @@
+//! The public URL of a provider, as the caller of one call addressed it.
+
+use http::{HeaderMap, HeaderName, Uri};
+use llamapool_wire::{header as wire, path};
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The address at which the caller of one call reaches the provider, as the server names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PublicUrl {
+    /// Scheme and authority. `None` if the caller addressed no host.
+    origin: Option<(String, String)>,
+    /// The path below which the provider is: `/api/mcp/id/<id>`, on a shared id with the name of
+    /// this relay behind it.
+    prefix: String,
+}
+
+impl PublicUrl {
+    /// Reads the headers of a call as it leaves the tunnel. `None` if the server sent no prefix.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
+        let origin = text(FORWARDED_PROTO).zip(text(FORWARDED_HOST));
+        Some(Self {
+            origin,
+            prefix: text(wire::PUBLIC_PREFIX)?,
+        })
+    }
+
+    /// Returns the path below which the caller reaches this relay's provider.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Returns the public URL of the id, without the name of a relay. `None` if the caller
+    /// addressed no host.
+    pub(super) fn url_of_id(&self) -> Option<String> {
+        let (scheme, authority) = self.origin.as_ref()?;
+        let id = self.prefix.split(path::AT).next().unwrap_or_default();
+        Some(format!("{scheme}://{authority}{id}"))
+    }
+
+    /// Returns whether an address is on the public origin, but below no id. A provider that trusts
+    /// forwarding headers takes that origin for its own.
+    pub(super) fn is_provider_address(&self, authority: &str, path: &str, base: &Uri) -> bool {
+        let is_public = self
+            .origin
+            .as_ref()
+            .is_some_and(|(_, own)| own.eq_ignore_ascii_case(authority));
+        let ids = self
+            .prefix
+            .find(path::MCP_BY_ID)
+            .map_or("", |start| &self.prefix[..start + path::MCP_BY_ID.len()]);
+        is_public && (!path.starts_with(ids) || base.path().starts_with(ids))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// A public URL at `pool.example`, from the headers that the server sends.
+    pub(in super::super) fn public_url(prefix: &'static str) -> PublicUrl {
+        let mut headers = HeaderMap::new();
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+        headers.insert(FORWARDED_HOST, HeaderValue::from_static("pool.example"));
+        headers.insert(wire::PUBLIC_PREFIX, HeaderValue::from_static(prefix));
+        PublicUrl::from_headers(&headers).unwrap()
+    }
+
+    #[test]
+    fn the_public_url_of_an_id_names_none_of_its_relays() {
+        for (prefix, url) in [
+            (
+                "/llama/api/mcp/id/x/~at/seal",
+                "https://pool.example/llama/api/mcp/id/x",
+            ),
+            ("/api/mcp/id/x", "https://pool.example/api/mcp/id/x"),
+        ] {
+            assert_eq!(public_url(prefix).url_of_id().as_deref(), Some(url));
+        }
+        assert_eq!(PublicUrl::from_headers(&HeaderMap::new()), None);
+    }
+}

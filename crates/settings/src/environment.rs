@@ -1,0 +1,37 @@
+//! The environment as a value: reading it is explicit, and tests need not change the environment of
+//! their process.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+/// Environment variables. Not `Debug`: there are secrets among them.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    /// Reads the environment of this process.
+    pub fn of_process() -> Self {
+        Self(std::env::vars_os().collect())
+    }
+
+    /// Returns the value of a variable, `None` if it is unset or empty: Docker Compose passes an
+    /// unset variable on as an empty one.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.raw(name).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the value of a variable, which may be empty; `None` if it is unset.
+    pub fn raw(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+}
+
+impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        let owned = variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
+
+        Self(owned.collect())
+    }
+}

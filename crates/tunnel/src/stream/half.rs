@@ -1,0 +1,144 @@
+//! The two halves of a stream: the messages that this end sends and receives. Dropping a half
+//! before its end announces that to the peer, so no caller has to remember it.
+
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+
+use super::error::{SendStoppedError, StreamError};
+use super::handle::Stream;
+use super::state::{BodyEvent, ReceivedHead};
+use crate::frame::CancelReason;
+
+/// The sending half of a stream. Dropped before its end, it cancels the whole stream.
+#[derive(Debug)]
+pub(crate) struct SendHalf {
+    stream: Stream,
+    /// Reason that the drop sends to the peer.
+    reason_on_drop: CancelReason,
+    has_ended: bool,
+}
+
+/// The receiving half of a stream. Dropped before its end, it announces that no more is wanted.
+#[derive(Debug)]
+pub(crate) struct ReceiveHalf {
+    stream: Stream,
+    on_drop: OnDrop,
+}
+
+/// Effect of dropping a [`ReceiveHalf`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnDrop {
+    /// Cancels the stream: the caller has left, and wants nothing of it.
+    CancelStream,
+    /// Stops the body: the handler does not need the rest of the request.
+    StopBody,
+}
+
+impl SendHalf {
+    /// Creates the sending half of a stream, which cancels it with `reason_on_drop`.
+    pub(crate) fn new(stream: Stream, reason_on_drop: CancelReason) -> Self {
+        Self {
+            stream,
+            reason_on_drop,
+            has_ended: false,
+        }
+    }
+
+    /// Waits until the peer wants no more of this body.
+    pub(crate) fn poll_stopped(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_stopped(cx)
+    }
+
+    /// Waits for a turn in the outbox. Returns an error if the stream has failed.
+    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.stream.poll_turn(cx)
+    }
+
+    /// Returns how many bytes may be in the next piece of the body.
+    pub(crate) fn max_piece(&self) -> usize {
+        self.stream.max_piece()
+    }
+
+    /// Sends the head of the response, after [`poll_turn`](Self::poll_turn), and the whole `body`
+    /// where that has arrived. `is_last`: no more of the body follows.
+    pub(crate) fn respond(
+        &mut self,
+        write_head: impl FnOnce(&mut BytesMut),
+        body: Option<&Bytes>,
+        is_last: bool,
+    ) {
+        self.stream.respond(write_head, body, is_last);
+        self.has_ended |= is_last;
+    }
+
+    /// Sends as much of `data` as there is room for. Ready when all of it is enqueued.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+        is_last: bool,
+    ) -> Poll<Result<(), SendStoppedError>> {
+        let sent = self.stream.poll_send(cx, data, is_last);
+        self.has_ended |= is_last && matches!(sent, Poll::Ready(Ok(())));
+        sent
+    }
+
+    /// Ends the body as broken off.
+    pub(crate) fn abort(mut self) {
+        self.has_ended = true;
+        self.stream.abort();
+    }
+
+    /// Gives up a body that the receiver has stopped. The other direction goes on.
+    pub(crate) fn give_up(mut self) {
+        self.has_ended = true;
+    }
+
+    /// Cancels the whole stream for another reason than a drop has.
+    pub(crate) fn cancel(mut self, reason: CancelReason) {
+        self.reason_on_drop = reason;
+    }
+}
+
+impl Drop for SendHalf {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.stream.cancel(self.reason_on_drop);
+        }
+    }
+}
+
+impl ReceiveHalf {
+    /// Creates the receiving half of a stream.
+    pub(crate) fn new(stream: Stream, on_drop: OnDrop) -> Self {
+        Self { stream, on_drop }
+    }
+
+    /// Waits for the head of the response.
+    pub(crate) fn poll_head(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ReceivedHead, StreamError>> {
+        self.stream.poll_head(cx)
+    }
+
+    /// Waits for the next progress of the body.
+    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
+        self.stream.poll_body(cx)
+    }
+
+    /// Returns whether the whole body has arrived and was read.
+    pub(super) fn has_read_all(&self) -> bool {
+        self.stream.has_read_all()
+    }
+}
+
+impl Drop for ReceiveHalf {
+    fn drop(&mut self) {
+        match self.on_drop {
+            OnDrop::CancelStream => self.stream.cancel(CancelReason::CallerLeft),
+            OnDrop::StopBody => self.stream.stop_receiving(),
+        }
+    }
+}

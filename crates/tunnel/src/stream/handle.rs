@@ -1,0 +1,198 @@
+//! A stream together with its tunnel: applies actions of this end and sends their frames.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error::{SendStoppedError, StreamError};
+use super::state::{BodyEvent, ReceivedHead, SharedState, StreamState};
+use super::tunnel::Tunnel;
+use crate::frame::{CancelReason, Frame};
+use crate::socket::{OpenStreamError, Outbox};
+
+/// One request and its response. Clones are the same stream.
+#[derive(Clone)]
+pub(crate) struct Stream {
+    tunnel: Arc<Tunnel>,
+    state: SharedState,
+}
+
+impl Stream {
+    /// Creates a stream for a request that is to be sent.
+    pub(crate) fn new(tunnel: Arc<Tunnel>, permit: OwnedSemaphorePermit) -> Self {
+        let state = StreamState::new_request(tunnel.peer_window(), permit);
+        Self {
+            tunnel,
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    /// Adds a stream for a received request. `is_last`: the request has no body.
+    pub(crate) fn accept(tunnel: Arc<Tunnel>, number: u32, is_last: bool) -> Self {
+        let state = StreamState::received_request(number, is_last, tunnel.peer_window());
+        let state = Arc::new(Mutex::new(state));
+        tunnel.streams.insert(number, state.clone());
+        Self { tunnel, state }
+    }
+
+    /// Sends the head of a request, and its whole `body` where that has arrived. `is_last`: no more
+    /// of the body follows.
+    pub(crate) fn open(
+        &self,
+        write_head: impl FnOnce(&mut BytesMut),
+        body: Option<&Bytes>,
+        is_last: bool,
+    ) -> Result<(), OpenStreamError> {
+        let mut state = self.state.lock();
+        self.tunnel.outbox.enqueue_request(|out, number| {
+            state.set_number(number);
+            state.encode_start(out, write_head, body, is_last);
+            self.tunnel.streams.insert(number, self.state.clone());
+        })?;
+
+        drop(state);
+        self.tunnel.flush();
+        Ok(())
+    }
+
+    /// Sends the head of the response, and its whole `body` where that has arrived. `is_last`: no
+    /// more of the body follows.
+    pub(super) fn respond(
+        &self,
+        write_head: impl FnOnce(&mut BytesMut),
+        body: Option<&Bytes>,
+        is_last: bool,
+    ) {
+        self.change(|state, outbox| {
+            if state.error().is_none() {
+                outbox.enqueue(|out| state.encode_start(out, write_head, body, is_last));
+            }
+        });
+    }
+
+    /// Waits for a turn in the outbox. Returns an error if the stream has failed.
+    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        let mut state = self.state.lock();
+        if let Some(error) = state.error() {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if self.tunnel.outbox.poll_room(&mut state.turn, cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        state.register_writer(cx);
+        Poll::Pending
+    }
+
+    /// Returns how many bytes may be in the next piece of this end's body.
+    pub(crate) fn max_piece(&self) -> usize {
+        self.state.lock().max_piece()
+    }
+
+    /// Sends as much of `data` as there is room for. Ready when all of it is enqueued.
+    pub(super) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+        is_last: bool,
+    ) -> Poll<Result<(), SendStoppedError>> {
+        self.change(|state, outbox| {
+            loop {
+                if !state.is_sending() {
+                    return Poll::Ready(Err(SendStoppedError));
+                }
+                let length = data.len().min(state.max_piece());
+                let is_window_full = length == 0 && !data.is_empty();
+                if is_window_full || outbox.poll_room(&mut state.turn, cx).is_pending() {
+                    state.register_writer(cx);
+                    return Poll::Pending;
+                }
+
+                let piece = data.split_to(length);
+                let is_last_piece = is_last && data.is_empty();
+                if !piece.is_empty() || is_last_piece {
+                    outbox.enqueue(|out| state.encode_piece(out, &piece, is_last_piece));
+                }
+                if data.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+    }
+
+    /// Waits until the peer wants no more of this end's body.
+    pub(super) fn poll_stopped(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.state.lock().poll_stopped(cx)
+    }
+
+    /// Sends that this end's body has broken off, behind what was sent of it.
+    pub(super) fn abort(&self) {
+        self.change(|state, outbox| enqueue(outbox, state.abort()));
+    }
+
+    /// Ends the stream in both directions.
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        // Delivered as if received, so that the task of the other half is woken, too.
+        self.tunnel.deliver(&self.state, |state| {
+            enqueue(&self.tunnel.outbox, state.cancel(reason));
+        });
+        self.tunnel.flush();
+    }
+
+    /// Sends that no more of the peer's body is wanted.
+    pub(super) fn stop_receiving(&self) {
+        self.change(|state, outbox| enqueue(outbox, state.stop_receiving()));
+    }
+
+    /// Waits for the head of the response.
+    pub(super) fn poll_head(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ReceivedHead, StreamError>> {
+        self.state.lock().poll_head(cx)
+    }
+
+    /// Waits for the next progress of the peer's body. Reading gives the window back.
+    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
+        let mut state = self.state.lock();
+        let event = ready!(state.poll_body(cx));
+
+        let is_data = matches!(event, BodyEvent::Data(_));
+        if is_data && let Some(update) = state.release_window(self.tunnel.window) {
+            self.tunnel.outbox.enqueue_frame(&update);
+            drop(state);
+            self.tunnel.flush();
+        }
+        Poll::Ready(event)
+    }
+
+    /// Returns whether the peer's whole body has arrived and was read.
+    pub(super) fn has_read_all(&self) -> bool {
+        self.state.lock().has_read_all()
+    }
+
+    /// Applies an action of this end, and flushes what it has enqueued.
+    fn change<T>(&self, action: impl FnOnce(&mut StreamState, &Outbox) -> T) -> T {
+        let mut state = self.state.lock();
+        let result = action(&mut state, &self.tunnel.outbox);
+        self.tunnel.remove_finished(state);
+        self.tunnel.flush();
+        result
+    }
+}
+
+fn enqueue(outbox: &Outbox, frame: Option<Frame>) {
+    if let Some(frame) = frame {
+        outbox.enqueue_frame(&frame);
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream")
+            .field("number", &self.state.lock().number())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,315 @@
+//! State of one stream: a state machine without reference to the tunnel or the socket.
+//!
+//! Transitions are named after frames: `receive_…` for received ones; methods that return a
+//! [`Frame`] leave it to the caller to send it.
+
+mod receive;
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error::StreamError;
+use super::receive_buffer::ReceiveBuffer;
+use crate::config::PIECE_BYTES;
+use crate::frame::{CancelReason, Frame, encode_data, encode_head};
+use crate::socket::Turn;
+
+/// A stream's state, shared by the two halves and the table of open streams.
+pub(crate) type SharedState = Arc<Mutex<StreamState>>;
+
+/// State of one stream.
+pub(crate) struct StreamState {
+    /// Number of the stream, or 0 before its request is enqueued.
+    number: u32,
+    /// Received head of the response, until it is taken.
+    response_head: Option<ReceivedHead>,
+    has_received_head: bool,
+    receive_buffer: ReceiveBuffer,
+    /// Used bytes of the receive window: unread, or read and not yet given back.
+    receive_window_used: u32,
+    receiving: BodyProgress,
+    /// Bytes that the peer still accepts of this end's body.
+    send_window: u32,
+    sending: BodyProgress,
+    error: Option<StreamError>,
+    /// Turn in the outbox. `None` until this end had to wait for room.
+    pub(super) turn: Option<Turn>,
+    is_removed: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// Permit for one of the streams that the peer serves at once.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A received head, still encoded.
+#[derive(Debug)]
+pub(crate) struct ReceivedHead {
+    pub(crate) bytes: Bytes,
+    /// True if no body follows.
+    pub(crate) is_last: bool,
+}
+
+/// Progress of the body in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BodyProgress {
+    Open,
+    Ended,
+    Aborted,
+    /// The receiver wants no more of it.
+    Stopped,
+}
+
+/// Progress of a received body.
+pub(crate) enum BodyEvent {
+    Data(Bytes),
+    End,
+    Aborted,
+    Failed(StreamError),
+}
+
+impl StreamState {
+    /// Creates the state of a request that is to be sent.
+    pub(super) fn new_request(send_window: u32, permit: OwnedSemaphorePermit) -> Self {
+        Self::new(0, BodyProgress::Open, send_window, Some(permit))
+    }
+
+    /// Creates the state of a received request. `is_last`: it has no body.
+    pub(super) fn received_request(number: u32, is_last: bool, send_window: u32) -> Self {
+        let receiving = if is_last {
+            BodyProgress::Ended
+        } else {
+            BodyProgress::Open
+        };
+        let mut state = Self::new(number, receiving, send_window, None);
+        state.has_received_head = true;
+        state
+    }
+
+    fn new(
+        number: u32,
+        receiving: BodyProgress,
+        send_window: u32,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            number,
+            response_head: None,
+            has_received_head: false,
+            receive_buffer: ReceiveBuffer::default(),
+            receive_window_used: 0,
+            receiving,
+            send_window,
+            sending: BodyProgress::Open,
+            error: None,
+            turn: None,
+            is_removed: false,
+            reader: None,
+            writer: None,
+            permit,
+        }
+    }
+
+    /// Returns whether the stream is over for both ends.
+    fn is_done(&self) -> bool {
+        self.error.is_some()
+            || (self.receiving != BodyProgress::Open && self.sending != BodyProgress::Open)
+    }
+
+    /// Returns number and permit of a stream that is done, once: it is to be removed.
+    pub(super) fn take_finished(&mut self) -> Option<(u32, Option<OwnedSemaphorePermit>)> {
+        if !self.is_done() || self.is_removed {
+            return None;
+        }
+        self.is_removed = true;
+        Some((self.number, self.permit.take()))
+    }
+
+    /// Takes the wakers of the tasks that wait for this stream.
+    pub(super) fn take_wakers(&mut self) -> [Option<Waker>; 2] {
+        [self.reader.take(), self.writer.take()]
+    }
+
+    /// Ends the stream in both directions. The first error counts.
+    pub(crate) fn fail(&mut self, error: StreamError) {
+        self.error.get_or_insert(error);
+    }
+
+    /// Ends the stream in both directions. Returns the frame for the peer, unless the stream was
+    /// over before.
+    pub(super) fn cancel(&mut self, reason: CancelReason) -> Option<Frame> {
+        let is_known = self.number == 0 || self.is_done();
+        self.fail(StreamError::Cancelled(reason));
+        (!is_known).then_some(Frame::Cancel {
+            stream: self.number,
+            reason,
+        })
+    }
+}
+
+/// Sending.
+impl StreamState {
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn set_number(&mut self, number: u32) {
+        self.number = number;
+    }
+
+    pub(super) fn error(&self) -> Option<&StreamError> {
+        self.error.as_ref()
+    }
+
+    /// Returns whether the peer still accepts this end's body.
+    pub(super) fn is_sending(&self) -> bool {
+        self.error.is_none() && self.sending == BodyProgress::Open
+    }
+
+    /// Returns the maximum size of the next data frame.
+    pub(super) fn max_piece(&self) -> usize {
+        PIECE_BYTES.min(self.send_window as usize)
+    }
+
+    /// Appends this end's head, and its whole `body` where that has arrived and the window has room
+    /// for it. `is_last`: no more of the body follows.
+    pub(super) fn encode_start(
+        &mut self,
+        out: &mut BytesMut,
+        write_head: impl FnOnce(&mut BytesMut),
+        body: Option<&Bytes>,
+        is_last: bool,
+    ) {
+        encode_head(out, self.number, is_last && body.is_none(), write_head);
+        if let Some(body) = body {
+            self.send_window -= body.len() as u32;
+            encode_data(out, self.number, body, is_last);
+        }
+        if is_last {
+            self.sending = BodyProgress::Ended;
+        }
+    }
+
+    /// Appends a piece of this end's body for which the window has room.
+    pub(super) fn encode_piece(&mut self, out: &mut BytesMut, piece: &Bytes, is_last: bool) {
+        self.send_window -= piece.len() as u32;
+        encode_data(out, self.number, piece, is_last);
+        if is_last {
+            self.sending = BodyProgress::Ended;
+        }
+    }
+
+    /// Ends this end's body as broken off. Returns the frame for the peer, unless it wants no more.
+    pub(super) fn abort(&mut self) -> Option<Frame> {
+        if !self.is_sending() {
+            return None;
+        }
+        self.sending = BodyProgress::Aborted;
+        Some(Frame::Abort {
+            stream: self.number,
+        })
+    }
+
+    /// Waits until the peer wants no more of this end's body.
+    pub(super) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.error.is_some() || self.sending == BodyProgress::Stopped {
+            return Poll::Ready(());
+        }
+        self.register_writer(cx);
+        Poll::Pending
+    }
+
+    pub(super) fn register_writer(&mut self, cx: &mut Context<'_>) {
+        register(&mut self.writer, cx);
+    }
+}
+
+/// Receiving, for the reader of a stream.
+impl StreamState {
+    /// Waits for the head of the response.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ReceivedHead, StreamError>> {
+        if let Some(head) = self.response_head.take() {
+            return Poll::Ready(Ok(head));
+        }
+        if let Some(error) = &self.error {
+            return Poll::Ready(Err(error.clone()));
+        }
+        register(&mut self.reader, cx);
+        Poll::Pending
+    }
+
+    /// Waits for the next progress of the peer's body.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
+        if let Some(data) = self.receive_buffer.pop() {
+            return Poll::Ready(BodyEvent::Data(data));
+        }
+        match (&self.error, self.receiving) {
+            (_, BodyProgress::Ended) => Poll::Ready(BodyEvent::End),
+            (_, BodyProgress::Aborted) => Poll::Ready(BodyEvent::Aborted),
+            (Some(error), _) => Poll::Ready(BodyEvent::Failed(error.clone())),
+            (None, BodyProgress::Open | BodyProgress::Stopped) => {
+                register(&mut self.reader, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Returns whether the peer's whole body has arrived and was read.
+    pub(super) fn has_read_all(&self) -> bool {
+        self.receiving == BodyProgress::Ended && self.receive_buffer.is_empty()
+    }
+
+    /// Gives read bytes of the receive window back. Returns the frame for the peer when it is due:
+    /// with half of the window read, so that bodies within it cost no such frame.
+    pub(super) fn release_window(&mut self, window: u32) -> Option<Frame> {
+        let read = self.receive_window_used - self.receive_buffer.len() as u32;
+        let is_due =
+            read >= window / 2 && self.receiving == BodyProgress::Open && self.error.is_none();
+        if !is_due {
+            return None;
+        }
+        self.receive_window_used -= read;
+        Some(Frame::WindowUpdate {
+            stream: self.number,
+            bytes: read,
+        })
+    }
+
+    /// Discards the rest of the peer's body. Returns the frame for a peer that still sends it.
+    pub(super) fn stop_receiving(&mut self) -> Option<Frame> {
+        if self.error.is_some() || self.receiving != BodyProgress::Open {
+            return None;
+        }
+        self.receiving = BodyProgress::Stopped;
+        Some(Frame::StopSending {
+            stream: self.number,
+        })
+    }
+}
+
+/// Stores the waker of the current task in `slot`.
+fn register(slot: &mut Option<Waker>, cx: &mut Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}
+
+impl std::fmt::Debug for StreamState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamState")
+            .field("number", &self.number)
+            .field("receiving", &self.receiving)
+            .field("sending", &self.sending)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

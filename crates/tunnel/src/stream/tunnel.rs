@@ -1,0 +1,216 @@
+//! The parts that all streams of one end share: the outbox, the table of streams, the socket and
+//! the peer's settings.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::StreamError;
+use super::state::StreamState;
+use super::table::StreamTable;
+use crate::config::TunnelConfig;
+use crate::frame::{Frame, Hello};
+use crate::socket::{FlushPolicy, Flusher, Outbox, Socket, TunnelEnd};
+
+/// The shared parts of one end of a tunnel.
+///
+/// Streams hold it, and it holds the states of the streams, but not the streams themselves: so it
+/// is freed with the last stream and the last end, even if [`lose`](Self::lose) was never called.
+pub(crate) struct Tunnel {
+    pub(crate) outbox: Outbox,
+    pub(crate) streams: StreamTable,
+    pub(crate) socket: Socket,
+    /// Receive window of each body, in bytes.
+    pub(crate) window: u32,
+    max_header_bytes: u32,
+    peer: OnceLock<Hello>,
+    /// Permits for the streams that the peer serves at once; none before its hello.
+    stream_permits: Arc<Semaphore>,
+}
+
+impl Tunnel {
+    /// Creates an end that has enqueued its hello.
+    pub(crate) fn new(socket: Socket, config: &TunnelConfig) -> Arc<Self> {
+        let tunnel = Self {
+            outbox: Outbox::default(),
+            streams: StreamTable::default(),
+            socket,
+            window: config.stream_window,
+            max_header_bytes: config.max_header_bytes,
+            peer: OnceLock::new(),
+            stream_permits: Arc::new(Semaphore::new(0)),
+        };
+        tunnel.outbox.enqueue_frame(&Frame::Hello(Hello {
+            window: config.stream_window,
+            max_streams: config.max_streams,
+            max_header_bytes: config.max_header_bytes,
+        }));
+        Arc::new(tunnel)
+    }
+
+    /// Accepts the peer's hello. Returns `false` if there was one before.
+    pub(crate) fn receive_hello(&self, hello: Hello) -> bool {
+        if self.peer.set(hello).is_err() {
+            return false;
+        }
+        self.outbox.accept_requests();
+        let permits = (hello.max_streams as usize).min(Semaphore::MAX_PERMITS);
+        self.stream_permits.add_permits(permits);
+        true
+    }
+
+    /// Returns whether the peer's hello has arrived.
+    pub(crate) fn has_received_hello(&self) -> bool {
+        self.peer.get().is_some()
+    }
+
+    /// Returns the peer's initial window of each body, in bytes.
+    pub(super) fn peer_window(&self) -> u32 {
+        self.peer.get().map_or(0, |hello| hello.window)
+    }
+
+    /// Returns how many streams the peer serves at once, 0 before its hello.
+    pub(crate) fn peer_max_streams(&self) -> usize {
+        let hello = self.peer.get();
+        hello.map_or(0, |hello| hello.max_streams as usize)
+    }
+
+    /// Returns the exclusive limit for the size of a head that both ends accept, in bytes.
+    pub(crate) fn max_header_bytes(&self) -> u32 {
+        let own = self.max_header_bytes;
+        let hello = self.peer.get();
+        hello.map_or(own, |hello| hello.max_header_bytes.min(own))
+    }
+
+    /// Waits for one of the streams that the peer serves at once. Returns `None` if the peer
+    /// accepts no more streams.
+    pub(crate) async fn stream_permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.stream_permits.clone().acquire_owned().await.ok()
+    }
+
+    /// Opens no more streams: the peer finishes what runs.
+    pub(crate) fn stop_opening(&self) {
+        self.stream_permits.close();
+        self.outbox.finish_requests();
+    }
+
+    /// Arranges the flush of what was enqueued. A task that has enqueued a frame calls it, outside
+    /// all locks.
+    pub(crate) fn flush(&self) {
+        let urgency = self.outbox.take_urgency();
+        let needs_connection = match FlushPolicy::flusher(urgency, self.streams.len()) {
+            Flusher::None => false,
+            Flusher::Connection => true,
+            Flusher::Caller => {
+                let is_flushed = self.socket.try_flush(&self.outbox);
+                FlushPolicy::needs_connection(is_flushed, self.outbox.has_waiting_senders())
+            }
+        };
+        if needs_connection {
+            self.socket.liveness.wake_connection();
+        }
+    }
+
+    /// Applies what was received for a stream, and wakes the tasks that wait for it.
+    pub(crate) fn deliver<T>(
+        &self,
+        stream: &Mutex<StreamState>,
+        receive: impl FnOnce(&mut StreamState) -> T,
+    ) -> T {
+        let mut state = stream.lock();
+        let result = receive(&mut state);
+        let wakers = state.take_wakers();
+        self.remove_finished(state);
+
+        for waker in wakers.into_iter().flatten() {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Removes a stream that is over for both ends, and frees its permit.
+    pub(super) fn remove_finished(&self, mut state: MutexGuard<'_, StreamState>) {
+        let Some((number, permit)) = state.take_finished() else {
+            return;
+        };
+        drop(state);
+        self.streams.remove(number);
+        drop(permit);
+    }
+
+    /// Ends the tunnel for all its streams.
+    pub(crate) fn lose(&self, end: &TunnelEnd) {
+        self.stream_permits.close();
+        // The outbox first: a stream opened before that is in the table, and later ones are
+        // refused.
+        self.outbox.close();
+
+        let error = StreamError::TunnelLost(end.to_string().into());
+        for stream in self.streams.take_all() {
+            self.deliver(&stream, |state| state.fail(error.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+    use crate::config::OUTBOX_BYTES;
+    use crate::stream::{OnDrop, ReceiveHalf, Stream};
+
+    async fn tunnel() -> Arc<Tunnel> {
+        let socket = Socket::new(tokio::io::duplex(1).0, Role::Server).await;
+        Tunnel::new(socket, &TunnelConfig::default())
+    }
+
+    /// The table holds no stream that holds the tunnel. With such a circle, a missed
+    /// [`Tunnel::lose`] would leak the socket and all that waits in it.
+    #[tokio::test]
+    async fn a_tunnel_is_freed_although_streams_are_open() {
+        let tunnel = tunnel().await;
+        let stream = Stream::accept(tunnel.clone(), 1, false);
+        let weak_tunnel = Arc::downgrade(&tunnel);
+        let weak_state = Arc::downgrade(&tunnel.streams.get(1).unwrap());
+
+        drop(stream);
+        drop(tunnel);
+
+        assert!(weak_tunnel.upgrade().is_none());
+        assert!(weak_state.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_is_freed_although_a_sender_waits() {
+        let tunnel = tunnel().await;
+        let stream = Stream::accept(tunnel.clone(), 1, false);
+        tunnel.outbox.enqueue(|out| out.resize(OUTBOX_BYTES, 7));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(stream.poll_turn(&mut cx).is_pending());
+        let weak_tunnel = Arc::downgrade(&tunnel);
+
+        drop(stream);
+        drop(tunnel);
+
+        assert!(weak_tunnel.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_half_outlives_its_tunnel_and_frees_the_last_of_it() {
+        let tunnel = tunnel().await;
+        let stream = Stream::accept(tunnel.clone(), 1, false);
+        let half = ReceiveHalf::new(stream, OnDrop::StopBody);
+        let weak_tunnel = Arc::downgrade(&tunnel);
+
+        tunnel.lose(&TunnelEnd::Silent);
+        drop(tunnel);
+        assert!(weak_tunnel.upgrade().is_some(), "the half still reads");
+
+        drop(half);
+        assert!(weak_tunnel.upgrade().is_none());
+    }
+}
