@@ -1,58 +1,52 @@
-//! What the headers of a request repeat of its body must be the same (MCP 2026-07-28, streamable HTTP, SEP-2243). The
-//! program never sees a header, so nobody else can check it.
+//! Checks that the headers of a request repeat the values of its body (MCP 2026-07-28, streamable
+//! HTTP, SEP-2243). The program never receives a header, so only the bridge can check it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use llamapool_mcp::header::{METHOD, NAME, PROTOCOL_VERSION};
+use llamapool_mcp::{Message, MessageKind, RpcError, error_code};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::tools::Repeated;
-use crate::answers::{Refusal, code};
-use crate::message::{Kind, Message};
+use super::tools::HeaderParameter;
 
-/// Checks what every request repeats.
-pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), Refusal> {
-    if message.kind == Kind::Notification {
+/// Checks the headers that every request has: revision, method, name.
+pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), RpcError> {
+    if message.kind == MessageKind::Notification {
         return Ok(());
     }
     let params = message.params();
-    let Some(version) = message.modern_version().filter(|_| params.has_meta()) else {
+    let Some(version) = message.meta_revision().filter(|_| params.has_meta()) else {
         let text = "Invalid params: _meta has no io.modelcontextprotocol/protocolVersion";
-        return Err(Refusal::bad_request(code::INVALID_PARAMS, text));
+        return Err(RpcError::bad_request(error_code::INVALID_PARAMS, text));
     };
-    same(headers, PROTOCOL_VERSION.as_str(), &version)?;
-    same(headers, METHOD.as_str(), message.method())?;
+
+    check_equal(headers, PROTOCOL_VERSION.as_str(), &version)?;
+    check_equal(headers, METHOD.as_str(), message.method())?;
     match params.name_for(message.method()) {
-        Some(name) => same(headers, NAME.as_str(), &name),
+        Some(name) => check_equal(headers, NAME.as_str(), &name),
         None => Ok(()),
     }
 }
 
-/// Checks what the call of a tool repeats of its arguments.
+/// Checks the headers that repeat arguments of a tool.
 pub(super) fn check_arguments(
     headers: &HeaderMap,
     arguments: Option<&RawValue>,
-    repeated: &[Repeated],
-) -> Result<(), Refusal> {
+    parameters: &[HeaderParameter],
+) -> Result<(), RpcError> {
     let arguments: Value = arguments
         .and_then(|text| serde_json::from_str(text.get()).ok())
         .unwrap_or_default();
-    for Repeated { header, path } in repeated {
+
+    for HeaderParameter { header, path } in parameters {
         let argument = path
             .iter()
             .try_fold(&arguments, |value, key| value.get(key))
             .filter(|value| !value.is_null());
-        let given = value(headers, header)?;
-        let is_same = match (argument, &given) {
-            (None, None) => true,
-            (Some(Value::String(text)), Some(given)) => text == given,
-            (Some(Value::Bool(flag)), Some(given)) => given == if *flag { "true" } else { "false" },
-            (Some(Value::Number(number)), Some(given)) => is_number(number, given),
-            _ => false,
-        };
-        if !is_same {
+        let sent = header_value(headers, header)?;
+        if !is_equal(argument, sent.as_deref()) {
             return Err(mismatch(
                 header,
                 "is not what the argument in the body says",
@@ -62,39 +56,55 @@ pub(super) fn check_arguments(
     Ok(())
 }
 
-fn is_number(number: &serde_json::Number, given: &str) -> bool {
-    number.to_string() == given
-        || number
-            .as_f64()
-            .is_some_and(|number| given.parse() == Ok(number))
+fn is_equal(argument: Option<&Value>, header: Option<&str>) -> bool {
+    match (argument, header) {
+        (None, None) => true,
+        (Some(Value::String(text)), Some(header)) => text == header,
+        (Some(Value::Bool(true)), Some(header)) => header == "true",
+        (Some(Value::Bool(false)), Some(header)) => header == "false",
+        (Some(Value::Number(number)), Some(header)) => is_equal_number(number, header),
+        _ => false,
+    }
 }
 
-fn same(headers: &HeaderMap, name: &str, expected: &str) -> Result<(), Refusal> {
-    match value(headers, name)? {
+fn is_equal_number(number: &serde_json::Number, header: &str) -> bool {
+    let is_equal_value = || {
+        number
+            .as_f64()
+            .is_some_and(|number| header.parse() == Ok(number))
+    };
+    number.to_string() == header || is_equal_value()
+}
+
+fn check_equal(headers: &HeaderMap, name: &str, expected: &str) -> Result<(), RpcError> {
+    match header_value(headers, name)? {
         None => Err(mismatch(name, "is missing")),
-        Some(given) if given != expected => Err(mismatch(name, "is not what the body says")),
+        Some(sent) if sent != expected => Err(mismatch(name, "is not what the body says")),
         Some(_) => Ok(()),
     }
 }
 
-/// The one value of a header, decoded if it is encoded.
-fn value(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refusal> {
+/// Returns the single value of a header, decoded if it is encoded; `None` if there is none.
+fn header_value(headers: &HeaderMap, name: &str) -> Result<Option<String>, RpcError> {
     let mut values = headers.get_all(name).into_iter();
-    let (first, second) = (values.next(), values.next());
-    if second.is_some() {
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
         return Err(mismatch(name, "stands there twice"));
     }
-    let Some(first) = first else { return Ok(None) };
-    let text = first
+
+    let text = value
         .to_str()
         .map_err(|_| mismatch(name, "is not ASCII"))?
         .trim();
-    let Some(encoded) = text
+    let encoded = text
         .strip_prefix("=?base64?")
-        .and_then(|text| text.strip_suffix("?="))
-    else {
+        .and_then(|text| text.strip_suffix("?="));
+    let Some(encoded) = encoded else {
         return Ok(Some(text.to_owned()));
     };
+
     let decoded = STANDARD
         .decode(encoded)
         .ok()
@@ -104,9 +114,9 @@ fn value(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refusal> {
         .ok_or_else(|| mismatch(name, "is not the Base64 of UTF-8"))
 }
 
-fn mismatch(name: &str, what: &str) -> Refusal {
-    Refusal::bad_request(
-        code::HEADER_MISMATCH,
+fn mismatch(name: &str, what: &str) -> RpcError {
+    RpcError::bad_request(
+        error_code::HEADER_MISMATCH,
         format!("Header mismatch: {name} {what}"),
     )
 }
@@ -139,11 +149,11 @@ mod tests {
         let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
         let params = format!(r#"{{"name":"{name}","_meta":{meta}}}"#);
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
-        Message::read(Bytes::from(text)).unwrap()
+        Message::parse(Bytes::from(text)).unwrap()
     }
 
     #[test]
-    fn version_method_and_name_must_be_those_of_the_body() {
+    fn revision_method_and_name_must_be_those_of_the_body() {
         let (version, method) = ((VERSION, "2026-07-28"), (METHOD, "tools/call"));
         for (fields, name, is_good) in [
             (&[version, method, (NAME, "echo")][..], "echo", true),
@@ -184,7 +194,7 @@ mod tests {
                 "{fields:?}"
             );
         }
-        let bare = Message::read(Bytes::from_static(
+        let bare = Message::parse(Bytes::from_static(
             br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
         ))
         .unwrap();
@@ -193,16 +203,16 @@ mod tests {
 
     #[test]
     fn arguments_in_headers_must_be_those_of_the_body() {
-        let repeated = [
-            Repeated {
+        let parameters = [
+            HeaderParameter {
                 header: "mcp-param-region".into(),
                 path: vec!["region".into()],
             },
-            Repeated {
+            HeaderParameter {
                 header: "mcp-param-depth".into(),
                 path: vec!["a".into(), "depth".into()],
             },
-            Repeated {
+            HeaderParameter {
                 header: "mcp-param-dry".into(),
                 path: vec!["dry".into()],
             },
@@ -232,7 +242,7 @@ mod tests {
             ),
         ] {
             let raw = RawValue::from_string(arguments.into()).unwrap();
-            let checked = check_arguments(&headers(fields), Some(&raw), &repeated);
+            let checked = check_arguments(&headers(fields), Some(&raw), &parameters);
             assert_eq!(checked.is_ok(), is_good, "{fields:?} {arguments}");
         }
     }

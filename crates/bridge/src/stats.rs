@@ -1,4 +1,4 @@
-//! What a bridge runs at this moment, and what it has run: one set of counts, which status, metrics and the server read.
+//! Counts of programs and sessions, which status, metrics and the server read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use llamapool_wire::BridgeLoad;
 use tokio::sync::watch;
 
-/// The counts. Each goes up and down with a guard.
+/// The counts of a bridge. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Load(Arc<Counts>);
+pub struct BridgeStats(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
@@ -19,15 +19,15 @@ struct Counts {
     changed: watch::Sender<()>,
 }
 
-/// A program that runs.
+/// Counts a program as running until it is dropped.
 #[must_use]
-pub(crate) struct RunningChild(Load);
+pub(crate) struct RunningProgram(BridgeStats);
 
-/// A session that is open.
+/// Counts a session as open until it is dropped.
 #[must_use]
-pub(crate) struct OpenSession(Load);
+pub(crate) struct OpenSession(BridgeStats);
 
-impl Load {
+impl BridgeStats {
     pub(crate) fn new() -> Self {
         let counts = Counts {
             children: AtomicU64::new(0),
@@ -39,8 +39,8 @@ impl Load {
         Self(Arc::new(counts))
     }
 
-    /// What is counted now.
-    pub fn now(&self) -> BridgeLoad {
+    /// Returns the counts as they are now.
+    pub fn snapshot(&self) -> BridgeLoad {
         BridgeLoad {
             children: self.0.children.load(Ordering::Relaxed),
             sessions: self.0.sessions.load(Ordering::Relaxed),
@@ -49,31 +49,34 @@ impl Load {
         }
     }
 
-    /// Changes whenever a count does.
+    /// Returns a receiver that changes whenever a count does.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()
     }
 
-    pub(crate) fn child(&self) -> RunningChild {
+    /// Counts a program that was started.
+    pub(crate) fn program_started(&self) -> RunningProgram {
         self.0.children.fetch_add(1, Ordering::Relaxed);
         self.0.started.fetch_add(1, Ordering::Relaxed);
         self.0.changed.send_replace(());
-        RunningChild(self.clone())
+        RunningProgram(self.clone())
     }
 
-    pub(crate) fn session(&self) -> OpenSession {
+    /// Counts a session that was opened.
+    pub(crate) fn session_opened(&self) -> OpenSession {
         self.0.sessions.fetch_add(1, Ordering::Relaxed);
         self.0.changed.send_replace(());
         OpenSession(self.clone())
     }
 
-    pub(crate) fn crashed(&self) {
+    /// Counts a program that exited without having been asked to.
+    pub(crate) fn program_crashed(&self) {
         self.0.crashed.fetch_add(1, Ordering::Relaxed);
         self.0.changed.send_replace(());
     }
 }
 
-impl Drop for RunningChild {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         self.0.0.children.fetch_sub(1, Ordering::Relaxed);
         self.0.0.changed.send_replace(());

@@ -1,7 +1,7 @@
 //! The lines that a program writes: MCP's framing on standard output (MCP 2025-11-25, stdio).
 //!
-//! What a line says is not looked at. The one rule: a line is whole or it is an error; none is cut or skipped, for it may
-//! be the answer that somebody waits for.
+//! The content of a line is not parsed. A line is whole or it is an error: none is cut or skipped, for
+//! it may be the response that a call waits for.
 
 use std::io;
 
@@ -9,24 +9,24 @@ use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How much is read at once. It is held for every program that says nothing.
+/// How much is read at once. This much memory is held for every program that writes nothing.
 const READ_BYTES: usize = 8 * 1024;
-/// UTF-8's mark at the beginning of a text, which some programs write.
+/// UTF-8's byte order mark, which some programs write at the beginning.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The lines of a source.
-pub(crate) struct Lines<R> {
+/// Reads the lines of a source.
+pub(crate) struct LineReader<R> {
     source: R,
-    held: BytesMut,
-    /// So many of the held bytes are known to have no line end.
-    looked: usize,
+    buffer: BytesMut,
+    /// So many bytes of the buffer contain no line end.
+    searched: usize,
     max_bytes: usize,
 }
 
 /// Why there is no next line.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoLine {
-    /// The line exceeds the bound.
+pub(crate) enum LineError {
+    /// The line exceeds the bound, in bytes.
     #[error("it wrote a line of more than {0} bytes, see PROVIDER_MAX_MESSAGE_BYTES")]
     TooLong(usize),
     /// The source cannot be read.
@@ -34,50 +34,53 @@ pub(crate) enum NoLine {
     Io(#[from] io::Error),
 }
 
-impl<R: AsyncRead + Unpin> Lines<R> {
-    /// The lines of a source, none of them longer than `max_bytes`.
+impl<R: AsyncRead + Unpin> LineReader<R> {
+    /// Creates a reader of lines of up to `max_bytes`.
     pub(crate) fn new(source: R, max_bytes: usize) -> Self {
         Self {
             source,
-            held: BytesMut::new(),
-            looked: 0,
+            buffer: BytesMut::new(),
+            searched: 0,
             max_bytes,
         }
     }
 
-    /// The next line that is not blank, without its line end; none at the end of the source. What stands behind the last
-    /// line end counts as a line. Dropping the future loses nothing.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, NoLine> {
+    /// Returns the next line that is not blank, without its line end; `None` at the end of the
+    /// source. Bytes after the last line end count as a line. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, LineError> {
         loop {
-            while let Some(end) = memchr(b'\n', &self.held[self.looked..]) {
-                let mut line = self.held.split_to(self.looked + end + 1);
-                self.looked = 0;
+            while let Some(end) = memchr(b'\n', &self.buffer[self.searched..]) {
+                let mut line = self.buffer.split_to(self.searched + end + 1);
+                self.searched = 0;
                 line.truncate(line.len() - 1);
                 if let Some(line) = content(line.freeze()) {
                     return Ok(Some(line));
                 }
             }
-            self.looked = self.held.len();
-            if self.looked > self.max_bytes {
-                return Err(NoLine::TooLong(self.max_bytes));
+
+            self.searched = self.buffer.len();
+            if self.searched > self.max_bytes {
+                return Err(LineError::TooLong(self.max_bytes));
             }
-            self.make_room();
-            if self.source.read_buf(&mut self.held).await? == 0 {
-                self.looked = 0;
-                return Ok(content(self.held.split().freeze()));
+
+            self.reserve();
+            if self.source.read_buf(&mut self.buffer).await? == 0 {
+                self.searched = 0;
+                return Ok(content(self.buffer.split().freeze()));
             }
         }
     }
 
-    /// Room for one read. A long line grows by doubling, so that it is not copied again and again.
-    fn make_room(&mut self) {
-        if self.held.capacity() - self.held.len() < READ_BYTES / 2 {
-            self.held.reserve(READ_BYTES.max(self.held.len()));
+    /// Makes room for one read. The buffer of a long line doubles, so that the line is not copied
+    /// again and again.
+    fn reserve(&mut self) {
+        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 2 {
+            self.buffer.reserve(READ_BYTES.max(self.buffer.len()));
         }
     }
 }
 
-/// What is between the mark at its beginning and the rest of a line end, if that is anything.
+/// Returns a line without a byte order mark and a carriage return; `None` if the rest is blank.
 fn content(mut line: Bytes) -> Option<Bytes> {
     if line.starts_with(BOM) {
         line.advance(BOM.len());
@@ -97,7 +100,7 @@ mod tests {
 
     async fn all(pieces: &[&[u8]], max_bytes: usize) -> (Vec<String>, Option<String>) {
         let (mut writer, reader) = tokio::io::duplex(1 << 20);
-        let mut lines = Lines::new(reader, max_bytes);
+        let mut lines = LineReader::new(reader, max_bytes);
         for piece in pieces {
             writer.write_all(piece).await.unwrap();
         }
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_are_told_apart_however_they_end_and_blank_ones_are_none() {
+    async fn lines_are_separated_and_blank_ones_are_skipped() {
         let (lines, error) = all(
             &[b"\xef\xbb\xbf{1}\r\n\n \r\n{2}\n", b"\t\n{3", b"}\n{4}"],
             100,
@@ -129,14 +132,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_character_that_is_cut_by_a_read_is_whole_in_its_line() {
+    async fn a_character_that_a_read_cuts_is_whole_in_its_line() {
         let text = "ü".repeat(READ_BYTES);
         let (lines, _) = all(&[b"x", text.as_bytes(), b"\n"], 1 << 20).await;
         assert_eq!(lines, [format!("x{text}")]);
     }
 
     #[tokio::test]
-    async fn a_line_above_the_bound_is_an_error_and_one_below_is_not() {
+    async fn only_a_line_above_the_bound_is_an_error() {
         let long = "x".repeat(1000);
         assert_eq!(
             all(&[long.as_bytes(), b"\n"], 1000).await.0,
