@@ -1,5 +1,6 @@
-//! Sets commit and date of the build: `LLAMAPOOL_BUILD_SHA` and `LLAMAPOOL_BUILD_DATE` where they are set, as in
-//! containers without a checkout, otherwise those of the commit that is checked out, otherwise `unknown`.
+//! Sets commit and date of the build: `LLAMAPOOL_BUILD_SHA` and `LLAMAPOOL_BUILD_DATE` where they
+//! are set, as in containers without a checkout, otherwise those of the commit that is checked out,
+//! otherwise `unknown`.
 //!
 //! It never fails a build, and it runs again only when one of its sources changes.
 #![allow(
@@ -39,7 +40,8 @@ const COMMIT_DATE: &[&str] = &[
     "--format=%cd",
 ];
 
-/// Sets a variable of the build to that of the environment, or else to what was found in the checkout.
+/// Sets a variable of the build to that of the environment, or else to what was found in the
+/// checkout.
 fn set(name: &str, found: Option<String>) {
     println!("cargo::rerun-if-env-changed={name}");
 
@@ -56,7 +58,8 @@ fn set(name: &str, found: Option<String>) {
     );
 }
 
-/// Lets cargo watch the files that a new commit or checkout writes: `HEAD`, its branch, and the log of `HEAD`.
+/// Lets cargo watch the files that a new commit or checkout writes: `HEAD`, its branch, and the log
+/// of `HEAD`.
 fn watch_checkout(root: &Path) {
     let branch = git(root, &["symbolic-ref", "-q", "HEAD"]);
 

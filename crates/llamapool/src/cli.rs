@@ -1,6 +1,7 @@
 //! The command line: which command, and the settings of its role.
 //!
-//! The flags of a role are derived from its settings. An error never contains a value that was typed.
+//! The flags of a role are derived from its settings. An error never contains a value that was
+//! typed.
 
 mod command;
 mod error;
@@ -26,7 +27,8 @@ pub enum Invocation {
     Run(RoleSettings),
 }
 
-/// Parses the command line and reads the settings of its role. The first argument is the name of the program.
+/// Parses the command line and reads the settings of its role. The first argument is the name of
+/// the program.
 ///
 /// # Errors
 ///
@@ -57,7 +59,8 @@ pub fn parse(
     }
 }
 
-/// Returns the role that the program's name stands for, as that of a symlink `llamapool-server` does.
+/// Returns the role that the program's name stands for, as that of a symlink `llamapool-server`
+/// does.
 fn role_of_program(program: &OsStr) -> Result<Option<&'static Role>, CliError> {
     let name = Path::new(program)
         .file_name()

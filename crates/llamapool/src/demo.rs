@@ -1,7 +1,7 @@
 //! Server, relay and a small MCP server in one process.
 //!
-//! The three are the real ones and talk over real sockets, all on loopback. The commands that are printed can be pasted
-//! into a shell.
+//! The three are the real ones and talk over real sockets, all on loopback. The commands that are
+//! printed can be pasted into a shell.
 
 mod clock;
 
@@ -42,7 +42,8 @@ pub(crate) async fn run(port: u16, stop: Stop) -> anyhow::Result<()> {
     let relay = Relay::bind(relay_config(address, provider.url()?, &worker_key)?).await?;
     let link = relay.link();
 
-    // The relay ends first: for a relay that is not stopping yet, a server that ends is a lost connection.
+    // The relay ends first: for a relay that is not stopping yet, a server that ends is a lost
+    // connection.
     let (relay_guard, relay_ended) = oneshot::channel::<()>();
     let relay = async {
         let result = relay.run(stop.requested()).await;

@@ -1,7 +1,7 @@
 //! The parts of the executable: command line, settings, log, and the start of each role.
 //!
-//! Only this crate reads the environment, the command line and settings files, and only it installs anything global.
-//! Servers and relays are in their crates.
+//! Only this crate reads the environment, the command line and settings files, and only it installs
+//! anything global. Servers and relays are in their crates.
 
 pub mod cli;
 mod demo;

@@ -11,8 +11,9 @@ use llamapool::settings::Environment;
 #[cfg(unix)]
 use llamapool_bridge::guard;
 
-/// Every call allocates and frees some dozens of small values, which takes less time with this allocator. Without huge
-/// pages, of which every relay and every guard of a program would hold some.
+/// Every call allocates and frees some dozens of small values, which takes less time with this
+/// allocator. Without huge pages, of which every relay and every guard of a program would hold
+/// some.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,7 +1,7 @@
 //! The roles of a process as data: name, texts, settings, and the way to run it.
 //!
-//! A new role is a file here, an entry of [`ROLES`], a variant of [`RoleSettings`], and its settings in `settings`.
-//! Command line, help, completions, man pages and documents follow.
+//! A new role is a file here, an entry of [`ROLES`], a variant of [`RoleSettings`], and its
+//! settings in `settings`. Command line, help, completions, man pages and documents follow.
 
 mod demo;
 mod relay;
@@ -21,8 +21,10 @@ pub struct Role {
     pub name: &'static str,
     /// Its purpose in a few words, for the list of commands.
     pub summary: &'static str,
-    /// Its purpose in a paragraph, with examples, for its own help.
+    /// Its purpose in a paragraph, for its own help.
     pub introduction: &'static str,
+    /// Command lines, for its own help.
+    pub examples: &'static [&'static str],
     /// Its settings.
     pub schema: &'static Schema,
     /// Reads its configuration.
@@ -64,13 +66,3 @@ impl RoleSettings {
         }
     }
 }
-
-/// The paragraph about settings that each introduction with many of them contains.
-macro_rules! about_settings {
-    () => {
-        "\
-Every setting is a flag, an environment variable, or a key of a TOML file; a flag overrides the environment, and the \
-environment overrides the file. Durations: 500ms, 20s, 5m, 1h, or seconds. Sizes: 512KiB, 64MiB, 1GiB, or bytes."
-    };
-}
-use about_settings;

@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use anyhow::Context;
 use tokio::runtime::Builder;
 
-/// Most cores with which one thread serves. Hand-overs between threads cost more than a second core brings while
-/// relays, providers or the system need it, too.
+/// Most cores with which one thread serves. Hand-overs between threads cost more than a second core
+/// brings while relays, providers or the system need it, too.
 const MAX_CORES_FOR_ONE_THREAD: usize = 2;
 
 /// Runs a role with this many worker threads, or with as many as suit the machine.

@@ -1,8 +1,9 @@
-//! The settings of every role: each declared and read in one file, beside the configuration that it becomes.
+//! The settings of every role: each declared and read in one file, beside the configuration that it
+//! becomes.
 //!
-//! The engine is in `llamapool-settings`; the effect of a setting is in the crate of its configuration. A new setting
-//! is declared in the file of its subsystem, listed in its `SETTINGS` and read in its `resolve`; flag, variable, key,
-//! help and documents follow.
+//! The engine is in `llamapool-settings`; the effect of a setting is in the crate of its
+//! configuration. A new setting is declared in the file of its subsystem, listed in its `SETTINGS`
+//! and read in its `resolve`; flag, variable, key, help and documents follow.
 
 mod address;
 mod config_file;

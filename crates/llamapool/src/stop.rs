@@ -1,4 +1,5 @@
-//! Stopping a process: the first signal requests it to finish the running calls, the second ends it at once.
+//! Stopping a process: the first signal requests it to finish the running calls, the second ends it
+//! at once.
 
 use std::future::Future;
 

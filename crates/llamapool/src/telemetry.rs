@@ -1,7 +1,8 @@
 //! The log, on standard error, as text or JSON.
 //!
-//! Control characters of a value are always escaped: values come from callers, relays and providers, and could otherwise
-//! forge a line or control a terminal. `tracing-subscriber` alone does not escape line ends.
+//! Control characters of a value are always escaped: values come from callers, relays and
+//! providers, and could otherwise forge a line or control a terminal. `tracing-subscriber` alone
+//! does not escape line ends.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -19,12 +20,12 @@ use tracing_subscriber::{Layer, fmt as lines};
 
 use crate::settings::{LogFormat, LogSettings};
 
-/// Prefix of the targets of llamapool's crates. Other crates log from `warn` on: in detail they would log what passes
-/// through them, headers with keys included.
+/// Prefix of the targets of llamapool's crates. Other crates log from `warn` on: in detail they
+/// would log what passes through them, headers with keys included.
 const OWN_TARGETS: &str = "llamapool";
 
-/// Targets of the SDK of the demo's MCP server, which warns of tool names with a slash, such as the walkthrough's
-/// `time/now`.
+/// Targets of the SDK of the demo's MCP server, which warns of tool names with a slash, such as the
+/// walkthrough's `time/now`.
 const DEMO_TARGETS: &str = "rmcp";
 
 /// Colours of a text log.
@@ -108,8 +109,8 @@ impl fmt::Write for EscapingWriter<'_, '_> {
     }
 }
 
-/// A writer of JSON lines that escapes the control characters that JSON does not. It receives whole lines, so that no
-/// character is cut in two.
+/// A writer of JSON lines that escapes the control characters that JSON does not. It receives whole
+/// lines, so that no character is cut in two.
 struct JsonEscapingWriter<W>(W);
 
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for JsonEscapingWriter<W> {
@@ -149,7 +150,8 @@ mod tests {
 
     use super::*;
 
-    /// Control characters of every kind: line end, carriage return, escape sequence, DEL, and CSI as one character.
+    /// Control characters of every kind: line end, carriage return, escape sequence, DEL, and CSI
+    /// as one character.
     const HOSTILE: &str = "a\nINFO b\r\u{1b}[31mc\u{7f}\u{9b}31md\te\0";
 
     #[derive(Clone, Default)]

@@ -1,6 +1,7 @@
 //! Settings as flags of a [`clap::Command`], and back.
 //!
-//! Values are parsed by the settings, never by clap: clap's errors repeat values, which may be secrets.
+//! Values are parsed by the settings, never by clap: clap's errors repeat values, which may be
+//! secrets.
 
 use std::ffi::OsStr;
 
@@ -18,7 +19,8 @@ const TRAILING: &str = "--";
 
 /// Adds the flags of all settings to a command.
 ///
-/// If a setting is a [`Syntax::Command`], the words behind `--` set it, too, and `trailing_help` describes them.
+/// If a setting is a [`Syntax::Command`], the words behind `--` set it, too, and `trailing_help`
+/// describes them.
 pub fn add_flags(command: Command, schema: &Schema, trailing_help: &'static str) -> Command {
     let command = match trailing_setting(schema) {
         Some(_) => command.arg(trailing_argument(trailing_help)),
@@ -48,7 +50,8 @@ pub fn flag_values(schema: &Schema, matches: &ArgMatches) -> Vec<FlagValue> {
     values
 }
 
-/// Returns the flag that may be meant by an unknown one, both with dashes; `None` if none is similar.
+/// Returns the flag that may be meant by an unknown one, both with dashes; `None` if none is
+/// similar.
 pub fn suggest_flag(schema: &Schema, flag: &str) -> Option<String> {
     let known: Vec<String> = schema
         .settings()
@@ -61,7 +64,8 @@ pub fn suggest_flag(schema: &Schema, flag: &str) -> Option<String> {
     Some(format!("--{suggestion}"))
 }
 
-/// Returns the help of a setting: its sentence, its environment variables, its default. Never a current value.
+/// Returns the help of a setting: its sentence, its environment variables, its default. Never a
+/// current value.
 pub fn help(setting: &Setting) -> String {
     let names: Vec<&str> = setting.names().collect();
 
@@ -139,7 +143,8 @@ fn value_parser(syntax: Syntax) -> ValueParser {
     ValueParser::new(AnyWord { words })
 }
 
-/// Accepts every text, and offers some words to shells: the settings themselves reject what is wrong.
+/// Accepts every text, and offers some words to shells: the settings themselves reject what is
+/// wrong.
 #[derive(Clone)]
 struct AnyWord {
     /// Separated by `|`.

@@ -1,4 +1,5 @@
-//! The environment as a value: reading it is explicit, and tests need not change the environment of their process.
+//! The environment as a value: reading it is explicit, and tests need not change the environment of
+//! their process.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,8 +14,8 @@ impl Environment {
         Self(std::env::vars_os().collect())
     }
 
-    /// Returns the value of a variable, `None` if it is unset or empty: Docker Compose passes an unset variable on as an
-    /// empty one.
+    /// Returns the value of a variable, `None` if it is unset or empty: Docker Compose passes an
+    /// unset variable on as an empty one.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.raw(name).filter(|value| !value.is_empty())
     }

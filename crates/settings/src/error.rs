@@ -1,6 +1,7 @@
 //! Errors of settings, in words for the person who set them.
 //!
-//! Every text is one line, names the setting and its source, and contains a value only if it cannot be a secret.
+//! Every text is one line, names the setting and its source, and contains a value only if it cannot
+//! be a secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,12 @@ pub enum SettingsError {
     UnknownKey {
         /// The key.
         key: String,
-        /// Its entry table with `of` behind it, such as `provider 2 of `; empty outside of entry tables.
+        /// Its entry table with `of` behind it, such as `provider 2 of `; empty outside of entry
+        /// tables.
         table: String,
         /// The file.
         file: PathBuf,
-        /// The known key that may be meant.
+        /// The existing key that may be meant.
         suggestion: Option<String>,
     },
     /// A file that cannot be read.
@@ -41,7 +43,7 @@ pub enum SettingsError {
         file: PathBuf,
         /// Number of the line, from 1.
         line: usize,
-        /// What is wrong there.
+        /// The problem there.
         message: String,
     },
     /// A value that the setting cannot have.
@@ -53,7 +55,7 @@ pub enum SettingsError {
         location: Location,
         /// The part of the value that may be shown.
         shown: ShownValue,
-        /// What was expected.
+        /// The expected form.
         expected: String,
     },
     /// Two names of one setting with different values in one source.
@@ -71,7 +73,7 @@ pub enum SettingsError {
         setting: &'static str,
         /// Its value, which is no secret.
         value: String,
-        /// What was expected, naming the other setting.
+        /// The expected value, with the name of the other setting.
         expected: String,
     },
     /// A setting that each entry table must have for itself, set outside of them.
@@ -185,7 +187,7 @@ impl fmt::Display for ShownValue {
     }
 }
 
-/// The end of an error that suggests a known word; empty for `None`.
+/// The end of an error that suggests a word; empty for `None`.
 pub struct Suggestion<'a>(pub Option<&'a str>);
 
 impl fmt::Display for Suggestion<'_> {

@@ -1,7 +1,7 @@
 //! Settings from a TOML file.
 //!
-//! An error contains keys of the file, and nothing else of it: the parser's own messages quote whole lines, and a line
-//! may contain a secret.
+//! An error contains keys of the file, and nothing else of it: the parser's own messages quote
+//! whole lines, and a line may contain a secret.
 
 use std::path::{Path, PathBuf};
 
@@ -148,8 +148,8 @@ fn refuse_unknown_entry_keys(
     name: &str,
     document: &Table,
 ) -> Result<(), SettingsError> {
-    // Each word that may be meant, with the key to suggest for it. A key that the setting has outside of the entry tables
-    // means the one that it has inside.
+    // Each word that may be meant, with the key to suggest for it. A key that the setting has
+    // outside of the entry tables means the one that it has inside.
     let mut words: Vec<(String, &'static str)> = Vec::new();
     for setting in schema.settings() {
         if let Some(entry) = setting.entry {

@@ -17,7 +17,8 @@ pub(crate) struct SourceText {
 }
 
 impl Layer {
-    /// Builds a layer from all texts that a source has for each setting, under any of its names, the strongest first.
+    /// Builds a layer from all texts that a source has for each setting, under any of its names,
+    /// the strongest first.
     pub(crate) fn build(
         schema: &Schema,
         mut texts_of: impl FnMut(&'static Setting) -> Result<Vec<SourceText>, SettingsError>,

@@ -1,15 +1,17 @@
-//! Settings that are declared once: flags, environment variables, keys of a TOML file, help and documents follow from
-//! the declaration.
+//! Settings that are declared once: flags, environment variables, keys of a TOML file, help and
+//! documents follow from the declaration.
 //!
-//! A [`TypedSetting`] is declared as a `static` with its name, its [`ValueType`], its default and one sentence of help.
-//! A [`Schema`] lists the settings of a program or of one of its subcommands. From the schema this crate makes
+//! A [`TypedSetting`] is declared as a `static` with its name, its [`ValueType`], its default and
+//! one sentence of help. A [`Schema`] lists the settings of a program or of one of its subcommands.
+//! From the schema this crate makes
 //!
 //! * the flags of a [`clap::Command`] ([`command_line`]),
 //! * the value of each setting ([`Sources`]): flag before environment before file before default,
 //! * tables for documents ([`markdown`]).
 //!
-//! A wrong value stops the start with a [`SettingsError`]: one line that names the setting, its source and the expected
-//! form, and never contains a secret. This crate declares no setting and is about no particular program.
+//! A wrong value stops the start with a [`SettingsError`]: one line that names the setting, its
+//! source and the expected form, and never contains a secret. This crate declares no setting and is
+//! about no particular program.
 
 pub mod command_line;
 mod environment;

@@ -30,7 +30,8 @@ pub fn table(schema: &Schema, groups: &[Group]) -> String {
     text
 }
 
-/// Returns the settings that an entry table of the file can have as a table, each row with a line end.
+/// Returns the settings that an entry table of the file can have as a table, each row with a line
+/// end.
 pub fn entry_table(schema: &Schema) -> String {
     let mut text = "| TOML key | setting | default | meaning |\n|---|---|---|---|\n".to_owned();
 
@@ -68,7 +69,8 @@ fn default(setting: &Setting) -> String {
     }
 }
 
-/// Returns the default of an entry, which is never the setting's own one: a forgotten key of one entry must not become it.
+/// Returns the default of an entry, which is never the setting's own one: a forgotten key of one
+/// entry must not become it.
 fn entry_default(setting: &Setting, scope: EntryScope) -> String {
     match (scope, setting.default) {
         (EntryScope::Shared, _) => format!("value of {}", codes([setting.name])),

@@ -4,15 +4,16 @@ use crate::setting::{Group, Setting};
 
 /// A list of settings, with the order in which help and documents show them.
 ///
-/// The settings come in sections, one for each module that declares some, so that a new setting is listed beside its
-/// declaration and nowhere else.
+/// The settings come in sections, one for each module that declares some, so that a new setting is
+/// listed beside its declaration and nowhere else.
 #[derive(Debug, Clone, Copy)]
 pub struct Schema {
     /// Sections of the help, in order. A setting of any other group is not in the schema.
     pub groups: &'static [Group],
     /// The settings of each module.
     pub sections: &'static [&'static [&'static Setting]],
-    /// Key of the file's entry tables, such as `provider` for `[[provider]]`; `None` if there are none.
+    /// Key of the file's entry tables, such as `provider` for `[[provider]]`; `None` if there are
+    /// none.
     pub entry_table: Option<&'static str>,
 }
 

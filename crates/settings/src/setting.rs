@@ -1,6 +1,7 @@
 //! The declaration of a setting: names, form of the value, default, help.
 //!
-//! Flag, environment variable, key of the file, help and Markdown are all derived from the declaration.
+//! Flag, environment variable, key of the file, help and Markdown are all derived from the
+//! declaration.
 
 use crate::value::{Syntax, ValueType};
 
@@ -70,8 +71,8 @@ pub enum EntryScope {
 pub enum Naming {
     /// Two names with different values in one source are an error.
     Own,
-    /// Names that many programs share, such as `HTTPS_PROXY`: also read in lower case from the environment, and the
-    /// first name that is set wins.
+    /// Names that many programs share, such as `HTTPS_PROXY`: also read in lower case from the
+    /// environment, and the first name that is set wins.
     Conventional,
     /// Path of the settings file, which therefore cannot be a key of that file.
     ConfigFile,
@@ -86,7 +87,7 @@ pub enum DefaultValue {
     Described(&'static str),
 }
 
-/// A section of the help, known by its heading.
+/// A section of the help, identified by its heading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
     /// Heading of the section.

@@ -1,7 +1,8 @@
 //! Flags, environment and file together, and the value that counts.
 //!
-//! Flag before environment before file before default. The order is decided for each setting and not for each name, so
-//! that a weaker source never wins by another name. An entry table of the file is stronger than all of them, for its entry.
+//! Flag before environment before file before default. The order is decided for each setting and
+//! not for each name, so that a weaker source never wins by another name. An entry table of the
+//! file is stronger than all of them, for its entry.
 
 use std::collections::HashMap;
 
@@ -43,8 +44,8 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or has unknown keys, or names of one setting contradict each other. Values are checked
-    /// when they are read.
+    /// If the file cannot be read or has unknown keys, or names of one setting contradict each
+    /// other. Values are checked when they are read.
     pub fn collect(
         schema: &'static Schema,
         flags: impl IntoIterator<Item = FlagValue>,
@@ -82,8 +83,8 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// If any source has a value that the setting cannot have, although a stronger one has a good value: it would count
-    /// as soon as the stronger source is gone.
+    /// If any source has a value that the setting cannot have, although a stronger one has a good
+    /// value: it would count as soon as the stronger source is gone.
     pub fn explicit<T>(&self, setting: &TypedSetting<T>) -> Result<Option<T>, SettingsError> {
         debug_assert!(
             self.schema.by_name(setting.setting.name).is_some(),
@@ -99,7 +100,8 @@ impl Sources {
         Ok(strongest)
     }
 
-    /// Returns the sources of each entry. Without entry tables there is one entry, described by the settings themselves.
+    /// Returns the sources of each entry. Without entry tables there is one entry, described by the
+    /// settings themselves.
     pub fn entries(&self) -> Vec<EntrySources<'_>> {
         let of = |own| EntrySources { sources: self, own };
 
@@ -180,7 +182,8 @@ impl EntrySources<'_> {
     ///
     /// # Errors
     ///
-    /// If any source has a value that the setting cannot have, the shared one too where this entry does without it.
+    /// If any source has a value that the setting cannot have, the shared one too where this entry
+    /// does without it.
     pub fn explicit<T>(&self, setting: &TypedSetting<T>) -> Result<Option<T>, SettingsError> {
         let own = self.own.and_then(|own| own.layer.get(&setting.setting));
         let own = own.map(|text| parse(setting, text)).transpose()?;
@@ -201,7 +204,7 @@ impl EntrySources<'_> {
     }
 
     /// Returns an error if this entry has a table of its own that sets neither of two settings.
-    pub fn require_either(&self, one: &Setting, other: &Setting) -> Result<(), SettingsError> {
+    pub fn refuse_neither(&self, one: &Setting, other: &Setting) -> Result<(), SettingsError> {
         let (Some(own), Some(one_entry), Some(other_entry)) = (self.own, one.entry, other.entry)
         else {
             return Ok(());

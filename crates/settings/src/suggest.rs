@@ -1,20 +1,22 @@
 //! Suggestions for mistyped words.
 //!
-//! A word that resembles no known word gets no suggestion: a wrong one is worse than none.
+//! A word that resembles no candidate gets no suggestion: a wrong one is worse than none.
 
-/// Least similarity of a suggestion, from 0 to 1. Below it the most similar word is mostly another one: of a server's
-/// settings, `id` is most similar to `bind_addr` (0.74), and `tls` to `tunnel_stream_window`.
+/// Least similarity of a suggestion, from 0 to 1. Below it the most similar word is mostly another
+/// one: of a server's settings, `id` is most similar to `bind_addr` (0.74), and `tls` to
+/// `tunnel_stream_window`.
 const MIN_SIMILARITY: f64 = 0.8;
-/// Fewest letters of a word for which one typo counts as similar. The measure is too coarse for short words, where a
-/// typo is much of the whole.
+/// Fewest letters of a word for which one typo counts as similar. The measure is too coarse for
+/// short words, where a typo is much of the whole.
 const MIN_TYPO_LETTERS: usize = 3;
-/// Similarity, at least, to a name that contains all parts of the word, as `auth_token` contains `token`.
+/// Similarity, at least, to a name that contains all parts of the word, as `auth_token` contains
+/// `token`.
 const CONTAINED_SIMILARITY: f64 = 0.9;
 /// Fewest letters of a prefix that stands for a part of a name, as `host` for `hosts`.
 const MIN_PREFIX_LETTERS: usize = 3;
 
-/// Returns the known word that is most similar to `word`, ignoring case and taking `-` for `_`; `None` if none is
-/// similar enough.
+/// Returns the candidate that is most similar to `word`, ignoring case and taking `-` for `_`;
+/// `None` if none is similar enough.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = normalized(word);
     let scored = known

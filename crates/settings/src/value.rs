@@ -1,6 +1,6 @@
 //! Forms of values, and parsers from text to a typed value.
 //!
-//! A parser's error contains only what was expected, never the text itself, which may be a secret.
+//! A parser's error contains only the expected form, never the text itself, which may be a secret.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -83,15 +83,16 @@ impl Syntax {
     }
 }
 
-/// A text that is not a value. It contains what was expected, and nothing of the text unless that is no secret.
+/// A text that is not a value. The error contains the expected form, and nothing of the text that
+/// may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
 pub struct ValueError {
-    /// What was expected, to follow the word `expected`.
+    /// The expected form, to follow the word `expected`.
     pub expected: String,
 }
 
-/// Returns the error for a text that is not what was expected.
+/// Returns the error for a text of another form than the expected one.
 pub fn expected<T>(expected: impl Into<String>) -> Result<T, ValueError> {
     Err(ValueError {
         expected: expected.into(),
@@ -197,8 +198,8 @@ pub fn path(text: &str) -> Option<PathBuf> {
 
 /// Parses a number with an optional unit.
 ///
-/// `humantime::parse_duration` is no substitute: it rejects `.5m`, `1.3333h` and a number without unit, which are
-/// accepted here.
+/// `humantime::parse_duration` is no substitute: it rejects `.5m`, `1.3333h` and a number without
+/// unit, which are accepted here.
 fn duration(text: &str) -> Result<Duration, ValueError> {
     let wrong = || ValueError {
         expected: "a duration such as 500ms, 20s, 5m or 1h, or seconds, at most a year".into(),
@@ -305,8 +306,8 @@ pub fn secret_text(text: &str) -> Result<&str, ValueError> {
     }
 }
 
-/// Splits a command into words. No shell is involved: quotes and backslashes hold words together, and no other
-/// character is special.
+/// Splits a command into words. No shell is involved: quotes and backslashes hold words together,
+/// and no other character is special.
 fn command(text: &str) -> Result<Vec<String>, ValueError> {
     shlex::split(text).ok_or_else(|| ValueError {
         expected: "a program and its arguments, with every quote closed".into(),

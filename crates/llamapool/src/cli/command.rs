@@ -2,7 +2,7 @@
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command, ValueHint};
-use llamapool_settings::command_line;
+use llamapool_settings::{Naming, command_line};
 
 use super::generate;
 use crate::roles::{ROLES, Role};
@@ -17,8 +17,9 @@ pub(super) const SHELL: &str = "SHELL";
 pub(super) const PAGE: &str = "COMMAND";
 
 const ABOUT: &str = "\
-Makes private MCP servers reachable: a relay next to each of them connects to one public server, which gives every \
-MCP server a URL and forwards each call through the relay's connection, streaming in both directions.";
+Makes private MCP servers reachable: a relay next to each of them connects to one public server, \
+which gives every MCP server a URL and forwards each call through the relay's connection, streaming \
+in both directions.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +27,11 @@ Examples:
   llamapool mcp --server-url wss://llamapool.example --worker-key secret --client-id clock -r
 
 Every command has its own help: llamapool server --help";
+
+const ABOUT_SETTINGS: &str = "\
+Every setting is a flag, an environment variable, or a key of a TOML file; a flag overrides the \
+environment, and the environment overrides the file. Durations: 500ms, 20s, 5m, 1h, or seconds. \
+Sizes: 512KiB, 64MiB, 1GiB, or bytes.";
 
 const TRAILING_HELP: &str =
     "Program to run as the MCP server, and its arguments; the same as --provider-command";
@@ -71,11 +77,31 @@ pub(super) fn of_role(role: &Role, name: String) -> Command {
     let command = Command::new(name)
         .version(env!("CARGO_PKG_VERSION"))
         .about(role.summary)
-        .long_about(role.introduction)
+        .long_about(introduction(role))
         .next_line_help(true)
         .next_help_heading("Other");
 
     command_line::add_flags(command, role.schema, TRAILING_HELP)
+}
+
+/// Returns the text at the top of a role's own help.
+fn introduction(role: &Role) -> String {
+    let has_file = role
+        .schema
+        .settings()
+        .any(|setting| setting.naming == Naming::ConfigFile);
+
+    let mut text = role.introduction.to_owned();
+    if has_file {
+        text.push_str("\n\n");
+        text.push_str(ABOUT_SETTINGS);
+    }
+    text.push_str("\n\nExamples:");
+    for example in role.examples {
+        text.push_str("\n  ");
+        text.push_str(example);
+    }
+    text
 }
 
 fn completions() -> Command {

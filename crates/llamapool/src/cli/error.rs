@@ -43,7 +43,7 @@ pub enum CliError {
     UnknownFlag {
         /// The flag, without its value.
         flag: String,
-        /// The known flag that may be meant.
+        /// The existing flag that may be meant.
         suggestion: Option<String>,
     },
     /// A word that is no flag. It is not shown, as it may be the value of a mistyped flag.
@@ -70,7 +70,8 @@ impl CliError {
     }
 }
 
-/// Returns help and version, at which clap stops like at an error, as texts to print, and everything else as an error.
+/// Returns help and version, at which clap stops like at an error, as texts to print, and
+/// everything else as an error.
 pub(super) fn or_answer(
     error: &clap::Error,
     arguments: &[OsString],
@@ -128,7 +129,8 @@ fn unknown_flag(flag: String, arguments: &[OsString], called_as: Option<&Role>) 
     }
 }
 
-/// Returns the error for a word that is none of those that an argument can have. No setting has such an argument.
+/// Returns the error for a word that is none of those that an argument can have. No setting has
+/// such an argument.
 fn invalid_word(error: &clap::Error) -> CliError {
     CliError::Usage(format!(
         "invalid {}: {:?}, expected {}",

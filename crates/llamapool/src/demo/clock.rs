@@ -1,6 +1,7 @@
-//! The demo's MCP server: the tools `time/now` and `echo`, built with the official SDK.
+//! The demo's MCP server, with the tools `time/now` and `echo`.
 //!
-//! It knows nothing of llamapool: any MCP server could stand in its place.
+//! It is built with the official SDK and contains nothing of llamapool, so that the demo shows what
+//! any MCP server would.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -22,32 +23,28 @@ pub(super) struct Clock {
 }
 
 impl Clock {
+    /// Binds a free port on loopback.
     pub(super) async fn bind() -> anyhow::Result<Self> {
         Ok(Self {
             listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
         })
     }
 
-    /// Its MCP endpoint.
+    /// Returns the URL of its MCP endpoint.
     pub(super) fn url(&self) -> anyhow::Result<String> {
         Ok(format!("http://{}/mcp", self.listener.local_addr()?))
     }
 
+    /// Serves until it is dropped, or fails.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        // Stateless, so that a single curl without a session is answered.
+        // Stateless, so that a single curl needs no session.
         let mut config = StreamableHttpServerConfig::default();
         config.legacy_session_mode = false;
         config.json_response = true;
+
         let sessions = Arc::new(LocalSessionManager::default());
-        let service = StreamableHttpService::new(
-            || {
-                Ok(Tools {
-                    router: Tools::tool_router(),
-                })
-            },
-            sessions,
-            config,
-        );
+        let service = StreamableHttpService::new(|| Ok(ClockTools::new()), sessions, config);
+
         axum::serve(self.listener, Router::new().nest_service("/mcp", service))
             .await
             .context("the connection")
@@ -55,19 +52,25 @@ impl Clock {
 }
 
 /// The tools.
-struct Tools {
+struct ClockTools {
     router: ToolRouter<Self>,
 }
 
-/// What `echo` is given.
+/// The arguments of `echo`.
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct EchoArguments {
-    /// The text that comes back.
+    /// The text to return.
     text: String,
 }
 
 #[tool_router]
-impl Tools {
+impl ClockTools {
+    fn new() -> Self {
+        Self {
+            router: Self::tool_router(),
+        }
+    }
+
     #[tool(name = "time/now", description = "The time, in UTC")]
     fn now(&self) -> String {
         humantime::format_rfc3339_micros(SystemTime::now()).to_string()
@@ -80,7 +83,7 @@ impl Tools {
 }
 
 #[tool_handler(router = self.router)]
-impl ServerHandler for Tools {
+impl ServerHandler for ClockTools {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
     }

@@ -10,11 +10,12 @@ pub static ROLE: Role = Role {
     name: "demo",
     summary: "Runs server, relay and a small MCP server on this machine",
     introduction: "\
-Runs a server, a relay and a small MCP server on this machine, connected to each other, and prints commands that call it.
-
-Examples:
-  llamapool demo
-  llamapool demo --port 9000 --log-level debug",
+Runs a server, a relay and a small MCP server on this machine, connected to each other, and prints \
+commands that call it.",
+    examples: &[
+        "llamapool demo",
+        "llamapool demo --port 9000 --log-level debug",
+    ],
     schema: &settings::DEMO,
     resolve: |sources| Ok(RoleSettings::Demo(DemoSettings::resolve(sources)?)),
 };

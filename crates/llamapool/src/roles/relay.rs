@@ -2,7 +2,7 @@
 
 use llamapool_relay::Relay;
 
-use super::{Role, RoleSettings, about_settings};
+use super::{Role, RoleSettings};
 use crate::runtime;
 use crate::settings::{self, RelaySettings};
 use crate::stop::run_until_stopped;
@@ -12,29 +12,27 @@ use crate::telemetry;
 pub static ROLE: Role = Role {
     name: "mcp",
     summary: "Runs the relay of a private MCP server",
-    introduction: concat!(
-        "\
-Runs the relay of a private MCP server, the provider. The relay connects to the public server, so it needs no open \
-port, and forwards the calls that arrive there to the provider. One relay can have several providers, each a \
-[[provider]] table of the file.
-
-",
-        about_settings!(),
-        "
-
-Examples:
-  WORKER_KEY=secret llamapool mcp --server-url wss://llamapool.example --client-id clock -r
-  llamapool mcp --server-url wss://llamapool.example -r -- npx -y @modelcontextprotocol/server-filesystem ~/notes
-  llamapool mcp --config-file relay.toml --provider-url http://127.0.0.1:7777/mcp/"
-    ),
+    introduction: "\
+Runs the relay of a private MCP server, the provider. The relay connects to the public server, so \
+it needs no open port, and forwards the calls that arrive there to the provider. One relay can \
+have several providers, each a [[provider]] table of the file.",
+    examples: &[
+        "WORKER_KEY=secret llamapool mcp --server-url wss://llamapool.example --client-id clock -r",
+        "llamapool mcp -r -- npx -y @modelcontextprotocol/server-filesystem ~/notes",
+        "llamapool mcp --config-file relay.toml --provider-url http://127.0.0.1:7777/mcp/",
+    ],
     schema: &settings::RELAY,
-    resolve: |sources| Ok(RoleSettings::Relay(Box::new(RelaySettings::resolve(sources)?))),
+    resolve: |sources| {
+        Ok(RoleSettings::Relay(Box::new(RelaySettings::resolve(
+            sources,
+        )?)))
+    },
 };
 
 /// Runs the relay until the process is stopped.
 ///
-/// It runs on one thread: calls of one relay wait more than they compute, and hand-overs between threads would cost
-/// more than a second one brings.
+/// It runs on one thread: calls of one relay wait more than they compute, and hand-overs between
+/// threads would cost more than a second one brings.
 pub(super) fn run(settings: RelaySettings) -> anyhow::Result<()> {
     telemetry::install(&settings.log)?;
 

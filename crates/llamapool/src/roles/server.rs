@@ -4,7 +4,7 @@ use anyhow::bail;
 use llamapool_server::Server;
 use tracing::level_filters::LevelFilter;
 
-use super::{Role, RoleSettings, about_settings};
+use super::{Role, RoleSettings};
 use crate::runtime;
 use crate::settings::{self, GeneratedKey, ServerSettings};
 use crate::stop::run_until_stopped;
@@ -14,21 +14,19 @@ use crate::telemetry;
 pub static ROLE: Role = Role {
     name: "server",
     summary: "Runs the public server",
-    introduction: concat!(
-        "\
-Runs the public server. Relays connect to it with the worker key, and callers reach the provider of a relay at \
-/api/mcp/id/<id>. A key that is not set is generated and logged once at start.
-
-",
-        about_settings!(),
-        "
-
-Examples:
-  API_KEY=test123 WORKER_KEY=secret llamapool server
-  llamapool server --config-file server.toml --port 8080 --metrics-port 9090"
-    ),
+    introduction: "\
+Runs the public server. Relays connect to it with the worker key, and callers reach the provider \
+of a relay at /api/mcp/id/<id>. A key that is not set is generated and logged once at start.",
+    examples: &[
+        "API_KEY=test123 WORKER_KEY=secret llamapool server",
+        "llamapool server --config-file server.toml --port 8080 --metrics-port 9090",
+    ],
     schema: &settings::SERVER,
-    resolve: |sources| Ok(RoleSettings::Server(Box::new(ServerSettings::resolve(sources)?))),
+    resolve: |sources| {
+        Ok(RoleSettings::Server(Box::new(ServerSettings::resolve(
+            sources,
+        )?)))
+    },
 };
 
 /// Runs the server until the process is stopped.
@@ -37,7 +35,8 @@ pub(super) fn run(settings: ServerSettings) -> anyhow::Result<()> {
 
     if !settings.generated.is_empty() && settings.log.level < LevelFilter::WARN {
         bail!(
-            "a key is not set and LOG_LEVEL hides the one that would be generated: set API_KEY and WORKER_KEY"
+            "a key is not set and LOG_LEVEL hides the one that would be generated: \
+             set API_KEY and WORKER_KEY"
         );
     }
     log_generated_keys(&settings.generated);

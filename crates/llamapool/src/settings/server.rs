@@ -55,9 +55,9 @@ static SETTINGS: &[&Setting] = &[&THREADS.setting, &DRAIN_TIMEOUT.setting];
 pub(crate) static SCHEMA: Schema = Schema {
     groups: group::ALL,
     sections: &[
+        auth::SETTINGS,
         listen::SETTINGS,
         config_file::SETTINGS,
-        auth::SETTINGS,
         mcp::SETTINGS,
         relays::SETTINGS,
         state::SETTINGS,

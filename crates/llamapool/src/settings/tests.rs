@@ -1,4 +1,5 @@
-//! The settings of the roles as a whole: defaults, meanings, contradictions, and that no secret shows.
+//! The settings of the roles as a whole: defaults, meanings, contradictions, and that no secret
+//! shows.
 
 mod errors;
 mod providers;
@@ -352,7 +353,7 @@ fn a_relays_metrics_are_on_the_ip_of_its_status() {
 }
 
 #[test]
-fn an_explicit_status_address_is_required_even_if_it_is_the_default() {
+fn an_explicit_status_address_is_required() {
     let bind = |text| relay(&[("STATUS_ADDR", text)]).config.status.bind;
 
     let explicit = StatusBind::Required("127.0.0.1:4555".parse().unwrap());

@@ -27,7 +27,8 @@ static TUNNEL_STREAM_WINDOW: TypedSetting<u32> = TypedSetting::new(
     "TUNNEL_STREAM_WINDOW",
     TUNNEL,
     WINDOW_BYTES,
-    "Flow-control window of one body: more is faster on long links, but costs memory per caller that stops reading.",
+    "Flow-control window of one body: more is faster on long links, but costs memory per caller that \
+     stops reading.",
 )
 .default("512KiB");
 static TUNNEL_MAX_HEADER_BYTES: TypedSetting<u32> = TypedSetting::new(

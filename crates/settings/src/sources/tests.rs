@@ -324,7 +324,7 @@ fn an_entry_has_one_of_two_keys() {
         let sources = given.collect().unwrap();
         let entries = sources.entries();
         let last = entries.last().unwrap();
-        last.require_either(&ITEM_URL.setting, &ITEM_COMMAND.setting)?;
+        last.refuse_neither(&ITEM_URL.setting, &ITEM_COMMAND.setting)?;
         last.refuse_both(&ITEM_URL.setting, &ITEM_COMMAND.setting)
     };
 

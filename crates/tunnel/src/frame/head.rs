@@ -57,12 +57,16 @@ pub(crate) fn check_response(head: &response::Parts, max_bytes: u32) -> Result<(
     check_size(&head.headers, 0, max_bytes)
 }
 
-fn check_size(headers: &HeaderMap, line_length: usize, max_bytes: u32) -> Result<(), HeadError> {
-    let fields = headers
+/// Returns the size of headers as the limit of [`TunnelConfig`](crate::TunnelConfig) counts them.
+pub fn header_bytes(headers: &HeaderMap) -> usize {
+    headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES)
-        .sum::<usize>();
-    let bytes = fields + line_length + LINE_BYTES;
+        .sum()
+}
+
+fn check_size(headers: &HeaderMap, line_length: usize, max_bytes: u32) -> Result<(), HeadError> {
+    let bytes = header_bytes(headers) + line_length + LINE_BYTES;
 
     if bytes >= max_bytes as usize {
         return Err(HeadError::TooLarge { bytes, max_bytes });

@@ -3,6 +3,8 @@
 //! Transitions are named after frames: `receive_…` for received ones; methods that return a
 //! [`Frame`] leave it to the caller to send it.
 
+mod receive;
+
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -10,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::error::{ProtocolError, StreamError};
+use super::error::StreamError;
 use super::receive_buffer::ReceiveBuffer;
 use crate::config::PIECE_BYTES;
 use crate::frame::{CancelReason, Frame, encode_data, encode_head};
@@ -288,77 +290,6 @@ impl StreamState {
         Some(Frame::StopSending {
             stream: self.number,
         })
-    }
-}
-
-/// Received frames.
-impl StreamState {
-    pub(crate) fn receive_head(&mut self, head: ReceivedHead) -> Result<(), ProtocolError> {
-        if std::mem::replace(&mut self.has_received_head, true) {
-            return Err(ProtocolError::SecondHead(self.number));
-        }
-        if head.is_last {
-            self.receiving = BodyProgress::Ended;
-        }
-        self.response_head = Some(head);
-        Ok(())
-    }
-
-    /// Buffers a piece of the peer's body, within a receive window of `window` bytes.
-    pub(crate) fn receive_data(
-        &mut self,
-        data: Bytes,
-        is_last: bool,
-        window: u32,
-    ) -> Result<(), ProtocolError> {
-        self.check_body_expected()?;
-
-        let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let used = self.receive_window_used.saturating_add(length);
-        if used > window {
-            return Err(ProtocolError::WindowExceeded(self.number));
-        }
-
-        if self.receiving == BodyProgress::Open {
-            self.receive_window_used = used;
-            self.receive_buffer.push(data);
-        }
-        if is_last {
-            self.receiving = BodyProgress::Ended;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn receive_abort(&mut self) -> Result<(), ProtocolError> {
-        self.check_body_expected()?;
-        self.receiving = BodyProgress::Aborted;
-        Ok(())
-    }
-
-    pub(crate) fn receive_stop_sending(&mut self) {
-        if self.sending == BodyProgress::Open {
-            self.sending = BodyProgress::Stopped;
-        }
-    }
-
-    pub(crate) fn receive_window_update(&mut self, bytes: u32) -> Result<(), ProtocolError> {
-        self.send_window = self
-            .send_window
-            .checked_add(bytes)
-            .ok_or(ProtocolError::WindowOverflow(self.number))?;
-        Ok(())
-    }
-
-    fn check_body_expected(&self) -> Result<(), ProtocolError> {
-        if !self.has_received_head {
-            return Err(ProtocolError::BodyBeforeHead(self.number));
-        }
-        match self.receiving {
-            BodyProgress::Open | BodyProgress::Stopped => Ok(()),
-            BodyProgress::Ended | BodyProgress::Aborted => {
-                Err(ProtocolError::BodyBehindEnd(self.number))
-            }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Settings of a provider that is a program, with MCP on its standard input and output.
 //!
-//! Of the relay's environment the program gets what it needs to run and what `PROVIDER_ENV` names, and never a secret of
-//! llamapool's own.
+//! Of the relay's environment the program gets what it needs to run and what `PROVIDER_ENV` names,
+//! and never a secret of llamapool's own.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -40,7 +40,7 @@ pub(super) static PROVIDER_COMMAND: TypedSetting<Vec<String>> = TypedSetting::ne
     "PROVIDER_COMMAND",
     MAIN,
     COMMAND,
-    "Program to run as the MCP server (stdio transport); also the words after -- on the command line.",
+    "Program to run as the MCP server (stdio transport); also the words after --.",
 )
 .entry("command", EntryScope::PerEntry);
 static PROVIDER_DIR: TypedSetting<Option<PathBuf>> = TypedSetting::new(
@@ -55,8 +55,8 @@ static PROVIDER_ENV: TypedSetting<Vec<Variable>> = TypedSetting::new(
     "PROVIDER_ENV",
     PROGRAM,
     VARIABLES,
-    "Environment variables of the program besides PATH, HOME and the like: NAME to inherit or NAME=value, separated by \
-     commas.",
+    "Environment variables of the program besides PATH, HOME and the like: NAME to inherit or \
+     NAME=value, separated by commas.",
 )
 .entry("env", EntryScope::Shared);
 static MAX_SESSIONS: TypedSetting<usize> = TypedSetting::new(
@@ -71,8 +71,8 @@ static SESSION_IDLE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "SESSION_IDLE_TIMEOUT",
     PROGRAM,
     POSITIVE_DURATION,
-    "Ends a session after this long without a message of its client, unless the client has an open stream and answers a \
-     ping.",
+    "Ends a session after this long without a message of its client, unless the client has an open \
+     stream and answers a ping.",
 )
 .default("30m")
 .entry("session_idle_timeout", EntryScope::Shared);
@@ -120,7 +120,8 @@ static PROVIDER_ERA_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "PROVIDER_ERA_TIMEOUT",
     PROGRAM,
     POSITIVE_DURATION,
-    "Longest wait for the program to confirm that it supports MCP 2026-07-28; without an answer it does not.",
+    "Longest wait for the program to confirm that it supports MCP 2026-07-28; without an answer it \
+     does not.",
 )
 .default("30s")
 .entry("era_timeout", EntryScope::Shared);

@@ -1,4 +1,5 @@
-//! Settings that each provider of a relay can have for itself, in a `[[provider]]` table of the file.
+//! Settings that each provider of a relay can have for itself, in a `[[provider]]` table of the
+//! file.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -51,7 +52,8 @@ static PROVIDER_OAUTH: TypedSetting<bool> = TypedSetting::new(
     "PROVIDER_OAUTH",
     ACCESS,
     SWITCH,
-    "Publishes an OAuth authorization server on the provider's own host, as far as its metadata announces it.",
+    "Publishes an OAuth authorization server on the provider's own host, as far as its metadata \
+     announces it.",
 )
 .default("false")
 .entry("oauth", EntryScope::Shared);
@@ -81,8 +83,8 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &PROBE_INTERVAL.setting,
 ];
 
-/// Returns the configuration of every provider: those of the `[[provider]]` tables, or without any table the one that
-/// the settings themselves describe.
+/// Returns the configuration of every provider: those of the `[[provider]]` tables, or without any
+/// table the one that the settings themselves describe.
 pub(super) fn resolve(sources: &Sources) -> Result<Vec<ProviderConfig>, ConfigError> {
     let mut providers = Vec::new();
     for entry in sources.entries() {
@@ -114,7 +116,7 @@ fn refuse_duplicate_ids(providers: &[ProviderConfig]) -> Result<(), ConfigError>
 
 fn provider(sources: &Sources, entry: &EntrySources<'_>) -> Result<ProviderConfig, ConfigError> {
     // A table without either must not become the provider of the default URL.
-    entry.require_either(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
+    entry.refuse_neither(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
     entry.refuse_both(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
 
     let kind = match program::resolve(sources, entry)? {

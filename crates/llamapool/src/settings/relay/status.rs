@@ -21,8 +21,8 @@ static STATUS_TOKEN: TypedSetting<Secret> = TypedSetting::new(
     "STATUS_TOKEN",
     STATUS,
     SECRET,
-    "Bearer token for the status server, required of other machines; without it, anyone who reaches it reads status and \
-     ids.",
+    "Bearer token for the status server, required of other machines; without it, anyone who reaches \
+     it reads status and ids.",
 );
 static METRICS_PORT: TypedSetting<Option<MetricsAddress>> = TypedSetting::new(
     "METRICS_PORT",
@@ -60,7 +60,8 @@ pub(super) fn resolve(sources: &Sources) -> Result<StatusConfig, SettingsError> 
     })
 }
 
-/// Returns the address of a listener for the metrics alone, `None` if the status server is there already.
+/// Returns the address of a listener for the metrics alone, `None` if the status server is there
+/// already.
 fn metrics_bind(
     sources: &Sources,
     status: Option<SocketAddr>,

@@ -42,7 +42,8 @@ static STREAM_KEEPALIVE: TypedSetting<Duration> = TypedSetting::new(
     "STREAM_KEEPALIVE",
     TIME,
     DURATION,
-    "Sends a comment on an event stream after this long without a byte, so that no proxy closes it; 0: never.",
+    "Sends a comment on an event stream after this long without a byte, so that no proxy closes it; \
+     0: never.",
 )
 .default("15s");
 static CALL_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
@@ -56,7 +57,8 @@ static SESSION_GRACE: TypedSetting<Duration> = TypedSetting::new(
     "SESSION_GRACE",
     TIME,
     DURATION,
-    "How long a session of a shared id waits for its lost relay to reconnect before the client must start a new one.",
+    "How long a session of a shared id waits for its lost relay to reconnect before the client must \
+     start a new one.",
 )
 .default("60s");
 

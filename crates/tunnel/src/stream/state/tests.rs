@@ -2,6 +2,7 @@
 
 use std::task::{Context, Waker};
 
+use super::super::error::ProtocolError;
 use super::*;
 
 const WINDOW: u32 = 100;
