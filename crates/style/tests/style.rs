@@ -67,13 +67,6 @@ const ALLOWED: &[Allowed] = &[
     allowed("server", "let (a, b) = (x, y): tests", 2.0, UNFINISHED),
     allowed("server", "match on a bool", 2.0, UNFINISHED),
     allowed("server", "test names over 60 characters", 11.0, UNFINISHED),
-    allowed(
-        "settings",
-        "comments: ‰ say, tell, hear, know",
-        2.1,
-        UNFINISHED,
-    ),
-    allowed("settings", "let (a, b) = (x, y)", 1.0, UNFINISHED),
     allowed("testkit", "expect", 76.0, TEST_CODE),
     allowed("testkit", "unwrap, panic!", 5.0, TEST_CODE),
     allowed("wire", "let (a, b) = (x, y)", 1.0, UNFINISHED),
