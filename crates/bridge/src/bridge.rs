@@ -1,59 +1,62 @@
-//! The bridge as a whole: which part of it answers a request, and how it starts and stops.
+//! The bridge as a whole: the part of it that answers a request, its start and its end.
 //!
-//! The bridge does what an MCP server does over HTTP and a program cannot: sessions, event streams, statuses. Messages go
-//! through as they came, but for what must be told apart (`shared.rs`). The one rule: a call is answered with what the
-//! program said, or with an error that says what happened; nothing is made up.
+//! The bridge does what an MCP server does over HTTP and a program on standard input cannot:
+//! sessions, event streams, statuses. Messages are forwarded byte for byte, except for the ids that
+//! `multiplexer` remaps. A request is answered with what the program wrote, or with an error; nothing
+//! is made up.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use llamapool_http::BoxError;
-use llamapool_mcp::header as mcp;
+use llamapool_mcp::{RpcError, error_code, header as mcp};
 use llamapool_wire::{CallError, header as wire};
 
-use crate::answers::{Answer, NoAnswer, Refusal, code, method_not_allowed};
 use crate::config::BridgeConfig;
+use crate::error::{ServeError, ServeResult};
+use crate::error_events::BridgeBody;
 use crate::health::{BridgeEvents, Health};
 use crate::launcher::Launcher;
-use crate::legacy::Legacy;
-use crate::load::Load;
-use crate::modern::Modern;
-use crate::plain::Plain;
-use crate::posted::{self, Era, Posted, check_listens};
-use crate::told::BridgeBody;
+use crate::post::{Era, Post, check_accepts_events};
+use crate::response::{method_not_allowed, rpc_error};
+use crate::sessions::Sessions;
+use crate::shared_session::SharedSession;
+use crate::stateless::Stateless;
+use crate::stats::BridgeStats;
 
 /// A program, served over HTTP.
 pub struct Bridge {
     max_message_bytes: usize,
     launcher: Launcher,
-    legacy: Legacy,
-    modern: Modern,
-    plain: Option<Plain>,
+    sessions: Sessions,
+    stateless: Stateless,
+    shared_session: Option<SharedSession>,
 }
 
 impl Bridge {
-    /// Creates a bridge. No program is started before [`Self::run`] or a request.
+    /// Creates a bridge. Programs are started by [`Self::run`] and by requests.
     pub fn new(config: BridgeConfig, events: impl BridgeEvents) -> Self {
         let max_message_bytes = config.max_message_bytes;
-        let is_shared = config.shared_session;
-        let launcher = Launcher::new(config, Load::new(), Health::new(events));
+        let has_shared_session = config.shared_session;
+        let launcher = Launcher::new(config, BridgeStats::new(), Health::new(events));
+
         Self {
             max_message_bytes,
-            legacy: Legacy::new(launcher.clone()),
-            modern: Modern::new(launcher.clone()),
-            plain: is_shared.then(|| Plain::new(launcher.clone())),
+            sessions: Sessions::new(launcher.clone()),
+            stateless: Stateless::new(launcher.clone()),
+            shared_session: has_shared_session.then(|| SharedSession::new(launcher.clone())),
             launcher,
         }
     }
 
     /// Returns the counts of programs and sessions.
-    pub fn load(&self) -> &Load {
-        self.launcher.load()
+    pub fn stats(&self) -> &BridgeStats {
+        self.launcher.stats()
     }
 
-    /// Attends to programs and sessions. Does not return; drop the future to stop.
+    /// Attends to programs and sessions. Never returns; drop the future to stop.
     pub async fn run(&self) {
-        tokio::join!(self.legacy.tidy(), self.modern.run());
+        tokio::join!(self.sessions.run(), self.stateless.run());
     }
 
     /// Ends every program, and waits until none is left.
@@ -61,62 +64,62 @@ impl Bridge {
         self.launcher.end_all().await;
     }
 
-    /// Answers one request to the MCP endpoint, whatever its path.
+    /// Answers one request to the MCP endpoint. The path is not read: the owner of the bridge decides
+    /// at which path the endpoint is.
     ///
-    /// The response is the program's, or one that an MCP server gives over HTTP, such as a refusal. `Err` is a failure that
-    /// the caller of this function reports in its own way.
+    /// Returns the program's response, or a refusal that is part of MCP. `Err` is a failure of the
+    /// program or the bridge, which the owner reports in its own form.
     pub async fn serve<B>(&self, request: Request<B>) -> Result<Response<BridgeBody>, CallError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         let (head, body) = request.into_parts();
-        let answer = match head.method {
+        let result = match head.method {
             Method::POST => self.post(&head.headers, body).await,
-            Method::GET => check_listens(&head.headers)
-                .map_err(NoAnswer::from)
-                .and_then(|()| self.legacy.get(&head.headers)),
-            Method::DELETE => self.legacy.delete(&head.headers),
+            Method::GET => check_accepts_events(&head.headers)
+                .map_err(ServeError::from)
+                .and_then(|()| self.sessions.get(&head.headers)),
+            Method::DELETE => self.sessions.delete(&head.headers),
             _ => Ok(method_not_allowed()),
         };
-        let answer = NoAnswer::or_refusal(answer)?;
-        Ok(answer.map(|body| BridgeBody::new(body, request_id(&head.headers))))
+
+        let response = ServeError::refusal_to_response(result)?;
+        Ok(response.map(|body| BridgeBody::new(body, request_id(&head.headers))))
     }
 
-    async fn post<B>(&self, headers: &HeaderMap, body: B) -> Answer
+    async fn post<B>(&self, headers: &HeaderMap, body: B) -> ServeResult
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let posted = posted::read(headers, body, self.max_message_bytes).await?;
-        match (posted.era(headers), &self.plain) {
-            (Era::Modern, _) => self.modern.post(headers, posted).await,
-            (Era::Legacy, Some(plain)) if begins_nothing(headers, &posted) => {
-                plain.post(posted).await
+        let post = Post::read(headers, body, self.max_message_bytes).await?;
+        match (post.era(headers), &self.shared_session) {
+            (Era::Stateless, _) => self.stateless.post(headers, post).await,
+            (Era::Sessions, Some(shared)) if is_without_session(headers, &post) => {
+                shared.post(post).await
             }
-            (Era::Legacy, _) => self.legacy.post(headers, posted).await,
+            (Era::Sessions, _) => self.sessions.post(headers, post).await,
         }
     }
 }
 
-/// Returns the 404 of an MCP server for a path that is not its endpoint.
+/// Returns the response of an MCP server to a path that is not its endpoint.
 pub fn not_found(message: &str) -> Response<BridgeBody> {
-    let refusal = Refusal::new(StatusCode::NOT_FOUND, code::BAD_REQUEST, message);
-    refusal
-        .answer()
-        .map(|body| BridgeBody::new(body, String::new()))
+    let error = RpcError::new(StatusCode::NOT_FOUND, error_code::BAD_REQUEST, message);
+    rpc_error(&error).map(|body| BridgeBody::new(body, String::new()))
 }
 
-/// Whether a caller has no session and begins none.
-fn begins_nothing(headers: &HeaderMap, posted: &Posted) -> bool {
-    !headers.contains_key(mcp::SESSION_ID)
-        && posted
-            .messages
-            .iter()
-            .all(|message| message.method() != "initialize")
+/// Returns whether a caller has no session and does not begin one.
+fn is_without_session(headers: &HeaderMap, post: &Post) -> bool {
+    let begins_session = post
+        .messages
+        .iter()
+        .any(|message| message.method() == "initialize");
+    !headers.contains_key(mcp::SESSION_ID) && !begins_session
 }
 
-/// Returns the id of a call, as the server assigned it; empty where there is none.
+/// Returns the id of a call, which the server assigned; empty if there is none.
 fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(wire::REQUEST_ID)

@@ -1,7 +1,8 @@
-//! One run of the program that is the provider, from its start to its end.
+//! One run of a program, from its start to its exit.
 //!
-//! Who hears it is told of every line and, last, of the end. The one rule: the program is started by the guard, which sees
-//! to it that nothing of it outlives its input; here its input is closed, and nothing else is done to end it.
+//! An observer receives every line and, last, the exit. The program is started by the guard, which
+//! ensures that nothing of it outlives its input. This module closes the input, and does nothing else
+//! to end a program.
 
 use std::fmt;
 use std::future::Future;
@@ -14,62 +15,64 @@ use bytes::Bytes;
 use llamapool_wire::Cause;
 use tokio::process::{Child as Process, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::BridgeConfig;
-use crate::crew::Crew;
 use crate::guard_command::Patience;
-use crate::input::{Input, input};
-use crate::lines::{Lines, NoLine};
-use crate::stderr::{self, LastWords};
+use crate::line_reader::{LineError, LineReader};
+use crate::program_input::{ProgramInput, program_input};
+use crate::stderr::{self, LastLine};
 
 /// From the end of a program's input to SIGTERM, and from there to SIGKILL.
 const GUARD_PATIENCE: Patience = Patience {
     input: Duration::from_secs(2),
     term: Duration::from_secs(2),
 };
-/// How long a program that has closed its output may take to end before this is called its end.
+/// How long a program that has closed its output may take to exit before it counts as exited.
 const END_PATIENCE: Duration = Duration::from_secs(10);
-/// What the guard adds to a signal's number, as shells do.
+/// The guard adds this to the number of the signal that ended a program, as shells do.
 const BY_SIGNAL: i32 = 128;
 
-/// Who hears a program.
-pub(crate) trait Hears: Send + Sync + 'static {
-    /// It wrote a line. Nothing more is read until this is done.
-    fn heard(&self, line: Bytes) -> impl Future<Output = ()> + Send;
-    /// It has ended.
-    fn ended(&self, end: &Ended);
+/// Observes a program.
+pub(crate) trait ProgramObserver: Send + Sync + 'static {
+    /// Receives a line of standard output. The next line is read when the future completes.
+    fn on_line(&self, line: Bytes) -> impl Future<Output = ()> + Send;
+
+    /// Receives the exit, after every line.
+    fn on_exit(&self, exit: &Exit);
 }
 
 /// How a program ended.
 #[derive(Debug, Clone)]
-pub(crate) struct Ended {
+pub(crate) struct Exit {
+    /// `None` if the guard was killed, or the exit was not awaited.
     status: Option<i32>,
-    /// Why it was given up, if it was.
-    why: Option<String>,
-    /// Its last line on standard error, for the log alone.
-    pub(crate) last_words: String,
-    /// Whether it was asked to.
-    pub(crate) was_asked: bool,
-    /// Whether it has said anything before.
-    pub(crate) has_spoken: bool,
+    /// Why the bridge gave the program up, if it did.
+    reason: Option<String>,
+    /// The last line on standard error, for the log alone.
+    pub(crate) last_stderr_line: String,
+    /// Whether the bridge closed the program's input before.
+    pub(crate) is_requested: bool,
+    /// Whether the program wrote a line before.
+    pub(crate) has_written: bool,
 }
 
-impl Ended {
-    /// An end with an exit status, after it has spoken.
+impl Exit {
+    /// Creates an exit with a status, after a line and not requested.
     #[cfg(test)]
-    pub(crate) fn by_itself(status: i32) -> Self {
+    pub(crate) fn with_status(status: i32) -> Self {
         Self {
             status: Some(status),
-            why: None,
-            last_words: String::new(),
-            was_asked: false,
-            has_spoken: true,
+            reason: None,
+            last_stderr_line: String::new(),
+            is_requested: false,
+            has_written: true,
         }
     }
 
-    /// What a call that waited for it failed of.
+    /// Returns the cause of failure of a call that was waiting for the program.
     pub(crate) fn cause(&self) -> Cause {
-        if self.why.is_some() {
+        if self.reason.is_some() {
             Cause::ProviderGarbage
         } else {
             Cause::ProviderExited
@@ -77,10 +80,10 @@ impl Ended {
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.why, self.status) {
-            (Some(why), _) => f.write_str(why),
+        match (&self.reason, self.status) {
+            (Some(reason), _) => f.write_str(reason),
             (None, Some(status)) if status > BY_SIGNAL => {
                 write!(f, "exit status {status}, signal {}", status - BY_SIGNAL)
             }
@@ -90,37 +93,22 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A program that runs and that nobody hears yet.
+/// A program that runs and has no observer yet.
 pub(crate) struct Child {
-    pub(crate) input: Input,
+    pub(crate) input: ProgramInput,
     process: Process,
-    lines: Lines<ChildStdout>,
-    last_words: LastWords,
+    lines: LineReader<ChildStdout>,
+    last_line: LastLine,
 }
 
 impl Child {
-    /// Starts the program; its input is closed at the latest with `bridge`.
+    /// Starts the program. Its input is closed at the latest when `bridge` is cancelled.
     pub(crate) fn start(
         config: &BridgeConfig,
-        crew: &Crew,
+        tasks: &TaskTracker,
         bridge: &CancellationToken,
     ) -> io::Result<Self> {
-        let mut command = Command::new(&config.guard);
-        command
-            .args(GUARD_PATIENCE.to_arguments())
-            .args(&config.command)
-            .env_clear()
-            .envs(config.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // A terminal's Ctrl-C is for the relay, which then ends its programs in order.
-        #[cfg(unix)]
-        command.process_group(0);
-        if let Some(directory) = &config.directory {
-            command.current_dir(directory);
-        }
-        let mut process = command.spawn()?;
+        let mut process = command(config).spawn()?;
         let pipes = (
             process.stdin.take(),
             process.stdout.take(),
@@ -131,109 +119,128 @@ impl Child {
                 "the program has no standard input and output",
             ));
         };
-        let (input, outgoings) = input(bridge);
-        let last_words = LastWords::default();
-        crew.take(outgoings.write_to(stdin));
-        crew.take(stderr::log(
-            stderr,
-            process.id().unwrap_or_default(),
-            last_words.clone(),
-        ));
+
+        let (input, writer) = program_input(bridge);
+        tasks.spawn(writer.write_to(stdin));
+
+        let last_line = LastLine::default();
+        let pid = process.id().unwrap_or_default();
+        tasks.spawn(stderr::log_lines(stderr, pid, last_line.clone()));
+
         Ok(Self {
             input,
             process,
-            lines: Lines::new(stdout, config.max_message_bytes),
-            last_words,
+            lines: LineReader::new(stdout, config.max_message_bytes),
+            last_line,
         })
     }
 
-    /// The process that guards the program.
+    /// Returns the process id of the program's guard.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id().unwrap_or_default()
     }
 
-    /// Hands on every line until the program's end, and then that.
-    pub(crate) async fn attend<H: Hears>(mut self, hears: Arc<H>) -> Ended {
+    /// Passes every line to the observer until the program exits, and then the exit.
+    pub(crate) async fn attend<O: ProgramObserver>(mut self, observer: Arc<O>) -> Exit {
         let pid = self.pid();
-        let mut has_spoken = false;
-        let why = loop {
+        let mut has_written = false;
+        let reason = loop {
             match self.next(pid).await {
                 Ok(Some(line)) => {
-                    has_spoken = true;
-                    hears.heard(line).await;
+                    has_written = true;
+                    observer.on_line(line).await;
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error.to_string()),
             }
         };
-        let was_asked = self.input.is_closed() && why.is_none();
-        // A program that has closed its output, or whose output is of no use, has nothing to live for.
+
+        let is_requested = self.input.is_closed() && reason.is_none();
+        // A program that has closed its output, or whose output is unusable, has nothing to live for.
         self.input.close();
         drop(self.lines);
-        let gives_up = why.is_some();
+
+        let gives_up = reason.is_some();
         if gives_up {
-            // How it ends says nothing more, so nobody need wait for that.
-            hears.ended(&Ended {
+            // The status would add nothing to the reason, so calls need not wait for it.
+            observer.on_exit(&Exit {
                 status: None,
-                why: why.clone(),
-                last_words: String::new(),
-                was_asked,
-                has_spoken,
+                reason: reason.clone(),
+                last_stderr_line: String::new(),
+                is_requested,
+                has_written,
             });
         }
+
         let status = match tokio::time::timeout(END_PATIENCE, self.process.wait()).await {
-            Ok(Ok(status)) => code(status),
+            Ok(Ok(status)) => status.code(),
             Ok(Err(_)) | Err(_) => None,
         };
         if status.is_none() {
-            end_group(pid);
+            kill_group(pid);
         }
-        let last_words = self.last_words.get();
-        let ended = Ended {
+
+        let exit = Exit {
             status,
-            why,
-            last_words,
-            was_asked,
-            has_spoken,
+            reason,
+            last_stderr_line: self.last_line.get(),
+            is_requested,
+            has_written,
         };
         if !gives_up {
-            hears.ended(&ended);
+            observer.on_exit(&exit);
         }
-        ended
+        exit
     }
 
-    /// The next line; none at the end of the output. The guard ends last; where it was ended by force, that is the end of the
-    /// program, too.
-    async fn next(&mut self, pid: u32) -> Result<Option<Bytes>, NoLine> {
+    /// Returns the next line of standard output, `None` at its end. If the guard itself was killed,
+    /// the program counts as ended.
+    async fn next(&mut self, pid: u32) -> Result<Option<Bytes>, LineError> {
         let status = tokio::select! {
-            // Biased towards what was said: all of it counts.
+            // Biased towards lines: everything that was written counts.
             biased;
             line = self.lines.next() => return line,
             status = self.process.wait() => status,
         };
-        if status.ok().and_then(code).is_none() {
-            end_group(pid);
+        if status.ok().and_then(|status| status.code()).is_none() {
+            kill_group(pid);
         }
-        // What was said before is there; who got away and holds the output is not waited for.
+
+        // Lines that were written before the exit are in the pipe. A process that escaped and holds
+        // the pipe open is not waited for.
         tokio::time::timeout(END_PATIENCE, self.lines.next())
             .await
             .unwrap_or(Ok(None))
     }
 }
 
-/// The exit code; none where the guard itself was ended by force.
-fn code(status: std::process::ExitStatus) -> Option<i32> {
-    status.code()
+/// Returns the command that starts the guard with the program.
+fn command(config: &BridgeConfig) -> Command {
+    let mut command = Command::new(&config.guard);
+    command
+        .args(GUARD_PATIENCE.to_arguments())
+        .args(&config.command)
+        .env_clear()
+        .envs(config.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // A terminal's Ctrl-C is for the bridge's process, which then ends its programs in order.
+    #[cfg(unix)]
+    command.process_group(0);
+    if let Some(directory) = &config.directory {
+        command.current_dir(directory);
+    }
+    command
 }
 
-/// Where the guard could not do its work any more, its group is ended by force.
-fn end_group(pid: u32) {
+/// Kills the group of a guard that was killed or does not end: nothing of it may be left.
+fn kill_group(pid: u32) {
     #[cfg(unix)]
     if let Some(group) = i32::try_from(pid)
         .ok()
         .and_then(rustix::process::Pid::from_raw)
     {
-        // Nothing may be left of it.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
     #[cfg(not(unix))]

@@ -1,18 +1,18 @@
-//! The ids of events: what a caller names to go on behind an event (`Last-Event-ID`).
+//! The ids of events, by which a caller resumes a stream (`Last-Event-ID`).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Which event of which stream of its session: `<stream>-<number>`; numbers count through a stream.
+/// An event of a stream of a session: `<stream>-<number>`. The numbers count the events of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventId {
     pub(crate) stream: u64,
     pub(crate) number: u64,
 }
 
-/// What a caller names is not the id of an event.
+/// The text is no id of an event.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NotAnEventId;
+pub(crate) struct EventIdError;
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,18 +21,23 @@ impl fmt::Display for EventId {
 }
 
 impl FromStr for EventId {
-    type Err = NotAnEventId;
+    type Err = EventIdError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnEventId> {
-        let (stream, number) = text.split_once('-').ok_or(NotAnEventId)?;
-        let parse = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => digits.parse().map_err(|_| NotAnEventId),
-            false => Err(NotAnEventId),
-        };
+    fn from_str(text: &str) -> Result<Self, EventIdError> {
+        let (stream, number) = text.split_once('-').ok_or(EventIdError)?;
         Ok(Self {
-            stream: parse(stream)?,
-            number: parse(number)?,
+            stream: parse_digits(stream)?,
+            number: parse_digits(number)?,
         })
+    }
+}
+
+/// Parses digits without a sign, which `u64::from_str` would accept.
+fn parse_digits(digits: &str) -> Result<u64, EventIdError> {
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        digits.parse().map_err(|_| EventIdError)
+    } else {
+        Err(EventIdError)
     }
 }
 
@@ -41,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_survives_its_text_and_nothing_else_is_one() {
+    fn only_an_id_is_parsed_from_its_text() {
         let id = EventId {
             stream: 3,
             number: 14,
@@ -59,7 +64,7 @@ mod tests {
             "3- 1",
             "99999999999999999999-1",
         ] {
-            assert_eq!(bad.parse::<EventId>(), Err(NotAnEventId), "{bad}");
+            assert_eq!(bad.parse::<EventId>(), Err(EventIdError), "{bad}");
         }
     }
 }

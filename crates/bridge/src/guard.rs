@@ -1,10 +1,11 @@
-//! Stands between a relay and the program that it has started, so that nothing of it outlives the relay: `llamapool
-//! guard`, which nobody types.
+//! The guard: the process between a bridge and a program that the bridge started, so that nothing of
+//! the program outlives the bridge. It is started as `llamapool guard`, which people never type.
 //!
-//! The program gets the guard's own standard input, output and error, so no byte passes through here. The guard learns that
-//! the relay wants an end, or is no more, from the same sign: the pipe of its standard input has lost its writer. What is
-//! asked of the program then, and in which order, is MCP's (2025-11-25, lifecycle, shutdown): the end of its input,
-//! SIGTERM, SIGKILL. The one rule: the guard ends last, after everything that descends from it.
+//! The program inherits the guard's own standard input, output and error, so no byte passes through
+//! the guard. One sign means both that the bridge wants the program to end and that the bridge is
+//! dead: the pipe of standard input has lost its writer. The program is then asked to end in the order
+//! of MCP (2025-11-25, lifecycle, shutdown): end of input, SIGTERM, SIGKILL. The guard exits last,
+//! after everything that descends from it.
 
 mod descendants;
 
@@ -26,28 +27,29 @@ use crate::guard_command::{CommandLine, Patience};
 
 pub use crate::guard_command::WORD;
 
-/// How long what descends from the program may go on once the program itself has ended.
+/// How long descendants of the program may go on once the program itself has exited.
 const LEFTOVERS: Duration = Duration::from_millis(500);
-/// Between two looks whether something is left that was killed: it may have started another process in between.
+/// The interval between two rounds of SIGKILL: a killed process may have started another one before.
 const LOOK: Duration = Duration::from_millis(10);
-/// The exit codes of shells, for a program that cannot be run and for one that is not there.
+/// The exit codes of shells, for a program that cannot be run and for one that does not exist.
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// What `sysexits.h` calls `EX_USAGE`.
 const WRONG_USAGE: u8 = 64;
-/// What shells add to the number of the signal that ended a program.
+/// Shells add this to the number of the signal that ended a program.
 const BY_SIGNAL: u8 = 128;
 
 enum Event {
-    /// The relay wants an end, or is no more.
+    /// The bridge closed the program's input, or is dead.
     InputClosed,
-    /// The program has ended.
-    Ended(u8),
-    /// Nothing descends from the guard any more.
-    NothingLeft,
+    /// The program has exited with this code.
+    Exited(u8),
+    /// The guard has no descendants any more.
+    NoDescendants,
 }
 
-/// Guards the program that a command line names: the arguments that follow [`WORD`].
+/// Guards the program of a command line: the arguments that follow [`WORD`]. Returns when the program
+/// and all its descendants have exited.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command_line = match CommandLine::parse(arguments) {
         Ok(command_line) => command_line,
@@ -77,127 +79,130 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Runs the program to its end; its exit code as a shell would say it.
+/// Runs the program to its end. Returns its exit code as a shell would.
 fn guard(program: &mut Command, patience: Patience) -> io::Result<u8> {
-    outlive_signals()?;
-    // What loses its parent becomes the guard's own child, however it got away.
+    ignore_signals()?;
+    // A descendant that loses its parent becomes a child of the guard, even after `setsid`.
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(getpid()))?;
-    let relay = getppid();
-    let (events, heard) = mpsc::channel();
+    let bridge = getppid();
     let program = program.spawn()?;
     let pid = Pid::from_child(&program);
-    // The program has the pipe; a second holder here would hide that it is closed.
-    give_up_stdout()?;
-    let reaper = events.clone();
+    // The program has inherited the pipe. A second holder would hide that it is closed.
+    release_stdout()?;
+
+    let (sender, events) = mpsc::channel();
+    let reaper = sender.clone();
     thread::spawn(move || reap(pid, &reaper));
-    thread::spawn(move || watch_input(&events));
-    let mut ended = None;
-    match next(&heard, None, &mut ended) {
-        Some(Event::Ended(_)) | None => {}
-        Some(Event::InputClosed | Event::NothingLeft) => {
-            let is_orphan = getppid() != relay;
+    thread::spawn(move || watch_input(&sender));
+
+    let mut exit_code = None;
+    match next(&events, None, &mut exit_code) {
+        Some(Event::Exited(_)) | None => {}
+        Some(Event::InputClosed | Event::NoDescendants) => {
+            let is_orphan = getppid() != bridge;
             let input = if is_orphan {
                 Duration::ZERO
             } else {
                 patience.input
             };
-            until_ended(&heard, input, &mut ended);
+            wait_for_exit(&events, input, &mut exit_code);
         }
     }
-    let term = if ended.is_some() {
+
+    let term = if exit_code.is_some() {
         LEFTOVERS
     } else {
         patience.term
     };
     signal_all(Signal::TERM);
-    if !until_nothing_left(&heard, term, &mut ended) {
-        while !until_nothing_left(&heard, LOOK, &mut ended) {
+    if !wait_for_descendants(&events, term, &mut exit_code) {
+        while !wait_for_descendants(&events, LOOK, &mut exit_code) {
             signal_all(Signal::KILL);
         }
     }
-    Ok(ended.unwrap_or(BY_SIGNAL))
+    Ok(exit_code.unwrap_or(BY_SIGNAL))
 }
 
-/// The next event within `patience`; the program's exit code is noted wherever it comes.
+/// Returns the next event; `None` after `patience`. Records the program's exit code.
 fn next(
-    heard: &Receiver<Event>,
+    events: &Receiver<Event>,
     patience: Option<Duration>,
-    ended: &mut Option<u8>,
+    exit_code: &mut Option<u8>,
 ) -> Option<Event> {
     let event = match patience {
-        Some(patience) => heard
+        Some(patience) => events
             .recv_timeout(patience)
             .map_err(|error| error == RecvTimeoutError::Timeout)
             .ok()?,
-        None => heard.recv().ok()?,
+        None => events.recv().ok()?,
     };
-    if let Event::Ended(code) = event {
-        *ended = Some(code);
+    if let Event::Exited(code) = event {
+        *exit_code = Some(code);
     }
     Some(event)
 }
 
-fn until_ended(heard: &Receiver<Event>, patience: Duration, ended: &mut Option<u8>) {
+/// Waits up to `patience` for the exit of the program.
+fn wait_for_exit(events: &Receiver<Event>, patience: Duration, exit_code: &mut Option<u8>) {
     let end = Instant::now() + patience;
-    while ended.is_none() {
+    while exit_code.is_none() {
         let left = end.saturating_duration_since(Instant::now());
-        if next(heard, Some(left), ended).is_none() {
+        if next(events, Some(left), exit_code).is_none() {
             return;
         }
     }
 }
 
-fn until_nothing_left(heard: &Receiver<Event>, patience: Duration, ended: &mut Option<u8>) -> bool {
+/// Waits up to `patience` for the exit of all descendants. Returns whether they have exited.
+fn wait_for_descendants(
+    events: &Receiver<Event>,
+    patience: Duration,
+    exit_code: &mut Option<u8>,
+) -> bool {
     let end = Instant::now() + patience;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        match next(heard, Some(left), ended) {
-            Some(Event::NothingLeft) => return true,
+        match next(events, Some(left), exit_code) {
+            Some(Event::NoDescendants) => return true,
             Some(_) => {}
             None => return false,
         }
     }
 }
 
-/// Takes every process that ends here: the program, and what lost its parent.
+/// Reaps every child that exits: the program, and processes that lost their parent.
 fn reap(program: Pid, events: &Sender<Event>) {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == program => {
-                let _ = events.send(Event::Ended(code_of(status)));
+                let _ = events.send(Event::Exited(code_of(status)));
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => break,
         }
     }
-    let _ = events.send(Event::NothingLeft);
+    let _ = events.send(Event::NoDescendants);
 }
 
 fn code_of(status: WaitStatus) -> u8 {
     let code = status.exit_status().map(|code| code as u8);
-    code.or_else(|| {
-        status
-            .terminating_signal()
-            .map(|signal| BY_SIGNAL.wrapping_add(signal as u8))
-    })
-    .unwrap_or(BY_SIGNAL)
+    let by_signal = || {
+        let signal = status.terminating_signal()?;
+        Some(BY_SIGNAL.wrapping_add(signal as u8))
+    };
+    code.or_else(by_signal).unwrap_or(BY_SIGNAL)
 }
 
-/// Waits until nobody can write to the program's input any more, without reading from it.
+/// Waits until the program's input has no writer any more. Does not read from it.
 fn watch_input(events: &Sender<Event>) {
     let stdin = io::stdin();
     loop {
-        // A hang-up is always reported, so nothing is asked for.
+        // A hang-up is always reported, so no flag is requested.
         let mut pipe = [PollFd::new(&stdin, PollFlags::empty())];
+        let closed = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
         match poll(&mut pipe, None) {
-            Ok(_)
-                if pipe[0]
-                    .revents()
-                    .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) =>
-            {
-                break;
-            }
+            Ok(_) if pipe[0].revents().intersects(closed) => break,
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => break,
         }
@@ -205,17 +210,18 @@ fn watch_input(events: &Sender<Event>) {
     let _ = events.send(Event::InputClosed);
 }
 
-/// Whoever ends the relay's whole group or service ends the guard last: it has something to do then. A handler, unlike
-/// ignoring, is not passed on to the program.
-fn outlive_signals() -> io::Result<()> {
-    let told = Arc::new(AtomicBool::new(false));
+/// Makes signals to the whole group or service of the bridge not end the guard, which has work to do
+/// then. A handler, unlike `SIG_IGN`, is not inherited by the program.
+fn ignore_signals() -> io::Result<()> {
+    let received = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT, SIGHUP] {
-        signal_hook::flag::register(signal, told.clone())?;
+        signal_hook::flag::register(signal, received.clone())?;
     }
     Ok(())
 }
 
-fn give_up_stdout() -> io::Result<()> {
-    let nothing = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
-    Ok(rustix::stdio::dup2_stdout(nothing)?)
+/// Replaces the guard's standard output by `/dev/null`.
+fn release_stdout() -> io::Result<()> {
+    let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
+    Ok(rustix::stdio::dup2_stdout(null)?)
 }

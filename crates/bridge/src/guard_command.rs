@@ -1,10 +1,10 @@
-//! The command line between a bridge and its guard: `guard <milliseconds to SIGTERM> <milliseconds to SIGKILL> PROGRAM
-//! ARGUMENT…`. Written by the bridge and parsed by the guard, both here.
+//! The command line between a bridge and its guard, which the bridge writes and the guard parses:
+//! `guard <milliseconds to SIGTERM> <milliseconds to SIGKILL> PROGRAM ARGUMENT…`.
 
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// The word that makes an executable a guard: its first argument.
+/// The first argument of an executable that makes it a guard.
 pub const WORD: &str = "guard";
 
 /// How long the guard waits before it uses more force. Milliseconds on the command line.
@@ -16,7 +16,7 @@ pub(crate) struct Patience {
     pub(crate) term: Duration,
 }
 
-/// What a guard's command line asks for.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CommandLine {
     pub(crate) patience: Patience,
@@ -24,19 +24,19 @@ pub(crate) struct CommandLine {
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// What is wrong with a guard's command line.
+/// A command line that no bridge has written.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommandLineError {
-    /// The spans are missing or are not numbers: a person typed it.
+    /// The two spans are missing or are no numbers.
     #[error("is started by relays alone")]
     NoPatience,
-    /// Nothing follows the spans.
+    /// The program is missing.
     #[error("has no program to guard")]
     NoProgram,
 }
 
 impl Patience {
-    /// Returns what stands on the command line before the program: [`WORD`] and the two spans.
+    /// Returns the arguments that precede the program: [`WORD`] and the two spans.
     pub(crate) fn to_arguments(self) -> [String; 3] {
         let milliseconds = |span: Duration| span.as_millis().to_string();
         [
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bridge_writes_the_guard_parses() {
+    fn the_guard_parses_what_the_bridge_writes() {
         let written = PATIENCE.to_arguments();
         assert_eq!(written, ["guard", "1500", "2000"]);
 

@@ -1,19 +1,19 @@
-//! Whether the program runs, and the observer that is notified when that changes.
+//! Whether programs can be started, and the observer of that.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Observes a bridge. The methods are called by the bridge's own tasks and must not block.
+/// Observes a bridge. Its tasks call the methods, which must not block.
 pub trait BridgeEvents: Send + Sync + 'static {
     /// A program wrote its first line: starting it works.
     fn on_healthy(&self);
 
-    /// A program cannot be started, or ended before its first line. `reason` is for people.
+    /// A program cannot be started, or exited before its first line. `reason` is for people.
     fn on_unhealthy(&self, reason: String);
 }
 
-/// The health of the program. Clones share one state.
+/// The health of a bridge. Clones share one state.
 #[derive(Clone)]
 pub(crate) struct Health {
     events: Arc<dyn BridgeEvents>,
@@ -21,7 +21,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Returns a health that is not unhealthy yet.
+    /// Creates the health of a bridge that has not started a program yet: it is not unhealthy.
     pub(crate) fn new(events: impl BridgeEvents) -> Self {
         Self {
             events: Arc::new(events),
@@ -30,20 +30,20 @@ impl Health {
     }
 
     /// Reports that a program wrote its first line.
-    pub(crate) fn reachable(&self) {
+    pub(crate) fn set_healthy(&self) {
         self.is_unhealthy.send_replace(false);
         self.events.on_healthy();
     }
 
     /// Reports that a program did not start.
-    pub(crate) fn unreachable(&self, reason: String) {
+    pub(crate) fn set_unhealthy(&self, reason: String) {
         self.is_unhealthy.send_replace(true);
         self.events.on_unhealthy(reason);
     }
 
-    /// Waits until the program is unhealthy.
-    pub(crate) async fn until_unreachable(&self) {
-        // The sender is held by `self`, so this cannot fail.
+    /// Waits until the bridge is unhealthy.
+    pub(crate) async fn until_unhealthy(&self) {
+        // The sender is part of `self`, so this cannot fail.
         let _ = self.is_unhealthy.subscribe().wait_for(|is| *is).await;
     }
 }

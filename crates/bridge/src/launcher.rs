@@ -1,66 +1,70 @@
-//! Starts the program, but not too often: a bound on how many are started in a minute, and a wait that grows while they end
-//! before they have said anything.
+//! Starts programs, within a rate: so many in a minute, and after a growing wait while they exit
+//! before their first line.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use llamapool_wire::{CallError, Cause};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::child::{Child, Ended, Hears};
+use crate::child::{Child, Exit, ProgramObserver};
 use crate::config::BridgeConfig;
-use crate::crew::Crew;
 use crate::health::Health;
-use crate::input::Input;
-use crate::load::Load;
+use crate::program_input::ProgramInput;
+use crate::stats::BridgeStats;
 
-/// So many ends without a word are an accident; from then on the next start waits.
+/// So many exits without a line may be accidents; after one more the next start waits.
 const ACCIDENTS: u32 = 2;
 /// The first wait, and the longest. Each is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Starts programs. Clones are the same one.
+/// Starts programs. Clones share one state.
 #[derive(Clone)]
 pub(crate) struct Launcher(Arc<Inner>);
 
 struct Inner {
     config: BridgeConfig,
-    crew: Crew,
-    /// Closes the input of every program.
+    /// The tasks of all programs: one attends to a program, one writes to it, one logs its standard
+    /// error. Each ends with its program.
+    tasks: TaskTracker,
+    /// Closes the input of every program when it is cancelled.
     bridge: CancellationToken,
-    load: Load,
+    stats: BridgeStats,
     health: Health,
-    starts: Mutex<Starts>,
+    limiter: Mutex<StartLimiter>,
 }
 
-/// What is remembered of starts.
+/// The history of starts, which decides about the next.
 #[derive(Default)]
-struct Starts {
-    /// Those of the last minute.
+struct StartLimiter {
+    /// The starts of the last minute.
     recent: VecDeque<Instant>,
-    /// How many ended without a word since one that spoke, and how the last of them did.
-    silent_ends: u32,
-    last_silent_end: Option<String>,
-    has_spoken: bool,
-    /// Until when nothing is started, and why.
+    /// How many programs exited without a line since one that wrote a line.
+    silent_exits: u32,
+    /// How the last of them exited.
+    last_silent_exit: Option<String>,
+    /// Whether any program has ever written a line.
+    has_written: bool,
+    /// Until when no program is started, and why.
     pause: Option<(Instant, String)>,
 }
 
 impl Launcher {
-    pub(crate) fn new(config: BridgeConfig, load: Load, health: Health) -> Self {
-        let (crew, bridge, starts) = (Crew::default(), CancellationToken::new(), Mutex::default());
+    pub(crate) fn new(config: BridgeConfig, stats: BridgeStats, health: Health) -> Self {
         Self(Arc::new(Inner {
             config,
-            crew,
-            bridge,
-            load,
+            tasks: TaskTracker::new(),
+            bridge: CancellationToken::new(),
+            stats,
             health,
-            starts,
+            limiter: Mutex::default(),
         }))
     }
 
@@ -68,136 +72,147 @@ impl Launcher {
         &self.0.config
     }
 
-    pub(crate) fn load(&self) -> &Load {
-        &self.0.load
+    pub(crate) fn stats(&self) -> &BridgeStats {
+        &self.0.stats
     }
 
-    /// Starts the program, heard by whoever `hearer` makes for its input.
-    pub(crate) fn start<H: Hears>(
+    /// Starts a program. `make_observer` makes its observer, which is given the program's input.
+    pub(crate) fn start<O: ProgramObserver>(
         &self,
-        hearer: impl FnOnce(Input) -> Arc<H>,
-    ) -> Result<Arc<H>, CallError> {
-        self.starts()
-            .admit(self.0.config.max_starts_per_minute, Instant::now())?;
-        let child =
-            Child::start(&self.0.config, &self.0.crew, &self.0.bridge).map_err(|error| {
-                let why = format!("cannot be started: {error}");
-                self.0.health.unreachable(why.clone());
-                self.starts().ended_silently(&why, Instant::now());
-                CallError::new(Cause::ProviderNotStarted, format!("the MCP server {why}"))
-            })?;
+        make_observer: impl FnOnce(ProgramInput) -> Arc<O>,
+    ) -> Result<Arc<O>, CallError> {
+        let max_per_minute = self.0.config.max_starts_per_minute;
+        self.limiter().admit(max_per_minute, Instant::now())?;
+
+        let child = Child::start(&self.0.config, &self.0.tasks, &self.0.bridge)
+            .map_err(|error| self.start_failed(&error))?;
         tracing::debug!(pid = child.pid(), "started the provider's program");
-        let (hears, running) = (hearer(child.input.clone()), self.0.load.child());
+
+        let observer = make_observer(child.input.clone());
+        let running = self.0.stats.program_started();
         let launcher = self.clone();
-        let heard = Attentive {
+        let first_line = Arc::new(FirstLineObserver {
             launcher: self.clone(),
-            hears: hears.clone(),
-            has_spoken: AtomicBool::new(false),
-        };
-        let heard = Arc::new(heard);
-        self.0.crew.take(async move {
-            let _running = running;
-            let ended = child.attend(heard).await;
-            launcher.note(&ended);
+            inner: observer.clone(),
+            has_written: AtomicBool::new(false),
         });
-        Ok(hears)
+        self.0.tasks.spawn(async move {
+            let _running = running;
+            let exit = child.attend(first_line).await;
+            launcher.note_exit(&exit);
+        });
+        Ok(observer)
     }
 
-    /// Whether any program of this bridge has ever said anything.
-    pub(crate) fn has_spoken(&self) -> bool {
-        self.starts().has_spoken
+    /// Returns whether any program of this bridge has ever written a line.
+    pub(crate) fn has_written(&self) -> bool {
+        self.limiter().has_written
     }
 
     /// Ends every program, and waits until none is left.
     pub(crate) async fn end_all(&self) {
         self.0.bridge.cancel();
-        let mut changes = self.0.load.changes();
-        while self.0.load.now().children > 0 {
-            // Its sender is in the load.
+        let mut changes = self.0.stats.changes();
+        while self.0.stats.snapshot().children > 0 {
+            // The sender is part of the stats, so this cannot fail.
             let _ = changes.changed().await;
         }
     }
 
-    /// The failure of a call for which there is no program, as it ended before it said anything.
+    /// Returns the failure of a call for which no program runs, if the last one exited without a
+    /// line.
     pub(crate) fn not_started(&self) -> Option<CallError> {
-        let why = self.starts().last_silent_end.clone()?;
+        let reason = self.limiter().last_silent_exit.clone()?;
         Some(CallError::new(
             Cause::ProviderNotStarted,
-            format!("the MCP server does not run: {why}"),
+            format!("the MCP server does not run: {reason}"),
         ))
     }
 
-    /// Waits until the program is known not to run.
-    pub(crate) async fn until_unreachable(&self) {
-        self.0.health.until_unreachable().await;
+    /// Waits until starting a program fails.
+    pub(crate) async fn until_unhealthy(&self) {
+        self.0.health.until_unhealthy().await;
     }
 
-    /// When the next start is possible, if not now.
+    /// Returns when the next start is possible; `None` if it is possible now.
     pub(crate) fn pause(&self) -> Option<Instant> {
-        self.starts()
+        self.limiter()
             .pause
             .as_ref()
             .map(|(until, _)| *until)
             .filter(|until| *until > Instant::now())
     }
 
-    fn note(&self, ended: &Ended) {
-        if ended.was_asked {
-            return tracing::debug!(end = %ended, "the provider's program has ended");
+    /// Records that the guard could not be started.
+    fn start_failed(&self, error: &std::io::Error) -> CallError {
+        let reason = format!("cannot be started: {error}");
+        self.0.health.set_unhealthy(reason.clone());
+        self.limiter().silent_exit(&reason, Instant::now());
+        CallError::new(
+            Cause::ProviderNotStarted,
+            format!("the MCP server {reason}"),
+        )
+    }
+
+    fn note_exit(&self, exit: &Exit) {
+        if exit.is_requested {
+            return tracing::debug!(end = %exit, "the provider's program has ended");
         }
-        self.0.load.crashed();
-        tracing::warn!(end = %ended, "the provider's program has ended by itself");
+        self.0.stats.program_crashed();
+        tracing::warn!(end = %exit, "the provider's program has ended by itself");
         tracing::debug!(
-            last_words = ended.last_words,
+            last_words = exit.last_stderr_line,
             "what it said last on standard error"
         );
-        if !ended.has_spoken {
-            let why = format!("it ended before it said anything ({ended})");
-            self.0.health.unreachable(why.clone());
-            self.starts().ended_silently(&why, Instant::now());
+
+        if !exit.has_written {
+            let reason = format!("it ended before it said anything ({exit})");
+            self.0.health.set_unhealthy(reason.clone());
+            self.limiter().silent_exit(&reason, Instant::now());
         }
     }
 
-    fn starts(&self) -> MutexGuard<'_, Starts> {
-        self.0.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn limiter(&self) -> MutexGuard<'_, StartLimiter> {
+        self.0.limiter.lock()
     }
 }
 
-/// Notes that the program speaks, for whoever hears it.
-struct Attentive<H> {
+/// Reports the first line of a program as health, and passes everything on.
+struct FirstLineObserver<O> {
     launcher: Launcher,
-    hears: Arc<H>,
-    has_spoken: AtomicBool,
+    inner: Arc<O>,
+    has_written: AtomicBool,
 }
 
-impl<H: Hears> Hears for Attentive<H> {
-    async fn heard(&self, line: bytes::Bytes) {
-        // Its first line alone shows that starting works: an old session must not hide that no new one can begin.
-        if !self.has_spoken.swap(true, Ordering::Relaxed) {
-            self.launcher.starts().speaks();
-            self.launcher.0.health.reachable();
+impl<O: ProgramObserver> ProgramObserver for FirstLineObserver<O> {
+    async fn on_line(&self, line: bytes::Bytes) {
+        // Only the first line shows that starting works: an old session must not hide that no new one
+        // can begin.
+        if !self.has_written.swap(true, Ordering::Relaxed) {
+            self.launcher.limiter().first_line();
+            self.launcher.0.health.set_healthy();
         }
-        self.hears.heard(line).await;
+        self.inner.on_line(line).await;
     }
 
-    fn ended(&self, end: &Ended) {
-        self.hears.ended(end);
+    fn on_exit(&self, exit: &Exit) {
+        self.inner.on_exit(exit);
     }
 }
 
-impl Starts {
+impl StartLimiter {
+    /// Records a start, or refuses it.
     fn admit(&mut self, max_per_minute: usize, now: Instant) -> Result<(), CallError> {
-        if let Some((until, why)) = self.pause.as_ref().filter(|(until, _)| *until > now) {
+        let pause = self.pause.as_ref().filter(|(until, _)| *until > now);
+        if let Some((until, reason)) = pause {
             let wait = (*until - now).as_secs() + 1;
             let message =
-                format!("the MCP server is not started again for another {wait} s: {why}");
+                format!("the MCP server is not started again for another {wait} s: {reason}");
             return Err(CallError::new(Cause::ProviderNotStarted, message));
         }
-        while self
-            .recent
-            .front()
-            .is_some_and(|start| *start + MINUTE <= now)
-        {
+
+        let is_old = |start: &Instant| *start + MINUTE <= now;
+        while self.recent.front().is_some_and(is_old) {
             self.recent.pop_front();
         }
         if self.recent.len() >= max_per_minute {
@@ -210,23 +225,25 @@ impl Starts {
         Ok(())
     }
 
-    fn speaks(&mut self) {
-        self.has_spoken = true;
-        self.silent_ends = 0;
-        self.last_silent_end = None;
+    /// Records that a program wrote its first line.
+    fn first_line(&mut self) {
+        self.has_written = true;
+        self.silent_exits = 0;
+        self.last_silent_exit = None;
         self.pause = None;
     }
 
-    fn ended_silently(&mut self, why: &str, now: Instant) {
-        self.silent_ends += 1;
-        self.last_silent_end = Some(why.to_owned());
-        let Some(beyond) = self.silent_ends.checked_sub(ACCIDENTS + 1) else {
+    /// Records that a program exited without a line, or was not started at all.
+    fn silent_exit(&mut self, reason: &str, now: Instant) {
+        self.silent_exits += 1;
+        self.last_silent_exit = Some(reason.to_owned());
+        let Some(beyond) = self.silent_exits.checked_sub(ACCIDENTS + 1) else {
             return;
         };
         let wait = FIRST_WAIT
             .saturating_mul(1 << beyond.min(16))
             .min(LONGEST_WAIT);
-        self.pause = Some((now + wait, why.to_owned()));
+        self.pause = Some((now + wait, reason.to_owned()));
     }
 }
 
@@ -235,8 +252,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_are_started_in_a_minute_than_may_be() {
-        let (start, mut starts) = (Instant::now(), Starts::default());
+    fn starts_within_a_minute_are_bounded() {
+        let start = Instant::now();
+        let mut starts = StartLimiter::default();
+
         assert!((0..3).all(|_| starts.admit(3, start).is_ok()));
         assert_eq!(
             starts
@@ -249,10 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_end_without_a_word_are_started_ever_more_seldom() {
-        let (mut now, mut starts) = (Instant::now(), Starts::default());
+    fn silent_exits_delay_the_next_start_ever_longer() {
+        let mut now = Instant::now();
+        let mut starts = StartLimiter::default();
+
         for expected in [0, 0, 1, 2, 4, 8, 16, 32, 60, 60] {
-            starts.ended_silently("exit status 1", now);
+            starts.silent_exit("exit status 1", now);
             let refused = starts.admit(
                 1000,
                 now + Duration::from_secs(expected).saturating_sub(Duration::from_millis(1)),
@@ -261,9 +282,9 @@ mod tests {
             now += Duration::from_secs(expected);
             assert!(starts.admit(1000, now).is_ok());
         }
-        let refusal = Starts {
+        let refusal = StartLimiter {
             pause: Some((now + MINUTE, "exit status 1".into())),
-            ..Starts::default()
+            ..StartLimiter::default()
         };
         let mut refusal = refusal;
         let message = refusal.admit(1000, now).unwrap_err().message;

@@ -1,39 +1,40 @@
 //! Serves a program that speaks MCP on standard input and output over HTTP.
 //!
-//! [`Bridge::serve`] answers one HTTP request, [`Bridge::run`] attends to programs and sessions for as long as the
-//! bridge lives, [`Bridge::shutdown`] ends every program. The module `guard` is the process between a bridge and each
-//! of its programs. This crate opens no socket and reads no environment variable; it knows neither relays nor tunnels.
+//! [`Bridge::serve`] answers one HTTP request, [`Bridge::run`] attends to programs and sessions,
+//! [`Bridge::shutdown`] ends every program. [`HttpServer`] serves one bridge on a listener of its own.
+//! The module `guard` is the process between a bridge and each of its programs.
+//!
+//! The crate knows neither relays nor tunnels, and reads no environment variable.
 
-mod answers;
-mod body;
 mod bridge;
 mod child;
 mod config;
-mod crew;
+mod error;
+mod error_events;
 mod event_id;
+mod event_queue;
+mod event_stream;
 #[cfg(unix)]
 pub mod guard;
 mod guard_command;
-mod head;
 mod health;
-mod input;
+mod http_server;
 mod launcher;
-mod legacy;
-mod lines;
-mod load;
-mod message;
-mod modern;
-mod pipe;
-mod plain;
-mod posted;
+mod line_reader;
+mod multiplexer;
+mod post;
+mod program_input;
+mod response;
 mod rewrite;
-mod shared;
-mod sse;
+mod sessions;
+mod shared_session;
+mod stateless;
+mod stats;
 mod stderr;
-mod told;
 
 pub use bridge::{Bridge, not_found};
 pub use config::BridgeConfig;
+pub use error_events::BridgeBody;
 pub use health::BridgeEvents;
-pub use load::Load;
-pub use told::BridgeBody;
+pub use http_server::{HttpServer, HttpServerConfig};
+pub use stats::BridgeStats;

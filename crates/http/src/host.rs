@@ -7,6 +7,58 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::Authority;
 
+/// The values of `Host` that a listener accepts, and with them the pages whose requests it accepts.
+///
+/// A browser that was lured to a hostile page can reach a listener on loopback through DNS rebinding.
+/// The page's host name is then in `Host`, and its origin in `Origin` (MCP 2025-11-25 and 2026-07-28,
+/// transports, security).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedHosts {
+    /// Any host.
+    Any,
+    /// The names of this machine only.
+    LoopbackOnly,
+    /// These hosts, in lower case, with or without a port.
+    Listed(Vec<String>),
+}
+
+impl AllowedHosts {
+    /// Returns the hosts of a listener on `bind`: those that are listed; without a list any host, on
+    /// loopback only the names of this machine.
+    pub fn new(listed: &[String], bind: IpAddr) -> Self {
+        if !listed.is_empty() {
+            Self::Listed(
+                listed
+                    .iter()
+                    .map(|host| host.to_ascii_lowercase())
+                    .collect(),
+            )
+        } else if bind.is_loopback() {
+            Self::LoopbackOnly
+        } else {
+            Self::Any
+        }
+    }
+
+    /// Returns whether a request to this authority is accepted. Empty: the request names none.
+    pub fn allows(&self, authority: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::LoopbackOnly => is_loopback(without_port(authority)),
+            Self::Listed(hosts) => hosts.iter().any(|listed| {
+                listed.eq_ignore_ascii_case(authority)
+                    || listed.eq_ignore_ascii_case(without_port(authority))
+            }),
+        }
+    }
+
+    /// Returns whether a page of this origin is accepted because it is a page of this machine, as the
+    /// listener is. The origin must be in lower case.
+    pub fn allows_own_page(&self, origin: &str) -> bool {
+        *self == Self::LoopbackOnly && is_loopback_origin(origin)
+    }
+}
+
 /// Returns an authority without its port. An IPv6 address keeps its brackets.
 pub fn without_port(authority: &str) -> &str {
     match (authority.rfind(':'), authority.rfind(']')) {
@@ -117,6 +169,25 @@ mod tests {
         for origin in ["null", "localhost", "http://localhost/x", "ftp://localhost"] {
             assert!(!is_loopback_origin(origin), "{origin}");
         }
+    }
+
+    #[test]
+    fn a_listener_on_loopback_accepts_the_names_of_this_machine() {
+        let loopback = AllowedHosts::new(&[], IpAddr::from([127, 0, 0, 1]));
+        assert!(loopback.allows("LOCALHOST:8080"));
+        assert!(loopback.allows_own_page("http://localhost:3000"));
+        assert!(!loopback.allows("evil.example"));
+        assert!(!loopback.allows(""));
+        assert!(!loopback.allows_own_page("http://evil.example"));
+
+        let public = AllowedHosts::new(&[], IpAddr::from([0, 0, 0, 0]));
+        assert!(public.allows("anything.example"));
+        assert!(!public.allows_own_page("http://localhost:3000"));
+
+        let listed = AllowedHosts::new(&["Pool.example".to_owned()], IpAddr::from([127, 0, 0, 1]));
+        assert!(listed.allows("pool.example:8443"));
+        assert!(!listed.allows("localhost"));
+        assert!(!listed.allows_own_page("http://localhost:3000"));
     }
 
     #[test]

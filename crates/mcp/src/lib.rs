@@ -1,15 +1,19 @@
 //! The words of MCP (the Model Context Protocol): its revisions, HTTP headers, methods, JSON-RPC
-//! error codes, and the little that both sides need of a message's envelope.
+//! error codes and responses, and the envelope of a message.
 //!
 //! The crate does no input or output and depends on no other crate of llamapool. Code that moves
 //! bytes (`llamapool-tunnel`, `llamapool-http`) never depends on it.
 
 pub mod error_code;
 pub mod header;
+mod json_rpc;
 mod message;
 mod method;
 mod revision;
+mod rpc_error;
 
+pub use json_rpc::{Message, MessageError, MessageKind, Params, Token, TokenKey, parse_messages};
 pub use message::is_response;
 pub use method::MethodLabel;
 pub use revision::Revision;
+pub use rpc_error::RpcError;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use llamapool_bridge::Load;
+use llamapool_bridge::BridgeStats;
 use llamapool_wire::{Event, Offer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) fn stream(entry: Arc<ProviderEntry>, farewell: CancellationToken) -> ResponseBody {
     let mut changes = Changes {
         state: entry.status.subscribe(),
-        load: entry.provider.bridge_load().map(Load::changes),
+        load: entry.provider.bridge_stats().map(BridgeStats::changes),
     };
     // The first line is due at once.
     changes.state.mark_changed();
@@ -38,7 +38,7 @@ pub(crate) fn stream(entry: Arc<ProviderEntry>, farewell: CancellationToken) -> 
                 changed = changes.next() => changed?,
             }
             let offer = Offer {
-                bridge: entry.provider.bridge_load().map(Load::now),
+                bridge: entry.provider.bridge_stats().map(BridgeStats::snapshot),
                 ..entry.status.offer()
             };
             let line = Bytes::from(Event::Offer(offer).to_line());

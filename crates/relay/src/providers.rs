@@ -9,7 +9,7 @@ mod mcp_http;
 mod mcp_stdio;
 
 use http::{HeaderMap, Request, Response, StatusCode};
-use llamapool_bridge::Load;
+use llamapool_bridge::BridgeStats;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
@@ -56,7 +56,7 @@ trait ProviderBackend {
     }
 
     /// Returns the programs and sessions of a bridge, `None` for a provider without one.
-    fn bridge_load(&self) -> Option<&Load> {
+    fn bridge_stats(&self) -> Option<&BridgeStats> {
         None
     }
 }
@@ -140,7 +140,7 @@ impl Provider {
     }
 
     /// Returns the programs and sessions of a bridge, `None` for a provider without one.
-    pub(crate) fn bridge_load(&self) -> Option<&Load> {
-        dispatch!(self, backend => backend.bridge_load())
+    pub(crate) fn bridge_stats(&self) -> Option<&BridgeStats> {
+        dispatch!(self, backend => backend.bridge_stats())
     }
 }

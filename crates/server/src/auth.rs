@@ -2,140 +2,164 @@
 //!
 //! Keys are compared in constant time and are never part of an error.
 
+pub(crate) mod cors;
+mod extract;
+mod origin_policy;
+mod principal;
+mod relay_identity;
+
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use llamapool_wire::{
-    CallError, DisplayName, InstanceId, Refusal, RelayId, Secret, bearer, header as wire, read_ids,
-};
+use llamapool_wire::{CallError, Secret, bearer};
 
-use crate::config::Keys;
-use crate::edge::Edge;
+use crate::listen::Peer;
 
-/// Who decides who is who.
+pub(crate) use extract::{AccessControl, Prober};
+pub(crate) use origin_policy::{HostAndOrigin, OriginPolicy};
+pub(crate) use principal::{AllowedOrigin, Caller, Operator, Principal};
+pub(crate) use relay_identity::{RelayIdentity, RelayRefusedError};
+
+/// The keys, and the accepted values of `Origin` and `Host`.
+#[derive(Debug, Clone, Default)]
+pub struct AuthConfig {
+    /// The keys of the server.
+    pub keys: Keys,
+    /// Origins of browsers that may call, such as `https://inspector.example`; `*` allows all.
+    pub allowed_origins: Vec<String>,
+    /// Host names under which the server may be addressed, without port, IPv6 addresses in
+    /// brackets; empty: any, except that a server which listens on loopback only is addressed by
+    /// loopback names only.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// The keys. A missing one leaves its doors open, which is for `--no-auth` alone.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    /// Opens the state API.
+    pub api: Option<Secret>,
+    /// Lets relays connect.
+    pub worker: Option<Secret>,
+    /// Seals the session ids of shared ids; `None`: the worker key does, or, without that, a key of
+    /// this run.
+    pub session: Option<Secret>,
+}
+
+/// Proves identities by the keys and the origin policy.
 pub(crate) struct Auth {
     api: Option<Secret>,
     worker: Option<Secret>,
-    edge: Edge,
+    policy: OriginPolicy,
 }
 
-/// Somebody who may call providers. Whether a provider's relay wants a token besides is the relay's business.
-pub(crate) struct Caller {
-    /// Where the page comes from, if a browser calls.
-    pub(crate) origin: Option<AllowedOrigin>,
-}
-
-/// An Origin that got past the edge.
-#[derive(Debug, Clone)]
-pub(crate) struct AllowedOrigin(HeaderValue);
-
-/// Somebody who may look at the state.
-pub(crate) struct Operator(());
-
-/// A relay that presented the worker key, and what it asks for.
-#[derive(Debug)]
-pub(crate) struct RelayIdentity {
-    /// The ids it wants, one for each of its providers; where there is none, the server assigns it.
-    pub(crate) ids: Vec<Option<RelayId>>,
-    pub(crate) name: DisplayName,
-    pub(crate) version: DisplayName,
-    pub(crate) instance: InstanceId,
-    pub(crate) secret: Option<Secret>,
-}
-
-/// Why somebody may not look at the state.
-pub(crate) enum NotAnOperator {
-    /// The edge does not let them in.
-    Edge(CallError),
+/// The reasons for refusing an operator.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AccessError {
+    /// `Host` or `Origin` is refused.
+    #[error("{}", .0.message)]
+    Origin(CallError),
     /// The API key is missing or wrong.
-    Key,
+    #[error("the API key is missing or wrong")]
+    WrongKey,
 }
 
-/// Why a relay may not connect: which refusal, and what was wrong.
-pub(crate) type NotARelay = (Refusal, String);
+impl Keys {
+    /// Returns the secret that session ids are sealed with: one that other servers and later runs
+    /// have, too, if there is any.
+    pub(crate) fn sealing(&self) -> Secret {
+        self.session
+            .clone()
+            .or_else(|| self.worker.clone())
+            .unwrap_or_else(Secret::random)
+    }
+}
 
 impl Auth {
-    pub(crate) fn new(keys: &Keys, edge: Edge) -> Self {
+    /// Returns the keeper of these keys and of this policy.
+    pub(crate) fn new(keys: &Keys, policy: OriginPolicy) -> Self {
         Self {
             api: keys.api.clone(),
             worker: keys.worker.clone(),
-            edge,
+            policy,
         }
     }
 
-    /// Who calls a provider: anyone whom the edge lets in.
-    pub(crate) fn caller(&self, headers: &HeaderMap, uri: &Uri) -> Result<Caller, CallError> {
-        self.edge.check(headers, uri)?;
-        // The edge lets one Origin through at most.
+    /// Returns the caller of a provider: any that the origin policy admits. A token that the
+    /// provider's relay demands besides is checked there.
+    pub(crate) fn caller(
+        &self,
+        source: &HostAndOrigin<'_>,
+        uri: &Uri,
+        peer: Peer,
+    ) -> Result<Caller, CallError> {
+        self.policy.check(source, uri)?;
         Ok(Caller {
-            origin: headers.get(header::ORIGIN).cloned().map(AllowedOrigin),
+            principal: Principal::Anonymous,
+            origin: source.origin_value().cloned().map(AllowedOrigin::new),
+            peer,
         })
     }
 
-    /// Somebody who asks for what everybody may know, of this server.
-    pub(crate) fn addressee(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), CallError> {
-        self.edge.check_host(headers, uri)
-    }
-
-    /// Somebody who asks how the server is, under whatever name it was found; but no hostile page.
-    pub(crate) fn prober(&self, headers: &HeaderMap) -> Result<(), CallError> {
-        self.edge.check_origin(headers)
-    }
-
-    /// Who looks at the state: whoever presents the API key.
-    pub(crate) fn operator(
+    /// Returns the reader of a public document of a provider, on any page: only the
+    /// `Host` is checked.
+    pub(crate) fn public_reader(
         &self,
         headers: &HeaderMap,
         uri: &Uri,
-    ) -> Result<Operator, NotAnOperator> {
-        self.edge.check(headers, uri).map_err(NotAnOperator::Edge)?;
-        if is_presented(&self.api, headers) {
-            Ok(Operator(()))
-        } else {
-            Err(NotAnOperator::Key)
-        }
-    }
-
-    /// Which relay connects: one that presents the worker key and says who it is.
-    pub(crate) fn relay(&self, headers: &HeaderMap) -> Result<RelayIdentity, NotARelay> {
-        if !is_presented(&self.worker, headers) {
-            let expected =
-                "the worker key is missing or wrong, expected Authorization: Bearer <WORKER_KEY>";
-            return Err((Refusal::WrongKey, expected.to_owned()));
-        }
-        let invalid = |message: String| (Refusal::InvalidHeader, message);
-        let text = |name| match headers.get(&name).map(HeaderValue::to_str) {
-            None => Ok(None),
-            Some(Ok(text)) => Ok(Some(text)),
-            Some(Err(_)) => Err(invalid(format!("the {name} header is not ASCII text"))),
-        };
-        let name_of = |text: Option<&str>| {
-            DisplayName::decode(text.unwrap_or_default())
-                .map_err(|error| invalid(error.to_string()))
-        };
-        let instance = text(wire::INSTANCE)?
-            .ok_or_else(|| invalid(format!("the {} header is missing", wire::INSTANCE)))?;
-        Ok(RelayIdentity {
-            ids: read_ids(headers).map_err(|error| invalid(error.to_string()))?,
-            name: name_of(text(wire::NAME)?)?,
-            version: name_of(text(wire::VERSION)?)?,
-            instance: instance
-                .parse()
-                .map_err(|error| invalid(format!("{error}")))?,
-            secret: text(wire::SECRET)?
-                .filter(|secret| !secret.is_empty())
-                .map(Secret::new),
+        peer: Peer,
+    ) -> Result<Caller, CallError> {
+        let source = HostAndOrigin::read(headers)?;
+        self.policy.check_host(&source, uri)?;
+        Ok(Caller {
+            principal: Principal::Anonymous,
+            origin: None,
+            peer,
         })
     }
 
-    /// Takes the server's own keys out of a call: a caller who sends one by mistake must not hand it to a provider.
+    /// Admits a health probe, under any name of the server; but from no page of another origin.
+    pub(crate) fn prober(&self, headers: &HeaderMap) -> Result<Prober, CallError> {
+        let source = HostAndOrigin::read(headers)?;
+        self.policy.check_origin(&source)?;
+        Ok(Prober)
+    }
+
+    /// Returns the operator that presents the API key.
+    pub(crate) fn operator(&self, headers: &HeaderMap, uri: &Uri) -> Result<Operator, AccessError> {
+        let source = HostAndOrigin::read(headers).map_err(AccessError::Origin)?;
+        self.policy
+            .check(&source, uri)
+            .map_err(AccessError::Origin)?;
+
+        match &self.api {
+            None => Ok(Operator::new(Principal::Anonymous)),
+            Some(key) if key.is_presented_in(headers) => Ok(Operator::new(Principal::ApiKey)),
+            Some(_) => Err(AccessError::WrongKey),
+        }
+    }
+
+    /// Returns the relay that presents the worker key, with what it asks for.
+    pub(crate) fn relay(&self, headers: &HeaderMap) -> Result<RelayIdentity, RelayRefusedError> {
+        let is_admitted = self
+            .worker
+            .as_ref()
+            .is_none_or(|key| key.is_presented_in(headers));
+        if !is_admitted {
+            return Err(RelayRefusedError::wrong_key());
+        }
+        RelayIdentity::read(headers)
+    }
+
+    /// Removes the server's own keys from a call: a caller that sends one by mistake must not hand
+    /// it to a provider.
     pub(crate) fn withhold_own_keys(&self, headers: &mut HeaderMap) {
         if !headers.contains_key(header::AUTHORIZATION) {
             return;
         }
+
         let is_own = |value: &HeaderValue| {
             let token = bearer(value);
             let matches = |key: &Option<Secret>| {
                 key.as_ref()
-                    .is_some_and(|key| token.is_some_and(|t| key.matches(t)))
+                    .is_some_and(|key| token.is_some_and(|token| key.matches(token)))
             };
             matches(&self.api) | matches(&self.worker)
         };
@@ -145,27 +169,11 @@ impl Auth {
     }
 }
 
-impl AllowedOrigin {
-    /// The origin as the browser sent it.
-    pub(crate) fn value(&self) -> &HeaderValue {
-        &self.0
-    }
-
-    #[cfg(test)]
-    pub(crate) fn for_test(origin: &'static str) -> Self {
-        Self(HeaderValue::from_static(origin))
-    }
-}
-
-/// Whether the key is presented, once and well. A key that is not set is presented by everybody.
-fn is_presented(key: &Option<Secret>, headers: &HeaderMap) -> bool {
-    key.as_ref().is_none_or(|key| key.is_presented_in(headers))
-}
-
 #[cfg(test)]
 mod tests {
+    use llamapool_wire::{Refusal, header as wire};
+
     use super::*;
-    use crate::config::AuthConfig;
 
     fn auth() -> Auth {
         let keys = Keys {
@@ -173,10 +181,8 @@ mod tests {
             worker: Some(Secret::new("worker")),
             session: None,
         };
-        Auth::new(
-            &keys,
-            Edge::new(&AuthConfig::default(), None, [0, 0, 0, 0].into()),
-        )
+        let policy = OriginPolicy::new(&AuthConfig::default(), None, [0, 0, 0, 0].into());
+        Auth::new(&keys, policy)
     }
 
     fn with(values: &[&'static str]) -> HeaderMap {
@@ -187,16 +193,18 @@ mod tests {
         headers
     }
 
-    fn is_operator(values: &[&'static str]) -> bool {
+    fn operator(values: &[&'static str]) -> Option<Principal> {
         auth()
             .operator(&with(values), &Uri::from_static("/api/state"))
-            .is_ok()
+            .ok()
+            .map(|operator| operator.principal().clone())
     }
 
     #[test]
-    fn an_operator_presents_the_api_key_once_and_nothing_else() {
-        assert!(is_operator(&["Bearer api"]));
-        assert!(is_operator(&["bearer  api "]));
+    fn an_operator_presents_the_api_key_once() {
+        assert_eq!(operator(&["Bearer api"]), Some(Principal::ApiKey));
+        assert_eq!(operator(&["bearer  api "]), Some(Principal::ApiKey));
+
         for wrong in [
             &[][..],
             &["Bearer "],
@@ -206,13 +214,13 @@ mod tests {
             &["Bearer apj"],
             &["Bearer worker"],
         ] {
-            assert!(!is_operator(wrong), "{wrong:?}");
+            assert_eq!(operator(wrong), None, "{wrong:?}");
         }
-        assert!(!is_operator(&["Bearer api", "Bearer api"]));
+        assert_eq!(operator(&["Bearer api", "Bearer api"]), None);
     }
 
     #[test]
-    fn a_relay_presents_the_worker_key_and_says_who_it_is() {
+    fn a_relay_presents_the_worker_key_and_its_identity() {
         let mut headers = with(&["Bearer worker"]);
         headers.insert(
             wire::INSTANCE,
@@ -220,26 +228,23 @@ mod tests {
         );
         headers.insert(wire::ID, HeaderValue::from_static("mcp-1234"));
         headers.insert(wire::NAME, HeaderValue::from_static("Al%C3%A9"));
+
         let relay = auth().relay(&headers).unwrap();
         assert_eq!(relay.ids, [Some("mcp-1234".parse().unwrap())]);
         assert_eq!(relay.name.as_str(), "Alé");
+
         headers.insert(wire::ID, HeaderValue::from_static("a/b"));
-        assert!(matches!(
-            auth().relay(&headers),
-            Err((Refusal::InvalidHeader, _))
-        ));
-        headers.insert(
-            header::AUTHORIZATION,
-            HeaderValue::from_static("Bearer api"),
-        );
-        assert!(matches!(
-            auth().relay(&headers),
-            Err((Refusal::WrongKey, _))
-        ));
+        let refused = auth().relay(&headers).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::InvalidHeader);
+
+        let wrong_key = HeaderValue::from_static("Bearer api");
+        headers.insert(header::AUTHORIZATION, wrong_key);
+        let refused = auth().relay(&headers).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::WrongKey);
     }
 
     #[test]
-    fn the_servers_own_keys_never_leave_and_the_callers_tokens_do() {
+    fn the_servers_own_keys_are_withheld_and_other_tokens_are_not() {
         for (sent, stays) in [
             ("Bearer api", false),
             ("bearer worker", false),
@@ -248,7 +253,9 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, HeaderValue::from_static(sent));
+
             auth().withhold_own_keys(&mut headers);
+
             assert_eq!(headers.contains_key(header::AUTHORIZATION), stays, "{sent}");
         }
     }

@@ -1,6 +1,8 @@
-//! The doors: groups of public routes, each in its own file.
+//! The doors: groups of public routes, each in its own file with the context that it works with.
 
-pub(crate) mod admin;
+pub(crate) mod connect;
+pub(crate) mod health;
 pub(crate) mod mcp;
-pub(crate) mod relay;
+pub(crate) mod metrics;
+pub(crate) mod state;
 pub(crate) mod well_known;

@@ -1,16 +1,41 @@
-//! Makes every answer that is not a provider's: the only place where an error gets its status and its body.
+//! Makes every answer that is not a provider's: the only place where an error gets its status and
+//! its body.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use llamapool_http::json_response;
+use llamapool_http::{JSON_TYPE, json_response};
 use llamapool_wire::{
     CallError, Cause, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
 };
 
-/// The answer to a call that llamapool itself must answer.
-pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<Body> {
-    let mut response = json_response(failure.cause.status(), failure.to_json(None, req_id));
+/// The format of error bodies that the callers of a door read.
+pub(crate) trait ErrorBody {
+    /// The media type of the body.
+    const CONTENT_TYPE: HeaderValue;
+
+    /// Renders the body of an error's answer.
+    fn render(failure: &CallError, req_id: &str) -> String;
+}
+
+/// The error bodies of the MCP door: JSON-RPC error objects. Their id is null, as the body of a
+/// request is never parsed.
+pub(crate) struct JsonRpc;
+
+impl ErrorBody for JsonRpc {
+    const CONTENT_TYPE: HeaderValue = JSON_TYPE;
+
+    fn render(failure: &CallError, req_id: &str) -> String {
+        failure.to_json(None, req_id)
+    }
+}
+
+/// Returns the answer to a call that llamapool itself must answer.
+pub(crate) fn failed_call<B: ErrorBody>(failure: &CallError, req_id: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(B::render(failure, req_id)));
+    *response.status_mut() = failure.cause.status();
+
     let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, B::CONTENT_TYPE);
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
     if failure.cause.is_retryable() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
@@ -21,11 +46,13 @@ pub(crate) fn failed_call(failure: &CallError, req_id: &str) -> Response<Body> {
     response
 }
 
-/// The answer to a call whose session is gone for good: the one answer of llamapool's own that is meant as protocol. It
-/// makes a client initialize again (MCP 2025-03-26 and later, session management).
+/// Returns the answer to a call whose session is gone for good: the one answer of llamapool's own
+/// that is meant as protocol. It makes a client initialize again (MCP 2025-03-26 and later, session
+/// management).
 pub(crate) fn session_gone() -> Response<Body> {
     let body =
         r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#;
+
     let mut response = json_response(StatusCode::NOT_FOUND, body.to_owned());
     response
         .headers_mut()
@@ -33,7 +60,7 @@ pub(crate) fn session_gone() -> Response<Body> {
     response
 }
 
-/// The answer to a relay that may not connect.
+/// Returns the answer to a relay that may not connect.
 pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body> {
     let body = RefusalBody {
         error: refusal,
@@ -43,6 +70,7 @@ pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body>
         refusal.status(),
         serde_json::to_string(&body).unwrap_or_default(),
     );
+
     let headers = response.headers_mut();
     match refusal {
         Refusal::WrongKey => {
@@ -68,20 +96,21 @@ pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body>
     response
 }
 
-/// The answer to somebody without the API key.
+/// Returns the answer to a request without the API key.
 pub(crate) fn unauthorized() -> Response<Body> {
     let mut response = plain(
         StatusCode::UNAUTHORIZED,
         "unauthorized",
         "expected Authorization: Bearer <API_KEY>",
     );
+
     response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 
-/// The answer to a request for a path that does not exist.
+/// Returns the answer to a request for a path that does not exist.
 pub(crate) fn not_found() -> Response<Body> {
     plain(
         StatusCode::NOT_FOUND,
@@ -90,7 +119,8 @@ pub(crate) fn not_found() -> Response<Body> {
     )
 }
 
-/// The answer where there are no metadata: MCP clients then go on without (MCP 2025-06-18, authorization).
+/// Returns the answer where there are no metadata: MCP clients then go on without (MCP 2025-06-18,
+/// authorization).
 pub(crate) fn no_metadata() -> Response<Body> {
     plain(
         StatusCode::NOT_FOUND,
@@ -99,13 +129,14 @@ pub(crate) fn no_metadata() -> Response<Body> {
     )
 }
 
-/// The answer to a request that wants to do more with a document than read it.
+/// Returns the answer to a request that would do more with a document than read it.
 pub(crate) fn only_get() -> Response<Body> {
     let mut response = plain(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         "expected GET",
     );
+
     response.headers_mut().insert(
         header::ALLOW,
         HeaderValue::from_static("GET, HEAD, OPTIONS"),
@@ -113,20 +144,21 @@ pub(crate) fn only_get() -> Response<Body> {
     response
 }
 
-/// The answer when all state streams are taken.
+/// Returns the answer when all state streams are taken.
 pub(crate) fn too_many_streams() -> Response<Body> {
     let mut response = plain(
         StatusCode::SERVICE_UNAVAILABLE,
         "too_many_streams",
         "all state streams are in use",
     );
+
     response
         .headers_mut()
         .insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     response
 }
 
-/// The answer of a server that takes nothing new.
+/// Returns the answer of a draining server to a readiness probe.
 pub(crate) fn draining() -> Response<Body> {
     plain(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -135,6 +167,7 @@ pub(crate) fn draining() -> Response<Body> {
     )
 }
 
+/// Returns an answer with a word for programs and a sentence for people.
 fn plain(status: StatusCode, error: &str, message: &str) -> Response<Body> {
     json_response(
         status,

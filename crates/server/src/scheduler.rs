@@ -1,7 +1,11 @@
-//! Decides which relay runs a call, and lets it in.
+//! Decides which relay runs a call, and admits the call there. Knows no HTTP.
 
+mod admission;
 mod choose;
+mod gate;
 mod permit;
 
-pub(crate) use choose::{Candidate, Choice, Wish, choose};
-pub(crate) use permit::Permit;
+pub(crate) use admission::{AdmissionError, Runner, admit};
+pub(crate) use choose::{Candidate, Wish};
+pub(crate) use gate::DrainGate;
+pub(crate) use permit::{Permit, Place, Slot};

@@ -1,152 +1,250 @@
-//! The server as a whole: which door is where, and how it starts and stops. The one file that knows all others.
+//! The server as a whole: it builds the context of every door, starts and stops. The one file that
+//! depends on all others.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use axum::Router;
-use axum::routing::{any, get};
+use llamapool_mcp::MethodLabel;
 use llamapool_tunnel::CloseReason;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::app::App;
+use crate::auth::{AccessControl, Auth, AuthConfig, Keys, OriginPolicy};
+use crate::calls::CallMetrics;
 use crate::config::ServerConfig;
-use crate::doors::{admin, relay, well_known};
-use crate::entrance::{Calls, Entrance};
-use crate::listen::serve_connections;
+use crate::directory::Directory;
+use crate::doors::connect::ConnectDoor;
+use crate::doors::health::HealthApi;
+use crate::doors::mcp::{McpDoor, SessionSeal, mcp_metrics};
+use crate::doors::metrics::MetricsApi;
+use crate::doors::state::{StateApi, StateSources};
+use crate::doors::well_known::WellKnownDoor;
+use crate::listen::{Listener, PublicUrl};
+use crate::metrics::Metrics;
+use crate::relays::Registry;
+use crate::routes::{PublicDoors, Routes};
+use crate::scheduler::DrainGate;
 
-/// How long closing tunnels and connections may take once all calls are over.
+/// The time for closing tunnels and connections once all calls are over.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How many connections wait to be accepted. One more than fits is tried again by its peer a second later: all relays come at
-/// once after a restart, and callers come in bursts. The system may have a lower bound (`net.core.somaxconn`).
-const BACKLOG: u32 = 4096;
 
 /// A server that has its addresses and waits to run.
 pub struct Server {
-    app: Arc<App>,
-    listener: TcpListener,
-    metrics_listener: Option<TcpListener>,
+    config: ServerConfig,
+    public: Listener,
+    metrics: Option<Listener>,
+}
+
+/// The parts that several doors share.
+struct Shared {
+    auth: Arc<Auth>,
+    public_url: PublicUrl,
+    directory: Directory,
+    registry: Registry,
+    /// Every call passes it; closing it is draining.
+    gate: Arc<DrainGate>,
+    counters: Metrics,
+    calls: CallMetrics<MethodLabel>,
+    /// Owns the tasks of the tunnels.
+    tunnels: TaskTracker,
+    /// Ends every stream that has no end of its own, when the calls are over.
+    farewell: CancellationToken,
 }
 
 impl Server {
     /// Takes the addresses. From here on connections queue up; [`Server::run`] answers them.
     pub async fn bind(config: ServerConfig) -> io::Result<Self> {
-        let listener = listen(config.listen.bind)?;
-        let metrics_listener = match config.listen.metrics_bind {
-            Some(address) => Some(listen(address)?),
-            None => None,
-        };
-        let app = Arc::new(App::new(config));
+        let head_bytes = config.relays.tunnel.max_header_bytes;
+        let listen = |address| Listener::bind(address, &config.listen, head_bytes);
+        let public = listen(config.listen.bind)?;
+        let metrics = config.listen.metrics_bind.map(listen).transpose()?;
         Ok(Self {
-            app,
-            listener,
-            metrics_listener,
+            config,
+            public,
+            metrics,
         })
     }
 
-    /// The address that callers and relays connect to.
+    /// Returns the address that callers and relays connect to.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.public.address()
     }
 
-    /// The address of `/metrics`, if it has one of its own.
+    /// Returns the address of `/metrics`, if it has one of its own.
     pub fn metrics_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.metrics_listener
-            .as_ref()
-            .map(TcpListener::local_addr)
-            .transpose()
+        self.metrics.as_ref().map(Listener::address).transpose()
     }
 
-    /// Serves until `stop` resolves, then drains: nothing new is taken, what runs may finish until the drain timeout.
-    /// Dropping the future ends everything now.
+    /// Serves until `stop` resolves, then drains: nothing new is taken, and calls that run may end
+    /// until the drain timeout. Dropping the future ends the listeners and all connections; a
+    /// tunnel then ends with its relay or with the runtime.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
-            app,
-            listener,
-            metrics_listener,
+            config,
+            public,
+            metrics,
         } = self;
+        let shared = Shared::new(&config);
+        let farewell = shared.farewell.clone();
+
         let mut listeners = JoinSet::new();
-        let public = Entrance::new(
-            app.clone(),
-            Calls::Taken,
-            router(app.clone(), metrics_listener.is_none()),
-        );
-        listeners.spawn(serve_connections(app.clone(), listener, public));
-        if let Some(listener) = metrics_listener {
-            let metrics = Entrance::new(app.clone(), Calls::None, metrics_router(app.clone()));
-            listeners.spawn(serve_connections(app.clone(), listener, metrics));
+        let routes = shared.public_routes(&config);
+        listeners.spawn(public.serve(routes, farewell.clone()));
+        if let Some(listener) = metrics {
+            let routes = shared.metrics_routes(&config);
+            listeners.spawn(listener.serve(routes, farewell.clone()));
         }
+
         stop.await;
-        app.gate.close();
-        let patience = app.config.drain_timeout;
-        tracing::info!(calls = app.gate.running(), ?patience, "draining");
-        if tokio::time::timeout(patience, app.gate.empty())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                calls = app.gate.running(),
-                "drain timeout: ending what still runs"
-            );
-        }
-        app.registry.close_all(CloseReason::GoingAway);
-        app.farewell.cancel();
-        let quiet = async {
+        shared.drain(config.drain_timeout).await;
+        shared.registry.close_all(CloseReason::GoingAway);
+        farewell.cancel();
+
+        let all_ended = async {
             while listeners.join_next().await.is_some() {}
-            while app.has_tunnels() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            shared.tunnels.close();
+            shared.tunnels.wait().await;
         };
-        if tokio::time::timeout(FAREWELL, quiet).await.is_err() {
+        if tokio::time::timeout(FAREWELL, all_ended).await.is_err() {
             tracing::debug!("connections were still open at the end");
         }
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    };
-    let listening = socket.and_then(|socket| {
-        // A server that was just restarted gets its port back. On Windows this would mean another thing.
-        #[cfg(unix)]
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    });
-    listening.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })
-}
+impl Shared {
+    fn new(config: &ServerConfig) -> Self {
+        let policy = OriginPolicy::new(
+            &config.auth,
+            config.listen.public_url.as_ref(),
+            config.listen.bind.ip(),
+        );
+        let directory = Directory::new();
+        let counters = Metrics::new();
+        Self {
+            auth: Arc::new(Auth::new(&config.auth.keys, policy)),
+            public_url: PublicUrl::new(
+                config.listen.public_url.clone(),
+                config.listen.trust_forwarded,
+            ),
+            registry: Registry::new(directory.clone(), config.relays.max_relays),
+            directory,
+            gate: Arc::default(),
+            calls: mcp_metrics(&counters),
+            counters,
+            tunnels: TaskTracker::new(),
+            farewell: CancellationToken::new(),
+        }
+    }
 
-/// Which door is where.
-fn router(app: Arc<App>, with_metrics: bool) -> Router {
-    let doors = Router::new()
-        .route("/api/mcp/connect", any(relay::connect))
-        .route("/.well-known/{*name}", any(well_known::look))
-        .route("/api/state", get(admin::state))
-        .route("/api/state/stream", get(admin::state_stream))
-        .route("/healthz", get(admin::healthz))
-        .route("/readyz", get(admin::readyz))
-        .fallback(admin::not_found);
-    let doors = if with_metrics {
-        doors.route("/metrics", get(admin::public_metrics))
-    } else {
-        doors
-    };
-    doors.with_state(app)
-}
+    /// Takes nothing new, and waits for the calls that run.
+    async fn drain(&self, patience: Duration) {
+        self.gate.close();
+        tracing::info!(calls = self.gate.running(), ?patience, "draining");
 
-fn metrics_router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/metrics", get(admin::metrics))
-        .route("/healthz", get(admin::healthz))
-        .route("/readyz", get(admin::readyz))
-        .fallback(admin::not_found)
-        .with_state(app)
+        let empty = tokio::time::timeout(patience, self.gate.empty()).await;
+        if empty.is_err() {
+            tracing::warn!(
+                calls = self.gate.running(),
+                "drain timeout: ending what still runs"
+            );
+        }
+    }
+
+    fn public_routes(&self, config: &ServerConfig) -> Routes {
+        let mcp = Arc::new(self.mcp_door(config));
+        let metrics_are_here = config.listen.metrics_bind.is_none();
+        let doors = PublicDoors {
+            well_known: Arc::new(WellKnownDoor {
+                auth: self.auth.clone(),
+                public_url: self.public_url.clone(),
+                mcp: mcp.clone(),
+            }),
+            mcp,
+            connect: Arc::new(self.connect_door(config)),
+            state: Arc::new(self.state_api(config)),
+            health: self.health_api(),
+            metrics: metrics_are_here.then(|| self.metrics_api(self.access(), config)),
+        };
+        Routes::public(doors, self.auth.clone(), self.counters.clone())
+    }
+
+    /// On a port of their own the metrics need no key, and are asked for by another name than the
+    /// public one.
+    fn metrics_routes(&self, config: &ServerConfig) -> Routes {
+        let ip = config.listen.bind.ip();
+        let policy = OriginPolicy::new(&AuthConfig::default(), None, ip);
+        let access = AccessControl {
+            auth: Arc::new(Auth::new(&Keys::default(), policy)),
+            metrics: self.counters.clone(),
+        };
+        Routes::metrics(
+            self.metrics_api(access, config),
+            self.health_api(),
+            self.counters.clone(),
+        )
+    }
+
+    fn mcp_door(&self, config: &ServerConfig) -> McpDoor {
+        McpDoor {
+            auth: self.auth.clone(),
+            directory: self.directory.clone(),
+            registry: self.registry.clone(),
+            gate: self.gate.clone(),
+            seal: SessionSeal::new(&config.auth.keys.sealing()),
+            public_url: self.public_url.clone(),
+            metrics: self.calls.clone(),
+            forwarder: config.mcp.forwarder(),
+            config: config.mcp.clone(),
+        }
+    }
+
+    fn connect_door(&self, config: &ServerConfig) -> ConnectDoor {
+        ConnectDoor {
+            auth: self.auth.clone(),
+            registry: self.registry.clone(),
+            gate: self.gate.clone(),
+            metrics: self.counters.clone(),
+            config: config.relays.clone(),
+            version: config.build.version,
+            tunnels: self.tunnels.clone(),
+        }
+    }
+
+    fn state_api(&self, config: &ServerConfig) -> StateApi {
+        let sources = StateSources {
+            directory: self.directory.clone(),
+            calls: self.calls.clone(),
+            gate: self.gate.clone(),
+            started: SystemTime::now(),
+            build: config.build,
+        };
+        StateApi::new(self.access(), sources, &config.state, self.farewell.clone())
+    }
+
+    fn health_api(&self) -> Arc<HealthApi> {
+        Arc::new(HealthApi {
+            access: self.access(),
+            gate: self.gate.clone(),
+        })
+    }
+
+    fn metrics_api(&self, access: AccessControl, config: &ServerConfig) -> Arc<MetricsApi> {
+        Arc::new(MetricsApi {
+            access,
+            metrics: self.counters.clone(),
+            directory: self.directory.clone(),
+            build: config.build,
+        })
+    }
+
+    fn access(&self) -> AccessControl {
+        AccessControl {
+            auth: self.auth.clone(),
+            metrics: self.counters.clone(),
+        }
+    }
 }

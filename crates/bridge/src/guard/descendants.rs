@@ -1,21 +1,19 @@
-//! Everything that descends from this process.
-//!
-//! The one rule: this process itself is never signalled.
+//! The descendants of this process. This process itself is never signalled.
 
 use rustix::process::Signal;
 
-/// Sends a signal to all of it.
+/// Sends a signal to every descendant.
 #[cfg(target_os = "linux")]
 pub(super) fn signal_all(signal: Signal) {
     use rustix::process::{getpid, kill_process};
-    for pid in linux::below(getpid(), &linux::parents()) {
-        // It may have ended by now.
+    for pid in linux::descendants_of(getpid(), &linux::parents()) {
+        // The process may have exited since.
         let _ = kill_process(pid, signal);
     }
 }
 
-/// Sends a signal to the rest of this process's group, which the relay made for it: other systems do not say who descends
-/// from whom. SIGKILL ends this process with the rest.
+/// Sends a signal to the process group, which the bridge created for this process: other systems do
+/// not list descendants. SIGKILL ends this process with the rest.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn signal_all(signal: Signal) {
     let _ = rustix::process::kill_current_process_group(signal);
@@ -28,7 +26,7 @@ mod linux {
 
     use rustix::process::Pid;
 
-    /// Every process with its parent.
+    /// Returns the parent of every process.
     pub(super) fn parents() -> HashMap<Pid, Pid> {
         let Ok(processes) = fs::read_dir("/proc") else {
             return HashMap::new();
@@ -36,22 +34,21 @@ mod linux {
         let pids = processes
             .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
         pids.filter_map(|pid| {
-            Some((
-                pid,
-                parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?,
-            ))
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some((pid, parse_parent(&stat)?))
         })
         .collect()
     }
 
-    /// The parent that a line of `/proc/<pid>/stat` names: behind the name, which may have any character in it.
-    pub(super) fn parent(stat: &str) -> Option<Pid> {
-        let (_, behind_name) = stat.rsplit_once(')')?;
-        Pid::from_raw(behind_name.split_ascii_whitespace().nth(1)?.parse().ok()?)
+    /// Parses the parent in a line of `/proc/<pid>/stat`. It follows the name of the program, which
+    /// may contain any character.
+    pub(super) fn parse_parent(stat: &str) -> Option<Pid> {
+        let (_, after_name) = stat.rsplit_once(')')?;
+        Pid::from_raw(after_name.split_ascii_whitespace().nth(1)?.parse().ok()?)
     }
 
-    /// What descends from a process.
-    pub(super) fn below(ancestor: Pid, parents: &HashMap<Pid, Pid>) -> Vec<Pid> {
+    /// Returns the descendants of a process.
+    pub(super) fn descendants_of(ancestor: Pid, parents: &HashMap<Pid, Pid>) -> Vec<Pid> {
         let descends = |pid: &Pid| {
             let line =
                 std::iter::successors(parents.get(pid).copied(), |pid| parents.get(pid).copied());
@@ -68,27 +65,27 @@ mod tests {
 
     use rustix::process::Pid;
 
-    use super::linux::{below, parent};
+    use super::linux::{descendants_of, parse_parent};
 
     fn pid(number: i32) -> Pid {
         Pid::from_raw(number).expect("a number above zero")
     }
 
     #[test]
-    fn a_parent_stands_behind_the_name_whatever_the_name_is() {
-        assert_eq!(parent("42 (sh) S 7 42 42 0"), Some(pid(7)));
-        assert_eq!(parent("42 (a) b (c) S 9) S 7 42"), Some(pid(7)));
+    fn the_parent_is_parsed_after_any_name() {
+        assert_eq!(parse_parent("42 (sh) S 7 42 42 0"), Some(pid(7)));
+        assert_eq!(parse_parent("42 (a) b (c) S 9) S 7 42"), Some(pid(7)));
         for bad in ["", "42 sh S 7", "42 (sh)", "42 (sh) S", "42 (sh) S x"] {
-            assert_eq!(parent(bad), None, "{bad}");
+            assert_eq!(parse_parent(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn descendants_are_found_at_any_depth_and_nobody_else_is() {
+    fn descendants_are_found_at_any_depth() {
         let parents: HashMap<Pid, Pid> = [(2, 1), (3, 2), (4, 3), (5, 1), (6, 5), (8, 9), (9, 8)]
             .map(|(one, other)| (pid(one), pid(other)))
             .into();
-        let mut found = below(pid(2), &parents);
+        let mut found = descendants_of(pid(2), &parents);
         found.sort_by_key(|pid| pid.as_raw_nonzero());
         assert_eq!(found, [pid(3), pid(4)]);
     }

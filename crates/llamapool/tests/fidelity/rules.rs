@@ -135,7 +135,7 @@ pub(crate) const RULES: &[Rule] = &[
         "an id without a relay is answered with 503 too, not with 404: a relay may still connect, and clients take 404 for the end of a session",
         &[
             "hostile_ids_reach_no_relay",
-            "what_is_no_id_is_offline_and_what_leads_up_is_refused",
+            "an_invalid_id_is_offline_and_a_path_up_is_refused",
         ],
     ),
     tested(
@@ -240,15 +240,15 @@ pub(crate) const RULES: &[Rule] = &[
             "headers_about_the_connection",
             "pages_in_browsers",
             "the_origin_that_the_edge_has_checked_is_not_passed_on",
-            "several_origins_or_hosts_are_refused_even_if_each_is_allowed",
-            "on_a_public_address_any_host_gets_in_but_only_listed_origins",
+            "several_origins_or_hosts_are_refused_if_each_is_allowed",
+            "a_public_address_admits_any_host_and_listed_origins",
             "the_suite_reports_the_same_of_2026_07_28",
         ],
     ),
     tested(
         "a server on loopback accepts loopback names alone",
         &[
-            "on_loopback_only_loopback_names_and_origins_get_in",
+            "loopback_admits_loopback_names_and_origins_only",
             "pages_in_browsers",
         ],
     ),
@@ -263,9 +263,9 @@ pub(crate) const RULES: &[Rule] = &[
     tested(
         "a browser's preflight is answered for exactly the headers that it asks for, and needs no token",
         &[
-            "a_preflight_is_answered_with_exactly_the_headers_that_it_asks_for",
+            "a_preflight_gets_exactly_the_headers_that_it_requests",
             "a_preflight_needs_no_token_and_never_reaches_the_provider",
-            "an_options_request_that_is_no_preflight_is_the_providers",
+            "an_options_request_without_preflight_is_the_providers",
         ],
     ),
     tested(
@@ -278,7 +278,7 @@ pub(crate) const RULES: &[Rule] = &[
     tested(
         "CORS headers are sent once, and `Vary` names `Origin`",
         &[
-            "the_edge_speaks_of_origins_and_the_provider_does_not",
+            "the_server_answers_about_origins_not_the_provider",
             "vary_names_the_origin_besides_the_providers_own_headers",
             "without_an_origin_the_providers_cors_headers_pass",
         ],

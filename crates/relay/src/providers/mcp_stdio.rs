@@ -5,7 +5,7 @@
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use llamapool_bridge::{Bridge, BridgeConfig, BridgeEvents, Load, not_found};
+use llamapool_bridge::{Bridge, BridgeConfig, BridgeEvents, BridgeStats, not_found};
 use llamapool_http::ForwardTimeouts;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
@@ -61,7 +61,7 @@ impl ProviderBackend for McpStdio {
         self.0.shutdown().await;
     }
 
-    fn bridge_load(&self) -> Option<&Load> {
-        Some(self.0.load())
+    fn bridge_stats(&self) -> Option<&BridgeStats> {
+        Some(self.0.stats())
     }
 }

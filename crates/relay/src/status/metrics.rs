@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use llamapool_bridge::Load;
+use llamapool_bridge::BridgeStats;
 use prometheus::core::Collector;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, TextEncoder};
 use tokio::net::TcpListener;
@@ -134,7 +134,7 @@ fn by_bridge(app: &App) -> Vec<prometheus::proto::MetricFamily> {
         label,
     );
     for entry in &app.providers {
-        let Some(load) = entry.provider.bridge_load().map(Load::now) else {
+        let Some(load) = entry.provider.bridge_stats().map(BridgeStats::snapshot) else {
             continue;
         };
         let label = &[entry.label()];

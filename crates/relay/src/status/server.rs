@@ -21,7 +21,7 @@ use axum::http::{HeaderMap, Response, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use llamapool_bridge::Load;
+use llamapool_bridge::BridgeStats;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -122,7 +122,7 @@ fn provider(entry: &ProviderEntry) -> Value {
                 .map(|program| program.to_string_lossy()),
         ),
     };
-    let bridge = entry.provider.bridge_load().map(Load::now);
+    let bridge = entry.provider.bridge_stats().map(BridgeStats::snapshot);
     json!({
         "id": entry.id(),
         "url": url,

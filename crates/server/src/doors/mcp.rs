@@ -1,219 +1,188 @@
 //! Calls to MCP providers: `/api/mcp/id/{id}` and what is below it, with any method.
 //!
-//! The call goes through as it came; what is added, taken away or looked at on the way stands in the files of this
-//! folder, one for each stage. Nothing here depends on what a body says.
+//! The call goes through as it came; what is added, removed or inspected on the way stands in the
+//! files of this folder, one for each stage. Nothing here depends on the content of a body.
 
 mod admission;
-mod answer;
 mod call_headers;
-mod failures;
-mod outgoing;
-mod passing_look;
+mod challenge;
+mod context;
+mod error;
+mod method_labels;
+mod method_sniffer;
+mod response;
+mod session_seal;
+mod sse_to_json;
 mod target;
-
-use std::sync::Arc;
+mod upstream_request;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Response;
-use llamapool_http::forward;
+use axum::http::{HeaderMap, Response};
+use llamapool_mcp::MethodLabel;
 use llamapool_wire::{CallError, RelayId, header as wire, path};
 use tokio::time::Instant;
 
-use self::admission::{Admitted, NotAdmitted};
-use self::answer::{Asked, answer, note_head, seal_session};
-use self::failures::{failure, is_by_the_caller, offline, too_many};
-use self::outgoing::{Bound, Outgoing, Tunnel, outgoing, timeouts};
-pub(crate) use self::target::Target;
-use crate::app::App;
-use crate::auth::Caller;
-use crate::books::{Call, Running};
-use crate::challenge;
-use crate::cors;
-use crate::doors::well_known;
-use crate::error;
-use crate::peer::Peer;
-use crate::request_id::RequestId;
+use self::admission::Admission;
+use self::error::McpError;
+use self::response::{RequestTraits, respond};
+use self::upstream_request::{Destination, UpstreamRequest, prepare};
+use crate::auth::{Caller, cors};
+use crate::calls::{ActiveCall, CallGuard, failure, log};
+use crate::error::{JsonRpc, failed_call};
+use crate::listen::RequestId;
 
-/// A call arrives.
-pub(crate) async fn call(
-    app: &Arc<App>,
-    peer: Peer,
-    req_id: &RequestId,
-    request: Request,
-) -> Response<Body> {
-    let caller = match app.auth.caller(request.headers(), request.uri()) {
-        Ok(caller) => caller,
-        Err(failure) => {
-            return error::failed_call(&refused(app, req_id, None, failure), req_id.as_str());
+pub use context::McpConfig;
+pub(crate) use context::McpDoor;
+pub(crate) use method_labels::mcp_metrics;
+pub(crate) use session_seal::SessionSeal;
+pub(crate) use target::Target;
+
+/// The name of the metadata of a provider as a protected resource (RFC 9728).
+pub(crate) const RESOURCE_METADATA: &str = "oauth-protected-resource";
+
+impl McpDoor {
+    /// Answers one call of a caller.
+    pub(crate) async fn answer(
+        &self,
+        caller: Caller,
+        req_id: &RequestId,
+        request: Request,
+    ) -> Response<Body> {
+        let origin = caller.origin.clone();
+        let preflight = origin
+            .as_ref()
+            .and_then(|origin| cors::preflight(request.method(), request.headers(), origin));
+        if let Some(answer) = preflight {
+            return answer;
         }
-    };
-    let origin = caller.origin.clone();
-    let preflight = origin
-        .as_ref()
-        .and_then(|origin| cors::preflight(request.method(), request.headers(), origin));
-    if let Some(answer) = preflight {
-        return answer;
+
+        let answer = match Target::parse(request.uri()) {
+            Ok(target) => self.run(&target, caller, req_id, request).await,
+            Err(failure) => Err(self.refused(req_id, None, failure).into()),
+        };
+        let mut answer = answer.unwrap_or_else(|error| error.into_response(req_id));
+        if let Some(origin) = &origin {
+            cors::expose(answer.headers_mut(), origin);
+        }
+        answer
     }
-    let answer = run(app, (caller, peer), req_id, request).await;
-    let mut answer = answer.unwrap_or_else(|reason| match reason {
-        NotAdmitted::CallError(failure) => error::failed_call(&failure, req_id.as_str()),
-        NotAdmitted::SessionGone => error::session_gone(),
-    });
-    if let Some(origin) = &origin {
-        cors::expose(answer.headers_mut(), origin);
+
+    /// Answers a call that `auth` has refused.
+    pub(crate) fn reject(&self, req_id: &RequestId, failure: CallError) -> Response<Body> {
+        let failure = self.refused(req_id, None, failure);
+        failed_call::<JsonRpc>(&failure, req_id.as_str())
     }
-    answer
-}
 
-/// Finds a relay for the call and lets it in; a refusal before that is in nobody's books but the metrics'.
-async fn run(
-    app: &Arc<App>,
-    (_, peer): (Caller, Peer),
-    req_id: &RequestId,
-    request: Request,
-) -> Result<Response<Body>, NotAdmitted> {
-    let refuse = |failure| NotAdmitted::CallError(refused(app, req_id, None, failure));
-    let target = Target::parse(request.uri()).map_err(refuse)?;
-    run_at(app, &target, peer, req_id, request).await
-}
-
-/// Asks a provider for something besides calls, on behalf of a caller.
-pub(crate) async fn ask(
-    app: &Arc<App>,
-    target: &Target,
-    req_id: &RequestId,
-    request: Request,
-) -> Result<Response<Body>, CallError> {
-    let peer = request
-        .extensions()
-        .get::<Peer>()
-        .copied()
-        .unwrap_or_default();
-    run_at(app, target, peer, req_id, request)
-        .await
-        .map_err(|reason| match reason {
-            NotAdmitted::CallError(failure) => failure,
-            NotAdmitted::SessionGone => offline(&target.id),
-        })
-}
-
-async fn run_at(
-    app: &Arc<App>,
-    target: &Target,
-    peer: Peer,
-    req_id: &RequestId,
-    request: Request,
-) -> Result<Response<Body>, NotAdmitted> {
-    let refuse = |failure| NotAdmitted::CallError(refused(app, req_id, Some(&target.id), failure));
-    let client = app
-        .registry
-        .find(&target.id)
-        .ok_or_else(|| refuse(offline(&target.id)))?;
-    let (admitted, permit) = admission::admit(app, &client, target, request.headers(), peer)
-        .map_err(|reason| match reason {
-            NotAdmitted::CallError(failure) => refuse(failure),
-            NotAdmitted::SessionGone => {
-                app.metrics.refused("mcp", "session_gone");
-                let (req_id, id) = (req_id.as_str(), target.id.as_str());
-                tracing::debug!(req_id, id, cause = "session_gone", "call refused");
-                NotAdmitted::SessionGone
+    /// Runs a call to an id: admits it, forwards it, and returns the answer as soon as its head is
+    /// there. A call that is not admitted is counted in the metrics alone.
+    pub(crate) async fn run(
+        &self,
+        target: &Target,
+        caller: Caller,
+        req_id: &RequestId,
+        request: Request,
+    ) -> Result<Response<Body>, McpError> {
+        let admitted = self.admit(target, caller, req_id, request.headers());
+        let (admission, call) = admitted.map_err(|error| match error {
+            McpError::Failed(failure) => {
+                McpError::Failed(self.refused(req_id, Some(&target.id), failure))
             }
+            McpError::SessionGone => self.refused_session(req_id, &target.id),
         })?;
-    let limit = app.config.mcp.max_calls_per_id;
-    let running = Running::new(client.id.clone(), req_id.as_str().to_owned());
-    let call = Call::open(
-        client.books.clone(),
-        limit,
-        permit,
-        app.metrics.clone(),
-        running,
-    );
-    let call = call.ok_or_else(|| refuse(too_many(&client.id, limit)))?;
-    forward_call(app, target, &admitted, call, request)
-        .await
-        .map_err(NotAdmitted::CallError)
-}
 
-/// Runs a call that was let in, to the head of its answer; the rest rides in the answer's body.
-async fn forward_call(
-    app: &App,
-    target: &Target,
-    admitted: &Admitted,
-    mut call: Call,
-    request: Request,
-) -> Result<Response<Body>, CallError> {
-    let (started, timeouts, method) = (Instant::now(), timeouts(app), request.method().clone());
-    let address = app.public_url.of(request.headers(), request.uri());
-    let Outgoing {
-        request,
-        meter,
-        wants_single_answer,
-    } = outgoing(
-        app,
-        Bound {
-            target,
-            admitted,
-            address: address.as_ref(),
-        },
-        &call,
-        request,
-    )
-    .await
-    .inspect_err(|failure| call.failed(failure))?;
-    call.set_meter(meter.clone());
-    let upstream = Tunnel(&admitted.relay.tunnel.end);
-    let mut incoming = match forward(&upstream, request, &timeouts, || meter.last_sent()).await {
-        Ok(incoming) => incoming,
-        Err(error) => {
-            let has_left = is_by_the_caller(&error, &meter);
-            let failure = failure(error, &meter, app.config.mcp.max_request_bytes);
-            if has_left {
-                call.noted(&failure);
-            } else {
-                call.failed(&failure);
-            }
-            return Err(failure);
-        }
-    };
-    note_head(&mut call, &incoming);
-    if let Some(address) = address.filter(|_| !incoming.headers().contains_key(wire::ERROR)) {
-        let metadata = address.well_known(
-            well_known::RESOURCE,
-            &format!("{}{}", path::MCP_BY_ID, target.id),
+        self.forward(target, &admission, call, request)
+            .await
+            .map_err(McpError::Failed)
+    }
+
+    /// Counts and logs a call that is not admitted.
+    pub(crate) fn refused(
+        &self,
+        req_id: &RequestId,
+        id: Option<&RelayId>,
+        failure: CallError,
+    ) -> CallError {
+        self.metrics.refused(failure.cause.word());
+        log::refused(req_id.as_str(), id, &failure);
+        failure
+    }
+
+    fn refused_session(&self, req_id: &RequestId, id: &RelayId) -> McpError {
+        let cause = McpError::SESSION_GONE;
+        self.metrics.refused(cause);
+        tracing::debug!(
+            req_id = req_id.as_str(),
+            id = id.as_str(),
+            cause,
+            "call refused"
         );
-        challenge::make_public(incoming.status(), incoming.headers_mut(), &metadata);
+        McpError::SessionGone
     }
-    if admitted.has_sessions {
-        seal_session(app, &target.id, &admitted.relay, incoming.headers_mut());
+
+    /// Finds a relay for the call, and begins the call there.
+    fn admit(
+        &self,
+        target: &Target,
+        caller: Caller,
+        req_id: &RequestId,
+        headers: &HeaderMap,
+    ) -> Result<(Admission, CallGuard<MethodLabel>), McpError> {
+        let listing = self
+            .directory
+            .find(&target.id)
+            .ok_or_else(|| failure::offline(&target.id))?;
+        let (admission, permit) = admission::admit(self, &listing, target, headers, &caller)?;
+
+        let call = ActiveCall::new(listing.id, req_id.as_str().to_owned(), caller.principal);
+        let limit = self.config.max_calls_per_id;
+        let call = CallGuard::begin(listing.stats, limit, permit, self.metrics.clone(), call)
+            .ok_or_else(|| failure::too_many(&target.id, limit))?;
+        Ok((admission, call))
     }
-    answer(
-        app,
-        Asked {
+
+    /// Forwards an admitted call up to the head of its answer; the rest rides in the answer's body.
+    async fn forward(
+        &self,
+        target: &Target,
+        admission: &Admission,
+        mut call: CallGuard<MethodLabel>,
+        request: Request,
+    ) -> Result<Response<Body>, CallError> {
+        let started = Instant::now();
+        let method = request.method().clone();
+        let address = self.public_url.of(request.headers(), request.uri());
+
+        let destination = Destination {
+            target,
+            admission,
+            address: address.as_ref(),
+        };
+        let prepared = prepare(self, destination, &mut call, request).await;
+        let UpstreamRequest {
+            request,
+            wants_single_answer,
+        } = prepared.inspect_err(|failure| call.fail(failure))?;
+
+        let tunnel = &admission.member.tunnel.end;
+        let mut answer = self.forwarder.send(tunnel, request, &mut call).await?;
+
+        // An answer of the relay's own has nothing of a provider in it.
+        if let Some(address) = address.filter(|_| !answer.headers().contains_key(wire::ERROR)) {
+            let resource = format!("{}{}", path::MCP_BY_ID, target.id);
+            let metadata = address.well_known(RESOURCE_METADATA, &resource);
+            challenge::make_public(answer.status(), answer.headers_mut(), &metadata);
+        }
+        if admission.has_sessions {
+            let tag = admission.member.tag;
+            self.seal.seal_header(&target.id, tag, answer.headers_mut());
+        }
+
+        let traits = RequestTraits {
             method,
             wants_single_answer,
             started,
-            timeouts,
-        },
-        call,
-        incoming,
-    )
-    .await
-}
-
-/// Counts and logs a call that was not let in. Anybody can make such calls, so they must not fill the log.
-pub(crate) fn refused(
-    app: &App,
-    req_id: &RequestId,
-    id: Option<&RelayId>,
-    failure: CallError,
-) -> CallError {
-    app.metrics.refused("mcp", failure.cause.word());
-    let (id, cause, error) = (
-        id.map(RelayId::as_str),
-        failure.cause.word(),
-        failure.log_message(),
-    );
-    tracing::debug!(req_id = req_id.as_str(), id, cause, error, "call refused");
-    failure
+        };
+        respond(self, traits, call, answer).await
+    }
 }

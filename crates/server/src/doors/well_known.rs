@@ -1,54 +1,61 @@
-//! What clients look for below `/.well-known/`: the metadata of a provider that wants OAuth tokens (RFC 9728), and those
-//! of an authorization server on its origin (RFC 8414, OpenID Connect Discovery 1.0), each with the id's public path
-//! behind its name.
+//! The documents below `/.well-known/`: the metadata of a provider that wants OAuth tokens (RFC
+//! 9728), and those of an authorization server on its origin (RFC 8414, OpenID Connect Discovery
+//! 1.0), each with the id's public path behind its name.
 //!
-//! They are the provider's own, except that the resource is the public URL; the relay has done the rest. A client must
-//! get them before it has a token, and a page in a browser from anywhere. Where the provider has none the answer is a
-//! plain 404, which sends clients on; a failure is none, and says so.
+//! They are the provider's own, except that the resource is the public URL; the relay has done the
+//! rest. A client must get them before it has a token, and a page in a browser from any origin. A
+//! provider without them is a plain 404, which sends clients on; a failure is answered as one.
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Request, State as Shared};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
+use llamapool_http::json_response;
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause};
 use serde_json::Value;
 
-use super::mcp::{Target, ask, refused};
-use crate::app::App;
-use crate::error;
-use crate::public_url::Address;
-use crate::request_id::RequestId;
+use super::mcp::{McpDoor, RESOURCE_METADATA, Target};
+use crate::auth::Auth;
+use crate::error::{self, JsonRpc};
+use crate::listen::{Address, Peer, PublicUrl, RequestId};
 
-/// The name of the metadata of a resource.
-pub(crate) const RESOURCE: &str = "oauth-protected-resource";
 /// Each document by its name.
 const DOCUMENTS: [(&str, OAuthDocument); 3] = [
-    (RESOURCE, OAuthDocument::Resource),
+    (RESOURCE_METADATA, OAuthDocument::Resource),
     ("oauth-authorization-server", OAuthDocument::Server),
     ("openid-configuration", OAuthDocument::OpenId),
 ];
 /// The largest document that is taken from a relay.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
-/// Somebody looks for something below `/.well-known/`.
-pub(crate) async fn look(
-    Shared(app): Shared<Arc<App>>,
+/// The context of the documents.
+pub(crate) struct WellKnownDoor {
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) public_url: PublicUrl,
+    /// Runs the calls that fetch the documents.
+    pub(crate) mcp: Arc<McpDoor>,
+}
+
+/// Any request below `/.well-known/`.
+pub(crate) async fn well_known(
+    State(door): State<Arc<WellKnownDoor>>,
     Extension(req_id): Extension<RequestId>,
     request: Request,
 ) -> Response<Body> {
     let mut answer = match *request.method() {
         Method::OPTIONS => preflight(),
-        Method::GET | Method::HEAD => match document(&app, &req_id, request).await {
+        Method::GET | Method::HEAD => match door.document(&req_id, request).await {
             Ok(Some(answer)) => answer,
             Ok(None) => error::no_metadata(),
-            Err(failure) => error::failed_call(&failure, req_id.as_str()),
+            Err(failure) => error::failed_call::<JsonRpc>(&failure, req_id.as_str()),
         },
         _ => error::only_get(),
     };
+
     answer.headers_mut().insert(
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),
@@ -56,45 +63,55 @@ pub(crate) async fn look(
     answer
 }
 
-/// The document, or how the provider or its relay failed; nothing, if there is none.
-async fn document(
-    app: &Arc<App>,
-    req_id: &RequestId,
-    request: Request,
-) -> Result<Option<Response<Body>>, CallError> {
-    app.auth
-        .addressee(request.headers(), request.uri())
-        .map_err(|failure| refused(app, req_id, None, failure))?;
-    let Some(public) = app.public_url.of(request.headers(), request.uri()) else {
-        return Ok(None);
-    };
-    let Some((which, resource)) = asked(request.uri().path(), &public) else {
-        return Ok(None);
-    };
-    let Ok(mut target) = Target::parse_path(&resource) else {
-        return Ok(None);
-    };
-    target.in_tunnel = path::document(which, &target.id);
-    let mut request = request;
-    // A HEAD gets the head of the whole answer, which is made of the document.
-    *request.method_mut() = Method::GET;
-    let answer = ask(app, &target, req_id, request).await?;
-    match answer.status() {
-        StatusCode::NOT_FOUND => Ok(None),
-        StatusCode::OK if which == OAuthDocument::Resource => {
-            Ok(with_resource(answer, public.url(&resource))
-                .await?
-                .map(|text| llamapool_http::json_response(StatusCode::OK, text)))
+impl WellKnownDoor {
+    /// Returns the document. `None` if there is none; fails as the provider or its relay failed.
+    async fn document(
+        &self,
+        req_id: &RequestId,
+        mut request: Request,
+    ) -> Result<Option<Response<Body>>, CallError> {
+        let peer = Peer::of(request.extensions());
+        let caller = self
+            .auth
+            .public_reader(request.headers(), request.uri(), peer)
+            .map_err(|failure| self.mcp.refused(req_id, None, failure))?;
+
+        let Some(public) = self.public_url.of(request.headers(), request.uri()) else {
+            return Ok(None);
+        };
+        let Some((document, resource)) = parse_path(request.uri().path(), &public) else {
+            return Ok(None);
+        };
+        let Ok(mut target) = Target::parse_path(&resource) else {
+            return Ok(None);
+        };
+        target.in_tunnel = path::document(document, &target.id);
+
+        // A HEAD gets the head of the whole answer, which is made of the document.
+        *request.method_mut() = Method::GET;
+        let answer = self
+            .mcp
+            .run(&target, caller, req_id, request)
+            .await
+            .map_err(|error| error.into_failure(&target.id))?;
+
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::OK if document == OAuthDocument::Resource => {
+                let text = with_resource(answer, public.url(&resource)).await?;
+                Ok(text.map(|text| json_response(StatusCode::OK, text)))
+            }
+            _ => Ok(Some(answer)),
         }
-        _ => Ok(Some(answer)),
     }
 }
 
-/// Which document of which resource a path asks for. The public path of the server may stand before the resource's, as
-/// it does in public, or be taken away by a proxy.
-fn asked(path: &str, public: &Address) -> Option<(OAuthDocument, String)> {
+/// Returns the document and the resource that a path names. The public path of the server may stand
+/// before the resource's, as it does in public, or be removed by a proxy.
+fn parse_path(path: &str, public: &Address) -> Option<(OAuthDocument, String)> {
     let (name, _) = path.strip_prefix("/.well-known/")?.split_once('/')?;
-    let &(name, which) = DOCUMENTS.iter().find(|(known, _)| *known == name)?;
+    let &(name, document) = DOCUMENTS.iter().find(|(known, _)| *known == name)?;
+
     let resource = &path["/.well-known/".len() + name.len()..];
     let resource = resource
         .strip_prefix(&public.path)
@@ -102,10 +119,10 @@ fn asked(path: &str, public: &Address) -> Option<(OAuthDocument, String)> {
         .unwrap_or(resource);
     resource
         .starts_with(path::MCP_BY_ID)
-        .then(|| (which, resource.to_owned()))
+        .then(|| (document, resource.to_owned()))
 }
 
-/// The document with another resource; nothing, if it is none.
+/// Returns the document with another resource. `None` if it is not a JSON object.
 async fn with_resource(
     answer: Response<Body>,
     resource: String,
@@ -119,6 +136,7 @@ async fn with_resource(
             "the OAuth metadata broke off on their way",
         )
     })?;
+
     let Ok(Value::Object(mut document)) = serde_json::from_slice(&body.to_bytes()) else {
         return Ok(None);
     };
@@ -129,6 +147,7 @@ async fn with_resource(
 fn preflight() -> Response<Body> {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::NO_CONTENT;
+
     let headers = answer.headers_mut();
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_METHODS,
@@ -151,30 +170,31 @@ mod tests {
             authority: "pool.example".into(),
             path: public_path.into(),
         };
-        asked(path, &public)
+        parse_path(path, &public)
     }
 
     #[test]
-    fn a_path_says_which_document_of_which_resource() {
+    fn a_path_names_a_document_of_a_resource() {
         for (name, which) in DOCUMENTS {
             for (path, public_path) in [("", ""), ("", "/llama"), ("/llama", "/llama")] {
-                let asked = resource_of(
+                let found = resource_of(
                     &format!("/.well-known/{name}{path}/api/mcp/id/x"),
                     public_path,
                 );
                 assert_eq!(
-                    asked,
+                    found,
                     Some((which, "/api/mcp/id/x".to_owned())),
                     "{name}{path} of {public_path}"
                 );
             }
         }
-        for nothing in [
+
+        for other in [
             "/.well-known/oauth-protected-resource",
             "/.well-known/other/api/mcp/id/x",
             "/api/mcp/id/x",
         ] {
-            assert_eq!(resource_of(nothing, ""), None, "{nothing}");
+            assert_eq!(resource_of(other, ""), None, "{other}");
         }
         assert_eq!(
             resource_of(

@@ -2,39 +2,41 @@
 
 use std::cmp::Reverse;
 
-/// What is known of one relay.
+/// One relay, as far as the choice depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
-    /// It takes nothing new.
-    pub(crate) draining: bool,
+    /// It takes no new calls.
+    pub(crate) is_draining: bool,
     /// Its provider did not take the last connection.
-    pub(crate) unreachable: bool,
-    /// How many calls its tunnel carries now.
+    pub(crate) is_unreachable: bool,
+    /// The number of calls that its tunnel carries now.
     pub(crate) in_flight: usize,
-    /// How many it can carry.
+    /// The number of calls that its tunnel can carry.
     pub(crate) room: usize,
-    /// How much it suits the caller: a number that stays the same for both.
-    pub(crate) suits: u64,
+    /// The rank of the relay for this caller, always the same for both: the highest wins.
+    pub(crate) rank: u64,
 }
 
-/// How many calls more than twice those of the least busy relay make a relay clearly busier: below that, the gain of going
-/// elsewhere is less than what the caller may lose with the process that knows it.
+/// A relay is clearly busier when it has this many calls more than twice those of the least busy
+/// relay: below that, the gain of going elsewhere is less than what the caller may lose with the
+/// process that holds its state.
 const CLEARLY_MORE: usize = 8;
 
-/// Which relay a call is for.
+/// The relay that a call is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// Any: the least busy one.
-    Anyone,
-    /// Any, but the same one again: the one that suits the caller most, as long as it is not clearly busier than others.
+    Any,
+    /// Any, but the same one again: the one with the highest rank, as long as it is not clearly
+    /// busier than others.
     Steady,
-    /// The same as that, as long as it takes calls at all.
+    /// The one with the highest rank, as long as it takes calls at all.
     Same,
     /// The one with this index alone.
     Only(usize),
 }
 
-/// What is to become of a call.
+/// The decision about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// The relay with this index runs it.
@@ -47,33 +49,38 @@ pub(crate) enum Choice {
     Full,
 }
 
-/// Chooses: among those that are wished for, take calls and have room, one whose provider is reachable if there is any.
-/// A provider that was unreachable a moment ago is still tried when there is no other: it may be back, and the relay
-/// says at once if it is not.
+/// Chooses a relay: among those that are wished for, take calls and have room, one whose provider
+/// is reachable if there is any.
+///
+/// A provider that was unreachable a moment ago is still tried when there is no other: it may be
+/// back, and the relay reports at once if it is not.
 pub(crate) fn choose(candidates: &[Candidate], wish: Wish) -> Choice {
     let is_wished = |index: usize| !matches!(wish, Wish::Only(wished) if wished != index);
     let taking = || {
         candidates
             .iter()
             .enumerate()
-            .filter(|&(index, relay)| is_wished(index) && !relay.draining)
+            .filter(|&(index, relay)| is_wished(index) && !relay.is_draining)
     };
     let with_room = || taking().filter(|(_, relay)| relay.in_flight < relay.room);
-    let by_load = |(_, relay): &(usize, &Candidate)| (relay.unreachable, relay.in_flight);
-    let by_caller = |(_, relay): &(usize, &Candidate)| (relay.unreachable, Reverse(relay.suits));
+
+    let by_load = |(_, relay): &(usize, &Candidate)| (relay.is_unreachable, relay.in_flight);
+    let by_rank = |(_, relay): &(usize, &Candidate)| (relay.is_unreachable, Reverse(relay.rank));
+
     let chosen = match wish {
-        Wish::Anyone | Wish::Only(_) => with_room().min_by_key(by_load),
-        Wish::Same => with_room().min_by_key(by_caller),
+        Wish::Any | Wish::Only(_) => with_room().min_by_key(by_load),
+        Wish::Same => with_room().min_by_key(by_rank),
         Wish::Steady => {
-            let least = with_room()
+            let least_calls = with_room()
                 .min_by_key(by_load)
                 .map_or(0, |(_, relay)| relay.in_flight);
-            let is_fair = |relay: &Candidate| relay.in_flight <= 2 * least + CLEARLY_MORE;
+            let fair_calls = 2 * least_calls + CLEARLY_MORE;
             with_room()
-                .filter(|(_, relay)| is_fair(relay))
-                .min_by_key(by_caller)
+                .filter(|(_, relay)| relay.in_flight <= fair_calls)
+                .min_by_key(by_rank)
         }
     };
+
     match chosen {
         Some((index, _)) => Choice::Run(index),
         None if candidates.is_empty() => Choice::Offline,
@@ -87,22 +94,22 @@ mod tests {
     use super::*;
 
     const IDLE: Candidate = Candidate {
-        draining: false,
-        unreachable: false,
+        is_draining: false,
+        is_unreachable: false,
         in_flight: 0,
         room: 10,
-        suits: 0,
+        rank: 0,
     };
     const BUSY: Candidate = Candidate {
         in_flight: 3,
         ..IDLE
     };
     const DOWN: Candidate = Candidate {
-        unreachable: true,
+        is_unreachable: true,
         ..IDLE
     };
     const DRAINING: Candidate = Candidate {
-        draining: true,
+        is_draining: true,
         ..IDLE
     };
     const FULL: Candidate = Candidate {
@@ -111,34 +118,35 @@ mod tests {
     };
 
     #[test]
-    fn the_least_busy_reachable_relay_runs_a_call_for_anyone() {
-        assert_eq!(choose(&[BUSY, IDLE, DOWN], Wish::Anyone), Choice::Run(1));
-        assert_eq!(choose(&[DOWN, BUSY], Wish::Anyone), Choice::Run(1));
-        assert_eq!(choose(&[DRAINING, BUSY], Wish::Anyone), Choice::Run(1));
-        assert_eq!(choose(&[DOWN], Wish::Anyone), Choice::Run(0));
+    fn the_least_busy_reachable_relay_runs_a_call_for_any() {
+        assert_eq!(choose(&[BUSY, IDLE, DOWN], Wish::Any), Choice::Run(1));
+        assert_eq!(choose(&[DOWN, BUSY], Wish::Any), Choice::Run(1));
+        assert_eq!(choose(&[DRAINING, BUSY], Wish::Any), Choice::Run(1));
+        assert_eq!(choose(&[DOWN], Wish::Any), Choice::Run(0));
     }
 
     #[test]
     fn a_steady_caller_keeps_its_relay_until_that_takes_nothing() {
-        let suited = Candidate { suits: 7, ..BUSY };
+        let ranked = Candidate { rank: 7, ..BUSY };
         for wish in [Wish::Steady, Wish::Same] {
-            assert_eq!(choose(&[IDLE, suited], wish), Choice::Run(1));
-            for lost in [DRAINING, DOWN, FULL].map(|lost| Candidate { suits: 7, ..lost }) {
+            assert_eq!(choose(&[IDLE, ranked], wish), Choice::Run(1));
+            for lost in [DRAINING, DOWN, FULL].map(|lost| Candidate { rank: 7, ..lost }) {
                 assert_eq!(choose(&[IDLE, lost], wish), Choice::Run(0), "{lost:?}");
             }
         }
     }
 
     #[test]
-    fn a_steady_caller_goes_elsewhere_when_its_relay_is_clearly_busier() {
-        let with = |in_flight, suits| Candidate {
+    fn a_steady_caller_leaves_a_relay_that_is_clearly_busier() {
+        let with = |in_flight, rank| Candidate {
             in_flight,
-            suits,
+            rank,
             room: 1000,
             ..IDLE
         };
         for (own, least, index) in [(8, 0, 0), (9, 0, 1), (208, 100, 0), (209, 100, 1)] {
             let relays = [with(own, 7), with(least, 0)];
+
             assert_eq!(
                 choose(&relays, Wish::Steady),
                 Choice::Run(index),
@@ -150,14 +158,16 @@ mod tests {
                 "{own} and {least}"
             );
         }
-        // The next that suits, not the least busy of all.
+
+        // The next by rank, not the least busy of all.
         assert_eq!(
             choose(&[with(9, 7), with(5, 6), with(0, 0)], Wish::Steady),
             Choice::Run(1)
         );
-        // One that cannot reach its provider says nothing of how busy the others may be.
+
+        // One that cannot reach its provider is no measure of how busy the others may be.
         let down = Candidate {
-            unreachable: true,
+            is_unreachable: true,
             ..with(0, 9)
         };
         assert_eq!(
@@ -175,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn it_says_why_no_relay_runs_the_call() {
-        assert_eq!(choose(&[], Wish::Anyone), Choice::Offline);
+    fn the_choice_names_why_no_relay_runs_the_call() {
+        assert_eq!(choose(&[], Wish::Any), Choice::Offline);
         assert_eq!(
             choose(&[DRAINING, DRAINING], Wish::Steady),
             Choice::Draining
         );
-        assert_eq!(choose(&[DRAINING, FULL], Wish::Anyone), Choice::Full);
+        assert_eq!(choose(&[DRAINING, FULL], Wish::Any), Choice::Full);
     }
 }

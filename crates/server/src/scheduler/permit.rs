@@ -3,48 +3,61 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::drain::Gate;
+use super::gate::Pass;
 
-/// The right to run one call on one relay. It is held until the last byte of the answer, and given back by `Drop`
-/// alone: nobody can forget it, and nobody can give it back twice.
+/// The right to run one call on one relay, held until the last byte of the answer. `Drop` alone
+/// gives it back, so it is neither forgotten nor given back twice.
 #[must_use]
 pub(crate) struct Permit {
-    slots: Arc<AtomicUsize>,
-    relay: Arc<Gate>,
-    server: Arc<Gate>,
+    _place: Place,
+    _server: Pass,
 }
 
+/// The place of one call on one relay: a slot of its tunnel, behind the relay's own gate.
+#[must_use]
+pub(crate) struct Place {
+    _slot: Slot,
+    _relay: Pass,
+}
+
+/// One of the calls that a tunnel carries at once.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Slot(Arc<AtomicUsize>);
+
 impl Permit {
-    /// Takes one of the slots of a relay's tunnel, for a call that has gone through the server's gate; nothing if all are
-    /// taken by now, or if the relay has left.
-    pub(crate) fn take(
-        slots: &Arc<AtomicUsize>,
-        room: usize,
-        relay: &Arc<Gate>,
-        server: &Arc<Gate>,
-    ) -> Option<Self> {
-        if !relay.enter() {
-            return None;
+    /// Returns the permit of a call that has passed the server's gate and has its place.
+    pub(crate) fn new(place: Place, server: Pass) -> Self {
+        Self {
+            _place: place,
+            _server: server,
         }
-        let taken = slots.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-            (used < room).then_some(used + 1)
-        });
-        if taken.is_err() {
-            relay.leave();
-            return None;
-        }
-        Some(Self {
-            slots: slots.clone(),
-            relay: relay.clone(),
-            server: server.clone(),
-        })
     }
 }
 
-impl Drop for Permit {
+impl Place {
+    /// Returns the place of a call that has passed the relay's gate and has its slot.
+    pub(crate) fn new(slot: Slot, relay: Pass) -> Self {
+        Self {
+            _slot: slot,
+            _relay: relay,
+        }
+    }
+}
+
+impl Slot {
+    /// Takes one of `room` slots, of which `used` counts those that are taken. Returns `None` if
+    /// all are.
+    pub(crate) fn take(used: &Arc<AtomicUsize>, room: usize) -> Option<Self> {
+        let taken = used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+            (count < room).then_some(count + 1)
+        });
+        taken.ok().map(|_| Self(used.clone()))
+    }
+}
+
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.fetch_sub(1, Ordering::AcqRel);
-        self.relay.leave();
-        self.server.leave();
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

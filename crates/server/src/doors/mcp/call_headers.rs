@@ -1,54 +1,61 @@
-//! The headers of a call on its way from the caller into the tunnel: what is taken away and what is added.
+//! The headers of a call on its way from the caller into the tunnel: those that are removed and
+//! those that are added.
 //!
-//! Everything that is not named here goes through as it came, in its order, all of its values (MCP 2026-07-28,
-//! streamable-http: an intermediary must forward `Mcp-Param-*` headers that it does not know).
+//! Everything that is not named here goes through as it came, in its order, all of its values (MCP
+//! 2026-07-28, streamable-http: an intermediary must forward unrecognized `Mcp-Param-*` headers).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use llamapool_http::strip_hop_by_hop;
 use llamapool_mcp::header as mcp;
 use llamapool_wire::header as wire;
 
-use super::outgoing::Bound;
-use crate::app::App;
-use crate::books::Running;
-use crate::plain_answer::BOTH_TYPES;
-use crate::public_url::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
+use crate::auth::Auth;
+use crate::listen::{Address, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
 
-/// Makes a caller's head one that goes into the tunnel.
-pub(super) fn prepare(
-    app: &App,
-    headers: &mut HeaderMap,
-    bound: &Bound<'_>,
-    call: &Running,
-    wants_single_answer: bool,
-) {
-    let forwarded_for = app.public_url.forwarded_for(headers, bound.admitted.peer);
+/// The values that a call's headers get on their way.
+pub(super) struct Forwarding<'a> {
+    /// Withholds the server's own keys.
+    pub(super) auth: &'a Auth,
+    /// The addresses of the caller and of the proxies before this server.
+    pub(super) forwarded_for: Option<HeaderValue>,
+    /// The public address, as the caller reaches it.
+    pub(super) address: Option<&'a Address>,
+    /// The media types that are asked for in place of the caller's.
+    pub(super) accept: Option<HeaderValue>,
+}
+
+/// Makes a caller's headers those that go into the tunnel.
+pub(super) fn rewrite(headers: &mut HeaderMap, forwarding: Forwarding<'_>, req_id: &str) {
     strip_hop_by_hop(headers, is_end_to_end);
-    // The edge has answered it.
+    // The server has answered it.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);
     remove_own(headers);
-    app.auth.withhold_own_keys(headers);
+    forwarding.auth.withhold_own_keys(headers);
     headers.remove(wire::REQUEST_ID);
+
+    let forwarded_for = forwarding.forwarded_for;
     headers.extend(forwarded_for.map(|callers| (FORWARDED_FOR, callers)));
-    if let Some(address) = bound.address {
+    if let Some(address) = forwarding.address {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(address.scheme));
-        headers
-            .extend(HeaderValue::from_str(&address.authority).map(|host| (FORWARDED_HOST, host)));
+        let host = HeaderValue::from_str(&address.authority);
+        headers.extend(host.map(|host| (FORWARDED_HOST, host)));
     }
-    headers.extend(HeaderValue::from_str(&call.req_id).map(|id| (wire::REQUEST_ID, id)));
-    if wants_single_answer {
-        headers.insert(header::ACCEPT, BOTH_TYPES);
+    let req_id = HeaderValue::from_str(req_id);
+    headers.extend(req_id.map(|id| (wire::REQUEST_ID, id)));
+    if let Some(accept) = forwarding.accept {
+        headers.insert(header::ACCEPT, accept);
     }
 }
 
-/// Takes away what only llamapool itself may say, also of the caller: a provider believes what a proxy before it says.
+/// Removes what only llamapool itself may state, also about the caller: a provider believes the
+/// proxy before it.
 fn remove_own(headers: &mut HeaderMap) {
     let is_own = |name: &&HeaderName| {
-        let is_stated = [wire::PREFIX, "x-forwarded-"]
+        let has_prefix = [wire::PREFIX, "x-forwarded-"]
             .iter()
             .any(|prefix| name.as_str().starts_with(prefix));
-        is_stated || ["forwarded", "x-real-ip"].contains(&name.as_str())
+        has_prefix || ["forwarded", "x-real-ip"].contains(&name.as_str())
     };
     let own: Vec<_> = headers.keys().filter(is_own).cloned().collect();
     for name in own {
@@ -56,7 +63,7 @@ fn remove_own(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a header is meant for the provider whatever `Connection` says of it.
+/// Returns whether a header is meant for the provider even if `Connection` lists it.
 pub(super) fn is_end_to_end(name: &HeaderName) -> bool {
     const ALWAYS: [HeaderName; 9] = [
         header::ACCEPT,

@@ -1,11 +1,12 @@
-//! What a call's URL says: which id, which of its relays if it says so, and what is below.
+//! The target of a call, parsed from its URL: the id, one of its relays if the URL names it, and
+//! the path below.
 
 use axum::http::Uri;
 use llamapool_wire::{CallError, Cause, RelayId, path};
 
-use super::failures::path_refused;
+use crate::calls::failure::path_refused;
 
-/// What a call's URL says.
+/// The target of a call.
 pub(crate) struct Target {
     pub(crate) id: RelayId,
     /// The sealed name of one of the relays that share the id.
@@ -15,6 +16,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Parses the URL of a call.
     pub(super) fn parse(uri: &Uri) -> Result<Self, CallError> {
         let mut target = Self::parse_path(uri.path())?;
         target
@@ -23,10 +25,10 @@ impl Target {
         Ok(target)
     }
 
-    /// The same of a path, without a query.
+    /// Parses the path of a call, without a query.
     pub(crate) fn parse_path(path: &str) -> Result<Self, CallError> {
         let tail = path.strip_prefix(path::MCP_BY_ID).unwrap_or_default();
-        let (id, rest) = tail.split_at(tail.find('/').unwrap_or(tail.len()));
+        let (id, rest) = split_segment(tail);
         let id = id.parse().map_err(|error| {
             CallError::new(
                 Cause::RelayOffline,
@@ -36,9 +38,10 @@ impl Target {
         if rest.split('/').any(is_dot_segment) {
             return Err(path_refused("it has a segment `.` or `..`"));
         }
+
         let (at, below) = match rest.strip_prefix(path::AT) {
             Some(named) => {
-                let (at, below) = named.split_at(named.find('/').unwrap_or(named.len()));
+                let (at, below) = split_segment(named);
                 (Some(at.to_owned()), below)
             }
             None => (None, rest),
@@ -50,7 +53,13 @@ impl Target {
     }
 }
 
-/// Whether a path's segment means "here" or "one up", however it is spelt. A provider may decode what it gets.
+/// Splits a path before its first slash.
+fn split_segment(path: &str) -> (&str, &str) {
+    path.split_at(path.find('/').unwrap_or(path.len()))
+}
+
+/// Returns whether a path's segment means "here" or "one up", however it is spelt. A provider may
+/// decode what it gets.
 fn is_dot_segment(segment: &str) -> bool {
     let decoded = segment
         .to_ascii_lowercase()
@@ -68,33 +77,35 @@ mod tests {
 
     fn parse(url: &'static str) -> Result<(String, Option<String>, String), Cause> {
         let target = Target::parse(&Uri::from_static(url)).map_err(|failure| failure.cause)?;
+
         Ok((target.id.to_string(), target.at, target.in_tunnel))
     }
 
     #[test]
-    fn the_url_says_id_and_what_is_below_it() {
-        let said = |at: Option<&str>, in_tunnel: &str| {
+    fn the_url_has_the_id_and_the_path_below_it() {
+        let target = |at: Option<&str>, in_tunnel: &str| {
             Ok(("x".to_owned(), at.map(str::to_owned), in_tunnel.to_owned()))
         };
-        assert_eq!(parse("/api/mcp/id/x"), said(None, "/mcp/x"));
-        assert_eq!(parse("/api/mcp/id/x/"), said(None, "/mcp/x"));
-        assert_eq!(parse("/api/mcp/id/x?a=1"), said(None, "/mcp/x?a=1"));
+
+        assert_eq!(parse("/api/mcp/id/x"), target(None, "/mcp/x"));
+        assert_eq!(parse("/api/mcp/id/x/"), target(None, "/mcp/x"));
+        assert_eq!(parse("/api/mcp/id/x?a=1"), target(None, "/mcp/x?a=1"));
         assert_eq!(
             parse("/api/mcp/id/x/sse/?a=1"),
-            said(None, "/mcp/x/sse/?a=1")
+            target(None, "/mcp/x/sse/?a=1")
         );
         assert_eq!(
             parse("/api/mcp/id/x/~at/seal/~announced/m?a=1"),
-            said(Some("seal"), "/mcp/x/~announced/m?a=1")
+            target(Some("seal"), "/mcp/x/~announced/m?a=1")
         );
         assert_eq!(
             parse("/api/mcp/id/x/~at/seal"),
-            said(Some("seal"), "/mcp/x")
+            target(Some("seal"), "/mcp/x")
         );
     }
 
     #[test]
-    fn what_is_no_id_is_offline_and_what_leads_up_is_refused() {
+    fn an_invalid_id_is_offline_and_a_path_up_is_refused() {
         for url in [
             "/api/mcp/id/",
             "/api/mcp/id//a",
@@ -103,6 +114,7 @@ mod tests {
         ] {
             assert_eq!(parse(url), Err(Cause::RelayOffline), "{url}");
         }
+
         for url in [
             "/api/mcp/id/x/..",
             "/api/mcp/id/x/a/%2E%2e/b",

@@ -1,0 +1,43 @@
+//! Why the bridge answers a request itself.
+
+use http::Response;
+use llamapool_mcp::RpcError;
+use llamapool_wire::CallError;
+
+use crate::response::{ResponseBody, rpc_error};
+
+/// The outcome of a request inside the bridge.
+pub(crate) type ServeResult = Result<Response<ResponseBody>, ServeError>;
+
+/// Why a request has no response of the program.
+#[derive(Debug)]
+pub(crate) enum ServeError {
+    /// An MCP server would refuse the request.
+    Refused(RpcError),
+    /// The program, or the bridge, failed.
+    Failed(CallError),
+}
+
+impl From<RpcError> for ServeError {
+    fn from(refusal: RpcError) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<CallError> for ServeError {
+    fn from(failure: CallError) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl ServeError {
+    /// Turns a refusal into its response. `Err` is a failure, which the bridge's owner reports.
+    pub(crate) fn refusal_to_response(
+        result: ServeResult,
+    ) -> Result<Response<ResponseBody>, CallError> {
+        result.or_else(|error| match error {
+            Self::Refused(refusal) => Ok(rpc_error(&refusal)),
+            Self::Failed(failure) => Err(failure),
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! The answers to browsers before and after a call (the Fetch standard, CORS protocol).
+//!
+//! Only for an `Origin` that the origin policy admits, and in the provider's place: it never gets
+//! the `Origin`, so its own answers about origins are about another one.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+
+use super::principal::AllowedOrigin;
+
+/// The methods of an MCP client.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
+/// The headers that an MCP client reads of an answer, besides those that every page may read.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Last-Event-ID, Retry-After, X-Request-Id, Llamapool-Error",
+);
+/// The seconds for which a browser may remember the answer to a preflight: the most that any of them
+/// does.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
+/// The headers upon which the answers depend.
+const VARY: HeaderValue = HeaderValue::from_static(
+    "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+);
+
+/// Answers a preflight. Returns `None` if the request is none.
+///
+/// The requested headers are allowed as they are: `Mcp-Param-*` has no list (MCP 2026-07-28), and
+/// `*` would not stand for `Authorization`.
+pub(crate) fn preflight(
+    method: &Method,
+    headers: &HeaderMap,
+    origin: &AllowedOrigin,
+) -> Option<Response<Body>> {
+    if method != Method::OPTIONS || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+        return None;
+    }
+
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+
+    let allowed = answer.headers_mut();
+    allowed.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.value().clone());
+    allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    allowed.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    allowed.insert(header::VARY, VARY);
+    if let Some(requested) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested.clone());
+    }
+
+    Some(answer)
+}
+
+/// Lets a browser's page read an answer, in place of the provider's own answers about origins.
+pub(crate) fn expose(headers: &mut HeaderMap, origin: &AllowedOrigin) {
+    let from_provider: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("access-control-"))
+        .cloned()
+        .collect();
+    for name in from_provider {
+        headers.remove(name);
+    }
+
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.value().clone());
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> AllowedOrigin {
+        AllowedOrigin::new(HeaderValue::from_static("https://app.example"))
+    }
+
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_preflight_gets_exactly_the_headers_that_it_requests() {
+        let headers = headers(&[
+            (header::ACCESS_CONTROL_REQUEST_METHOD, "POST"),
+            (
+                header::ACCESS_CONTROL_REQUEST_HEADERS,
+                "authorization,mcp-param-region",
+            ),
+        ]);
+
+        let answer = preflight(&Method::OPTIONS, &headers, &origin()).unwrap();
+
+        assert_eq!(answer.status(), 204);
+        assert_eq!(
+            answer.headers()["access-control-allow-origin"],
+            "https://app.example"
+        );
+        assert_eq!(
+            answer.headers()["access-control-allow-headers"],
+            "authorization,mcp-param-region"
+        );
+        assert!(
+            answer.headers()["access-control-allow-methods"]
+                .to_str()
+                .unwrap()
+                .contains("DELETE")
+        );
+    }
+
+    #[test]
+    fn an_options_request_without_preflight_is_the_providers() {
+        assert!(preflight(&Method::OPTIONS, &HeaderMap::new(), &origin()).is_none());
+        let headers = headers(&[(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")]);
+        assert!(preflight(&Method::POST, &headers, &origin()).is_none());
+    }
+
+    #[test]
+    fn the_server_answers_about_origins_not_the_provider() {
+        let mut headers = headers(&[
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
+            (header::VARY, "Accept"),
+        ]);
+
+        expose(&mut headers, &origin());
+
+        assert_eq!(
+            headers
+                .get_all(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+                .iter()
+                .count(),
+            1
+        );
+        assert_eq!(
+            headers["access-control-allow-origin"],
+            "https://app.example"
+        );
+        assert!(!headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+        assert!(
+            headers["access-control-expose-headers"]
+                .to_str()
+                .unwrap()
+                .contains("Mcp-Session-Id")
+        );
+        assert_eq!(headers.get_all(header::VARY).iter().count(), 2);
+    }
+}

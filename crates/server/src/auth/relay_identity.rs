@@ -1,0 +1,80 @@
+//! The identity of a relay that connects, read from the headers of its upgrade.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use llamapool_wire::{DisplayName, InstanceId, Refusal, RelayId, Secret, header as wire, read_ids};
+
+/// A relay that presented the worker key, and what it asks for.
+#[derive(Debug)]
+pub(crate) struct RelayIdentity {
+    /// The ids that it wants, one for each of its providers; `None` where the server assigns it.
+    pub(crate) ids: Vec<Option<RelayId>>,
+    pub(crate) name: DisplayName,
+    pub(crate) version: DisplayName,
+    pub(crate) instance: InstanceId,
+    pub(crate) secret: Option<Secret>,
+}
+
+/// The refusal of a relay, with what was wrong and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct RelayRefusedError {
+    /// The kind of refusal.
+    pub(crate) refusal: Refusal,
+    /// The sentence for people.
+    pub(crate) message: String,
+}
+
+impl RelayIdentity {
+    /// Reads the identity of a relay that has presented the worker key.
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, RelayRefusedError> {
+        let instance = text(headers, wire::INSTANCE)?
+            .ok_or_else(|| invalid(format!("the {} header is missing", wire::INSTANCE)))?;
+        let ids = read_ids(headers).map_err(invalid)?;
+        let name = display_name(headers, wire::NAME)?;
+        let version = display_name(headers, wire::VERSION)?;
+
+        Ok(Self {
+            ids,
+            name,
+            version,
+            instance: instance.parse().map_err(invalid)?,
+            secret: text(headers, wire::SECRET)?
+                .filter(|secret| !secret.is_empty())
+                .map(Secret::new),
+        })
+    }
+}
+
+impl RelayRefusedError {
+    /// Returns a refusal with its sentence.
+    pub(crate) fn new(refusal: Refusal, message: impl Into<String>) -> Self {
+        Self {
+            refusal,
+            message: message.into(),
+        }
+    }
+
+    /// Returns the refusal of a relay without the worker key.
+    pub(super) fn wrong_key() -> Self {
+        let expected =
+            "the worker key is missing or wrong, expected Authorization: Bearer <WORKER_KEY>";
+        Self::new(Refusal::WrongKey, expected)
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, RelayRefusedError> {
+    headers
+        .get(&name)
+        .map(HeaderValue::to_str)
+        .transpose()
+        .map_err(|_| invalid(format!("the {name} header is not ASCII text")))
+}
+
+fn display_name(headers: &HeaderMap, name: HeaderName) -> Result<DisplayName, RelayRefusedError> {
+    let encoded = text(headers, name)?.unwrap_or_default();
+    DisplayName::decode(encoded).map_err(invalid)
+}
+
+fn invalid(error: impl ToString) -> RelayRefusedError {
+    RelayRefusedError::new(Refusal::InvalidHeader, error.to_string())
+}

@@ -1,0 +1,20 @@
+//! The parts that every kind of call shares: the guard of a running call, statistics, forwarding,
+//! failures and the log. Knows no door: labels and error bodies are the door's.
+
+mod active_call;
+pub(crate) mod failure;
+mod forward;
+mod guard;
+mod label;
+pub(crate) mod log;
+mod metrics;
+mod outcome;
+mod stats;
+
+pub(crate) use active_call::ActiveCall;
+pub(crate) use forward::Forwarder;
+pub(crate) use guard::CallGuard;
+pub(crate) use label::LabelSet;
+pub(crate) use metrics::CallMetrics;
+pub(crate) use outcome::Outcome;
+pub(crate) use stats::CallStats;

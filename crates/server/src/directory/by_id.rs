@@ -1,0 +1,154 @@
+//! The directory by id: the relays that take calls under each id, and the statistics of its calls.
+//!
+//! Calls get shared handles and never the map. The lock is short and never held over an await.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use llamapool_mcp::MethodLabel;
+use llamapool_wire::RelayId;
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use super::member::Member;
+use crate::calls::CallStats;
+
+/// The most ids without a relay whose statistics are kept. Those that were left first are forgotten
+/// first.
+const REMEMBERED_IDS: usize = 1024;
+
+/// The statistics of the calls to one MCP provider's id.
+pub(crate) type McpCallStats = CallStats<MethodLabel>;
+
+/// The directory. Clones are the same directory.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    ids: Arc<Mutex<Ids>>,
+}
+
+struct Ids {
+    /// Every id that has members.
+    entries: HashMap<RelayId, Entry>,
+    /// The statistics of ids that have had calls and have no members now.
+    left: LruCache<RelayId, Arc<McpCallStats>>,
+}
+
+struct Entry {
+    /// The newest first; never empty.
+    members: Vec<Arc<Member>>,
+    stats: Arc<McpCallStats>,
+}
+
+/// One id with its members, the newest first, at one moment.
+pub(crate) struct Listing {
+    pub(crate) id: RelayId,
+    pub(crate) members: Vec<Arc<Member>>,
+    pub(crate) stats: Arc<McpCallStats>,
+}
+
+impl Directory {
+    /// Returns an empty directory.
+    pub(crate) fn new() -> Self {
+        let ids = Ids {
+            entries: HashMap::new(),
+            left: LruCache::unbounded(),
+        };
+        Self {
+            ids: Arc::new(Mutex::new(ids)),
+        }
+    }
+
+    /// Returns the members of an id and its statistics. `None` if it has no members.
+    pub(crate) fn find(&self, id: &RelayId) -> Option<Listing> {
+        let ids = self.ids.lock();
+        let entry = ids.entries.get(id)?;
+        Some(entry.listing(id))
+    }
+
+    /// Returns every id that has members, sorted.
+    pub(crate) fn listings(&self) -> Vec<Listing> {
+        let ids = self.ids.lock();
+        let mut listings: Vec<_> = ids
+            .entries
+            .iter()
+            .map(|(id, entry)| entry.listing(id))
+            .collect();
+        drop(ids);
+
+        listings.sort_by(|one, other| one.id.cmp(&other.id));
+        listings
+    }
+
+    /// Returns the statistics of every id, sorted: also of those that their relays have left.
+    pub(crate) fn all_stats(&self) -> Vec<(RelayId, Arc<McpCallStats>)> {
+        let ids = self.ids.lock();
+        let connected = ids.entries.iter().map(|(id, entry)| (id, &entry.stats));
+        let mut stats: Vec<_> = connected
+            .chain(ids.left.iter())
+            .map(|(id, stats)| (id.clone(), stats.clone()))
+            .collect();
+        drop(ids);
+
+        stats.sort_by(|one, other| one.0.cmp(&other.0));
+        stats
+    }
+
+    /// Enters a member: it takes calls from now on, in place of an older one of the same relay
+    /// process, which is returned.
+    pub(crate) fn enter(&self, member: Arc<Member>) -> Option<Arc<Member>> {
+        let mut ids = self.ids.lock();
+        let Ids { entries, left } = &mut *ids;
+        let entry = entries.entry(member.id.clone()).or_insert_with(|| Entry {
+            members: Vec::new(),
+            stats: left.pop(&member.id).unwrap_or_default(),
+        });
+
+        let older = entry.place_of(|other| other.is_same_relay(&member));
+        let older = older.map(|index| entry.members.remove(index));
+        entry.members.insert(0, member);
+        older
+    }
+
+    /// Removes the member of an id with this serial number, and returns it. `None` if it was
+    /// removed before.
+    pub(crate) fn remove(&self, id: &RelayId, serial: u64) -> Option<Arc<Member>> {
+        let mut ids = self.ids.lock();
+        let entry = ids.entries.get_mut(id)?;
+        let index = entry.place_of(|member| member.serial == serial)?;
+        let removed = entry.members.remove(index);
+
+        if entry.members.is_empty() {
+            ids.leave(id);
+        }
+        Some(removed)
+    }
+}
+
+impl Ids {
+    /// Removes an id without members; its statistics are kept, if it has had calls.
+    fn leave(&mut self, id: &RelayId) {
+        let stats = self.entries.remove(id).map(|entry| entry.stats);
+        let Some(stats) = stats.filter(|stats| !stats.is_empty()) else {
+            return;
+        };
+
+        self.left.put(id.clone(), stats);
+        if self.left.len() > REMEMBERED_IDS {
+            self.left.pop_lru();
+        }
+    }
+}
+
+impl Entry {
+    fn listing(&self, id: &RelayId) -> Listing {
+        Listing {
+            id: id.clone(),
+            members: self.members.clone(),
+            stats: self.stats.clone(),
+        }
+    }
+
+    fn place_of(&self, is_wanted: impl Fn(&Member) -> bool) -> Option<usize> {
+        self.members.iter().position(|member| is_wanted(member))
+    }
+}

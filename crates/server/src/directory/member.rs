@@ -1,0 +1,174 @@
+//! The members of an id: one connected relay as far as that id goes, and the tunnel that all ids of
+//! the relay share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use llamapool_tunnel::ServerEnd;
+use llamapool_wire::{Offer, ProviderHealth, RelayId};
+use parking_lot::Mutex;
+
+use super::relay_tag::RelayTag;
+use crate::auth::RelayIdentity;
+use crate::scheduler::{Candidate, DrainGate, Place, Runner, Slot};
+
+/// One connected relay under one of its ids: its tunnel, and its offer there.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// Distinguishes this member from an older or newer one of the same relay.
+    pub(crate) serial: u64,
+    pub(crate) id: RelayId,
+    pub(crate) identity: Arc<RelayIdentity>,
+    /// Distinguishes its sessions from those of the other members of the id.
+    pub(crate) tag: RelayTag,
+    pub(crate) connected_at: SystemTime,
+    pub(crate) tunnel: Arc<RelayTunnel>,
+    /// Closed when the relay leaves this id; permits go through it.
+    gate: Arc<DrainGate>,
+    offer: Mutex<CurrentOffer>,
+}
+
+/// The last offer, and since when its provider has been in that state.
+#[derive(Debug, Clone)]
+pub(crate) struct CurrentOffer {
+    pub(crate) offer: Offer,
+    pub(crate) provider_since: SystemTime,
+}
+
+/// The tunnel of a relay, which all its ids share.
+#[derive(Debug)]
+pub(crate) struct RelayTunnel {
+    pub(crate) end: ServerEnd,
+    pub(crate) remote: SocketAddr,
+    ids: usize,
+    used_slots: Arc<AtomicUsize>,
+}
+
+impl Member {
+    /// Returns a member that takes calls through this tunnel.
+    pub(crate) fn new(
+        serial: u64,
+        id: RelayId,
+        identity: Arc<RelayIdentity>,
+        tunnel: Arc<RelayTunnel>,
+        offer: Offer,
+    ) -> Self {
+        Self {
+            serial,
+            id,
+            tag: RelayTag::of(&identity.instance),
+            identity,
+            connected_at: SystemTime::now(),
+            tunnel,
+            gate: Arc::default(),
+            offer: Mutex::new(CurrentOffer::new(offer)),
+        }
+    }
+
+    /// Returns the last offer.
+    pub(crate) fn offer(&self) -> CurrentOffer {
+        self.offer.lock().clone()
+    }
+
+    /// Replaces the offer.
+    pub(crate) fn set_offer(&self, offer: Offer) {
+        *self.offer.lock() = CurrentOffer::new(offer);
+    }
+
+    /// Takes no new calls from now on, and waits until those that run are over.
+    pub(crate) async fn drain(&self) {
+        self.gate.close();
+        self.gate.empty().await;
+    }
+
+    /// Returns whether it takes no new calls.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.gate.is_closed() || self.offer.lock().offer.draining
+    }
+
+    /// Returns whether its provider did not take the last connection.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(
+            self.offer.lock().offer.provider,
+            ProviderHealth::Unreachable { .. }
+        )
+    }
+
+    /// Returns whether calls to it need the token of its relay.
+    pub(crate) fn is_protected(&self) -> bool {
+        self.offer.lock().offer.protected
+    }
+
+    /// Returns whether both are of the same relay process.
+    pub(crate) fn is_same_relay(&self, other: &Self) -> bool {
+        self.identity.instance == other.identity.instance
+    }
+
+    /// Returns the time at which the last bytes of the relay were received.
+    pub(crate) fn last_seen(&self) -> SystemTime {
+        SystemTime::now() - self.tunnel.end.silence()
+    }
+}
+
+impl Runner for Member {
+    fn candidate(&self, affinity: u64) -> Candidate {
+        Candidate {
+            is_draining: self.is_draining(),
+            is_unreachable: self.is_unreachable(),
+            in_flight: self.tunnel.in_flight(),
+            room: self.tunnel.room(),
+            rank: self.tag.rank_for(affinity),
+        }
+    }
+
+    fn take_place(&self) -> Option<Place> {
+        let pass = self.gate.enter()?;
+        let slot = Slot::take(&self.tunnel.used_slots, self.tunnel.room())?;
+        Some(Place::new(slot, pass))
+    }
+}
+
+impl RelayTunnel {
+    /// Returns the tunnel of a relay with this number of ids.
+    pub(crate) fn new(end: ServerEnd, remote: SocketAddr, ids: usize) -> Self {
+        Self {
+            end,
+            remote,
+            ids,
+            used_slots: Arc::default(),
+        }
+    }
+
+    /// Returns the number of calls that it carries now, of all its ids.
+    fn in_flight(&self) -> usize {
+        self.used_slots.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of calls that it can carry, of all its ids.
+    fn room(&self) -> usize {
+        // The events of each id take one stream for good.
+        self.end.max_streams().saturating_sub(self.ids)
+    }
+}
+
+impl CurrentOffer {
+    fn new(offer: Offer) -> Self {
+        let for_ms = match offer.provider {
+            ProviderHealth::Reachable { for_ms } | ProviderHealth::Unreachable { for_ms, .. } => {
+                for_ms
+            }
+            ProviderHealth::Unknown => 0,
+        };
+
+        let now = SystemTime::now();
+        let provider_since = now
+            .checked_sub(Duration::from_millis(for_ms))
+            .unwrap_or(now);
+        Self {
+            offer,
+            provider_since,
+        }
+    }
+}

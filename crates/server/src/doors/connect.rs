@@ -1,0 +1,167 @@
+//! The door where relays connect: `/api/mcp/connect`.
+//!
+//! Every refusal is an ordinary HTTP answer before the upgrade. After it, `relays` runs the tunnel.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use llamapool_wire::{Refusal, SUBPROTOCOL, header as wire, write_ids};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Auth, RelayRefusedError};
+use crate::error;
+use crate::listen::Peer;
+use crate::metrics::{Door, Metrics};
+use crate::relays::{
+    Registry, RelaysConfig, Reservation, UPGRADE_TIMEOUT, ids_for_log, run_tunnel,
+};
+use crate::scheduler::DrainGate;
+
+/// The context of the door where relays connect.
+pub(crate) struct ConnectDoor {
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) registry: Registry,
+    /// Closed while the server drains.
+    pub(crate) gate: Arc<DrainGate>,
+    pub(crate) metrics: Metrics,
+    pub(crate) config: RelaysConfig,
+    /// The version of the server.
+    pub(crate) version: &'static str,
+    /// Owns the tasks of the tunnels.
+    pub(crate) tunnels: TaskTracker,
+}
+
+/// A relay connects.
+pub(crate) async fn connect(
+    State(door): State<Arc<ConnectDoor>>,
+    request: Request,
+) -> Response<Body> {
+    match door.clone().admit(request).await {
+        Ok(response) => response,
+        Err(RelayRefusedError { refusal, message }) => {
+            let reason = refusal.label();
+            door.metrics.refused(Door::Relay, reason);
+            tracing::warn!(reason, error = message, "a relay was refused");
+            error::refused_relay(refusal, message)
+        }
+    }
+}
+
+impl ConnectDoor {
+    async fn admit(
+        self: Arc<Self>,
+        mut request: Request,
+    ) -> Result<Response<Body>, RelayRefusedError> {
+        if self.gate.is_closed() {
+            let message = "the server is draining";
+            return Err(RelayRefusedError::new(Refusal::Draining, message));
+        }
+
+        let identity = self.auth.relay(request.headers())?;
+        let accept = check_upgrade(request.method(), request.headers())?;
+        let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+            return Err(wrong_version(
+                "this connection cannot be upgraded; use HTTP/1.1",
+            ));
+        };
+        let peer = Peer::of(request.extensions());
+        let reservations = self
+            .registry
+            .claim(identity, self.config.takeover_wait)
+            .await?;
+
+        let response = switching_protocols(&accept, &reservations, self.version);
+        let door = self.clone();
+        self.tunnels
+            .spawn(async move { door.serve(reservations, upgrade, peer).await });
+        Ok(response)
+    }
+
+    /// Serves one relay from its upgrade to the end of its tunnel.
+    async fn serve(&self, reservations: Vec<Reservation>, upgrade: OnUpgrade, peer: Peer) {
+        let id = ids_for_log(&reservations);
+        let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade).await else {
+            tracing::debug!(%id, "the connection of a relay was lost before its upgrade");
+            return;
+        };
+
+        let io = TokioIo::new(upgraded);
+        let end = run_tunnel(reservations, io, peer.0, &self.config.tunnel).await;
+
+        self.metrics.tunnel_ended(&end);
+        tracing::info!(%id, reason = %end, "relay disconnected");
+    }
+}
+
+/// Checks that a request is an upgrade that the server supports. Returns the answer to its
+/// WebSocket challenge.
+fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<String, RelayRefusedError> {
+    let is_websocket = method == Method::GET
+        && lists(headers, &header::CONNECTION, "upgrade")
+        && lists(headers, &header::UPGRADE, "websocket");
+    if !is_websocket {
+        return Err(wrong_version(
+            "not a WebSocket upgrade; this is where relays connect, see `llamapool mcp --help`",
+        ));
+    }
+    if !lists(headers, &header::SEC_WEBSOCKET_VERSION, "13") {
+        return Err(wrong_version("the WebSocket version is not 13"));
+    }
+    if !lists(headers, &header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+        return Err(wrong_version(format!(
+            "the relay does not speak {SUBPROTOCOL}; relay and server differ in version"
+        )));
+    }
+
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .ok_or_else(|| wrong_version("the Sec-WebSocket-Key header is missing"))?;
+    Ok(derive_accept_key(key.as_bytes()))
+}
+
+/// Returns whether a header, which is a list, contains this word.
+fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|entry| entry.trim().eq_ignore_ascii_case(word))
+}
+
+fn wrong_version(message: impl Into<String>) -> RelayRefusedError {
+    RelayRefusedError::new(Refusal::Version, message)
+}
+
+fn switching_protocols(
+    accept: &str,
+    reservations: &[Reservation],
+    version: &'static str,
+) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(SUBPROTOCOL),
+    );
+    headers.insert(wire::VERSION, HeaderValue::from_static(version));
+    // Base64 has no byte that a header value cannot have.
+    let accept = HeaderValue::from_str(accept);
+    headers.extend(accept.map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
+
+    let ids: Vec<_> = reservations
+        .iter()
+        .map(|reservation| Some(reservation.id().clone()))
+        .collect();
+    write_ids(headers, &ids);
+    response
+}

@@ -1,0 +1,83 @@
+//! The context of calls to MCP providers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use llamapool_http::ForwardTimeouts;
+use llamapool_mcp::MethodLabel;
+
+use super::session_seal::SessionSeal;
+use crate::auth::Auth;
+use crate::calls::{CallMetrics, Forwarder};
+use crate::directory::Directory;
+use crate::listen::PublicUrl;
+use crate::relays::Registry;
+use crate::scheduler::DrainGate;
+
+/// Calls to MCP providers.
+#[derive(Debug, Clone)]
+pub struct McpConfig {
+    /// The largest request body, in bytes.
+    pub max_request_bytes: u64,
+    /// The largest single response made of an event stream, in bytes.
+    pub max_answer_bytes: usize,
+    /// The most calls at once to one id; 0: what its tunnels can carry.
+    pub max_calls_per_id: usize,
+    /// The time from a call to the head of its answer.
+    pub first_byte_timeout: Duration,
+    /// The time between two pieces of an answer; zero: no limit.
+    pub stream_idle_timeout: Duration,
+    /// The time for a whole call; zero: no limit.
+    pub call_timeout: Duration,
+    /// The time without a byte after which an event stream gets a comment; zero: never.
+    pub stream_keepalive: Duration,
+    /// The time for the lost relay of a session to come back, where several relays share an id.
+    pub session_grace: Duration,
+}
+
+/// The context of calls to MCP providers: what the stages of a call work with.
+pub(crate) struct McpDoor {
+    /// Withholds the server's own keys.
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) directory: Directory,
+    /// Remembers lost relays, for which sessions wait.
+    pub(crate) registry: Registry,
+    /// Closed while the server drains.
+    pub(crate) gate: Arc<DrainGate>,
+    /// Seals the sessions of shared ids.
+    pub(crate) seal: SessionSeal,
+    pub(crate) public_url: PublicUrl,
+    pub(crate) metrics: CallMetrics<MethodLabel>,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) config: McpConfig,
+}
+
+impl McpConfig {
+    /// Returns the forwarder of calls within these bounds.
+    pub(crate) fn forwarder(&self) -> Forwarder {
+        let unless_zero = |span: Duration| (!span.is_zero()).then_some(span);
+        Forwarder {
+            timeouts: ForwardTimeouts {
+                first_headers: unless_zero(self.first_byte_timeout),
+                idle: unless_zero(self.stream_idle_timeout),
+                total: unless_zero(self.call_timeout),
+            },
+            max_request_bytes: self.max_request_bytes,
+        }
+    }
+}
+
+impl Default for McpConfig {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 64 << 20,
+            max_answer_bytes: 64 << 20,
+            max_calls_per_id: 0,
+            first_byte_timeout: Duration::from_secs(120),
+            stream_idle_timeout: Duration::ZERO,
+            call_timeout: Duration::ZERO,
+            stream_keepalive: Duration::from_secs(15),
+            session_grace: Duration::from_secs(60),
+        }
+    }
+}

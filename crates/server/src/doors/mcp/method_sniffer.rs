@@ -1,0 +1,104 @@
+//! Reads the method of a request from its first bytes as they pass, to count the call under it. It
+//! holds nothing back, alters nothing and decides nothing.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use llamapool_mcp::{MethodLabel, header as mcp};
+
+use crate::calls::ActiveCall;
+
+/// The most bytes of a body that are inspected.
+const SNIFFED_BYTES: usize = 1024;
+
+/// A body whose first bytes are inspected.
+pub(super) struct MethodSniffer<B> {
+    inner: B,
+    call: Arc<ActiveCall<MethodLabel>>,
+    progress: Progress,
+}
+
+enum Progress {
+    /// The bytes that have passed so far, while they do not contain the method.
+    Undecided(Vec<u8>),
+    Done,
+}
+
+impl<B> MethodSniffer<B> {
+    /// Inspects a body, unless the headers contain the method (MCP 2026-07-28: `Mcp-Method`).
+    pub(super) fn new(inner: B, headers: &HeaderMap, call: Arc<ActiveCall<MethodLabel>>) -> Self {
+        let named = headers
+            .get(mcp::METHOD)
+            .and_then(|value| value.to_str().ok())
+            .map(MethodLabel::from_name);
+
+        let progress = match named {
+            Some(method) => {
+                call.set_label(method);
+                Progress::Done
+            }
+            None => Progress::Undecided(Vec::new()),
+        };
+        Self {
+            inner,
+            call,
+            progress,
+        }
+    }
+
+    fn inspect(&mut self, data: &[u8]) {
+        let Progress::Undecided(seen) = &mut self.progress else {
+            return;
+        };
+        let data = &data[..data.len().min(SNIFFED_BYTES - seen.len())];
+
+        // The first piece mostly contains the method; only otherwise it is kept.
+        let at_once = if seen.is_empty() {
+            MethodLabel::in_message(data)
+        } else {
+            None
+        };
+        let method = at_once.or_else(|| {
+            seen.extend_from_slice(data);
+            MethodLabel::in_message(seen)
+        });
+
+        let is_done = method.is_some() || seen.len() >= SNIFFED_BYTES;
+        if let Some(method) = method {
+            self.call.set_label(method);
+        }
+        if is_done {
+            self.progress = Progress::Done;
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for MethodSniffer<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.inspect(data);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,61 @@
+//! The answer as it goes to the caller.
+
+use axum::body::Body;
+use axum::http::{Method, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use llamapool_http::{sse, strip_hop_by_hop};
+use llamapool_mcp::MethodLabel;
+use llamapool_tunnel::IncomingBody;
+use llamapool_wire::CallError;
+use tokio::time::Instant;
+
+use super::call_headers::is_end_to_end;
+use super::context::McpDoor;
+use super::sse_to_json::single_answer;
+use crate::calls::CallGuard;
+
+/// The traits of a request that its answer depends on.
+pub(super) struct RequestTraits {
+    pub(super) method: Method,
+    pub(super) wants_single_answer: bool,
+    pub(super) started: Instant,
+}
+
+/// Makes the provider's answer the caller's. The guard of the call rides in its body.
+pub(super) async fn respond(
+    door: &McpDoor,
+    request: RequestTraits,
+    mut call: CallGuard<MethodLabel>,
+    mut answer: Response<IncomingBody>,
+) -> Result<Response<Body>, CallError> {
+    strip_hop_by_hop(answer.headers_mut(), is_end_to_end);
+
+    let timeouts = door.forwarder.timeouts;
+    let is_stream = sse::is_event_stream(answer.headers());
+    let is_encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
+    let is_ok = answer.status() == StatusCode::OK;
+    if request.wants_single_answer && is_ok && is_stream && !is_encoded {
+        let stream = timeouts.carry(answer, request.started, ());
+        let answer = single_answer(stream, door.config.max_answer_bytes).await;
+        let answer = answer.inspect_err(|failure| call.fail(failure))?;
+        return Ok(timeouts.carry(answer, request.started, call).map(Body::new));
+    }
+
+    let mut answer = timeouts.carry(answer, request.started, call);
+    if is_stream {
+        sse::disable_buffering(answer.headers_mut());
+    }
+    if request.method == Method::HEAD {
+        // It has no body, which is not to be taken for a length of zero.
+        return Ok(answer.map(|body| Body::from_stream(body.into_data_stream())));
+    }
+
+    // A body of a declared length has no room for comments, and an encoded one no place.
+    let has_length = answer.headers().contains_key(header::CONTENT_LENGTH);
+    let takes_comments = is_stream && !is_encoded && !has_length;
+    let keepalive = door.config.stream_keepalive;
+    if keepalive.is_zero() || !takes_comments {
+        return Ok(answer.map(Body::new));
+    }
+    Ok(answer.map(|body| Body::new(sse::KeepAlive::new(body, keepalive))))
+}

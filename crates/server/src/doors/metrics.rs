@@ -1,0 +1,232 @@
+//! `/metrics`, for Prometheus: the counters of `metrics`, and the statistics of every id as they
+//! are at this moment.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRef, State};
+use axum::http::{HeaderValue, Response, header};
+use llamapool_mcp::MethodLabel;
+use llamapool_wire::BuildInfo;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
+
+use crate::auth::{AccessControl, Operator};
+use crate::calls::Outcome;
+use crate::directory::{Directory, McpCallStats};
+use crate::metrics::{Metrics, defined};
+
+const TEXT_FORMAT: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// The context of the metrics.
+pub(crate) struct MetricsApi {
+    /// Checks the API key, and `Host` and `Origin`. On an address of its own `/metrics` needs no
+    /// key; it names ids, so a page in a browser must not read it there either.
+    pub(crate) access: AccessControl,
+    pub(crate) metrics: Metrics,
+    pub(crate) directory: Directory,
+    pub(crate) build: BuildInfo,
+}
+
+/// The extent of what is rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// All metrics.
+    WithIds,
+    /// Those that do not name an id.
+    WithoutIds,
+}
+
+impl FromRef<Arc<MetricsApi>> for AccessControl {
+    fn from_ref(api: &Arc<MetricsApi>) -> Self {
+        api.access.clone()
+    }
+}
+
+/// `GET /metrics`. An id can be all that protects a provider, so only an operator reads what
+/// belongs to one.
+pub(crate) async fn metrics(
+    operator: Option<Operator>,
+    State(api): State<Arc<MetricsApi>>,
+) -> Response<Body> {
+    let detail = match operator {
+        Some(_) => Detail::WithIds,
+        None => Detail::WithoutIds,
+    };
+
+    let mut response = Response::new(Body::from(api.render(detail)));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, TEXT_FORMAT);
+    response
+}
+
+impl MetricsApi {
+    fn render(&self, detail: Detail) -> String {
+        let mut families = self.metrics.gather();
+        families.extend(build_info(&self.build));
+        families.extend(connected(&self.directory));
+        if detail == Detail::WithIds {
+            families.extend(by_id(&self.directory));
+        }
+        families.retain(|family| !family.get_metric().is_empty());
+
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
+            tracing::error!(%error, "the metrics cannot be written");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+fn build_info(build: &BuildInfo) -> Vec<MetricFamily> {
+    let info = gauge(
+        "llamapool_build_info",
+        "What runs here; always 1.",
+        &["component", "version", "sha", "date"],
+    );
+    info.with_label_values(&["server", build.version, build.sha, build.date])
+        .set(1);
+    info.collect()
+}
+
+/// Returns the relays and tunnels that are connected now.
+fn connected(directory: &Directory) -> Vec<MetricFamily> {
+    let listings = directory.listings();
+    let members: Vec<_> = listings
+        .iter()
+        .flat_map(|listing| &listing.members)
+        .collect();
+    let tunnels: HashSet<_> = members
+        .iter()
+        .map(|member| Arc::as_ptr(&member.tunnel))
+        .collect();
+
+    let relays = gauge(
+        "llamapool_relays_connected",
+        "Relays that are connected now, each counted once for each of its ids.",
+        &[],
+    );
+    set_only(&relays, members.len());
+    let connected_tunnels = gauge(
+        "llamapool_tunnels_connected",
+        "Tunnels of relays that are connected now.",
+        &[],
+    );
+    set_only(&connected_tunnels, tunnels.len());
+    [relays.collect(), connected_tunnels.collect()].concat()
+}
+
+/// Returns the statistics of every id.
+fn by_id(directory: &Directory) -> Vec<MetricFamily> {
+    let calls = counter(
+        "llamapool_calls_total",
+        "Calls that are over.",
+        &["id", "method", "outcome"],
+    );
+    let bytes = counter(
+        "llamapool_call_bytes_total",
+        "Bytes of bodies; in: requests, out: answers.",
+        &["id", "direction"],
+    );
+    let in_flight = gauge("llamapool_calls_in_flight", "Calls that run now.", &["id"]);
+
+    for (id, stats) in directory.all_stats() {
+        let id = id.as_str();
+        add_calls(&calls, id, &stats);
+
+        let (bytes_in, bytes_out) = stats.bytes();
+        bytes.with_label_values(&[id, "in"]).inc_by(bytes_in);
+        bytes.with_label_values(&[id, "out"]).inc_by(bytes_out);
+
+        let running = stats.in_flight() as i64;
+        in_flight.with_label_values(&[id]).set(running);
+    }
+
+    [calls.collect(), bytes.collect(), in_flight.collect()].concat()
+}
+
+fn add_calls(calls: &IntCounterVec, id: &str, stats: &McpCallStats) {
+    for &method in MethodLabel::ALL {
+        for outcome in Outcome::ALL {
+            let count = stats.count(method, outcome);
+            if count > 0 {
+                calls
+                    .with_label_values(&[id, method.as_str(), outcome.label()])
+                    .inc_by(count);
+            }
+        }
+    }
+}
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    defined(IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    defined(IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+/// Sets the value of a gauge without labels.
+fn set_only(gauge: &IntGaugeVec, value: usize) {
+    gauge.with_label_values::<&str>(&[]).set(value as i64);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use llamapool_tunnel::TunnelEnd;
+
+    use super::*;
+    use crate::auth::{Auth, AuthConfig, Keys, OriginPolicy};
+    use crate::doors::mcp::mcp_metrics;
+    use crate::metrics::Door;
+
+    #[test]
+    fn every_metric_is_valid_and_there_from_the_start() {
+        let metrics = Metrics::new();
+        let calls = mcp_metrics(&metrics);
+        let policy = OriginPolicy::new(&AuthConfig::default(), None, [127, 0, 0, 1].into());
+        let api = MetricsApi {
+            access: AccessControl {
+                auth: Arc::new(Auth::new(&Keys::default(), policy)),
+                metrics: metrics.clone(),
+            },
+            metrics: metrics.clone(),
+            directory: Directory::new(),
+            build: BuildInfo {
+                version: "1.2.3",
+                sha: "abc",
+                date: "2026-01-02",
+            },
+        };
+
+        metrics.refused(Door::Mcp, "relay_offline");
+        metrics.tunnel_ended(&TunnelEnd::Silent);
+        calls.observe(
+            MethodLabel::from_name("tools/call"),
+            Outcome::Ok,
+            Duration::from_millis(7),
+        );
+        let text = api.render(Detail::WithIds);
+
+        for line in [
+            r#"llamapool_build_info{component="server",date="2026-01-02",sha="abc",version="1.2.3"} 1"#,
+            r#"llamapool_refusals_total{door="mcp",reason="relay_offline"} 1"#,
+            r#"llamapool_tunnel_losses_total{reason="silent"} 1"#,
+            r#"llamapool_call_duration_seconds_count{method="tools/call"} 1"#,
+            "llamapool_relays_connected 0",
+            "llamapool_tunnels_connected 0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(
+            !cfg!(target_os = "linux") || text.contains("process_resident_memory_bytes"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! The event stream of one id of a relay: its offers, one JSON line each, until it leaves the id.
+
+use axum::http::Request;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use llamapool_tunnel::{IncomingBody, ServerEnd};
+use llamapool_wire::{Event, MAX_EVENT_BYTES, Offer, RelayId, path};
+
+/// The failure of an event stream: a line that is no event, or a stream that broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("what the relay sent was no event")]
+pub(super) struct EventsError;
+
+/// The lines of an id's event stream.
+pub(super) struct Events {
+    body: IncomingBody,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    /// Requests the events of an id. Returns the stream and its first offer.
+    pub(super) async fn open(
+        tunnel: &ServerEnd,
+        id: &RelayId,
+    ) -> Result<(Self, Offer), EventsError> {
+        let request = Request::get(path::events(id))
+            .body(Empty::<Bytes>::new())
+            .map_err(|_| EventsError)?;
+        let answer = tunnel.send(request).await.map_err(|_| EventsError)?;
+
+        let mut events = Self {
+            body: answer.into_body(),
+            buffer: Vec::new(),
+        };
+        let offer = events.next_offer().await?.ok_or(EventsError)?;
+        Ok((events, offer))
+    }
+
+    /// Waits for the next offer. Returns `None` when the relay leaves the id.
+    pub(super) async fn next_offer(&mut self) -> Result<Option<Offer>, EventsError> {
+        while let Some(line) = self.next_line().await? {
+            match Event::from_line(&line) {
+                Ok(Event::Offer(offer)) => return Ok(Some(offer)),
+                Ok(Event::Unknown) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a relay sent an event that is none");
+                    return Err(EventsError);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn next_line(&mut self) -> Result<Option<Vec<u8>>, EventsError> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let rest = self.buffer.split_off(end + 1);
+                return Ok(Some(std::mem::replace(&mut self.buffer, rest)));
+            }
+            if self.buffer.len() > MAX_EVENT_BYTES {
+                return Ok(Some(std::mem::take(&mut self.buffer)));
+            }
+
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            let data = frame
+                .map_err(|_| EventsError)?
+                .into_data()
+                .map_err(|_| EventsError)?;
+            self.buffer.extend_from_slice(&data);
+        }
+    }
+}

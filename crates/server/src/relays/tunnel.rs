@@ -1,0 +1,149 @@
+//! The life of one relay's tunnel: its task owns everything that belongs to the relay, and its end
+//! removes all of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use llamapool_tunnel::{CloseCode, CloseReason, ServerEnd, TunnelConfig, TunnelEnd};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::events::{Events, EventsError};
+use super::registration::{Registration, Reservation};
+use crate::directory::{Member, RelayTunnel};
+
+/// The time from the upgrade to the first event of each of the relay's ids; a relay has nothing to
+/// do in between. The upgrade itself has as long.
+pub(crate) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns the ids of one relay for the log, such as `a, b`.
+pub(crate) fn ids_for_log(reservations: &[Reservation]) -> String {
+    let ids: Vec<_> = reservations
+        .iter()
+        .map(|reservation| reservation.id().as_str())
+        .collect();
+    ids.join(", ")
+}
+
+/// Runs the tunnel of a relay to its end. The relay takes calls under its ids from its first offers
+/// on.
+pub(crate) async fn run_tunnel<S>(
+    reservations: Vec<Reservation>,
+    io: S,
+    remote: SocketAddr,
+    config: &TunnelConfig,
+) -> TunnelEnd
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (tunnel, mut driver) = ServerEnd::open(io, config.clone()).await;
+    let relay = RelayTunnel::new(tunnel.clone(), remote, reservations.len());
+    let relay = Arc::new(relay);
+
+    // A pong is no offer: a relay that only answers pings is not waited for longer than a silent
+    // one.
+    let patience = UPGRADE_TIMEOUT.min(config.silence);
+    let opening = try_join_all(
+        reservations
+            .iter()
+            .map(|reservation| Events::open(&tunnel, reservation.id())),
+    );
+    // Biased towards the driver, without which nothing else moves.
+    let opened = tokio::select! {
+        biased;
+        end = &mut driver => return end,
+        opened = tokio::time::timeout(patience, opening) => opened,
+    };
+    let Ok(Ok(opened)) = opened else {
+        tracing::warn!(id = %ids_for_log(&reservations), "a relay did not say what it offers");
+        // Before the close handshake, which takes time: the ids are free now.
+        drop(reservations);
+        tunnel.close(CloseReason::Protocol);
+        return driver.await;
+    };
+
+    // No id takes calls before all have their first offer: the first registration ends an older
+    // tunnel, and with it all its ids.
+    let registered: Vec<_> = reservations
+        .into_iter()
+        .zip(opened)
+        .map(|(reservation, (events, offer))| {
+            let registration = reservation.register(relay.clone(), offer);
+            log_connected(registration.member());
+            (registration, events)
+        })
+        .collect();
+
+    // Each branch drops the registrations before the close handshake, as above: no call is to be
+    // sent to a tunnel that takes none.
+    let (close, end) = tokio::select! {
+        biased;
+        end = &mut driver => return end,
+        end = tunnel.closed() => (None, end),
+        (reason, end) = follow_all(registered) => (Some(reason), end),
+    };
+    if let Some(reason) = close {
+        tunnel.close(reason);
+    }
+    driver.await;
+    end
+}
+
+/// Follows the events of all ids until the tunnel is of no more use. Returns how to close it then,
+/// and why it ended.
+async fn follow_all(registered: Vec<(Registration, Events)>) -> (CloseReason, TunnelEnd) {
+    let following = registered
+        .into_iter()
+        .map(|(registration, events)| follow(registration, events));
+
+    match try_join_all(following).await {
+        Ok(_) => (CloseReason::Done, TunnelEnd::ClosedByPeer(CloseCode(1000))),
+        Err(EventsError) => (
+            CloseReason::Protocol,
+            TunnelEnd::Broken("what the relay said was no event".into()),
+        ),
+    }
+}
+
+/// Follows the events of one id until the relay has left it and its calls are over; the other ids
+/// stay.
+async fn follow(registration: Registration, mut events: Events) -> Result<(), EventsError> {
+    let member = registration.member();
+    while let Some(offer) = events.next_offer().await? {
+        let current = member.offer().offer;
+        if offer.provider != current.provider || offer.draining != current.draining {
+            tracing::info!(
+                id = %member.id,
+                draining = offer.draining,
+                provider = ?offer.provider,
+                "relay offers"
+            );
+        }
+        member.set_offer(offer);
+    }
+    drop(events);
+
+    member.drain().await;
+    tracing::debug!(id = %member.id, "the relay has left this id");
+    Ok(())
+}
+
+fn log_connected(member: &Member) {
+    let identity = &member.identity;
+    let protected = member.is_protected();
+    tracing::info!(
+        id = %member.id,
+        name = identity.name.as_str(),
+        version = identity.version.as_str(),
+        remote = %member.tunnel.remote,
+        protected,
+        "relay connected"
+    );
+    if !protected {
+        tracing::warn!(
+            id = %member.id,
+            "anyone who reaches this server can call this id: its relay has no AUTH_TOKEN"
+        );
+    }
+}
