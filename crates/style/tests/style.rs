@@ -12,7 +12,6 @@ const ALLOWED: &[Allowed] = &[
     allowed("bench-provider", "expect", 10.0, TEST_CODE),
     allowed("bridge", "let (a, b) = (x, y)", 1.0, UNFINISHED),
     allowed("bridge", "let (a, b) = (x, y): tests", 2.0, UNFINISHED),
-    allowed("http", "test names over 60 characters", 1.0, UNFINISHED),
     allowed("llamapool", "let (a, b) = (x, y): tests", 5.0, UNFINISHED),
     allowed(
         "llamapool",
