@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_is_found_in_every_spelling_and_none_inside_quotes() {
+    fn values_are_found_in_every_spelling_outside_of_quotes() {
         for (header, expected) in [
             (
                 r#"Bearer place="http://p/m", scope="a b""#,

@@ -207,18 +207,23 @@ mod tests {
         let started = Instant::now();
         // A byte each second for 300 seconds, and none after.
         let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
+
         assert_eq!(
             waited(Slow(None), seconds(Some(120), None), upload).await,
             (false, 300 + 120)
         );
+
         let started = Instant::now();
         let at_once = || Some(started);
+
         assert_eq!(
             waited(Slow(None), seconds(Some(120), None), at_once).await,
             (false, 120)
         );
+
         let started = Instant::now();
         let upload = || Some(Instant::now().min(started + Duration::from_secs(300)));
+
         assert_eq!(
             waited(Slow(None), seconds(Some(120), Some(200)), upload).await,
             (false, 200)

@@ -115,6 +115,7 @@ where
         if *this.is_ended {
             return Poll::Ready(None);
         }
+
         let (error, end) = match this.inner.as_mut().poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.observer
@@ -146,6 +147,7 @@ where
                 }
             }
         };
+
         // The pieces before the error are still in a buffer, and an error discards buffers: one turn of
         // waiting flushes them first.
         *this.is_ended = true;
@@ -261,6 +263,7 @@ mod tests {
     #[tokio::test]
     async fn the_observer_is_notified_of_every_piece_and_the_end() {
         let (body, log) = body(vec![Some(Ok("ab")), Some(Ok("c"))], None, None);
+
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
         assert_eq!(log.lines(), ["moved 2", "moved 1", "Complete", "dropped"]);
     }
@@ -268,8 +271,11 @@ mod tests {
     #[tokio::test]
     async fn a_broken_source_breaks_off_a_turn_after_its_last_piece() {
         let (mut body, log) = body(vec![Some(Ok("ab")), Some(Err("reset"))], None, None);
+
         assert!(body.frame().await.unwrap().is_ok());
+
         let mut frame = std::pin::pin!(body.frame());
+
         assert!(futures_util::poll!(frame.as_mut()).is_pending());
         assert!(matches!(
             frame.await,
@@ -282,8 +288,11 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_leaves_drops_the_observer_without_an_end() {
         let (mut body, log) = body(vec![Some(Ok("ab")), None], None, None);
+
         assert!(body.frame().await.unwrap().is_ok());
+
         drop(body);
+
         assert_eq!(log.lines(), ["moved 2", "dropped"]);
     }
 
@@ -291,6 +300,7 @@ mod tests {
     async fn an_idle_response_breaks_off_after_the_idle_time() {
         let started = Instant::now();
         let (mut body, log) = body(vec![Some(Ok("ab")), None, None, None], Some(20), Some(3600));
+
         assert!(body.frame().await.unwrap().is_ok());
         assert!(matches!(
             body.frame().await,
@@ -320,6 +330,7 @@ mod tests {
             None,
             (),
         ));
+
         for _ in 0..5 {
             assert!(body.frame().await.unwrap().is_ok());
         }
@@ -333,6 +344,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_takes_too_long_as_a_whole_breaks_off() {
         let (mut body, log) = body(vec![None, None, None], Some(3600), Some(30));
+
         assert!(matches!(
             body.frame().await,
             Some(Err(ForwardedBodyError::Total))

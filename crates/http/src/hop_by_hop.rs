@@ -25,6 +25,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&HeaderN
     if !headers.keys().any(|name| ALWAYS.contains(name)) {
         return;
     }
+
     if headers.contains_key(CONNECTION) {
         for name in named_by_connection(headers) {
             if !is_end_to_end(&name) {
@@ -92,6 +93,7 @@ mod tests {
             ("content-type", "application/json"),
         ]);
         strip_hop_by_hop(&mut all, |_| false);
+
         assert_eq!(
             all,
             headers(&[("x-end", "2"), ("content-type", "application/json")])
@@ -107,6 +109,7 @@ mod tests {
             ("x-hop", "1"),
         ]);
         strip_hop_by_hop(&mut all, |name| name == "x-session");
+
         assert_eq!(all, headers(&[("x-session", "1")]));
     }
 
@@ -114,6 +117,7 @@ mod tests {
     fn nonsense_in_connection_is_harmless() {
         let mut all = headers(&[("connection", ",, ;;= ,close"), ("a", "1")]);
         strip_hop_by_hop(&mut all, |_| false);
+
         assert_eq!(all, headers(&[("a", "1")]));
     }
 }

@@ -145,6 +145,7 @@ where
                     }
                 }
             };
+
             let length = frame
                 .as_ref()
                 .and_then(|frame| frame.as_ref().ok()?.data_ref())
@@ -153,6 +154,8 @@ where
             if bytes <= *this.max_bytes {
                 return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
             }
+
+            // The rest is discarded, so that the sender can finish.
             this.meter.exceeded.store(true, Ordering::Release);
             if !matches!(frame, Some(Ok(_))) || bytes > this.max_bytes.saturating_add(LINGER_BYTES)
             {
@@ -195,6 +198,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_up_to_its_bound_is_passed_on_complete() {
         let (body, meter) = LimitedBody::new(body_of(10, 10), 100);
+
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), 100);
         assert_eq!((meter.bytes(), meter.has_exceeded()), (100, false));
     }
@@ -203,14 +207,17 @@ mod tests {
     async fn the_meter_has_the_time_of_the_last_byte() {
         let (body, meter) = LimitedBody::new(body_of(2, 10), 100);
         let mut body = std::pin::pin!(body);
+
         assert_eq!(meter.last_sent(), None);
         for _ in 0..2 {
             tokio::time::advance(Duration::from_secs(7)).await;
             body.frame().await.unwrap().unwrap();
             assert_eq!(meter.last_sent(), Some(Instant::now()));
         }
+
         let last = Instant::now();
         tokio::time::advance(Duration::from_secs(7)).await;
+
         assert!(body.frame().await.is_none());
         assert_eq!(meter.last_sent(), Some(last), "the end is no byte");
     }
@@ -219,6 +226,7 @@ mod tests {
     async fn a_body_above_its_bound_breaks_off_after_its_sender() {
         let (body, meter) = LimitedBody::new(body_of(15, 10), 100);
         let error = body.collect().await.unwrap_err();
+
         assert!(
             error
                 .downcast_ref::<BodyTooLargeError>()
@@ -231,8 +239,10 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_never_ends_is_not_read_forever() {
         let (body, meter) = LimitedBody::new(body_of(usize::MAX, 1 << 20), 100);
+
         assert!(body.collect().await.is_err());
         assert!((LINGER_BYTES..LINGER_BYTES + (2 << 20)).contains(&meter.bytes()));
+
         linger(body_of(usize::MAX, 1 << 20)).await;
     }
 
@@ -240,6 +250,7 @@ mod tests {
     async fn a_silent_sender_above_the_bound_is_not_waited_for() {
         let quiet = StreamBody::new(Once(Some(Bytes::from_static(&[7; 101]))));
         let (body, meter) = LimitedBody::new(quiet, 100);
+
         assert!(body.collect().await.is_err());
         assert!(meter.has_exceeded());
     }

@@ -4,7 +4,7 @@
 //! - [`lines`], [`EventReader`]: reading
 //! - [`EventFields`], [`write_event`]: writing
 //! - [`KeepAlive`]: comments in a stream that is idle
-//! - [`first_event`]: one event of a stream instead of the stream
+//! - [`first_event()`]: one event of a stream instead of the stream
 //!
 //! The content of an event is bytes to this module; a caller that looks for a particular event
 //! passes a predicate.

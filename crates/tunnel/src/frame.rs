@@ -15,6 +15,7 @@ mod kind;
 
 pub(crate) use decoder::{Decoder, FrameError};
 pub(crate) use encode::{encode_data, encode_head};
+pub use head::header_bytes;
 pub(crate) use head::{
     HeadError, check_request, check_response, read_request, read_response, write_request,
     write_response,

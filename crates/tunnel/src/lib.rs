@@ -22,7 +22,7 @@ mod socket;
 mod stream;
 
 pub use config::TunnelConfig;
-pub use frame::CancelReason;
+pub use frame::{CancelReason, header_bytes};
 pub use relay_end::serve_relay_end;
 pub use server_end::{Driver, SendError, ServerEnd};
 pub use socket::{CloseCode, CloseReason, TunnelEnd};

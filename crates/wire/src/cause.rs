@@ -155,7 +155,7 @@ pub struct CallError {
     /// A sentence that names the wrong value and the expected one, for the caller.
     pub message: String,
     /// The error behind it, for the log alone.
-    internal: Option<String>,
+    source: Option<String>,
 }
 
 impl CallError {
@@ -164,23 +164,23 @@ impl CallError {
         Self {
             cause,
             message: message.into(),
-            internal: None,
+            source: None,
         }
     }
 
     /// Adds the error behind it, for the log alone.
     pub fn with_source(self, error: impl Into<String>) -> Self {
         Self {
-            internal: Some(error.into()),
+            source: Some(error.into()),
             ..self
         }
     }
 
     /// Returns the message with the error behind it, for the log alone.
     pub fn log_message(&self) -> String {
-        match &self.internal {
-            Some(internal) if !self.message.contains(internal) => {
-                format!("{}: {internal}", self.message)
+        match &self.source {
+            Some(source) if !self.message.contains(source) => {
+                format!("{}: {source}", self.message)
             }
             _ => self.message.clone(),
         }
@@ -284,6 +284,7 @@ mod tests {
     fn words_and_codes_are_unique_and_contain_the_status() {
         let words: HashSet<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
         let codes: HashSet<_> = Cause::ALL.iter().map(|cause| cause.code()).collect();
+
         assert_eq!(
             (words.len(), codes.len()),
             (Cause::ALL.len(), Cause::ALL.len())
@@ -295,14 +296,32 @@ mod tests {
     }
 
     #[test]
+    fn a_response_names_the_cause_and_the_time_of_a_retry() {
+        let retryable: Response<String> =
+            CallError::new(Cause::RelayOffline, "no relay").to_response("r1");
+        let wrong_token: Response<String> =
+            CallError::new(Cause::WrongToken, "no token").to_response("r1");
+
+        assert_eq!(retryable.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(retryable.headers()["content-type"], "application/json");
+        assert_eq!(retryable.headers()["llamapool-error"], "relay_offline");
+        assert_eq!(retryable.headers()["retry-after"], "2");
+        assert_eq!(wrong_token.headers()["www-authenticate"], "Bearer");
+        assert!(!wrong_token.headers().contains_key("retry-after"));
+    }
+
+    #[test]
     fn a_failure_has_exactly_these_bytes() {
         let failure = CallError::new(Cause::RelayOffline, "no relay is connected as mcp-1234");
         let json = concat!(
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":5031,"message":"no relay is connected as mcp-1234","#,
             r#""data":{"mcp":"MCP_PROVIDER_UNAVAILABLE","hop":"relay","req_id":"r1"}}}"#
         );
+
         assert_eq!(failure.to_json(None, "r1"), json);
+
         let failure = failure.with_source("what only the log may know");
+
         assert_eq!(
             failure.to_json(None, "r1"),
             json,

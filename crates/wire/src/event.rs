@@ -98,6 +98,7 @@ impl Event {
         if line.len() > MAX_EVENT_BYTES {
             return Err(EventError::TooLong(line.len()));
         }
+
         let mut event = serde_json::from_slice(line)?;
         if let Self::Offer(Offer {
             provider: ProviderHealth::Unreachable { error, .. },
@@ -159,6 +160,7 @@ mod tests {
             r#""provider":{"status":"unreachable","for_ms":1500,"error":"connection refused"}}"#,
             "\n"
         );
+
         assert_eq!(event.to_line(), line);
         assert_eq!(Event::from_line(line.as_bytes()).unwrap(), event);
     }
@@ -169,7 +171,9 @@ mod tests {
             Event::from_line(br#"{"event":"weather","sky":"blue"}"#).unwrap(),
             Event::Unknown
         );
+
         let longer = br#"{"event":"offer","draining":true,"protected":false,"provider":{"status":"unknown"},"new":1}"#;
+
         assert_eq!(
             Event::from_line(longer).unwrap(),
             Event::Offer(Offer {
@@ -192,6 +196,7 @@ mod tests {
         else {
             panic!("an offer")
         };
+
         assert_eq!(error.chars().count(), MAX_ERROR_CHARS);
         assert!(!error.contains('\u{1b}'));
         assert!(matches!(

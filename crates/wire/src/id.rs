@@ -63,6 +63,7 @@ impl std::str::FromStr for RelayId {
         if text.len() > MAX_ID_BYTES {
             return Err(IdError::TooLong(text.len()));
         }
+
         let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
         if let Some(other) = text.chars().find(|c| !allowed(c)) {
             return Err(IdError::Character(other));

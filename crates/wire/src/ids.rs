@@ -128,14 +128,17 @@ mod tests {
     #[test]
     fn errors_name_the_wrong_id_or_number() {
         let message = |texts: &[&str]| read_ids(&lines(texts)).unwrap_err().to_string();
+
         assert_eq!(
             message(&["a", "b", "a"]),
             "the id a is there twice, expected another one for each provider"
         );
+
         let many: Vec<String> = (0..=MAX_PROVIDERS)
             .map(|number| number.to_string())
             .collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
+
         assert_eq!(
             message(&many),
             "the relay has 65 providers, expected at most 64 on one tunnel"
@@ -149,9 +152,11 @@ mod tests {
             read_ids(&lines(&["a", "b/c"])),
             Err(IdsError::Id(IdError::Character('/')))
         );
+
         let headers = [(ID, HeaderValue::from_bytes(b"a\xe9").unwrap())]
             .into_iter()
             .collect();
+
         assert_eq!(read_ids(&headers), Err(IdsError::NotText));
     }
 

@@ -64,6 +64,7 @@ impl<'a> TunnelPath<'a> {
             let (id, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             return Some(Self::Call { id, below });
         }
+
         let document = DOCUMENTS
             .iter()
             .find_map(|&(which, start)| Some((which, path.strip_prefix(start)?)));
@@ -108,6 +109,7 @@ mod tests {
     #[test]
     fn paths_inside_the_tunnel_are_exactly_these() {
         let id: RelayId = "mcp-1234".parse().unwrap();
+
         assert_eq!(events(&id), "/llamapool/events/mcp-1234");
         assert_eq!(call(&id, ""), "/mcp/mcp-1234");
         assert_eq!(call(&id, "/sse/"), "/mcp/mcp-1234/sse/");

@@ -77,6 +77,7 @@ mod tests {
             }
             .display_message()
         };
+
         assert_eq!(shown("x".repeat(512)).chars().count(), 512);
         assert_eq!(shown("é".repeat(513)).chars().count(), 512);
         assert_eq!(shown("a\n\u{1b}[31mb".to_owned()), "a  [31mb");
@@ -89,6 +90,7 @@ mod tests {
             message: "mcp-1234 is held".into(),
         };
         let json = r#"{"error":"id_taken","message":"mcp-1234 is held"}"#;
+
         assert_eq!(serde_json::to_string(&body).unwrap(), json);
         assert_eq!(serde_json::from_str::<RefusalBody>(json).unwrap(), body);
     }

@@ -68,6 +68,7 @@ mod tests {
     #[test]
     fn a_secret_matches_itself_alone_and_is_never_shown() {
         let secret = Secret::new("open sesame");
+
         assert!(secret.matches(b"open sesame"));
         assert!(!secret.matches(b"open sesamf"));
         assert!(!secret.matches(b"open sesame "));
@@ -86,6 +87,7 @@ mod tests {
             }
             Secret::new("sesame").is_presented_in(&headers)
         };
+
         for right in ["Bearer sesame", "bearer sesame", "BEARER  sesame "] {
             assert!(is_presented(&[right]), "{right}");
         }

@@ -100,6 +100,7 @@ mod tests {
         let response = first_event(response, max_bytes, |data| data.starts_with(b"wanted")).await?;
 
         assert!(!response.headers().contains_key(CONTENT_LENGTH));
+
         Ok(response.into_body())
     }
 

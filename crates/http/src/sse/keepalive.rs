@@ -264,10 +264,15 @@ mod tests {
 
         let (sender, mut body) = stream(15);
         sender.send(piece("\u{feff}data: 1\n\n")).await.unwrap();
+
         assert_eq!(next(&mut body).await, "\u{feff}data: 1\n\n");
+
         tokio::time::advance(Duration::from_secs(20)).await;
+
         assert_eq!(next(&mut body).await, ":\n\n");
+
         sender.send(piece("\u{feff}")).await.unwrap();
+
         assert_eq!(
             next(&mut body).await,
             "\u{feff}",
@@ -301,12 +306,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_active_stream_gets_no_comments() {
         let (sender, mut body) = stream(15);
+
         for _ in 0..5 {
             sender.send(piece("data: 1\n\n")).await.unwrap();
             assert_eq!(next(&mut body).await, "data: 1\n\n");
             tokio::time::advance(Duration::from_secs(14)).await;
         }
+
         drop(sender);
+
         assert!(body.frame().await.is_none());
     }
 
@@ -320,8 +328,11 @@ mod tests {
         next(&mut body).await;
 
         let mut idle = Box::pin(next(&mut body));
+
         assert!(futures_util::poll!(idle.as_mut()).is_pending());
+
         tokio::time::advance(Duration::from_secs(100)).await;
+
         assert!(futures_util::poll!(idle.as_mut()).is_pending());
 
         sender.send(piece("\r\n")).await.unwrap();

@@ -57,12 +57,16 @@ pub(crate) fn check_response(head: &response::Parts, max_bytes: u32) -> Result<(
     check_size(&head.headers, 0, max_bytes)
 }
 
-fn check_size(headers: &HeaderMap, line_length: usize, max_bytes: u32) -> Result<(), HeadError> {
-    let fields = headers
+/// Returns the size of headers as the limit of [`TunnelConfig`](crate::TunnelConfig) counts them.
+pub fn header_bytes(headers: &HeaderMap) -> usize {
+    headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES)
-        .sum::<usize>();
-    let bytes = fields + line_length + LINE_BYTES;
+        .sum()
+}
+
+fn check_size(headers: &HeaderMap, line_length: usize, max_bytes: u32) -> Result<(), HeadError> {
+    let bytes = header_bytes(headers) + line_length + LINE_BYTES;
 
     if bytes >= max_bytes as usize {
         return Err(HeadError::TooLarge { bytes, max_bytes });
@@ -106,7 +110,8 @@ fn write_fields(headers: &HeaderMap, out: &mut BytesMut) {
 /// Returns the parts of a target as it was given: a path, or an absolute URI.
 fn target(uri: &Uri) -> [&str; 4] {
     let scheme = uri.scheme_str().unwrap_or_default();
-    let separator = if scheme.is_empty() { "" } else { "://" };
+    // A scheme can be empty, as in `://host/`.
+    let separator = uri.scheme().map_or("", |_| "://");
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     [scheme, separator, authority, path]
@@ -240,6 +245,7 @@ mod tests {
             "http://relay/a?b",
             "http://relay:1/",
             "/%20//x?",
+            "://relay/?",
         ];
         for target in targets {
             let request = Request::get(target).body(()).unwrap().into_parts().0;

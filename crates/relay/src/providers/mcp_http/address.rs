@@ -168,6 +168,7 @@ mod tests {
         let is_own = |base: &'static str, address| {
             resolve_on_provider(&Uri::from_static(base), None, address).is_some()
         };
+
         assert!(is_own(
             "http://127.0.0.1:7777/mcp",
             "http://localhost:7777/a"

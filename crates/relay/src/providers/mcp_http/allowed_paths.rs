@@ -177,6 +177,7 @@ mod tests {
         drop(one);
 
         let mine = "/~announced/mine";
+
         assert_eq!(named_as(&allowed, mine), Some(NamedAs::Endpoint));
         for least_recent in ["/~announced/0", "/~announced/job/0"] {
             assert_eq!(named_as(&allowed, least_recent), None, "{least_recent}");

@@ -303,6 +303,7 @@ mod tests {
         let nameless = "data: /x\nevent: endpoint\n\n".to_owned();
         let there = event("https://pool.example/api/mcp/id/x/~announced/m");
         let cut = "data: cut".to_owned();
+
         for stream in [
             event("http://other:7777/m"),
             event("//other/m"),

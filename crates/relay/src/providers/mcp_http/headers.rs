@@ -4,11 +4,9 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{Response, StatusCode};
 use llamapool_http::{remove_headers, sse, strip_hop_by_hop};
 use llamapool_mcp::header as mcp;
+use llamapool_tunnel::header_bytes;
 use llamapool_wire::{CallError, Cause, header as wire};
 
-/// What HTTP/2 counts for a header besides the bytes of its name and value (RFC 9113, 6.5.2), as
-/// the tunnel does.
-const FIELD_BYTES: usize = 32;
 /// Room for the status, and for the headers that this side adds.
 const ADDED_BYTES: usize = 256;
 
@@ -39,10 +37,7 @@ pub(super) fn clean_response(headers: &mut HeaderMap) {
 
 /// Checks that the head of a response fits through the tunnel. Here the error can name the provider.
 pub(super) fn check_size(headers: &HeaderMap, max_bytes: u32) -> Result<(), CallError> {
-    let bytes: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES)
-        .sum();
+    let bytes = header_bytes(headers);
     if bytes + ADDED_BYTES <= max_bytes as usize {
         return Ok(());
     }

@@ -175,6 +175,7 @@ mod tests {
             .iter()
             .map(HeaderValue::as_bytes)
             .collect();
+
         assert_eq!(
             values,
             [

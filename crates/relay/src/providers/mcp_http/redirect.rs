@@ -196,6 +196,7 @@ mod tests {
     #[test]
     fn a_call_goes_to_the_url_and_below_it_with_both_queries() {
         let route = route();
+
         assert_eq!(route.target("", None), "http://clock:7777/mcp/?k=1");
         assert_eq!(
             route.target("", Some("a=2")),
@@ -263,14 +264,19 @@ mod tests {
     async fn the_target_of_a_redirect_is_remembered_for_a_while() {
         let route = route();
         let asked = route.target("", Some("a=2"));
+
         assert!(route.is_untried());
+
         route.next_url(&asked, &asked, &answer(307, "/mcp?k=1&a=2"), None);
+
         assert_eq!(route.shortcut(&asked), "http://clock:7777/mcp?k=1&a=2");
         assert_eq!(
             route.shortcut(&route.target("/below", None)),
             "http://clock:7777/mcp/below?k=1"
         );
+
         tokio::time::advance(REDIRECT_TTL).await;
+
         assert_eq!(route.shortcut(&asked), asked);
         assert!(route.is_untried());
     }
@@ -282,8 +288,11 @@ mod tests {
         let next = route
             .next_url(&asked, &asked, &answer(307, "/mcp"), None)
             .unwrap();
+
         assert!(!route.is_untried());
+
         route.next_url(&asked, &next, &answer(404, "/"), None);
+
         assert!(route.is_untried());
     }
 }

@@ -225,11 +225,14 @@ mod tests {
     async fn a_small_body_is_sent_twice_even_if_the_first_was_cut() {
         let replay = replay(&["ab", "cd", "ef"], 100, true);
         let mut first = replay.body().unwrap();
+
         assert_eq!(
             first.frame().await.unwrap().unwrap().into_data().unwrap(),
             "ab"
         );
+
         let second = replay.body().unwrap();
+
         assert!(
             first.frame().await.unwrap().is_err(),
             "the first body has ended"
@@ -241,6 +244,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_body_is_sent_once() {
         let replay = replay(&["ab", "cd", "ef"], 3, false);
+
         assert_eq!(whole(replay.body().unwrap()).await, "abcdef");
         assert!(replay.body().is_err());
     }
@@ -253,11 +257,15 @@ mod tests {
             body.frame().await.unwrap().unwrap();
         }
         let mut third = Box::pin(body.frame());
+
         assert!(futures_util::poll!(third.as_mut()).is_pending());
+
         held.release();
+
         assert!(futures_util::poll!(third.as_mut()).is_ready());
 
         let held = replay(&["ab", "cd", "ef"], 3, true);
+
         assert_eq!(whole(held.body().unwrap()).await, "abcdef");
     }
 

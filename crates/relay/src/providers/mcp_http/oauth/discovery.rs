@@ -114,13 +114,17 @@ mod tests {
     #[test]
     fn the_url_that_a_challenge_names_comes_first() {
         assert_eq!(candidates(None), USUAL);
+
         let named = candidates(Some(
             r#"Bearer scope="a", resource_metadata="http://p:7777/m?x=1""#,
         ));
+
         assert_eq!(named, ["http://p:7777/m?x=1", USUAL[0], USUAL[1]]);
+
         let spelt = candidates(Some(
             r#"Basic realm=x, Bearer Resource_Metadata = "http://p:7777/m?x=1", scope=a"#,
         ));
+
         assert_eq!(spelt, named);
         assert_eq!(
             candidates(Some(&format!("Bearer resource_metadata={}", USUAL[0]))),
@@ -159,10 +163,12 @@ mod tests {
             server_metadata_paths(MetadataKind::OpenId, ""),
             ["/.well-known/openid-configuration"]
         );
+
         let with_path = [
             "/.well-known/openid-configuration/t",
             "/t/.well-known/openid-configuration",
         ];
+
         assert_eq!(server_metadata_paths(MetadataKind::OpenId, "/t"), with_path);
     }
 }

@@ -283,6 +283,7 @@ mod tests {
             "mtls_endpoint_aliases": { "revocation_endpoint": format!("{URL}/~announced/mtls/revoke") },
             "code_challenge_methods_supported": ["S256"],
         });
+
         assert_eq!(Value::Object(document), expected);
     }
 
@@ -300,6 +301,7 @@ mod tests {
                 &public_url("/api/mcp/id/x"),
             );
         }
+
         for path in ["/authorize", "/keys", "/register", "/mtls/revoke"] {
             assert!(
                 reachable(&server, path) && !reachable(&closed, path),
@@ -322,6 +324,7 @@ mod tests {
             None,
             "only below the reserved name"
         );
+
         let mut newer = object(json!({ "token_endpoint": "http://localhost:7777/token" }));
         server.rewrite_metadata(
             MetadataKind::OAuth,
@@ -329,10 +332,12 @@ mod tests {
             &base(),
             &public_url("/api/mcp/id/x"),
         );
+
         assert!(
             reachable(&server, "/token") && !reachable(&server, "/authorize"),
             "what was withdrawn is closed"
         );
+
         server.rewrite_metadata(
             MetadataKind::OpenId,
             &mut metadata(),
@@ -340,6 +345,7 @@ mod tests {
             &public_url("/api/mcp/id/x"),
         );
         server.forget(MetadataKind::OAuth);
+
         assert!(!reachable(&server, "/token") && reachable(&server, "/authorize"));
     }
 
@@ -350,8 +356,11 @@ mod tests {
         let mut resource = object(json!({
             "authorization_servers": ["https://login.example", "http://localhost:7777/", "http://127.0.0.1:7777/t"],
         }));
+
         assert_eq!(own_issuer(&resource, &base, &public).as_deref(), Some("/"));
+
         rewrite_resource(&mut resource, &base, &public);
+
         assert_eq!(
             resource["authorization_servers"],
             json!(["https://login.example", URL])
@@ -361,7 +370,9 @@ mod tests {
             Some("/"),
             "a provider that is configured with its public URL"
         );
+
         let elsewhere = object(json!({ "authorization_servers": ["https://login.example"] }));
+
         assert_eq!(own_issuer(&elsewhere, &base, &public), None);
     }
 
@@ -378,6 +389,7 @@ mod tests {
             headers[header::LOCATION].to_str().unwrap().to_owned()
         };
         let encoded = "https%3A%2F%2Fpool.example%2Fapi%2Fmcp%2Fid%2Fx";
+
         for (before, after) in [
             ("?code=%2f&", "&state=a+b"),
             ("?x#", "#end"),
@@ -398,9 +410,11 @@ mod tests {
         ] {
             assert_eq!(led(other.to_owned()), other);
         }
+
         let callback = format!(
             "https://login.example/authorize?redirect_uri={encoded}%2F~announced%2Fauth%2Fcb"
         );
+
         assert_eq!(led(callback.clone()), callback);
         assert!(
             allowed.resolve("/~announced/auth/cb").is_some(),
@@ -411,8 +425,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_unknown_path_is_a_reason_to_refresh_now_and_then() {
         let server = AuthorizationServer::new(true);
+
         assert!(server.should_refresh() && !server.should_refresh());
+
         tokio::time::advance(REFRESH_INTERVAL).await;
+
         assert!(server.should_refresh());
         assert!(!AuthorizationServer::new(false).should_refresh());
     }

@@ -85,7 +85,9 @@ async fn called_once(
     let (stream, answer) = timeout(PATIENCE, both)
         .await
         .expect("no connection is made");
+
     assert_eq!(answer, "ok");
+
     stream
 }
 
@@ -116,6 +118,7 @@ async fn a_request_names_its_host_and_reuses_an_idle_connection() {
     timeout(PATIENCE, async { tokio::join!(serving, asking) })
         .await
         .expect("a second connection is waited for");
+
     assert_eq!(pool.idle.connections.lock().len(), 1);
 }
 
@@ -146,6 +149,7 @@ async fn connections_that_were_free_for_too_long_are_hung_up() {
     let (listener, url, pool) = provider().await;
     let mut stream = called_once(&listener, &url, &pool, Reuse::Pooled).await;
     let began = Instant::now();
+
     tokio::select! {
         () = pool.sweep() => unreachable!("it goes on"),
         read = timeout(PATIENCE, stream.read_u8()) => assert!(read.expect("it is hung up").is_err()),
@@ -175,6 +179,7 @@ async fn dropping_an_unread_response_closes_its_connection() {
     timeout(PATIENCE, async { tokio::join!(serving, asking) })
         .await
         .expect("it is hung up");
+
     assert!(pool.idle.connections.lock().is_empty());
 }
 
@@ -198,6 +203,7 @@ async fn the_rest_of_a_request_is_sent_while_its_response_is_unread() {
         .await
         .expect("it stalls");
     let () = served;
+
     assert_eq!(answer.unwrap().status(), 200);
 }
 
