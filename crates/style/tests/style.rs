@@ -22,7 +22,6 @@ const ALLOWED: &[Allowed] = &[
     allowed("relay", "expect", 1.0, UNFINISHED),
     allowed("relay", "let (a, b) = (x, y): tests", 1.0, UNFINISHED),
     allowed("server", "expect", 1.0, UNFINISHED),
-    allowed("settings", "let (a, b) = (x, y)", 1.0, UNFINISHED),
     allowed("testkit", "expect", 76.0, TEST_CODE),
     allowed("testkit", "unwrap, panic!", 5.0, TEST_CODE),
     allowed("wire", "let (a, b) = (x, y)", 1.0, UNFINISHED),
