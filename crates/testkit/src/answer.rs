@@ -81,7 +81,10 @@ impl Answer {
         let mut text = format!("{}\n{}\n", self.status, fields.join("\n"));
         if !self.body.is_empty() {
             text.push('\n');
-            text.push_str(&json_snapshot(&self.json()));
+            match serde_json::from_str(&self.body) {
+                Ok(json) => text.push_str(&json_snapshot(&json)),
+                Err(_) => text.push_str(&self.body),
+            }
             text.push('\n');
         }
         text

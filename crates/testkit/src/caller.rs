@@ -71,11 +71,7 @@ impl Caller {
     /// Starts a call that runs on its own. Dropping the value leaves the call.
     pub fn start_call(&self, id: &str) -> PendingCall {
         let request = self.http.post(self.mcp(id)).header("accept", ACCEPT);
-        let request = request.json(&tools_call(1, "scripted"));
-
-        let mut task = JoinSet::new();
-        task.spawn(async move { request.send().await });
-        PendingCall(task)
+        PendingCall::start(request.json(&tools_call(1, "scripted")))
     }
 
     /// Gets a path of the server with the API key and reads the whole answer.
@@ -176,6 +172,13 @@ pub fn metric(text: &str, series: &str) -> Option<f64> {
 pub struct PendingCall(JoinSet<reqwest::Result<reqwest::Response>>);
 
 impl PendingCall {
+    /// Starts a call with any request.
+    pub fn start(request: reqwest::RequestBuilder) -> Self {
+        let mut task = JoinSet::new();
+        task.spawn(async move { request.send().await });
+        Self(task)
+    }
+
     /// Waits for the head of the answer, or for the error that prevents one.
     pub async fn result(&mut self) -> reqwest::Result<reqwest::Response> {
         let joined = soon("the call is over", self.0.join_next()).await;

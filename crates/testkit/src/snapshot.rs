@@ -3,13 +3,15 @@
 
 use serde_json::{Map, Value};
 
-/// The members of the state whose values are times, spans or addresses.
-const VARIABLE_MEMBERS: [&str; 13] = [
+/// The members of a state or status whose values are times, spans or addresses.
+const VARIABLE_MEMBERS: [&str; 15] = [
     "at",
     "call_ms_p50",
     "call_ms_p95",
     "connected_at",
+    "connected_s",
     "duration_ms",
+    "for_ms",
     "last_seen",
     "now",
     "remote_addr",
@@ -70,7 +72,20 @@ pub fn metrics_snapshot(text: &str) -> String {
         }
         _ => format!("{line}\n"),
     });
-    lines.collect()
+    with_sorted_series(lines.collect()).concat()
+}
+
+/// Sorts the series of each counter and gauge. Buckets of histograms keep their order.
+fn with_sorted_series(mut lines: Vec<String>) -> Vec<String> {
+    let families = lines.chunk_by_mut(|_, next| !next.starts_with("# HELP "));
+    for family in families {
+        let is_histogram = family.iter().any(|line| line.ends_with(" histogram\n"));
+        let first = family.iter().position(|line| !line.starts_with('#'));
+        if let (false, Some(first)) = (is_histogram, first) {
+            family[first..].sort();
+        }
+    }
+    lines
 }
 
 /// Returns the label of a method that a line counts no call of, such as `method="ping"`.
@@ -135,6 +150,15 @@ mod tests {
 
         let expected =
             "# HELP a_seconds A.\na_seconds_bucket{le=\"1\"} [value]\na_seconds_count 3\n";
+        assert_eq!(metrics_snapshot(text), expected);
+    }
+
+    #[test]
+    fn series_are_sorted_within_their_metric() {
+        let text = "# HELP b B.\n# TYPE b counter\nb{x=\"2\"} 1\nb{x=\"1\"} 1\n# HELP a A.\na 1\n";
+
+        let expected =
+            "# HELP b B.\n# TYPE b counter\nb{x=\"1\"} 1\nb{x=\"2\"} 1\n# HELP a A.\na 1\n";
         assert_eq!(metrics_snapshot(text), expected);
     }
 

@@ -201,44 +201,7 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
 
     // Keys that are right, wrong, in the wrong place, or in a URL.
     for key in SECRETS.map(|(_, secret)| secret.rsplit(' ').next().unwrap()) {
-        let call = pool
-            .http
-            .post(format!("{}?token={key}", pool.mcp("mcp-1234")))
-            .bearer_auth(key);
-        seen.push(show(call.body("{}").send().await.unwrap()).await);
-
-        for path in ["/api/state", "/metrics", "/nowhere"] {
-            let request = pool
-                .http
-                .get(format!("{}{path}", pool.url))
-                .bearer_auth(key);
-            seen.push(show(request.send().await.unwrap()).await);
-        }
-
-        let upgrade = Upgrade::for_id("raw")
-            .with("authorization", &format!("Bearer {key} "))
-            .with("llamapool-secret", key);
-        seen.push(upgrade.answer(&pool).await.head);
-
-        for path in ["/status", "/metrics", "/version", "/readyz"] {
-            let request = pool
-                .http
-                .get(format!("http://{status}{path}"))
-                .bearer_auth(key);
-            seen.push(show(request.send().await.unwrap()).await);
-        }
-
-        seen.push(
-            show(
-                pool.http
-                    .post(format!("http://{status}/control/nothing"))
-                    .bearer_auth(key)
-                    .send()
-                    .await
-                    .unwrap(),
-            )
-            .await,
-        );
+        seen.extend(answers_to_key(&pool, &status, key).await);
     }
 
     // Relays that fail with their secrets, and one that the server admits.
@@ -278,6 +241,38 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
             assert!(!text.contains(secret), "{name} is seen in:\n{text}");
         }
     }
+}
+
+/// Presents a key at every door of a server and of the relay `mcp-1234`. Returns the answers.
+async fn answers_to_key(pool: &Pool, status: &str, key: &str) -> Vec<String> {
+    let mut answers = Vec::new();
+    let server = |path: &str| format!("{}{path}", pool.url);
+    let relay = |path: &str| format!("http://{status}{path}");
+
+    let call = pool
+        .http
+        .post(format!("{}?token={key}", pool.mcp("mcp-1234")));
+    let control = pool.http.post(relay("/control/nothing"));
+    let reads = [
+        server("/api/state"),
+        server("/metrics"),
+        server("/nowhere"),
+        relay("/status"),
+        relay("/metrics"),
+        relay("/version"),
+        relay("/readyz"),
+    ];
+    let reads = reads.into_iter().map(|url| pool.http.get(url));
+    for request in [call.body("{}"), control].into_iter().chain(reads) {
+        let answer = request.bearer_auth(key).send().await.unwrap();
+        answers.push(show(answer).await);
+    }
+
+    let upgrade = Upgrade::for_id("raw")
+        .with("authorization", &format!("Bearer {key} "))
+        .with("llamapool-secret", key);
+    answers.push(upgrade.answer(pool).await.head);
+    answers
 }
 
 async fn show(answer: reqwest::Response) -> String {

@@ -10,6 +10,7 @@ mod harness;
 
 mod dialling;
 mod draining;
+mod exit;
 mod holding_an_id;
 mod keys;
 mod log;

@@ -190,6 +190,29 @@ async fn each_id_has_its_own_token() {
     assert_eq!(protected("open").await, false);
 }
 
+/// Returns a member of each provider in the body of a status.
+fn of_each_provider(body: &Value, field: &str) -> Vec<Value> {
+    let providers = body["providers"].as_array().unwrap().iter();
+    providers.map(|provider| provider[field].clone()).collect()
+}
+
+/// Checks the body of a status: `fine` is reachable and was called once, `doomed` is not reachable.
+fn shows_one_of_two_reachable(body: &Value) {
+    let of = |field: &str| of_each_provider(body, field);
+    let first = &body["providers"][0];
+    let second_error = body["providers"][1]["error"].as_str().unwrap();
+
+    assert_eq!(of("id"), ["fine", "doomed"]);
+    assert_eq!(of("status"), ["reachable", "unreachable"]);
+    assert_eq!(of("protected"), [false, false]);
+    assert!(second_error.contains("Connection refused"), "{body}");
+    assert_eq!(first["calls"]["totals"]["completed"], 1, "{body}");
+
+    // The members of a relay with one provider are those of the first.
+    assert_eq!(body["id"], "fine", "{body}");
+    assert_eq!(body["calls"], first["calls"], "{body}");
+}
+
 #[tokio::test]
 async fn a_provider_that_is_down_makes_only_its_own_id_not_ready() {
     let pool = Pool::start().await;
@@ -231,53 +254,16 @@ async fn a_provider_that_is_down_makes_only_its_own_id_not_ready() {
     );
 
     let (_, body) = get(&format!("{status}/status")).await;
-    let of = |field: &str| {
-        body["providers"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|one| one[field].clone())
-            .collect::<Vec<_>>()
-    };
+    shows_one_of_two_reachable(&body);
+    assert_eq!(of_each_provider(&body, "url"), [&*provider.url, &*url]);
+    assert_eq!(body["provider"]["url"], provider.url);
 
-    assert_eq!(of("id"), ["fine", "doomed"]);
-    assert_eq!(of("status"), ["reachable", "unreachable"]);
-    assert_eq!(of("url"), vec![json!(provider.url), json!(url)]);
-    assert_eq!(of("protected"), [false, false]);
-    assert!(
-        body["providers"][1]["error"]
-            .as_str()
-            .unwrap()
-            .contains("Connection refused"),
-        "{body}"
-    );
-    assert_eq!(
-        body["providers"][0]["calls"]["totals"]["completed"], 1,
-        "{body}"
-    );
-
-    for (field, value) in [
-        ("id", json!("fine")),
-        ("calls", body["providers"][0]["calls"].clone()),
-    ] {
-        assert_eq!(body[field], value, "{body}");
-    }
-
-    assert_eq!(body["provider"]["url"], json!(provider.url));
-
-    let metrics = reqwest::get(format!("{status}/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = reqwest::get(format!("{status}/metrics")).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
     let reachable = |id: &str| {
-        metric(
-            &metrics,
-            &format!("llamapool_relay_provider_reachable{{provider=\"{id}\"}}"),
-        )
+        let series = format!("llamapool_relay_provider_reachable{{provider=\"{id}\"}}");
+        metric(&metrics, &series)
     };
-
     assert_eq!(reachable("fine"), Some(1.0), "{metrics}");
     assert_eq!(reachable("doomed"), Some(0.0), "{metrics}");
 

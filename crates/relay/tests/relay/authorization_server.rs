@@ -153,28 +153,17 @@ async fn a_client_signs_in_at_the_provider_through_public_urls_alone() {
     let _relay = pool.relay_with("own", &provider.url, opt_in).await;
 
     let issuer = pool.mcp("own");
-    let resource = json_at(
-        &pool,
-        &format!(
-            "{}/.well-known/oauth-protected-resource/api/mcp/id/own",
-            pool.url
-        ),
-    )
-    .await;
+    let well_known = format!("{}/.well-known", pool.url);
+    let resource = format!("{well_known}/oauth-protected-resource/api/mcp/id/own");
+    let resource = json_at(&pool, &resource).await;
 
     assert_eq!(
         resource,
         json!({ "resource": issuer, "authorization_servers": [issuer] })
     );
 
-    let server = json_at(
-        &pool,
-        &format!(
-            "{}/.well-known/oauth-authorization-server/api/mcp/id/own",
-            pool.url
-        ),
-    )
-    .await;
+    let server = format!("{well_known}/oauth-authorization-server/api/mcp/id/own");
+    let server = json_at(&pool, &server).await;
 
     let expected = json!({
         "issuer": issuer,
@@ -182,7 +171,6 @@ async fn a_client_signs_in_at_the_provider_through_public_urls_alone() {
         "token_endpoint": format!("{issuer}/~announced/token"),
         "code_challenge_methods_supported": ["S256"],
     });
-
     assert_eq!(server, expected);
 
     // As a browser does it: it follows each redirect itself, with its cookies, and the form goes to
@@ -198,17 +186,9 @@ async fn a_client_signs_in_at_the_provider_through_public_urls_alone() {
 
     let page = led_to(&pool, &first);
     assert_eq!(page, format!("{issuer}/~announced/consent?page=1"));
-    assert_eq!(
-        pool.http
-            .get(&page)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap(),
-        "<form method=post>"
-    );
+
+    let form = pool.http.get(&page).send().await.unwrap();
+    assert_eq!(form.text().await.unwrap(), "<form method=post>");
 
     // A page's form has its origin.
     let form = pool
@@ -225,27 +205,14 @@ async fn a_client_signs_in_at_the_provider_through_public_urls_alone() {
         format!("{CALLBACK}?code=c&state=s&iss={public_issuer}")
     );
 
-    let token = pool
-        .http
-        .post(server["token_endpoint"].as_str().unwrap())
-        .body("code=c")
-        .send()
-        .await
-        .unwrap();
-    let token: Value = token.json().await.unwrap();
-    let call = pool
-        .http
-        .post(pool.mcp("own"))
-        .bearer_auth(token["access_token"].as_str().unwrap());
+    let token_endpoint = server["token_endpoint"].as_str().unwrap();
+    let token = pool.http.post(token_endpoint).body("code=c").send().await;
+    let token: Value = token.unwrap().json().await.unwrap();
+    let token = token["access_token"].as_str().unwrap();
+    let call = pool.http.post(pool.mcp("own")).bearer_auth(token);
+    let answer = call.json(&tools_call(1, "echo")).send().await.unwrap();
 
-    assert_eq!(
-        call.json(&tools_call(1, "echo"))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(answer.status(), 200);
 }
 
 /// Nothing else of the provider's origin is reachable.

@@ -8,6 +8,7 @@
 )]
 
 mod authorization_server;
+mod golden;
 mod locations;
 mod oauth;
 mod provider_faults;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use llamapool_testkit::{
-    BUILD, FREE_PORT, Pool, Provider, RawHttp, RawProvider, Relay, ScriptedProvider, error_word,
-    event_stream, http_provider, http_request, json_answer, metric, serve_status, soon, tools_call,
+    BUILD, FREE_PORT, PendingCall, Pool, Provider, RawHttp, RawProvider, Relay, ScriptedProvider,
+    error_word, event_stream, http_provider, http_request, json_answer, metric, serve_status, soon,
+    tools_call,
 };
 use llamapool_wire::{DisplayName, Secret};
 use serde_json::{Value, json};
@@ -33,6 +34,15 @@ impl Status {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
+    async fn metrics(&self) -> String {
+        let answer = self.ask("GET", "/metrics").send().await.unwrap();
+        assert_eq!(
+            answer.headers()["content-type"],
+            "text/plain; version=0.0.4; charset=utf-8"
+        );
+        answer.text().await.unwrap()
+    }
+
     async fn control(&self, verb: &str) -> (u16, Value) {
         let answer = self
             .ask("POST", &format!("/control/{verb}"))
@@ -57,6 +67,13 @@ impl Status {
     }
 }
 
+/// Starts a call with a token.
+fn authorized_call(pool: &Pool, token: &str) -> PendingCall {
+    let request = pool.http.post(pool.mcp("mcp-1234")).bearer_auth(token);
+    let request = request.header("accept", "text/event-stream");
+    PendingCall::start(request.json(&tools_call(1, "echo")))
+}
+
 #[tokio::test]
 async fn the_status_contains_link_provider_and_calls() {
     let mut pool = Pool::start().await;
@@ -71,38 +88,13 @@ async fn the_status_contains_link_provider_and_calls() {
         .await;
 
     let status = Status::of(&relay);
-    let call = |token: &str| {
-        let request = pool
-            .http
-            .post(pool.mcp("mcp-1234"))
-            .header("accept", "text/event-stream")
-            .bearer_auth(token);
-        let mut task = tokio::task::JoinSet::new();
-        task.spawn(request.json(&tools_call(1, "echo")).send());
-        task
-    };
+    let call = |token: &str| authorized_call(&pool, token);
 
-    assert_eq!(
-        call("wrong")
-            .join_next()
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap()
-            .status(),
-        401
-    );
+    assert_eq!(call("wrong").answer().await.status(), 401);
 
     let mut done = call("open-sesame");
     provider.next_request().await.answer(json_answer("{}"));
-    done.join_next()
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    done.answer().await.text().await.unwrap();
     let left = call("open-sesame");
     let mut asked = provider.next_request().await;
     drop(left);
@@ -131,16 +123,7 @@ async fn the_status_contains_link_provider_and_calls() {
 
     asked.answer(json_answer("{}"));
 
-    assert_eq!(
-        running
-            .join_next()
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(running.answer().await.status(), 200);
 
     pool.kill();
     let body = status
@@ -239,24 +222,11 @@ async fn version_and_metrics_describe_the_relay() {
         );
     }
 
-    let metrics = async || {
-        let answer = status.ask("GET", "/metrics").send().await.unwrap();
-
-        assert_eq!(
-            answer.headers()["content-type"],
-            "text/plain; version=0.0.4; charset=utf-8"
-        );
-
-        answer.text().await.unwrap()
-    };
+    let completed = r#"llamapool_relay_calls_total{outcome="completed",provider="mcp-1234"}"#;
     let counted = async {
         loop {
-            let text = metrics().await;
-            if metric(
-                &text,
-                r#"llamapool_relay_calls_total{outcome="completed",provider="mcp-1234"}"#,
-            ) == Some(3.0)
-            {
+            let text = status.metrics().await;
+            if metric(&text, completed) == Some(3.0) {
                 return text;
             }
         }
@@ -325,7 +295,7 @@ async fn a_relay_drains_undrains_and_shuts_down_on_request() {
     let mut call = pool.start_call("mcp-1234");
     let (pieces, answer) = event_stream();
     provider.next_request().await.answer(answer);
-    let mut answer = call.answer().await;
+    let answer = call.answer().await;
 
     assert_eq!(
         status.control("drain").await,
@@ -360,15 +330,9 @@ async fn a_relay_drains_undrains_and_shuts_down_on_request() {
 
     assert_eq!(other.answer().await.status(), 200);
     assert_eq!(status.control("explode").await.0, 404);
-    assert_eq!(
-        status
-            .ask("GET", "/control/drain")
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        405
-    );
+
+    let wrong_method = status.ask("GET", "/control/drain").send().await.unwrap();
+    assert_eq!(wrong_method.status(), 405);
     assert_eq!(status.control("shutdown").await.0, 200);
 
     pool.until_client("mcp-1234", "it drains", |client| {
@@ -386,17 +350,8 @@ async fn a_relay_drains_undrains_and_shuts_down_on_request() {
     pieces.send(Ok("data: last\n\n".into())).await.unwrap();
     drop(pieces);
 
-    assert_eq!(
-        soon("the piece arrives", answer.chunk())
-            .await
-            .unwrap()
-            .unwrap(),
-        "data: last\n\n"
-    );
-    assert_eq!(
-        soon("the stream ends well", answer.chunk()).await.unwrap(),
-        None
-    );
+    let last = soon("the answer ends", answer.bytes()).await.unwrap();
+    assert_eq!(last, "data: last\n\n");
     assert!(relay.ended().await.is_ok());
 }
 

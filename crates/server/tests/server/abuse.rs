@@ -97,32 +97,34 @@ impl Target {
     }
 }
 
+/// Ids that are not `normal`, and the status of a call to each.
+const HOSTILE_IDS: [(&str, u16); 18] = [
+    ("%00", 503),
+    ("normal%00", 503),
+    ("..", 503),
+    ("../normal", 503),
+    ("..%2fnormal", 503),
+    ("%2e%2e%2fnormal", 503),
+    ("./normal", 503),
+    ("nor%6dal", 503),
+    ("normal%20", 503),
+    ("NORMAL", 503),
+    ("normal.", 503),
+    ("normal;v=1", 503),
+    ("%e2%84%aa", 503),
+    ("normal%0d%0aX-Evil:%201", 503),
+    ("{id}", 503),
+    ("*", 503),
+    ("", 404),
+    ("/normal", 503),
+];
+
 #[tokio::test]
 async fn hostile_ids_reach_no_relay() {
     let target = Target::start().await;
     let long = "x".repeat(10_000);
 
-    for (id, status) in [
-        ("%00", 503),
-        ("normal%00", 503),
-        ("..", 503),
-        ("../normal", 503),
-        ("..%2fnormal", 503),
-        ("%2e%2e%2fnormal", 503),
-        ("./normal", 503),
-        ("nor%6dal", 503),
-        ("normal%20", 503),
-        ("NORMAL", 503),
-        ("normal.", 503),
-        ("normal;v=1", 503),
-        ("%e2%84%aa", 503),
-        ("normal%0d%0aX-Evil:%201", 503),
-        ("{id}", 503),
-        ("*", 503),
-        ("", 404),
-        ("/normal", 503),
-        (&long, 503),
-    ] {
+    for (id, status) in HOSTILE_IDS.into_iter().chain([(long.as_str(), 503)]) {
         let (answer, body) = target
             .pool
             .raw_call(http_request(
@@ -212,98 +214,63 @@ async fn heads_that_are_far_too_large_are_refused_by_the_http_layer() {
     target.goes_on("a path of 1 MiB").await;
 }
 
+/// Returns the fields and bodies of requests whose end two readers may find at different places. A
+/// reader that finds the earlier one takes `smuggled` for a request.
+fn ambiguous_requests(smuggled: &str) -> Vec<(String, String)> {
+    let length = smuggled.len();
+    let in_a_chunk = format!("{length:x}\r\n{smuggled}\r\n0\r\n\r\n");
+    let chunked_length = in_a_chunk.len();
+    let behind_the_end = format!("0\r\n\r\n{smuggled}");
+    let behind_length = 5 + length;
+
+    let lengths = [
+        format!("content-length: 2\r\ncontent-length: {length}\r\n"),
+        format!("content-length: {length}\r\ncontent-length: 0\r\n"),
+        format!("content-length: 0, {length}\r\n"),
+        format!("content-length: +{length}\r\n"),
+        "content-length: -1\r\n".into(),
+        "content-length: 0x0\r\n".into(),
+        "content-length: 18446744073709551616\r\n".into(),
+        "transfer-encoding: identity\r\ncontent-length: 0\r\n".into(),
+    ];
+    let both = [
+        format!("content-length: {chunked_length}\r\ntransfer-encoding: chunked\r\n"),
+        format!("transfer-encoding: chunked\r\ncontent-length: {chunked_length}\r\n"),
+    ];
+    let early_ends = [
+        "content-length: 5\r\ntransfer-encoding: chunked\r\n".into(),
+        "transfer-encoding: chunked\r\ncontent-length: 5\r\n".into(),
+        format!("content-length: {behind_length}\r\ntransfer-encoding: chunked\r\n"),
+        "transfer-encoding: chunked, identity\r\n".into(),
+        "transfer-encoding: xchunked\r\n".into(),
+        "transfer-encoding : chunked\r\n".into(),
+        "transfer-encoding:\u{b}chunked\r\n".into(),
+    ];
+    let sizes = ["fffffffffffffffff", "0x0\r\n", "-0\r\n"];
+
+    let with = |fields: Vec<String>, body: &str| {
+        let body = body.to_owned();
+        fields.into_iter().map(move |fields| (fields, body.clone()))
+    };
+    let of_size = |size| {
+        let fields = "transfer-encoding: chunked\r\n".to_owned();
+        (fields, format!("{size}\r\n{smuggled}"))
+    };
+    with(lengths.to_vec(), smuggled)
+        .chain(with(both.to_vec(), &in_a_chunk))
+        .chain(with(early_ends.to_vec(), &behind_the_end))
+        .chain(sizes.into_iter().map(of_size))
+        .collect()
+}
+
 #[tokio::test]
 async fn a_request_that_can_be_read_in_two_ways_is_one_call_or_none() {
     let target = Target::start().await;
     let smuggled = "GET /api/mcp/id/normal/smuggled HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
-    let chunked = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
-    let length = smuggled.len();
+    let requests = ambiguous_requests(smuggled);
+    assert_eq!(requests.len(), 20);
 
-    for (fields, body) in [
-        (
-            format!("content-length: 2\r\ncontent-length: {length}\r\n"),
-            smuggled.to_owned(),
-        ),
-        (
-            format!("content-length: {length}\r\ncontent-length: 0\r\n"),
-            smuggled.to_owned(),
-        ),
-        (
-            format!("content-length: 0, {length}\r\n"),
-            smuggled.to_owned(),
-        ),
-        (
-            format!("content-length: +{length}\r\n"),
-            smuggled.to_owned(),
-        ),
-        ("content-length: -1\r\n".into(), smuggled.to_owned()),
-        ("content-length: 0x0\r\n".into(), smuggled.to_owned()),
-        (
-            "content-length: 18446744073709551616\r\n".into(),
-            smuggled.to_owned(),
-        ),
-        (
-            format!(
-                "content-length: {}\r\ntransfer-encoding: chunked\r\n",
-                chunked.len()
-            ),
-            chunked.clone(),
-        ),
-        (
-            format!(
-                "transfer-encoding: chunked\r\ncontent-length: {}\r\n",
-                chunked.len()
-            ),
-            chunked.clone(),
-        ),
-        (
-            "content-length: 5\r\ntransfer-encoding: chunked\r\n".into(),
-            format!("0\r\n\r\n{smuggled}"),
-        ),
-        (
-            "transfer-encoding: chunked\r\ncontent-length: 5\r\n".into(),
-            format!("0\r\n\r\n{smuggled}"),
-        ),
-        (
-            format!(
-                "content-length: {}\r\ntransfer-encoding: chunked\r\n",
-                5 + length
-            ),
-            format!("0\r\n\r\n{smuggled}"),
-        ),
-        (
-            "transfer-encoding: identity\r\ncontent-length: 0\r\n".into(),
-            smuggled.to_owned(),
-        ),
-        (
-            "transfer-encoding: chunked, identity\r\n".into(),
-            format!("0\r\n\r\n{smuggled}"),
-        ),
-        (
-            "transfer-encoding: xchunked\r\n".into(),
-            format!("0\r\n\r\n{smuggled}"),
-        ),
-        (
-            "transfer-encoding : chunked\r\n".into(),
-            format!("0\r\n\r\n{smuggled}"),
-        ),
-        (
-            "transfer-encoding:\u{b}chunked\r\n".into(),
-            format!("0\r\n\r\n{smuggled}"),
-        ),
-        (
-            "transfer-encoding: chunked\r\n".into(),
-            format!("fffffffffffffffff\r\n{smuggled}"),
-        ),
-        (
-            "transfer-encoding: chunked\r\n".into(),
-            format!("0x0\r\n\r\n{smuggled}"),
-        ),
-        (
-            "transfer-encoding: chunked\r\n".into(),
-            format!("-0\r\n\r\n{smuggled}"),
-        ),
-    ] {
+    for (fields, body) in requests {
         let request = http_request("POST", "/api/mcp/id/normal", &fields, b"");
         let statuses = target
             .answers_to([request, body.into_bytes()].concat())
@@ -469,6 +436,29 @@ async fn confusing_bodies_count_as_other_and_go_through() {
     target.goes_on("confusing bodies").await;
 }
 
+/// Builds a call with a name of the caller's choice: in turn of the method in the body, of the
+/// method in a header, of the HTTP method, and of the id.
+fn call_with_evil_names(index: usize) -> Vec<u8> {
+    let target = "/api/mcp/id/normal";
+    match index % 4 {
+        0 => {
+            let body = format!("{{\"method\":\"evil/{index}\"}}");
+            http_request("POST", target, "", body.as_bytes())
+        }
+        1 => http_request(
+            "POST",
+            target,
+            format!("mcp-method: evil/{index}\r\n"),
+            b"{}",
+        ),
+        2 => {
+            let method = format!("EVIL{index}");
+            http_request(&method, target, format!("mcp-name: evil/{index}\r\n"), b"x")
+        }
+        _ => http_request("POST", &format!("/api/mcp/id/evil-{index}"), "", b"{}"),
+    }
+}
+
 #[tokio::test]
 async fn names_that_callers_choose_never_become_labels() {
     let target = Target::start().await;
@@ -488,40 +478,7 @@ async fn names_that_callers_choose_never_become_labels() {
     let mut caller = RawHttp::connect(&target.pool.url).await;
 
     for index in 0..2000 {
-        let (field, body, method, id) = match index % 4 {
-            0 => (
-                String::new(),
-                format!("{{\"method\":\"evil/{index}\"}}"),
-                "POST".into(),
-                "normal".into(),
-            ),
-            1 => (
-                format!("mcp-method: evil/{index}\r\n"),
-                "{}".into(),
-                "POST".into(),
-                "normal".into(),
-            ),
-            2 => (
-                format!("mcp-name: evil/{index}\r\n"),
-                "x".into(),
-                format!("EVIL{index}"),
-                "normal".into(),
-            ),
-            _ => (
-                String::new(),
-                "{}".into(),
-                "POST".into(),
-                format!("evil-{index}"),
-            ),
-        };
-        caller
-            .send(http_request(
-                &method,
-                &format!("/api/mcp/id/{id}"),
-                field,
-                body.as_bytes(),
-            ))
-            .await;
+        caller.send(call_with_evil_names(index)).await;
         let head = caller.head().await;
 
         assert_eq!(head.status(), if index % 4 == 3 { 503 } else { 200 });

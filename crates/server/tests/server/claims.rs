@@ -113,80 +113,62 @@ async fn there_are_no_more_relays_than_the_server_takes() {
     let _third = pool.relay("third", &provider.url).await;
 }
 
-/// The key is checked first.
-#[tokio::test]
-async fn a_wrong_upgrade_gets_an_ordinary_answer() {
-    let pool = Pool::start().await;
-
+/// Returns upgrades with something wrong, each with the status and the word of the refusal.
+fn wrong_upgrades() -> Vec<(u16, &'static str, Upgrade)> {
     let good = || Upgrade::for_id("mcp-1234");
     let hostile = || {
-        good()
-            .with("llamapool-id", "../../etc")
+        let upgrade = good().with("llamapool-id", "../../etc");
+        upgrade
             .with("llamapool-instance", "x")
             .with("upgrade", "teapot")
     };
     let long = "x".repeat(129);
-    let twice = good().with_another("authorization", "Bearer secret");
-    let cases = [
-        (
-            401,
-            "wrong_key",
-            hostile().with("authorization", "Bearer wrong"),
-        ),
-        (
-            401,
-            "wrong_key",
-            hostile().with("authorization", "Bearer test123"),
-        ),
-        (
-            401,
-            "wrong_key",
-            hostile().with("authorization", "Basic secret"),
-        ),
-        (401, "wrong_key", hostile().without("authorization")),
-        (401, "wrong_key", twice),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-id", "../../etc"),
-        ),
-        (400, "invalid_header", good().with("llamapool-id", "a%2fb")),
-        (400, "invalid_header", good().with("llamapool-id", "..")),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-id", "id\u{e9}"),
-        ),
-        (400, "invalid_header", good().with("llamapool-id", &long)),
-        (400, "invalid_header", good().with("llamapool-name", "%zz")),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-name", "%ff%fe"),
-        ),
-        (400, "invalid_header", good().with("llamapool-version", "%")),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-instance", "1234"),
-        ),
-        (
-            400,
-            "invalid_header",
-            good().with("llamapool-instance", &"z".repeat(32)),
-        ),
-        (400, "invalid_header", good().without("llamapool-instance")),
-        (426, "version", good().with("upgrade", "h2c")),
-        (426, "version", good().with("connection", "close")),
-        (426, "version", good().with("sec-websocket-version", "8")),
-        (
-            426,
-            "version",
-            good().with("sec-websocket-protocol", "llamapool.v999"),
-        ),
-        (426, "version", good().without("sec-websocket-protocol")),
-        (426, "version", good().without("sec-websocket-key")),
+
+    let wrong_key = vec![
+        hostile().with("authorization", "Bearer wrong"),
+        hostile().with("authorization", "Bearer test123"),
+        hostile().with("authorization", "Basic secret"),
+        hostile().without("authorization"),
+        good().with_another("authorization", "Bearer secret"),
     ];
+    let invalid_header = vec![
+        good().with("llamapool-id", "../../etc"),
+        good().with("llamapool-id", "a%2fb"),
+        good().with("llamapool-id", ".."),
+        good().with("llamapool-id", "id\u{e9}"),
+        good().with("llamapool-id", &long),
+        good().with("llamapool-name", "%zz"),
+        good().with("llamapool-name", "%ff%fe"),
+        good().with("llamapool-version", "%"),
+        good().with("llamapool-instance", "1234"),
+        good().with("llamapool-instance", &"z".repeat(32)),
+        good().without("llamapool-instance"),
+    ];
+    let version = vec![
+        good().with("upgrade", "h2c"),
+        good().with("connection", "close"),
+        good().with("sec-websocket-version", "8"),
+        good().with("sec-websocket-protocol", "llamapool.v999"),
+        good().without("sec-websocket-protocol"),
+        good().without("sec-websocket-key"),
+    ];
+
+    let refused = |status, error, upgrades: Vec<Upgrade>| {
+        let upgrades = upgrades.into_iter();
+        upgrades.map(move |upgrade| (status, error, upgrade))
+    };
+    refused(401, "wrong_key", wrong_key)
+        .chain(refused(400, "invalid_header", invalid_header))
+        .chain(refused(426, "version", version))
+        .collect()
+}
+
+/// The key is checked first.
+#[tokio::test]
+async fn a_wrong_upgrade_gets_an_ordinary_answer() {
+    let pool = Pool::start().await;
+    let cases = wrong_upgrades();
+    assert_eq!(cases.len(), 22);
 
     for (status, error, upgrade) in cases {
         let head = upgrade.head("GET");
@@ -218,7 +200,9 @@ async fn a_wrong_upgrade_gets_an_ordinary_answer() {
     }
 
     assert_eq!(
-        raw_request(&pool.url, &good().head("POST")).await.status,
+        raw_request(&pool.url, &Upgrade::for_id("mcp-1234").head("POST"))
+            .await
+            .status,
         426
     );
     assert_eq!(pool.state().await["mcp"]["clients"], json!([]));

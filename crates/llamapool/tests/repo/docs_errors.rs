@@ -1,6 +1,6 @@
 //! The tables of errors are those of the code, and no document points to a file that is not there.
 //!
-//! `UPDATE_DOCS=1 cargo test -p llamapool --test docs_errors` writes the tables. The one rule: what can be read off the
+//! `UPDATE_DOCS=1 cargo test -p llamapool --test repo docs_errors` writes the tables. The one rule: what can be read off the
 //! code is, and what cannot, the advice, stands here beside a match that a new cause does not get past.
 
 use std::path::{Path, PathBuf};
@@ -160,7 +160,7 @@ fn the_tables_of_errors_are_those_of_the_code() {
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
         std::fs::write(&path, &current).unwrap();
     } else {
-        let how = "UPDATE_DOCS=1 cargo test -p llamapool --test docs_errors";
+        let how = "UPDATE_DOCS=1 cargo test -p llamapool --test repo docs_errors";
         assert!(
             current == document,
             "docs/errors.md is behind the code: {how}"

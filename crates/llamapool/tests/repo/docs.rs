@@ -1,7 +1,7 @@
 //! The documents agree with the program: the tables of settings are those of the code, and the
 //! example files load.
 //!
-//! `UPDATE_DOCS=1 cargo test -p llamapool --test docs` writes the tables. The one rule: what a
+//! `UPDATE_DOCS=1 cargo test -p llamapool --test repo docs` writes the tables. The one rule: what a
 //! document says about settings outside of the tables is covered by an example file or not said.
 
 use std::ffi::OsString;
@@ -65,7 +65,7 @@ fn check_document(name: &str, with_tables: impl Fn(String) -> String) {
     } else {
         assert!(
             current == document,
-            "{name} is behind the code: UPDATE_DOCS=1 cargo test -p llamapool --test docs"
+            "{name} is behind the code: UPDATE_DOCS=1 cargo test -p llamapool --test repo docs"
         );
     }
 }
