@@ -2,8 +2,8 @@
 //!
 //! The bridge does what an MCP server does over HTTP and a program on standard input cannot:
 //! sessions, event streams, statuses. Messages are forwarded byte for byte, except for the ids that
-//! `multiplexer` remaps. A request is answered with what the program wrote, or with an error; nothing
-//! is made up.
+//! `multiplexer` remaps. A request is answered with what the program wrote, or with an error;
+//! nothing is made up.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -64,8 +64,8 @@ impl Bridge {
         self.launcher.end_all().await;
     }
 
-    /// Answers one request to the MCP endpoint. The path is not read: the owner of the bridge decides
-    /// at which path the endpoint is.
+    /// Answers one request to the MCP endpoint. The path is not read: the owner of the bridge
+    /// decides at which path the endpoint is.
     ///
     /// Returns the program's response, or a refusal that is part of MCP. `Err` is a failure of the
     /// program or the bridge, which the owner reports in its own form.

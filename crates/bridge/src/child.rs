@@ -1,8 +1,8 @@
 //! One run of a program, from its start to its exit.
 //!
 //! An observer receives every line and, last, the exit. The program is started by the guard, which
-//! ensures that nothing of it outlives its input. This module closes the input, and does nothing else
-//! to end a program.
+//! ensures that nothing of it outlives its input. This module closes the input, and does nothing
+//! else to end a program.
 
 use std::fmt;
 use std::future::Future;
@@ -156,7 +156,8 @@ impl Child {
         };
 
         let is_requested = self.input.is_closed() && reason.is_none();
-        // A program that has closed its output, or whose output is unusable, has nothing to live for.
+        // A program that has closed its output, or whose output is unusable, has nothing to live
+        // for.
         self.input.close();
         drop(self.lines);
 

@@ -13,7 +13,8 @@ pub struct BridgeConfig {
     pub directory: Option<PathBuf>,
     /// The whole environment of the program.
     pub environment: Vec<(OsString, OsString)>,
-    /// The executable that guards the program: one that calls `llamapool_bridge::guard::run` when its first argument is
+    /// The executable that guards the program: one that calls `llamapool_bridge::guard::run` when
+    /// its first argument is
     /// `llamapool_bridge::guard::WORD`.
     pub guard: PathBuf,
     /// The most sessions that are open at once, each with a program of its own.

@@ -1,9 +1,9 @@
 //! The body of every response of a bridge: it reports requests that get no response before the
 //! stream breaks off.
 //!
-//! A client then knows at once which of its requests failed, and that nothing is left to resume (MCP
-//! 2025-11-25, streamable HTTP: a stream lasts until each of its requests has a response). The stream
-//! breaks off all the same, so that no intermediary takes the call for a successful one.
+//! So a client learns at once which of its requests failed, and that nothing is left to resume
+//! (MCP 2025-11-25, streamable HTTP: a stream lasts until each of its requests has a response). The
+//! stream breaks off all the same, so that no intermediary takes the call for a successful one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

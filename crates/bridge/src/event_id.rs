@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// An event of a stream of a session: `<stream>-<number>`. The numbers count the events of a stream.
+/// An event of a stream of a session: `<stream>-<number>`. The numbers count the events of a
+/// stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventId {
     pub(crate) stream: u64,

@@ -12,11 +12,11 @@ use crate::event_queue::{EventReceiver, ResponsePart};
 
 /// How long a client waits before it resumes a stream that was lost, in milliseconds.
 const RETRY_MS: u32 = 1000;
-/// Up to this size a message is copied into one piece with the fields of its event; a larger one is a
-/// piece of its own.
+/// Up to this size a message is copied into one piece with the fields of its event; a larger one is
+/// a piece of its own.
 const TOGETHER_BYTES: usize = 16 * 1024;
-/// Room for what an event has besides its message: an id of two numbers, the names of the fields, the
-/// blank line.
+/// Room for what an event has besides its message: an id of two numbers, the names of the fields,
+/// the blank line.
 const FIELDS_BYTES: usize = 64;
 
 /// The event stream of the parts that a queue yields.

@@ -1,11 +1,11 @@
-//! The guard: the process between a bridge and a program that the bridge started, so that nothing of
-//! the program outlives the bridge. It is started as `llamapool guard`, which people never type.
+//! The guard: the process between a bridge and a program that the bridge started, so that nothing
+//! of the program outlives the bridge. It is started as `llamapool guard`, which people never type.
 //!
 //! The program inherits the guard's own standard input, output and error, so no byte passes through
 //! the guard. One sign means both that the bridge wants the program to end and that the bridge is
-//! dead: the pipe of standard input has lost its writer. The program is then asked to end in the order
-//! of MCP (2025-11-25, lifecycle, shutdown): end of input, SIGTERM, SIGKILL. The guard exits last,
-//! after everything that descends from it.
+//! dead: the pipe of standard input has lost its writer. The program is then asked to end in the
+//! order of MCP (2025-11-25, lifecycle, shutdown): end of input, SIGTERM, SIGKILL. The guard exits
+//! last, after everything that descends from it.
 
 mod descendants;
 
@@ -29,7 +29,8 @@ pub use crate::guard_command::WORD;
 
 /// How long descendants of the program may go on once the program itself has exited.
 const LEFTOVERS: Duration = Duration::from_millis(500);
-/// The interval between two rounds of SIGKILL: a killed process may have started another one before.
+/// The interval between two rounds of SIGKILL: a killed process may have started another one
+/// before.
 const LOOK: Duration = Duration::from_millis(10);
 /// The exit codes of shells, for a program that cannot be run and for one that does not exist.
 const CANNOT_RUN: u8 = 126;
@@ -48,8 +49,8 @@ enum Event {
     NoDescendants,
 }
 
-/// Guards the program of a command line: the arguments that follow [`WORD`]. Returns when the program
-/// and all its descendants have exited.
+/// Guards the program of a command line: the arguments that follow [`WORD`]. Returns when the
+/// program and all its descendants have exited.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command_line = match CommandLine::parse(arguments) {
         Ok(command_line) => command_line,
@@ -210,8 +211,8 @@ fn watch_input(events: &Sender<Event>) {
     let _ = events.send(Event::InputClosed);
 }
 
-/// Makes signals to the whole group or service of the bridge not end the guard, which has work to do
-/// then. A handler, unlike `SIG_IGN`, is not inherited by the program.
+/// Makes signals to the whole group or service of the bridge not end the guard, which has work to
+/// do then. A handler, unlike `SIG_IGN`, is not inherited by the program.
 fn ignore_signals() -> io::Result<()> {
     let received = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT, SIGHUP] {

@@ -1,4 +1,4 @@
-//! Whether programs can be started, and the observer of that.
+//! The health of a bridge: programs can be started, or not. And its observer.
 
 use std::sync::Arc;
 

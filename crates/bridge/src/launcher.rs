@@ -186,8 +186,8 @@ struct FirstLineObserver<O> {
 
 impl<O: ProgramObserver> ProgramObserver for FirstLineObserver<O> {
     async fn on_line(&self, line: bytes::Bytes) {
-        // Only the first line shows that starting works: an old session must not hide that no new one
-        // can begin.
+        // Only the first line shows that starting works: an old session must not hide that no new
+        // one can begin.
         if !self.has_written.swap(true, Ordering::Relaxed) {
             self.launcher.limiter().first_line();
             self.launcher.0.health.set_healthy();

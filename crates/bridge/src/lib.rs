@@ -1,10 +1,10 @@
 //! Serves a program that speaks MCP on standard input and output over HTTP.
 //!
 //! [`Bridge::serve`] answers one HTTP request, [`Bridge::run`] attends to programs and sessions,
-//! [`Bridge::shutdown`] ends every program. [`HttpServer`] serves one bridge on a listener of its own.
-//! The module `guard` is the process between a bridge and each of its programs.
+//! [`Bridge::shutdown`] ends every program. [`HttpServer`] serves one bridge on a listener of its
+//! own. The module `guard` is the process between a bridge and each of its programs.
 //!
-//! The crate knows neither relays nor tunnels, and reads no environment variable.
+//! The crate depends on neither relay nor tunnel, and reads no environment variable.
 
 mod bridge;
 mod child;

@@ -1,7 +1,7 @@
 //! The lines that a program writes: MCP's framing on standard output (MCP 2025-11-25, stdio).
 //!
-//! The content of a line is not parsed. A line is whole or it is an error: none is cut or skipped, for
-//! it may be the response that a call waits for.
+//! The content of a line is not parsed. A line is whole or it is an error: none is cut or skipped,
+//! for it may be the response that a call waits for.
 
 use std::io;
 

@@ -50,7 +50,8 @@ struct PendingCall {
     id: Bytes,
     progress_token: Option<Bytes>,
     sender: Arc<EventSender>,
-    /// Whether it is a subscription, which waits for notifications and not for a response of its own.
+    /// Whether it is a subscription, which waits for notifications and not for a response of its
+    /// own.
     is_subscription: bool,
 }
 
@@ -61,7 +62,7 @@ pub(crate) struct MultiplexedCall {
     guard: CancelOnDrop,
 }
 
-/// Removes a call when its caller disconnects, and cancels it where the revision says so.
+/// Removes a call when its caller disconnects, and cancels it where the revision has that rule.
 pub(crate) struct CancelOnDrop {
     multiplexer: Arc<Multiplexer>,
     id: i64,
@@ -248,8 +249,8 @@ impl Multiplexer {
         self.input.send_urgent(text.into());
     }
 
-    /// Handles a line that is no message. If it is recognizable as the response to a call, that call
-    /// fails.
+    /// Handles a line that is no message. If it is recognizable as the response to a call, that
+    /// call fails.
     fn on_invalid_line(&self, line: &Bytes, error: &dyn std::fmt::Display) {
         tracing::debug!(%error, bytes = line.len(), "the provider's program wrote a line that is no message");
         let id = Message::recover_response_id(line).as_ref().and_then(own_id);
@@ -326,8 +327,8 @@ impl Calls {
 }
 
 impl PendingCall {
-    /// Fails the call: it gets no response. A subscription is not reported as unanswered, for to its
-    /// caller that is nothing else than a stream that breaks off.
+    /// Fails the call: it gets no response. A subscription is not reported as unanswered, for to
+    /// its caller that is nothing else than a stream that breaks off.
     fn fail(&self, failure: CallError) {
         let unanswered = if self.is_subscription {
             Vec::new()

@@ -107,8 +107,8 @@ impl Post {
     }
 }
 
-/// Checks the media types that a client must accept and send (MCP 2025-11-25, streamable HTTP, sending
-/// messages).
+/// Checks the media types that a client must accept and send (MCP 2025-11-25, streamable HTTP,
+/// sending messages).
 fn check_media_types(headers: &HeaderMap) -> Result<(), RpcError> {
     if !(accepts(headers, "application/json") && accepts(headers, "text/event-stream")) {
         return Err(RpcError::new(

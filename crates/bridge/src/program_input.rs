@@ -1,5 +1,5 @@
-//! The way to a program's standard input: whole lines, one after the other, written by a task of its
-//! own, so that a caller that disconnects in the middle of a line leaves no half line behind.
+//! The way to a program's standard input: whole lines, one after the other, written by a task of
+//! its own, so that a caller that disconnects in the middle of a line leaves no half line behind.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ struct QueuedLine {
     written: Option<oneshot::Sender<()>>,
 }
 
-/// Lines for which no caller waits. There are no more of them than calls whose callers disconnected.
+/// Lines for which no caller waits. There are no more of them than calls whose callers
+/// disconnected.
 #[derive(Default)]
 struct UrgentLines {
     lines: Mutex<VecDeque<Bytes>>,

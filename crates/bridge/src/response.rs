@@ -21,11 +21,12 @@ pub(crate) const AT_ONCE: Duration = Duration::from_millis(100);
 /// The body of a response inside the bridge.
 pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// Waits up to `patience` for the first part of a response, which decides its form: a whole response
-/// becomes what `whole` makes of its text and its error code, any other part an event stream.
+/// Waits up to `patience` for the first part of a response, which decides its form: a whole
+/// response becomes what `whole` makes of its text and its error code, any other part an event
+/// stream.
 ///
-/// Without a part in time the response is an event stream, and `on_late` is called. `guard` lives as
-/// long as the event stream.
+/// Without a part in time the response is an event stream, and `on_late` is called. `guard` lives
+/// as long as the event stream.
 pub(crate) async fn json_or_stream<G: Send + Unpin + 'static>(
     mut receiver: EventReceiver,
     guard: G,

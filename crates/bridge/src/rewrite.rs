@@ -26,8 +26,8 @@ pub(crate) fn replace_spans(text: &Bytes, mut changes: Vec<(Range<usize>, Bytes)
 
 /// Returns a message as a single line of the same length: every line end becomes a space.
 ///
-/// A line end in JSON is only white space (RFC 8259, section 2), never part of a string. This is the
-/// one change to messages whose ids are not remapped.
+/// A line end in JSON is only white space (RFC 8259, section 2), never part of a string. This is
+/// the one change to messages whose ids are not remapped.
 pub(crate) fn to_single_line(text: Bytes) -> Bytes {
     if memchr2(b'\n', b'\r', &text).is_none() {
         return text;

@@ -1,8 +1,8 @@
 //! The older revisions over HTTP, up to 2025-11-25: sessions, each with a program of its own (MCP
 //! 2025-11-25, streamable HTTP).
 //!
-//! A caller that disconnects cancels nothing: events are kept for a while, for a caller that resumes
-//! the stream.
+//! A caller that disconnects cancels nothing: events are kept for a while, for a caller that
+//! resumes the stream.
 
 mod event_log;
 mod session;
@@ -28,8 +28,8 @@ use crate::response::{AT_ONCE, ResponseBody, empty, event_stream, json, json_or_
 /// How long the first response of a session may take to be one JSON object: its program starts
 /// meanwhile, and the head of a response, such as the id of the session, cannot be taken back.
 const TO_BEGIN: Duration = Duration::from_secs(20);
-/// How long the first event of a response that is an event stream in any case is awaited, so that it
-/// is sent together with the head.
+/// How long the first event of a response that is an event stream in any case is awaited, so that
+/// it is sent together with the head.
 const TOGETHER: Duration = Duration::from_millis(5);
 
 /// The sessions of a bridge, as HTTP endpoints.

@@ -1,5 +1,5 @@
-//! The shared session: one that the bridge begins itself, for callers that have none and begin none,
-//! such as plain `curl` and webhooks.
+//! The shared session: one that the bridge begins itself, for callers that have none and begin
+//! none, such as plain `curl` and webhooks.
 //!
 //! It exists only where `SHARED_SESSION` is on.
 

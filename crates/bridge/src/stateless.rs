@@ -1,8 +1,8 @@
 //! The revisions without sessions, from 2026-07-28 on: each request contains everything, and one
 //! program answers them all (MCP 2026-07-28, streamable HTTP and stdio).
 //!
-//! Whether the program supports these revisions is asked once, before a caller asks (MCP 2026-07-28,
-//! versioning). A caller that closes its stream cancels its request.
+//! Whether the program supports these revisions is asked once, before a caller asks (MCP
+//! 2026-07-28, versioning). A caller that closes its stream cancels its request.
 
 mod headers;
 mod tools;
@@ -36,7 +36,7 @@ pub(crate) struct Stateless {
     program: watch::Sender<ProgramState>,
 }
 
-/// What is known about the program.
+/// The state of the program.
 #[derive(Clone)]
 enum ProgramState {
     /// The bridge is asking for its revisions.
@@ -95,8 +95,8 @@ impl Stateless {
 
     /// Keeps a program running, if it supports these revisions. Never returns.
     ///
-    /// A program that does not start is tried again and again: the obstacle may be gone, and callers
-    /// may use other relays meanwhile.
+    /// A program that does not start is tried again and again: the obstacle may be gone, and
+    /// callers may use other relays meanwhile.
     pub(crate) async fn run(&self) {
         loop {
             self.program.send_replace(ProgramState::Discovering);
@@ -135,8 +135,8 @@ impl Stateless {
         }
     }
 
-    /// Starts the program for a moment. Returns whether it runs: it answers the request that programs
-    /// of all revisions know, or does not exit.
+    /// Starts the program for a moment. Returns whether it runs: it answers the request that
+    /// programs of all revisions know, or does not exit.
     async fn try_to_run(&self) -> bool {
         let started = self
             .launcher
@@ -272,8 +272,8 @@ fn is_stateless_error(code: Option<i64>) -> bool {
     )
 }
 
-/// Returns the error by which a client that also supports the older revisions falls back to them. It
-/// must not look like an error of the new ones.
+/// Returns the error by which a client that also supports the older revisions falls back to them.
+/// It must not look like an error of the new ones.
 fn only_older_revisions() -> RpcError {
     RpcError::bad_request(
         error_code::BAD_REQUEST,
@@ -281,8 +281,8 @@ fn only_older_revisions() -> RpcError {
     )
 }
 
-/// Returns one JSON object with the status that belongs to its error code (MCP 2026-07-28, streamable
-/// HTTP).
+/// Returns one JSON object with the status that belongs to its error code (MCP 2026-07-28,
+/// streamable HTTP).
 fn whole(message: Bytes, error: Option<i64>) -> Response<ResponseBody> {
     let status = match error {
         Some(error_code::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,

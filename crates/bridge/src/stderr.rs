@@ -1,8 +1,8 @@
 //! Logs what a program writes to standard error: harmless lines, and not more of them than a log
 //! bears.
 //!
-//! Callers never receive it (MCP 2025-11-25, stdio). It is always read, for a program blocks when the
-//! pipe is full.
+//! Callers never receive it (MCP 2025-11-25, stdio). It is always read, for a program blocks when
+//! the pipe is full.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +89,8 @@ fn without_controls(line: &[u8]) -> String {
     let mut chars = text.trim_end().chars();
     while let Some(char) = chars.next() {
         match char {
-            // A control sequence such as a colour: from the bracket to its final letter (ECMA-48, 5.4).
+            // A control sequence such as a colour: from the bracket to its final letter (ECMA-48,
+            // 5.4).
             '\u{1b}' if chars.as_str().starts_with('[') => {
                 let _ = chars
                     .by_ref()

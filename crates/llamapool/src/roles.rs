@@ -3,14 +3,16 @@
 //! A new role is a file here, an entry of [`ROLES`], a variant of [`RoleSettings`], and its
 //! settings in `settings`. Command line, help, completions, man pages and documents follow.
 
+mod bridge;
 mod demo;
 mod relay;
 mod server;
 
 use llamapool_settings::{Schema, Sources};
 
-use crate::settings::{ConfigError, DemoSettings, RelaySettings, ServerSettings};
+use crate::settings::{BridgeSettings, ConfigError, DemoSettings, RelaySettings, ServerSettings};
 
+pub use bridge::ROLE as BRIDGE;
 pub use demo::ROLE as DEMO;
 pub use relay::ROLE as RELAY;
 pub use server::ROLE as SERVER;
@@ -38,12 +40,14 @@ pub enum RoleSettings {
     Server(Box<ServerSettings>),
     /// The relay of MCP providers.
     Relay(Box<RelaySettings>),
+    /// A program, served over HTTP on this machine.
+    Bridge(Box<BridgeSettings>),
     /// Server, relay and provider in one process.
     Demo(DemoSettings),
 }
 
 /// All roles, in the order of the help.
-pub static ROLES: &[&Role] = &[&SERVER, &RELAY, &DEMO];
+pub static ROLES: &[&Role] = &[&SERVER, &RELAY, &BRIDGE, &DEMO];
 
 impl Role {
     /// Returns the role whose subcommand has this name, `None` if there is none.
@@ -62,6 +66,7 @@ impl RoleSettings {
         match self {
             Self::Server(settings) => server::run(*settings),
             Self::Relay(settings) => relay::run(*settings),
+            Self::Bridge(settings) => bridge::run(*settings),
             Self::Demo(settings) => demo::run(settings),
         }
     }

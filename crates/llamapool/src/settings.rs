@@ -6,6 +6,7 @@
 //! and read in its `resolve`; flag, variable, key, help and documents follow.
 
 mod address;
+mod bridge;
 mod config_file;
 mod demo;
 mod error;
@@ -18,6 +19,7 @@ mod tunnel;
 mod url;
 mod value;
 
+pub use bridge::BridgeSettings;
 pub use demo::DemoSettings;
 pub use error::ConfigError;
 pub use llamapool_settings::Environment;
@@ -25,6 +27,7 @@ pub use logging::{LogFormat, LogSettings};
 pub use relay::RelaySettings;
 pub use server::{GeneratedKey, ServerSettings};
 
+pub(crate) use bridge::SCHEMA as BRIDGE;
 pub(crate) use demo::SCHEMA as DEMO;
 pub(crate) use relay::SCHEMA as RELAY;
 pub(crate) use server::SCHEMA as SERVER;

@@ -202,7 +202,8 @@ impl Message {
         })
     }
 
-    /// Returns the id of a response in `line`, although `line` is not valid UTF-8 and so no message.
+    /// Returns the id of a response in `line`, although `line` is not valid UTF-8 and so no
+    /// message.
     /// `None` if even the valid rest is no response.
     pub fn recover_response_id(line: &[u8]) -> Option<Token> {
         let legible = Self::parse(String::from_utf8_lossy(line).into_owned().into()).ok()?;

@@ -1,5 +1,5 @@
 //! The parts that every kind of call shares: the guard of a running call, statistics, forwarding,
-//! failures and the log. Knows no door: labels and error bodies are the door's.
+//! failures and the log. It depends on no door: labels and error bodies are the door's.
 
 mod active_call;
 pub(crate) mod failure;

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use llamapool_http::{JSON_TYPE, json_response};
 use llamapool_wire::{
-    CallError, Cause, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
+    CallError, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
 };
 
 /// The format of error bodies that the callers of a door read.
@@ -31,19 +31,8 @@ impl ErrorBody for JsonRpc {
 
 /// Returns the answer to a call that llamapool itself must answer.
 pub(crate) fn failed_call<B: ErrorBody>(failure: &CallError, req_id: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(B::render(failure, req_id)));
-    *response.status_mut() = failure.cause.status();
-
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, B::CONTENT_TYPE);
-    headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
-    if failure.cause.is_retryable() {
-        headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-    }
-    if failure.cause == Cause::WrongToken {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    response
+    let body = Body::from(B::render(failure, req_id));
+    failure.response_with(B::CONTENT_TYPE, body)
 }
 
 /// Returns the answer to a call whose session is gone for good: the one answer of llamapool's own

@@ -1,4 +1,4 @@
-//! Decides which relay runs a call, and admits the call there. Knows no HTTP.
+//! Decides which relay runs a call, and admits the call there. It contains no HTTP.
 
 mod admission;
 mod choose;

@@ -40,7 +40,7 @@ pub struct Server {
 }
 
 /// The parts that several doors share.
-struct Shared {
+struct SharedParts {
     auth: Arc<Auth>,
     public_url: PublicUrl,
     directory: Directory,
@@ -88,7 +88,7 @@ impl Server {
             public,
             metrics,
         } = self;
-        let shared = Shared::new(&config);
+        let shared = SharedParts::new(&config);
         let farewell = shared.farewell.clone();
 
         let mut listeners = JoinSet::new();
@@ -115,7 +115,7 @@ impl Server {
     }
 }
 
-impl Shared {
+impl SharedParts {
     fn new(config: &ServerConfig) -> Self {
         let policy = OriginPolicy::new(
             &config.auth,

@@ -205,20 +205,22 @@ impl EntrySources<'_> {
 
     /// Returns an error if this entry has a table of its own that sets neither of two settings.
     pub fn refuse_neither(&self, one: &Setting, other: &Setting) -> Result<(), SettingsError> {
-        let (Some(own), Some(one_entry), Some(other_entry)) = (self.own, one.entry, other.entry)
-        else {
+        let Some(own) = self.own else {
             return Ok(());
         };
-
         if own.layer.get(one).is_some() || own.layer.get(other).is_some() {
             return Ok(());
         }
-        Err(SettingsError::IncompleteEntry {
-            table: own.name.clone(),
-            file: own.file.clone(),
-            key: one_entry.key,
-            or: other_entry.key,
-        })
+
+        match (one.entry, other.entry) {
+            (Some(one), Some(other)) => Err(SettingsError::IncompleteEntry {
+                table: own.name.clone(),
+                file: own.file.clone(),
+                key: one.key,
+                or: other.key,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn text(&self, setting: &Setting) -> Option<&SourceText> {

@@ -4,6 +4,7 @@
 //! nothing, and can therefore measure any checkout, also one that does not build.
 
 mod comments;
+mod counting;
 mod functions;
 mod measures;
 mod names;

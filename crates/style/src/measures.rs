@@ -1,15 +1,16 @@
 //! The list of measures: each with its name, its bound, and the places that count for it.
 
-use crate::functions::Function;
-use crate::names::{self, TypeName};
-use crate::prose::Phrase;
+use crate::counting::{
+    blank_lines, body_lines, code, count, functions, lines, lines_of, long_files, long_test_names,
+    number, percentile, phrases, place, share, shared_names, sum, test_cases, tests, tokens, total,
+    unnamed_errors, unsafe_place,
+};
+use crate::names;
 use crate::sources::Package;
 
 use Bound::{AtLeast, AtMost};
 use Scope::{Each, Sum};
 
-/// Functions with fewer lines need no blank line.
-const AIRY_FROM: usize = 9;
 /// The most lines of a function.
 const MAX_FUNCTION_LINES: usize = 80;
 /// The most tokens of a function: nothing is gained by putting more on a line.
@@ -18,8 +19,6 @@ const MAX_TOKENS: usize = 600;
 const MAX_P99_TOKENS: usize = 400;
 /// The most arguments of a function, `self` included.
 const MAX_ARGUMENTS: usize = 5;
-/// The most characters of a test's name.
-const MAX_TEST_NAME: usize = 60;
 /// The most lines of a file without its tests.
 const MAX_FILE_LINES: usize = 600;
 /// The lines of a file to stay below.
@@ -272,178 +271,3 @@ pub const MEASURES: &[Measure] = &[
         })
     }),
 ];
-
-// --- Counting ---
-
-fn number(count: usize) -> f64 {
-    count as f64
-}
-
-fn sum(all: &[&Package], count: impl Fn(&Package) -> usize) -> f64 {
-    number(all.iter().map(|package| count(package)).sum())
-}
-
-/// Returns `factor × part / whole`, or 0 where there is nothing.
-fn share(
-    all: &[&Package],
-    factor: f64,
-    part: impl Fn(&Package) -> usize,
-    whole: impl Fn(&Package) -> usize,
-) -> f64 {
-    let whole = sum(all, whole);
-    if whole == 0.0 {
-        0.0
-    } else {
-        factor * sum(all, part) / whole
-    }
-}
-
-fn percentile(all: &[&Package], percent: usize, size: fn(&Function) -> usize) -> f64 {
-    let functions = all.iter().flat_map(|package| &package.code);
-    let mut sizes: Vec<usize> = functions.map(size).collect();
-    sizes.sort_unstable();
-    let index = (sizes.len() * percent).div_ceil(100).saturating_sub(1);
-    number(sizes.get(index).copied().unwrap_or(0))
-}
-
-fn count(
-    all: &[&Package],
-    functions: fn(&Package) -> &[Function],
-    lines: fn(&Function) -> &[usize],
-) -> f64 {
-    sum(all, |package| {
-        functions(package).iter().map(|f| lines(f).len()).sum()
-    })
-}
-
-fn total(functions: &[Function], size: fn(&Function) -> usize) -> usize {
-    functions.iter().map(size).sum()
-}
-
-fn code(package: &Package) -> &[Function] {
-    &package.code
-}
-
-fn tests(package: &Package) -> &[Function] {
-    &package.tests
-}
-
-fn lines(function: &Function) -> usize {
-    function.lines
-}
-
-fn tokens(function: &Function) -> usize {
-    function.tokens
-}
-
-fn body_lines(functions: &[Function]) -> usize {
-    longer(functions).map(|function| function.body_lines).sum()
-}
-
-fn blank_lines(functions: &[Function]) -> usize {
-    longer(functions).map(|function| function.blank_lines).sum()
-}
-
-fn longer(functions: &[Function]) -> impl Iterator<Item = &Function> {
-    functions
-        .iter()
-        .filter(|function| function.lines >= AIRY_FROM)
-}
-
-fn test_cases(package: &Package) -> impl Iterator<Item = &Function> {
-    package
-        .tests
-        .iter()
-        .filter(|function| function.is_test_case)
-}
-
-// --- Places ---
-
-fn place(path: &str, line: usize, text: &str) -> Place {
-    Place {
-        path: path.to_owned(),
-        line,
-        text: text.to_owned(),
-    }
-}
-
-fn phrases(phrases: &[Phrase]) -> Vec<Place> {
-    phrases
-        .iter()
-        .map(|phrase| place(&phrase.path, phrase.line, &phrase.text))
-        .collect()
-}
-
-fn functions(functions: &[Function], is_over: fn(&Function) -> bool) -> Vec<Place> {
-    functions
-        .iter()
-        .filter(|function| is_over(function))
-        .map(function_place)
-        .collect()
-}
-
-fn function_place(function: &Function) -> Place {
-    let Function {
-        name,
-        lines,
-        tokens,
-        arguments,
-        ..
-    } = function;
-    let text = format!("{name}: {lines} lines, {tokens} tokens, {arguments} arguments");
-    place(&function.path, function.line, &text)
-}
-
-fn lines_of(functions: &[Function], lines: fn(&Function) -> &[usize]) -> Vec<Place> {
-    functions
-        .iter()
-        .flat_map(|function| {
-            let line_place = |line: &usize| place(&function.path, *line, &function.name);
-            lines(function).iter().map(line_place)
-        })
-        .collect()
-}
-
-fn long_test_names(package: &Package) -> Vec<Place> {
-    let long = |function: &&Function| function.name.len() > MAX_TEST_NAME;
-    test_cases(package)
-        .filter(long)
-        .map(function_place)
-        .collect()
-}
-
-fn unsafe_place((path, line): &(String, usize)) -> Place {
-    place(path, *line, "unsafe")
-}
-
-fn long_files(package: &Package, most: usize) -> Vec<Place> {
-    package
-        .files
-        .iter()
-        .filter(|file| file.lines > most)
-        .map(|file| place(&file.path, 1, &format!("{} lines", file.lines)))
-        .collect()
-}
-
-fn unnamed_errors(package: &Package) -> Vec<Place> {
-    package
-        .names
-        .errors()
-        .filter(|error| !error.name.ends_with("Error"))
-        .map(|error| place(&error.path, error.line, &error.name))
-        .collect()
-}
-
-/// Returns the names of types that are defined in several files, with those files.
-pub(crate) fn shared_names<'a>(all: &[&'a Package]) -> Vec<(&'a str, Vec<&'a TypeName>)> {
-    let mut types: Vec<&TypeName> = all
-        .iter()
-        .flat_map(|package| &package.names.types)
-        .collect();
-    types.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
-    types
-        .chunk_by(|a, b| a.name == b.name)
-        .filter(|same| same.len() > 1)
-        .map(|same| (same[0].name.as_str(), same.to_vec()))
-        .collect()
-}

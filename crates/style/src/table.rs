@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::measures::{Allowed, Bound, MEASURES, Measure, Place, Scope, shared_names};
+use crate::counting::shared_names;
+use crate::measures::{Allowed, Bound, MEASURES, Measure, Place, Scope};
 use crate::sources::Package;
 
 /// The name of the column over all packages.

@@ -12,7 +12,6 @@ const ALLOWED: &[Allowed] = &[
     allowed("bench-provider", "expect", 10.0, TEST_CODE),
     allowed("bridge", "let (a, b) = (x, y)", 1.0, UNFINISHED),
     allowed("bridge", "let (a, b) = (x, y): tests", 2.0, UNFINISHED),
-    allowed("http", "test names over 60 characters", 1.0, UNFINISHED),
     allowed("llamapool", "let (a, b) = (x, y): tests", 5.0, UNFINISHED),
     allowed(
         "llamapool",
@@ -23,7 +22,6 @@ const ALLOWED: &[Allowed] = &[
     allowed("relay", "expect", 1.0, UNFINISHED),
     allowed("relay", "let (a, b) = (x, y): tests", 1.0, UNFINISHED),
     allowed("server", "expect", 1.0, UNFINISHED),
-    allowed("settings", "let (a, b) = (x, y)", 1.0, UNFINISHED),
     allowed("testkit", "expect", 76.0, TEST_CODE),
     allowed("testkit", "unwrap, panic!", 5.0, TEST_CODE),
     allowed("wire", "let (a, b) = (x, y)", 1.0, UNFINISHED),

@@ -186,15 +186,19 @@ impl CallError {
         }
     }
 
-    /// Returns the response to the call, with the error as its body.
+    /// Returns the response to the call, with a JSON-RPC error object as its body.
     pub fn to_response<B: From<String>>(&self, req_id: &str) -> Response<B> {
-        let mut response = Response::new(self.to_json(None, req_id).into());
+        let json = HeaderValue::from_static("application/json");
+        self.response_with(json, self.to_json(None, req_id).into())
+    }
+
+    /// Returns the response to the call with a body in another format.
+    pub fn response_with<B>(&self, content_type: HeaderValue, body: B) -> Response<B> {
+        let mut response = Response::new(body);
         *response.status_mut() = self.cause.status();
+
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+        headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(
             llamapool::ERROR,
             HeaderValue::from_static(self.cause.word()),

@@ -35,8 +35,8 @@ pub(super) struct Endpoint {
     bridge: Bridge,
     hosts: AllowedHosts,
     auth_token: Option<Secret>,
-    /// Counts the calls whose response is not complete. Streams of listeners are not calls: they last
-    /// until the caller or the bridge ends them.
+    /// Counts the calls whose response is not complete. Streams of listeners are not calls: they
+    /// last until the caller or the bridge ends them.
     calls: TaskTracker,
     is_closed: AtomicBool,
 }
@@ -198,8 +198,8 @@ impl Endpoint {
     }
 }
 
-/// Returns the only value of a header. `Err` says what is wrong with several values, or with one that
-/// is no text: two readers of several values may read different ones.
+/// Returns the only value of a header. `Err` says what is wrong with several values, or with one
+/// that is no text: two readers of several values may read different ones.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, String> {
     let mut values = headers.get_all(name).into_iter();
     let Some(value) = values.next() else {

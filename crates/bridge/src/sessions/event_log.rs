@@ -1,5 +1,5 @@
-//! The events that can be replayed, up to a bound. The oldest is forgotten first, and the log records
-//! that it was.
+//! The events that can be replayed, up to a bound. The oldest is forgotten first, and the log
+//! records that it was.
 
 use std::collections::{BTreeMap, VecDeque};
 

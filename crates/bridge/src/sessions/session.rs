@@ -95,8 +95,8 @@ impl Session {
         self.created.elapsed()
     }
 
-    /// Returns whether the client is gone: it was inactive for `idle`, no call is pending, and if it
-    /// listens, it has not answered a ping within `patience`. Sends that ping.
+    /// Returns whether the client is gone: it was inactive for `idle`, no call is pending, and if
+    /// it listens, it has not answered a ping within `patience`. Sends that ping.
     pub(super) fn check_abandoned(&self, idle: Duration, patience: Duration) -> bool {
         let listener = {
             let mut streams = self.streams();
@@ -126,8 +126,8 @@ impl Session {
         false
     }
 
-    /// Returns whether a message is the response to a ping of the bridge, which the program must not
-    /// receive.
+    /// Returns whether a message is the response to a ping of the bridge, which the program must
+    /// not receive.
     pub(super) fn is_pong(&self, message: &Message) -> bool {
         let Some(TokenKey::Text(id)) = message.id.as_ref().map(|id| &id.key) else {
             return false;
@@ -168,8 +168,8 @@ impl Session {
         let _ = self.version.set(version);
     }
 
-    /// Handles a line that is no message. If it is recognizable as the response to a call, that call
-    /// fails.
+    /// Handles a line that is no message. If it is recognizable as the response to a call, that
+    /// call fails.
     fn on_invalid_line(&self, line: &Bytes, error: &dyn std::fmt::Display) {
         tracing::debug!(%error, bytes = line.len(), "the provider's program wrote a line that is no message");
         let Some(id) = Message::recover_response_id(line) else {

@@ -239,8 +239,8 @@ impl Streams {
         }
     }
 
-    /// Decides the stream for the messages of one line. `None` if they wait for a listener, or belong
-    /// to no stream.
+    /// Decides the stream for the messages of one line. `None` if they wait for a listener, or
+    /// belong to no stream.
     pub(super) fn route(&mut self, messages: &[Message], line: Bytes) -> Option<Delivery> {
         let target = messages.iter().find_map(|message| self.target(message));
         let Some(stream) = target else {
@@ -522,8 +522,8 @@ impl PendingRequest {
 }
 
 impl Stream {
-    /// Breaks the stream off. A request that its client cancelled is not reported as unanswered, for
-    /// it may get no response.
+    /// Breaks the stream off. A request that its client cancelled is not reported as unanswered,
+    /// for it may get no response.
     fn fail(&self, failure: CallError) {
         let Some(sender) = &self.sender else { return };
         let unanswered = match &self.kind {

@@ -47,7 +47,7 @@ pub enum CliError {
         suggestion: Option<String>,
     },
     /// A word that is no flag. It is not shown, as it may be the value of a mistyped flag.
-    #[error("unexpected argument: expected only flags, or for mcp a program behind --")]
+    #[error("unexpected argument: expected only flags, or for mcp and bridge a program behind --")]
     UnexpectedArgument,
     /// Another mistake in the form of the command line.
     #[error("{0}")]

@@ -85,7 +85,7 @@ fn the_role_of_the_worker_image_is_not_in_this_version() {
     ] {
         assert_eq!(
             error(line),
-            "LLM workers are not in this version, expected one of server, mcp, demo, completions, \
+            "LLM workers are not in this version, expected one of server, mcp, bridge, demo, completions, \
              man (see llamapool --help)",
             "{line}"
         );
@@ -168,7 +168,8 @@ fn an_unknown_flag_is_named_without_its_value() {
 
 #[test]
 fn other_misuse_is_one_line_without_values() {
-    let commands = "expected one of server, mcp, demo, completions, man (see llamapool --help)";
+    let commands =
+        "expected one of server, mcp, bridge, demo, completions, man (see llamapool --help)";
 
     for (line, text) in [
         ("llamapool", format!("missing command, {commands}")),
@@ -179,7 +180,8 @@ fn other_misuse_is_one_line_without_values() {
         ),
         (
             "llamapool server hunter2",
-            "unexpected argument: expected only flags, or for mcp a program behind --".into(),
+            "unexpected argument: expected only flags, or for mcp and bridge a program behind --"
+                .into(),
         ),
         (
             "llamapool server --port",

@@ -22,6 +22,9 @@ pub enum ConfigError {
     /// More providers than a relay can have.
     #[error("{0} providers, expected at most {MAX_PROVIDERS} for one relay: use another relay")]
     TooManyProviders(usize),
+    /// A bridge without a program.
+    #[error("missing program: expected -- PROGRAM ARGUMENT…, or PROVIDER_COMMAND")]
+    MissingProgram,
     /// A secret of llamapool's own that a program would get.
     #[error("PROVIDER_ENV cannot contain {0}: it is a secret of llamapool that no program gets")]
     SecretForProgram(String),

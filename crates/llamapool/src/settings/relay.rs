@@ -1,7 +1,7 @@
 //! The settings of the relay of MCP providers, and their way into its configuration.
 
 mod connection;
-mod program;
+pub(super) mod program;
 mod provider;
 mod status;
 

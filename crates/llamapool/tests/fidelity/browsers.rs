@@ -203,7 +203,7 @@ async fn a_listed_page_can_read_answers_and_errors_of_every_hop() {
             "/api/mcp/id/door/../x",
             &[page, token],
         ),
-        ("an id that nobody has", 503, "/api/mcp/id/nobody", &[page]),
+        ("an id without a relay", 503, "/api/mcp/id/nobody", &[page]),
     ] {
         let head = door.ask("POST", path, fields).await;
         assert_eq!(head.status(), status, "{what}: {head:?}");

@@ -196,8 +196,8 @@ caller and on that of the provider (`crates/llamapool/tests/fidelity`). The offi
 too, and must report the same for every check; real clients must see the same. The server runs with its defaults. That the
 comparison finds faults is tested with proxies that have one fault each.
 
-The number is the number of equal scenarios; – marks what a revision does not have. A scenario with the same bytes in several
-revisions, such as a head or a broken stream, counts for each of them.
+Each cell has the number of equal scenarios; – marks a feature that the revision does not have. A scenario with the same bytes in
+several revisions, such as a head or a broken stream, counts for each of them.
 
 ";
 const SCENARIOS: &str = "\n## Scenarios\n\n";

@@ -327,7 +327,7 @@ async fn a_reader_that_does_not_read(route: Route) -> Transcript {
     log.request(&head, &body);
     read_answer(&mut other, &mut log).await;
     log.note(format!(
-        "what nobody reads is held back: {}",
+        "unread events are held back: {}",
         flood.try_join_next().is_none()
     ));
     EventReader::default().rest(&mut caller, &mut log).await;

@@ -223,8 +223,8 @@ async fn a_notification_is_accepted_when_the_program_has_received_it() {
     for posted in [
         r#"{"jsonrpc":"2.0","method":"notifications/x"}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":77}}"#,
-        r#"{"jsonrpc":"2.0","id":"of nobody","result":{}}"#,
-        r#"{"jsonrpc":"2.0","id":"of nobody","error":{"code":-1,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0","id":"unknown","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":"unknown","error":{"code":-1,"message":"no"}}"#,
     ] {
         let answer = send(session.post(posted)).await;
         assert_eq!(answer.status(), 202);

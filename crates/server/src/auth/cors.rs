@@ -4,7 +4,8 @@
 //! the `Origin`, so its own answers about origins are about another one.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use llamapool_http::remove_headers;
 
 use super::principal::AllowedOrigin;
 
@@ -52,15 +53,7 @@ pub(crate) fn preflight(
 
 /// Lets a browser's page read an answer, in place of the provider's own answers about origins.
 pub(crate) fn expose(headers: &mut HeaderMap, origin: &AllowedOrigin) {
-    let from_provider: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("access-control-"))
-        .cloned()
-        .collect();
-    for name in from_provider {
-        headers.remove(name);
-    }
-
+    remove_headers(headers, |name| name.as_str().starts_with("access-control-"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.value().clone());
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -68,6 +61,8 @@ pub(crate) fn expose(headers: &mut HeaderMap, origin: &AllowedOrigin) {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     fn origin() -> AllowedOrigin {

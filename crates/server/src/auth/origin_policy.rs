@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use llamapool_http::host;
+use llamapool_http::host::AllowedHosts;
 use llamapool_wire::{CallError, Cause};
 
 use super::AuthConfig;
@@ -21,13 +21,6 @@ pub(crate) struct OriginPolicy {
     allowed_origins: Vec<String>,
     allows_any_origin: bool,
     hosts: AllowedHosts,
-}
-
-#[derive(Debug)]
-enum AllowedHosts {
-    Any,
-    LoopbackOnly,
-    Listed(Vec<String>),
 }
 
 /// The `Host` and the `Origin` of a request, each sent once at most.
@@ -58,14 +51,6 @@ impl<'a> HostAndOrigin<'a> {
 impl OriginPolicy {
     /// Returns the policy of a server that listens on `bind`.
     pub(crate) fn new(config: &AuthConfig, public_url: Option<&Uri>, bind: IpAddr) -> Self {
-        let hosts = if !config.allowed_hosts.is_empty() {
-            AllowedHosts::Listed(lowercase(&config.allowed_hosts))
-        } else if bind.is_loopback() {
-            AllowedHosts::LoopbackOnly
-        } else {
-            AllowedHosts::Any
-        };
-
         let mut allowed_origins = lowercase(&config.allowed_origins);
         // Pages of the server's own come from providers that sign callers in. The address that a
         // request names is no reason: with DNS rebinding it names what the hostile page wants.
@@ -74,7 +59,7 @@ impl OriginPolicy {
         Self {
             allows_any_origin: allowed_origins.iter().any(|origin| origin == "*"),
             allowed_origins,
-            hosts,
+            hosts: AllowedHosts::new(&config.allowed_hosts, bind),
         }
     }
 
@@ -91,24 +76,12 @@ impl OriginPolicy {
         source: &HostAndOrigin<'_>,
         uri: &Uri,
     ) -> Result<(), CallError> {
-        if matches!(self.hosts, AllowedHosts::Any) {
-            return Ok(());
-        }
-
         let sent = match uri.authority() {
             Some(authority) => authority.as_str(),
             None => source.host.unwrap_or_default(),
         };
-        let name = host::without_port(sent).to_ascii_lowercase();
-        let is_allowed = match &self.hosts {
-            AllowedHosts::Any => true,
-            AllowedHosts::LoopbackOnly => host::is_loopback(&name),
-            AllowedHosts::Listed(names) => names
-                .iter()
-                .any(|listed| *listed == name || *listed == sent.to_ascii_lowercase()),
-        };
 
-        if is_allowed {
+        if self.hosts.allows(sent) {
             Ok(())
         } else {
             Err(host_refused(&format!("the Host {}", quoted(sent))))
@@ -123,8 +96,7 @@ impl OriginPolicy {
         };
         let origin = origin.to_ascii_lowercase();
 
-        let is_own_machine =
-            matches!(self.hosts, AllowedHosts::LoopbackOnly) && host::is_loopback_origin(&origin);
+        let is_own_machine = self.hosts.allows_own_page(&origin);
         let is_listed = self.allows_any_origin || self.allowed_origins.contains(&origin);
 
         if origin != "null" && (is_own_machine || is_listed) {

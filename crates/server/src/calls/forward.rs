@@ -59,7 +59,7 @@ impl Forwarder {
         B::Error: Into<BoxError>,
     {
         let meter = call.meter().clone();
-        let tunnel = Tunnel(tunnel);
+        let tunnel = TunnelUpstream(tunnel);
         let sent = forward(&tunnel, request, &self.timeouts, || meter.last_sent());
         let answer = match sent.await {
             Ok(answer) => answer,
@@ -93,9 +93,9 @@ fn relay_cause(answer: &Response<IncomingBody>) -> Option<Cause> {
 }
 
 /// The tunnel as the next hop.
-struct Tunnel<'a>(&'a ServerEnd);
+struct TunnelUpstream<'a>(&'a ServerEnd);
 
-impl Upstream for Tunnel<'_> {
+impl Upstream for TunnelUpstream<'_> {
     type Body = IncomingBody;
     type Error = SendError;
 

@@ -12,9 +12,9 @@ use super::outcome::Outcome;
 use crate::metrics::{Door, Metrics};
 
 /// The counts of one kind of calls. Clones are the same counts.
-pub(crate) struct CallMetrics<L>(Arc<Counts>, PhantomData<L>);
+pub(crate) struct CallMetrics<L>(Arc<CallCounts>, PhantomData<L>);
 
-struct Counts {
+struct CallCounts {
     metrics: Metrics,
     door: Door,
     /// By the index of the label.
@@ -32,7 +32,7 @@ impl<L: LabelSet> CallMetrics<L> {
             .iter()
             .map(|label| durations.with_label_values(&[label.as_str()]))
             .collect();
-        let counts = Counts {
+        let counts = CallCounts {
             metrics: metrics.clone(),
             door,
             durations,

@@ -28,12 +28,12 @@ pub(crate) struct Directory {
 
 struct Ids {
     /// Every id that has members.
-    entries: HashMap<RelayId, Entry>,
+    entries: HashMap<RelayId, IdEntry>,
     /// The statistics of ids that have had calls and have no members now.
     left: LruCache<RelayId, Arc<McpCallStats>>,
 }
 
-struct Entry {
+struct IdEntry {
     /// The newest first; never empty.
     members: Vec<Arc<Member>>,
     stats: Arc<McpCallStats>,
@@ -98,7 +98,7 @@ impl Directory {
     pub(crate) fn enter(&self, member: Arc<Member>) -> Option<Arc<Member>> {
         let mut ids = self.ids.lock();
         let Ids { entries, left } = &mut *ids;
-        let entry = entries.entry(member.id.clone()).or_insert_with(|| Entry {
+        let entry = entries.entry(member.id.clone()).or_insert_with(|| IdEntry {
             members: Vec::new(),
             stats: left.pop(&member.id).unwrap_or_default(),
         });
@@ -139,7 +139,7 @@ impl Ids {
     }
 }
 
-impl Entry {
+impl IdEntry {
     fn listing(&self, id: &RelayId) -> Listing {
         Listing {
             id: id.clone(),

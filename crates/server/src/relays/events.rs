@@ -12,12 +12,12 @@ use llamapool_wire::{Event, MAX_EVENT_BYTES, Offer, RelayId, path};
 pub(super) struct EventsError;
 
 /// The lines of an id's event stream.
-pub(super) struct Events {
+pub(super) struct OfferStream {
     body: IncomingBody,
     buffer: Vec<u8>,
 }
 
-impl Events {
+impl OfferStream {
     /// Requests the events of an id. Returns the stream and its first offer.
     pub(super) async fn open(
         tunnel: &ServerEnd,

@@ -26,13 +26,13 @@ const CLAIM_ATTEMPTS: usize = 3;
 /// The registry. Clones are the same registry.
 #[derive(Clone)]
 pub(crate) struct Registry {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<RegistryState>>,
     directory: Directory,
     max_relays: usize,
     started: Instant,
 }
 
-struct State {
+struct RegistryState {
     /// The relays that have reserved an id and are not registered yet.
     reserved: HashMap<RelayId, Vec<Arc<RelayIdentity>>>,
     /// The relays that have reserved an id or hold one, each counted once for each of its ids.
@@ -50,7 +50,7 @@ enum Claim {
 impl Registry {
     /// Returns a registry that enters relays into a directory.
     pub(crate) fn new(directory: Directory, max_relays: usize) -> Self {
-        let state = State {
+        let state = RegistryState {
             reserved: HashMap::new(),
             relays: 0,
             lost: LruCache::unbounded(),
@@ -205,7 +205,7 @@ impl Registry {
 
     fn reserve(
         &self,
-        state: &mut State,
+        state: &mut RegistryState,
         id: &RelayId,
         identity: &Arc<RelayIdentity>,
     ) -> Reservation {
@@ -227,7 +227,7 @@ impl Registry {
     }
 }
 
-impl State {
+impl RegistryState {
     fn is_reserved_by_a_stranger(&self, id: &RelayId, newcomer: &RelayIdentity) -> bool {
         self.reserved_by(id)
             .any(|holder| !may_share(holder, newcomer))

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use llamapool_tunnel::{CloseCode, CloseReason, ServerEnd, TunnelConfig, TunnelEnd};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::events::{Events, EventsError};
+use super::events::{EventsError, OfferStream};
 use super::registration::{Registration, Reservation};
 use crate::directory::{Member, RelayTunnel};
 
@@ -47,7 +47,7 @@ where
     let opening = try_join_all(
         reservations
             .iter()
-            .map(|reservation| Events::open(&tunnel, reservation.id())),
+            .map(|reservation| OfferStream::open(&tunnel, reservation.id())),
     );
     // Biased towards the driver, without which nothing else moves.
     let opened = tokio::select! {
@@ -92,7 +92,7 @@ where
 
 /// Follows the events of all ids until the tunnel is of no more use. Returns how to close it then,
 /// and why it ended.
-async fn follow_all(registered: Vec<(Registration, Events)>) -> (CloseReason, TunnelEnd) {
+async fn follow_all(registered: Vec<(Registration, OfferStream)>) -> (CloseReason, TunnelEnd) {
     let following = registered
         .into_iter()
         .map(|(registration, events)| follow(registration, events));
@@ -108,7 +108,7 @@ async fn follow_all(registered: Vec<(Registration, Events)>) -> (CloseReason, Tu
 
 /// Follows the events of one id until the relay has left it and its calls are over; the other ids
 /// stay.
-async fn follow(registration: Registration, mut events: Events) -> Result<(), EventsError> {
+async fn follow(registration: Registration, mut events: OfferStream) -> Result<(), EventsError> {
     let member = registration.member();
     while let Some(offer) = events.next_offer().await? {
         let current = member.offer().offer;

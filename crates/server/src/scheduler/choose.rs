@@ -1,4 +1,4 @@
-//! Which of an id's relays runs the next call: a pure function, without clock, lock or I/O.
+//! The choice of the relay that runs the next call: a pure function, without clock, lock or I/O.
 
 use std::cmp::Reverse;
 

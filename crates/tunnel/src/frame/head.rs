@@ -110,7 +110,8 @@ fn write_fields(headers: &HeaderMap, out: &mut BytesMut) {
 /// Returns the parts of a target as it was given: a path, or an absolute URI.
 fn target(uri: &Uri) -> [&str; 4] {
     let scheme = uri.scheme_str().unwrap_or_default();
-    let separator = if scheme.is_empty() { "" } else { "://" };
+    // A scheme can be empty, as in `://host/`.
+    let separator = uri.scheme().map_or("", |_| "://");
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     [scheme, separator, authority, path]
@@ -244,6 +245,7 @@ mod tests {
             "http://relay/a?b",
             "http://relay:1/",
             "/%20//x?",
+            "://relay/?",
         ];
         for target in targets {
             let request = Request::get(target).body(()).unwrap().into_parts().0;

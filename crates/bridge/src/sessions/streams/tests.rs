@@ -59,8 +59,8 @@ impl Session {
     }
 }
 
-/// Returns the parts that a caller can read: each message, `start` for an event without one, `whole`
-/// before a whole response, and the end.
+/// Returns the parts that a caller can read: each message, `start` for an event without one,
+/// `whole` before a whole response, and the end.
 async fn received(receiver: &mut EventReceiver) -> Vec<String> {
     let mut received = Vec::new();
     loop {

@@ -49,7 +49,7 @@ static PROVIDER_DIR: TypedSetting<Option<PathBuf>> = TypedSetting::new(
     PATH,
     "Working directory of the program.",
 )
-.described_default("that of the relay")
+.described_default("that of llamapool")
 .entry("directory", EntryScope::Shared);
 static PROVIDER_ENV: TypedSetting<Vec<Variable>> = TypedSetting::new(
     "PROVIDER_ENV",
@@ -127,7 +127,7 @@ static PROVIDER_ERA_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
 .entry("era_timeout", EntryScope::Shared);
 
 /// The settings declared here.
-pub(super) static SETTINGS: &[&Setting] = &[
+pub(in crate::settings) static SETTINGS: &[&Setting] = &[
     &PROVIDER_COMMAND.setting,
     &PROVIDER_DIR.setting,
     &PROVIDER_ENV.setting,
@@ -144,7 +144,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
 /// Returns the configuration of a provider that is a program, `None` if this provider is none.
 ///
 /// All settings are read in both cases: a wrong value is an error although there is no program.
-pub(super) fn resolve(
+pub(in crate::settings) fn resolve(
     sources: &Sources,
     entry: &EntrySources<'_>,
 ) -> Result<Option<BridgeConfig>, ConfigError> {

@@ -5,7 +5,7 @@
 //! 2026-07-28, streamable-http: an intermediary must forward unrecognized `Mcp-Param-*` headers).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use llamapool_http::strip_hop_by_hop;
+use llamapool_http::{remove_headers, strip_hop_by_hop};
 use llamapool_mcp::header as mcp;
 use llamapool_wire::header as wire;
 
@@ -30,7 +30,7 @@ pub(super) fn rewrite(headers: &mut HeaderMap, forwarding: Forwarding<'_>, req_i
     // The server has answered it.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);
-    remove_own(headers);
+    remove_headers(headers, is_own);
     forwarding.auth.withhold_own_keys(headers);
     headers.remove(wire::REQUEST_ID);
 
@@ -48,19 +48,13 @@ pub(super) fn rewrite(headers: &mut HeaderMap, forwarding: Forwarding<'_>, req_i
     }
 }
 
-/// Removes what only llamapool itself may state, also about the caller: a provider believes the
-/// proxy before it.
-fn remove_own(headers: &mut HeaderMap) {
-    let is_own = |name: &&HeaderName| {
-        let has_prefix = [wire::PREFIX, "x-forwarded-"]
-            .iter()
-            .any(|prefix| name.as_str().starts_with(prefix));
-        has_prefix || ["forwarded", "x-real-ip"].contains(&name.as_str())
-    };
-    let own: Vec<_> = headers.keys().filter(is_own).cloned().collect();
-    for name in own {
-        headers.remove(name);
-    }
+/// Returns whether only llamapool itself may state a header, also about the caller: a provider
+/// believes the proxy before it.
+fn is_own(name: &HeaderName) -> bool {
+    let has_prefix = [wire::PREFIX, "x-forwarded-"]
+        .iter()
+        .any(|prefix| name.as_str().starts_with(prefix));
+    has_prefix || ["forwarded", "x-real-ip"].contains(&name.as_str())
 }
 
 /// Returns whether a header is meant for the provider even if `Connection` lists it.

@@ -19,10 +19,10 @@ const SNIFFED_BYTES: usize = 1024;
 pub(super) struct MethodSniffer<B> {
     inner: B,
     call: Arc<ActiveCall<MethodLabel>>,
-    progress: Progress,
+    progress: SniffProgress,
 }
 
-enum Progress {
+enum SniffProgress {
     /// The bytes that have passed so far, while they do not contain the method.
     Undecided(Vec<u8>),
     Done,
@@ -39,9 +39,9 @@ impl<B> MethodSniffer<B> {
         let progress = match named {
             Some(method) => {
                 call.set_label(method);
-                Progress::Done
+                SniffProgress::Done
             }
-            None => Progress::Undecided(Vec::new()),
+            None => SniffProgress::Undecided(Vec::new()),
         };
         Self {
             inner,
@@ -51,7 +51,7 @@ impl<B> MethodSniffer<B> {
     }
 
     fn inspect(&mut self, data: &[u8]) {
-        let Progress::Undecided(seen) = &mut self.progress else {
+        let SniffProgress::Undecided(seen) = &mut self.progress else {
             return;
         };
         let data = &data[..data.len().min(SNIFFED_BYTES - seen.len())];
@@ -72,7 +72,7 @@ impl<B> MethodSniffer<B> {
             self.call.set_label(method);
         }
         if is_done {
-            self.progress = Progress::Done;
+            self.progress = SniffProgress::Done;
         }
     }
 }

@@ -94,13 +94,13 @@ struct RelayState {
     connected_at: String,
     last_seen: String,
     protected: bool,
-    provider: ProviderState,
+    provider: ProviderView,
     /// The load of the bridge of a provider that is a program; null for one that speaks HTTP.
     bridge: Option<BridgeLoad>,
 }
 
 #[derive(Clone, Serialize)]
-struct ProviderState {
+struct ProviderView {
     status: &'static str,
     since: String,
     error: Option<String>,
@@ -238,7 +238,7 @@ fn relay_state(member: &Member) -> RelayState {
         connected_at: time(member.connected_at),
         last_seen: time(member.last_seen()),
         protected: current.offer.protected,
-        provider: ProviderState {
+        provider: ProviderView {
             status,
             since: time(current.provider_since),
             error,

@@ -1,0 +1,54 @@
+//! The role `bridge`: a program with MCP on standard input and output, served over HTTP on this
+//! machine.
+
+use anyhow::Context;
+use llamapool_bridge::HttpServer;
+
+use super::{Role, RoleSettings};
+use crate::runtime;
+use crate::settings::{self, BridgeSettings};
+use crate::stop::run_until_stopped;
+use crate::telemetry;
+
+/// A program, served over HTTP.
+pub static ROLE: Role = Role {
+    name: "bridge",
+    summary: "Serves an MCP program over HTTP on this machine",
+    introduction: "\
+Serves a program that speaks MCP on standard input and output over HTTP, at /mcp. It needs no \
+server and no relay, and listens on this machine only unless BIND_ADDR is set.",
+    examples: &[
+        "llamapool bridge -- npx -y @modelcontextprotocol/server-filesystem ~/notes",
+        "llamapool bridge --port 9000 --shared-session -- uvx mcp-server-time",
+    ],
+    schema: &settings::BRIDGE,
+    resolve: |sources| {
+        Ok(RoleSettings::Bridge(Box::new(BridgeSettings::resolve(
+            sources,
+        )?)))
+    },
+};
+
+/// Runs the bridge until the process is stopped.
+///
+/// It runs on one thread, as the relay does: its calls wait for the program more than they compute.
+pub(super) fn run(settings: BridgeSettings) -> anyhow::Result<()> {
+    telemetry::install(&settings.log)?;
+
+    let BridgeSettings { http, program, .. } = settings;
+    let bind = http.bind;
+    if !bind.ip().is_loopback() && http.auth_token.is_none() {
+        tracing::warn!("AUTH_TOKEN is not set: anyone who reaches the address can call");
+    }
+    runtime::on_one_thread(run_until_stopped(async move |stop| {
+        let server = HttpServer::bind(http, program)
+            .await
+            .with_context(|| format!("cannot listen on {bind}"))?;
+        let url = format!("http://{}/mcp", server.address()?);
+        tracing::info!(url, "the bridge listens");
+
+        server.run(stop.requested()).await;
+        tracing::info!("the bridge has ended");
+        Ok(())
+    }))
+}
