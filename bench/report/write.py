@@ -24,16 +24,16 @@ def write_all(result):
 
 
 def publish(result):
-    """Writes docs/performance.md, its pictures, and the README."""
+    """Writes docs/reference/performance.md, its pictures, and the README."""
     findings = json.loads(result.read_text())
     figures = Figures(findings["samples"])
     pictures = all_pictures(figures)
     for name, picture in pictures.items():
-        (DOCS / f"performance-{name}.svg").write_text(picture)
+        (DOCS / "reference" / f"performance-{name}.svg").write_text(picture)
     shown = "\n\n".join(f"![{name}](performance-{name}.svg)" for name in pictures)
-    between(DOCS / "performance.md", "measured", f"{shown}\n\n{measured(findings)}")
+    between(DOCS / "reference" / "performance.md", "measured", f"{shown}\n\n{measured(findings)}")
     between(ROOT / "README.md", "how-fast", "![tools/call a second through llamapool and what one would use instead]"
-            f"(docs/performance-calls.svg)\n\n{_circumstances(findings)}")
+            f"(docs/reference/performance-calls.svg)\n\n{_circumstances(findings)}")
 
 
 def between(document, marker, text):

@@ -1,5 +1,5 @@
 //! The number of checks of the conformance suite that pass, for every form of the project's own
-//! provider: a table of `docs/fidelity.md`.
+//! provider: a table of `docs/reference/fidelity.md`.
 //!
 //! Every run of the suite is compared with the table, so that the document cannot claim more.
 

@@ -1,4 +1,4 @@
-//! Generates `docs/fidelity.md`: the comparisons, and the tests of each rule.
+//! Generates `docs/reference/fidelity.md`: the comparisons, and the tests of each rule.
 //!
 //! `UPDATE_DOCS=1 cargo test -p llamapool --test fidelity document` writes it. It is generated from
 //! the lists that the tests themselves run from, after they have run.
@@ -33,7 +33,7 @@ async fn the_document_matches_the_tests() {
     assert!(never.is_empty(), "allowed, and never seen: {never:?}");
 
     let document = document();
-    let path = root().join("docs/fidelity.md");
+    let path = root().join("docs/reference/fidelity.md");
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
         std::fs::write(&path, &document).unwrap();
         return;
@@ -43,7 +43,7 @@ async fn the_document_matches_the_tests() {
     let how = "UPDATE_DOCS=1 cargo test -p llamapool --test fidelity document";
     assert!(
         current == document,
-        "docs/fidelity.md is behind the tests: {how}"
+        "docs/reference/fidelity.md is behind the tests: {how}"
     );
 }
 

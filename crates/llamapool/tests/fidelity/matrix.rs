@@ -1,4 +1,4 @@
-//! The revisions of MCP and their features: the first table of `docs/fidelity.md`.
+//! The revisions of MCP and their features: the first table of `docs/reference/fidelity.md`.
 //!
 //! A feature of a revision that no scenario covers is a failure, so that the document cannot claim
 //! more than was tested.

@@ -1,4 +1,4 @@
-//! The tables of docs/errors.md are those of the code.
+//! The tables of docs/reference/errors.md are those of the code.
 //!
 //! Statuses, codes and meanings come from the code. The advice for each cause is here, in a `match`
 //! that does not compile when a cause is added without one.
@@ -137,10 +137,10 @@ fn remedy(refusal: Refusal) -> &'static str {
 
 #[test]
 fn tables_of_errors_are_those_of_the_code() {
-    let document = read("docs/errors.md");
+    let document = read("docs/reference/errors.md");
 
     let expected = with_part(&document, "causes", &causes());
     let expected = with_part(&expected, "refusals", &refusals());
 
-    assert_current("docs/errors.md", &expected);
+    assert_current("docs/reference/errors.md", &expected);
 }

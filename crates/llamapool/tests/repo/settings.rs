@@ -1,4 +1,4 @@
-//! The tables of docs/settings.md are those of the declared settings, the example files load in their
+//! The tables of docs/reference/settings.md are those of the declared settings, the example files load in their
 //! roles, and the recipe for nginx is safe.
 
 use std::ffi::OsString;
@@ -20,7 +20,7 @@ const EXAMPLES: &[(&str, &Role)] = &[
 
 #[test]
 fn tables_of_settings_are_those_of_the_code() {
-    let mut expected = read("docs/settings.md");
+    let mut expected = read("docs/reference/settings.md");
 
     for role in ROLES {
         let table = markdown::table(role.schema, group::ALL);
@@ -29,7 +29,7 @@ fn tables_of_settings_are_those_of_the_code() {
     let provider = markdown::entry_table(roles::RELAY.schema);
     expected = with_part(&expected, "settings:provider", &provider);
 
-    assert_current("docs/settings.md", &expected);
+    assert_current("docs/reference/settings.md", &expected);
 }
 
 #[test]
