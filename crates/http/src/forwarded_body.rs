@@ -184,9 +184,10 @@ fn timeout_error(idle: Option<Duration>, deadline: Option<Instant>) -> Forwarded
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use http_body_util::BodyExt;
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -215,10 +216,10 @@ mod tests {
 
     impl Log {
         fn lines(&self) -> Vec<String> {
-            self.0.lock().unwrap().clone()
+            self.0.lock().clone()
         }
         fn note(&self, line: String) {
-            self.0.lock().unwrap().push(line);
+            self.0.lock().push(line);
         }
     }
 

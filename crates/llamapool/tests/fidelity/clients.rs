@@ -12,9 +12,10 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rmcp::model::{
     CallToolRequestParams, ClientCapabilities, ClientConfig, CreateMessageRequestParams,
     CreateMessageResult, ElicitRequestParams, ElicitResult, ElicitationAction, Implementation,
@@ -450,7 +451,7 @@ pub(crate) struct Rmcp {
 
 impl Rmcp {
     fn record(&self, observation: Value) {
-        self.seen.lock().unwrap().push(observation);
+        self.seen.lock().push(observation);
     }
 
     /// Makes the walk and returns the report.
@@ -510,7 +511,7 @@ impl Rmcp {
 
         session.close().await.expect("it ends");
         client.record(json!({ "saw": "done" }));
-        let seen = client.seen.lock().unwrap();
+        let seen = client.seen.lock();
         seen.clone()
     }
 }

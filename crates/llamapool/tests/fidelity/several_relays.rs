@@ -1,12 +1,13 @@
 //! Several relays for one id, each with a provider that has its own sessions: requests that belong
 //! together reach the same relay.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -54,7 +55,7 @@ async fn answer(name: &str, own: &str, request: &Parts, streams: &Streams) -> Re
             .await
             .expect("it is open");
         // The stream stays open as long as the provider runs.
-        streams.lock().unwrap().push(sender);
+        streams.lock().push(sender);
         return stream;
     }
 

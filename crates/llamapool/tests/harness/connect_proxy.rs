@@ -1,8 +1,9 @@
 //! An HTTP proxy that tunnels every `CONNECT`, or gives every client the same answer.
 
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -51,7 +52,7 @@ impl ConnectProxy {
 
     /// Returns the heads of the requests so far.
     pub fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
+        self.heads.lock().clone()
     }
 }
 
@@ -61,7 +62,7 @@ async fn serve(
     heads: Arc<Mutex<Vec<String>>>,
 ) {
     let head = read_head(&mut client).await;
-    heads.lock().unwrap().push(head.clone());
+    heads.lock().push(head.clone());
 
     if let Some(answer) = answer {
         // The client may have hung up by now.

@@ -1,8 +1,9 @@
 //! The executable as a process, with its log. It ends with the test.
 
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -61,7 +62,7 @@ impl Process {
         let found = async {
             let mut read = 0;
             loop {
-                let fresh = self.log.lock().unwrap()[read..].to_vec();
+                let fresh = self.log.lock()[read..].to_vec();
                 read += fresh.len();
                 if let Some(line) = fresh.into_iter().find(|line| wanted(line)) {
                     return line;
@@ -87,13 +88,13 @@ impl Process {
 
     /// Returns the log so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.log.lock().join("\n")
     }
 
     /// Returns a function that returns the log so far, for as long as it is needed.
     pub fn log_reader(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let log = self.log.clone();
-        move || log.lock().unwrap().join("\n")
+        move || log.lock().join("\n")
     }
 
     /// Waits for the `n`th line that satisfies a condition. Past lines count.
@@ -113,7 +114,7 @@ impl Process {
 
     /// Returns the lines so far that contain a text.
     pub fn lines_with(&self, text: &str) -> Vec<String> {
-        let log = self.log.lock().unwrap();
+        let log = self.log.lock();
         let lines = log.iter().filter(|line| line.contains(text));
         lines.cloned().collect()
     }
@@ -168,7 +169,7 @@ async fn read(
 ) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        log.lock().unwrap().push(line);
+        log.lock().push(line);
         count.send_modify(|count| *count += 1);
     }
 }

@@ -1,12 +1,13 @@
 //! Hostile callers disturb no other caller: after every abuse the same server goes on.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
 use llamapool_testkit::{
     Pool, Provider, RawHttp, Relay, ServerConfig, http_request, json_answer, soon, tools_call,
 };
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,7 +31,7 @@ impl Target {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
         let provider = Provider::answering(move |request: Request| {
-            log.lock().unwrap().push(format!(
+            log.lock().push(format!(
                 "{} {} {:?}",
                 request.method(),
                 request.uri(),
@@ -54,7 +55,7 @@ impl Target {
 
     /// Returns and forgets the requests that reached the provider.
     fn take_requests(&self) -> Vec<String> {
-        std::mem::take(&mut *self.asked.lock().unwrap())
+        std::mem::take(&mut *self.asked.lock())
     }
 
     /// Checks that a normal call reaches the provider once and is answered.
