@@ -30,7 +30,7 @@ pub(crate) fn with_part(document: &str, marker: &str, part: &str) -> String {
 /// Asserts that a document is `expected`, or writes it where `UPDATE_DOCS=1` asks for that.
 pub(crate) fn assert_current(name: &str, expected: &str) {
     if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
-        std::fs::write(root().join(name), expected).unwrap();
+        std::fs::write(root().join(name), expected).expect("the document can be written");
         return;
     }
 
