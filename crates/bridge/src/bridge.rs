@@ -18,7 +18,7 @@ use crate::error_events::BridgeBody;
 use crate::health::{BridgeEvents, Health};
 use crate::launcher::Launcher;
 use crate::post::{Era, Post, check_accepts_events};
-use crate::response::{method_not_allowed, rpc_error};
+use crate::response::{method_not_allowed, refusal_to_response, rpc_error};
 use crate::sessions::Sessions;
 use crate::shared_session::SharedSession;
 use crate::stateless::Stateless;
@@ -84,7 +84,7 @@ impl Bridge {
             _ => Ok(method_not_allowed()),
         };
 
-        let response = ServeError::refusal_to_response(result)?;
+        let response = refusal_to_response(result)?;
         Ok(response.map(|body| BridgeBody::new(body, request_id(&head.headers))))
     }
 

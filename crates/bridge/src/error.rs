@@ -4,7 +4,7 @@ use http::Response;
 use llamapool_mcp::RpcError;
 use llamapool_wire::CallError;
 
-use crate::response::{ResponseBody, rpc_error};
+use crate::response_body::ResponseBody;
 
 /// The outcome of a request inside the bridge.
 pub(crate) type ServeResult = Result<Response<ResponseBody>, ServeError>;
@@ -27,17 +27,5 @@ impl From<RpcError> for ServeError {
 impl From<CallError> for ServeError {
     fn from(failure: CallError) -> Self {
         Self::Failed(failure)
-    }
-}
-
-impl ServeError {
-    /// Turns a refusal into its response. `Err` is a failure, which the bridge's owner reports.
-    pub(crate) fn refusal_to_response(
-        result: ServeResult,
-    ) -> Result<Response<ResponseBody>, CallError> {
-        result.or_else(|error| match error {
-            Self::Refused(refusal) => Ok(rpc_error(&refusal)),
-            Self::Failed(failure) => Err(failure),
-        })
     }
 }

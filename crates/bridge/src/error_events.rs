@@ -14,7 +14,7 @@ use llamapool_http::{BoxError, sse};
 use llamapool_wire::CallError;
 
 use crate::event_queue::BrokenStreamError;
-use crate::response::ResponseBody;
+use crate::response_body::ResponseBody;
 
 /// The body of every response of a bridge.
 pub struct BridgeBody {

@@ -25,6 +25,7 @@ mod multiplexer;
 mod post;
 mod program_input;
 mod response;
+mod response_body;
 mod rewrite;
 mod sessions;
 mod shared_session;

@@ -6,20 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use llamapool_http::{BoxError, json_response, sse};
+use llamapool_http::{json_response, sse};
 use llamapool_mcp::{RpcError, error_code};
+use llamapool_wire::CallError;
 
-use crate::error::ServeResult;
+use crate::error::{ServeError, ServeResult};
 use crate::event_queue::{EventReceiver, ResponsePart};
 use crate::event_stream::EventStreamBody;
+use crate::response_body::ResponseBody;
 
 /// How long a response may take to be one JSON object.
 pub(crate) const AT_ONCE: Duration = Duration::from_millis(100);
-
-/// The body of a response inside the bridge.
-pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Waits up to `patience` for the first part of a response, which decides its form: a whole
 /// response becomes what `whole` makes of its text and its error code, any other part an event
@@ -45,6 +43,16 @@ pub(crate) async fn json_or_stream<G: Send + Unpin + 'static>(
         Some(first) => Ok(event_stream(receiver.unread(first), guard)),
         None => Ok(event_stream(receiver, guard)),
     }
+}
+
+/// Turns a refusal into its response. `Err` is a failure, which the bridge's owner reports.
+pub(crate) fn refusal_to_response(
+    result: ServeResult,
+) -> Result<Response<ResponseBody>, CallError> {
+    result.or_else(|error| match error {
+        ServeError::Refused(refusal) => Ok(rpc_error(&refusal)),
+        ServeError::Failed(failure) => Err(failure),
+    })
 }
 
 /// Returns an event stream of what `receiver` yields. `guard` lives as long as its body.

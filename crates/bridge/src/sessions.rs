@@ -23,7 +23,8 @@ use self::table::SessionTable;
 use crate::error::{ServeError, ServeResult};
 use crate::launcher::Launcher;
 use crate::post::Post;
-use crate::response::{AT_ONCE, ResponseBody, empty, event_stream, json, json_or_stream};
+use crate::response::{AT_ONCE, empty, event_stream, json, json_or_stream};
+use crate::response_body::ResponseBody;
 
 /// How long the first response of a session may take to be one JSON object: its program starts
 /// meanwhile, and the head of a response, such as the id of the session, cannot be taken back.

@@ -23,7 +23,8 @@ use crate::error::ServeResult;
 use crate::launcher::Launcher;
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
-use crate::response::{AT_ONCE, ResponseBody, empty, json, json_or_stream};
+use crate::response::{AT_ONCE, empty, json, json_or_stream};
+use crate::response_body::ResponseBody;
 use crate::shared_session::initialize_params;
 
 /// The shortest wait before a program that exited at once is started again; the launcher may wait

@@ -2,9 +2,9 @@
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command, ValueHint};
+use clap_complete::Shell;
 use llamapool_settings::{Naming, command_line};
 
-use super::generate;
 use crate::roles::{ROLES, Role};
 
 /// The command that prints a completion script.
@@ -15,6 +15,20 @@ pub(super) const MAN: &str = "man";
 pub(super) const SHELL: &str = "SHELL";
 /// The argument of [`MAN`].
 pub(super) const PAGE: &str = "COMMAND";
+
+/// The shells that have completions, by the names of their programs.
+pub(super) const SHELLS: &[(&str, Shell)] = &[
+    ("bash", Shell::Bash),
+    ("zsh", Shell::Zsh),
+    ("fish", Shell::Fish),
+    ("powershell", Shell::PowerShell),
+    ("elvish", Shell::Elvish),
+];
+
+/// Returns the names of the shells that have completions.
+pub(super) fn shells() -> impl Iterator<Item = &'static str> {
+    SHELLS.iter().map(|(name, _)| *name)
+}
 
 const ABOUT: &str = "\
 Makes private MCP servers reachable: a relay next to each of them connects to one public server, \
@@ -107,7 +121,7 @@ fn introduction(role: &Role) -> String {
 fn completions() -> Command {
     let shell = Arg::new(SHELL)
         .required(true)
-        .value_parser(PossibleValuesParser::new(generate::shells()))
+        .value_parser(PossibleValuesParser::new(shells()))
         .help("Shell to complete in");
 
     Command::new(COMPLETIONS)

@@ -1,25 +1,10 @@
 //! Completion scripts and man pages, made from the commands.
 
 use clap::{ArgMatches, Command};
-use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::command::{self, PAGE, SHELL};
+use super::command::{self, PAGE, SHELL, SHELLS};
 use super::error::CliError;
-
-/// The shells that have completions, by the names of their programs.
-const SHELLS: &[(&str, Shell)] = &[
-    ("bash", Shell::Bash),
-    ("zsh", Shell::Zsh),
-    ("fish", Shell::Fish),
-    ("powershell", Shell::PowerShell),
-    ("elvish", Shell::Elvish),
-];
-
-/// Returns the names of the shells that have completions.
-pub(super) fn shells() -> impl Iterator<Item = &'static str> {
-    SHELLS.iter().map(|(name, _)| *name)
-}
 
 /// Returns the completion script for the shell of the command line.
 pub(super) fn completions(matches: &ArgMatches) -> String {

@@ -276,7 +276,7 @@ fn help_is_as_it_was_reviewed() {
 
 #[test]
 fn every_shell_completes_every_flag() {
-    for shell in generate::shells() {
+    for shell in command::shells() {
         let script = printed(&format!("llamapool completions {shell}"));
 
         for role in ROLES {
