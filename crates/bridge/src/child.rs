@@ -51,9 +51,9 @@ pub(crate) struct Exit {
     reason: Option<String>,
     /// The last line on standard error, for the log alone.
     pub(crate) last_stderr_line: String,
-    /// Whether the bridge closed the program's input before.
+    /// True if the bridge closed the program's input before.
     pub(crate) is_requested: bool,
-    /// Whether the program wrote a line before.
+    /// True if the program wrote a line before.
     pub(crate) has_written: bool,
 }
 

@@ -31,6 +31,6 @@ pub struct BridgeConfig {
     pub replay_bytes: usize,
     /// How long the program may take to answer which revisions it supports.
     pub era_patience: Duration,
-    /// Whether callers without a session share one that the bridge begins.
+    /// True if callers without a session share one that the bridge begins.
     pub shared_session: bool,
 }

@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The exit codes of shells, for a program that cannot be run and for one that does not exist.
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
-/// What `sysexits.h` calls `EX_USAGE`.
+/// `EX_USAGE` of `sysexits.h`.
 const WRONG_USAGE: u8 = 64;
 /// Shells add this to the number of the signal that ended a program.
 const BY_SIGNAL: u8 = 128;

@@ -50,7 +50,7 @@ struct StartLimiter {
     silent_exits: u32,
     /// How the last of them exited.
     last_silent_exit: Option<String>,
-    /// Whether any program has ever written a line.
+    /// True if any program has ever written a line.
     has_written: bool,
     /// Until when no program is started, and why.
     pause: Option<(Instant, String)>,

@@ -28,8 +28,8 @@ const SLOW_CALLER: Duration = Duration::from_secs(2);
 pub(crate) struct Multiplexer {
     pub(crate) input: ProgramInput,
     calls: Mutex<Calls>,
-    /// Whether a caller that disconnects cancels its request (MCP 2026-07-28), or not (the older
-    /// revisions).
+    /// True if a caller that disconnects cancels its request (MCP 2026-07-28), false in the older
+    /// revisions.
     disconnect_cancels: bool,
     /// Changes when the program reports that its tools have changed.
     tools: watch::Sender<()>,
@@ -50,7 +50,7 @@ struct PendingCall {
     id: Bytes,
     progress_token: Option<Bytes>,
     sender: Arc<EventSender>,
-    /// Whether it is a subscription, which waits for notifications and not for a response of its
+    /// True if it is a subscription, which waits for notifications and not for a response of its
     /// own.
     is_subscription: bool,
 }

@@ -1,7 +1,7 @@
 //! The revisions without sessions, from 2026-07-28 on: each request contains everything, and one
 //! program answers them all (MCP 2026-07-28, streamable HTTP and stdio).
 //!
-//! Whether the program supports these revisions is asked once, before a caller asks (MCP
+//! The program is asked once, before any caller, whether it supports these revisions (MCP
 //! 2026-07-28, versioning). A caller that closes its stream cancels its request.
 
 mod headers;

@@ -45,7 +45,7 @@ pub(super) struct Streams {
     unclaimed: VecDeque<Bytes>,
     log: EventLog,
     last_stream: u64,
-    /// Whether a stream begins with an event without a message, from which it can be resumed (MCP
+    /// True if a stream begins with an event without a message, from which it can be resumed (MCP
     /// 2025-11-25; clients of older revisions do not expect one).
     primes: bool,
 }
@@ -93,7 +93,7 @@ pub(super) struct Delivery {
     pub(super) stream: u64,
     pub(super) sender: Arc<EventSender>,
     pub(super) part: ResponsePart,
-    /// Whether the stream ends after it.
+    /// True if the stream ends after it.
     pub(super) is_last: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Forwards one call through a relay's tunnel, up to the head of its answer; the rest rides in the
-//! answer's body.
+//! Forwards one call through a relay's tunnel, up to the head of its answer; the rest follows with
+//! the answer's body.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, header};

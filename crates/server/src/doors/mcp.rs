@@ -141,7 +141,7 @@ impl McpDoor {
         Ok((admission, call))
     }
 
-    /// Forwards an admitted call up to the head of its answer; the rest rides in the answer's body.
+    /// Forwards an admitted call up to the head of its answer; the rest follows with its body.
     async fn forward(
         &self,
         target: &Target,

@@ -21,7 +21,7 @@ pub(super) struct RequestTraits {
     pub(super) started: Instant,
 }
 
-/// Makes the provider's answer the caller's. The guard of the call rides in its body.
+/// Makes the provider's answer the caller's. The guard of the call is held by its body.
 pub(super) async fn respond(
     door: &McpDoor,
     request: RequestTraits,
