@@ -115,6 +115,7 @@ mod tests {
             )
         };
         let sent = String::from_utf8(sent).unwrap();
+
         assert_eq!(
             sent,
             format!("data: {{}}\n\n{}{}", error(r#""\u0061""#), error("1.0"))
@@ -130,6 +131,7 @@ mod tests {
             EventStreamBody::new(receiver, ()).boxed_unsync(),
             "r1".to_owned(),
         );
+
         assert!(
             body.frame()
                 .await

@@ -52,8 +52,10 @@ mod tests {
             stream: 3,
             number: 14,
         };
+
         assert_eq!(id.to_string(), "3-14");
         assert_eq!("3-14".parse(), Ok(id));
+
         for bad in [
             "",
             "-",

@@ -291,6 +291,7 @@ mod tests {
         for length in [1, 2, 3] {
             assert_eq!(receiver.next().await.unwrap(), Some(event(length)));
         }
+
         assert!(receiver.is_finished());
         assert_eq!(receiver.next().await.unwrap(), None);
     }
@@ -300,6 +301,7 @@ mod tests {
         let (sender, mut receiver) = event_queue(100);
         sender.send(event(1), NOW).await.unwrap();
         drop(sender);
+
         assert_eq!(receiver.next().await.unwrap(), Some(event(1)));
         assert_eq!(
             receiver.next().await.unwrap_err().failure.cause,
@@ -311,14 +313,17 @@ mod tests {
     async fn a_slow_caller_holds_the_sender_back() {
         let (sender, mut receiver) = event_queue(10);
         sender.send(event(1000), NOW).await.unwrap();
+
         assert_eq!(
             sender.send(event(1), Duration::from_secs(30)).await,
             Err(QueueError::TooSlow)
         );
+
         let (sent, taken) = tokio::join!(sender.send(event(1), Duration::from_secs(30)), async {
             tokio::time::sleep(Duration::from_secs(29)).await;
             receiver.next().await
         });
+
         assert_eq!((sent, taken.unwrap()), (Ok(()), Some(event(1000))));
     }
 
@@ -327,8 +332,11 @@ mod tests {
         let (sender, receiver) = event_queue(10);
         sender.send(event(10), NOW).await.unwrap();
         let mut waiting = Box::pin(sender.send(event(10), Duration::from_secs(3600)));
+
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+
         drop(receiver);
+
         assert_eq!(waiting.await, Err(QueueError::Disconnected));
         assert!(sender.is_disconnected());
     }

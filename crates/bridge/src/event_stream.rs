@@ -140,6 +140,7 @@ mod tests {
         while let Some(frame) = body.frame().await {
             pieces.push(frame.unwrap().into_data().unwrap());
         }
+
         assert_eq!(
             pieces,
             [
@@ -159,6 +160,7 @@ mod tests {
         sender.push(ResponsePart::Event(None, "{}".into()));
         drop(sender);
         let mut body = EventStreamBody::new(receiver, ());
+
         assert!(body.frame().await.unwrap().is_ok());
         assert!(!body.is_end_stream());
         assert!(body.frame().await.unwrap().is_err());

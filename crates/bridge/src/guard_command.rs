@@ -29,10 +29,10 @@ pub(crate) struct CommandLine {
 pub(crate) enum CommandLineError {
     /// The two spans are missing or are no numbers.
     #[error("is started by relays alone")]
-    NoPatience,
+    MissingPatience,
     /// The program is missing.
     #[error("has no program to guard")]
-    NoProgram,
+    MissingProgram,
 }
 
 impl Patience {
@@ -58,10 +58,9 @@ impl CommandLine {
             Some(Duration::from_millis(milliseconds))
         };
 
-        let (Some(input), Some(term)) = (span(), span()) else {
-            return Err(CommandLineError::NoPatience);
-        };
-        let program = arguments.next().ok_or(CommandLineError::NoProgram)?;
+        let input = span().ok_or(CommandLineError::MissingPatience)?;
+        let term = span().ok_or(CommandLineError::MissingPatience)?;
+        let program = arguments.next().ok_or(CommandLineError::MissingProgram)?;
 
         Ok(Self {
             patience: Patience { input, term },
@@ -87,12 +86,14 @@ mod tests {
     #[test]
     fn the_guard_parses_what_the_bridge_writes() {
         let written = PATIENCE.to_arguments();
+
         assert_eq!(written, ["guard", "1500", "2000"]);
 
         let mut arguments: Vec<OsString> = written[1..].iter().map(OsString::from).collect();
         arguments.extend(os(&["server", "--flag", "guard"]));
 
         let parsed = CommandLine::parse(arguments).unwrap();
+
         assert_eq!(parsed.patience, PATIENCE);
         assert_eq!(parsed.program, "server");
         assert_eq!(parsed.arguments, os(&["--flag", "guard"]));
@@ -102,10 +103,15 @@ mod tests {
     fn a_command_line_that_no_bridge_wrote_is_refused() {
         for arguments in [&[][..], &["2000"], &["2000", "soon", "server"]] {
             let parsed = CommandLine::parse(os(arguments));
-            assert_eq!(parsed, Err(CommandLineError::NoPatience), "{arguments:?}");
+            assert_eq!(
+                parsed,
+                Err(CommandLineError::MissingPatience),
+                "{arguments:?}"
+            );
         }
 
         let parsed = CommandLine::parse(os(&["2000", "2000"]));
-        assert_eq!(parsed, Err(CommandLineError::NoProgram));
+
+        assert_eq!(parsed, Err(CommandLineError::MissingProgram));
     }
 }

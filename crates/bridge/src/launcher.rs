@@ -278,16 +278,21 @@ mod tests {
                 1000,
                 now + Duration::from_secs(expected).saturating_sub(Duration::from_millis(1)),
             );
+
             assert_eq!(refused.is_err(), expected > 0, "{expected}");
+
             now += Duration::from_secs(expected);
+
             assert!(starts.admit(1000, now).is_ok());
         }
+
         let refusal = StartLimiter {
             pause: Some((now + MINUTE, "exit status 1".into())),
             ..StartLimiter::default()
         };
         let mut refusal = refusal;
         let message = refusal.admit(1000, now).unwrap_err().message;
+
         assert!(
             message.contains("exit status 1") && message.contains("61 s"),
             "{message}"

@@ -106,6 +106,7 @@ mod tests {
         }
         drop(writer);
         let mut found = Vec::new();
+
         loop {
             match lines.next().await {
                 Ok(Some(line)) => found.push(String::from_utf8(line.to_vec()).unwrap()),
@@ -141,10 +142,12 @@ mod tests {
     #[tokio::test]
     async fn only_a_line_above_the_bound_is_an_error() {
         let long = "x".repeat(1000);
+
         assert_eq!(
             all(&[long.as_bytes(), b"\n"], 1000).await.0,
             [long.as_str()]
         );
+
         let (lines, error) = all(&[b"a\n", long.as_bytes(), long.as_bytes()], 1000).await;
         assert_eq!(lines, ["a"]);
         assert!(error.unwrap().contains("more than 1000 bytes"));

@@ -238,6 +238,7 @@ mod tests {
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)
         };
         let notification = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#.to_owned();
+
         for (text, version, era) in [
             (request("tools/list", claim), "", Era::Stateless),
             (request("tools/list", claim), "2025-11-25", Era::Stateless),
@@ -251,6 +252,7 @@ mod tests {
         ] {
             let mut fields = HeaderMap::new();
             fields.insert(mcp::PROTOCOL_VERSION, HeaderValue::from_static(version));
+
             assert_eq!(
                 Post::parse(text.clone().into()).unwrap().era(&fields),
                 era,

@@ -215,6 +215,7 @@ mod tests {
             input.close();
             String::from_utf8(read).unwrap()
         };
+
         assert_eq!(tokio::join!(writing, reading).1, "first\none\ntwo\nthree\n");
     }
 
@@ -224,11 +225,14 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(4);
         let mut writing = Box::pin(writer.write_to(near));
         let mut delivered = Box::pin(input.send_and_flush("123456".into()));
+
         assert!(futures_util::poll!(delivered.as_mut()).is_pending());
         assert!(futures_util::poll!(writing.as_mut()).is_pending());
         assert!(futures_util::poll!(delivered.as_mut()).is_pending());
+
         let mut read = [0; 4];
         far.read_exact(&mut read).await.unwrap();
+
         assert!(futures_util::poll!(writing.as_mut()).is_pending());
         assert_eq!(delivered.await, Ok(()));
     }
@@ -239,6 +243,7 @@ mod tests {
         let (near, far) = tokio::io::duplex(4);
         drop(far);
         let (_, delivered) = tokio::join!(writer.write_to(near), input.send_and_flush("1".into()));
+
         assert_eq!(delivered, Err(InputClosedError));
         assert_eq!(input.send("2".into()).await, Err(InputClosedError));
     }

@@ -54,6 +54,7 @@ mod tests {
             (1..3, Bytes::from_static(b"")),
             (10..10, "!".into()),
         ];
+
         assert_eq!(replace_spans(&text, changes), "03456seven89!");
         assert_eq!(replace_spans(&text, Vec::new()), text);
     }

@@ -157,16 +157,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_logged_in_part_and_the_rest_is_counted() {
-        let (start, mut budget) = (Instant::now(), LogBudget::new());
+        let start = Instant::now();
+        let mut budget = LogBudget::new();
+
         let logged = (0..1000).filter_map(|_| budget.try_take(start)).count();
+
         assert_eq!(logged, BURST_LINES as usize);
         assert_eq!(
             budget.try_take(start + Duration::from_secs(1)),
             Some(1000 - BURST_LINES as u64)
         );
+
         let more = (0..1000)
             .filter_map(|_| budget.try_take(start + Duration::from_secs(1)))
             .count();
+
         assert_eq!(more, LINES_PER_SECOND as usize - 1);
     }
 
@@ -176,12 +181,14 @@ mod tests {
         let last = LastLine::default();
         let writing = async move {
             use tokio::io::AsyncWriteExt;
+
             for _ in 0..100 {
                 near.write_all(&[b'x'; 1000]).await.unwrap();
             }
             near.write_all(b"\nwhy it ended").await.unwrap();
         };
         tokio::join!(log_lines(far, 1, last.clone()), writing);
+
         assert_eq!(last.get(), "why it ended");
     }
 }

@@ -1,4 +1,4 @@
-//! What both sides of llamapool need of HTTP: forwarding one request faithfully, event streams,
+//! The parts of HTTP that both sides of llamapool need: forwarding one request faithfully, event streams,
 //! names of hosts, challenges.
 //!
 //! Server and relay do the same with a request: remove the headers that belong to one hop, send,

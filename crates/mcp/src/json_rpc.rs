@@ -542,6 +542,7 @@ mod tests {
     fn values_are_found_with_their_place_in_the_text() {
         let text = r#"{"jsonrpc":"2.0","id":"a b","method":"tools/call","params":{"name":"echo","_meta":{"progressToken":7,"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
         let message = parse(text).unwrap();
+
         assert_eq!(message.id.as_ref().unwrap().raw(&message.text), br#""a b""#);
         assert_eq!(message.progress_token().unwrap().raw(&message.text), b"7");
         assert_eq!(message.meta_revision().as_deref(), Some("2026-07-28"));
@@ -550,14 +551,18 @@ mod tests {
             Some("echo")
         );
         assert_eq!(message.params().name_for("resources/read"), None);
+
         let text = r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":{"io.modelcontextprotocol/subscriptionId":"s"}}}"#;
         let message = parse(text).unwrap();
+
         assert_eq!(
             message.subscription_id().unwrap().raw(&message.text),
             br#""s""#
         );
+
         let text =
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}"#;
+
         assert_eq!(
             parse(text).unwrap().cancelled_request().unwrap().key,
             key("3")
@@ -578,7 +583,9 @@ mod tests {
         );
         let all = parse_messages(&text).unwrap();
         let methods: Vec<_> = all.iter().map(Message::method).collect();
+
         assert_eq!(methods, ["a", "b"]);
+
         for bad in [
             &b"[]"[..],
             b"[1]",

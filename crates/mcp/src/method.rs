@@ -267,6 +267,7 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(label(&whole[..length]), None, "{length}");
         }
+
         assert_eq!(label(whole), Some("tools/list"));
     }
 

@@ -102,7 +102,7 @@ pub struct HttpConfig {
     pub url: Uri,
     /// Headers that are added on the last hop, such as the provider's own key.
     pub headers: HeaderMap,
-    /// Whether callers reach an OAuth authorization server on the provider's own origin.
+    /// True if callers reach an OAuth authorization server on the provider's own origin.
     pub publishes_oauth: bool,
     /// How long connecting to the provider may take.
     pub connect_timeout: Duration,

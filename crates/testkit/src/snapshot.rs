@@ -96,7 +96,7 @@ fn uncalled_method(line: &str) -> Option<&str> {
     is_count.then_some(labels)
 }
 
-/// Whether the values of a series are measured times.
+/// Returns whether the values of a series are measured times.
 fn is_variable_series(series: &str) -> bool {
     let name = series.split('{').next().unwrap_or_default();
     ["_seconds", "_seconds_bucket", "_seconds_sum"]

@@ -28,11 +28,11 @@ pub enum Event {
 /// The state of one provider, as its relay reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// Whether the relay finishes running calls and takes no new ones.
+    /// True if the relay finishes running calls and takes no new ones.
     pub draining: bool,
-    /// Whether callers must present the relay's own token.
+    /// True if callers must present the relay's own token.
     pub protected: bool,
-    /// Whether the provider can be reached.
+    /// Reachability of the provider.
     pub provider: ProviderHealth,
     /// The programs and sessions of a provider that is a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ pub struct BridgeLoad {
     pub crashed_total: u64,
 }
 
-/// Whether a provider can be reached.
+/// Reachability of a provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum ProviderHealth {

@@ -39,10 +39,10 @@ impl Secret {
     /// Returns whether headers present this secret as a `Bearer` token in their only `Authorization`.
     pub fn is_presented_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return false;
-        };
-        bearer(value).is_some_and(|token| self.matches(token))
+        let token = values.next().and_then(bearer);
+        let is_only_one = values.next().is_none();
+
+        is_only_one && token.is_some_and(|token| self.matches(token))
     }
 }
 

@@ -198,8 +198,8 @@ impl Endpoint {
     }
 }
 
-/// Returns the only value of a header. `Err` says what is wrong with several values, or with one
-/// that is no text: two readers of several values may read different ones.
+/// Returns the only value of a header. `Err` names several values, or one that is no
+/// text: two readers of several values may read different ones.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, String> {
     let mut values = headers.get_all(name).into_iter();
     let Some(value) = values.next() else {

@@ -68,6 +68,7 @@ async fn next(call: &mut MultiplexedCall) -> Result<String, CallError> {
 #[tokio::test]
 async fn equal_ids_never_meet_and_keep_their_spelling() {
     let mut program = ScriptedProgram::new();
+
     let mut one = program
         .call(r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#)
         .await;
@@ -77,6 +78,7 @@ async fn equal_ids_never_meet_and_keep_their_spelling() {
     let mut big = program
         .call(r#"{"jsonrpc":"2.0","id":12345678901234567890123,"method":"tools/list"}"#)
         .await;
+
     assert_eq!(
         program.next_input().await,
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#
@@ -89,6 +91,7 @@ async fn equal_ids_never_meet_and_keep_their_spelling() {
         program.next_input().await,
         r#"{"jsonrpc":"2.0","id":3,"method":"tools/list"}"#
     );
+
     program
         .write(r#"{"result":{"id":2},"jsonrpc":"2.0","id":2}"#)
         .await;
@@ -98,6 +101,7 @@ async fn equal_ids_never_meet_and_keep_their_spelling() {
     program
         .write(r#"{"jsonrpc":"2.0","id":3,"error":{"code":1,"message":"?"}}"#)
         .await;
+
     assert_eq!(
         next(&mut one).await.unwrap(),
         r#"whole {"jsonrpc":"2.0","id":7,"result":{}}"#
@@ -117,42 +121,53 @@ async fn equal_ids_never_meet_and_keep_their_spelling() {
 #[tokio::test]
 async fn progress_and_subscriptions_find_their_callers() {
     let mut program = ScriptedProgram::new();
+
     let meta = r#""_meta":{"progressToken":"tok"}"#;
     let request = |method: &str| {
         format!(r#"{{"jsonrpc":"2.0","id":"x","method":"{method}","params":{{{meta}}}}}"#)
     };
     let mut call = program.call(&request("tools/call")).await;
     let mut listen = program.call(&request("subscriptions/listen")).await;
+
     assert!(program.next_input().await.contains(r#""progressToken":1"#));
     assert!(program.next_input().await.contains(r#""id":2,"#));
+
     let progress = |token: &str| {
         format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
         )
     };
     program.write(&progress("1")).await;
+
     assert_eq!(next(&mut call).await.unwrap(), progress(r#""tok""#));
+
     let changed = |id: &str| {
         format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}}}"#
         )
     };
     program.write(&changed("2")).await;
+
     assert_eq!(next(&mut listen).await.unwrap(), changed(r#""x""#));
+
     program.write(r#"{"jsonrpc":"2.0","id":2,"result":{"_meta":{"io.modelcontextprotocol/subscriptionId":2}}}"#).await;
     let end = r#"whole {"jsonrpc":"2.0","id":"x","result":{"_meta":{"io.modelcontextprotocol/subscriptionId":"x"}}}"#;
+
     assert_eq!(next(&mut listen).await.unwrap(), end);
 }
 
 #[tokio::test]
 async fn a_message_that_names_no_call_goes_to_the_only_one() {
     let program = ScriptedProgram::new();
+
     let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"secret"}}"#;
     let mut one = program
         .call(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)
         .await;
     program.write(log).await;
+
     assert_eq!(next(&mut one).await.unwrap(), log);
+
     let mut two = program
         .call(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)
         .await;
@@ -165,17 +180,20 @@ async fn a_message_that_names_no_call_goes_to_the_only_one() {
 #[tokio::test]
 async fn a_disconnect_cancels_and_late_responses_are_dropped() {
     let mut program = ScriptedProgram::new();
+
     let call = program
         .call(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)
         .await;
     program.next_input().await;
     drop(call);
+
     assert!(
         program
             .next_input()
             .await
             .contains(r#""method":"notifications/cancelled","params":{"requestId":1,"#)
     );
+
     let mut other = program
         .call(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)
         .await;
@@ -186,12 +204,15 @@ async fn a_disconnect_cancels_and_late_responses_are_dropped() {
     program
         .write(r#"{"jsonrpc":"2.0","id":2,"result":"own"}"#)
         .await;
+
     assert_eq!(
         next(&mut other).await.unwrap(),
         r#"whole {"jsonrpc":"2.0","id":1,"result":"own"}"#
     );
+
     drop(other);
     program.multiplexer.input.send_urgent("next".into());
+
     assert_eq!(
         program.next_input().await,
         "next",
@@ -202,6 +223,7 @@ async fn a_disconnect_cancels_and_late_responses_are_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_caller_holds_the_others_back_only_briefly() {
     let mut program = ScriptedProgram::new();
+
     let mut slow = program
         .call(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)
         .await;
@@ -213,6 +235,7 @@ async fn a_slow_caller_holds_the_others_back_only_briefly() {
     program.write(&large).await;
     let started = tokio::time::Instant::now();
     program.write(&large).await;
+
     assert_eq!(started.elapsed(), SLOW_CALLER);
     assert!(
         program
@@ -227,6 +250,7 @@ async fn a_slow_caller_holds_the_others_back_only_briefly() {
 #[tokio::test]
 async fn an_invalid_response_fails_its_own_call_alone() {
     let program = ScriptedProgram::new();
+
     let mut one = program
         .call(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)
         .await;
@@ -240,6 +264,7 @@ async fn an_invalid_response_fails_its_own_call_alone() {
         ))
         .await;
     program.write("npm warn deprecated").await;
+
     assert_eq!(
         next(&mut one).await.unwrap_err().cause,
         Cause::ProviderGarbage
@@ -250,10 +275,12 @@ async fn an_invalid_response_fails_its_own_call_alone() {
 #[tokio::test]
 async fn a_request_of_the_program_is_declined() {
     let mut program = ScriptedProgram::new();
+
     program
         .write(r#"{"jsonrpc":"2.0","id":"q","method":"sampling/createMessage"}"#)
         .await;
     let line = program.next_input().await;
+
     assert!(
         line.starts_with(r#"{"jsonrpc":"2.0","id":"q","error":{"code":-32601,"#),
         "{line}"
@@ -263,10 +290,12 @@ async fn a_request_of_the_program_is_declined() {
 #[tokio::test]
 async fn all_calls_fail_when_the_program_exits() {
     let program = ScriptedProgram::new();
+
     let mut call = program
         .call(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#)
         .await;
     program.multiplexer.on_exit(&Exit::with_status(7));
+
     assert!(
         next(&mut call)
             .await
@@ -274,13 +303,16 @@ async fn all_calls_fail_when_the_program_exits() {
             .message
             .contains("exit status 7")
     );
+
     let again = program
         .multiplexer
         .call(&message(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#,
         ))
         .await;
+
     assert_eq!(again.map(|_| ()).unwrap_err().cause, Cause::ProviderExited);
+
     tokio::time::timeout(PATIENCE, program.multiplexer.until_exited())
         .await
         .unwrap();

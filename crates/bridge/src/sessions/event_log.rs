@@ -79,6 +79,7 @@ mod tests {
 
     fn log_of(events: &[(u64, u64, usize)], max_bytes: usize) -> EventLog {
         let mut log = EventLog::new(max_bytes);
+
         for (stream, number, length) in events {
             log.append(
                 EventId {
@@ -88,6 +89,7 @@ mod tests {
                 Bytes::from(vec![b'x'; *length]),
             );
         }
+
         log
     }
 
@@ -102,6 +104,7 @@ mod tests {
     #[test]
     fn replayed_events_are_of_the_same_stream() {
         let log = log_of(&[(1, 1, 5), (2, 1, 5), (1, 2, 5), (1, 3, 5)], 100);
+
         assert_eq!(after(&log, 1, 1), Some(vec![2, 3]));
         assert_eq!(after(&log, 1, 0), Some(vec![1, 2, 3]));
         assert_eq!(after(&log, 2, 1), Some(vec![]));
@@ -111,9 +114,11 @@ mod tests {
     #[test]
     fn the_oldest_events_are_forgotten_and_leave_a_gap() {
         let mut log = log_of(&[(1, 1, 40), (1, 2, 40), (2, 1, 40)], 100);
+
         assert_eq!(after(&log, 1, 0), None);
         assert_eq!(after(&log, 1, 1), Some(vec![2]));
         assert_eq!(after(&log, 2, 0), Some(vec![1]));
+
         log.append(
             EventId {
                 stream: 3,
@@ -121,9 +126,12 @@ mod tests {
             },
             Bytes::from(vec![b'x'; 1000]),
         );
+
         assert_eq!((after(&log, 2, 0), after(&log, 3, 0)), (None, None));
+
         log.remove(1);
         log.remove(3);
+
         assert_eq!(log.bytes, 0);
     }
 }

@@ -154,7 +154,9 @@ mod tests {
 
     #[test]
     fn revision_method_and_name_must_be_those_of_the_body() {
-        let (version, method) = ((VERSION, "2026-07-28"), (METHOD, "tools/call"));
+        let version = (VERSION, "2026-07-28");
+        let method = (METHOD, "tools/call");
+
         for (fields, name, is_good) in [
             (&[version, method, (NAME, "echo")][..], "echo", true),
             (&[version, method, (NAME, "  echo ")], "echo", true),
@@ -194,10 +196,12 @@ mod tests {
                 "{fields:?}"
             );
         }
+
         let bare = Message::parse(Bytes::from_static(
             br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
         ))
         .unwrap();
+
         assert!(check(&headers(&[version, (METHOD, "tools/list")]), &bare).is_err());
     }
 

@@ -159,6 +159,7 @@ mod tests {
             header: header.into(),
             path: path.iter().map(|key| (*key).to_owned()).collect(),
         };
+
         assert_eq!(
             found,
             [

@@ -131,10 +131,8 @@ async fn a_relay_dials_through_a_proxy() {
     let proxy = ConnectProxy::tunnelling().await;
     let tls = TlsFront::for_server(&pool.url).await;
     let ca = tls.ca_file.path().to_str().unwrap();
-    let (open, with_password) = (
-        format!("http://{}", proxy.address),
-        format!("http://Aladdin:open%20sesame@{}", proxy.address),
-    );
+    let open = format!("http://{}", proxy.address);
+    let with_password = format!("http://Aladdin:open%20sesame@{}", proxy.address);
     let plain = format!("ws://localhost:{}", pool.port());
     let secure = format!("wss://localhost:{}", tls.port);
     let ways: [(&str, &str, Settings<'_>); 4] = [

@@ -534,15 +534,19 @@ fn is_public_endpoint(difference: &Difference) -> bool {
             .first()
             .map(|value| String::from_utf8_lossy(value).into_owned())
     };
-    let (Some(direct), Some(through)) = (text(&difference.direct), text(&difference.through))
-    else {
+    let Some(direct) = text(&difference.direct) else {
         return false;
     };
-    let (Some((before, own)), Some((same, public))) =
-        (direct.split_once("data:"), through.split_once("data:"))
-    else {
+    let Some(through) = text(&difference.through) else {
         return false;
     };
+    let Some((before, own)) = direct.split_once("data:") else {
+        return false;
+    };
+    let Some((same, public)) = through.split_once("data:") else {
+        return false;
+    };
+
     let own = own.trim().rsplit('/').next().unwrap_or_default();
     let is_below = public.trim().starts_with("/api/mcp/id/same/~announced/");
     before == same && before.contains("event:") && is_below && public.trim().ends_with(own)

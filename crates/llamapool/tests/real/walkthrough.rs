@@ -31,7 +31,8 @@ impl Walkthrough {
         let mut server = Process::llamapool(&["server"], &[&COMMON[..], &ports].concat());
 
         let listens = server.event("the server listens").await;
-        let (port, metrics_port) = (port(&listens["address"]), port(&listens["metrics"]));
+        let metrics_port = port(&listens["metrics"]);
+        let port = port(&listens["address"]);
         let server_url = format!("ws://localhost:{port}/api/mcp/connect");
         let provider_url = clock.redirecting_url();
 

@@ -51,7 +51,7 @@ pub(crate) struct McpHttp {
     upstream: ProviderUpstream,
     oauth: OAuth,
     allowed: AllowedPaths,
-    /// Whether `Authorization` has the relay's own token, which the provider must not see.
+    /// True if `Authorization` has the relay's own token, which the provider must not see.
     has_token: bool,
     health: HealthReporter,
     probe_interval: Duration,

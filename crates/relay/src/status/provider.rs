@@ -24,7 +24,7 @@ pub(crate) struct ProviderState {
     health_since: Instant,
 }
 
-/// Whether a provider can be reached.
+/// Reachability of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Health {
     /// It was not probed yet.
@@ -44,7 +44,7 @@ pub(crate) struct HealthReporter {
 
 impl ProviderStatus {
     /// The status of a provider that was not probed yet. `label` names it in the log;
-    /// `is_protected` says that callers must present a token of the relay's own.
+    /// `is_protected` is true if callers must present a token of the relay's own.
     pub(crate) fn new(label: Arc<str>, is_protected: bool) -> Self {
         let state = ProviderState {
             is_draining: false,

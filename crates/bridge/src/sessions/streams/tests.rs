@@ -87,13 +87,16 @@ async fn received(receiver: &mut EventReceiver) -> Vec<String> {
 async fn a_response_alone_is_whole_where_streams_are_not_primed() {
     let mut session = Session::new();
     let (_, mut receiver) = session.call(1);
+
     assert!(session.line(&response(1)));
     assert_eq!(
         received(&mut receiver).await,
         [format!("whole {}", response(1)), "end".into()]
     );
+
     let mut session = Session::starting();
     let (_, mut receiver) = session.call(1);
+
     assert!(session.line(&response(1)));
     assert_eq!(
         received(&mut receiver).await,
@@ -107,6 +110,7 @@ async fn progress_and_responses_go_to_their_calls() {
     let (_, mut one) = session.call(1);
     let (_, mut two) = session.call(2);
     let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p1","progress":1}}"#;
+
     assert!(session.line(progress));
     assert!(session.line(&response(2)));
     assert!(session.line(&response(1)));
@@ -129,19 +133,26 @@ async fn other_messages_go_to_only_call_listener_or_newest_call() {
     let mut session = Session::new();
     let (_, mut one) = session.call(1);
     session.line(QUESTION);
+
     assert_eq!(received(&mut one).await, [QUESTION]);
+
     let (_, mut two) = session.call(2);
     session.line(LOG);
+
     assert_eq!(
         (received(&mut one).await, received(&mut two).await),
         (vec![], vec![LOG.to_owned()])
     );
+
     let mut listener = session.0.open_listener();
     session.line(LOG);
+
     assert_eq!(received(&mut listener).await, [LOG]);
+
     let cancelled =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"q"}}"#;
     session.line(cancelled);
+
     assert_eq!(
         received(&mut one).await,
         [cancelled],
@@ -152,11 +163,16 @@ async fn other_messages_go_to_only_call_listener_or_newest_call() {
 #[tokio::test]
 async fn unclaimed_messages_wait_for_the_next_listener() {
     let mut session = Session::starting();
+
     assert!(!session.line(LOG));
+
     let mut listener = session.0.open_listener();
     assert_eq!(received(&mut listener).await, ["start", LOG]);
+
     drop(listener);
+
     assert!(!session.line(QUESTION));
+
     let mut again = session.0.open_listener();
     assert_eq!(received(&mut again).await, ["start", QUESTION]);
 }
@@ -172,9 +188,13 @@ async fn a_resumed_stream_goes_on_after_the_last_event() {
     let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p1","progress":1}}"#;
     session.line(progress);
     let mut resumed = session.0.resume(EventId { stream, number: 0 }).unwrap();
+
     assert_eq!(received(&mut resumed).await, [progress]);
+
     session.line(&response(1));
+
     assert_eq!(received(&mut resumed).await, [response(1), "end".into()]);
+
     let mut late = session.0.resume(EventId { stream, number: 1 }).unwrap();
     assert_eq!(received(&mut late).await, [response(1), "end".into()]);
     assert_eq!(
@@ -187,12 +207,14 @@ async fn a_resumed_stream_goes_on_after_the_last_event() {
 async fn only_events_in_the_log_are_replayed() {
     let mut session = Session::starting();
     let (stream, _receiver) = session.call(1);
+
     for number in [1, 99] {
         assert_eq!(
             session.0.resume(EventId { stream, number }).err(),
             Some(ResumeError)
         );
     }
+
     assert_eq!(
         session
             .0
@@ -203,10 +225,14 @@ async fn only_events_in_the_log_are_replayed() {
             .err(),
         Some(ResumeError)
     );
+
     session.line(&response(1));
+
     assert!(session.0.resume(EventId { stream, number: 1 }).is_ok());
+
     tokio::time::advance(RESUMABLE).await;
     session.0.expire(Instant::now());
+
     assert_eq!(
         session.0.resume(EventId { stream, number: 1 }).err(),
         Some(ResumeError)
@@ -217,6 +243,7 @@ async fn only_events_in_the_log_are_replayed() {
 async fn an_id_is_free_again_after_its_response_or_withdrawal() {
     let mut session = Session::new();
     let (stream, _receiver) = session.call(1);
+
     assert_eq!(
         session.0.open_call(&[request(1, "")]).err(),
         Some(OpenCallError::IdInUse)
@@ -225,10 +252,12 @@ async fn an_id_is_free_again_after_its_response_or_withdrawal() {
         session.0.open_call(&[request(2, ""), request(2, "")]).err(),
         Some(OpenCallError::IdInUse)
     );
+
     session.0.withdraw(stream);
     let (_, _receiver) = session.call(1);
     session.line(&response(1));
     session.call(1);
+
     assert!(session.0.calls.len() == 1 && session.0.progress.len() == 1);
 }
 
@@ -242,15 +271,20 @@ async fn a_batch_ends_with_its_last_response() {
     let both = format!("[{},{}]", response(1), response(2));
     let messages = [message(&response(1)), message(&response(2))];
     let delivery = session.0.route(&messages, both.clone().into()).unwrap();
+
     assert!(delivery.is_last);
+
     delivery.sender.push(delivery.part);
+
     assert_eq!(received(&mut receiver).await[0], format!("whole {both}"));
+
     let (_, mut receiver) = session
         .0
         .open_call(&[request(1, ""), request(2, "")])
         .unwrap();
     session.line(&response(2));
     session.line(&response(1));
+
     assert_eq!(
         received(&mut receiver).await,
         [response(2), response(1), "end".into()]
@@ -266,6 +300,7 @@ async fn the_end_of_a_session_fails_calls_and_ends_listeners() {
         llamapool_wire::Cause::ProviderExited,
         "exit status 1",
     ));
+
     assert_eq!(
         (received(&mut call).await, received(&mut listener).await),
         (vec!["broken".into()], vec!["end".into()])
@@ -276,12 +311,15 @@ async fn the_end_of_a_session_fails_calls_and_ends_listeners() {
 async fn calls_and_listeners_are_bounded() {
     let mut session = Session::new();
     let mut receivers: Vec<_> = (0..CALLS as u32).map(|id| session.call(id)).collect();
+
     assert_eq!(
         session.0.open_call(&[request(9999, "")]).err(),
         Some(OpenCallError::TooMany)
     );
+
     receivers.clear();
     let mut listeners: Vec<_> = (0..=LISTENERS).map(|_| session.0.open_listener()).collect();
+
     assert_eq!(received(&mut listeners[0]).await, ["end"]);
     assert_eq!(received(&mut listeners[1]).await, Vec::<String>::new());
 }

@@ -29,7 +29,7 @@ use crate::status::calls::CallGuard;
 pub(super) struct OAuth {
     resource_metadata: ResourceMetadataUrl,
     authorization_server: AuthorizationServer,
-    /// Whether callers get no document at all.
+    /// True if callers get no document at all.
     is_withheld: bool,
 }
 

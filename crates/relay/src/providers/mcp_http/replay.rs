@@ -38,7 +38,7 @@ struct ReplayState {
     stored: VecDeque<Bytes>,
     stored_bytes: usize,
     max_bytes: usize,
-    /// Whether everything that was sent is stored.
+    /// True if everything that was sent is stored.
     is_complete: bool,
     is_ended: bool,
     /// The number of bodies made; only the newest may read on.

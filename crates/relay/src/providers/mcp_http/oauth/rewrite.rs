@@ -289,10 +289,9 @@ mod tests {
 
     #[test]
     fn only_published_metadata_make_paths_reachable() {
-        let (server, closed) = (
-            AuthorizationServer::new(true),
-            AuthorizationServer::new(false),
-        );
+        let server = AuthorizationServer::new(true);
+        let closed = AuthorizationServer::new(false);
+
         for server in [&server, &closed] {
             server.rewrite_metadata(
                 MetadataKind::OAuth,
