@@ -15,7 +15,7 @@ use llamapool_wire::{CallError, header as wire};
 use crate::config::BridgeConfig;
 use crate::error::{ServeError, ServeResult};
 use crate::error_events::BridgeBody;
-use crate::health::{BridgeEvents, Health};
+use crate::health::{BridgeEvents, BridgeHealth};
 use crate::launcher::Launcher;
 use crate::post::{Era, Post, check_accepts_events};
 use crate::response::{method_not_allowed, refusal_to_response, rpc_error};
@@ -38,7 +38,7 @@ impl Bridge {
     pub fn new(config: BridgeConfig, events: impl BridgeEvents) -> Self {
         let max_message_bytes = config.max_message_bytes;
         let has_shared_session = config.shared_session;
-        let launcher = Launcher::new(config, BridgeStats::new(), Health::new(events));
+        let launcher = Launcher::new(config, BridgeStats::new(), BridgeHealth::new(events));
 
         Self {
             max_message_bytes,

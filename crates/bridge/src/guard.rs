@@ -40,7 +40,7 @@ const WRONG_USAGE: u8 = 64;
 /// Shells add this to the number of the signal that ended a program.
 const BY_SIGNAL: u8 = 128;
 
-enum Event {
+enum GuardEvent {
     /// The bridge closed the program's input, or is dead.
     InputClosed,
     /// The program has exited with this code.
@@ -99,8 +99,8 @@ fn guard(program: &mut Command, patience: Patience) -> io::Result<u8> {
 
     let mut exit_code = None;
     match next(&events, None, &mut exit_code) {
-        Some(Event::Exited(_)) | None => {}
-        Some(Event::InputClosed | Event::NoDescendants) => {
+        Some(GuardEvent::Exited(_)) | None => {}
+        Some(GuardEvent::InputClosed | GuardEvent::NoDescendants) => {
             let is_orphan = getppid() != bridge;
             let input = if is_orphan {
                 Duration::ZERO
@@ -127,10 +127,10 @@ fn guard(program: &mut Command, patience: Patience) -> io::Result<u8> {
 
 /// Returns the next event; `None` after `patience`. Records the program's exit code.
 fn next(
-    events: &Receiver<Event>,
+    events: &Receiver<GuardEvent>,
     patience: Option<Duration>,
     exit_code: &mut Option<u8>,
-) -> Option<Event> {
+) -> Option<GuardEvent> {
     let event = match patience {
         Some(patience) => events
             .recv_timeout(patience)
@@ -138,14 +138,14 @@ fn next(
             .ok()?,
         None => events.recv().ok()?,
     };
-    if let Event::Exited(code) = event {
+    if let GuardEvent::Exited(code) = event {
         *exit_code = Some(code);
     }
     Some(event)
 }
 
 /// Waits up to `patience` for the exit of the program.
-fn wait_for_exit(events: &Receiver<Event>, patience: Duration, exit_code: &mut Option<u8>) {
+fn wait_for_exit(events: &Receiver<GuardEvent>, patience: Duration, exit_code: &mut Option<u8>) {
     let end = Instant::now() + patience;
     while exit_code.is_none() {
         let left = end.saturating_duration_since(Instant::now());
@@ -157,7 +157,7 @@ fn wait_for_exit(events: &Receiver<Event>, patience: Duration, exit_code: &mut O
 
 /// Waits up to `patience` for the exit of all descendants. Returns whether they have exited.
 fn wait_for_descendants(
-    events: &Receiver<Event>,
+    events: &Receiver<GuardEvent>,
     patience: Duration,
     exit_code: &mut Option<u8>,
 ) -> bool {
@@ -165,7 +165,7 @@ fn wait_for_descendants(
     loop {
         let left = end.saturating_duration_since(Instant::now());
         match next(events, Some(left), exit_code) {
-            Some(Event::NoDescendants) => return true,
+            Some(GuardEvent::NoDescendants) => return true,
             Some(_) => {}
             None => return false,
         }
@@ -173,17 +173,17 @@ fn wait_for_descendants(
 }
 
 /// Reaps every child that exits: the program, and processes that lost their parent.
-fn reap(program: Pid, events: &Sender<Event>) {
+fn reap(program: Pid, events: &Sender<GuardEvent>) {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == program => {
-                let _ = events.send(Event::Exited(code_of(status)));
+                let _ = events.send(GuardEvent::Exited(code_of(status)));
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => break,
         }
     }
-    let _ = events.send(Event::NoDescendants);
+    let _ = events.send(GuardEvent::NoDescendants);
 }
 
 fn code_of(status: WaitStatus) -> u8 {
@@ -196,7 +196,7 @@ fn code_of(status: WaitStatus) -> u8 {
 }
 
 /// Waits until the program's input has no writer any more. Does not read from it.
-fn watch_input(events: &Sender<Event>) {
+fn watch_input(events: &Sender<GuardEvent>) {
     let stdin = io::stdin();
     loop {
         // A hang-up is always reported, so no flag is requested.
@@ -208,7 +208,7 @@ fn watch_input(events: &Sender<Event>) {
             Err(_) => break,
         }
     }
-    let _ = events.send(Event::InputClosed);
+    let _ = events.send(GuardEvent::InputClosed);
 }
 
 /// Makes signals to the whole group or service of the bridge not end the guard, which has work to

@@ -15,12 +15,12 @@ pub trait BridgeEvents: Send + Sync + 'static {
 
 /// The health of a bridge. Clones share one state.
 #[derive(Clone)]
-pub(crate) struct Health {
+pub(crate) struct BridgeHealth {
     events: Arc<dyn BridgeEvents>,
     is_unhealthy: watch::Sender<bool>,
 }
 
-impl Health {
+impl BridgeHealth {
     /// Creates the health of a bridge that has not started a program yet: it is not unhealthy.
     pub(crate) fn new(events: impl BridgeEvents) -> Self {
         Self {

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::child::{Child, Exit, ProgramObserver};
 use crate::config::BridgeConfig;
-use crate::health::Health;
+use crate::health::BridgeHealth;
 use crate::program_input::ProgramInput;
 use crate::stats::BridgeStats;
 
@@ -37,7 +37,7 @@ struct Inner {
     /// Closes the input of every program when it is cancelled.
     bridge: CancellationToken,
     stats: BridgeStats,
-    health: Health,
+    health: BridgeHealth,
     limiter: Mutex<StartLimiter>,
 }
 
@@ -57,7 +57,7 @@ struct StartLimiter {
 }
 
 impl Launcher {
-    pub(crate) fn new(config: BridgeConfig, stats: BridgeStats, health: Health) -> Self {
+    pub(crate) fn new(config: BridgeConfig, stats: BridgeStats, health: BridgeHealth) -> Self {
         Self(Arc::new(Inner {
             config,
             tasks: TaskTracker::new(),

@@ -79,7 +79,7 @@ enum Discovery {
 }
 
 /// Why no program of these revisions was started.
-enum StartError {
+enum ProgramStartError {
     /// The program supports only older revisions.
     Older,
     /// The program did not start.
@@ -107,8 +107,8 @@ impl Stateless {
                     self.program.send_replace(ProgramState::Running(running));
                     multiplexer.until_exited().await;
                 }
-                Err(StartError::Older) => break,
-                Err(StartError::Failed(failure)) => {
+                Err(ProgramStartError::Older) => break,
+                Err(ProgramStartError::Failed(failure)) => {
                     self.program.send_replace(ProgramState::Failed(failure));
                     self.retry_until_it_runs().await;
                 }
@@ -210,11 +210,11 @@ impl Stateless {
     }
 
     /// Starts a program and asks for its revisions.
-    async fn start(&self) -> Result<Arc<StatelessProgram>, StartError> {
+    async fn start(&self) -> Result<Arc<StatelessProgram>, ProgramStartError> {
         let multiplexer = self
             .launcher
             .start(|input| Arc::new(Multiplexer::new(input, true)))
-            .map_err(StartError::Failed)?;
+            .map_err(ProgramStartError::Failed)?;
 
         let patience = self.launcher.config().era_patience;
         match discover(&multiplexer, patience).await {
@@ -225,14 +225,14 @@ impl Stateless {
             })),
             Discovery::Older => {
                 multiplexer.input.close();
-                Err(StartError::Older)
+                Err(ProgramStartError::Older)
             }
             // A program that runs otherwise, and exits when it is asked, supports only older
             // revisions.
-            Discovery::Exited(_) if self.launcher.has_written() => Err(StartError::Older),
+            Discovery::Exited(_) if self.launcher.has_written() => Err(ProgramStartError::Older),
             Discovery::Exited(failure) => {
                 let failure = self.launcher.not_started().unwrap_or(failure);
-                Err(StartError::Failed(failure))
+                Err(ProgramStartError::Failed(failure))
             }
         }
     }

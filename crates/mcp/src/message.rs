@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 /// The members by which a response differs from a request.
 #[derive(Deserialize)]
-struct Envelope<'a> {
+struct ResponseEnvelope<'a> {
     #[serde(borrow)]
     method: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -14,7 +14,7 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-impl Envelope<'_> {
+impl ResponseEnvelope<'_> {
     fn is_response(&self) -> bool {
         self.method.is_none() && (self.result.is_some() || self.error.is_some())
     }
@@ -23,10 +23,10 @@ impl Envelope<'_> {
 /// Returns whether `message` is a JSON-RPC response, or a batch that contains one (MCP 2025-03-26).
 /// Text that is no message is no response.
 pub fn is_response(message: &[u8]) -> bool {
-    match serde_json::from_slice::<Envelope<'_>>(message) {
+    match serde_json::from_slice::<ResponseEnvelope<'_>>(message) {
         Ok(message) => message.is_response(),
-        Err(_) => serde_json::from_slice::<Vec<Envelope<'_>>>(message)
-            .is_ok_and(|batch| batch.iter().any(Envelope::is_response)),
+        Err(_) => serde_json::from_slice::<Vec<ResponseEnvelope<'_>>>(message)
+            .is_ok_and(|batch| batch.iter().any(ResponseEnvelope::is_response)),
     }
 }
 

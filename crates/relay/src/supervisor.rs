@@ -16,7 +16,7 @@ use crate::status::link::LinkState;
 
 /// One connection has ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectionError {
+pub(crate) enum LostConnectionError {
     /// It never began.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -68,7 +68,7 @@ pub(crate) async fn run(app: Arc<App>) -> Result<(), DisconnectedError> {
 }
 
 /// Dials, and serves the tunnel until its end. Stopping the relay ends the dialling.
-async fn connect_once(app: &Arc<App>) -> ConnectionError {
+async fn connect_once(app: &Arc<App>) -> LostConnectionError {
     app.link.set(LinkState::Connecting);
     let wanted: Vec<_> = app
         .providers
@@ -78,7 +78,7 @@ async fn connect_once(app: &Arc<App>) -> ConnectionError {
     let dialled = tokio::select! {
         biased;
         () = app.stop.cancelled() => {
-            return ConnectionError::Tunnel(TunnelEnd::Closed, Duration::ZERO);
+            return LostConnectionError::Tunnel(TunnelEnd::Closed, Duration::ZERO);
         }
         dialled = app.dialer.dial(&wanted) => dialled,
     };
@@ -92,28 +92,28 @@ async fn connect_once(app: &Arc<App>) -> ConnectionError {
             // The time of dialling does not count as time that the tunnel was up.
             let since = Instant::now();
             let end = connection::serve(app, dialled).await;
-            ConnectionError::Tunnel(end, since.elapsed())
+            LostConnectionError::Tunnel(end, since.elapsed())
         }
-        Err(error) => ConnectionError::Dial(error),
+        Err(error) => LostConnectionError::Dial(error),
     }
 }
 
 /// Returns whether a tunnel was up for so long that the waits start over.
-fn was_stable(error: &ConnectionError, stable_after: Duration) -> bool {
-    matches!(error, ConnectionError::Tunnel(_, up) if *up >= stable_after)
+fn was_stable(error: &LostConnectionError, stable_after: Duration) -> bool {
+    matches!(error, LostConnectionError::Tunnel(_, up) if *up >= stable_after)
 }
 
 /// Returns how long the server asks to wait, zero if it does not.
-fn retry_after(error: &ConnectionError) -> Duration {
+fn retry_after(error: &LostConnectionError) -> Duration {
     match error {
-        ConnectionError::Dial(DialError::Refused { retry_after, .. }) => *retry_after,
+        LostConnectionError::Dial(DialError::Refused { retry_after, .. }) => *retry_after,
         _ => Duration::ZERO,
     }
 }
 
-fn log(error: &ConnectionError, wait: Duration) {
+fn log(error: &LostConnectionError, wait: Duration) {
     match error {
-        ConnectionError::Dial(DialError::Refused {
+        LostConnectionError::Dial(DialError::Refused {
             refusal: Some(Refusal::WrongKey),
             ..
         }) => {
@@ -132,8 +132,8 @@ mod tests {
     fn only_a_tunnel_that_was_stable_starts_the_waits_over() {
         let stable_after = Duration::from_secs(10);
         let up_for =
-            |seconds| ConnectionError::Tunnel(TunnelEnd::Silent, Duration::from_secs(seconds));
-        let dial_timeout = ConnectionError::Dial(DialError::Timeout {
+            |seconds| LostConnectionError::Tunnel(TunnelEnd::Silent, Duration::from_secs(seconds));
+        let dial_timeout = LostConnectionError::Dial(DialError::Timeout {
             server: "http://server".into(),
             timeout: Duration::from_secs(60),
         });

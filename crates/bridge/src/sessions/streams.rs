@@ -34,7 +34,7 @@ const QUESTIONS: usize = 256;
 
 /// The streams of a session.
 pub(super) struct Streams {
-    streams: BTreeMap<u64, Stream>,
+    streams: BTreeMap<u64, SessionStream>,
     /// The streams of the requests without a response, by id.
     calls: HashMap<TokenKey, u64>,
     /// The streams of those requests, by progress token.
@@ -50,7 +50,7 @@ pub(super) struct Streams {
     primes: bool,
 }
 
-struct Stream {
+struct SessionStream {
     kind: StreamKind,
     /// `None` when the stream can only be resumed.
     sender: Option<Arc<EventSender>>,
@@ -230,7 +230,7 @@ impl Streams {
             .calls
             .get(request)
             .and_then(|stream| self.streams.get_mut(stream));
-        if let Some(Stream {
+        if let Some(SessionStream {
             kind: StreamKind::Call { is_cancelled, .. },
             ..
         }) = stream
@@ -332,7 +332,7 @@ impl Streams {
     fn open(&mut self, kind: StreamKind, form: ResponseForm) -> (u64, EventReceiver) {
         let (sender, receiver) = event_queue(WAITING_BYTES);
         self.last_stream += 1;
-        let stream = Stream {
+        let stream = SessionStream {
             kind,
             sender: Some(Arc::new(sender)),
             form,
@@ -429,7 +429,7 @@ impl Streams {
 
     /// Records responses. Returns whether every request of the stream has one.
     fn note_responses(&mut self, stream: u64, messages: &[Message]) -> bool {
-        let Some(Stream {
+        let Some(SessionStream {
             kind: StreamKind::Call {
                 waiting, progress, ..
             },
@@ -494,7 +494,7 @@ impl Streams {
 
     fn remove(&mut self, id: u64) {
         self.log.remove(id);
-        let Some(Stream {
+        let Some(SessionStream {
             kind: StreamKind::Call {
                 waiting, progress, ..
             },
@@ -521,7 +521,7 @@ impl PendingRequest {
     }
 }
 
-impl Stream {
+impl SessionStream {
     /// Breaks the stream off. A request that its client cancelled is not reported as unanswered,
     /// for it may get no response.
     fn fail(&self, failure: CallError) {

@@ -34,7 +34,7 @@ use self::allowed_paths::{AllowedPaths, NamedAs};
 use self::endpoint_event::EndpointRewriter;
 use self::location::Exchange;
 use self::oauth::OAuth;
-use self::public_url::PublicUrl;
+use self::public_url::ProviderPublicUrl;
 use self::upstream::{AnsweredUrl, ProviderUpstream, Redirects};
 use super::ProviderBackend;
 use crate::config::HttpConfig;
@@ -59,7 +59,7 @@ pub(crate) struct McpHttp {
 }
 
 /// The URL of a call, and the treatment of its redirects.
-struct Target {
+struct ProviderTarget {
     url: Uri,
     redirects: Redirects,
 }
@@ -100,7 +100,7 @@ impl McpHttp {
         &self,
         request: Request<IncomingBody>,
         below: &str,
-        public: Option<&PublicUrl>,
+        public: Option<&ProviderPublicUrl>,
     ) -> Result<Response<pool::ProviderBody>, CallError> {
         let (mut head, body) = request.into_parts();
         let target = self.target(below, head.uri.query(), public).await?;
@@ -125,11 +125,11 @@ impl McpHttp {
         &self,
         below: &str,
         query: Option<&str>,
-        public: Option<&PublicUrl>,
-    ) -> Result<Target, CallError> {
+        public: Option<&ProviderPublicUrl>,
+    ) -> Result<ProviderTarget, CallError> {
         let route = self.upstream.route();
         if !below.starts_with(path::ANNOUNCED) {
-            return Ok(Target {
+            return Ok(ProviderTarget {
                 url: route.target(below, query),
                 redirects: Redirects::Follow,
             });
@@ -148,7 +148,7 @@ impl McpHttp {
                 "the provider has announced no such path; its stream may have ended",
             )
         })?;
-        Ok(Target {
+        Ok(ProviderTarget {
             url: route.at_root(&path, query),
             redirects,
         })
@@ -169,7 +169,12 @@ impl McpHttp {
     }
 
     /// Rewrites the targets of a response for the caller.
-    fn rewrite_location(&self, headers: &mut HeaderMap, answered: &Uri, public: &PublicUrl) {
+    fn rewrite_location(
+        &self,
+        headers: &mut HeaderMap,
+        answered: &Uri,
+        public: &ProviderPublicUrl,
+    ) {
         if !headers.contains_key(header::LOCATION) {
             return;
         }
@@ -211,7 +216,7 @@ impl ProviderBackend for McpHttp {
         below: &str,
         mut call: CallGuard,
     ) -> Result<Response<ResponseBody>, CallError> {
-        let public = PublicUrl::from_headers(request.headers());
+        let public = ProviderPublicUrl::from_headers(request.headers());
         let may_name_endpoint = request.method() == Method::GET;
         let mut response = self
             .forward(request, below, public.as_ref())

@@ -8,13 +8,13 @@
 use http::Uri;
 use llamapool_http::host;
 
-use super::public_url::PublicUrl;
+use super::public_url::ProviderPublicUrl;
 
 /// Resolves `address` against the URL whose response contains it. Returns path, query and fragment
 /// if it is an address of the provider, else `None`.
 pub(super) fn resolve_on_provider(
     answered: &Uri,
-    public: Option<&PublicUrl>,
+    public: Option<&ProviderPublicUrl>,
     address: &str,
 ) -> Option<String> {
     let address = address.trim();
@@ -58,7 +58,7 @@ fn is_http(scheme: &str) -> bool {
 /// authority is not the provider's.
 fn path_on_provider(
     answered: &Uri,
-    public: Option<&PublicUrl>,
+    public: Option<&ProviderPublicUrl>,
     scheme: &str,
     rest: &str,
 ) -> Option<String> {

@@ -23,13 +23,13 @@ pub(super) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 /// The body of a request to the provider.
 pub(super) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 
-type Driver = Box<http1::Connection<Io, RequestBody>>;
+type ConnectionDriver = Box<http1::Connection<Io, RequestBody>>;
 
 /// A connection to the provider.
 pub(super) struct ProviderConnection {
     requests: SendRequest<RequestBody>,
     /// `None` once the connection has ended.
-    driver: Option<Driver>,
+    driver: Option<ConnectionDriver>,
 }
 
 /// A request got no response.
@@ -95,7 +95,7 @@ impl ProviderConnection {
     }
 }
 
-fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
+fn drive(driver: &mut Option<ConnectionDriver>, cx: &mut Context<'_>) {
     let is_over = driver
         .as_mut()
         .is_some_and(|driver| Pin::new(driver).poll(cx).is_ready());

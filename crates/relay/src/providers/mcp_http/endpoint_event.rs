@@ -16,7 +16,7 @@ use llamapool_wire::path;
 
 use super::address::{end_of_path, resolve_on_provider};
 use super::allowed_paths::{AllowedPaths, OpenEndpoint};
-use super::public_url::PublicUrl;
+use super::public_url::ProviderPublicUrl;
 
 /// How much of a stream is held back for its first event, in bytes. One with an endpoint is far
 /// shorter.
@@ -35,14 +35,19 @@ pub(super) struct EndpointRewriter<B: Body> {
 
 struct FirstEvent {
     answered: Uri,
-    public: PublicUrl,
+    public: ProviderPublicUrl,
     allowed: AllowedPaths,
     held: Vec<u8>,
 }
 
 impl<B: Body> EndpointRewriter<B> {
     /// Wraps a stream that the provider sent from the URL `answered` to a caller at `public`.
-    pub(super) fn new(inner: B, answered: Uri, public: PublicUrl, allowed: AllowedPaths) -> Self {
+    pub(super) fn new(
+        inner: B,
+        answered: Uri,
+        public: ProviderPublicUrl,
+        allowed: AllowedPaths,
+    ) -> Self {
         let first = FirstEvent {
             answered,
             public,

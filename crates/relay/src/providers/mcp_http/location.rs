@@ -8,7 +8,7 @@ use llamapool_wire::path;
 
 use super::address::{end_of_path, resolve_on_provider};
 use super::allowed_paths::AllowedPaths;
-use super::public_url::PublicUrl;
+use super::public_url::ProviderPublicUrl;
 
 /// The URLs of one request and its response.
 pub(super) struct Exchange<'a> {
@@ -17,7 +17,7 @@ pub(super) struct Exchange<'a> {
     /// The URL that was answered, after redirects.
     pub(super) answered: &'a Uri,
     /// The caller's URL.
-    pub(super) public: &'a PublicUrl,
+    pub(super) public: &'a ProviderPublicUrl,
 }
 
 /// Rewrites every `Location` that is an address of the provider to one that the caller can reach.

@@ -20,7 +20,7 @@ use self::fetch::{FetchError, Object, first_document};
 use self::rewrite::{AuthorizationServer, own_issuer, rewrite_resource};
 use super::allowed_paths::AllowedPaths;
 use super::headers;
-use super::public_url::PublicUrl;
+use super::public_url::ProviderPublicUrl;
 use super::upstream::ProviderUpstream;
 use crate::response_body::ResponseBody;
 use crate::status::calls::CallGuard;
@@ -66,7 +66,7 @@ impl OAuth {
     }
 
     /// Reads the metadata of the authorization server, for the paths that they name now.
-    pub(super) async fn refresh(&self, upstream: &ProviderUpstream, public: &PublicUrl) {
+    pub(super) async fn refresh(&self, upstream: &ProviderUpstream, public: &ProviderPublicUrl) {
         for document in [OAuthDocument::Server, OAuthDocument::OpenId] {
             // A document that cannot be read leaves the paths as they are.
             let _ = self.read(upstream, document, Some(public)).await;
@@ -77,7 +77,7 @@ impl OAuth {
     pub(super) fn rewrite_redirect(
         &self,
         headers: &mut HeaderMap,
-        public: &PublicUrl,
+        public: &ProviderPublicUrl,
         allowed: &AllowedPaths,
     ) {
         self.authorization_server
@@ -92,7 +92,7 @@ impl OAuth {
         request_headers: &HeaderMap,
         mut call: CallGuard,
     ) -> Result<Response<ResponseBody>, CallError> {
-        let public = PublicUrl::from_headers(request_headers);
+        let public = ProviderPublicUrl::from_headers(request_headers);
         let mut response = match self.read(upstream, document, public.as_ref()).await {
             Ok(document) => {
                 // That there is none is a response too.
@@ -117,7 +117,7 @@ impl OAuth {
         &self,
         upstream: &ProviderUpstream,
         document: OAuthDocument,
-        public: Option<&PublicUrl>,
+        public: Option<&ProviderPublicUrl>,
     ) -> Result<Option<Object>, FetchError> {
         if self.is_withheld {
             return Ok(None);

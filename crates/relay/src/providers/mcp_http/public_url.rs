@@ -8,7 +8,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// The address at which the caller of one call reaches the provider, as the server names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PublicUrl {
+pub(super) struct ProviderPublicUrl {
     /// Scheme and authority. `None` if the caller addressed no host.
     origin: Option<(String, String)>,
     /// The path below which the provider is: `/api/mcp/id/<id>`, on a shared id with the name of
@@ -16,7 +16,7 @@ pub(super) struct PublicUrl {
     prefix: String,
 }
 
-impl PublicUrl {
+impl ProviderPublicUrl {
     /// Reads the headers of a call as it leaves the tunnel. `None` if the server sent no prefix.
     pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
@@ -62,12 +62,12 @@ pub(super) mod tests {
     use super::*;
 
     /// A public URL at `pool.example`, from the headers that the server sends.
-    pub(in super::super) fn public_url(prefix: &'static str) -> PublicUrl {
+    pub(in super::super) fn public_url(prefix: &'static str) -> ProviderPublicUrl {
         let mut headers = HeaderMap::new();
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
         headers.insert(FORWARDED_HOST, HeaderValue::from_static("pool.example"));
         headers.insert(wire::PUBLIC_PREFIX, HeaderValue::from_static(prefix));
-        PublicUrl::from_headers(&headers).unwrap()
+        ProviderPublicUrl::from_headers(&headers).unwrap()
     }
 
     #[test]
@@ -81,6 +81,6 @@ pub(super) mod tests {
         ] {
             assert_eq!(public_url(prefix).url_of_id().as_deref(), Some(url));
         }
-        assert_eq!(PublicUrl::from_headers(&HeaderMap::new()), None);
+        assert_eq!(ProviderPublicUrl::from_headers(&HeaderMap::new()), None);
     }
 }

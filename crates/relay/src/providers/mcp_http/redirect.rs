@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::address::resolve_on_provider;
-use super::public_url::PublicUrl;
+use super::public_url::ProviderPublicUrl;
 
 /// How long the target of the configured URL is remembered.
 const REDIRECT_TTL: Duration = Duration::from_secs(60);
@@ -113,7 +113,7 @@ impl Route {
         asked: &Uri,
         tried: &Uri,
         response: &Response<B>,
-        public: Option<&PublicUrl>,
+        public: Option<&ProviderPublicUrl>,
     ) -> Option<Uri> {
         let next = self.redirect_target(tried, response, public);
         if asked.path() != self.base.path() {
@@ -140,7 +140,7 @@ impl Route {
         &self,
         tried: &Uri,
         response: &Response<B>,
-        public: Option<&PublicUrl>,
+        public: Option<&ProviderPublicUrl>,
     ) -> Option<Uri> {
         // 303 asks for GET, which is another call.
         let keeps_the_call = matches!(response.status().as_u16(), 301 | 302 | 307 | 308);

@@ -10,7 +10,7 @@ use llamapool_wire::{CallError, Cause};
 
 use super::connection::RequestBody;
 use super::pool::{ConnectionPool, Connector, PoolError, ProviderBody, Reuse};
-use super::public_url::PublicUrl;
+use super::public_url::ProviderPublicUrl;
 use super::redirect::Route;
 use super::replay::{Replay, ReplayLimitError};
 use crate::config::HttpConfig;
@@ -101,7 +101,7 @@ impl ProviderUpstream {
     pub(super) async fn forward<B>(
         &self,
         redirects: Redirects,
-        public: Option<&PublicUrl>,
+        public: Option<&ProviderPublicUrl>,
         request: Request<B>,
     ) -> Result<Response<ProviderBody>, CallError>
     where
@@ -157,7 +157,7 @@ impl ProviderUpstream {
 /// The provider, with its redirects.
 struct Following<'a> {
     provider: &'a ProviderUpstream,
-    public: Option<&'a PublicUrl>,
+    public: Option<&'a ProviderPublicUrl>,
 }
 
 impl Upstream for Following<'_> {

@@ -17,7 +17,7 @@ use super::discovery::MetadataKind;
 use super::fetch::Object;
 use crate::providers::mcp_http::address::{end_of_path, resolve_on_provider};
 use crate::providers::mcp_http::allowed_paths::AllowedPaths;
-use crate::providers::mcp_http::public_url::PublicUrl;
+use crate::providers::mcp_http::public_url::ProviderPublicUrl;
 
 /// How long the metadata are taken for complete when a caller asks for a path that they do not name.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
@@ -91,7 +91,7 @@ impl AuthorizationServer {
         kind: MetadataKind,
         document: &mut Object,
         base: &Uri,
-        public: &PublicUrl,
+        public: &ProviderPublicUrl,
     ) {
         let url = public.url_of_id().unwrap_or_default();
         let mut paths = HashSet::new();
@@ -133,7 +133,7 @@ impl AuthorizationServer {
     pub(super) fn rewrite_redirect(
         &self,
         headers: &mut HeaderMap,
-        public: &PublicUrl,
+        public: &ProviderPublicUrl,
         allowed: &AllowedPaths,
     ) {
         let Some(url) = public.url_of_id().filter(|_| self.is_public) else {
@@ -176,7 +176,11 @@ impl AuthorizationServer {
 
 /// Returns the path of the issuer on the provider's own origin that the metadata of the resource
 /// name, `None` if they name none there.
-pub(super) fn own_issuer(resource: &Object, base: &Uri, public: &PublicUrl) -> Option<String> {
+pub(super) fn own_issuer(
+    resource: &Object,
+    base: &Uri,
+    public: &ProviderPublicUrl,
+) -> Option<String> {
     let named = resource.get("authorization_servers")?.as_array()?;
     let url = public.url_of_id();
     let resolved = named.iter().filter_map(Value::as_str).find_map(|issuer| {
@@ -192,7 +196,7 @@ pub(super) fn own_issuer(resource: &Object, base: &Uri, public: &PublicUrl) -> O
 /// Replaces the authorization server on the provider's own origin by the public one in the metadata
 /// of the resource. There is one public name, so of several the first is replaced and the others
 /// are removed.
-pub(super) fn rewrite_resource(resource: &mut Object, base: &Uri, public: &PublicUrl) {
+pub(super) fn rewrite_resource(resource: &mut Object, base: &Uri, public: &ProviderPublicUrl) {
     let Some(url) = public.url_of_id() else {
         return;
     };
