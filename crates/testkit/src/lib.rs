@@ -32,6 +32,7 @@ mod relay;
 mod runtime;
 mod scripted_provider;
 mod snapshot;
+mod status_client;
 
 use std::future::Future;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub use raw_relay::{RawAnswer, RawRelay, Upgrade, raw_request};
 pub use relay::{Relay, http_provider, relay_config, serve_status};
 pub use scripted_provider::{ScriptedProvider, ScriptedRequest};
 pub use snapshot::{json_snapshot, metrics_snapshot};
+pub use status_client::StatusClient;
 
 /// The key that opens the state API of every server under test.
 pub const API_KEY: &str = "test123";

@@ -1,60 +1,15 @@
 //! The relay's own status server, as far as it needs a process: signals, warnings, taken addresses.
 
-use serde_json::Value;
+use llamapool_testkit::StatusClient;
 use tokio::net::TcpListener;
 
-use crate::harness::{Pool, Process, Provider, ScriptedProvider, json_answer, soon, tools_call};
+use crate::harness::{Pool, Process, Provider, ScriptedProvider, json_answer, tools_call};
 
-/// A relay's status server.
-struct Status {
-    url: String,
-    http: reqwest::Client,
-}
-
-impl Status {
-    async fn of(relay: &mut Process) -> Self {
-        let address = relay.event("the status server listens").await["address"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        Self {
-            url: format!("http://{address}"),
-            http: reqwest::Client::new(),
-        }
-    }
-
-    fn ask(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method.parse().unwrap(), format!("{}{path}", self.url))
-    }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        let answer = self.ask("GET", path).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-
-    async fn control(&self, verb: &str) -> (u16, Value) {
-        let answer = self
-            .ask("POST", &format!("/control/{verb}"))
-            .send()
-            .await
-            .unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-
-    /// Reads a path until its answer satisfies a condition.
-    async fn until(&self, what: &str, path: &str, wanted: impl Fn(u16, &Value) -> bool) -> Value {
-        let look = async {
-            loop {
-                let (status, body) = self.get(path).await;
-                if wanted(status, &body) {
-                    return body;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        soon(what, look).await
-    }
+/// Returns a client of the status server that a relay's process has started.
+async fn status_of(relay: &mut Process) -> StatusClient {
+    let event = relay.event("the status server listens").await;
+    let address = event["address"].as_str().unwrap();
+    StatusClient::new(format!("http://{address}"))
 }
 
 const ON: (&str, &str) = ("STATUS_ADDR", "127.0.0.1:0");
@@ -65,7 +20,7 @@ async fn a_drain_by_signal_cannot_be_undone() {
     let mut provider = ScriptedProvider::start().await;
     let mut relay = pool.relay_with("mcp-1234", &provider.url, &[ON]).await;
 
-    let status = Status::of(&mut relay).await;
+    let status = status_of(&mut relay).await;
     let mut call = pool.start_call("mcp-1234");
     let asked = provider.next_request().await;
     relay.signal("TERM").await;

@@ -3,69 +3,12 @@
 use std::time::Duration;
 
 use llamapool_testkit::{
-    BUILD, FREE_PORT, PendingCall, Pool, Provider, RawHttp, RawProvider, Relay, ScriptedProvider,
-    error_word, event_stream, http_provider, http_request, json_answer, metric, serve_status, soon,
-    tools_call,
+    BUILD, FREE_PORT, PendingCall, Pool, Provider, RawHttp, RawProvider, ScriptedProvider,
+    StatusClient, error_word, event_stream, http_provider, http_request, json_answer, metric,
+    serve_status, soon, tools_call,
 };
 use llamapool_wire::{DisplayName, Secret};
 use serde_json::{Value, json};
-
-/// A relay's status server.
-struct Status {
-    url: String,
-    http: reqwest::Client,
-}
-
-impl Status {
-    fn of(relay: &Relay) -> Self {
-        Self {
-            url: relay.status_url(),
-            http: reqwest::Client::new(),
-        }
-    }
-
-    fn ask(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method.parse().unwrap(), format!("{}{path}", self.url))
-    }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        let answer = self.ask("GET", path).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-
-    async fn metrics(&self) -> String {
-        let answer = self.ask("GET", "/metrics").send().await.unwrap();
-        assert_eq!(
-            answer.headers()["content-type"],
-            "text/plain; version=0.0.4; charset=utf-8"
-        );
-        answer.text().await.unwrap()
-    }
-
-    async fn control(&self, verb: &str) -> (u16, Value) {
-        let answer = self
-            .ask("POST", &format!("/control/{verb}"))
-            .send()
-            .await
-            .unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-
-    /// Reads a path until its answer satisfies a condition.
-    async fn until(&self, what: &str, path: &str, wanted: impl Fn(u16, &Value) -> bool) -> Value {
-        let look = async {
-            loop {
-                let (status, body) = self.get(path).await;
-                if wanted(status, &body) {
-                    return body;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        soon(what, look).await
-    }
-}
 
 /// Starts a call with a token.
 fn authorized_call(pool: &Pool, token: &str) -> PendingCall {
@@ -87,7 +30,7 @@ async fn the_status_contains_link_provider_and_calls() {
         })
         .await;
 
-    let status = Status::of(&relay);
+    let status = StatusClient::new(relay.status_url());
     let call = |token: &str| authorized_call(&pool, token);
 
     assert_eq!(call("wrong").answer().await.status(), 401);
@@ -159,7 +102,7 @@ async fn a_relay_is_ready_when_connected_with_a_reachable_provider() {
         })
         .await;
 
-    let status = Status::of(&relay);
+    let status = StatusClient::new(relay.status_url());
     let is_ready =
         |status: u16, body: &Value| status == 200 && *body == json!({ "status": "ready" });
     status.until("it is ready", "/readyz", is_ready).await;
@@ -203,7 +146,7 @@ async fn version_and_metrics_describe_the_relay() {
         })
         .await;
 
-    let status = Status::of(&relay);
+    let status = StatusClient::new(relay.status_url());
     let (code, version) = status.get("/version").await;
 
     assert_eq!(code, 200);
@@ -266,7 +209,7 @@ async fn a_request_for_missing_metadata_is_an_answered_call() {
         .relay_with("mcp-1234", &provider.url, serve_status)
         .await;
 
-    let status = Status::of(&relay);
+    let status = StatusClient::new(relay.status_url());
     let place = format!(
         "{}/.well-known/oauth-protected-resource/api/mcp/id/mcp-1234",
         pool.url
@@ -291,7 +234,7 @@ async fn a_relay_drains_undrains_and_shuts_down_on_request() {
         .relay_with("mcp-1234", &provider.url, serve_status)
         .await;
 
-    let status = Status::of(&relay);
+    let status = StatusClient::new(relay.status_url());
     let mut call = pool.start_call("mcp-1234");
     let (pieces, answer) = event_stream();
     provider.next_request().await.answer(answer);
@@ -366,7 +309,7 @@ async fn the_status_token_is_required_for_controls() {
         })
         .await;
 
-    let status = Status::of(&relay);
+    let status = StatusClient::new(relay.status_url());
 
     for wrong in ["", "Bearer open-sesami", "Basic open-sesame", "open-sesame"] {
         for verb in ["drain", "undrain", "shutdown", "nothing"] {
@@ -407,11 +350,8 @@ async fn a_page_in_a_browser_gets_nothing_from_a_relay_on_loopback() {
         })
         .await;
 
-    let status = Status::of(&relay);
-    let metrics = Status {
-        url: relay.metrics_url(),
-        http: reqwest::Client::new(),
-    };
+    let status = StatusClient::new(relay.status_url());
+    let metrics = StatusClient::new(relay.metrics_url());
     let requests = [
         (&status, "GET", "/status"),
         (&status, "GET", "/version"),
