@@ -100,6 +100,8 @@ impl TwoRelays {
         let busy = hold(&pool, &first).await;
         let second = begin(&pool).await;
         drop(busy);
+        pool.until_client(ID, "no call runs", |client| client["inflight"] == 0)
+            .await;
 
         Self {
             pool,
