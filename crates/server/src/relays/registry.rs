@@ -394,7 +394,8 @@ fn owner(network: Network) -> Owner {
 }
 
 fn kept_for_another(id: &RelayId, kept: KeptForAnother) -> RelayRefusedError {
-    let remaining = Duration::from_secs(kept.remaining.as_secs().max(1));
+    // To the minute: it is a matter of days.
+    let remaining = Duration::from_secs(kept.remaining.as_secs().div_ceil(60) * 60);
     let message = format!(
         "the id {id} is kept for relays with the CLIENT_SECRET that it was held with last, for another {}; give this relay that CLIENT_SECRET, or choose another CLIENT_ID",
         humantime::format_duration(remaining)
