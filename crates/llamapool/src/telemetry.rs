@@ -24,8 +24,8 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt as lines};
 
-use self::throttle::Throttle;
 pub use self::throttle::LeftOutReports;
+use self::throttle::Throttle;
 use crate::settings::{LogFormat, LogSettings};
 
 /// Prefix of the targets of llamapool's crates. Other crates log from `warn` on: in detail they

@@ -26,7 +26,9 @@ mod tests {
         for c in "aZ0 é中ع😀\u{301}\u{a0}".chars() {
             assert!(!controls_display(c), "{c:?}");
         }
-        for c in "\n\r\t\0\u{1b}\u{7f}\u{9b}\u{200e}\u{2028}\u{202e}\u{2066}\u{feff}\u{e0041}".chars() {
+        for c in
+            "\n\r\t\0\u{1b}\u{7f}\u{9b}\u{200e}\u{2028}\u{202e}\u{2066}\u{feff}\u{e0041}".chars()
+        {
             assert!(controls_display(c), "{c:?}");
         }
     }

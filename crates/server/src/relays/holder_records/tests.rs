@@ -56,7 +56,8 @@ async fn a_change_is_written_without_being_asked() {
     let folder = tempfile::tempdir().unwrap();
     let records = open(&folder, HOUR).unwrap();
     let keeper = records.clone();
-    let keeping = tokio::spawn(async move { keeper.keep_written(Vec::new).await });
+    let mut keeping = tokio::task::JoinSet::new();
+    keeping.spawn(async move { keeper.keep_written(Vec::new).await });
 
     records.record(&id(), &relay("ours"));
 
@@ -68,7 +69,6 @@ async fn a_change_is_written_without_being_asked() {
     };
     let patience = Duration::from_secs(20);
     tokio::time::timeout(patience, written).await.unwrap();
-    keeping.abort();
 }
 
 #[tokio::test]
