@@ -13,7 +13,6 @@ use llamapool_relay::{
 use llamapool_server::{ListenConfig, McpConfig, RelaysConfig, ServerConfig, StateConfig};
 use llamapool_settings::{FlagValue, Sources, Syntax, flag_name};
 use llamapool_tunnel::TunnelConfig;
-use llamapool_wire::Secret;
 
 use super::*;
 use crate::roles::{self, ROLES, Role, RoleSettings};

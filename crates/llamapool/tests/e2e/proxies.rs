@@ -1,5 +1,4 @@
-//! Proxies on the way from the relay to the server: those that an environment has, whoever they are
-//! for.
+//! Proxies on the way from the relay to the server, chosen from those of an environment.
 
 use std::net::Ipv4Addr;
 

@@ -10,8 +10,8 @@
 //!   IPv6 address may be in brackets, and one that is mapped from IPv4 is that IPv4 address.
 //! - A port (`example.com:8080`, `127.0.0.1:8080`, `[::1]:8080`) limits an entry to that port.
 //!
-//! Names are not resolved. A loopback address is no exception by itself, as in curl: whoever
-//! forwards a port of a remote machine through a proxy means that machine's.
+//! Names are not resolved. A loopback address is no exception by itself, as in curl: behind a proxy
+//! that another machine runs (`ssh -D`), `localhost` is that machine.
 
 use std::net::IpAddr;
 
