@@ -7,12 +7,14 @@
 pub mod error_code;
 pub mod header;
 mod json_rpc;
+mod listening;
 mod message;
 mod method;
 mod revision;
 mod rpc_error;
 
 pub use json_rpc::{Message, MessageError, MessageKind, Params, Token, TokenKey, parse_messages};
+pub use listening::is_listening;
 pub use message::is_response;
 pub use method::MethodLabel;
 pub use revision::Revision;

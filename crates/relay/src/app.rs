@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use llamapool_http::ListenerStreams;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RelayConfig;
@@ -16,6 +17,8 @@ pub(crate) struct App {
     pub(crate) providers: Vec<Arc<ProviderEntry>>,
     pub(crate) link: LinkStatus,
     pub(crate) dialer: Dialer,
+    /// The streams on which callers only listen.
+    pub(crate) listeners: ListenerStreams,
     /// Cancelled when the relay is to drain and end.
     pub(crate) stop: CancellationToken,
 }

@@ -41,6 +41,9 @@ fn causes() -> String {
 
 fn advice(cause: Cause) -> &'static str {
     match cause {
+        Cause::TooManyConnections => {
+            "Close connections that are not used, or try again: nothing was executed. The bound is `MAX_CONNECTIONS` of the server, of which one address gets at most eight ninths."
+        }
         Cause::RelayOffline => {
             "Check the id, and whether the relay runs. Try again: the call was not executed."
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 use llamapool_server::ListenConfig;
-use llamapool_settings::value::{COUNT, POSITIVE_DURATION, SWITCH};
+use llamapool_settings::value::{COUNT, DURATION, POSITIVE_DURATION, SWITCH};
 use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
 
 use crate::settings::address::{ANY_PORT, IP, PORT as PORT_NUMBER, PORT_OR_NONE};
@@ -41,7 +41,8 @@ static MAX_CONNECTIONS: TypedSetting<usize> = TypedSetting::new(
     "MAX_CONNECTIONS",
     LIMITS,
     COUNT,
-    "Most open connections of callers; those of relays count for MAX_RELAYS instead.",
+    "Most open connections of callers, fewer where the system allows fewer open files; those of \
+     relays count for MAX_RELAYS instead.",
 )
 .default("50000");
 static HEADER_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
@@ -51,6 +52,21 @@ static HEADER_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "Longest time to receive the headers of a request on an open connection.",
 )
 .default("30s");
+static IDLE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "IDLE_TIMEOUT",
+    TIME,
+    DURATION,
+    "Longest time that a connection of a caller stays open without a running call; 0: no limit. \
+     HTTP/1 connections are also closed after HEADER_TIMEOUT.",
+)
+.default("2m");
+static SEND_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "SEND_TIMEOUT",
+    TIME,
+    DURATION,
+    "Longest time in which a caller takes nothing of a response that waits for it; 0: no limit.",
+)
+.default("60s");
 
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[
@@ -61,6 +77,8 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &TRUST_FORWARDED.setting,
     &MAX_CONNECTIONS.setting,
     &HEADER_TIMEOUT.setting,
+    &IDLE_TIMEOUT.setting,
+    &SEND_TIMEOUT.setting,
 ];
 
 /// Returns the configuration of the listeners.
@@ -79,5 +97,7 @@ pub(super) fn resolve(sources: &Sources) -> Result<ListenConfig, SettingsError> 
         trust_forwarded: sources.value(&TRUST_FORWARDED)?,
         max_connections: sources.value(&MAX_CONNECTIONS)?,
         header_timeout: sources.value(&HEADER_TIMEOUT)?,
+        idle_timeout: sources.value(&IDLE_TIMEOUT)?,
+        send_timeout: sources.value(&SEND_TIMEOUT)?,
     })
 }
