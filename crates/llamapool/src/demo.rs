@@ -26,6 +26,8 @@ use crate::version::BUILD;
 
 /// Id of the demo's MCP server.
 const ID: &str = "demo";
+/// Most bytes that the demo's server holds for callers.
+const MAX_MEMORY: usize = 256 << 20;
 
 /// Runs the demo until it is requested to stop.
 pub(crate) async fn run(port: u16, stop: Stop) -> anyhow::Result<()> {
@@ -120,6 +122,7 @@ fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConf
         relays: RelaysConfig::default(),
         mcp: McpConfig::default(),
         state: StateConfig::default(),
+        max_memory: MAX_MEMORY,
         drain_timeout: ServerConfig::DRAIN_TIMEOUT,
         build: BUILD,
     }

@@ -26,6 +26,9 @@ pub struct ServerConfig {
     pub mcp: McpConfig,
     /// The state API.
     pub state: StateConfig,
+    /// The bytes that the process may hold for callers: unread bytes, collected answers, buffers of
+    /// HTTP/2 connections.
+    pub max_memory: usize,
     /// The time for calls that still run when the server is stopped.
     pub drain_timeout: Duration,
     /// The version, commit and date of the program.

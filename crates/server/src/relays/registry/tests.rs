@@ -20,7 +20,7 @@ use crate::relays::registration::Registration;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 fn registry(max_relays: usize) -> Registry {
-    Registry::new(Directory::new(), max_relays)
+    Registry::new(Directory::new(0), max_relays)
 }
 
 fn relay(ids: &[&str]) -> RelayIdentity {
