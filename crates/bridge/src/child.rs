@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use llamapool_limits::MemoryAccount;
 use llamapool_wire::Cause;
 use tokio::process::{Child as Process, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
@@ -107,6 +108,7 @@ impl Child {
         config: &BridgeConfig,
         tasks: &TaskTracker,
         bridge: &CancellationToken,
+        memory: &MemoryAccount,
     ) -> io::Result<Self> {
         let mut process = command(config).spawn()?;
         let pipes = (
@@ -120,7 +122,7 @@ impl Child {
             ));
         };
 
-        let (input, writer) = program_input(bridge);
+        let (input, writer) = program_input(bridge, memory);
         tasks.spawn(writer.write_to(stdin));
 
         let last_line = LastLine::default();
@@ -130,7 +132,7 @@ impl Child {
         Ok(Self {
             input,
             process,
-            lines: LineReader::new(stdout, config.max_message_bytes),
+            lines: LineReader::new(stdout, config.max_message_bytes, memory),
             last_line,
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use llamapool_http::{UNCOUNTED_BYTES, held_with};
 use llamapool_mcp::{Message, MessageKind, Token, TokenKey, error_code};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
@@ -86,7 +87,7 @@ impl Multiplexer {
         self: &Arc<Self>,
         request: &Message,
     ) -> Result<MultiplexedCall, CallError> {
-        let (sender, receiver) = event_queue(WAITING_BYTES);
+        let (sender, receiver) = event_queue(WAITING_BYTES, self.input.memory());
         let (id, text) = self.open(request, Arc::new(sender))?;
         let mut guard = CancelOnDrop {
             multiplexer: self.clone(),
@@ -163,6 +164,12 @@ impl Multiplexer {
         let tokens = [&request.id, &progress_token].into_iter().flatten();
         let changes = tokens.map(|token| (token.span.clone(), own_id.clone()));
         let text = replace_spans(&request.text, changes.collect());
+        // The memory of the text that came is counted for both.
+        let text = if text.len() > UNCOUNTED_BYTES {
+            held_with(text, request.text.clone())
+        } else {
+            text
+        };
 
         let spelling = |token: &Token| request.text.slice(token.span.clone());
         let call = PendingCall {

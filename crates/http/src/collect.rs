@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body::Body;
 use llamapool_limits::{MemoryAccount, ShareError};
 
-use crate::counted_memory::{CountedMemory, counted};
+use crate::counted_memory::CountedMemory;
 
 /// A body was not collected.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +64,11 @@ where
     }
 
     if first.is_empty() {
-        return Ok(counted(data, memory.into_share()));
-    }
-    match memory.into_share() {
-        // A large piece is part of what was received with it.
-        Some(share) => Ok(counted(first.into(), Some(share))),
-        None => Ok(first),
+        let held = data.capacity();
+        Ok(memory.seal(data.into(), held))
+    } else {
+        let held = first.len();
+        Ok(memory.seal(first, held))
     }
 }
 
@@ -98,7 +97,9 @@ mod tests {
     async fn a_body_is_counted_until_its_last_part_is_dropped() {
         let account = account(1 << 20);
 
-        let whole = collect(body_of(10, 10_000), 100_000, &account).await.unwrap();
+        let whole = collect(body_of(10, 10_000), 100_000, &account)
+            .await
+            .unwrap();
         let part = whole.slice(..10);
 
         assert_eq!(whole, vec![7; 100_000]);
@@ -130,9 +131,20 @@ mod tests {
     async fn small_bodies_cost_no_count_and_large_ones_are_refused() {
         let account = account(0);
 
-        assert_eq!(collect(body_of(1, 100), 100, &account).await.unwrap().len(), 100);
-        assert_eq!(collect(body_of(2, 50), 100, &account).await.unwrap().len(), 100);
-        assert!(collect(body_of(0, 50), 100, &account).await.unwrap().is_empty());
+        assert_eq!(
+            collect(body_of(1, 100), 100, &account).await.unwrap().len(),
+            100
+        );
+        assert_eq!(
+            collect(body_of(2, 50), 100, &account).await.unwrap().len(),
+            100
+        );
+        assert!(
+            collect(body_of(0, 50), 100, &account)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         assert!(matches!(
             collect(body_of(3, 50), 100, &account).await,
             Err(CollectError::TooLarge(100))

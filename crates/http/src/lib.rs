@@ -25,7 +25,7 @@ mod request_pace;
 pub mod sse;
 
 pub use collect::{CollectError, collect};
-pub use counted_memory::{CountedMemory, counted};
+pub use counted_memory::{CountedMemory, UNCOUNTED_BYTES, held_with};
 pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
 pub use hop_by_hop::{remove_headers, strip_hop_by_hop};

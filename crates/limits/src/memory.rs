@@ -1,6 +1,7 @@
 //! The bytes of memory that a process may hold for callers, shared like every other capacity.
 
 use crate::fair_share::{Claim, FairShare, Share, ShareError};
+use crate::owner::Owner;
 
 /// The parties that memory is counted for: the caller, the address of the caller, and the id.
 pub type MemoryClaims = [Claim; 3];
@@ -56,6 +57,17 @@ impl Default for MemoryBudget {
     }
 }
 
+/// An account without a bound, for tests and for parts that are bounded by others.
+impl Default for MemoryAccount {
+    fn default() -> Self {
+        let claim = Claim {
+            owner: Owner::of(&"unbounded"),
+            factor: usize::MAX,
+        };
+        MemoryBudget::default().account([claim; 3])
+    }
+}
+
 impl MemoryAccount {
     /// Takes so many bytes.
     ///
@@ -75,7 +87,6 @@ impl MemoryAccount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Owner;
 
     const MIB: usize = 1 << 20;
 

@@ -91,7 +91,7 @@ causes! {
     TooManyCalls = "too_many_calls" TOO_MANY_REQUESTS 4291 "MCP_LIMIT_EXCEEDED" Server;
     /// The caller, or its address, uses up its share of the places of a relay, or of the memory.
     CallerShare = "caller_share" TOO_MANY_REQUESTS 4292 "MCP_LIMIT_EXCEEDED" Server;
-    /// The request's body stopped or trickled; the provider has not executed the call.
+    /// The request's body stopped or trickled; the provider has not received its end.
     RequestTooSlow = "request_too_slow" REQUEST_TIMEOUT 4081 "MCP_TIMEOUT" Server;
     /// The request body exceeds the limit.
     RequestTooLarge = "request_too_large" PAYLOAD_TOO_LARGE 4131 "MCP_LIMIT_EXCEEDED" Server;

@@ -11,7 +11,7 @@ use http_body::{Body, Frame};
 use llamapool_limits::{MemoryAccount, ShareError};
 
 use super::scan::{EventReader, EventTooLargeError};
-use crate::counted_memory::{CountedMemory, counted};
+use crate::counted_memory::CountedMemory;
 
 /// How long a stream may continue after the event that was wanted.
 const TO_THE_END: Duration = Duration::from_millis(50);
@@ -62,8 +62,8 @@ where
         if let Some(event) = wanted_in(&mut events, &data, &is_wanted)? {
             read_to_end(body).await;
             head.headers.remove(CONTENT_LENGTH);
-            let event = counted(event, memory.into_share());
-            return Ok(Response::from_parts(head, event));
+            let held = event.capacity();
+            return Ok(Response::from_parts(head, memory.seal(event.into(), held)));
         }
     }
     Err(FirstEventError::Missing)

@@ -55,7 +55,9 @@ fn half(machine: Option<u64>, cgroup: Option<u64>) -> u64 {
 
 /// Returns the bytes of `MemTotal` in the text of `/proc/meminfo`.
 fn total_of(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|it| it.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|it| it.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }

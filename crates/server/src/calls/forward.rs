@@ -7,8 +7,8 @@ use llamapool_http::{
     BoxError, ForwardTimeouts, LimitedBody, RequestPace, Upstream, forward, linger,
 };
 use llamapool_tunnel::{IncomingBody, SendError, ServerEnd, StreamLease};
-use parking_lot::Mutex;
 use llamapool_wire::{CallError, Cause, header as wire};
+use parking_lot::Mutex;
 
 use super::failure::{forward_failed, is_by_the_caller, too_large};
 use super::guard::CallGuard;

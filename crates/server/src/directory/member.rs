@@ -12,9 +12,7 @@ use parking_lot::Mutex;
 
 use super::relay_tag::RelayTag;
 use crate::auth::RelayIdentity;
-use crate::scheduler::{
-    Candidate, DrainGate, IdClaim, Place, PlaceClaims, PlaceError, Runner,
-};
+use crate::scheduler::{Candidate, DrainGate, IdClaim, Place, PlaceClaims, PlaceError, Runner};
 
 /// One connected relay under one of its ids: its tunnel, and its offer there.
 #[derive(Debug)]

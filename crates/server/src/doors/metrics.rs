@@ -202,9 +202,9 @@ mod tests {
     use llamapool_tunnel::TunnelEnd;
 
     use super::*;
-    use crate::listen::PublicUrl;
     use crate::auth::{Auth, AuthConfig, Keys, OriginPolicy};
     use crate::doors::mcp::mcp_metrics;
+    use crate::listen::PublicUrl;
     use crate::metrics::Door;
 
     #[test]
@@ -214,7 +214,11 @@ mod tests {
         let policy = OriginPolicy::new(&AuthConfig::default(), None, [127, 0, 0, 1].into());
         let api = MetricsApi {
             access: AccessControl {
-                auth: Arc::new(Auth::new(&Keys::default(), policy, PublicUrl::new(None, false))),
+                auth: Arc::new(Auth::new(
+                    &Keys::default(),
+                    policy,
+                    PublicUrl::new(None, false),
+                )),
                 metrics: metrics.clone(),
             },
             metrics: metrics.clone(),

@@ -8,8 +8,9 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use llamapool_testkit::{
-    Pool, Provider, RawHttp, Relay, error_word, json_answer, metric, soon, tools_call,
+    PendingCall, Pool, Provider, RawHttp, Relay, error_word, json_answer, metric, soon, tools_call,
 };
 use serde_json::json;
 
@@ -83,7 +84,10 @@ async fn one_caller_gets_a_fair_share_of_a_relay() {
     assert_eq!(refusal.status().as_u16(), 429);
     assert_eq!(refusal.headers()["retry-after"], "2");
     let text = refusal.text().await.unwrap();
-    assert!(text.contains("calls of this caller use up its share"), "{text}");
+    assert!(
+        text.contains("calls of this caller use up its share"),
+        "{text}"
+    );
     assert_eq!(same_id.status().as_u16(), 200);
     assert_eq!(other_id.status().as_u16(), 200);
     let series = r#"llamapool_refusals_total{door="mcp",reason="caller_share"}"#;
@@ -169,7 +173,8 @@ async fn an_unread_refusal_of_the_relay_holds_no_place() {
         assert_eq!(answer.status().as_u16(), 401);
         unread.push(answer);
         let is_over = |client: &serde_json::Value| client["inflight"] == 0;
-        pool.until_client("closed", "the call is over", is_over).await;
+        pool.until_client("closed", "the call is over", is_over)
+            .await;
     }
 
     assert_eq!(call(&pool, "closed", "token").await.status().as_u16(), 200);
@@ -200,7 +205,8 @@ async fn a_request_body_that_stops_is_refused_and_its_place_is_free() {
 async fn a_caller_that_takes_nothing_loses_its_call() {
     let provider = Provider::answering(|_| async {
         let piece = Bytes::from(vec![b'x'; 16 * 1024]);
-        let endless = futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(piece.clone()));
+        let endless =
+            futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(piece.clone()));
         Response::new(Body::from_stream(endless))
     })
     .await;
@@ -216,10 +222,10 @@ async fn a_caller_that_takes_nothing_loses_its_call() {
         .await;
     assert_eq!(caller.head().await.status(), 200);
 
-    let is_over = |client: &serde_json::Value| {
-        client["inflight"] == 0 && client["calls_total"] == 1
-    };
-    pool.until_client("endless", "the call is over", is_over).await;
+    let is_over =
+        |client: &serde_json::Value| client["inflight"] == 0 && client["calls_total"] == 1;
+    pool.until_client("endless", "the call is over", is_over)
+        .await;
     let server = |state: &serde_json::Value| state["server"]["memory_used_bytes"] == 0;
     pool.until("its memory is free", server).await;
 }
@@ -245,33 +251,49 @@ async fn a_silent_event_stream_is_kept_although_nothing_is_taken() {
     assert_eq!(pool.client("quiet").await["inflight"], 1);
 }
 
-/// Each caller collects a response larger than its share of the memory; one at a time has room.
+/// A caller collects two answers at once, of which its share of the memory has room for one.
 #[tokio::test]
 async fn collected_answers_stay_within_the_memory_of_the_process() {
-    let provider = Provider::answering(|_| async {
-        let event = format!("data: {{\"id\":1,\"result\":\"{}\"}}\n\n", "x".repeat(1 << 20));
-        Response::builder()
-            .header("content-type", "text/event-stream")
-            .body(Body::from(event))
-            .unwrap()
+    let (goes_on, may_go_on) = tokio::sync::watch::channel(false);
+    let provider = Provider::answering(move |_| {
+        let mut may_go_on = may_go_on.clone();
+        async move {
+            let half = "x".repeat(600_000);
+            let beginning = Bytes::from(format!("data: {{\"id\":1,\"result\":\"{half}"));
+            let rest = async move {
+                may_go_on.wait_for(|goes_on| *goes_on).await.unwrap();
+                Ok::<_, std::io::Error>(Bytes::from("\"}\n\n"))
+            };
+            let beginning = futures_util::stream::iter([Ok(beginning)]);
+            let event = beginning.chain(futures_util::stream::once(rest));
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(Body::from_stream(event))
+                .unwrap()
+        }
     })
     .await;
-    let pool = Pool::with(|server| server.max_memory = 4 << 20).await;
+    let pool = Pool::with(|server| server.max_memory = 2_500_000).await;
     let _relay = pool.relay("large", &provider.url).await;
-    let plain_call = || async {
+    let plain_call = || {
         let request = pool.http.post(pool.mcp("large")).header("accept", "*/*");
-        let answer = soon("an answer", request.json(&json!({})).send()).await;
-        answer.unwrap()
+        PendingCall::start(request.json(&json!({})))
     };
 
-    let first = plain_call().await;
-    let refused = plain_call().await;
+    let mut first = plain_call();
+    let is_held =
+        |state: &serde_json::Value| state["server"]["memory_used_bytes"].as_u64() > Some(1_200_000);
+    pool.until("the first answer is collected", is_held).await;
+    let refused = plain_call().answer().await;
+    goes_on.send(true).unwrap();
+    let first = first.answer().await;
 
-    assert_eq!(first.status().as_u16(), 200);
+    assert_eq!(refused.status().as_u16(), 502);
     let error = refused.text().await.unwrap();
     assert!(error.contains("MAX_MEMORY"), "{error}");
-    assert_eq!(first.bytes().await.unwrap().len(), (1 << 20) + 20);
+    assert_eq!(first.status().as_u16(), 200);
+    assert_eq!(first.bytes().await.unwrap().len(), 600_020);
     let is_free = |state: &serde_json::Value| state["server"]["memory_used_bytes"] == 0;
     pool.until("the memory is free", is_free).await;
-    assert_eq!(plain_call().await.status().as_u16(), 200);
+    assert_eq!(plain_call().answer().await.status().as_u16(), 200);
 }

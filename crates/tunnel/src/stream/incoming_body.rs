@@ -92,7 +92,12 @@ impl IncomingBody {
             .announced
             .is_none_or(|announced| announced == data.len() as u64);
         let may_report_end = self.may_report_end;
-        Ok(WholeBody::new(data, is_complete, may_report_end, self.upload))
+        Ok(WholeBody::new(
+            data,
+            is_complete,
+            may_report_end,
+            self.upload,
+        ))
     }
 
     /// Counts the memory of what arrives for these parties. Fails if there is none for the window of

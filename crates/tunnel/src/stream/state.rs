@@ -87,11 +87,7 @@ pub(crate) enum BodyEvent {
 
 impl StreamState {
     /// Creates the state of a request that is to be sent.
-    pub(super) fn new_request(
-        windows: Windows,
-        held: Held,
-        memory: Option<MemoryAccount>,
-    ) -> Self {
+    pub(super) fn new_request(windows: Windows, held: Held, memory: Option<MemoryAccount>) -> Self {
         let mut state = Self::new(0, BodyProgress::Open, windows);
         state.held = held;
         state.receive_window.set_account(memory);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use llamapool_bridge::BridgeConfig;
+use llamapool_limits::MemoryBudget;
 use llamapool_settings::value::{
     COMMAND, COUNT, DURATION, MEMORY, MEMORY_OR_ZERO, PATH, POSITIVE_DURATION, SWITCH, VARIABLES,
     Variable,
@@ -163,6 +164,7 @@ pub(in crate::settings) fn resolve(
         replay_bytes: entry.value(&PROVIDER_REPLAY_BYTES)?,
         era_patience: entry.value(&PROVIDER_ERA_TIMEOUT)?,
         shared_session: entry.value(&SHARED_SESSION)?,
+        memory: MemoryBudget::default(),
     };
     let Some(program) = command.first() else {
         return Ok(None);

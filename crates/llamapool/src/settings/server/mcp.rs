@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use llamapool_server::McpConfig;
-use llamapool_settings::value::{BYTES, COUNT_OR_ZERO, DURATION, MEMORY, MEMORY_OR_ZERO, POSITIVE_DURATION};
+use llamapool_settings::value::{
+    BYTES, COUNT_OR_ZERO, DURATION, MEMORY, MEMORY_OR_ZERO, POSITIVE_DURATION,
+};
 use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
 
 use crate::settings::group::{LIMITS, TIME};
