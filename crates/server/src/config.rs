@@ -8,6 +8,7 @@ use std::time::Duration;
 use llamapool_wire::BuildInfo;
 
 use crate::auth::AuthConfig;
+use crate::data_dir::DataDirConfig;
 use crate::doors::mcp::McpConfig;
 use crate::doors::state::StateConfig;
 use crate::listen::ListenConfig;
@@ -29,6 +30,8 @@ pub struct ServerConfig {
     /// The bytes that the process may hold for callers: unread bytes, collected answers, buffers of
     /// HTTP/2 connections.
     pub max_memory: usize,
+    /// The directory of what outlives the run.
+    pub data_dir: DataDirConfig,
     /// The time for calls that still run when the server is stopped.
     pub drain_timeout: Duration,
     /// The version, commit and date of the program.
