@@ -2,28 +2,26 @@
 //!
 //! Only the wall clock: the monotonic clock of a machine goes on when its wall clock is set.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Where Debian installs the library.
-const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// Where Debian installs the library, below a folder that is named after the architecture.
+const LIBRARIES: &str = "/usr/lib";
+const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 
 /// A clock that can be set.
 #[derive(Debug, Clone)]
 pub(crate) struct Clock {
     file: PathBuf,
+    library: PathBuf,
 }
 
 impl Clock {
-    /// Returns whether clocks can be set on this machine.
-    pub(crate) fn is_available() -> bool {
-        Path::new(LIBRARY).exists()
-    }
-
-    /// A clock that reads its offset from a file.
-    pub(crate) fn in_file(file: PathBuf) -> Self {
-        let clock = Self { file };
+    /// A clock that reads its offset from a file; `None` where the library is not installed.
+    pub(crate) fn in_file(file: PathBuf) -> Option<Self> {
+        let library = library()?;
+        let clock = Self { file, library };
         clock.set(0);
-        clock
+        Some(clock)
     }
 
     /// Sets it to the true time and so many seconds.
@@ -36,7 +34,7 @@ impl Clock {
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let file = self.file.display().to_string();
         let pairs = [
-            ("LD_PRELOAD", LIBRARY.to_owned()),
+            ("LD_PRELOAD", self.library.display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", file),
             ("FAKETIME_CACHE_DURATION", "1".to_owned()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
@@ -47,4 +45,10 @@ impl Clock {
             .into_iter()
             .collect()
     }
+}
+
+fn library() -> Option<PathBuf> {
+    let folders = std::fs::read_dir(LIBRARIES).ok()?;
+    let mut libraries = folders.filter_map(|folder| Some(folder.ok()?.path().join(LIBRARY)));
+    libraries.find(|library| library.exists())
 }

@@ -1,18 +1,22 @@
 //! The program behind the bridge: an MCP server on standard input and output, as a process.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Stdout};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::plant::Plant;
 use crate::tool;
 use crate::work::{Executed, Work};
+
+/// Lines that were read and not taken yet, at most.
+const LINES: usize = 16;
 
 /// The revisions of MCP that a program supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +31,6 @@ pub(crate) enum Era {
 struct Program {
     era: Era,
     work: Work,
-    output: tokio::sync::Mutex<Stdout>,
     /// The calls that run, by the text of their ids.
     running: Mutex<HashMap<String, Running>>,
 }
@@ -43,27 +46,40 @@ pub(crate) async fn run(era: Era, journal: &Path, plant: Plant) -> anyhow::Resul
     let program = Arc::new(Program {
         era,
         work: Work::new(journal, plant)?,
-        output: tokio::sync::Mutex::new(tokio::io::stdout()),
         running: Mutex::default(),
     });
 
     let mut calls = JoinSet::new();
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
+    let mut lines = input();
+    while let Some(line) = lines.recv().await {
         let message: Value = serde_json::from_str(&line)?;
-        program.take(message, &mut calls).await?;
+        program.take(message, &mut calls)?;
         while calls.try_join_next().is_some() {}
     }
     Ok(())
 }
 
+/// Returns the lines of standard input, which a thread of its own reads.
+fn input() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(LINES);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            if line.is_ok_and(|line| sender.blocking_send(line).is_ok()) {
+                continue;
+            }
+            return;
+        }
+    });
+    lines
+}
+
 impl Program {
     /// Takes one message.
-    async fn take(self: &Arc<Self>, message: Value, calls: &mut JoinSet<()>) -> anyhow::Result<()> {
+    fn take(self: &Arc<Self>, message: Value, calls: &mut JoinSet<()>) -> anyhow::Result<()> {
         let id = &message["id"];
         match message["method"].as_str() {
             Some("tools/call") => {
-                self.call(&message, calls).await?;
+                self.call(&message, calls)?;
             }
             Some("notifications/cancelled") => {
                 let id = message["params"]["requestId"].to_string();
@@ -80,8 +96,7 @@ impl Program {
                     "capabilities": { "tools": {} },
                     "serverInfo": { "name": "soak", "version": "0" },
                 });
-                self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
-                    .await?;
+                self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))?;
             }
             Some("server/discover") if self.era == Era::Stateless => {
                 let result = json!({
@@ -90,24 +105,20 @@ impl Program {
                     "serverInfo": { "name": "soak", "version": "0" },
                     "resultType": "complete",
                 });
-                self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
-                    .await?;
+                self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))?;
             }
             Some("tools/list") => {
                 let tools = json!([{ "name": "work", "inputSchema": { "type": "object" } }]);
                 let result = json!({
                     "tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "public",
                 });
-                self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
-                    .await?;
+                self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))?;
             }
             Some("ping") => {
-                self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": {} }))
-                    .await?;
+                self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": {} }))?;
             }
             Some(_) if !id.is_null() => {
-                self.send(&tool::error(id, -32601, "no such method"))
-                    .await?;
+                self.send(&tool::error(id, -32601, "no such method"))?;
             }
             _ => {}
         }
@@ -115,7 +126,7 @@ impl Program {
     }
 
     /// Executes a call of the tool, and answers it in a task of its own.
-    async fn call(
+    fn call(
         self: &Arc<Self>,
         message: &Value,
         calls: &mut JoinSet<()>,
@@ -124,7 +135,7 @@ impl Program {
             Ok(executed) => executed,
             Err(error) => {
                 let answer = tool::error(&message["id"], -32602, &error.to_string());
-                return self.send(&answer).await;
+                return self.send(&answer);
             }
         };
 
@@ -148,19 +159,20 @@ impl Program {
             if is_last {
                 self.running.lock().remove(&executed.id.to_string());
             }
-            if self.send(&message).await.is_err() {
+            if self.send(&message).is_err() {
                 return;
             }
         }
     }
 
-    async fn send(&self, message: &Value) -> anyhow::Result<()> {
+    /// Writes one line. A bridge that does not read stops the whole program, as it stops most.
+    fn send(&self, message: &Value) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
 
-        let mut output = self.output.lock().await;
-        output.write_all(&line).await?;
-        output.flush().await?;
+        let mut output = std::io::stdout().lock();
+        output.write_all(&line)?;
+        output.flush()?;
         Ok(())
     }
 }
