@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use llamapool_relay::{
-    DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, Reconnect, Relay,
-    RelayConfig, StatusBind, StatusConfig,
+    DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, ProxySettings,
+    Reconnect, Relay, RelayConfig, StatusBind, StatusConfig,
 };
 use llamapool_server::{
     AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig, StateConfig,
@@ -142,9 +142,7 @@ fn relay_config(
             server_url: format!("ws://{server}{}", llamapool_wire::path::MCP_CONNECT).parse()?,
             connect_timeout,
             ca_file: None,
-            https_proxy: None,
-            http_proxy: None,
-            no_proxy: None,
+            proxies: ProxySettings::default(),
         },
         reconnect: Reconnect::Never,
         providers: vec![ProviderConfig {
