@@ -137,7 +137,7 @@ async fn serve(client: TcpStream, target: u16, treatment: watch::Receiver<Treatm
         treatment,
     };
 
-    // Both are dropped at once, whichever of the two branches ends first.
+    // Both directions are dropped at once when either branch ends.
     tokio::select! {
         _ = cuts.wait_for(|treatment| treatment.cuts != before) => {}
         _ = async { tokio::try_join!(up.run(), down.run()) } => {}

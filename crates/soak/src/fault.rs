@@ -71,7 +71,7 @@ impl EdgeName {
     ];
 }
 
-/// What a proxy does with the bytes of one direction.
+/// The treatment of the bytes of one direction by a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Traffic {
     /// Passes them on.
@@ -189,15 +189,17 @@ pub(crate) fn plan(seed: u64, lasting: Millis, deaths: Deaths) -> Vec<PlannedFau
     // A quiet moment comes first: descriptors and memory are compared with those of quiet moments,
     // and a call that no fault meets must end well.
     let mut at = 500;
-    while deaths != Deaths::None {
+    if deaths == Deaths::None {
+        return planned;
+    }
+    loop {
         at += rng.random_range(100..1_500);
         if at >= lasting {
-            break;
+            return planned;
         }
         let fault = draw(&mut rng, deaths);
         planned.push(PlannedFault { at, fault });
     }
-    planned
 }
 
 fn draw(rng: &mut StdRng, deaths: Deaths) -> Fault {

@@ -82,7 +82,7 @@ pub struct Message {
 pub enum Content {
     /// A JSON-RPC result.
     Result {
-        /// Whether the download in it has the bytes that belong to the nonce.
+        /// `true` if the download in it has the bytes that belong to the nonce.
         intact: bool,
     },
     /// A JSON-RPC error.

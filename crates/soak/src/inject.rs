@@ -18,7 +18,7 @@ use crate::site::{Site, Slot};
 /// Connections of the outsider that holds idle ones.
 const IDLE_CONNECTIONS: usize = 200;
 
-/// What was done in a window.
+/// The faults of a window as they were carried out.
 #[derive(Default)]
 pub(crate) struct Injected {
     /// The ends of processes.

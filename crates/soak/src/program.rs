@@ -126,11 +126,7 @@ impl Program {
     }
 
     /// Executes a call of the tool, and answers it in a task of its own.
-    fn call(
-        self: &Arc<Self>,
-        message: &Value,
-        calls: &mut JoinSet<()>,
-    ) -> anyhow::Result<()> {
+    fn call(self: &Arc<Self>, message: &Value, calls: &mut JoinSet<()>) -> anyhow::Result<()> {
         let executed = match self.work.execute(message) {
             Ok(executed) => executed,
             Err(error) => {

@@ -9,7 +9,7 @@ use crate::picture::{Chart, Curve, draw};
 use crate::totals::{Moment, Totals};
 
 const MEBIBYTE: u64 = 1024 * 1024;
-/// A run from which on the page counts as evidence; a shorter one says that it is short.
+/// The least length of a run, and its least faults, without a remark that it was short.
 const LONG: Duration = Duration::from_secs(2 * 3600);
 const MANY_FAULTS: u64 = 1000;
 

@@ -27,7 +27,7 @@ const ROUND: u32 = 16;
 /// Histories of windows with violations that are kept as files.
 const KEPT_HISTORIES: usize = 10;
 
-/// What a soak is asked for.
+/// The options of a soak.
 #[derive(Debug, Clone)]
 pub(crate) struct SoakOptions {
     pub(crate) lasting: Duration,

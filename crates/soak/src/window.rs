@@ -56,7 +56,7 @@ pub(crate) struct WindowResult {
     pub(crate) settled_after: Duration,
 }
 
-/// What is remembered from window to window.
+/// Measurements that are kept from window to window.
 #[derive(Default)]
 pub(crate) struct Memory {
     baselines: HashMap<(Victim, u32), Baseline>,

@@ -1,4 +1,4 @@
-//! One request and its answer, to whichever end it comes.
+//! One request and its answer, to its end of any kind.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) enum Leave {
     AfterEvents(usize),
 }
 
-/// What a caller has of an exchange.
+/// The parts of an exchange that its caller goes on with.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exchanged {
     pub(super) outcome: Option<Outcome>,
@@ -26,7 +26,7 @@ pub(super) struct Exchanged {
     pub(super) session: Option<String>,
     /// The id of the last event.
     pub(super) last_event: Option<String>,
-    /// Whether a response, not only events, was received.
+    /// `true` once a response was received, not only events.
     pub(super) has_response: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a caller does, drawn from the seed: one call or session after the other, until it is told
+//! The actions of a caller, drawn from the seed: one call or session after the other, until it is
 //! to stop.
 
 use std::time::Duration;

@@ -61,8 +61,8 @@ fn must_have_response(call: &Call) -> bool {
     matches!(call.operation, Operation::Tool | Operation::Initialize) && is_answered(call, 200)
 }
 
-/// Finds sessions that a provider or llamapool did not know any more, although no process that
-/// holds them was ended since they began.
+/// Finds sessions that were answered with 404 although no process that holds them was ended since
+/// they began.
 fn lost_sessions(history: &History) -> Vec<Violation> {
     let begins = history.calls.iter();
     let begins: HashMap<&str, &Call> = begins

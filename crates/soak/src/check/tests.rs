@@ -164,11 +164,7 @@ fn honest(calls: usize) -> History {
 }
 
 /// Returns the calls that satisfy a condition.
-fn some_call(
-    history: &mut History,
-    index: Index,
-    wanted: impl Fn(&Call) -> bool,
-) -> &mut Call {
+fn some_call(history: &mut History, index: Index, wanted: impl Fn(&Call) -> bool) -> &mut Call {
     let mut calls: Vec<&mut Call> = history.calls.iter_mut().filter(|it| wanted(it)).collect();
     let place = index.index(calls.len());
     calls.swap_remove(place)
@@ -191,7 +187,9 @@ fn plant(history: &mut History, rule: Rule, index: Index) {
             upload: Some(0),
         }),
         Rule::ExecutedThoughRefused => {
-            let call = some_call(history, index, |it| it.ends[0].outcome == refused(503, "relay_offline"));
+            let call = some_call(history, index, |it| {
+                it.ends[0].outcome == refused(503, "relay_offline")
+            });
             let execution = execution(call);
             history.executions.push(execution);
         }
@@ -204,7 +202,9 @@ fn plant(history: &mut History, rule: Rule, index: Index) {
             let execution = &mut history.executions[place];
             execution.upload = [None, execution.upload.map(|it| it + 1)][place % 2];
         }
-        Rule::NoEnd => some_call(history, index, |it| it.messages.is_empty()).ends.clear(),
+        Rule::NoEnd => some_call(history, index, |it| it.messages.is_empty())
+            .ends
+            .clear(),
         Rule::SeveralEnds => {
             let call = some_call(history, index, |_| true);
             call.ends.push(call.ends[0].clone());
@@ -216,7 +216,8 @@ fn plant(history: &mut History, rule: Rule, index: Index) {
         Rule::NoResponse => some_call(history, index, has_result).messages.clear(),
         Rule::SeveralResponses => {
             let call = some_call(history, index, has_result);
-            call.messages.push(call.messages[call.messages.len() - 1].clone());
+            call.messages
+                .push(call.messages[call.messages.len() - 1].clone());
         }
         Rule::ForeignMessage => {
             let call = some_call(history, index, |it| !it.messages.is_empty());
@@ -261,7 +262,11 @@ fn plant_in_stream_or_state(history: &mut History, rule: Rule, index: Index) {
             call.caller = PROBE.to_owned();
             history.calls.push(call);
         }
-        _ => plant_in_state(history.settled.as_mut().expect("a settled history"), rule, index),
+        _ => plant_in_state(
+            history.settled.as_mut().expect("a settled history"),
+            rule,
+            index,
+        ),
     }
 }
 
@@ -347,7 +352,10 @@ fn each_rule_is_found_at_least_once() {
 
         let violations = check(&history);
 
-        assert!(violations.iter().any(|it| it.rule == rule), "{rule}: {violations:?}");
+        assert!(
+            violations.iter().any(|it| it.rule == rule),
+            "{rule}: {violations:?}"
+        );
     }
 }
 
