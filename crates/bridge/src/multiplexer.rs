@@ -398,5 +398,7 @@ impl MultiplexedCall {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
