@@ -15,7 +15,8 @@ use llamapool_relay::{
     Reconnect, Relay, RelayConfig, StatusBind, StatusConfig,
 };
 use llamapool_server::{
-    AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig, StateConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig,
+    StateConfig,
 };
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, RelayId, Secret};
@@ -120,6 +121,7 @@ fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConf
         relays: RelaysConfig::default(),
         mcp: McpConfig::default(),
         state: StateConfig::default(),
+        data_dir: DataDirConfig::None,
         drain_timeout: ServerConfig::DRAIN_TIMEOUT,
         build: BUILD,
     }
