@@ -119,9 +119,9 @@ impl Child {
     ) -> io::Result<Self> {
         let guard_input = GuardInput::open()?;
         let mut process = command(config).stdin(guard_input.guard).spawn()?;
-        let (Some(stdout), Some(stderr)) = (process.stdout.take(), process.stderr.take()) else {
-            return Err(io::Error::other("the program has no standard output"));
-        };
+        let missing = || io::Error::other("the program has no standard output");
+        let stdout = process.stdout.take().ok_or_else(missing)?;
+        let stderr = process.stderr.take().ok_or_else(missing)?;
 
         let (input, writer) = program_input(bridge);
         let stdin = guard_input.program;

@@ -368,5 +368,7 @@ impl MultiplexedCall {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -60,7 +60,7 @@ impl Post {
         }
     }
 
-    fn parse(text: Bytes) -> Result<Self, RpcError> {
+    pub(crate) fn parse(text: Bytes) -> Result<Self, RpcError> {
         let parsed = parse_as_line(text, parse_messages);
         let (text, messages) = parsed.map_err(|error| match error {
             MessageError::NotJson(_) => {

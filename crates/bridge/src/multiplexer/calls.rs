@@ -77,10 +77,9 @@ impl Calls {
 
         let mut changes: Vec<_> = line_end_changes(request).collect();
         let own_token = progress.as_ref().map(|progress| progress.own);
-        for (token, own) in [(&request.id, Some(id)), (&progress_token, own_token)] {
-            let (Some(token), Some(own)) = (token, own) else {
-                continue;
-            };
+        let own_id = request.id.as_ref().map(|_| id);
+        let tokens = [&request.id, &progress_token].into_iter().flatten();
+        for (token, own) in tokens.zip([own_id, own_token].into_iter().flatten()) {
             changes.retain(|(span, _)| !token.span.contains(&span.start));
             changes.push((token.span.clone(), own.to_string().into()));
         }

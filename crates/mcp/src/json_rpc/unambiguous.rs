@@ -13,9 +13,9 @@ use super::members::{Members, string_length};
 use super::token::Token;
 use super::{Message, Part};
 
-/// How deep arrays and objects of a message may be nested: what serde_json reads. Other readers
-/// stop at 64 to 10 000, and some end their program then.
-const MAX_DEPTH: usize = 128;
+/// How deep arrays and objects of a message may be nested: the most that serde_json reads. Other
+/// readers stop at 1000 (Python) or 10 000 (Go), and some programs end then.
+const MAX_DEPTH: usize = 127;
 /// The most characters of a name that an error quotes.
 const QUOTED_CHARS: usize = 64;
 
