@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use llamapool_http::ListenerStreams;
 use llamapool_http::listen::Listener;
+use llamapool_limits::MemoryBudget;
 use llamapool_wire::MAX_PROVIDERS;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -73,6 +74,7 @@ impl Relay {
             None => None,
         };
 
+        let memory = MemoryBudget::new(config.max_memory);
         let providers = config
             .providers
             .iter()
@@ -84,11 +86,13 @@ impl Relay {
                     provider,
                     &config.tunnel,
                     tls.clone(),
+                    &memory,
                 ))
             })
             .collect();
         let app = App {
             providers,
+            memory,
             dialer: Dialer::new(&config, tls)?,
             link: LinkStatus::new(),
             listeners: ListenerStreams::new(),

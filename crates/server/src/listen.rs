@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::http::Uri;
 use llamapool_http::listen::{ListenLimits, Listener, Versions};
 
-pub(crate) use peer::Peer;
+pub(crate) use peer::{CallerAddress, Peer};
 pub(crate) use public_url::{Address, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, PublicUrl};
 pub(crate) use request_id::RequestId;
 

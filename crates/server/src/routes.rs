@@ -185,7 +185,7 @@ impl Routes {
         if let Some(CallRoute { auth, mcp }) = &self.0.calls
             && is_call(request.uri().path())
         {
-            let caller = match auth.caller(&source, request.uri(), peer) {
+            let caller = match auth.caller(&source, request.headers(), request.uri(), peer) {
                 Ok(caller) => caller,
                 Err(failure) => return mcp.reject(req_id, failure),
             };

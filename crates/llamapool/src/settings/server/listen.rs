@@ -68,6 +68,7 @@ static SEND_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
 )
 .default("60s");
 
+
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[
     &PORT.setting,
