@@ -68,7 +68,6 @@ static SEND_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
 )
 .default("60s");
 
-
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[
     &PORT.setting,
