@@ -12,20 +12,27 @@
 //! interpreted here.
 
 pub mod challenge;
+mod content_length;
 mod deadline;
+mod dot_segment;
 mod forward;
 mod forwarded_body;
 mod hop_by_hop;
 pub mod host;
 mod json;
 mod limited_body;
+mod method;
+pub mod reserved;
 pub mod sse;
 
+pub use content_length::{ContentLengthError, normalize_content_length};
+pub use dot_segment::has_dot_segment;
 pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
 pub use hop_by_hop::{remove_headers, strip_hop_by_hop};
 pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};
 pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, linger};
+pub use method::is_of_the_connection;
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

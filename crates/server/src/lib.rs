@@ -20,7 +20,7 @@ mod server;
 
 pub use auth::{AuthConfig, Keys};
 pub use config::ServerConfig;
-pub use doors::mcp::McpConfig;
+pub use doors::mcp::{McpConfig, TrustedPages};
 pub use doors::state::StateConfig;
 pub use listen::ListenConfig;
 pub use relays::RelaysConfig;

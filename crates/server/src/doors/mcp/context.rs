@@ -6,6 +6,7 @@ use std::time::Duration;
 use llamapool_http::ForwardTimeouts;
 use llamapool_mcp::MethodLabel;
 
+use super::pages::TrustedPages;
 use super::session_seal::SessionSeal;
 use crate::auth::Auth;
 use crate::calls::{CallMetrics, Forwarder};
@@ -33,6 +34,8 @@ pub struct McpConfig {
     pub stream_keepalive: Duration,
     /// The time for the lost relay of a session to come back, where several relays share an id.
     pub session_grace: Duration,
+    /// The ids whose pages a browser runs as pages of the public origin.
+    pub trusted_pages: TrustedPages,
 }
 
 /// The context of calls to MCP providers: what the stages of a call work with.
@@ -78,6 +81,7 @@ impl Default for McpConfig {
             call_timeout: Duration::ZERO,
             stream_keepalive: Duration::from_secs(15),
             session_grace: Duration::from_secs(60),
+            trusted_pages: TrustedPages::default(),
         }
     }
 }
