@@ -8,6 +8,7 @@
 mod auth;
 mod calls;
 mod config;
+mod data_dir;
 mod directory;
 mod doors;
 mod error;
@@ -20,6 +21,7 @@ mod server;
 
 pub use auth::{AuthConfig, Keys};
 pub use config::ServerConfig;
+pub use data_dir::DataDirConfig;
 pub use doors::mcp::{McpConfig, TrustedPages};
 pub use doors::state::StateConfig;
 pub use listen::ListenConfig;

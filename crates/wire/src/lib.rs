@@ -8,6 +8,7 @@
 
 mod build;
 mod cause;
+mod display;
 mod event;
 pub mod header;
 mod id;
@@ -18,6 +19,7 @@ mod secret;
 
 pub use build::BuildInfo;
 pub use cause::{CallError, Cause, Hop, RETRY_AFTER_SECONDS, error_chain};
+pub use display::controls_display;
 pub use event::{BridgeLoad, Event, EventError, MAX_EVENT_BYTES, Offer, ProviderHealth};
 pub use id::{DisplayName, IdError, InstanceId, NameError, RelayId};
 pub use ids::{IdsError, MAX_PROVIDERS, read_ids, write_ids};

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use llamapool_mcp::header::{METHOD, NAME, PROTOCOL_VERSION};
-use llamapool_mcp::{Message, MessageKind, RpcError, error_code};
+use llamapool_mcp::{Message, MessageKind, Revision, RpcError, error_code};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -18,6 +18,7 @@ pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), RpcErr
     }
     let params = message.params();
     let Some(version) = message.meta_revision().filter(|_| params.has_meta()) else {
+        check_known(headers)?;
         let text = "Invalid params: _meta has no io.modelcontextprotocol/protocolVersion";
         return Err(RpcError::bad_request(error_code::INVALID_PARAMS, text));
     };
@@ -28,6 +29,20 @@ pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), RpcErr
         Some(name) => check_equal(headers, NAME.as_str(), &name),
         None => Ok(()),
     }
+}
+
+/// Checks that the revision in the header is one that there is: a request of an unknown one need
+/// not have what the known ones require.
+fn check_known(headers: &HeaderMap) -> Result<(), RpcError> {
+    let Some(header) = headers.get(PROTOCOL_VERSION) else {
+        return Ok(());
+    };
+    let named = String::from_utf8_lossy(header.as_bytes());
+    if Revision::parse(named.trim()).is_some() {
+        return Ok(());
+    }
+    let known = Revision::ALL.map(|revision| revision.name().to_owned());
+    Err(RpcError::unsupported_version(&named, &known))
 }
 
 /// Checks the headers that repeat arguments of a tool.
@@ -203,6 +218,26 @@ mod tests {
         .unwrap();
 
         assert!(check(&headers(&[version, (METHOD, "tools/list")]), &bare).is_err());
+    }
+
+    /// It need not have a `_meta` at all, so the lack of one is not the fault to report.
+    #[test]
+    fn an_unknown_revision_in_the_header_is_the_error() {
+        let bare = Message::parse(Bytes::from_static(
+            br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+        ))
+        .unwrap();
+
+        for name in ["2999-01-01", "DRAFT-2027-v1"] {
+            let error = check(&headers(&[(VERSION, name)]), &bare).unwrap_err();
+
+            let text = error.to_json();
+            assert!(
+                text.contains(&format!("Unsupported protocol version: {name}")),
+                "{text}"
+            );
+            assert!(text.contains(r#""supported":["2024-11-05""#), "{text}");
+        }
     }
 
     #[test]
