@@ -483,7 +483,10 @@ async fn pages_in_browsers(route: Route) -> Transcript {
     )
     .await;
 
-    let script = mcp_fields(&[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")]);
+    let script = mcp_fields(&[
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-mode", "cors"),
+    ]);
     let request = endpoint.request_to("GET", &endpoint.path, &script, b"");
     let page = OK.replace("application/json", "text/html");
     let mut seen = endpoint.transcript();
@@ -529,7 +532,14 @@ async fn paths_that_lead_up(route: Route) -> Transcript {
     let endpoint = route.endpoint(&provider.url).await;
     let mut log = endpoint.transcript();
 
-    for path in ["/../x", "/a/./b", "/%2e%2E/x", "/a%2f..%2fb", "/..%5Cx", "/..;/x"] {
+    for path in [
+        "/../x",
+        "/a/./b",
+        "/%2e%2E/x",
+        "/a%2f..%2fb",
+        "/..%5Cx",
+        "/..;/x",
+    ] {
         let request = endpoint.request_to("POST", &endpoint.below(path), &mcp_fields(&[]), b"{}");
         maybe_forwarded("path_refused", &endpoint, &provider, &request, &mut log).await;
     }

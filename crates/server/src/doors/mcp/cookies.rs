@@ -85,8 +85,8 @@ pub(super) fn to_caller(
     }
 }
 
-/// Returns a `Set-Cookie` as that of an id. `None` if it would forge a cookie of another. Pages that
-/// are trusted find their cookies under the names that they gave them.
+/// Returns a `Set-Cookie` as that of an id. `None` if it is meant for another id: it has that one's
+/// path or name. Pages that are trusted find their cookies under the names that they gave them.
 fn of_id(cookie: &[u8], mark: &str, path: &str, is_trusted: bool) -> Option<Vec<u8>> {
     let mut parts = cookie.split(|&byte| byte == b';');
     let pair = parts.next()?.trim_ascii_start();
@@ -101,12 +101,14 @@ fn of_id(cookie: &[u8], mark: &str, path: &str, is_trusted: bool) -> Option<Vec<
     }
     own.extend_from_slice(pair);
     for attribute in parts {
-        let name = attribute.split(|&byte| byte == b'=').next();
-        let name = name.unwrap_or_default().trim_ascii();
-        let is_ours = [&b"path"[..], b"domain"]
-            .iter()
-            .any(|ours| name.eq_ignore_ascii_case(ours));
-        if !is_ours {
+        let mut halves = attribute.splitn(2, |&byte| byte == b'=');
+        let name = halves.next().unwrap_or_default().trim_ascii();
+        let value = halves.next().unwrap_or_default().trim_ascii();
+        if name.eq_ignore_ascii_case(b"path") {
+            if is_of_another_id(value, path) {
+                return None;
+            }
+        } else if !name.eq_ignore_ascii_case(b"domain") {
             own.push(b';');
             own.extend_from_slice(attribute);
         }
@@ -114,6 +116,16 @@ fn of_id(cookie: &[u8], mark: &str, path: &str, is_trusted: bool) -> Option<Vec<
     own.extend_from_slice(b"; Path=");
     own.extend_from_slice(path.as_bytes());
     Some(own)
+}
+
+/// Returns whether a cookie's path is at or below the URL of another id than the one with this path.
+fn is_of_another_id(cookie_path: &[u8], path: &str) -> bool {
+    let ids = path.rfind('/').map_or(path, |end| &path[..=end]);
+    let is_own = || {
+        let below = cookie_path.strip_prefix(path.as_bytes());
+        below.is_some_and(|below| below.is_empty() || below.starts_with(b"/"))
+    };
+    cookie_path.starts_with(ids.as_bytes()) && !is_own()
 }
 
 fn mark(id: &RelayId) -> String {
@@ -173,6 +185,19 @@ mod tests {
         ] {
             let expected = format!("llamapool-a.b!{own}; Path={PATH}");
             assert_eq!(set(cookie, false), Some(expected), "{cookie}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_with_the_path_of_another_id_is_not_set() {
+        for is_trusted in [false, true] {
+            for path in [
+                "/llama/api/mcp/id/x",
+                "/llama/api/mcp/id/a.b2",
+                "/llama/api/mcp/id/",
+            ] {
+                assert_eq!(set(&format!("s=1; Path={path}; Secure"), is_trusted), None);
+            }
         }
     }
 
