@@ -171,19 +171,24 @@ static IN_RESPONSES: LazyLock<NameTable> =
 
 /// Returns whether a caller's request loses the header of this name.
 pub fn is_reserved_in_request(name: &HeaderName) -> bool {
-    let folded = folded(name);
-    IN_REQUESTS.contains(&folded) || is_other_spelling(&folded)
+    is_listed(name, |name| IN_REQUESTS.contains(name))
 }
 
 /// Returns whether a provider's response loses the header of this name.
 pub fn is_reserved_in_response(name: &HeaderName) -> bool {
-    if name.as_str() == BUFFERING {
-        return false;
+    name.as_str() != BUFFERING
+        && is_listed(name, |name| {
+            IN_RESPONSES.contains(name) || name.ends_with(TARGETED_CACHE_CONTROL)
+        })
+}
+
+/// Returns whether a list has a name in any spelling. With a `_`, it may also be another spelling of
+/// one that HTTP or llamapool gives a meaning.
+fn is_listed(name: &HeaderName, contains: impl Fn(&str) -> bool) -> bool {
+    match folded(name) {
+        Cow::Borrowed(name) => contains(name),
+        Cow::Owned(name) => contains(&name) || ONLY_WITH_UNDERSCORE.contains(&name.as_str()),
     }
-    let folded = folded(name);
-    IN_RESPONSES.contains(&folded)
-        || folded.ends_with(TARGETED_CACHE_CONTROL)
-        || is_other_spelling(&folded)
 }
 
 /// Returns a name with `_` as `-`, the form in which names are compared.
@@ -194,12 +199,6 @@ pub fn folded(name: &HeaderName) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(name)
     }
-}
-
-/// Returns whether a name that was folded is another spelling of one that HTTP or llamapool gives a
-/// meaning.
-fn is_other_spelling(folded: &Cow<'_, str>) -> bool {
-    matches!(folded, Cow::Owned(name) if ONLY_WITH_UNDERSCORE.contains(&name.as_str()))
 }
 
 /// Names and beginnings of names, found by a byte that few of them share: every header of every call
