@@ -12,7 +12,9 @@
 //! interpreted here.
 
 pub mod challenge;
+mod collect;
 mod content_length;
+mod counted_memory;
 mod deadline;
 mod dot_segment;
 mod forward;
@@ -22,10 +24,13 @@ pub mod host;
 mod json;
 mod limited_body;
 mod method;
+mod request_pace;
 pub mod reserved;
 pub mod sse;
 
+pub use collect::{CollectError, collect};
 pub use content_length::{ContentLengthError, normalize_content_length};
+pub use counted_memory::{CountedMemory, UNCOUNTED_BYTES, held_with};
 pub use dot_segment::has_dot_segment;
 pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
@@ -33,6 +38,7 @@ pub use hop_by_hop::{remove_headers, strip_hop_by_hop};
 pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};
 pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, linger};
 pub use method::is_of_the_connection;
+pub use request_pace::{RequestPace, RequestTooSlowError};
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -14,3 +14,4 @@ mod locations;
 mod oauth;
 mod provider_faults;
 mod status;
+mod token;

@@ -18,6 +18,7 @@ mod metrics;
 mod plain_callers;
 mod redirects;
 mod shared_origin;
+mod shares;
 mod spreading;
 mod state;
 mod streams;
