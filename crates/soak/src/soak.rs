@@ -125,7 +125,7 @@ pub(crate) fn progress(
         })
         .collect();
     let mut line = format!(
-        "[{:6} s] window {} (seed {}): {} calls, {} executions, {} faults, settled after {:.1} s, {} violations ({} in all); {}",
+        "[{:6} s] window {} (seed {}): {} calls, {} executions, {} faults, settled after {:.1} s, harness lag {} ms, {} violations ({} in all); {}",
         at.as_secs(),
         plan.number,
         plan.seed,
@@ -133,6 +133,7 @@ pub(crate) fn progress(
         result.history.executions.len(),
         result.faults.len(),
         result.settled_after.as_secs_f64(),
+        result.history.lag,
         result.violations.len(),
         totals.violation_count(),
         processes.join(", "),
