@@ -14,6 +14,9 @@ mod error_events;
 mod event_id;
 mod event_queue;
 mod event_stream;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(unix)]
 pub mod guard;
 mod guard_command;

@@ -391,5 +391,7 @@ impl MultiplexedCall {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

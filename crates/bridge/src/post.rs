@@ -60,7 +60,7 @@ impl Post {
         }
     }
 
-    fn parse(text: Bytes) -> Result<Self, RpcError> {
+    pub(crate) fn parse(text: Bytes) -> Result<Self, RpcError> {
         let text = to_single_line(text);
         let messages = parse_messages(&text).map_err(|error| match error {
             MessageError::NotJson(_) => {

@@ -4,6 +4,8 @@
 //! The program is asked once, before any caller, whether it supports these revisions (MCP
 //! 2026-07-28, versioning). A caller that closes its stream cancels its request.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod headers;
 mod tools;
 

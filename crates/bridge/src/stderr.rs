@@ -83,7 +83,7 @@ fn log_line(line: &[u8], pid: u32, last: &LastLine, budget: &mut LogBudget) {
 }
 
 /// Returns the beginning of a line without anything that a terminal would interpret.
-fn without_controls(line: &[u8]) -> String {
+pub(crate) fn without_controls(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let mut shown = String::new();
     let mut chars = text.trim_end().chars();

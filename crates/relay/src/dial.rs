@@ -1,6 +1,8 @@
 //! Dials the server: name, TCP, proxy, TLS, and the WebSocket upgrade.
 
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod handshake;
 mod no_proxy;
 mod proxy;

@@ -27,3 +27,10 @@ pub use doors::state::StateConfig;
 pub use listen::ListenConfig;
 pub use relays::RelaysConfig;
 pub use server::Server;
+
+/// The checks of the fuzz targets in `fuzz/`.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::doors::mcp::fuzzing::{call_head, challenge, seal, target};
+}

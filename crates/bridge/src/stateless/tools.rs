@@ -107,7 +107,7 @@ async fn request_list(program: &Arc<Multiplexer>) -> Result<ToolList, CallError>
 }
 
 /// Returns the header parameters of a schema: properties that are reached through properties alone.
-fn header_parameters(schema: &Value) -> Vec<HeaderParameter> {
+pub(super) fn header_parameters(schema: &Value) -> Vec<HeaderParameter> {
     let mut found = Vec::new();
     collect_parameters(schema, &mut Vec::new(), &mut found);
     found

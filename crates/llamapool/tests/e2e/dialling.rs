@@ -155,3 +155,49 @@ async fn a_silent_server_or_proxy_is_given_up_after_connect_timeout() {
         );
     }
 }
+
+/// Neither an expired certificate nor a plain answer behind `wss` is taken.
+#[tokio::test]
+async fn a_connection_without_sound_tls_is_given_up() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+    let expired = TlsFront::expired(&pool.url).await;
+    let ca = expired.ca_file.path().to_str().unwrap();
+
+    for (port, reason) in [
+        (expired.port.to_string(), "certificate expired"),
+        (pool.port().to_owned(), "received corrupt message"),
+    ] {
+        let url = format!("wss://localhost:{port}");
+        let settings = [("CA_FILE", ca)];
+
+        let line = last_line(&mut Pool::relay_once(&url, &provider.url, &settings)).await;
+
+        assert!(line.contains(reason), "{line}");
+    }
+}
+
+/// A redirect would send the worker key to another place, perhaps without TLS.
+#[tokio::test]
+async fn a_redirect_of_the_upgrade_is_not_followed() {
+    let provider = Provider::echoing().await;
+    let pool = Pool::start().await;
+    let target = format!("{}/api/mcp/connect", pool.url);
+
+    for status in [301, 302, 303, 307, 308] {
+        let target = target.clone();
+        let redirecting = Provider::answering(move |_| {
+            let answer = http::Response::builder()
+                .status(status)
+                .header("location", &target)
+                .body(axum::body::Body::empty());
+            async { answer.unwrap() }
+        })
+        .await;
+
+        let line = last_line(&mut Pool::relay_once(&redirecting.url, &provider.url, &[])).await;
+
+        assert!(line.contains(&format!("status {status}")), "{line}");
+    }
+    assert_eq!(pool.state().await["mcp"]["clients"], serde_json::json!([]));
+}

@@ -1,6 +1,7 @@
 //! The byte stream to the server: TCP, proxy and TLS.
 
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use http::Uri;
@@ -49,32 +50,15 @@ async fn connect_through(
     target: &Uri,
     tls: &rustls::ClientConfig,
 ) -> Result<Hop, String> {
-    match &proxy.protocol {
-        ProxyProtocol::Connect(authorization) => {
-            let hop = connect_to_proxy(proxy, tls).await?;
-            let tunnel = ConnectTunnel::new(proxy.uri.clone(), Connected::new(hop));
-            let mut tunnel = match authorization {
-                Some(authorization) => tunnel.with_auth(authorization.clone()),
-                None => tunnel,
-            };
-            let connected = tunnel.call(target.clone()).await;
-            connected.map_err(|error| error_chain(&error))
-        }
-        ProxyProtocol::Socks {
-            login,
-            resolves_here,
-        } => {
-            let mut last = Err("the server's name has no address".to_owned());
-            for target in socks_targets(target, *resolves_here).await? {
-                let hop = connect_to_proxy(proxy, tls).await?;
-                last = connect_socks(proxy, login.clone(), hop, target).await;
-                if last.is_ok() {
-                    break;
-                }
-            }
-            last
+    let mut last = Err("the server's name has no address".to_owned());
+    for target in targets(proxy, target).await? {
+        let hop = connect_to_proxy(proxy, tls).await?;
+        last = ask(proxy, target, hop).await;
+        if last.is_ok() {
+            break;
         }
     }
+    last
 }
 
 async fn connect_to_proxy(proxy: &Proxy, tls: &rustls::ClientConfig) -> Result<Hop, String> {
@@ -82,27 +66,46 @@ async fn connect_to_proxy(proxy: &Proxy, tls: &rustls::ClientConfig) -> Result<H
     secure(tcp, &proxy.uri, tls).await
 }
 
-/// Asks a SOCKS proxy for a connection to `target`.
-async fn connect_socks(
-    proxy: &Proxy,
-    login: Option<(String, String)>,
-    hop: Hop,
-    target: Uri,
-) -> Result<Hop, String> {
-    let socks = SocksV5::new(proxy.uri.clone(), Connected::new(hop));
-    let mut socks = match login {
-        Some((user, password)) => socks.with_auth(user, password),
-        None => socks,
-    };
-    let connected = socks.call(target).await;
-    connected.map_err(|error| error_chain(&error))
+/// Asks a proxy for a connection to `target`. Returns its stream, which then is the connection.
+async fn ask<T>(proxy: &Proxy, target: Uri, hop: T) -> Result<T, String>
+where
+    T: Read + Write + Send + Unpin + 'static,
+{
+    let hop = Connected::new(hop);
+    match &proxy.protocol {
+        ProxyProtocol::Connect(authorization) => {
+            let tunnel = ConnectTunnel::new(proxy.uri.clone(), hop);
+            let mut tunnel = match authorization {
+                Some(authorization) => tunnel.with_auth(authorization.clone()),
+                None => tunnel,
+            };
+            let asked = tunnel.call(target).await;
+            asked.map_err(|error| error_chain(&error))
+        }
+        ProxyProtocol::Socks { login, .. } => {
+            let socks = SocksV5::new(proxy.uri.clone(), hop);
+            let mut socks = match login.clone() {
+                Some((user, password)) => socks.with_auth(user, password),
+                None => socks,
+            };
+            let asked = socks.call(target).await;
+            asked.map_err(|error| error_chain(&error))
+        }
+    }
 }
 
-/// Returns the targets to ask a SOCKS proxy for, one after the other: every address of the server's
-/// name, or the name itself, which the proxy then resolves.
-async fn socks_targets(target: &Uri, resolves_here: bool) -> Result<Vec<Uri>, String> {
+/// Returns the targets to ask a proxy for, one after the other: every address of the server's name,
+/// or the name itself where the proxy resolves it.
+async fn targets(proxy: &Proxy, target: &Uri) -> Result<Vec<Uri>, String> {
     let host = target.host().unwrap_or_default();
-    let is_address = host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok();
+    let is_address = host.starts_with('[') || host.parse::<IpAddr>().is_ok();
+    let resolves_here = matches!(
+        proxy.protocol,
+        ProxyProtocol::Socks {
+            resolves_here: true,
+            ..
+        }
+    );
     if is_address || !resolves_here {
         return Ok(vec![target.clone()]);
     }
@@ -172,4 +175,15 @@ fn with_authority(target: &Uri, authority: &str) -> Option<Uri> {
     let mut parts = target.clone().into_parts();
     parts.authority = Some(authority.parse::<Authority>().ok()?);
     Uri::from_parts(parts).ok()
+}
+
+/// Asks a proxy that answers with these bytes, for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub(super) async fn fuzzing(proxy: &Proxy, target: &Uri, answer: &[u8]) {
+    use tokio::io::AsyncWriteExt;
+
+    let (near, mut far) = tokio::io::duplex(1 << 16);
+    let _ = far.write_all(answer).await;
+    let _ = far.shutdown().await;
+    let _ = ask(proxy, target.clone(), TokioIo::new(near)).await;
 }
