@@ -80,7 +80,9 @@ impl Plan<'_> {
 
     fn server(&self) -> Recipe {
         let port = self.server_port.to_string();
+        let data = self.folder.join("data").display().to_string();
         let keys = [
+            ("DATA_DIR", &*data),
             ("PORT", &*port),
             ("API_KEY", API_KEY),
             ("WORKER_KEY", WORKER_KEY),
