@@ -100,6 +100,9 @@ fn advice(cause: Cause) -> &'static str {
         Cause::RelayGarbage => {
             "Keep the headers of the call and of its answer below `TUNNEL_MAX_HEADER_BYTES`; else look into the relay's log."
         }
+        Cause::CallTimeout => {
+            "Raise `SHARED_CALL_TIMEOUT` of the relay. Try again only if the call may be executed twice."
+        }
         Cause::FirstByteTimeout => {
             "Raise `FIRST_BYTE_TIMEOUT` or `CALL_TIMEOUT` of the server. Try again only if the call may be executed twice."
         }
