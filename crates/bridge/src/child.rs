@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use llamapool_limits::MemoryAccount;
 use llamapool_wire::Cause;
 use tokio::process::{Child as Process, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
@@ -116,6 +117,7 @@ impl Child {
         config: &BridgeConfig,
         tasks: &TaskTracker,
         bridge: &CancellationToken,
+        memory: &MemoryAccount,
     ) -> io::Result<Self> {
         let guard_input = GuardInput::open()?;
         let mut process = command(config).stdin(guard_input.guard).spawn()?;
@@ -123,7 +125,7 @@ impl Child {
         let stdout = process.stdout.take().ok_or_else(missing)?;
         let stderr = process.stderr.take().ok_or_else(missing)?;
 
-        let (input, writer) = program_input(bridge);
+        let (input, writer) = program_input(bridge, memory);
         let stdin = guard_input.program;
         let lifeline = guard_input.lifeline;
         tasks.spawn(async move {
@@ -138,7 +140,7 @@ impl Child {
         Ok(Self {
             input,
             process,
-            lines: LineReader::new(stdout, config.max_message_bytes),
+            lines: LineReader::new(stdout, config.max_message_bytes, memory),
             last_line,
         })
     }

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::event_log::EventLog;
 use super::streams::{FIRST_STREAM, Streams};
 use crate::child::{Exit, ProgramObserver};
 use crate::event_queue::ResponsePart;
@@ -52,19 +53,19 @@ struct Activity {
 }
 
 impl Session {
-    /// Creates the session of a program that was started. `replay_bytes` bounds its event log.
+    /// Creates the session of a program that was started, with its event log.
     pub(super) fn new(
         id: Box<str>,
         input: ProgramInput,
-        replay_bytes: usize,
+        log: EventLog,
         open: OpenSession,
         slot: OwnedSemaphorePermit,
     ) -> Self {
         let now = Instant::now();
         Self {
             id,
+            streams: Mutex::new(Streams::new(log, input.memory())),
             input,
-            streams: Mutex::new(Streams::new(replay_bytes)),
             invalid_lines: InvalidLines::new(),
             activity: Mutex::new(Activity {
                 at: now,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use llamapool_bridge::BridgeConfig;
+use llamapool_limits::MemoryBudget;
 use llamapool_settings::value::{
     COMMAND, COUNT, DURATION, MEMORY, MEMORY_OR_ZERO, PATH, POSITIVE_DURATION, SWITCH, VARIABLES,
     Variable,
@@ -175,6 +176,7 @@ pub(in crate::settings) fn resolve(
         era_patience: entry.value(&PROVIDER_ERA_TIMEOUT)?,
         shared_call_timeout: Some(shared_call_timeout).filter(|timeout| !timeout.is_zero()),
         shared_session: entry.value(&SHARED_SESSION)?,
+        memory: MemoryBudget::default(),
     };
     let Some(program) = command.first() else {
         return Ok(None);
