@@ -13,7 +13,7 @@ use axum::http::{Response, Uri};
 use axum::routing::{any, get};
 use hyper::body::Incoming;
 use llamapool_http::listen::{Handler, Overload};
-use llamapool_http::{ListenerStreams, sse};
+use llamapool_http::{ListenerStreams, is_of_the_connection, sse};
 use llamapool_mcp::is_listening;
 use llamapool_wire::{CallError, Cause, header as wire, path};
 use tower_service::Service;
@@ -181,6 +181,13 @@ impl Routes {
                 return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
             }
         };
+
+        if is_of_the_connection(request.method()) {
+            let message = format!("the method {} is refused", request.method());
+            let failure = CallError::new(Cause::MethodRefused, message);
+            self.0.metrics.refused(Door::Edge, failure.cause.word());
+            return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
+        }
 
         if let Some(CallRoute { auth, mcp }) = &self.0.calls
             && is_call(request.uri().path())
