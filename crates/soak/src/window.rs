@@ -189,7 +189,7 @@ fn open_sessions(calls: &[Call]) -> usize {
     let of_programs = calls.iter().filter(|call| call.id == "stdio");
     let begun = of_programs.clone().filter(|call| {
         call.operation == Operation::Initialize
-            && call.ends.iter().any(|end| end.outcome != Outcome::NotSent)
+            && call.ends.iter().any(|end| may_have_begun(&end.outcome))
     });
     let is_end = |outcome: &Outcome| match outcome {
         Outcome::Answered { status, .. } => *status < 300 || *status == 404,
@@ -199,6 +199,15 @@ fn open_sessions(calls: &[Call]) -> usize {
         call.operation == Operation::Delete && call.ends.iter().any(|end| is_end(&end.outcome))
     });
     begun.count().saturating_sub(ended.count())
+}
+
+/// Returns whether a session may have begun with an `initialize` that ended in this way.
+fn may_have_begun(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::NotSent => false,
+        Outcome::Answered { status, .. } => matches!(status, 200 | 502 | 504),
+        Outcome::Broken { .. } | Outcome::NoAnswer | Outcome::Left | Outcome::Hung => true,
+    }
 }
 
 /// Waits until the state is the truth and the programs are those that may run, within a bound.
@@ -272,6 +281,7 @@ fn history(
     let mut history = History {
         calls,
         stops: injected.stops.clone(),
+        stuck: injected.stuck.clone(),
         settled: Some(settled),
         ..History::default()
     };
