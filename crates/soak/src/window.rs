@@ -61,9 +61,6 @@ pub(crate) struct WindowResult {
 #[derive(Default)]
 pub(crate) struct Memory {
     baselines: HashMap<(Victim, u32), Baseline>,
-    /// Sessions of programs that no caller has ended, of the last windows: those of an older one
-    /// have been idle for too long.
-    open_sessions: [usize; 2],
 }
 
 /// A process at the ends of its first windows.
@@ -99,9 +96,8 @@ pub(crate) async fn run(
     let exits = revive(site).await?;
     let ended = Instant::now();
     let sessions = open_sessions(&recorder.lock());
-    let earlier: usize = memory.open_sessions.iter().sum();
-    let programs_allowed = SHARED_PROGRAMS + sessions + earlier;
-    memory.open_sessions = [memory.open_sessions[1], sessions];
+    // Those of earlier windows have ended by now, idle for longer than they may be.
+    let programs_allowed = SHARED_PROGRAMS + sessions;
     settle(site, programs_allowed).await;
     let settled_after = ended.elapsed();
     caller::probe(&setting).await?;
