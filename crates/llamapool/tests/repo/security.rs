@@ -181,7 +181,7 @@ fn collect(folder: &Path, into: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let shown = path.strip_prefix(root()).unwrap().display().to_string();
-        let is_for_tests = ["tests", "tests.rs", "testkit", "style", "build.rs"]
+        let is_for_tests = ["tests", "tests.rs", "testkit", "soak", "style", "build.rs"]
             .iter()
             .any(|name| shown.split('/').any(|part| part == *name));
         if is_for_tests {
