@@ -13,24 +13,31 @@
 
 pub mod challenge;
 mod collect;
+mod content_length;
 mod counted_memory;
 mod deadline;
+mod dot_segment;
 mod forward;
 mod forwarded_body;
 mod hop_by_hop;
 pub mod host;
 mod json;
 mod limited_body;
+mod method;
 mod request_pace;
+pub mod reserved;
 pub mod sse;
 
 pub use collect::{CollectError, collect};
+pub use content_length::{ContentLengthError, normalize_content_length};
 pub use counted_memory::{CountedMemory, UNCOUNTED_BYTES, held_with};
+pub use dot_segment::has_dot_segment;
 pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
 pub use hop_by_hop::{remove_headers, strip_hop_by_hop};
 pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};
 pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, linger};
+pub use method::is_of_the_connection;
 pub use request_pace::{RequestPace, RequestTooSlowError};
 
 /// Any error of a body.

@@ -10,7 +10,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Response;
 use axum::routing::{any, get};
-use llamapool_wire::path;
+use llamapool_http::is_of_the_connection;
+use llamapool_wire::{CallError, Cause, path};
 use tower_service::Service;
 
 use crate::auth::{Auth, HostAndOrigin};
@@ -115,6 +116,13 @@ impl Handler for Routes {
                 return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
             }
         };
+
+        if is_of_the_connection(request.method()) {
+            let message = format!("the method {} is refused", request.method());
+            let failure = CallError::new(Cause::MethodRefused, message);
+            self.0.metrics.refused(Door::Edge, failure.cause.word());
+            return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
+        }
 
         if let Some(CallRoute { auth, mcp }) = &self.0.calls
             && is_call(request.uri().path())

@@ -95,6 +95,10 @@ fn advice(cause: Cause) -> &'static str {
         Cause::PathRefused => {
             "Send the path without segments `.` and `..`, however they are spelt."
         }
+        Cause::PageRefused => {
+            "Open the page in the browser, or add its id to `TRUSTED_PAGES` of the server, if its provider is to be trusted. The provider may have executed the call."
+        }
+        Cause::MethodRefused => "Send another method than `CONNECT` and `TRACE`.",
         Cause::TunnelLost => "Try again only if the call may be executed twice.",
         Cause::ProviderUnreachable => {
             "Start the provider, or check `PROVIDER_URL` of the relay. Try again: the call was not executed."

@@ -292,6 +292,26 @@ async fn path_refused() {
 }
 
 #[tokio::test]
+async fn page_refused() {
+    let provider = RawProvider::bind().await;
+    let pool = Pool::start().await;
+    let _relay = pool.relay("mcp-1", &provider.url).await;
+
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let request = pool.http.get(pool.mcp("mcp-1"));
+    let request = request.header("sec-fetch-site", "same-origin").send();
+    let (_, answer) = tokio::join!(provider.answer(page), request);
+    check_error(Cause::PageRefused, answer.unwrap()).await;
+}
+
+#[tokio::test]
+async fn method_refused() {
+    let pool = Pool::start().await;
+    let request = pool.http.request(reqwest::Method::TRACE, pool.mcp("mcp-1"));
+    check_error(Cause::MethodRefused, request.send().await.unwrap()).await;
+}
+
+#[tokio::test]
 async fn tunnel_lost() {
     let mut provider = ScriptedProvider::start().await;
     let pool = Pool::start().await;

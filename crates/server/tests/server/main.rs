@@ -16,6 +16,8 @@ mod headers;
 mod keys;
 mod metrics;
 mod plain_callers;
+mod redirects;
+mod shared_origin;
 mod shares;
 mod spreading;
 mod state;
