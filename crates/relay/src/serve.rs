@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, header};
-use llamapool_http::{has_dot_segment, is_of_the_connection};
+use http_body_util::BodyExt;
+use llamapool_http::{has_dot_segment, is_of_the_connection, sse};
+use llamapool_mcp::is_listening;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::{CallError, Cause, path::TunnelPath};
 use tokio_util::sync::CancellationToken;
@@ -62,7 +64,14 @@ async fn dispatch(
             Cause::PathRefused,
             "the path behind the id has a segment that could mean `.` or `..`",
         )),
-        TunnelPath::Call { below, .. } => entry.call(request, below).await,
+        TunnelPath::Call { below, .. } => {
+            let only_listens = is_listening(request.method(), request.headers());
+            let response = entry.call(request, below).await?;
+            if only_listens && sse::is_event_stream(response.headers()) {
+                return Ok(response.map(|body| app.listeners.add(body).boxed_unsync()));
+            }
+            Ok(response)
+        }
         TunnelPath::Document { which, .. } => entry.document(which, request.headers()).await,
     }
 }

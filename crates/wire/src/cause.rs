@@ -69,6 +69,8 @@ macro_rules! causes {
 }
 
 causes! {
+    /// As many connections are open as there may be, all together or from the caller's address.
+    TooManyConnections = "too_many_connections" SERVICE_UNAVAILABLE 5030 "MCP_LIMIT_EXCEEDED" Server;
     /// No relay of this id is connected.
     RelayOffline = "relay_offline" SERVICE_UNAVAILABLE 5031 "MCP_PROVIDER_UNAVAILABLE" Relay;
     /// The relay finishes what runs and takes nothing new.

@@ -207,6 +207,18 @@ async fn too_many_calls() {
 }
 
 #[tokio::test]
+async fn too_many_connections() {
+    let mut provider = ScriptedProvider::start().await;
+    let pool = Pool::with(|server| server.listen.max_connections = 1).await;
+    let _relay = pool.relay("mcp-1", &provider.url).await;
+    let _running = pool.start_call("mcp-1");
+    let _request = provider.next_request().await;
+
+    let answer = pool.post("mcp-1", &tools_call(1, "echo")).await;
+    check_error(Cause::TooManyConnections, answer).await;
+}
+
+#[tokio::test]
 async fn request_too_large() {
     let provider = Provider::echoing().await;
     let pool = Pool::with(|server| server.mcp.max_request_bytes = 10).await;

@@ -10,6 +10,8 @@
 mod abuse;
 mod bodies;
 mod claims;
+mod connections;
+mod draining;
 mod forwarding;
 mod golden;
 mod headers;
