@@ -77,7 +77,11 @@ async fn read_lines(output: &[u8], size: usize) -> Vec<Bytes> {
     };
 
     let reading = async {
-        let mut reader = LineReader::new(far, MAX_LINE_BYTES);
+        let mut reader = LineReader::new(
+            far,
+            MAX_LINE_BYTES,
+            &llamapool_limits::MemoryAccount::default(),
+        );
         let mut lines = Vec::new();
         while let Ok(Some(line)) = reader.next().await {
             if line.len() > MAX_LINE_BYTES {
