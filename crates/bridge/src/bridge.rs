@@ -56,7 +56,12 @@ impl Bridge {
 
     /// Attends to programs and sessions. Never returns; drop the future to stop.
     pub async fn run(&self) {
-        tokio::join!(self.sessions.run(), self.stateless.run());
+        let shared_session = async {
+            if let Some(shared_session) = &self.shared_session {
+                shared_session.run().await;
+            }
+        };
+        tokio::join!(self.sessions.run(), self.stateless.run(), shared_session);
     }
 
     /// Ends every program, and waits until none is left.
@@ -93,7 +98,13 @@ impl Bridge {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let post = Post::read(headers, body, self.max_message_bytes).await?;
+        let post = Post::read(
+            headers,
+            body,
+            self.max_message_bytes,
+            self.launcher.memory(),
+        )
+        .await?;
         match (post.era(headers), &self.shared_session) {
             (Era::Stateless, _) => self.stateless.post(headers, post).await,
             (Era::Sessions, Some(shared)) if is_without_session(headers, &post) => {

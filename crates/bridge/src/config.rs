@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use llamapool_limits::MemoryBudget;
+
 /// The program of a bridge, and the limits of its sessions.
 #[derive(Debug, Clone)]
 pub struct BridgeConfig {
@@ -31,6 +33,11 @@ pub struct BridgeConfig {
     pub replay_bytes: usize,
     /// How long the program may take to answer which revisions it supports.
     pub era_patience: Duration,
+    /// The longest time from a request to a program that callers share until its response, except
+    /// for subscriptions; `None`: no bound.
+    pub shared_call_timeout: Option<Duration>,
     /// True if callers without a session share one that the bridge begins.
     pub shared_session: bool,
+    /// The memory for messages and events, which all bridges of a process have in common.
+    pub memory: MemoryBudget,
 }

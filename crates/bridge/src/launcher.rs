@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use llamapool_limits::{Claim, MemoryAccount, Owner};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -23,6 +24,8 @@ const ACCIDENTS: u32 = 2;
 /// The first wait, and the longest. Each is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The factor of the share that one bridge has of the memory: one greedy bridge leaves a ninth.
+const BRIDGE_MEMORY_FACTOR: usize = 8;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Starts programs. Clones share one state.
@@ -31,6 +34,8 @@ pub(crate) struct Launcher(Arc<Inner>);
 
 struct Inner {
     config: BridgeConfig,
+    /// The memory for messages and events, of which each bridge has a share.
+    memory: MemoryAccount,
     /// The tasks of all programs: one attends to a program, one writes to it, one logs its standard
     /// error. Each ends with its program.
     tasks: TaskTracker,
@@ -56,9 +61,26 @@ struct StartLimiter {
     pause: Option<(Instant, String)>,
 }
 
+/// Returns the claims of one bridge on the memory that all have in common. Its callers are told
+/// apart by the server.
+fn memory_claims() -> [Claim; 3] {
+    static BRIDGES: AtomicU64 = AtomicU64::new(0);
+    let number = BRIDGES.fetch_add(1, Ordering::Relaxed);
+    let bridge = Claim {
+        owner: Owner::of(&("bridge", number)),
+        factor: BRIDGE_MEMORY_FACTOR,
+    };
+    let all = |name| Claim {
+        owner: Owner::of(&name),
+        factor: usize::MAX,
+    };
+    [all("callers"), all("addresses"), bridge]
+}
+
 impl Launcher {
     pub(crate) fn new(config: BridgeConfig, stats: BridgeStats, health: BridgeHealth) -> Self {
         Self(Arc::new(Inner {
+            memory: config.memory.account(memory_claims()),
             config,
             tasks: TaskTracker::new(),
             bridge: CancellationToken::new(),
@@ -70,6 +92,11 @@ impl Launcher {
 
     pub(crate) fn config(&self) -> &BridgeConfig {
         &self.0.config
+    }
+
+    /// Returns the account of the memory for messages and events.
+    pub(crate) fn memory(&self) -> &MemoryAccount {
+        &self.0.memory
     }
 
     pub(crate) fn stats(&self) -> &BridgeStats {
@@ -84,8 +111,13 @@ impl Launcher {
         let max_per_minute = self.0.config.max_starts_per_minute;
         self.limiter().admit(max_per_minute, Instant::now())?;
 
-        let child = Child::start(&self.0.config, &self.0.tasks, &self.0.bridge)
-            .map_err(|error| self.start_failed(&error))?;
+        let child = Child::start(
+            &self.0.config,
+            &self.0.tasks,
+            &self.0.bridge,
+            &self.0.memory,
+        )
+        .map_err(|error| self.start_failed(&error))?;
         tracing::debug!(pid = child.pid(), "started the provider's program");
 
         let observer = make_observer(child.input.clone());

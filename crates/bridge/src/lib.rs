@@ -20,8 +20,10 @@ pub mod fuzzing;
 #[cfg(unix)]
 pub mod guard;
 mod guard_command;
+mod guard_input;
 mod health;
 mod http_server;
+mod invalid_lines;
 mod launcher;
 mod line_reader;
 mod multiplexer;
@@ -31,6 +33,7 @@ mod response;
 mod response_body;
 mod rewrite;
 mod sessions;
+mod shared_program;
 mod shared_session;
 mod stateless;
 mod stats;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use llamapool_mcp::{Message, MessageKind, RpcError, error_code};
+use llamapool_mcp::{Message, RpcError, error_code};
 use llamapool_wire::CallError;
 use serde_json::json;
 use tokio::sync::watch;
@@ -25,8 +25,9 @@ use crate::error::ServeResult;
 use crate::launcher::Launcher;
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
-use crate::response::{AT_ONCE, empty, json, json_or_stream};
+use crate::response::{empty, json};
 use crate::response_body::ResponseBody;
+use crate::shared_program::SharedMessage;
 use crate::shared_session::initialize_params;
 
 /// The shortest wait before a program that exited at once is started again; the launcher may wait
@@ -107,7 +108,7 @@ impl Stateless {
                 Ok(running) => {
                     let multiplexer = running.multiplexer.clone();
                     self.program.send_replace(ProgramState::Running(running));
-                    multiplexer.until_exited().await;
+                    multiplexer.attend().await;
                 }
                 Err(ProgramStartError::Older) => break,
                 Err(ProgramStartError::Failed(failure)) => {
@@ -143,7 +144,7 @@ impl Stateless {
     async fn try_to_run(&self) -> bool {
         let started = self
             .launcher
-            .start(|input| Arc::new(Multiplexer::new(input, false)));
+            .start(|input| Arc::new(Multiplexer::new(input, false, None)));
         let Ok(program) = started else {
             return false;
         };
@@ -162,10 +163,7 @@ impl Stateless {
             let text = "these revisions have no batches";
             return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
         };
-        if message.kind == MessageKind::Response {
-            let text = "a client sends requests and notifications alone";
-            return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
-        }
+        let checked = SharedMessage::check(message, StatusCode::NOT_FOUND)?;
 
         let refuse = |error: RpcError| error.for_message(message);
         headers::check(headers, message).map_err(refuse)?;
@@ -173,14 +171,15 @@ impl Stateless {
         let program = program.ok_or_else(|| refuse(only_older_revisions()))?;
         program.check_version(message).map_err(refuse)?;
 
-        if message.kind == MessageKind::Notification {
-            // Callers cancel by disconnecting: the request that a cancellation names cannot be
-            // determined among those of all callers.
-            if message.method() != "notifications/cancelled" {
-                program.multiplexer.notify(message).await?;
+        let request = match checked {
+            SharedMessage::Request(request) => request,
+            SharedMessage::Notification(notification) => {
+                program.multiplexer.notify(notification).await?;
+                return Ok(empty(StatusCode::ACCEPTED));
             }
-            return Ok(empty(StatusCode::ACCEPTED));
-        }
+            // Callers cancel by disconnecting.
+            SharedMessage::Dropped => return Ok(empty(StatusCode::ACCEPTED)),
+        };
 
         if message.method() == "tools/call" {
             let params = message.params();
@@ -188,8 +187,12 @@ impl Stateless {
             let expected = program.tools.of(&program.multiplexer, &tool).await?;
             headers::check_arguments(headers, params.arguments(), &expected).map_err(refuse)?;
         }
-        let (receiver, guard) = program.multiplexer.call(message).await?.into_parts();
-        json_or_stream(receiver, guard, AT_ONCE, || {}, whole).await
+        program
+            .multiplexer
+            .call(request)
+            .await?
+            .respond(whole)
+            .await
     }
 
     /// Waits until the program has been asked for its revisions. `None` if it supports only older
@@ -213,9 +216,10 @@ impl Stateless {
 
     /// Starts a program and asks for its revisions.
     async fn start(&self) -> Result<Arc<StatelessProgram>, ProgramStartError> {
+        let timeout = self.launcher.config().shared_call_timeout;
         let multiplexer = self
             .launcher
-            .start(|input| Arc::new(Multiplexer::new(input, true)))
+            .start(|input| Arc::new(Multiplexer::new(input, true, timeout)))
             .map_err(ProgramStartError::Failed)?;
 
         let patience = self.launcher.config().era_patience;
@@ -254,8 +258,7 @@ async fn discover(program: &Arc<Multiplexer>, patience: Duration) -> Discovery {
         return Discovery::Older;
     }
 
-    let result: serde_json::Value =
-        serde_json::from_str(response.result_text()).unwrap_or_default();
+    let result = response.result().unwrap_or_default();
     let versions = result["supportedVersions"].as_array().into_iter().flatten();
     let supported = versions.filter_map(|version| version.as_str().map(str::to_owned));
     Discovery::Stateless {

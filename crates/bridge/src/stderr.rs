@@ -105,14 +105,14 @@ pub(crate) fn without_controls(line: &[u8]) -> String {
 }
 
 /// A token bucket of log lines.
-struct LogBudget {
+pub(crate) struct LogBudget {
     lines: f64,
     at: Instant,
     left_out: u64,
 }
 
 impl LogBudget {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             lines: BURST_LINES,
             at: Instant::now(),
@@ -122,7 +122,7 @@ impl LogBudget {
 
     /// Takes one line out of the budget. Returns how many lines before it were left out, `None` if
     /// the budget is used up.
-    fn try_take(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn try_take(&mut self, now: Instant) -> Option<u64> {
         let passed: Duration = now - self.at;
         self.lines = (self.lines + passed.as_secs_f64() * LINES_PER_SECOND).min(BURST_LINES);
         self.at = now;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use llamapool_limits::MemoryBudget;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RelayConfig;
@@ -14,6 +15,8 @@ pub(crate) struct App {
     pub(crate) config: RelayConfig,
     /// The providers, in the order of the configuration; at least one.
     pub(crate) providers: Vec<Arc<ProviderEntry>>,
+    /// The memory of the process.
+    pub(crate) memory: MemoryBudget,
     pub(crate) link: LinkStatus,
     pub(crate) dialer: Dialer,
     /// Cancelled when the relay is to drain and end.

@@ -12,7 +12,8 @@ mod mcp_stdio;
 pub(crate) use self::mcp_http::fuzzing;
 
 use http::{HeaderMap, Request, Response, StatusCode};
-use llamapool_bridge::BridgeStats;
+use llamapool_bridge::{BridgeConfig, BridgeStats};
+use llamapool_limits::MemoryAccount;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
@@ -64,6 +65,15 @@ trait ProviderBackend {
     }
 }
 
+/// What all providers of a relay have from the process.
+pub(crate) struct ProcessSettings<'a> {
+    /// The largest head of a message, in bytes.
+    pub(crate) max_header_bytes: u32,
+    pub(crate) tls: rustls::ClientConfig,
+    /// The memory of the provider.
+    pub(crate) memory: &'a MemoryAccount,
+}
+
 /// A provider of any kind. The kinds are an enum and not a trait object, so that a call's future
 /// needs no allocation.
 pub(crate) enum Provider {
@@ -87,22 +97,21 @@ impl Provider {
     /// The provider of a configuration, which reports its health to `status`.
     pub(crate) fn new(
         config: &ProviderConfig,
-        max_header_bytes: u32,
-        tls: rustls::ClientConfig,
+        process: ProcessSettings<'_>,
         status: &ProviderStatus,
     ) -> Self {
         let has_token = config.auth_token.is_some();
         let health = status.health_reporter();
         match &config.kind {
-            ProviderKind::Http(http) => Self::Http(Box::new(McpHttp::new(
-                http,
-                has_token,
-                max_header_bytes,
-                tls,
-                health,
-            ))),
+            ProviderKind::Http(http) => {
+                Self::Http(Box::new(McpHttp::new(http, has_token, process, health)))
+            }
             ProviderKind::Stdio(bridge) => {
-                Self::Stdio(Box::new(McpStdio::new(bridge.clone(), health)))
+                let bridge = BridgeConfig {
+                    memory: process.memory.budget().clone(),
+                    ..bridge.clone()
+                };
+                Self::Stdio(Box::new(McpStdio::new(bridge, health)))
             }
         }
     }

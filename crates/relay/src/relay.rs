@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use llamapool_limits::MemoryBudget;
 use llamapool_wire::MAX_PROVIDERS;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -68,6 +69,7 @@ impl Relay {
             None => None,
         };
 
+        let memory = MemoryBudget::new(config.max_memory);
         let providers = config
             .providers
             .iter()
@@ -79,11 +81,13 @@ impl Relay {
                     provider,
                     &config.tunnel,
                     tls.clone(),
+                    &memory,
                 ))
             })
             .collect();
         let app = App {
             providers,
+            memory,
             dialer: Dialer::new(&config, tls)?,
             link: LinkStatus::new(),
             stop: CancellationToken::new(),

@@ -12,11 +12,11 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_limits::Network;
 use llamapool_wire::{CallError, Secret, bearer};
 
-use crate::listen::Peer;
+use crate::listen::{Peer, PublicUrl};
 
 pub(crate) use extract::{AccessControl, Prober};
 pub(crate) use origin_policy::{HostAndOrigin, OriginPolicy};
-pub(crate) use principal::{AllowedOrigin, Caller, Operator, Principal};
+pub(crate) use principal::{AllowedOrigin, Caller, CallerOwners, Operator, Principal};
 pub(crate) use relay_identity::{RelayIdentity, RelayRefusedError};
 
 /// The keys, and the accepted values of `Origin` and `Host`.
@@ -49,6 +49,8 @@ pub(crate) struct Auth {
     api: Option<Secret>,
     worker: Option<Secret>,
     policy: OriginPolicy,
+    /// Finds the addresses of callers.
+    public_url: PublicUrl,
 }
 
 /// The reasons for refusing an operator.
@@ -64,11 +66,12 @@ pub(crate) enum AccessError {
 
 impl Auth {
     /// Returns the keeper of these keys and of this policy.
-    pub(crate) fn new(keys: &Keys, policy: OriginPolicy) -> Self {
+    pub(crate) fn new(keys: &Keys, policy: OriginPolicy, public_url: PublicUrl) -> Self {
         Self {
             api: keys.api.clone(),
             worker: keys.worker.clone(),
             policy,
+            public_url,
         }
     }
 
@@ -77,6 +80,7 @@ impl Auth {
     pub(crate) fn caller(
         &self,
         source: &HostAndOrigin<'_>,
+        headers: &HeaderMap,
         uri: &Uri,
         peer: Peer,
     ) -> Result<Caller, CallError> {
@@ -85,6 +89,7 @@ impl Auth {
             principal: Principal::Anonymous,
             origin: source.origin_value().cloned().map(AllowedOrigin::new),
             peer,
+            owners: self.owners(headers, peer),
         })
     }
 
@@ -102,7 +107,13 @@ impl Auth {
             principal: Principal::Anonymous,
             origin: None,
             peer,
+            owners: self.owners(headers, peer),
         })
+    }
+
+    /// Returns the parties that the shares of a caller count for.
+    fn owners(&self, headers: &HeaderMap, peer: Peer) -> CallerOwners {
+        CallerOwners::of(self.public_url.caller_address(headers, peer), headers)
     }
 
     /// Admits a health probe, under any name of the server; but from no page of another origin.
@@ -177,7 +188,7 @@ mod tests {
             session: None,
         };
         let policy = OriginPolicy::new(&AuthConfig::default(), None, [0, 0, 0, 0].into());
-        Auth::new(&keys, policy)
+        Auth::new(&keys, policy, PublicUrl::new(None, false))
     }
 
     fn with(values: &[&'static str]) -> HeaderMap {

@@ -5,6 +5,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use llamapool_limits::MemoryAccount;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -21,8 +22,8 @@ const TWO: &str =
 /// In `output`, `$1` and `$2` stand for the program's ids of the two calls.
 pub fn shared_program(output: &str) {
     runtime().block_on(async {
-        let (input, writer) = program_input(&CancellationToken::new());
-        let multiplexer = Arc::new(Multiplexer::new(input, true));
+        let (input, writer) = program_input(&CancellationToken::new(), &MemoryAccount::default());
+        let multiplexer = Arc::new(Multiplexer::new(input, true, None));
         // Nothing is written, but the queue stays open.
 
         let mut one = call(&multiplexer, ONE).await;
@@ -43,7 +44,8 @@ pub fn shared_program(output: &str) {
 async fn call(multiplexer: &Arc<Multiplexer>, text: &str) -> MultiplexedCall {
     let request = Message::parse(Bytes::copy_from_slice(text.as_bytes()));
     let request = request.expect("a request");
-    multiplexer.call(&request).await.expect("a program")
+    let request = UnambiguousMessage::check(&request).expect("an unambiguous request");
+    multiplexer.call(request).await.expect("a program")
 }
 
 /// Checks what one caller got; `other` is the token of the other one.
@@ -59,7 +61,10 @@ fn check(call: &mut MultiplexedCall, other: &str) {
         let (ResponsePart::Whole(text, _) | ResponsePart::Event(_, text)) = &part else {
             continue;
         };
-        let message = Message::parse(text.clone()).expect("a message");
+        let messages = parse_messages_tolerant(text).expect("a message");
+        let [message] = &messages[..] else {
+            panic!("several messages: {text:?}");
+        };
         if let ResponsePart::Whole(..) = part {
             responses += 1;
             let id = message.id.as_ref().expect("an id");

@@ -7,17 +7,21 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use llamapool_mcp::{Message, MessageKind, Revision, TokenKey, parse_messages};
+use llamapool_mcp::{
+    Message, MessageKind, Revision, TokenKey, parse_messages_tolerant, readable_responses,
+};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::event_log::EventLog;
 use super::streams::{FIRST_STREAM, Streams};
 use crate::child::{Exit, ProgramObserver};
 use crate::event_queue::ResponsePart;
+use crate::invalid_lines::InvalidLines;
 use crate::program_input::ProgramInput;
-use crate::rewrite::to_single_line;
+use crate::rewrite::parse_as_line;
 use crate::stats::OpenSession;
 
 /// How long a caller that does not read holds its own session back, before its stream is given up.
@@ -30,6 +34,7 @@ pub(super) struct Session {
     pub(super) id: Box<str>,
     pub(super) input: ProgramInput,
     streams: Mutex<Streams>,
+    invalid_lines: InvalidLines,
     activity: Mutex<Activity>,
     created: Instant,
     version: OnceLock<String>,
@@ -48,19 +53,20 @@ struct Activity {
 }
 
 impl Session {
-    /// Creates the session of a program that was started. `replay_bytes` bounds its event log.
+    /// Creates the session of a program that was started, with its event log.
     pub(super) fn new(
         id: Box<str>,
         input: ProgramInput,
-        replay_bytes: usize,
+        log: EventLog,
         open: OpenSession,
         slot: OwnedSemaphorePermit,
     ) -> Self {
         let now = Instant::now();
         Self {
             id,
+            streams: Mutex::new(Streams::new(log, input.memory())),
             input,
-            streams: Mutex::new(Streams::new(replay_bytes)),
+            invalid_lines: InvalidLines::new(),
             activity: Mutex::new(Activity {
                 at: now,
                 pinged: None,
@@ -168,24 +174,27 @@ impl Session {
         let _ = self.version.set(version);
     }
 
-    /// Handles a line that is no message. If it is recognizable as the response to a call, that
-    /// call fails.
-    fn on_invalid_line(&self, line: &Bytes, error: &dyn std::fmt::Display) {
-        tracing::debug!(%error, bytes = line.len(), "the provider's program wrote a line that is no message");
-        let Some(id) = Message::recover_response_id(line) else {
-            return;
-        };
+    /// Handles a line that is no message. The calls whose responses can be read in it fail, for
+    /// they get no other.
+    fn on_invalid_line(&self, line: &[u8], error: &dyn std::fmt::Display) {
+        let responses = readable_responses(line);
+        if responses.is_empty() {
+            return self.invalid_lines.log_output(line, error);
+        }
+
+        self.invalid_lines.log_response(line, error);
         let message = format!("the MCP server's answer is no message: {error}");
         let failure = CallError::new(Cause::ProviderGarbage, message);
-        self.streams().fail(&id.key, failure);
+        for id in responses {
+            self.streams().fail(&id, failure.clone());
+        }
     }
 }
 
 impl ProgramObserver for Session {
     async fn on_line(&self, line: Bytes) {
-        let line = to_single_line(line);
-        let messages = match parse_messages(&line) {
-            Ok(messages) => messages,
+        let (line, messages) = match parse_as_line(line.clone(), parse_messages_tolerant) {
+            Ok(parsed) => parsed,
             Err(error) => return self.on_invalid_line(&line, &error),
         };
         self.note_version(&messages);

@@ -8,6 +8,7 @@ use llamapool_wire::{CallError, Cause};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use super::event_log::EventLog;
 use super::session::Session;
 use crate::launcher::Launcher;
 
@@ -46,11 +47,11 @@ impl SessionTable {
         })?;
 
         let id: Box<str> = format!("{:032x}", rand::random::<u128>()).into();
-        let replay_bytes = config.replay_bytes;
+        let log = EventLog::new(config.replay_bytes, self.launcher.memory());
         let open = self.launcher.stats().session_opened();
         let session = self
             .launcher
-            .start(|input| Arc::new(Session::new(id.clone(), input, replay_bytes, open, slot)))?;
+            .start(|input| Arc::new(Session::new(id.clone(), input, log, open, slot)))?;
 
         self.by_id.lock().insert(id, session.clone());
         Ok(session)

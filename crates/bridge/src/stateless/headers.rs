@@ -7,7 +7,6 @@ use http::HeaderMap;
 use llamapool_mcp::header::{METHOD, NAME, PROTOCOL_VERSION};
 use llamapool_mcp::{Message, MessageKind, Revision, RpcError, error_code};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::tools::HeaderParameter;
 
@@ -48,12 +47,17 @@ fn check_known(headers: &HeaderMap) -> Result<(), RpcError> {
 /// Checks the headers that repeat arguments of a tool.
 pub(super) fn check_arguments(
     headers: &HeaderMap,
-    arguments: Option<&RawValue>,
+    arguments: Option<&str>,
     parameters: &[HeaderParameter],
 ) -> Result<(), RpcError> {
-    let arguments: Value = arguments
-        .and_then(|text| serde_json::from_str(text.get()).ok())
-        .unwrap_or_default();
+    if parameters.is_empty() {
+        return Ok(());
+    }
+    let arguments = serde_json::from_str(arguments.unwrap_or("null"));
+    let arguments: Value = arguments.map_err(|error| {
+        let text = format!("Invalid params: the arguments cannot be read: {error}");
+        RpcError::bad_request(error_code::INVALID_PARAMS, text)
+    })?;
 
     for HeaderParameter { header, path } in parameters {
         let argument = path
@@ -280,8 +284,7 @@ mod tests {
                 false,
             ),
         ] {
-            let raw = RawValue::from_string(arguments.into()).unwrap();
-            let checked = check_arguments(&headers(fields), Some(&raw), &parameters);
+            let checked = check_arguments(&headers(fields), Some(arguments), &parameters);
             assert_eq!(checked.is_ok(), is_good, "{fields:?} {arguments}");
         }
     }

@@ -1,8 +1,14 @@
 //! The identities of requests. Only `auth` makes them.
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue, header};
+use llamapool_limits::{Claim, Owner};
 
-use crate::listen::Peer;
+use crate::listen::{CallerAddress, Peer};
+
+/// The factors of the shares of a caller and of its address (see [`llamapool_limits::FairShare`]):
+/// one greedy caller leaves a fifth of what all share, one greedy address a ninth.
+const CALLER_FACTOR: usize = 4;
+const ADDRESS_FACTOR: usize = 8;
 
 /// The party that a request acts for, as proved by what it presented.
 ///
@@ -25,6 +31,18 @@ pub(crate) struct Caller {
     pub(crate) origin: Option<AllowedOrigin>,
     /// The address that it calls from.
     pub(crate) peer: Peer,
+    /// The parties that its shares count for.
+    pub(crate) owners: CallerOwners,
+}
+
+/// The parties that the shares of one caller count for: itself, and the address that it calls from.
+///
+/// A caller is an address with what it presents as `Authorization`. That is not checked here, so it
+/// only divides the share of the address: made-up tokens gain nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CallerOwners {
+    caller: Owner,
+    address: Owner,
 }
 
 /// An `Origin` that the origin policy admits.
@@ -43,6 +61,32 @@ impl Principal {
             Self::Anonymous => None,
             Self::ApiKey => Some("api_key"),
         }
+    }
+}
+
+impl CallerOwners {
+    /// Returns the parties of a request with these headers.
+    pub(super) fn of(address: CallerAddress<'_>, headers: &HeaderMap) -> Self {
+        let mut tokens = headers.get_all(header::AUTHORIZATION).into_iter();
+        let address = Owner::of(&("address", address));
+        let caller = match tokens.next() {
+            Some(token) => Owner::of(&("caller", address, token.as_bytes())),
+            None => Owner::of(&("caller", address)),
+        };
+        Self { caller, address }
+    }
+
+    /// Returns the claims of the caller and of its address.
+    pub(crate) fn claims(self) -> [Claim; 2] {
+        let caller = Claim {
+            owner: self.caller,
+            factor: CALLER_FACTOR,
+        };
+        let address = Claim {
+            owner: self.address,
+            factor: ADDRESS_FACTOR,
+        };
+        [caller, address]
     }
 }
 
@@ -65,5 +109,32 @@ impl Operator {
     /// Returns the party that it acts for.
     pub(crate) fn principal(&self) -> &Principal {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owners(address: &str, token: Option<&'static str>) -> CallerOwners {
+        let mut headers = HeaderMap::new();
+        let token = token.map(HeaderValue::from_static);
+        headers.extend(token.map(|token| (header::AUTHORIZATION, token)));
+        CallerOwners::of(CallerAddress::of(address), &headers)
+    }
+
+    #[test]
+    fn a_token_divides_the_share_of_its_address() {
+        let [one, other] = ["Bearer 1", "Bearer 2"].map(|token| owners("192.0.2.1", Some(token)));
+
+        assert_ne!(one.caller, other.caller);
+        assert_eq!(one.address, other.address);
+        assert_ne!(one.address, owners("192.0.2.2", None).address);
+        assert_eq!(
+            owners("2001:db8::1", None),
+            owners("2001:db8::2", None),
+            "one line has many addresses"
+        );
+        assert_eq!(owners("unknown", None), owners("unknown", None));
     }
 }

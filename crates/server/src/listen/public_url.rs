@@ -7,7 +7,7 @@
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use super::peer::Peer;
+use super::peer::{CallerAddress, Peer};
 
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -84,6 +84,16 @@ impl PublicUrl {
     pub(crate) fn caller_ip(&self, headers: &HeaderMap, peer: Peer) -> String {
         let named = self.forwarded(headers, &FORWARDED_FOR).next();
         named.map_or_else(|| peer.0.ip().to_string(), str::to_owned)
+    }
+
+    /// Returns the address of the caller, as far as it counts as one party.
+    pub(crate) fn caller_address<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        peer: Peer,
+    ) -> CallerAddress<'a> {
+        let named = self.forwarded(headers, &FORWARDED_FOR).next();
+        named.map_or_else(|| peer.into(), CallerAddress::of)
     }
 
     /// Returns the entries of a header of the proxies in front, the outermost first: several lines

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use llamapool_bridge::BridgeConfig;
+use llamapool_limits::MemoryBudget;
 use llamapool_settings::value::{
     COMMAND, COUNT, DURATION, MEMORY, MEMORY_OR_ZERO, PATH, POSITIVE_DURATION, SWITCH, VARIABLES,
     Variable,
@@ -92,6 +93,15 @@ static SHARED_SESSION: TypedSetting<bool> = TypedSetting::new(
 )
 .default("false")
 .entry("shared_session", EntryScope::Shared);
+static SHARED_CALL_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "SHARED_CALL_TIMEOUT",
+    PROGRAM,
+    DURATION,
+    "Longest time for the answer to a request when callers share the program (SHARED_SESSION, MCP \
+     2026-07-28), except for subscriptions; 0: no limit.",
+)
+.default("1h")
+.entry("shared_call_timeout", EntryScope::Shared);
 static PROVIDER_MAX_STARTS: TypedSetting<usize> = TypedSetting::new(
     "PROVIDER_MAX_STARTS",
     PROGRAM,
@@ -135,6 +145,7 @@ pub(in crate::settings) static SETTINGS: &[&Setting] = &[
     &SESSION_IDLE_TIMEOUT.setting,
     &SESSION_MAX_AGE.setting,
     &SHARED_SESSION.setting,
+    &SHARED_CALL_TIMEOUT.setting,
     &PROVIDER_MAX_STARTS.setting,
     &PROVIDER_MAX_MESSAGE_BYTES.setting,
     &PROVIDER_REPLAY_BYTES.setting,
@@ -150,6 +161,7 @@ pub(in crate::settings) fn resolve(
 ) -> Result<Option<BridgeConfig>, ConfigError> {
     let command = entry.explicit(&PROVIDER_COMMAND)?.unwrap_or_default();
     let max_age = entry.value(&SESSION_MAX_AGE)?;
+    let shared_call_timeout = entry.value(&SHARED_CALL_TIMEOUT)?;
     let mut config = BridgeConfig {
         command: command.iter().map(OsString::from).collect(),
         directory: entry.value(&PROVIDER_DIR)?,
@@ -162,7 +174,9 @@ pub(in crate::settings) fn resolve(
         max_message_bytes: entry.value(&PROVIDER_MAX_MESSAGE_BYTES)?,
         replay_bytes: entry.value(&PROVIDER_REPLAY_BYTES)?,
         era_patience: entry.value(&PROVIDER_ERA_TIMEOUT)?,
+        shared_call_timeout: Some(shared_call_timeout).filter(|timeout| !timeout.is_zero()),
         shared_session: entry.value(&SHARED_SESSION)?,
+        memory: MemoryBudget::default(),
     };
     let Some(program) = command.first() else {
         return Ok(None);
