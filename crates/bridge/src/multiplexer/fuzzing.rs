@@ -16,8 +16,10 @@ use crate::fuzzing::runtime;
 use crate::program_input::program_input;
 
 /// The requests of two callers, whose ids are equal.
-const ONE: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"_meta":{"progressToken":"one"}}}"#;
-const TWO: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"_meta":{"progressToken":"two"}}}"#;
+const ONE: &str =
+    r#"{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"_meta":{"progressToken":"one"}}}"#;
+const TWO: &str =
+    r#"{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"_meta":{"progressToken":"two"}}}"#;
 
 /// Checks that each caller gets messages with its own id and token alone, and one response at most.
 /// In `output`, `$1` and `$2` stand for the program's ids of the two calls, `$3` and `$4` for their
@@ -73,7 +75,10 @@ fn tokens(request: &Message) -> (String, String) {
         let raw = token.expect("a token").raw(&request.text).to_vec();
         String::from_utf8(raw).expect("UTF-8")
     };
-    (spelling(request.id.clone()), spelling(request.progress_token()))
+    (
+        spelling(request.id.clone()),
+        spelling(request.progress_token()),
+    )
 }
 
 /// Checks what one caller got; `other` is the token of the other one.

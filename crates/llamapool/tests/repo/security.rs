@@ -180,7 +180,11 @@ fn programs_are_started_at_two_places_and_no_shell_is() {
 fn collect(folder: &Path, into: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
-        let shown = path.strip_prefix(root()).expect("a part").display().to_string();
+        let shown = path
+            .strip_prefix(root())
+            .expect("a part")
+            .display()
+            .to_string();
         let is_for_tests = ["tests", "tests.rs", "testkit", "style", "soak", "build.rs"]
             .iter()
             .any(|name| shown.split('/').any(|part| part == *name));

@@ -67,7 +67,10 @@ fn without_base_query(base: &Uri, rest: &str) -> String {
     };
 
     let own: Vec<_> = own.split('&').filter(|part| !part.is_empty()).collect();
-    let left: Vec<_> = query.split('&').filter(|part| !own.contains(part)).collect();
+    let left: Vec<_> = query
+        .split('&')
+        .filter(|part| !own.contains(part))
+        .collect();
     if left.is_empty() {
         fragment.to_owned()
     } else {

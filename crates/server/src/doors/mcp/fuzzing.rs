@@ -2,11 +2,8 @@
 //!
 //! Compiled with the feature `fuzzing` alone; not a part of the interface.
 
-use std::net::IpAddr;
-
 use axum::http::{HeaderMap, Uri, header};
 use llamapool_http::reserved;
-use llamapool_limits::network_of;
 use llamapool_wire::path::TunnelPath;
 use llamapool_wire::{RelayId, Secret, header as wire};
 
@@ -83,13 +80,16 @@ pub fn call_head(sent: HeaderMap, uri: &Uri) {
         api: Some(Secret::new(KEY)),
         ..Keys::default()
     };
-    let bind: IpAddr = [127, 0, 0, 1].into();
+    let bind = [127, 0, 0, 1].into();
     let policy = OriginPolicy::new(&AuthConfig::default(), None, bind);
     if let Ok(source) = HostAndOrigin::read(&sent) {
         let _ = policy.check(&source, uri);
     }
     let auth = Auth::new(&keys, policy, PublicUrl::new(None, true));
-    let _ = (auth.operator(&sent, uri).is_ok(), auth.relay(&sent, network_of(bind)).is_ok());
+    let _ = (
+        auth.operator(&sent, uri).is_ok(),
+        auth.relay(&sent, Peer::default()).is_ok(),
+    );
 
     for trusts_forwarded in [false, true] {
         let public = PublicUrl::new(None, trusts_forwarded);
