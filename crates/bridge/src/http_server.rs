@@ -9,7 +9,7 @@ mod endpoint;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use self::endpoint::Endpoint;
 use crate::bridge::Bridge;
 use crate::config::BridgeConfig;
 use crate::health::BridgeEvents;
+use crate::start_gate::StartGate;
 
 /// The most connections at once. Others wait in the listener's queue until one is closed.
 const MAX_CONNECTIONS: usize = 1024;
@@ -79,7 +80,7 @@ impl HttpServer {
     /// If the address cannot be listened on.
     pub async fn bind(config: HttpServerConfig, bridge: BridgeConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(config.bind).await?;
-        let bridge = Bridge::new(bridge, LogEvents);
+        let bridge = Bridge::new(bridge, LogEvents, StartGate::new());
         Ok(Self {
             endpoint: Arc::new(Endpoint::new(&config, bridge)),
             listener,
@@ -155,8 +156,8 @@ async fn accept(
     loop {
         // The semaphore is never closed, so this cannot fail.
         let slot = slots.clone().acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -164,7 +165,7 @@ async fn accept(
             }
         };
 
-        let serving = serve_connection(stream, endpoint.clone(), graceful);
+        let serving = serve_connection(stream, peer.ip(), endpoint.clone(), graceful);
         connections.spawn(async move {
             let _slot = slot;
             serving.await;
@@ -176,6 +177,7 @@ async fn accept(
 /// Returns the future that serves one connection.
 fn serve_connection(
     stream: TcpStream,
+    peer: IpAddr,
     endpoint: Arc<Endpoint>,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + Send + 'static {
@@ -183,7 +185,7 @@ fn serve_connection(
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let endpoint = endpoint.clone();
-        async move { Ok::<_, Infallible>(endpoint.respond(request).await) }
+        async move { Ok::<_, Infallible>(endpoint.respond(request, peer).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -295,10 +295,7 @@ impl ProgramObserver for Multiplexer {
     }
 
     fn on_exit(&self, exit: &Exit) {
-        let message = format!(
-            "the MCP server has ended ({exit}) before it had answered; it may have executed the call"
-        );
-        let failure = CallError::new(exit.cause(), message);
+        let failure = exit.failure();
 
         let pending = {
             let mut calls = self.calls();

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+use crate::caller::BridgeCaller;
 use crate::error::ServeResult;
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, Starter};
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
 use crate::response::{AT_ONCE, empty, json, json_or_stream};
@@ -36,14 +37,14 @@ impl SharedSession {
     }
 
     /// Answers a `POST` without a session.
-    pub(crate) async fn post(&self, post: Post) -> ServeResult {
+    pub(crate) async fn post(&self, post: Post, caller: BridgeCaller) -> ServeResult {
         let [message] = &post.messages[..] else {
             let text = "a batch needs a session of its own";
             return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
         };
         let session = self
             .current()
-            .get_or_try_init(|| self.begin())
+            .get_or_try_init(|| self.begin(caller))
             .await?
             .clone();
 
@@ -75,10 +76,13 @@ impl SharedSession {
     }
 
     /// Starts a program and initializes its session.
-    async fn begin(&self) -> Result<Arc<Multiplexer>, CallError> {
+    async fn begin(&self, caller: BridgeCaller) -> Result<Arc<Multiplexer>, CallError> {
         let session = self
             .launcher
-            .start(|input| Arc::new(Multiplexer::new(input, false)))?;
+            .start(Starter::Caller(caller), |input| {
+                Arc::new(Multiplexer::new(input, false))
+            })
+            .await?;
 
         let params = initialize_params().to_string();
         let response = session.request("initialize", &params).await?;

@@ -49,7 +49,16 @@ pub fn install(log: &LogSettings) -> Result<(), SetGlobalDefaultError> {
         Colours::Off
     };
 
-    tracing::dispatcher::set_global_default(dispatch(log, colours, io::stderr))
+    tracing::dispatcher::set_global_default(dispatch(log, colours, io::stderr))?;
+
+    for flag in &log.secret_flags {
+        tracing::warn!(
+            flag,
+            "every user of this machine can read a flag in the list of processes: \
+             set the secret as a variable of the environment, or its file with {flag}-file"
+        );
+    }
+    Ok(())
 }
 
 fn dispatch<W>(log: &LogSettings, colours: Colours, writer: W) -> Dispatch
@@ -178,7 +187,11 @@ mod tests {
     ) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let settings = LogSettings { level, format };
+        let settings = LogSettings {
+            level,
+            format,
+            secret_flags: Vec::new(),
+        };
         let dispatch = dispatch(&settings, colours, move || writer.clone());
 
         tracing::dispatcher::with_default(&dispatch, events);

@@ -14,6 +14,8 @@ pub(crate) struct App {
     pub(crate) config: RelayConfig,
     /// The providers, in the order of the configuration; at least one.
     pub(crate) providers: Vec<Arc<ProviderEntry>>,
+    /// The port of the status server, `None` if there is none.
+    pub(crate) status_port: Option<u16>,
     pub(crate) link: LinkStatus,
     pub(crate) dialer: Dialer,
     /// Cancelled when the relay is to drain and end.

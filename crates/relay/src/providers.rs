@@ -9,7 +9,7 @@ mod mcp_http;
 mod mcp_stdio;
 
 use http::{HeaderMap, Request, Response, StatusCode};
-use llamapool_bridge::BridgeStats;
+use llamapool_bridge::{BridgeConfig, BridgeStats, StartGate};
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
@@ -81,11 +81,13 @@ macro_rules! dispatch {
 }
 
 impl Provider {
-    /// The provider of a configuration, which reports its health to `status`.
+    /// The provider of a configuration, which reports its health to `status`. Programs pass `gate`
+    /// while they start.
     pub(crate) fn new(
         config: &ProviderConfig,
         max_header_bytes: u32,
         tls: rustls::ClientConfig,
+        gate: &StartGate,
         status: &ProviderStatus,
     ) -> Self {
         let has_token = config.auth_token.is_some();
@@ -99,7 +101,11 @@ impl Provider {
                 health,
             ))),
             ProviderKind::Stdio(bridge) => {
-                Self::Stdio(Box::new(McpStdio::new(bridge.clone(), health)))
+                let bridge = BridgeConfig {
+                    label: Some(status.label().clone()),
+                    ..bridge.clone()
+                };
+                Self::Stdio(Box::new(McpStdio::new(bridge, health, gate.clone())))
             }
         }
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use llamapool_bridge::StartGate;
 use llamapool_wire::MAX_PROVIDERS;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -68,6 +69,7 @@ impl Relay {
             None => None,
         };
 
+        let gate = StartGate::new();
         let providers = config
             .providers
             .iter()
@@ -79,12 +81,14 @@ impl Relay {
                     provider,
                     &config.tunnel,
                     tls.clone(),
+                    &gate,
                 ))
             })
             .collect();
         let app = App {
             providers,
             dialer: Dialer::new(&config, tls)?,
+            status_port: local_address(status.as_ref()).map(|address| address.port()),
             link: LinkStatus::new(),
             stop: CancellationToken::new(),
             config,

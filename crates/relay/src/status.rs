@@ -9,4 +9,5 @@ pub(crate) mod link;
 mod local_only;
 pub(crate) mod metrics;
 pub(crate) mod provider;
+mod same_user;
 pub(crate) mod server;

@@ -8,9 +8,12 @@ mod origin_policy;
 mod principal;
 mod relay_identity;
 
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use llamapool_wire::{CallError, Secret, bearer};
+use std::net::IpAddr;
 
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use llamapool_wire::{CallError, CallerTag, Secret, bearer};
+
+use self::principal::CallerTags;
 use crate::listen::Peer;
 
 pub(crate) use extract::{AccessControl, Prober};
@@ -48,6 +51,7 @@ pub(crate) struct Auth {
     api: Option<Secret>,
     worker: Option<Secret>,
     policy: OriginPolicy,
+    caller_tags: CallerTags,
 }
 
 /// The reasons for refusing an operator.
@@ -79,7 +83,13 @@ impl Auth {
             api: keys.api.clone(),
             worker: keys.worker.clone(),
             policy,
+            caller_tags: CallerTags::default(),
         }
+    }
+
+    /// Returns the tag by which relays count what a caller holds. `address` is that of the caller.
+    pub(crate) fn caller_tag(&self, address: IpAddr, headers: &HeaderMap) -> CallerTag {
+        self.caller_tags.tag(address, headers)
     }
 
     /// Returns the caller of a provider: any that the origin policy admits. A token that the

@@ -9,12 +9,14 @@ use tracing::level_filters::LevelFilter;
 use super::group::LOGGING;
 
 /// The configuration of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// Least severe level that is logged.
     pub level: LevelFilter,
     /// Format of a line.
     pub format: LogFormat,
+    /// Flags that contain a secret, of which the log warns.
+    pub secret_flags: Vec<String>,
 }
 
 /// The format of a line of the log.
@@ -58,6 +60,7 @@ pub(super) fn resolve(sources: &Sources) -> Result<LogSettings, SettingsError> {
     Ok(LogSettings {
         level: sources.value(&LOG_LEVEL)?,
         format: sources.value(&LOG_FORMAT)?,
+        secret_flags: sources.secret_flags(),
     })
 }
 

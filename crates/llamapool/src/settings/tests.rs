@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use llamapool_relay::{HttpConfig, ProviderConfig, ProviderKind, Reconnect, StatusBind};
 use llamapool_server::{ListenConfig, McpConfig, RelaysConfig, ServerConfig, StateConfig};
-use llamapool_settings::{FlagValue, Sources, Syntax, flag_name};
+use llamapool_settings::{FlagForm, FlagValue, Sources, Syntax, flag_name};
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::Secret;
 
@@ -42,6 +42,7 @@ impl Given<'_> {
             flag: format!("--{}", flag_name(name)),
             setting: role.schema.by_name(name).unwrap(),
             text: (*text).into(),
+            form: FlagForm::Value,
         });
 
         let sources = Sources::collect(role.schema, flags, &environment.into_iter().collect())?;

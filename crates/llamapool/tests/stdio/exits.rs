@@ -57,7 +57,14 @@ async fn an_exit_during_a_call_is_an_error_with_the_exit_status() {
     }
 
     let log = program.relay.log();
-    assert!(log.contains(r#""last_words":"the disk is full""#), "{log}");
+    let ended = |line: &&str| line.contains(r#""last_words":"the disk is full""#);
+    let ended = log.lines().find(ended).expect(&log);
+    assert!(ended.contains(r#""provider":"exits""#), "{ended}");
+    let said = |line: &&str| line.contains("the provider says");
+    assert!(log.lines().any(|line| said(&line)), "{log}");
+    for line in log.lines().filter(said) {
+        assert!(line.contains(r#""provider":"exits""#), "{line}");
+    }
 }
 
 /// The next session has a new program, and other sessions go on.

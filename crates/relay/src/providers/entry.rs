@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 
 use http::{HeaderMap, Method, Request, Response};
+use llamapool_bridge::StartGate;
 use llamapool_tunnel::{IncomingBody, TunnelConfig};
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause, RelayId};
@@ -32,6 +33,7 @@ impl ProviderEntry {
         config: ProviderConfig,
         tunnel: &TunnelConfig,
         tls: rustls::ClientConfig,
+        gate: &StartGate,
     ) -> Self {
         // No id contains this sign, so no two providers have the same label.
         let label = config
@@ -42,7 +44,7 @@ impl ProviderEntry {
         Self {
             id: config.id.clone().map_or_else(OnceLock::new, OnceLock::from),
             label,
-            provider: Provider::new(&config, tunnel.max_header_bytes, tls, &status),
+            provider: Provider::new(&config, tunnel.max_header_bytes, tls, gate, &status),
             status,
             config,
         }

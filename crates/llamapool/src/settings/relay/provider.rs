@@ -87,8 +87,16 @@ pub(super) static SETTINGS: &[&Setting] = &[
 /// table the one that the settings themselves describe.
 pub(super) fn resolve(sources: &Sources) -> Result<Vec<ProviderConfig>, ConfigError> {
     let mut providers = Vec::new();
+    let mut errors = Vec::new();
     for entry in sources.entries() {
-        providers.push(provider(sources, &entry)?);
+        match provider(sources, &entry) {
+            Ok(provider) => providers.push(provider),
+            Err(ConfigError::Several(several)) => errors.extend(several),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(ConfigError::one_or_several(errors));
     }
 
     if providers.len() > MAX_PROVIDERS {
