@@ -27,7 +27,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     install -D --strip target/dist/llamapool /out/llamapool && \
     ln -s llamapool /out/llamapool-server && \
     ln -s llamapool /out/llamapool-mcp && \
-    ln -s llamapool /out/llamapool-worker
+    ln -s llamapool /out/llamapool-worker && \
+    mkdir -p /state
 
 FROM ${BASE_IMAGE} AS program
 # The public certificate authorities, for relays that dial a wss:// server; slim images have none of their own.
@@ -37,6 +38,9 @@ COPY --from=build /out/ /usr/local/bin/
 USER 65532:65532
 
 FROM program AS server
+# What outlives a restart of the server. Mount a volume here to keep it when the container is replaced.
+COPY --from=build --chown=65532:65532 --chmod=700 /state /var/lib/llamapool
+ENV STATE_DIRECTORY=/var/lib/llamapool
 EXPOSE 8080
 ENTRYPOINT ["/usr/local/bin/llamapool-server"]
 

@@ -5,7 +5,7 @@ The caller is beside the public end, so that only the tunnel is slow; on the dir
 Samples: `slow link calls` (a second), `slow link p50`, `slow link p99` (ms).
 """
 
-from paths import bore, llamapool, rathole
+from paths import bore, chisel, frp, llamapool, nfrx, rathole
 from rig.load import LoadFailed, at_full_speed
 from rig.mcp_client import NotAnswered
 from rig.route import Ends, Route
@@ -37,7 +37,7 @@ def _start(rig, wire, started):
     with wire.side("private"):
         started.append(rig.start("provider", "http-echo", [rig.parts.programs["http-echo"], port, "0.0.0.0"]))
     routes = [Route("direct", f"http://{ADDRESSES['private']}:{port}/mcp", [])]
-    for path in (rathole, bore, llamapool):
+    for path in (rathole, bore, frp, chisel, llamapool, nfrx):
         if not all(rig.parts.has(part) for part in path.http.needs):
             continue
         control = bore.CONTROL_PORT if path is bore else rig.port()

@@ -3,10 +3,12 @@
 Each is started as in its own documents, with logging of single calls off and nothing else tuned.
 """
 
-from paths import bore, direct, fastmcp_proxy, llamapool, nginx, python_mcp_proxy, rathole, rust_mcp_proxy, supergateway
+from paths import (bore, chisel, direct, fastmcp_proxy, frp, llamapool, nfrx, nginx, python_mcp_proxy, rathole, rust_mcp_proxy,
+                   supergateway)
 
 # Paths to a provider that speaks HTTP: first forwarders, then gateways.
-HTTP = [direct.http, nginx.http, rathole.http, bore.http, llamapool.http, rust_mcp_proxy.http, fastmcp_proxy.http]
+HTTP = [direct.http, nginx.http, rathole.http, bore.http, frp.http, chisel.http, llamapool.http, nfrx.http, rust_mcp_proxy.http,
+        fastmcp_proxy.http]
 # Paths to a provider that is a program.
 STDIO = [llamapool.stdio, rust_mcp_proxy.stdio, supergateway.stdio, python_mcp_proxy.stdio, fastmcp_proxy.stdio]
 
@@ -15,7 +17,10 @@ LABELS = {
     "nginx": "two nginx in a row",
     "rathole": "rathole (raw TCP)",
     "bore": "bore (raw TCP)",
+    "frp": "frp (raw TCP)",
+    "chisel": "chisel (raw TCP, SSH)",
     "llamapool": "llamapool",
+    "nfrx": "nfrx, the original in Go",
     "rust-mcp-proxy": "mcp-proxy (Rust)",
     "fastmcp-proxy": "fastmcp's proxy",
     "supergateway": "supergateway",

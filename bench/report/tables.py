@@ -147,7 +147,7 @@ def cold_start(figures):
 
 
 def sizes(figures):
-    columns = [("executable, MB", of(figures, "size", "executable")),
+    columns = [("executable, or both, MB", of(figures, "size", "executable")),
                ("package with what it depends on, MB", of(figures, "size", "folder"))]
     return _table("Size", "Without what must be there already, such as Node or Python.", columns)
 

@@ -11,6 +11,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rig.peers import add_peers
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "target" / "bench"
 LOGS = FOLDER / "log"
@@ -62,7 +64,7 @@ def install_all():
     pip(parts, "mcp-proxy", "0.13.0", "mcp-proxy")
     pip(parts, "fastmcp", "4.2.3", "python")
     cargo(parts, "mcp-proxy", "0.6.0", ["--locked"])
-    parts.missing.update(NOT_HERE)
+    add_peers(parts)
     if lacking := [name for name in NEEDED if not parts.has(name)]:
         raise SystemExit(f"there is no run without {', '.join(lacking)}: {parts.missing}")
     return parts
@@ -71,14 +73,6 @@ def install_all():
 # Programs of Debian's packages, without which there is no run.
 TOOLS = {"cc": "gcc", "setpriv": "util-linux", "wrk": "wrk", "curl": "curl", "ip": "iproute2", "nginx": "nginx-light"}
 NEEDED = ["cc", "setpriv", "wrk", "curl", "llamapool", "http-echo", "stdio-echo"]
-
-_GO = "is a Go module: no package of Debian, crates.io, npm or PyPI has the program itself, and the run uses no other registry"
-NOT_HERE = {
-    "frp": _GO,
-    "chisel": _GO,
-    "nfrx (the original llamapool)": _GO,
-    "OpenAI tunnel-client": _GO,
-}
 
 
 # --- From where ---------------------------------------------------------------------------------------------------------------

@@ -142,6 +142,13 @@ def stop_reading(id, arguments, token):
     wait_forever()
 
 
+def close_input(id, arguments, token):
+    """Closes standard input and lives on."""
+    os.close(0)
+    answer(id)
+    wait_forever()
+
+
 def hold(id, arguments, token):
     """Is answered when it is released."""
     held[arguments["name"]] = id

@@ -60,7 +60,12 @@ impl Bridge {
     /// Attends to programs and sessions. Never returns; drop the future to stop.
     pub async fn run(&self) {
         self.launcher.warn_of_unset_variables();
-        tokio::join!(self.sessions.run(), self.stateless.run());
+        let shared_session = async {
+            if let Some(shared_session) = &self.shared_session {
+                shared_session.run().await;
+            }
+        };
+        tokio::join!(self.sessions.run(), self.stateless.run(), shared_session);
     }
 
     /// Ends every program, and waits until none is left.

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::BridgeConfig;
 use crate::guard_command::Patience;
+use crate::guard_input::GuardInput;
 use crate::line_reader::{LineError, LineReader};
 use crate::program_input::{ProgramInput, program_input};
 use crate::program_log::ProgramLog;
@@ -56,6 +57,8 @@ pub(crate) struct Exit {
     reason: Option<String>,
     /// The last line on standard error, for the log alone.
     pub(crate) last_stderr_line: String,
+    /// True if the program closed its standard input and went on.
+    has_closed_input: bool,
     /// True if the bridge closed the program's input before.
     pub(crate) is_requested: bool,
     /// True if the program wrote a message before.
@@ -70,6 +73,7 @@ impl Exit {
             status: Some(status),
             reason: None,
             last_stderr_line: String::new(),
+            has_closed_input: false,
             is_requested: false,
             has_answered: true,
         }
@@ -97,6 +101,11 @@ impl Exit {
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Writing also fails when the program has just exited by itself.
+        let was_ended = self.status.is_none_or(|status| status > BY_SIGNAL);
+        if self.has_closed_input && was_ended {
+            f.write_str("it had closed its standard input, ")?;
+        }
         match (&self.reason, self.status) {
             (Some(reason), _) => f.write_str(reason),
             (None, Some(status)) if status > BY_SIGNAL => {
@@ -126,20 +135,20 @@ impl Child {
         bridge: &CancellationToken,
         log: &ProgramLog,
     ) -> io::Result<Self> {
-        let mut process = command(config).spawn()?;
-        let pipes = (
-            process.stdin.take(),
-            process.stdout.take(),
-            process.stderr.take(),
-        );
-        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err(io::Error::other(
-                "the program has no standard input and output",
-            ));
-        };
+        let guard_input = GuardInput::open()?;
+        let mut process = command(config).stdin(guard_input.guard).spawn()?;
+        let missing = || io::Error::other("the program has no standard output");
+        let stdout = process.stdout.take().ok_or_else(missing)?;
+        let stderr = process.stderr.take().ok_or_else(missing)?;
 
         let (input, writer) = program_input(bridge);
-        tasks.spawn(writer.write_to(stdin));
+        let input = input.of_provider(config.label.clone());
+        let stdin = guard_input.program;
+        let lifeline = guard_input.lifeline;
+        tasks.spawn(async move {
+            writer.write_to(stdin).await;
+            drop(lifeline);
+        });
 
         log.set_pid(process.id().unwrap_or_default());
         let stderr = tasks.spawn(stderr::log_lines(stderr, log.clone()));
@@ -173,7 +182,8 @@ impl Child {
             }
         };
 
-        let is_requested = self.input.is_closed() && reason.is_none();
+        let has_closed_input = self.input.is_broken();
+        let is_requested = self.input.is_closed() && !has_closed_input && reason.is_none();
         // A program that has closed its output, or whose output is unusable, has nothing to live
         // for.
         self.input.close();
@@ -186,6 +196,7 @@ impl Child {
                 status: None,
                 reason: reason.clone(),
                 last_stderr_line: String::new(),
+                has_closed_input,
                 is_requested,
                 has_answered,
             });
@@ -205,6 +216,7 @@ impl Child {
             status,
             reason,
             last_stderr_line: self.last_line.get(),
+            has_closed_input,
             is_requested,
             has_answered,
         };
@@ -248,7 +260,6 @@ fn command(config: &BridgeConfig) -> Command {
         .args(&config.command)
         .env_clear()
         .envs(config.environment.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     // A terminal's Ctrl-C is for the bridge's process, which then ends its programs in order.

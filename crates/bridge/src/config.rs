@@ -35,6 +35,9 @@ pub struct BridgeConfig {
     pub replay_bytes: usize,
     /// How long the program may take to answer which revisions it supports.
     pub era_patience: Duration,
+    /// The longest time from a request to a program that callers share until its response, except
+    /// for subscriptions; `None`: no bound.
+    pub shared_call_timeout: Option<Duration>,
     /// True if callers without a session share one that the bridge begins.
     pub shared_session: bool,
 }

@@ -1,11 +1,12 @@
 //! The guard: the process between a bridge and a program that the bridge started, so that nothing
 //! of the program outlives the bridge. It is started as `llamapool guard`, which people never type.
 //!
-//! The program inherits the guard's own standard input, output and error, so no byte passes through
-//! the guard. One sign means both that the bridge wants the program to end and that the bridge is
-//! dead: the pipe of standard input has lost its writer. The program is then asked to end in the
-//! order of MCP (2025-11-25, lifecycle, shutdown): end of input, SIGTERM, SIGKILL. The guard exits
-//! last, after everything that descends from it.
+//! The program inherits the guard's own standard output and error, and gets the standard input that
+//! the bridge has sent to the guard, so no byte passes through the guard. One sign means both that
+//! the bridge wants the program to end and that the bridge is dead: the guard's standard input has
+//! lost its peer. The program's has then lost its writer. The program is asked to end in the order
+//! of MCP (2025-11-25, lifecycle, shutdown): end of input, SIGTERM, SIGKILL. The guard exits last,
+//! after everything that descends from it.
 //!
 //! A program can kill its guard: it runs as the same user. So the kernel kills the program when its
 //! guard dies (`PR_SET_PDEATHSIG`). Only a process itself can ask for that, and what it asked for
@@ -32,6 +33,7 @@ use self::descendants::signal_all;
 #[cfg(target_os = "linux")]
 use crate::guard_command::BECOME;
 use crate::guard_command::{CommandLine, Patience};
+use crate::guard_input;
 
 pub use crate::guard_command::WORD;
 
@@ -77,7 +79,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut command = start_command(program);
     command.args(&command_line.arguments);
 
-    match guard(&mut command, command_line.patience) {
+    match guard(command, command_line.patience) {
         Ok(code) => ExitCode::from(code),
         Err(error) => not_started(program, &error),
     }
@@ -131,7 +133,7 @@ fn become_program(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Runs the program to its end. Returns its exit code as a shell would.
-fn guard(program: &mut Command, patience: Patience) -> io::Result<u8> {
+fn guard(mut command: Command, patience: Patience) -> io::Result<u8> {
     // What this process has of the bridge is not for the program, which runs as the same user.
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -140,9 +142,10 @@ fn guard(program: &mut Command, patience: Patience) -> io::Result<u8> {
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(getpid()))?;
     let bridge = getppid();
-    let program = program.spawn()?;
+    let program = command.stdin(guard_input::receive()?).spawn()?;
     let pid = Pid::from_child(&program);
-    // The program has inherited the pipe. A second holder would hide that it is closed.
+    // The program has the pipes. A second holder would hide that they are closed.
+    drop(command);
     release_stdout()?;
 
     let (sender, events) = mpsc::channel();
@@ -248,15 +251,15 @@ fn code_of(status: WaitStatus) -> u8 {
     code.or_else(by_signal).unwrap_or(BY_SIGNAL)
 }
 
-/// Waits until the program's input has no writer any more. Does not read from it.
+/// Waits until the guard's standard input has no peer any more. Does not read from it.
 fn watch_input(events: &Sender<GuardEvent>) {
     let stdin = io::stdin();
     loop {
         // A hang-up is always reported, so no flag is requested.
-        let mut pipe = [PollFd::new(&stdin, PollFlags::empty())];
+        let mut lifeline = [PollFd::new(&stdin, PollFlags::empty())];
         let closed = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-        match poll(&mut pipe, None) {
-            Ok(_) if pipe[0].revents().intersects(closed) => break,
+        match poll(&mut lifeline, None) {
+            Ok(_) if lifeline[0].revents().intersects(closed) => break,
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => break,
         }

@@ -15,11 +15,16 @@ mod error_events;
 mod event_id;
 mod event_queue;
 mod event_stream;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(unix)]
 pub mod guard;
 mod guard_command;
+mod guard_input;
 mod health;
 mod http_server;
+mod invalid_lines;
 mod launcher;
 mod line_reader;
 mod multiplexer;
@@ -30,6 +35,7 @@ mod response;
 mod response_body;
 mod rewrite;
 mod sessions;
+mod shared_program;
 mod shared_session;
 mod start_gate;
 mod stateless;

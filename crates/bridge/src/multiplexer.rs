@@ -1,33 +1,51 @@
 //! One program for many callers: each request gets an id of the bridge's own, so that equal ids of
 //! different callers never meet, and what comes back gets its caller's id again.
 //!
-//! Nothing else of a message is changed. A message that cannot be attributed to one call is not
-//! forwarded at all, for it may contain data of another caller.
+//! Nothing else of a message is changed, except that characters are escaped that some programs take
+//! for the end of a line. A message of a caller passes only if every program reads it alike. A
+//! message of the program that cannot be attributed to one call is not forwarded at all, for it may
+//! contain data of another caller.
 
-use std::collections::HashMap;
+mod calls;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use llamapool_mcp::{Message, MessageKind, Token, TokenKey, error_code};
+use http::Response;
+use llamapool_mcp::{
+    Message, MessageKind, UnambiguousMessage, error_code, parse_messages_tolerant,
+    readable_responses,
+};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use self::calls::{CallPurpose, Calls, line_end_changes};
 use crate::child::{Exit, ProgramObserver};
-use crate::event_queue::{EventReceiver, EventSender, ResponsePart, event_queue};
-use crate::program_input::ProgramInput;
-use crate::rewrite::{replace_spans, to_single_line};
+use crate::error::ServeResult;
+use crate::event_queue::{EventReceiver, ResponsePart, event_queue};
+use crate::invalid_lines::InvalidLines;
+use crate::program_input::{ProgramInput, SentLine};
+use crate::response::{AT_ONCE, json_or_stream};
+use crate::response_body::ResponseBody;
+use crate::rewrite::{parse_as_line, replace_spans};
 
 /// How much of one response waits for its caller to read.
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
 /// How long a caller that does not read may hold all the others back, before its call is given up.
 const SLOW_CALLER: Duration = Duration::from_secs(2);
+/// The longest interval between two looks for calls that exceed their timeout.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A program that many callers share.
 pub(crate) struct Multiplexer {
     pub(crate) input: ProgramInput,
     calls: Mutex<Calls>,
+    invalid_lines: InvalidLines,
+    /// The longest time from a request to its response; `None`: no bound.
+    call_timeout: Option<Duration>,
     /// True if a caller that disconnects cancels its request (MCP 2026-07-28), false in the older
     /// revisions.
     disconnect_cancels: bool,
@@ -36,29 +54,11 @@ pub(crate) struct Multiplexer {
     has_exited: watch::Sender<bool>,
 }
 
-#[derive(Default)]
-struct Calls {
-    last_id: i64,
-    pending: HashMap<i64, PendingCall>,
-    /// The failure of every call after the program has exited.
-    failure: Option<CallError>,
-}
-
-/// A request without a response.
-struct PendingCall {
-    /// The id and the progress token, as the caller wrote them.
-    id: Bytes,
-    progress_token: Option<Bytes>,
-    sender: Arc<EventSender>,
-    /// True if it is a subscription, which waits for notifications and not for a response of its
-    /// own.
-    is_subscription: bool,
-}
-
 /// A request on its way. Dropping it gives the request up.
 #[must_use]
 pub(crate) struct MultiplexedCall {
-    pub(crate) receiver: EventReceiver,
+    receiver: EventReceiver,
+    sent: SentLine,
     guard: CancelOnDrop,
 }
 
@@ -71,38 +71,44 @@ pub(crate) struct CancelOnDrop {
 
 impl Multiplexer {
     /// Creates a multiplexer. `disconnect_cancels`: a caller that disconnects cancels its request.
-    pub(crate) fn new(input: ProgramInput, disconnect_cancels: bool) -> Self {
+    /// `call_timeout`: the longest time from a request to its response.
+    pub(crate) fn new(
+        input: ProgramInput,
+        disconnect_cancels: bool,
+        call_timeout: Option<Duration>,
+    ) -> Self {
         Self {
+            invalid_lines: InvalidLines::new(input.provider()),
             input,
             calls: Mutex::default(),
+            call_timeout,
             disconnect_cancels,
             tools: watch::Sender::new(()),
             has_exited: watch::Sender::new(false),
         }
     }
 
-    /// Sends a request to the program. Does not wait for the response.
+    /// Sends a request of a caller to the program. Does not wait for the response.
     pub(crate) async fn call(
         self: &Arc<Self>,
-        request: &Message,
+        request: UnambiguousMessage<'_>,
     ) -> Result<MultiplexedCall, CallError> {
-        let (sender, receiver) = event_queue(WAITING_BYTES);
-        let (id, text) = self.open(request, Arc::new(sender))?;
-        let mut guard = CancelOnDrop {
-            multiplexer: self.clone(),
-            id,
-            is_sent: false,
+        let purpose = if request.method() == "subscriptions/listen" {
+            CallPurpose::Subscription
+        } else {
+            CallPurpose::Request
         };
-
-        self.input.send(text).await.map_err(|_| self.failure())?;
-        guard.is_sent = true;
-        Ok(MultiplexedCall { receiver, guard })
+        self.send(request, purpose).await
     }
 
     /// Sends a notification to the program, and waits until it is written.
-    pub(crate) async fn notify(&self, notification: &Message) -> Result<(), CallError> {
+    pub(crate) async fn notify(
+        &self,
+        notification: UnambiguousMessage<'_>,
+    ) -> Result<(), CallError> {
+        let changes = line_end_changes(notification).collect();
         self.input
-            .send_and_flush(notification.text.clone())
+            .send_and_flush(replace_spans(&notification.text, changes))
             .await
             .map_err(|_| self.failure())
     }
@@ -119,23 +125,64 @@ impl Multiplexer {
         };
         let text = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
         let request = Message::parse(text.into()).map_err(|_| garbage())?;
+        let request = UnambiguousMessage::check(&request).map_err(|_| garbage())?;
 
-        let mut call = self.call(&request).await?;
-        loop {
-            let part = call.receiver.next().await;
-            match part.map_err(|broken| broken.failure)? {
-                Some(ResponsePart::Whole(response, _)) => {
-                    return Message::parse(response).map_err(|_| garbage());
+        let call = self.send(request, CallPurpose::Own).await?;
+        let mut receiver = call.receiver;
+        let _guard = call.guard;
+        let responded = async {
+            loop {
+                match receiver.next().await.map_err(|broken| broken.failure)? {
+                    Some(ResponsePart::Whole(response, _)) => return Ok(response),
+                    Some(_) => {}
+                    None => return Err(garbage()),
                 }
-                Some(_) => {}
-                None => return Err(garbage()),
             }
-        }
+        };
+        let response = tokio::select! {
+            // Biased towards the response: the exit of the program has its own reason.
+            biased;
+            response = responded => response?,
+            failure = call.sent.failed() => return Err(failure),
+        };
+        let response = parse_messages_tolerant(&response).map_err(|_| garbage())?;
+        response.into_iter().next().ok_or_else(garbage)
     }
 
     /// Returns a receiver that changes when the program reports that its tools have changed.
     pub(crate) fn tool_changes(&self) -> watch::Receiver<()> {
         self.tools.subscribe()
+    }
+
+    /// Attends to the timeouts of calls until the program has exited.
+    pub(crate) async fn attend(&self) {
+        let timeouts = async {
+            loop {
+                tokio::time::sleep(self.call_timeout.unwrap_or(LOOK).min(LOOK)).await;
+                self.fail_expired_calls();
+            }
+        };
+        tokio::select! {
+            // In any order: a program that has exited has no calls.
+            () = self.until_exited() => {}
+            () = timeouts => {}
+        }
+    }
+
+    /// Fails and cancels the calls that exceed their timeout.
+    fn fail_expired_calls(&self) {
+        let Some(timeout) = self.call_timeout else {
+            return;
+        };
+        let expired = self.calls().take_expired(Instant::now(), timeout);
+        for (id, call) in expired {
+            let message = format!(
+                "the MCP server has not answered within {} s, see SHARED_CALL_TIMEOUT",
+                timeout.as_secs_f64()
+            );
+            call.fail(CallError::new(Cause::CallTimeout, message));
+            self.cancel(id, "it takes too long");
+        }
     }
 
     /// Waits until the program has exited.
@@ -144,35 +191,37 @@ impl Multiplexer {
         let _ = self.has_exited.subscribe().wait_for(|exited| *exited).await;
     }
 
-    /// Returns whether the program has exited.
+    /// Returns whether the program has exited, or accepts no more and is going to.
     pub(crate) fn has_exited(&self) -> bool {
-        *self.has_exited.borrow()
+        *self.has_exited.borrow() || self.input.is_closed()
     }
 
-    /// Registers a call. Returns its id and the request's text with that id.
-    fn open(&self, request: &Message, sender: Arc<EventSender>) -> Result<(i64, Bytes), CallError> {
-        let mut calls = self.calls();
-        if let Some(failure) = &calls.failure {
-            return Err(failure.clone());
-        }
-        calls.last_id += 1;
-        let id = calls.last_id;
-
-        let progress_token = request.progress_token();
-        let own_id = Bytes::from(id.to_string());
-        let tokens = [&request.id, &progress_token].into_iter().flatten();
-        let changes = tokens.map(|token| (token.span.clone(), own_id.clone()));
-        let text = replace_spans(&request.text, changes.collect());
-
-        let spelling = |token: &Token| request.text.slice(token.span.clone());
-        let call = PendingCall {
-            id: request.id.as_ref().map(spelling).unwrap_or_default(),
-            progress_token: progress_token.as_ref().map(spelling),
-            sender,
-            is_subscription: request.method() == "subscriptions/listen",
+    async fn send(
+        self: &Arc<Self>,
+        request: UnambiguousMessage<'_>,
+        purpose: CallPurpose,
+    ) -> Result<MultiplexedCall, CallError> {
+        let (sender, receiver) = event_queue(WAITING_BYTES);
+        let (id, text) = {
+            let mut calls = self.calls();
+            if let Some(failure) = &calls.failure {
+                return Err(failure.clone());
+            }
+            calls.open(request, Arc::new(sender), purpose)
         };
-        calls.pending.insert(id, call);
-        Ok((id, text))
+        let mut guard = CancelOnDrop {
+            multiplexer: self.clone(),
+            id,
+            is_sent: false,
+        };
+
+        let sent = self.input.send(text).await.map_err(|_| self.failure())?;
+        guard.is_sent = true;
+        Ok(MultiplexedCall {
+            receiver,
+            sent,
+            guard,
+        })
     }
 
     /// Returns the failure of a call to a program that accepts no input.
@@ -185,48 +234,18 @@ impl Multiplexer {
         })
     }
 
-    /// Returns the call that a message belongs to, and the message as that call's caller must see
-    /// it.
-    fn route(&self, message: &Message) -> Option<(i64, Arc<EventSender>, ResponsePart)> {
-        let mut calls = self.calls();
-        match message.kind {
-            MessageKind::Response => {
-                let id = own_id(message.id.as_ref()?)?;
-                let call = calls.pending.remove(&id)?;
-                let text = call.restore_response(message);
-                let part = ResponsePart::Whole(text, message.error_code);
-                Some((id, call.sender, part))
-            }
-            MessageKind::Notification => {
-                let progress = if message.method() == "notifications/progress" {
-                    message.reported_progress_token()
-                } else {
-                    None
-                };
-                let subscription = message.subscription_id();
-
-                let token = progress.as_ref().or(subscription.as_ref());
-                let id = token.and_then(own_id).or_else(|| calls.only_call())?;
-                let call = calls.pending.get(&id)?;
-                let text = call.restore_notification(message, progress, subscription);
-                Some((id, call.sender.clone(), ResponsePart::Event(None, text)))
-            }
-            MessageKind::Request => None,
-        }
-    }
-
     /// Fails and cancels a call whose caller does not read.
     fn give_up(&self, id: i64) {
-        let call = self.calls().pending.remove(&id);
+        let call = self.calls().remove(id);
         if let Some(call) = call {
             let failure = CallError::new(Cause::TunnelLost, "the caller did not read its answer");
             call.sender.fail(failure, Vec::new());
-            self.cancel(id);
+            self.cancel(id, "the caller has left");
         }
     }
 
-    fn cancel(&self, id: i64) {
-        let params = format!(r#"{{"requestId":{id},"reason":"the caller has left"}}"#);
+    fn cancel(&self, id: i64, reason: &str) {
+        let params = format!(r#"{{"requestId":{id},"reason":"{reason}"}}"#);
         let cancelled =
             format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#);
         self.input.send_urgent(cancelled.into());
@@ -249,15 +268,45 @@ impl Multiplexer {
         self.input.send_urgent(text.into());
     }
 
-    /// Handles a line that is no message. If it is recognizable as the response to a call, that
-    /// call fails.
-    fn on_invalid_line(&self, line: &Bytes, error: &dyn std::fmt::Display) {
-        tracing::debug!(%error, bytes = line.len(), "the provider's program wrote a line that is no message");
-        let id = Message::recover_response_id(line).as_ref().and_then(own_id);
-        let call = id.and_then(|id| self.calls().pending.remove(&id));
-        if let Some(call) = call {
-            let message = format!("the MCP server's answer is no message: {error}");
-            call.fail(CallError::new(Cause::ProviderGarbage, message));
+    /// Handles a line that is no message. The calls whose responses can be read in it fail, for
+    /// they get no other.
+    fn on_invalid_line(&self, line: &[u8], error: &dyn std::fmt::Display) {
+        let responses = readable_responses(line);
+        if responses.is_empty() {
+            return self.invalid_lines.log_output(line, error);
+        }
+
+        self.invalid_lines.log_response(line, error);
+        let message = format!("the MCP server's answer is no message: {error}");
+        let failure = CallError::new(Cause::ProviderGarbage, message);
+        for id in responses {
+            let call = self.calls().remove_answered(&id);
+            if let Some(call) = call {
+                call.fail(failure.clone());
+            }
+        }
+    }
+
+    async fn on_message(&self, message: &Message) {
+        if message.is_request() {
+            return self.decline(message);
+        }
+        if message.method() == "notifications/tools/list_changed" {
+            self.tools.send_replace(());
+        }
+
+        let routed = self.calls().route(message);
+        let Some(routed) = routed else {
+            return tracing::debug!(
+                provider = self.input.provider().as_deref(),
+                "the program wrote a message that belongs to no call"
+            );
+        };
+        let sent = routed.sender.send(routed.part, SLOW_CALLER).await;
+        if message.kind == MessageKind::Response {
+            routed.sender.finish();
+        } else if sent.is_err() {
+            self.give_up(routed.id);
         }
     }
 
@@ -268,29 +317,13 @@ impl Multiplexer {
 
 impl ProgramObserver for Multiplexer {
     async fn on_line(&self, line: Bytes) {
-        let line = to_single_line(line);
-        let message = match Message::parse(line.clone()) {
-            Ok(message) => message,
-            Err(error) => return self.on_invalid_line(&line, &error),
-        };
-        if message.is_request() {
-            return self.decline(&message);
-        }
-        if message.method() == "notifications/tools/list_changed" {
-            self.tools.send_replace(());
-        }
-
-        let Some((id, sender, part)) = self.route(&message) else {
-            return tracing::debug!(
-                "the provider's program said something that belongs to no call"
-            );
-        };
-        let is_last = message.kind == MessageKind::Response;
-        let sent = sender.send(part, SLOW_CALLER).await;
-        if is_last {
-            sender.finish();
-        } else if sent.is_err() {
-            self.give_up(id);
+        match parse_as_line(line.clone(), parse_messages_tolerant) {
+            Ok((_, messages)) => {
+                for message in &messages {
+                    self.on_message(message).await;
+                }
+            }
+            Err(error) => self.on_invalid_line(&line, &error),
         }
     }
 
@@ -300,9 +333,9 @@ impl ProgramObserver for Multiplexer {
         let pending = {
             let mut calls = self.calls();
             calls.failure = Some(failure.clone());
-            std::mem::take(&mut calls.pending)
+            calls.take_all()
         };
-        for call in pending.into_values() {
+        for call in pending {
             call.fail(failure.clone());
         }
         self.input.close();
@@ -310,83 +343,32 @@ impl ProgramObserver for Multiplexer {
     }
 }
 
-impl Calls {
-    /// Returns the id of the only pending call, `None` if there are several or none. Subscriptions
-    /// do not count.
-    fn only_call(&self) -> Option<i64> {
-        let mut calls = self
-            .pending
-            .iter()
-            .filter(|(_, call)| !call.is_subscription);
-        let only = calls.next().map(|(id, _)| *id);
-        only.filter(|_| calls.next().is_none())
-    }
-}
-
-impl PendingCall {
-    /// Fails the call: it gets no response. A subscription is not reported as unanswered, for to
-    /// its caller that is nothing else than a stream that breaks off.
-    fn fail(&self, failure: CallError) {
-        let unanswered = if self.is_subscription {
-            Vec::new()
-        } else {
-            vec![self.id.clone()]
-        };
-        self.sender.fail(failure, unanswered);
-    }
-
-    /// Returns a response with the caller's id. The result of a subscription contains the id twice.
-    fn restore_response(&self, message: &Message) -> Bytes {
-        let subscription = if self.is_subscription {
-            message.subscription_id()
-        } else {
-            None
-        };
-        let tokens = [message.id.clone(), subscription].into_iter().flatten();
-        let changes = tokens.map(|token| (token.span, self.id.clone()));
-        replace_spans(&message.text, changes.collect())
-    }
-
-    /// Returns a notification with the caller's progress token or subscription id.
-    fn restore_notification(
-        &self,
-        message: &Message,
-        progress: Option<Token>,
-        subscription: Option<Token>,
-    ) -> Bytes {
-        let progress = progress.and_then(|token| Some((token.span, self.progress_token.clone()?)));
-        let subscription = subscription
-            .filter(|_| self.is_subscription)
-            .map(|token| (token.span, self.id.clone()));
-        let changes = progress.into_iter().chain(subscription);
-        replace_spans(&message.text, changes.collect())
-    }
-}
-
-/// Returns the id of the bridge's own that a token is; `None` if it can be no such id.
-fn own_id(token: &Token) -> Option<i64> {
-    match token.key {
-        TokenKey::Integer(id) => Some(id),
-        TokenKey::Text(_) | TokenKey::Float(_) => None,
-    }
-}
-
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         // An answered call is not pending any more, and what comes after this belongs to no call.
-        let was_pending = self.multiplexer.calls().pending.remove(&self.id).is_some();
+        let was_pending = self.multiplexer.calls().remove(self.id).is_some();
         if was_pending && self.is_sent && self.multiplexer.disconnect_cancels {
-            self.multiplexer.cancel(self.id);
+            self.multiplexer.cancel(self.id, "the caller has left");
         }
     }
 }
 
 impl MultiplexedCall {
-    /// Returns the queue of the response, and the guard that gives the call up when it is dropped.
-    pub(crate) fn into_parts(self) -> (EventReceiver, CancelOnDrop) {
-        (self.receiver, self.guard)
+    /// Waits for the beginning of the response, as [`json_or_stream`] does.
+    pub(crate) async fn respond(
+        self,
+        whole: impl FnOnce(Bytes, Option<i64>) -> Response<ResponseBody>,
+    ) -> ServeResult {
+        tokio::select! {
+            // Biased towards the response: the exit of the program has its own reason.
+            biased;
+            response = json_or_stream(self.receiver, self.guard, AT_ONCE, || {}, whole) => response,
+            failure = self.sent.failed() => Err(failure.into()),
+        }
     }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

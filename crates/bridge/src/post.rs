@@ -12,7 +12,7 @@ use llamapool_mcp::{
 use llamapool_wire::{CallError, Cause};
 
 use crate::error::ServeError;
-use crate::rewrite::to_single_line;
+use crate::rewrite::parse_as_line;
 
 /// The messages of one request.
 #[derive(Debug)]
@@ -60,9 +60,9 @@ impl Post {
         }
     }
 
-    fn parse(text: Bytes) -> Result<Self, RpcError> {
-        let text = to_single_line(text);
-        let messages = parse_messages(&text).map_err(|error| match error {
+    pub(crate) fn parse(text: Bytes) -> Result<Self, RpcError> {
+        let parsed = parse_as_line(text, parse_messages);
+        let (text, messages) = parsed.map_err(|error| match error {
             MessageError::NotJson(_) => {
                 RpcError::bad_request(error_code::PARSE, format!("Parse error: {error}"))
             }

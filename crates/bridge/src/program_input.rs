@@ -3,8 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use llamapool_wire::{CallError, Cause};
 use parking_lot::Mutex;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -21,6 +23,10 @@ pub(crate) struct ProgramInput {
     lines: mpsc::Sender<QueuedLine>,
     urgent: Arc<UrgentLines>,
     closed: CancellationToken,
+    /// True if the program accepts no more, although its input was not closed from this side.
+    is_broken: Arc<AtomicBool>,
+    /// The name of the provider in the log.
+    provider: Option<Arc<str>>,
 }
 
 /// Writes the queued lines to the program.
@@ -28,12 +34,29 @@ pub(crate) struct InputWriter {
     lines: mpsc::Receiver<QueuedLine>,
     urgent: Arc<UrgentLines>,
     closed: CancellationToken,
+    is_broken: Arc<AtomicBool>,
 }
 
 struct QueuedLine {
     line: Bytes,
     /// Notified when the line is written.
     written: Option<oneshot::Sender<()>>,
+}
+
+/// A line that is queued.
+#[must_use]
+pub(crate) struct SentLine(oneshot::Receiver<()>);
+
+impl SentLine {
+    /// Waits until it is certain that the line is not written, and returns why: the program accepts
+    /// no more. Never returns if the line is written.
+    pub(crate) async fn failed(self) -> CallError {
+        if self.0.await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+        let message = "the MCP server accepts no more input; it may have executed the call";
+        CallError::new(Cause::ProviderExited, message)
+    }
 }
 
 /// Lines for which no caller waits. There are no more of them than calls whose callers
@@ -53,41 +76,49 @@ pub(crate) fn program_input(bridge: &CancellationToken) -> (ProgramInput, InputW
     let (sender, receiver) = mpsc::channel(WAITING_LINES);
     let urgent = Arc::<UrgentLines>::default();
     let closed = bridge.child_token();
+    let is_broken = Arc::<AtomicBool>::default();
 
     let writer = InputWriter {
         lines: receiver,
         urgent: urgent.clone(),
         closed: closed.clone(),
+        is_broken: is_broken.clone(),
     };
     let input = ProgramInput {
         lines: sender,
         urgent,
         closed,
+        is_broken,
+        provider: None,
     };
     (input, writer)
 }
 
 impl ProgramInput {
-    /// Queues a line. If the future is dropped before it completes, the line is not queued.
-    pub(crate) async fn send(&self, line: Bytes) -> Result<(), InputClosedError> {
-        let queued = QueuedLine {
-            line,
-            written: None,
-        };
-        self.lines.send(queued).await.map_err(|_| InputClosedError)
+    /// Returns the same input, of the provider with this name.
+    pub(crate) fn of_provider(self, provider: Option<Arc<str>>) -> Self {
+        Self { provider, ..self }
     }
 
-    /// Queues a line and waits until it is written to the program's input.
-    pub(crate) async fn send_and_flush(&self, line: Bytes) -> Result<(), InputClosedError> {
+    /// Returns the name of the provider in the log.
+    pub(crate) fn provider(&self) -> Option<Arc<str>> {
+        self.provider.clone()
+    }
+
+    /// Queues a line. If the future is dropped before it completes, the line is not queued.
+    pub(crate) async fn send(&self, line: Bytes) -> Result<SentLine, InputClosedError> {
         let (written, done) = oneshot::channel();
         let queued = QueuedLine {
             line,
             written: Some(written),
         };
-        self.lines
-            .send(queued)
-            .await
-            .map_err(|_| InputClosedError)?;
+        let sent = self.lines.send(queued).await;
+        sent.map(|()| SentLine(done)).map_err(|_| InputClosedError)
+    }
+
+    /// Queues a line and waits until it is written to the program's input.
+    pub(crate) async fn send_and_flush(&self, line: Bytes) -> Result<(), InputClosedError> {
+        let SentLine(done) = self.send(line).await?;
         done.await.map_err(|_| InputClosedError)
     }
 
@@ -102,14 +133,21 @@ impl ProgramInput {
         self.closed.cancel();
     }
 
-    /// Returns whether the input was closed from this side.
+    /// Returns whether the input is closed, from either side.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.is_cancelled()
+    }
+
+    /// Returns whether the program accepts no more, although its input was not closed from this
+    /// side.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
     }
 }
 
 impl InputWriter {
-    /// Writes until the input is closed or the program accepts no more.
+    /// Writes until the input is closed or the program accepts no more. The input of such a program
+    /// is closed, for nothing that is sent to it would be answered.
     pub(crate) async fn write_to(mut self, mut program: impl AsyncWrite + Unpin) {
         let closed = self.closed.clone();
         let writing = async {
@@ -122,9 +160,11 @@ impl InputWriter {
         tokio::select! {
             // Biased towards the close: queued lines are discarded then.
             biased;
-            () = closed.cancelled() => {}
+            () = closed.cancelled() => return,
             () = writing => {}
         }
+        self.is_broken.store(true, Ordering::Release);
+        self.closed.cancel();
     }
 
     async fn next(&mut self) -> Option<QueuedLine> {
@@ -203,8 +243,8 @@ mod tests {
     #[tokio::test]
     async fn lines_arrive_in_order_and_urgent_ones_first() {
         let (input, writer) = program_input(&CancellationToken::new());
-        input.send("one".into()).await.unwrap();
-        input.send("two".into()).await.unwrap();
+        let _one = input.send("one".into()).await.unwrap();
+        let _two = input.send("two".into()).await.unwrap();
         input.send_urgent("first".into());
         let (near, mut far) = tokio::io::duplex(1024);
         let writing = writer.write_to(near);
@@ -217,6 +257,7 @@ mod tests {
         };
 
         assert_eq!(tokio::join!(writing, reading).1, "first\none\ntwo\nthree\n");
+        assert!(!input.is_broken());
     }
 
     #[tokio::test]
@@ -242,9 +283,12 @@ mod tests {
         let (input, writer) = program_input(&CancellationToken::new());
         let (near, far) = tokio::io::duplex(4);
         drop(far);
+        let queued = input.send("0".into()).await.unwrap();
         let (_, delivered) = tokio::join!(writer.write_to(near), input.send_and_flush("1".into()));
 
+        assert_eq!(queued.failed().await.cause, Cause::ProviderExited);
         assert_eq!(delivered, Err(InputClosedError));
-        assert_eq!(input.send("2".into()).await, Err(InputClosedError));
+        assert!(input.is_closed() && input.is_broken());
+        assert!(input.send("2".into()).await.is_err());
     }
 }

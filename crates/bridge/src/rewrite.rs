@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use llamapool_mcp::{Message, MessageError};
 use memchr::memchr2;
 
 /// Returns `text` with some of its spans replaced. The spans must not overlap.
@@ -24,15 +25,28 @@ pub(crate) fn replace_spans(text: &Bytes, mut changes: Vec<(Range<usize>, Bytes)
     rewritten.freeze()
 }
 
-/// Returns a message as a single line of the same length: every line end becomes a space.
+/// Parses a text as it came, and returns it as a single line of the same length, with the messages
+/// in it: every line end has become a space.
 ///
-/// A line end in JSON is only white space (RFC 8259, section 2), never part of a string. This is
-/// the one change to messages whose ids are not remapped.
-pub(crate) fn to_single_line(text: Bytes) -> Bytes {
+/// In JSON a line end is only white space (RFC 8259, section 2). A text with one inside a string is
+/// not JSON, so it must be parsed before the line ends are replaced. This is the one change to
+/// messages whose ids are not remapped.
+pub(crate) fn parse_as_line(
+    text: Bytes,
+    parse: fn(&Bytes) -> Result<Vec<Message>, MessageError>,
+) -> Result<(Bytes, Vec<Message>), MessageError> {
+    let messages = parse(&text)?;
     if memchr2(b'\n', b'\r', &text).is_none() {
-        return text;
+        return Ok((text, messages));
     }
 
+    drop(messages);
+    let line = to_single_line(text);
+    let messages = parse(&line)?;
+    Ok((line, messages))
+}
+
+fn to_single_line(text: Bytes) -> Bytes {
     let mut line = BytesMut::from(text);
     for byte in line.iter_mut() {
         if matches!(byte, b'\n' | b'\r') {
@@ -44,6 +58,9 @@ pub(crate) fn to_single_line(text: Bytes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use llamapool_mcp::{parse_messages, parse_messages_tolerant};
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -61,7 +78,60 @@ mod tests {
 
     #[test]
     fn a_message_of_several_lines_becomes_one_line() {
-        let text = Bytes::from_static(b"{\r\n\t\"a\": \"b\\n\"\n}");
-        assert_eq!(to_single_line(text), "{  \t\"a\": \"b\\n\" }");
+        let text = "{\r\n\t\"jsonrpc\": \"2.0\",\n\"method\": \"a\\nb\"\r}\n";
+        let (line, messages) = parse_as_line(text.into(), parse_messages).unwrap();
+
+        assert_eq!(line, "{  \t\"jsonrpc\": \"2.0\", \"method\": \"a\\nb\" } ");
+        assert_eq!(messages[0].text, line);
+        assert_eq!(messages[0].method(), "a\nb");
+    }
+
+    #[test]
+    fn a_line_end_inside_a_string_is_no_json() {
+        for parse in [parse_messages, parse_messages_tolerant] {
+            for end in ["\n", "\r"] {
+                let text = format!(r#"{{"jsonrpc":"2.0","method":"a{end}b"}}"#);
+                assert!(parse_as_line(text.into(), parse).is_err());
+            }
+        }
+    }
+
+    proptest! {
+        /// What stands between the replaced spans stays byte for byte.
+        #[test]
+        fn replacing_spans_keeps_all_other_bytes(
+            pieces in proptest::collection::vec(("[a-z]{0,5}", "[A-Z]{0,5}", "[0-9]{0,5}"), 0..8),
+            reversed: bool,
+        ) {
+            let mut text = String::new();
+            let mut expected = String::new();
+            let mut changes = Vec::new();
+            for (kept, old, new) in &pieces {
+                text.push_str(kept);
+                let start = text.len();
+                text.push_str(old);
+                changes.push((start..text.len(), Bytes::from(new.clone())));
+                expected.push_str(kept);
+                expected.push_str(new);
+            }
+            changes.retain(|(span, _)| !span.is_empty());
+            prop_assume!(changes.len() == pieces.len());
+            if reversed {
+                changes.reverse();
+            }
+
+            prop_assert_eq!(replace_spans(&Bytes::from(text), changes), expected);
+        }
+
+        /// Only line ends outside of strings are replaced, each by one space.
+        #[test]
+        fn joining_lines_keeps_all_other_bytes(ends in proptest::collection::vec("[ \t\r\n]{0,3}", 4), value in r#"([a-zäß ]|\\[nrt"\\])*"#) {
+            let [a, b, c, d] = &ends[..] else { unreachable!() };
+            let text = format!(r#"{{{a}"jsonrpc":{b}"2.0",{c}"method":"{value}"{d}}}"#);
+            let (line, messages) = parse_as_line(text.clone().into(), parse_messages).unwrap();
+
+            prop_assert_eq!(line, text.replace(['\r', '\n'], " "));
+            prop_assert_eq!(messages.len(), 1);
+        }
     }
 }

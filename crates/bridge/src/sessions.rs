@@ -194,13 +194,18 @@ async fn call(session: &Arc<Session>, post: Post, patience: Duration) -> ServeRe
         is_sent: false,
     };
     let sent = session.input.send(post.text).await;
-    sent.map_err(|_| ServeError::from(RpcError::session_not_found()))?;
+    let sent = sent.map_err(|_| ServeError::from(RpcError::session_not_found()))?;
     sending.is_sent = true;
     drop(sending);
 
     let on_late = || session.streams().become_event_stream(stream);
     let whole = |message, _| json(StatusCode::OK, message);
-    json_or_stream(receiver, (), patience, on_late, whole).await
+    tokio::select! {
+        // Biased towards the response: the end of the session has its own reason.
+        biased;
+        response = json_or_stream(receiver, (), patience, on_late, whole) => response,
+        failure = sent.failed() => Err(failure.into()),
+    }
 }
 
 fn open_call_failed(error: &OpenCallError, post: &Post) -> ServeError {

@@ -6,18 +6,19 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use llamapool_mcp::{Message, MessageKind, Revision, RpcError, error_code};
+use llamapool_mcp::{Message, Revision, RpcError, UnambiguousMessage, error_code};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use crate::caller::BridgeCaller;
 use crate::error::ServeResult;
 use crate::launcher::{Launcher, Starter};
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
-use crate::response::{AT_ONCE, empty, json, json_or_stream};
+use crate::response::{empty, json};
+use crate::shared_program::SharedMessage;
 
 /// The revision that the bridge uses as a client.
 const REVISION: Revision = Revision::LAST_WITH_SESSIONS;
@@ -26,6 +27,8 @@ const REVISION: Revision = Revision::LAST_WITH_SESSIONS;
 pub(crate) struct SharedSession {
     launcher: Launcher,
     session: Mutex<Arc<OnceCell<Arc<Multiplexer>>>>,
+    /// The program that was started last.
+    program: watch::Sender<Option<Arc<Multiplexer>>>,
 }
 
 impl SharedSession {
@@ -33,6 +36,20 @@ impl SharedSession {
         Self {
             launcher,
             session: Mutex::default(),
+            program: watch::Sender::new(None),
+        }
+    }
+
+    /// Attends to the program. Never returns.
+    pub(crate) async fn run(&self) {
+        let mut program = self.program.subscribe();
+        loop {
+            let current = program.borrow_and_update().clone();
+            if let Some(current) = current {
+                current.attend().await;
+            }
+            // The sender is part of `self`, so this cannot fail.
+            let _ = program.changed().await;
         }
     }
 
@@ -42,27 +59,23 @@ impl SharedSession {
             let text = "a batch needs a session of its own";
             return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
         };
+        let message = SharedMessage::check(message, StatusCode::BAD_REQUEST)?;
         let session = self
             .current()
             .get_or_try_init(|| self.begin(caller))
             .await?
             .clone();
 
-        match message.kind {
-            MessageKind::Request => {
-                let (receiver, guard) = session.call(message).await?.into_parts();
+        match message {
+            SharedMessage::Request(request) => {
                 let whole = |message, _| json(StatusCode::OK, message);
-                json_or_stream(receiver, guard, AT_ONCE, || {}, whole).await
+                session.call(request).await?.respond(whole).await
             }
-            MessageKind::Notification => {
-                session.notify(message).await?;
+            SharedMessage::Notification(notification) => {
+                session.notify(notification).await?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
-            MessageKind::Response => {
-                let text = "nothing was asked";
-                let error = RpcError::bad_request(error_code::INVALID_REQUEST, text);
-                Err(error.for_message(message).into())
-            }
+            SharedMessage::Dropped => Ok(empty(StatusCode::ACCEPTED)),
         }
     }
 
@@ -77,12 +90,12 @@ impl SharedSession {
 
     /// Starts a program and initializes its session.
     async fn begin(&self, caller: BridgeCaller) -> Result<Arc<Multiplexer>, CallError> {
-        let session = self
-            .launcher
-            .start(Starter::Caller(caller), |input| {
-                Arc::new(Multiplexer::new(input, false))
-            })
-            .await?;
+        let timeout = self.launcher.config().shared_call_timeout;
+        let starting = self.launcher.start(Starter::Caller(caller), |input| {
+            Arc::new(Multiplexer::new(input, false, timeout))
+        });
+        let session = starting.await?;
+        self.program.send_replace(Some(session.clone()));
 
         let params = initialize_params().to_string();
         let response = session.request("initialize", &params).await?;
@@ -93,8 +106,10 @@ impl SharedSession {
         }
 
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-        if let Ok(initialized) = Message::parse(initialized.into()) {
-            session.notify(&initialized).await?;
+        if let Ok(initialized) = Message::parse(initialized.into())
+            && let Ok(initialized) = UnambiguousMessage::check(&initialized)
+        {
+            session.notify(initialized).await?;
         }
         Ok(session)
     }

@@ -5,6 +5,8 @@
 //! 2026-07-28, versioning). A caller that closes its stream cancels its request.
 
 mod discovery;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod headers;
 mod tools;
 
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use llamapool_mcp::{Message, MessageKind, RpcError, error_code};
+use llamapool_mcp::{Message, RpcError, error_code};
 use llamapool_wire::CallError;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -25,8 +27,9 @@ use crate::error::ServeResult;
 use crate::launcher::{Launcher, Starter};
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
-use crate::response::{AT_ONCE, empty, json, json_or_stream};
+use crate::response::{empty, json};
 use crate::response_body::ResponseBody;
+use crate::shared_program::SharedMessage;
 use crate::shared_session::initialize_params;
 
 /// The shortest wait before a program that exited at once is started again; the launcher may wait
@@ -103,7 +106,7 @@ impl Stateless {
                     let multiplexer = running.multiplexer.clone();
                     self.program.send_replace(ProgramState::Running(running));
                     tokio::select! {
-                        () = multiplexer.until_exited() => {}
+                        () = multiplexer.attend() => {}
                         never = self.attend_to_health() => match never {},
                     }
                 }
@@ -147,7 +150,7 @@ impl Stateless {
     /// programs of all revisions know.
     async fn try_to_run(&self) -> bool {
         let starting = self.launcher.start(Starter::Bridge, |input| {
-            Arc::new(Multiplexer::new(input, false))
+            Arc::new(Multiplexer::new(input, false, None))
         });
         let Ok(program) = starting.await else {
             return false;
@@ -173,10 +176,7 @@ impl Stateless {
             let text = "these revisions have no batches";
             return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
         };
-        if message.kind == MessageKind::Response {
-            let text = "a client sends requests and notifications alone";
-            return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
-        }
+        let checked = SharedMessage::check(message, StatusCode::NOT_FOUND)?;
 
         let refuse = |error: RpcError| error.for_message(message);
         headers::check(headers, message).map_err(refuse)?;
@@ -184,14 +184,15 @@ impl Stateless {
         let program = program.ok_or_else(|| refuse(only_older_revisions()))?;
         program.check_version(message).map_err(refuse)?;
 
-        if message.kind == MessageKind::Notification {
-            // Callers cancel by disconnecting: the request that a cancellation names cannot be
-            // determined among those of all callers.
-            if message.method() != "notifications/cancelled" {
-                program.multiplexer.notify(message).await?;
+        let request = match checked {
+            SharedMessage::Request(request) => request,
+            SharedMessage::Notification(notification) => {
+                program.multiplexer.notify(notification).await?;
+                return Ok(empty(StatusCode::ACCEPTED));
             }
-            return Ok(empty(StatusCode::ACCEPTED));
-        }
+            // Callers cancel by disconnecting.
+            SharedMessage::Dropped => return Ok(empty(StatusCode::ACCEPTED)),
+        };
 
         if message.method() == "tools/call" {
             let params = message.params();
@@ -199,8 +200,12 @@ impl Stateless {
             let expected = program.tools.of(&program.multiplexer, &tool).await?;
             headers::check_arguments(headers, params.arguments(), &expected).map_err(refuse)?;
         }
-        let (receiver, guard) = program.multiplexer.call(message).await?.into_parts();
-        json_or_stream(receiver, guard, AT_ONCE, || {}, whole).await
+        program
+            .multiplexer
+            .call(request)
+            .await?
+            .respond(whole)
+            .await
     }
 
     /// Waits until the program has been asked for its revisions. `None` if it supports only older
@@ -224,9 +229,10 @@ impl Stateless {
 
     /// Starts a program and asks for its revisions.
     async fn start(&self) -> Result<Arc<StatelessProgram>, ProgramStartError> {
+        let timeout = self.launcher.config().shared_call_timeout;
         loop {
             let starting = self.launcher.start(Starter::Bridge, |input| {
-                Arc::new(Multiplexer::new(input, true))
+                Arc::new(Multiplexer::new(input, true, timeout))
             });
             let multiplexer = starting.await.map_err(ProgramStartError::Failed)?;
 

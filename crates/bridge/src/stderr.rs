@@ -79,7 +79,7 @@ fn log_line(line: &[u8], log: &ProgramLog, budget: &mut LogBudget) {
 
 /// Returns the beginning of a line without anything that a terminal would interpret. Indentation is
 /// kept, by which tracebacks are read.
-fn without_controls(line: &[u8]) -> String {
+pub(crate) fn without_controls(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let mut shown = String::new();
     let mut chars = text.trim_end().chars();
@@ -109,14 +109,14 @@ fn is_harmful(char: char) -> bool {
 }
 
 /// A token bucket of log lines.
-struct LogBudget {
+pub(crate) struct LogBudget {
     lines: f64,
     at: Instant,
     left_out: u64,
 }
 
 impl LogBudget {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             lines: BURST_LINES,
             at: Instant::now(),
@@ -126,7 +126,7 @@ impl LogBudget {
 
     /// Takes one line out of the budget. Returns how many lines before it were left out, `None` if
     /// the budget is used up.
-    fn try_take(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn try_take(&mut self, now: Instant) -> Option<u64> {
         let passed: Duration = now - self.at;
         self.lines = (self.lines + passed.as_secs_f64() * LINES_PER_SECOND).min(BURST_LINES);
         self.at = now;

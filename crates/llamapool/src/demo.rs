@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use llamapool_relay::{
-    DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, Reconnect, Relay,
-    RelayConfig, StatusBind, StatusConfig,
+    DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, ProxySettings,
+    Reconnect, Relay, RelayConfig, StatusBind, StatusConfig,
 };
 use llamapool_server::{
-    AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig, StateConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig,
+    StateConfig,
 };
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, RelayId, Secret};
@@ -120,6 +121,7 @@ fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConf
         relays: RelaysConfig::default(),
         mcp: McpConfig::default(),
         state: StateConfig::default(),
+        data_dir: DataDirConfig::None,
         drain_timeout: ServerConfig::DRAIN_TIMEOUT,
         build: BUILD,
     }
@@ -142,9 +144,7 @@ fn relay_config(
             server_url: format!("ws://{server}{}", llamapool_wire::path::MCP_CONNECT).parse()?,
             connect_timeout,
             ca_file: None,
-            https_proxy: None,
-            http_proxy: None,
-            no_proxy: None,
+            proxies: ProxySettings::default(),
         },
         reconnect: Reconnect::Never,
         providers: vec![ProviderConfig {

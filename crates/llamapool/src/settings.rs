@@ -23,7 +23,7 @@ pub use bridge::BridgeSettings;
 pub use demo::DemoSettings;
 pub use error::ConfigError;
 pub use llamapool_settings::Environment;
-pub use logging::{LogFormat, LogSettings};
+pub use logging::{LogFormat, LogLimit, LogSettings};
 pub use relay::RelaySettings;
 pub use server::{GeneratedKey, ServerSettings};
 

@@ -1,16 +1,22 @@
 //! The log, on standard error, as text or JSON.
 //!
-//! Control characters of a value are always escaped: values come from callers, relays and
-//! providers, and could otherwise forge a line or control a terminal. `tracing-subscriber` alone
-//! does not escape line ends.
+//! Control characters of a value are always escaped, and so are those that turn or hide text:
+//! values come from callers, relays and providers, and could otherwise forge a line or control a
+//! terminal. `tracing-subscriber` alone does not escape line ends.
+//!
+//! However many events there are, the log has a bound; see [`throttle`].
+
+mod throttle;
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 
+use llamapool_wire::controls_display;
 use tracing::Dispatch;
 use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::SetGlobalDefaultError;
+use tracing_subscriber::Registry;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
@@ -18,6 +24,8 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt as lines};
 
+pub use self::throttle::LeftOutReports;
+use self::throttle::Throttle;
 use crate::settings::{LogFormat, LogSettings};
 
 /// Prefix of the targets of llamapool's crates. Other crates log from `warn` on: in detail they
@@ -37,19 +45,23 @@ enum Colours {
     Off,
 }
 
-/// Installs the log of the process.
+/// Installs the log of the process. Dropping the reports, at the end of the process, logs how many
+/// lines were left out last; `None` if none ever are.
 ///
 /// # Errors
 ///
 /// If it was installed before.
-pub fn install(log: &LogSettings) -> Result<(), SetGlobalDefaultError> {
+pub fn install(log: &LogSettings) -> Result<Option<LeftOutReports>, SetGlobalDefaultError> {
     let colours = if io::stderr().is_terminal() {
         Colours::On
     } else {
         Colours::Off
     };
+    let throttle = Throttle::new(log.limit);
+    let reports = throttle.as_ref().map(Throttle::reports);
 
-    tracing::dispatcher::set_global_default(dispatch(log, colours, io::stderr))?;
+    let dispatch = dispatch(log, colours, throttle, io::stderr);
+    tracing::dispatcher::set_global_default(dispatch)?;
 
     for flag in &log.secret_flags {
         tracing::warn!(
@@ -58,41 +70,60 @@ pub fn install(log: &LogSettings) -> Result<(), SetGlobalDefaultError> {
              set the secret as a variable of the environment, or its file with {flag}-file"
         );
     }
-    Ok(())
+    Ok(reports)
 }
 
-fn dispatch<W>(log: &LogSettings, colours: Colours, writer: W) -> Dispatch
+fn dispatch<W>(
+    log: &LogSettings,
+    colours: Colours,
+    throttle: Option<Throttle>,
+    writer: W,
+) -> Dispatch
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = Targets::new()
-        .with_default(log.level.min(LevelFilter::WARN))
-        .with_target(OWN_TARGETS, log.level)
-        .with_target(DEMO_TARGETS, log.level.min(LevelFilter::ERROR));
-
     match log.format {
         LogFormat::Text => {
             let layer = lines::layer()
                 .fmt_fields(debug_fn(write_field).delimited(" "))
                 .with_ansi(colours == Colours::On)
                 .with_writer(writer);
-            finish(layer.with_filter(filter))
+            finish(layer, log.level, throttle)
         }
         LogFormat::Json => {
             let layer = lines::layer()
                 .json()
                 .flatten_event(true)
                 .with_writer(JsonEscapingWriter(writer));
-            finish(layer.with_filter(filter))
+            finish(layer, log.level, throttle)
         }
     }
 }
 
-fn finish(layer: impl Layer<tracing_subscriber::Registry> + Send + Sync) -> Dispatch {
-    Dispatch::new(tracing_subscriber::registry().with(layer))
+fn finish(
+    lines: impl Layer<Registry> + Send + Sync,
+    level: LevelFilter,
+    throttle: Option<Throttle>,
+) -> Dispatch {
+    let log = tracing_subscriber::registry().with(lines);
+    // The filters are for all of the log: the last one sees the events that the others admit. Those
+    // of `with_filter` are for one layer of several, and cannot refuse an event.
+    match throttle {
+        Some(throttle) => Dispatch::new(log.with(throttle).with(targets(level))),
+        None => Dispatch::new(log.with(targets(level))),
+    }
 }
 
-/// Writes `name=value`, or the message alone, with every control character escaped.
+/// Returns the filter by level.
+fn targets(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target(OWN_TARGETS, level)
+        .with_target(DEMO_TARGETS, level.min(LevelFilter::ERROR))
+}
+
+/// Writes `name=value`, or the message alone, with every character escaped that controls how text is
+/// shown.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let mut text = EscapingWriter(writer);
 
@@ -103,13 +134,13 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     }
 }
 
-/// A writer of text that escapes control characters.
+/// A writer of text that escapes characters that control how it is shown.
 struct EscapingWriter<'a, 'w>(&'a mut Writer<'w>);
 
 impl fmt::Write for EscapingWriter<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|c| {
-            if c.is_control() {
+            if controls_display(c) {
                 write!(self.0, "{}", c.escape_default())
             } else {
                 self.0.write_char(c)
@@ -118,8 +149,8 @@ impl fmt::Write for EscapingWriter<'_, '_> {
     }
 }
 
-/// A writer of JSON lines that escapes the control characters that JSON does not. It receives whole
-/// lines, so that no character is cut in two.
+/// A writer of JSON lines that escapes the characters that control how text is shown, as far as JSON
+/// does not. It receives whole lines, so that no character is cut in two.
 struct JsonEscapingWriter<W>(W);
 
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for JsonEscapingWriter<W> {
@@ -136,11 +167,13 @@ impl<W: Write> Write for JsonEscapingWriter<W> {
 
         let mut escaped = String::with_capacity(text.len());
         for c in text.chars() {
-            // Outside of strings JSON has no such characters.
-            if ('\u{7f}'..='\u{9f}').contains(&c) {
-                escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
-            } else {
+            // The end of the line is the only such character outside of strings.
+            if c == '\n' || !controls_display(c) {
                 escaped.push(c);
+                continue;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
             }
         }
 
@@ -160,10 +193,12 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::settings::LogLimit;
 
     /// Control characters of every kind: line end, carriage return, escape sequence, DEL, and CSI
-    /// as one character.
-    const HOSTILE: &str = "a\nINFO b\r\u{1b}[31mc\u{7f}\u{9b}31md\te\0";
+    /// as one character; then text that is turned around, and text without width.
+    const HOSTILE: &str =
+        "a\nINFO b\r\u{1b}[31mc\u{7f}\u{9b}31md\te\0f\u{202e}g\u{2028}h\u{feff}i\u{e0041}";
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -187,12 +222,17 @@ mod tests {
     ) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
+        let limit = LogLimit {
+            burst: 0,
+            per_minute: 0,
+        };
         let settings = LogSettings {
             level,
             format,
+            limit,
             secret_flags: Vec::new(),
         };
-        let dispatch = dispatch(&settings, colours, move || writer.clone());
+        let dispatch = dispatch(&settings, colours, None, move || writer.clone());
 
         tracing::dispatcher::with_default(&dispatch, events);
 
@@ -228,7 +268,7 @@ mod tests {
         }
         assert!(text.ends_with('\n'));
         assert_eq!(
-            text.trim_end_matches('\n').find(char::is_control),
+            text.trim_end_matches('\n').find(controls_display),
             None,
             "{text:?}"
         );
@@ -244,9 +284,11 @@ mod tests {
         );
 
         assert!(text.starts_with('{') && text.ends_with("}\n"), "{text:?}");
-        assert!(text.contains("\\u009b"), "{text:?}");
+        for escaped in ["\\u009b", "\\u202e", "\\udb40\\udc41"] {
+            assert!(text.contains(escaped), "{text:?}");
+        }
         assert_eq!(
-            text.trim_end_matches('\n').find(char::is_control),
+            text.trim_end_matches('\n').find(controls_display),
             None,
             "{text:?}"
         );

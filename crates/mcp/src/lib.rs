@@ -12,7 +12,10 @@ mod method;
 mod revision;
 mod rpc_error;
 
-pub use json_rpc::{Message, MessageError, MessageKind, Params, Token, TokenKey, parse_messages};
+pub use json_rpc::{
+    AmbiguousMessageError, Message, MessageError, MessageKind, Params, Token, TokenKey,
+    UnambiguousMessage, parse_messages, parse_messages_tolerant, readable_responses,
+};
 pub use message::is_response;
 pub use method::MethodLabel;
 pub use revision::Revision;

@@ -1,7 +1,10 @@
 //! The envelope of a JSON-RPC message, as far as both sides of llamapool look at it.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::json_rpc::{MessageKind, parse_messages_tolerant};
 
 /// The members by which a response differs from a request.
 #[derive(Deserialize)]
@@ -22,12 +25,19 @@ impl ResponseEnvelope<'_> {
 
 /// Returns whether `message` is a JSON-RPC response, or a batch that contains one (MCP 2025-03-26).
 /// Text that is no message is no response.
+///
+/// What SDKs accept is accepted, too: `NaN`, and a name that stands twice.
 pub fn is_response(message: &[u8]) -> bool {
-    match serde_json::from_slice::<ResponseEnvelope<'_>>(message) {
-        Ok(message) => message.is_response(),
-        Err(_) => serde_json::from_slice::<Vec<ResponseEnvelope<'_>>>(message)
-            .is_ok_and(|batch| batch.iter().any(ResponseEnvelope::is_response)),
+    if let Ok(message) = serde_json::from_slice::<ResponseEnvelope<'_>>(message) {
+        return message.is_response();
     }
+    if let Ok(batch) = serde_json::from_slice::<Vec<ResponseEnvelope<'_>>>(message) {
+        return batch.iter().any(ResponseEnvelope::is_response);
+    }
+    let messages = parse_messages_tolerant(&Bytes::copy_from_slice(message)).unwrap_or_default();
+    messages
+        .iter()
+        .any(|message| message.kind == MessageKind::Response)
 }
 
 #[cfg(test)]
@@ -38,7 +48,20 @@ mod tests {
     fn results_errors_and_batches_of_them_are_responses() {
         assert!(is_response(br#"{"id":1,"result":{}}"#));
         assert!(is_response(br#"{"id":1,"error":{"code":1}}"#));
-        assert!(is_response(br#"[{"id":1,"result":1},{"id":2,"result":2}]"#));
+        assert!(is_response(br#"[{"id":1,"result":1},{"method":"x"}]"#));
+    }
+
+    #[test]
+    fn what_sdks_accept_as_a_response_is_one() {
+        assert!(is_response(
+            br#"{"jsonrpc":"2.0","id":1,"result":{"v":NaN}}"#
+        ));
+        assert!(is_response(
+            br#"{"jsonrpc":"2.0","id":1,"result":1,"result":2}"#
+        ));
+        assert!(is_response(
+            br#"{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":1}}"#
+        ));
     }
 
     #[test]

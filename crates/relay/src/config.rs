@@ -50,12 +50,31 @@ pub struct DialConfig {
     pub connect_timeout: Duration,
     /// A PEM file with certificates of private authorities, trusted besides the public ones.
     pub ca_file: Option<PathBuf>,
-    /// The proxy for wss and https, such as `http://proxy:3128`; it may contain a password.
-    pub https_proxy: Option<Secret>,
+    /// The proxies that may be on the way.
+    pub proxies: ProxySettings,
+}
+
+/// The proxies of an environment. Only the one that is chosen for the server has to be usable: the
+/// others are meant for other programs.
+#[derive(Debug, Clone, Default)]
+pub struct ProxySettings {
+    /// The proxy for wss and https.
+    pub https: Option<ProxySetting>,
     /// The proxy for ws and http.
-    pub http_proxy: Option<Secret>,
+    pub http: Option<ProxySetting>,
+    /// The proxy for a scheme that has none of its own.
+    pub all: Option<ProxySetting>,
     /// The hosts that are reached without a proxy, as the `NO_PROXY` variable lists them.
-    pub no_proxy: Option<String>,
+    pub exceptions: Option<String>,
+}
+
+/// A proxy as it was set.
+#[derive(Debug, Clone)]
+pub struct ProxySetting {
+    /// Its URL, such as `http://proxy:3128`, which may contain a password.
+    pub url: Secret,
+    /// The place where it was set, such as `environment variable ALL_PROXY`, for messages.
+    pub set_by: String,
 }
 
 /// The reaction to a connection that is refused or lost.

@@ -1,35 +1,32 @@
 //! Dials the server: name, TCP, proxy, TLS, and the WebSocket upgrade.
 
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod handshake;
+mod no_proxy;
 mod proxy;
+mod transport;
 
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, Uri};
 use hyper::client::conn::http1;
 use hyper::upgrade::Upgraded;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::proxy::Tunnel as ConnectTunnel;
 use hyper_util::rt::TokioIo;
 use llamapool_http::host;
 use llamapool_wire::{DisplayName, RelayId};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
-use tower_service::Service;
 
 use self::handshake::{check_response, identity_headers, read_refusal, upgrade_request};
 use self::proxy::{Proxy, select_proxy};
+use self::transport::Transport;
 use crate::config::RelayConfig;
 use crate::error::error_chain;
 
 pub use self::error::DialError;
 pub use self::proxy::ProxyError;
-
-/// The byte stream to the server, before the upgrade.
-type Transport = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// Dials the server, again and again, as the same instance.
 pub(crate) struct Dialer {
@@ -58,7 +55,7 @@ impl Dialer {
             tracing::warn!(server = %address(&target), "the connection is not encrypted: the worker key and all calls can be read on the way; use wss://");
         }
         Ok(Self {
-            proxy: select_proxy(&config.dial, &target)?,
+            proxy: select_proxy(&config.dial.proxies, &target)?,
             identity: identity_headers(&config.identity, config.build.version),
             timeout: config.dial.connect_timeout,
             target,
@@ -109,21 +106,18 @@ impl Dialer {
     }
 
     async fn connect(&self) -> Result<Transport, DialError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let io = match &self.proxy {
-            None => with_tls(tcp, &self.tls).call(self.target.clone()).await,
-            Some(proxy) => {
-                let tunnel = ConnectTunnel::new(proxy.uri.clone(), tcp);
-                let tunnel = match &proxy.authorization {
-                    Some(authorization) => tunnel.with_auth(authorization.clone()),
-                    None => tunnel,
-                };
-                with_tls(tunnel, &self.tls).call(self.target.clone()).await
-            }
-        };
-        io.map_err(|error| self.connect_error(error_chain(&*error)))
+        let connected = transport::connect(&self.target, self.proxy.as_ref(), &self.tls).await;
+        connected.map_err(|error| self.connect_error(error + self.hint()))
+    }
+
+    /// Returns what to try where a proxy is asked for a server of this machine.
+    fn hint(&self) -> &'static str {
+        let is_local = host::is_loopback(self.target.host().unwrap_or_default());
+        if is_local && self.proxy.is_some() {
+            "; a server on this machine is reached without a proxy if NO_PROXY lists it"
+        } else {
+            ""
+        }
     }
 
     fn connect_error(&self, error: String) -> DialError {
@@ -147,18 +141,18 @@ impl Dialer {
         let via = self
             .proxy
             .as_ref()
-            .map(|proxy| format!(" (through the proxy {})", address(&proxy.uri)));
+            .map(|proxy| format!(" (through the proxy {})", proxy.shown));
         address(&self.target) + via.as_deref().unwrap_or_default()
     }
 }
 
-/// Adds TLS to a connector, for addresses with the scheme https.
-fn with_tls<C>(connector: C, tls: &rustls::ClientConfig) -> HttpsConnector<C> {
-    HttpsConnectorBuilder::new()
-        .with_tls_config(tls.clone())
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector)
+/// Returns the port of an http or https address.
+fn port(uri: &Uri) -> u16 {
+    let default = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    uri.port_u16().unwrap_or(default)
 }
 
 /// Returns the address with the scheme of HTTP in place of the WebSocket's.

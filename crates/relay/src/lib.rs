@@ -31,3 +31,13 @@ pub use dial::{DialError, ProxyError};
 pub use relay::{Relay, StartError};
 pub use status::link::LinkState;
 pub use supervisor::DisconnectedError;
+
+/// The checks of the fuzz targets in `fuzz/`.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::dial::fuzzing::{proxy, proxy_answer, server_response};
+    pub use crate::providers::fuzzing::{
+        call_url, challenge, endpoint_stream, metadata, response_head,
+    };
+}

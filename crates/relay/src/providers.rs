@@ -8,6 +8,9 @@ pub(crate) mod entry;
 mod mcp_http;
 mod mcp_stdio;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::mcp_http::fuzzing;
+
 use http::{HeaderMap, Request, Response, StatusCode};
 use llamapool_bridge::{BridgeConfig, BridgeStats, StartGate};
 use llamapool_tunnel::IncomingBody;

@@ -11,6 +11,7 @@ mod relay_identity;
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use llamapool_limits::Network;
 use llamapool_wire::{CallError, CallerTag, Secret, bearer};
 
 use self::principal::CallerTags;
@@ -41,8 +42,8 @@ pub struct Keys {
     pub api: Option<Secret>,
     /// Lets relays connect.
     pub worker: Option<Secret>,
-    /// Seals the session ids of shared ids; `None`: the worker key does, or, without that, a key of
-    /// this run.
+    /// Seals the session ids of shared ids; `None`: a key of this server does, which is in its data
+    /// directory, or is one of this run. The worker key does not: every relay has it.
     pub session: Option<Secret>,
 }
 
@@ -63,17 +64,6 @@ pub(crate) enum AccessError {
     /// The API key is missing or wrong.
     #[error("the API key is missing or wrong")]
     WrongKey,
-}
-
-impl Keys {
-    /// Returns the secret that session ids are sealed with: one that other servers and later runs
-    /// have, too, if there is any.
-    pub(crate) fn sealing(&self) -> Secret {
-        self.session
-            .clone()
-            .or_else(|| self.worker.clone())
-            .unwrap_or_else(Secret::random)
-    }
 }
 
 impl Auth {
@@ -147,7 +137,11 @@ impl Auth {
     }
 
     /// Returns the relay that presents the worker key, with what it asks for.
-    pub(crate) fn relay(&self, headers: &HeaderMap) -> Result<RelayIdentity, RelayRefusedError> {
+    pub(crate) fn relay(
+        &self,
+        headers: &HeaderMap,
+        network: Network,
+    ) -> Result<RelayIdentity, RelayRefusedError> {
         let is_admitted = self
             .worker
             .as_ref()
@@ -155,7 +149,7 @@ impl Auth {
         if !is_admitted {
             return Err(RelayRefusedError::wrong_key());
         }
-        RelayIdentity::read(headers)
+        RelayIdentity::read(headers, network)
     }
 
     /// Removes the server's own keys from a call: a caller that sends one by mistake must not hand
@@ -181,6 +175,7 @@ impl Auth {
 
 #[cfg(test)]
 mod tests {
+    use llamapool_limits::network_of;
     use llamapool_wire::{Refusal, header as wire};
 
     use super::*;
@@ -239,17 +234,18 @@ mod tests {
         headers.insert(wire::ID, HeaderValue::from_static("mcp-1234"));
         headers.insert(wire::NAME, HeaderValue::from_static("Al%C3%A9"));
 
-        let relay = auth().relay(&headers).unwrap();
+        let network = network_of([127, 0, 0, 1].into());
+        let relay = auth().relay(&headers, network).unwrap();
         assert_eq!(relay.ids, [Some("mcp-1234".parse().unwrap())]);
         assert_eq!(relay.name.as_str(), "Alé");
 
         headers.insert(wire::ID, HeaderValue::from_static("a/b"));
-        let refused = auth().relay(&headers).unwrap_err();
+        let refused = auth().relay(&headers, network).unwrap_err();
         assert_eq!(refused.refusal, Refusal::InvalidHeader);
 
         let wrong_key = HeaderValue::from_static("Bearer api");
         headers.insert(header::AUTHORIZATION, wrong_key);
-        let refused = auth().relay(&headers).unwrap_err();
+        let refused = auth().relay(&headers, network).unwrap_err();
         assert_eq!(refused.refusal, Refusal::WrongKey);
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use llamapool_wire::BuildInfo;
 
 use crate::auth::AuthConfig;
+use crate::data_dir::DataDirConfig;
 use crate::doors::mcp::McpConfig;
 use crate::doors::state::StateConfig;
 use crate::listen::ListenConfig;
@@ -26,6 +27,8 @@ pub struct ServerConfig {
     pub mcp: McpConfig,
     /// The state API.
     pub state: StateConfig,
+    /// The directory of what outlives the run.
+    pub data_dir: DataDirConfig,
     /// The time for calls that still run when the server is stopped.
     pub drain_timeout: Duration,
     /// The version, commit and date of the program.

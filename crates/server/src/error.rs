@@ -80,7 +80,7 @@ pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body>
         Refusal::Draining | Refusal::TooManyRelays => {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
-        Refusal::InvalidHeader | Refusal::IdTaken => {}
+        Refusal::InvalidHeader | Refusal::IdTaken | Refusal::IdKept => {}
     }
     response
 }

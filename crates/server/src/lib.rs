@@ -8,6 +8,7 @@
 mod auth;
 mod calls;
 mod config;
+mod data_dir;
 mod directory;
 mod doors;
 mod error;
@@ -20,8 +21,16 @@ mod server;
 
 pub use auth::{AuthConfig, Keys};
 pub use config::ServerConfig;
+pub use data_dir::DataDirConfig;
 pub use doors::mcp::McpConfig;
 pub use doors::state::StateConfig;
 pub use listen::ListenConfig;
 pub use relays::RelaysConfig;
 pub use server::Server;
+
+/// The checks of the fuzz targets in `fuzz/`.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::doors::mcp::fuzzing::{call_head, challenge, seal, target};
+}

@@ -10,6 +10,8 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+use crate::relays::HolderChange;
+
 /// The upper bounds of the call times, in seconds: from a fast tool on the same machine to a long
 /// one.
 const BUCKETS: [f64; 14] = [
@@ -19,6 +21,7 @@ const BUCKETS: [f64; 14] = [
 const DURATIONS: &str = "Time from a call's arrival to the last byte of its answer, by method; calls that a caller left count up to then.";
 const LOSSES: &str =
     "Tunnels that ended, by reason; ends that this server asked for count as closed.";
+const HOLDER_CHANGES: &str = "Ids that went from one relay process to another without a CLIENT_SECRET that both have, by the network of the newcomer: same, other. A relay that was restarted counts, too.";
 const REFUSALS: &str =
     "Requests that llamapool answered with an error of its own, by door and reason.";
 
@@ -28,6 +31,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     losses: IntCounterVec,
     refusals: IntCounterVec,
+    holder_changes: IntCounterVec,
 }
 
 /// The part of the server that refused a request.
@@ -52,6 +56,9 @@ impl Metrics {
         let refusals = Opts::new("llamapool_refusals_total", REFUSALS);
         let refusals = register(&registry, IntCounterVec::new(refusals, &["door", "reason"]));
 
+        let changes = Opts::new("llamapool_id_holder_changes_total", HOLDER_CHANGES);
+        let holder_changes = register(&registry, IntCounterVec::new(changes, &["network"]));
+
         #[cfg(target_os = "linux")]
         keep(
             &registry,
@@ -62,6 +69,7 @@ impl Metrics {
             registry,
             losses,
             refusals,
+            holder_changes,
         }
     }
 
@@ -76,6 +84,15 @@ impl Metrics {
         self.refusals
             .with_label_values(&[door.label(), reason])
             .inc();
+    }
+
+    /// Counts an id whose holder changed.
+    pub(crate) fn holder_changed(&self, change: HolderChange) {
+        let network = match change {
+            HolderChange::SameNetwork => "same",
+            HolderChange::OtherNetwork => "other",
+        };
+        self.holder_changes.with_label_values(&[network]).inc();
     }
 
     /// Counts a tunnel that ended.

@@ -13,9 +13,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use llamapool_wire::Secret;
+
 use crate::auth::{AccessControl, Auth, AuthConfig, Keys, OriginPolicy};
 use crate::calls::CallMetrics;
 use crate::config::ServerConfig;
+use crate::data_dir::ServerData;
 use crate::directory::Directory;
 use crate::doors::connect::ConnectDoor;
 use crate::doors::health::HealthApi;
@@ -25,7 +28,7 @@ use crate::doors::state::{StateApi, StateSources};
 use crate::doors::well_known::WellKnownDoor;
 use crate::listen::{Listener, PublicUrl};
 use crate::metrics::Metrics;
-use crate::relays::Registry;
+use crate::relays::{HolderRecords, Registry};
 use crate::routes::{PublicDoors, Routes};
 use crate::scheduler::DrainGate;
 
@@ -35,6 +38,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// A server that has its addresses and waits to run.
 pub struct Server {
     config: ServerConfig,
+    data: ServerData,
+    records: HolderRecords,
     public: Listener,
     metrics: Option<Listener>,
 }
@@ -49,6 +54,8 @@ struct SharedParts {
     gate: Arc<DrainGate>,
     counters: Metrics,
     calls: CallMetrics<MethodLabel>,
+    /// Seals the session ids of shared ids.
+    session_key: Secret,
     /// Owns the tasks of the tunnels.
     tunnels: TaskTracker,
     /// Ends every stream that has no end of its own, when the calls are over.
@@ -58,12 +65,16 @@ struct SharedParts {
 impl Server {
     /// Takes the addresses. From here on connections queue up; [`Server::run`] answers them.
     pub async fn bind(config: ServerConfig) -> io::Result<Self> {
+        let data = ServerData::open(&config.data_dir)?;
+        let records = HolderRecords::open(&data, config.relays.keep_ids)?;
         let head_bytes = config.relays.tunnel.max_header_bytes;
         let listen = |address| Listener::bind(address, &config.listen, head_bytes);
         let public = listen(config.listen.bind)?;
         let metrics = config.listen.metrics_bind.map(listen).transpose()?;
         Ok(Self {
             config,
+            data,
+            records,
             public,
             metrics,
         })
@@ -85,11 +96,17 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             config,
+            data,
+            records,
             public,
             metrics,
         } = self;
-        let shared = SharedParts::new(&config);
+        let shared = SharedParts::new(&config, data.key, records);
         let farewell = shared.farewell.clone();
+
+        let mut keepers = JoinSet::new();
+        let registry = shared.registry.clone();
+        keepers.spawn(async move { registry.keep_records().await });
 
         let mut listeners = JoinSet::new();
         let routes = shared.public_routes(&config);
@@ -112,11 +129,13 @@ impl Server {
         if tokio::time::timeout(FAREWELL, all_ended).await.is_err() {
             tracing::debug!("connections were still open at the end");
         }
+        keepers.shutdown().await;
+        shared.registry.write_records().await;
     }
 }
 
 impl SharedParts {
-    fn new(config: &ServerConfig) -> Self {
+    fn new(config: &ServerConfig, own_key: Secret, records: HolderRecords) -> Self {
         let policy = OriginPolicy::new(
             &config.auth,
             config.listen.public_url.as_ref(),
@@ -130,7 +149,13 @@ impl SharedParts {
                 config.listen.public_url.clone(),
                 config.listen.trust_forwarded,
             ),
-            registry: Registry::new(directory.clone(), config.relays.max_relays),
+            registry: Registry::new(
+                directory.clone(),
+                config.relays.max_relays,
+                records,
+                counters.clone(),
+            ),
+            session_key: config.auth.keys.session.clone().unwrap_or(own_key),
             directory,
             gate: Arc::default(),
             calls: mcp_metrics(&counters),
@@ -194,7 +219,7 @@ impl SharedParts {
             directory: self.directory.clone(),
             registry: self.registry.clone(),
             gate: self.gate.clone(),
-            seal: SessionSeal::new(&config.auth.keys.sealing()),
+            seal: SessionSeal::new(&self.session_key),
             public_url: self.public_url.clone(),
             metrics: self.calls.clone(),
             forwarder: config.mcp.forwarder(),

@@ -160,6 +160,11 @@ impl Sources {
         Ok(strongest)
     }
 
+    /// Returns the location of the value that counts, `None` if no source sets it.
+    pub fn location(&self, setting: &Setting) -> Option<&Location> {
+        self.texts(setting).next().map(|found| &found.location)
+    }
+
     /// Returns the sources of each entry. Without entry tables there is one entry, described by the
     /// settings themselves.
     pub fn entries(&self) -> Vec<EntrySources<'_>> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use llamapool_relay::RelayConfig;
 use llamapool_server::{
-    AuthConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig, StateConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig,
+    StateConfig,
 };
 use llamapool_wire::{BuildInfo, Secret};
 use tokio::sync::oneshot;
@@ -159,6 +160,7 @@ fn server_config() -> ServerConfig {
             ..McpConfig::default()
         },
         state: StateConfig::default(),
+        data_dir: DataDirConfig::None,
         drain_timeout: ServerConfig::DRAIN_TIMEOUT,
         build: BUILD,
     }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use llamapool_relay::{
-    DialConfig, HttpConfig, Identity, ProviderConfig, ProviderKind, Reconnect, RelayConfig,
-    StatusBind, StatusConfig,
+    DialConfig, HttpConfig, Identity, ProviderConfig, ProviderKind, ProxySettings, Reconnect,
+    RelayConfig, StatusBind, StatusConfig,
 };
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, Secret};
@@ -124,9 +124,7 @@ pub fn relay_config(server_url: &str, id: &str, provider_url: &str) -> RelayConf
             server_url: server_url.parse().expect("the server's URL"),
             connect_timeout,
             ca_file: None,
-            https_proxy: None,
-            http_proxy: None,
-            no_proxy: None,
+            proxies: ProxySettings::default(),
         },
         reconnect: Reconnect::Forever {
             min: Duration::from_millis(50),

@@ -121,6 +121,8 @@ causes! {
     ProviderExited = "provider_exited" BAD_GATEWAY 5029 "MCP_UPSTREAM_ERROR" Provider;
     /// The provider did not begin to answer in time; it may still execute the call.
     FirstByteTimeout = "first_byte_timeout" GATEWAY_TIMEOUT 5041 "MCP_TIMEOUT" Provider;
+    /// A program that callers share did not answer in time; it was asked to cancel the call.
+    CallTimeout = "call_timeout" GATEWAY_TIMEOUT 5042 "MCP_TIMEOUT" Provider;
 }
 
 /// After how many seconds a caller may retry a call that failed for lack of a relay, a program or

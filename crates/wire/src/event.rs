@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::DisplayName;
+use crate::display::controls_display;
 
 /// The longest line of the event stream, in bytes. A complete offer has a few hundred.
 pub const MAX_EVENT_BYTES: usize = 16 * 1024;
@@ -127,7 +128,7 @@ impl Default for Offer {
 pub(crate) fn sanitize(text: &str) -> String {
     text.chars()
         .take(MAX_ERROR_CHARS)
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if controls_display(c) { ' ' } else { c })
         .collect()
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use crate::display::controls_display;
+
 /// The longest relay id, in bytes.
 const MAX_ID_BYTES: usize = 128;
 /// The longest name of a relay, in characters; longer ones are cut.
@@ -151,7 +153,7 @@ impl DisplayName {
     pub fn new(text: &str) -> Self {
         let harmless = text
             .chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c });
+            .map(|c| if controls_display(c) { '\u{fffd}' } else { c });
         Self(harmless.take(MAX_NAME_CHARS).collect())
     }
 

@@ -9,6 +9,7 @@
 mod build;
 mod caller_tag;
 mod cause;
+mod display;
 mod event;
 pub mod header;
 mod id;
@@ -20,6 +21,7 @@ mod secret;
 pub use build::BuildInfo;
 pub use caller_tag::CallerTag;
 pub use cause::{CallError, Cause, Hop, RETRY_AFTER_SECONDS, error_chain};
+pub use display::controls_display;
 pub use event::{BridgeLoad, Event, EventError, MAX_EVENT_BYTES, Offer, ProviderHealth};
 pub use id::{DisplayName, IdError, InstanceId, NameError, RelayId};
 pub use ids::{IdsError, MAX_PROVIDERS, read_ids, write_ids};

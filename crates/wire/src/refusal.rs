@@ -15,6 +15,8 @@ pub enum Refusal {
     InvalidHeader,
     /// Another relay holds the id and is alive.
     IdTaken,
+    /// The id was held with a secret, and is kept for relays with that secret.
+    IdKept,
     /// The request is no WebSocket upgrade with a sub-protocol that the server has.
     Version,
     /// The server is draining.
@@ -38,7 +40,7 @@ impl Refusal {
         match self {
             Self::WrongKey => StatusCode::UNAUTHORIZED,
             Self::InvalidHeader => StatusCode::BAD_REQUEST,
-            Self::IdTaken => StatusCode::CONFLICT,
+            Self::IdTaken | Self::IdKept => StatusCode::CONFLICT,
             Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Draining | Self::TooManyRelays => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -50,6 +52,7 @@ impl Refusal {
             Self::WrongKey => "wrong_key",
             Self::InvalidHeader => "invalid_header",
             Self::IdTaken => "id_taken",
+            Self::IdKept => "id_kept",
             Self::Version => "version",
             Self::Draining => "draining",
             Self::TooManyRelays => "too_many_relays",

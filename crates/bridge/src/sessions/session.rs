@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use llamapool_mcp::{Message, MessageKind, Revision, TokenKey, parse_messages};
+use llamapool_mcp::{
+    Message, MessageKind, Revision, TokenKey, parse_messages_tolerant, readable_responses,
+};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -17,8 +19,9 @@ use super::streams::{FIRST_STREAM, Streams};
 use crate::caller::BridgeCaller;
 use crate::child::{Exit, ProgramObserver};
 use crate::event_queue::ResponsePart;
+use crate::invalid_lines::InvalidLines;
 use crate::program_input::ProgramInput;
-use crate::rewrite::to_single_line;
+use crate::rewrite::parse_as_line;
 use crate::stats::OpenSession;
 
 /// How long a caller that does not read holds its own session back, before its stream is given up.
@@ -32,6 +35,7 @@ pub(super) struct Session {
     pub(super) input: ProgramInput,
     caller: BridgeCaller,
     streams: Mutex<Streams>,
+    invalid_lines: InvalidLines,
     activity: Mutex<Activity>,
     created: Instant,
     version: OnceLock<String>,
@@ -65,6 +69,7 @@ impl Session {
         let now = Instant::now();
         Self {
             id,
+            invalid_lines: InvalidLines::new(input.provider()),
             input,
             caller: place.caller(),
             streams: Mutex::new(Streams::new(replay_bytes)),
@@ -201,24 +206,27 @@ impl Session {
         let _ = self.version.set(version);
     }
 
-    /// Handles a line that is no message. If it is recognizable as the response to a call, that
-    /// call fails.
-    fn on_invalid_line(&self, line: &Bytes, error: &dyn std::fmt::Display) {
-        tracing::debug!(%error, bytes = line.len(), "the provider's program wrote a line that is no message");
-        let Some(id) = Message::recover_response_id(line) else {
-            return;
-        };
+    /// Handles a line that is no message. The calls whose responses can be read in it fail, for
+    /// they get no other.
+    fn on_invalid_line(&self, line: &[u8], error: &dyn std::fmt::Display) {
+        let responses = readable_responses(line);
+        if responses.is_empty() {
+            return self.invalid_lines.log_output(line, error);
+        }
+
+        self.invalid_lines.log_response(line, error);
         let message = format!("the MCP server's answer is no message: {error}");
         let failure = CallError::new(Cause::ProviderGarbage, message);
-        self.streams().fail(&id.key, failure);
+        for id in responses {
+            self.streams().fail(&id, failure.clone());
+        }
     }
 }
 
 impl ProgramObserver for Session {
     async fn on_line(&self, line: Bytes) {
-        let line = to_single_line(line);
-        let messages = match parse_messages(&line) {
-            Ok(messages) => messages,
+        let (line, messages) = match parse_as_line(line.clone(), parse_messages_tolerant) {
+            Ok(parsed) => parsed,
             Err(error) => return self.on_invalid_line(&line, &error),
         };
         self.note_version(&messages);

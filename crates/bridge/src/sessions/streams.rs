@@ -4,23 +4,23 @@
 //! Nothing here waits, reads or writes. A message goes to exactly one stream (MCP 2025-11-25,
 //! streamable HTTP), and to one with a connected caller if there is any.
 
+mod session_stream;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use llamapool_mcp::{Message, MessageKind, TokenKey};
-use llamapool_wire::CallError;
+use llamapool_wire::{CallError, Cause};
 use tokio::time::Instant;
 
+use self::session_stream::{PendingRequest, ResponseForm, SessionStream, StreamKind};
 use super::event_log::EventLog;
 use crate::event_id::EventId;
 use crate::event_queue::{EventReceiver, EventSender, ResponsePart, event_queue};
 
 /// How much of one stream waits for its caller to read.
 const WAITING_BYTES: usize = 1024 * 1024;
-/// How long a stream that has ended, or whose caller disconnected, can be resumed.
-const RESUMABLE: Duration = Duration::from_secs(5 * 60);
 /// How many listeners one session has at once; one more ends the oldest.
 const LISTENERS: usize = 8;
 /// How many calls of one session are pending at once, including those whose callers disconnected.
@@ -48,44 +48,6 @@ pub(super) struct Streams {
     /// True if a stream begins with an event without a message, from which it can be resumed (MCP
     /// 2025-11-25; clients of older revisions do not expect one).
     primes: bool,
-}
-
-struct SessionStream {
-    kind: StreamKind,
-    /// `None` when the stream can only be resumed.
-    sender: Option<Arc<EventSender>>,
-    form: ResponseForm,
-    /// The number of the last event.
-    events: u64,
-    /// Since when the stream is useful to a resuming caller only.
-    ended: Option<Instant>,
-}
-
-enum StreamKind {
-    /// The response to requests.
-    Call {
-        /// The requests without a response.
-        waiting: Vec<PendingRequest>,
-        progress: Vec<TokenKey>,
-        is_cancelled: bool,
-    },
-    /// A stream for messages that belong to no call.
-    Listener,
-}
-
-/// A request without a response.
-struct PendingRequest {
-    key: TokenKey,
-    /// The id as the caller wrote it.
-    id: Bytes,
-}
-
-/// The form of a response over HTTP.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ResponseForm {
-    /// One JSON object is still possible.
-    Undecided,
-    EventStream,
 }
 
 /// A message and the stream it goes to.
@@ -242,6 +204,7 @@ impl Streams {
     /// Decides the stream for the messages of one line. `None` if they wait for a listener, or
     /// belong to no stream.
     pub(super) fn route(&mut self, messages: &[Message], line: Bytes) -> Option<Delivery> {
+        self.fail_mistyped(messages);
         let target = messages.iter().find_map(|message| self.target(message));
         let Some(stream) = target else {
             self.keep_unclaimed(messages, line);
@@ -275,9 +238,17 @@ impl Streams {
             .and_then(|stream| stream.sender.clone())
     }
 
-    /// Fails a call, and with it all other requests of its stream.
+    /// Fails the call that a response with this id is meant for, whether the id is a string or a
+    /// number, and with it all other requests of its stream.
     pub(super) fn fail(&mut self, id: &TokenKey, failure: CallError) {
-        let Some(stream) = self.calls.get(id).copied() else {
+        let text = || {
+            id.as_integer()
+                .map(|id| TokenKey::Text(id.to_string().into()))
+        };
+        let stream = self
+            .call_of(id)
+            .or_else(|| self.calls.get(&text()?).copied());
+        let Some(stream) = stream else {
             return;
         };
         if let Some(stream) = self.streams.get(&stream) {
@@ -387,17 +358,37 @@ impl Streams {
                 let Some(id) = &message.id else {
                     return self.fallback();
                 };
-                return self.calls.get(&id.key).copied();
+                return self.call_of(&id.key);
             }
             (MessageKind::Notification, "notifications/progress") => message
                 .reported_progress_token()
-                .and_then(|token| self.progress.get(&token.key).copied()),
+                .and_then(|token| find(&self.progress, &token.key)),
             (MessageKind::Notification, "notifications/cancelled") => message
                 .cancelled_request()
                 .and_then(|token| self.stream_of_question(&token.key)),
             (MessageKind::Request | MessageKind::Notification, _) => None,
         };
         own.or_else(|| self.fallback())
+    }
+
+    /// Returns the stream of the request that a response with this id answers.
+    fn call_of(&self, id: &TokenKey) -> Option<u64> {
+        find(&self.calls, id)
+    }
+
+    /// Fails the calls with a string as their id whose response has a number instead. No client
+    /// accepts that.
+    fn fail_mistyped(&mut self, messages: &[Message]) {
+        let responses = messages
+            .iter()
+            .filter(|it| it.kind == MessageKind::Response);
+        for id in responses.filter_map(|response| response.id.as_ref()) {
+            if self.call_of(&id.key).is_none() {
+                let message =
+                    "the id of the MCP server's answer is no string, unlike the request's";
+                self.fail(&id.key, CallError::new(Cause::ProviderGarbage, message));
+            }
+        }
     }
 
     /// Returns the stream that a request of the program went to.
@@ -443,9 +434,13 @@ impl Streams {
             .iter()
             .filter(|message| message.kind == MessageKind::Response);
         for id in responses.filter_map(|response| response.id.as_ref()) {
-            if let Some(at) = waiting.iter().position(|request| request.key == id.key) {
-                waiting.remove(at);
-                self.calls.remove(&id.key);
+            let same = |request: &PendingRequest| request.key == id.key;
+            let at = waiting.iter().position(same).or_else(|| {
+                let mut waiting = waiting.iter();
+                waiting.position(|request| request.is_answered_as(&id.key))
+            });
+            if let Some(at) = at {
+                self.calls.remove(&waiting.remove(at).key);
             }
         }
 
@@ -510,65 +505,11 @@ impl Streams {
     }
 }
 
-impl PendingRequest {
-    /// Returns `None` for a message without an id.
-    fn new(request: &Message) -> Option<Self> {
-        let id = request.id.as_ref()?;
-        Some(Self {
-            key: id.key.clone(),
-            id: request.text.slice(id.span.clone()),
-        })
-    }
-}
-
-impl SessionStream {
-    /// Breaks the stream off. A request that its client cancelled is not reported as unanswered,
-    /// for it may get no response.
-    fn fail(&self, failure: CallError) {
-        let Some(sender) = &self.sender else { return };
-        let unanswered = match &self.kind {
-            StreamKind::Call {
-                waiting,
-                is_cancelled: false,
-                ..
-            } => waiting.iter().map(|request| request.id.clone()).collect(),
-            _ => Vec::new(),
-        };
-        sender.fail(failure, unanswered);
-    }
-
-    fn is_listener(&self) -> bool {
-        matches!(self.kind, StreamKind::Listener)
-    }
-
-    /// Returns whether a request has no response yet, and may get one.
-    fn has_pending_request(&self) -> bool {
-        match &self.kind {
-            StreamKind::Call {
-                waiting,
-                is_cancelled,
-                ..
-            } => !is_cancelled && !waiting.is_empty(),
-            StreamKind::Listener => false,
-        }
-    }
-
-    /// Returns whether a caller reads the stream.
-    fn is_connected(&self) -> bool {
-        self.sender
-            .as_ref()
-            .is_some_and(|sender| !sender.is_disconnected())
-    }
-
-    /// Returns whether the stream ended so long ago that it can no longer be resumed. Records the
-    /// end of a stream that nothing else ended.
-    fn check_expired(&mut self, now: Instant) -> bool {
-        let is_in_use = self.has_pending_request() || self.is_connected();
-        if is_in_use && self.ended.is_none() {
-            return false;
-        }
-        now >= *self.ended.get_or_insert(now) + RESUMABLE
-    }
+/// Returns the stream of a token: of the same one, or of the number that it spells as a string.
+fn find(streams: &HashMap<TokenKey, u64>, token: &TokenKey) -> Option<u64> {
+    let number = || token.as_integer().map(TokenKey::Integer);
+    let stream = streams.get(token);
+    stream.or_else(|| streams.get(&number()?)).copied()
 }
 
 #[cfg(test)]

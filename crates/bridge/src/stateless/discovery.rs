@@ -77,7 +77,7 @@ fn judge(answer: &Message) -> Discovery {
         return Discovery::Older;
     }
 
-    let result: serde_json::Value = serde_json::from_str(answer.result_text()).unwrap_or_default();
+    let result = answer.result().unwrap_or_default();
     let versions = result["supportedVersions"].as_array().into_iter().flatten();
     let supported = versions.filter_map(|version| version.as_str().map(str::to_owned));
     Discovery::Stateless {

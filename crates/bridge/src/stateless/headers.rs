@@ -5,9 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use llamapool_mcp::header::{METHOD, NAME, PROTOCOL_VERSION};
-use llamapool_mcp::{Message, MessageKind, RpcError, error_code};
+use llamapool_mcp::{Message, MessageKind, Revision, RpcError, error_code};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::tools::HeaderParameter;
 
@@ -18,6 +17,7 @@ pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), RpcErr
     }
     let params = message.params();
     let Some(version) = message.meta_revision().filter(|_| params.has_meta()) else {
+        check_known(headers)?;
         let text = "Invalid params: _meta has no io.modelcontextprotocol/protocolVersion";
         return Err(RpcError::bad_request(error_code::INVALID_PARAMS, text));
     };
@@ -30,15 +30,34 @@ pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), RpcErr
     }
 }
 
+/// Checks that the revision in the header is one that there is: a request of an unknown one need
+/// not have what the known ones require.
+fn check_known(headers: &HeaderMap) -> Result<(), RpcError> {
+    let Some(header) = headers.get(PROTOCOL_VERSION) else {
+        return Ok(());
+    };
+    let named = String::from_utf8_lossy(header.as_bytes());
+    if Revision::parse(named.trim()).is_some() {
+        return Ok(());
+    }
+    let known = Revision::ALL.map(|revision| revision.name().to_owned());
+    Err(RpcError::unsupported_version(&named, &known))
+}
+
 /// Checks the headers that repeat arguments of a tool.
 pub(super) fn check_arguments(
     headers: &HeaderMap,
-    arguments: Option<&RawValue>,
+    arguments: Option<&str>,
     parameters: &[HeaderParameter],
 ) -> Result<(), RpcError> {
-    let arguments: Value = arguments
-        .and_then(|text| serde_json::from_str(text.get()).ok())
-        .unwrap_or_default();
+    if parameters.is_empty() {
+        return Ok(());
+    }
+    let arguments = serde_json::from_str(arguments.unwrap_or("null"));
+    let arguments: Value = arguments.map_err(|error| {
+        let text = format!("Invalid params: the arguments cannot be read: {error}");
+        RpcError::bad_request(error_code::INVALID_PARAMS, text)
+    })?;
 
     for HeaderParameter { header, path } in parameters {
         let argument = path
@@ -205,6 +224,26 @@ mod tests {
         assert!(check(&headers(&[version, (METHOD, "tools/list")]), &bare).is_err());
     }
 
+    /// It need not have a `_meta` at all, so the lack of one is not the fault to report.
+    #[test]
+    fn an_unknown_revision_in_the_header_is_the_error() {
+        let bare = Message::parse(Bytes::from_static(
+            br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+        ))
+        .unwrap();
+
+        for name in ["2999-01-01", "DRAFT-2027-v1"] {
+            let error = check(&headers(&[(VERSION, name)]), &bare).unwrap_err();
+
+            let text = error.to_json();
+            assert!(
+                text.contains(&format!("Unsupported protocol version: {name}")),
+                "{text}"
+            );
+            assert!(text.contains(r#""supported":["2024-11-05""#), "{text}");
+        }
+    }
+
     #[test]
     fn arguments_in_headers_must_be_those_of_the_body() {
         let parameters = [
@@ -245,8 +284,7 @@ mod tests {
                 false,
             ),
         ] {
-            let raw = RawValue::from_string(arguments.into()).unwrap();
-            let checked = check_arguments(&headers(fields), Some(&raw), &parameters);
+            let checked = check_arguments(&headers(fields), Some(arguments), &parameters);
             assert_eq!(checked.is_ok(), is_good, "{fields:?} {arguments}");
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_mcp::Revision;
-use llamapool_wire::CallError;
+use llamapool_wire::{CallError, Cause};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::{OnceCell, watch};
@@ -81,8 +81,13 @@ async fn request_list(program: &Arc<Multiplexer>) -> Result<ToolList, CallError>
         let params = Value::from(params).to_string();
         let response = program.request("tools/list", &params).await?;
 
+        let result = response.result();
+        if response.has_result() && result.is_none() {
+            let message = "the MCP server's list of tools cannot be read: it is nested too deep";
+            return Err(CallError::new(Cause::ProviderGarbage, message));
+        }
         // A program without tools answers with an error: then no argument is repeated.
-        let result: Value = serde_json::from_str(response.result_text()).unwrap_or_default();
+        let result = result.unwrap_or_default();
         for tool in result["tools"].as_array().into_iter().flatten() {
             if let Some(name) = tool["name"].as_str() {
                 let of_tool = header_parameters(&tool["inputSchema"]);
@@ -107,7 +112,7 @@ async fn request_list(program: &Arc<Multiplexer>) -> Result<ToolList, CallError>
 }
 
 /// Returns the header parameters of a schema: properties that are reached through properties alone.
-fn header_parameters(schema: &Value) -> Vec<HeaderParameter> {
+pub(super) fn header_parameters(schema: &Value) -> Vec<HeaderParameter> {
     let mut found = Vec::new();
     collect_parameters(schema, &mut Vec::new(), &mut found);
     found

@@ -33,7 +33,7 @@ server and no relay, and listens on this machine only unless BIND_ADDR is set.",
 ///
 /// It runs on one thread, as the relay does: its calls wait for the program more than they compute.
 pub(super) fn run(settings: BridgeSettings) -> anyhow::Result<()> {
-    telemetry::install(&settings.log)?;
+    let _reports = telemetry::install(&settings.log)?;
 
     let BridgeSettings { http, program, .. } = settings;
     let bind = http.bind;

@@ -22,7 +22,7 @@ commands that call it.",
 
 /// Runs the demo until the process is stopped.
 pub(super) fn run(settings: DemoSettings) -> anyhow::Result<()> {
-    telemetry::install(&settings.log)?;
+    let _reports = telemetry::install(&settings.log)?;
 
     let port = settings.port;
     runtime::on_all_cores(run_until_stopped(async move |stop| {

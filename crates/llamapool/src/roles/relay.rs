@@ -34,7 +34,7 @@ have several providers, each a [[provider]] table of the file.",
 /// It runs on one thread: calls of one relay wait more than they compute, and hand-overs between
 /// threads would cost more than a second one brings.
 pub(super) fn run(settings: RelaySettings) -> anyhow::Result<()> {
-    telemetry::install(&settings.log)?;
+    let _reports = telemetry::install(&settings.log)?;
 
     let config = settings.config;
     runtime::on_one_thread(run_until_stopped(async move |stop| {

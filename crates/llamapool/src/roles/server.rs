@@ -31,7 +31,7 @@ of a relay at /api/mcp/id/<id>. A key that is not set is generated and logged on
 
 /// Runs the server until the process is stopped.
 pub(super) fn run(settings: ServerSettings) -> anyhow::Result<()> {
-    telemetry::install(&settings.log)?;
+    let _reports = telemetry::install(&settings.log)?;
 
     if !settings.generated.is_empty() && settings.log.level < LevelFilter::WARN {
         bail!(

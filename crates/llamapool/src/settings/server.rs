@@ -1,6 +1,7 @@
 //! The settings of the server, and their way into its configuration.
 
 mod auth;
+mod data_dir;
 mod listen;
 mod mcp;
 mod relays;
@@ -56,6 +57,7 @@ pub(crate) static SCHEMA: Schema = Schema {
     groups: group::ALL,
     sections: &[
         auth::SETTINGS,
+        data_dir::SETTINGS,
         listen::SETTINGS,
         config_file::SETTINGS,
         mcp::SETTINGS,
@@ -73,8 +75,10 @@ impl ServerSettings {
     pub fn resolve(sources: &Sources) -> Result<Self, ConfigError> {
         let mut generated = Vec::new();
 
+        let listen = listen::resolve(sources)?;
         let config = ServerConfig {
-            listen: listen::resolve(sources)?,
+            data_dir: data_dir::resolve(sources, listen.bind.port())?,
+            listen,
             auth: auth::resolve(sources, &mut generated)?,
             relays: relays::resolve(sources)?,
             mcp: mcp::resolve(sources)?,

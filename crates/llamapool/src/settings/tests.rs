@@ -7,11 +7,12 @@ mod providers;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use llamapool_relay::{HttpConfig, ProviderConfig, ProviderKind, Reconnect, StatusBind};
+use llamapool_relay::{
+    HttpConfig, ProviderConfig, ProviderKind, ProxySetting, Reconnect, StatusBind,
+};
 use llamapool_server::{ListenConfig, McpConfig, RelaysConfig, ServerConfig, StateConfig};
 use llamapool_settings::{FlagForm, FlagValue, Sources, Syntax, flag_name};
 use llamapool_tunnel::TunnelConfig;
-use llamapool_wire::Secret;
 
 use super::*;
 use crate::roles::{self, ROLES, Role, RoleSettings};
@@ -364,20 +365,27 @@ fn an_explicit_status_address_is_required() {
 
 #[test]
 fn proxies_have_conventional_names() {
-    let shown = |proxy: Option<Secret>| proxy.map(|proxy| proxy.expose().to_owned());
-    let https = |pairs: Pairs<'_>| shown(relay(pairs).config.dial.https_proxy);
+    let proxies = relay(&[
+        ("https_proxy", "http://a"),
+        ("HTTP_PROXY", " "),
+        ("all_proxy", "anything at all"),
+        ("no_proxy", "d,e"),
+    ])
+    .config
+    .dial
+    .proxies;
+    let shown = |proxy: Option<ProxySetting>| {
+        proxy.map(|proxy| (proxy.url.expose().to_owned(), proxy.set_by))
+    };
+    let by = |url: &str, variable: &str| {
+        Some((url.to_owned(), format!("environment variable {variable}")))
+    };
 
-    assert_eq!(https(&[("https_proxy", "http://a")]).unwrap(), "http://a");
-    assert_eq!(https(&[("all_proxy", "http://b")]).unwrap(), "http://b");
-    let both = https(&[("ALL_PROXY", "http://b"), ("HTTPS_PROXY", "http://a")]);
-    assert_eq!(both.unwrap(), "http://a");
-
-    let dial = relay(&[("http_proxy", "http://c"), ("no_proxy", "d,e")])
-        .config
-        .dial;
-    assert_eq!(shown(dial.http_proxy).unwrap(), "http://c");
-    assert_eq!(dial.no_proxy.unwrap(), "d,e");
-    assert!(dial.https_proxy.is_none());
+    assert_eq!(shown(proxies.https), by("http://a", "https_proxy"));
+    assert_eq!(shown(proxies.http), None, "a blank one is none");
+    assert_eq!(shown(proxies.all), by("anything at all", "all_proxy"));
+    assert_eq!(proxies.exceptions.unwrap(), "d,e");
+    assert!(relay(&[]).config.dial.proxies.all.is_none());
 }
 
 #[test]

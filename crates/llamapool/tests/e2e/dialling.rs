@@ -1,19 +1,16 @@
-//! The connection from the relay to the server: forms of the address, proxies, TLS, and servers
-//! that do not answer.
+//! The connection from the relay to the server: forms of the address, TLS, and servers that do not
+//! answer. Proxies are in `proxies.rs`.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::harness::{
-    AT_ONCE, ConnectProxy, Pool, Process, Provider, Settings, TlsFront, tools_call,
-};
+use crate::harness::{AT_ONCE, Pool, Process, Provider, Settings, TlsFront, tools_call};
 
 /// Checks that a call through the relay is answered.
-async fn works(pool: &Pool, id: &str) {
+pub(crate) async fn works(pool: &Pool, id: &str) {
     pool.connected(id).await;
     let answer = pool.post(id, &tools_call(1, "echo")).await;
 
@@ -24,7 +21,7 @@ async fn works(pool: &Pool, id: &str) {
 }
 
 /// Waits for the end of a relay that does not reconnect. Returns its last line.
-async fn last_line(relay: &mut Process) -> String {
+pub(crate) async fn last_line(relay: &mut Process) -> String {
     let (status, log) = relay.status_and_log().await;
     assert_eq!(status.code(), Some(1), "{log}");
     log.lines().last().unwrap().to_owned()
@@ -122,154 +119,6 @@ async fn a_bad_file_of_authorities_ends_the_start_and_is_named() {
     }
 }
 
-/// With and without TLS, and with a password for the proxy.
-#[tokio::test]
-async fn a_relay_dials_through_a_proxy() {
-    let pool = Pool::start().await;
-    let provider = Provider::echoing().await;
-
-    let proxy = ConnectProxy::tunnelling().await;
-    let tls = TlsFront::for_server(&pool.url).await;
-    let ca = tls.ca_file.path().to_str().unwrap();
-    let open = format!("http://{}", proxy.address);
-    let with_password = format!("http://Aladdin:open%20sesame@{}", proxy.address);
-    let plain = format!("ws://localhost:{}", pool.port());
-    let secure = format!("wss://localhost:{}", tls.port);
-    let ways: [(&str, &str, Settings<'_>); 4] = [
-        ("plain", &plain, &[("HTTP_PROXY", &open)]),
-        (
-            "secure",
-            &secure,
-            &[("HTTPS_PROXY", &open), ("CA_FILE", ca)],
-        ),
-        ("any", &secure, &[("ALL_PROXY", &open), ("CA_FILE", ca)]),
-        ("password", &plain, &[("HTTP_PROXY", &with_password)]),
-    ];
-
-    for (id, url, settings) in ways {
-        let before = proxy.heads().len();
-        let relay = Pool::relay_to(url, id, &provider.url, settings);
-
-        works(&pool, id).await;
-        let heads = proxy.heads().split_off(before);
-
-        assert_eq!(
-            heads.len(),
-            1,
-            "{id}: the provider and nothing else is reached without the proxy"
-        );
-
-        let target = url.split_once("://").unwrap().1;
-        assert!(
-            heads[0].starts_with(&format!("CONNECT {target} HTTP/1.1\r\n")),
-            "{}",
-            heads[0]
-        );
-
-        let head = heads[0].to_ascii_lowercase();
-        assert!(
-            !head.contains("llamapool-") && !head.contains("bearer"),
-            "{head}"
-        );
-        // The credentials of RFC 7617, whose space the URL encodes.
-        assert_eq!(
-            heads[0].contains("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-            id == "password",
-            "{}",
-            heads[0]
-        );
-        assert!(relay.lines_with("sesame").is_empty(), "{}", relay.log());
-    }
-}
-
-#[tokio::test]
-async fn hosts_that_no_proxy_lists_are_reached_without_it() {
-    let pool = Pool::start().await;
-    let provider = Provider::echoing().await;
-
-    let proxy = ConnectProxy::tunnelling().await;
-    let through = format!("http://{}", proxy.address);
-    let url = format!("ws://localhost:{}", pool.port());
-
-    for (number, list) in ["localhost", "other.example, localhost", "*"]
-        .into_iter()
-        .enumerate()
-    {
-        let id = format!("direct-{number}");
-        let settings = [("HTTP_PROXY", through.as_str()), ("NO_PROXY", list)];
-        let _relay = Pool::relay_to(&url, &id, &provider.url, &settings);
-        works(&pool, &id).await;
-    }
-
-    assert_eq!(proxy.heads(), Vec::<String>::new());
-
-    let of_other_scheme = [("HTTPS_PROXY", through.as_str())];
-    let _relay = Pool::relay_to(&url, "other-scheme", &provider.url, &of_other_scheme);
-
-    works(&pool, "other-scheme").await;
-
-    assert_eq!(proxy.heads(), Vec::<String>::new());
-
-    let settings = [
-        ("HTTP_PROXY", through.as_str()),
-        ("NO_PROXY", "other.example"),
-    ];
-    let _relay = Pool::relay_to(&url, "proxied", &provider.url, &settings);
-
-    works(&pool, "proxied").await;
-
-    assert_eq!(proxy.heads().len(), 1);
-}
-
-#[tokio::test]
-async fn a_relay_reports_why_a_proxy_refuses_it() {
-    let pool = Pool::start().await;
-    let provider = Provider::echoing().await;
-
-    let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
-    let auth = "HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n";
-    let mut cases = vec![(gone, "Connection refused")];
-    let mut proxies = Vec::new();
-
-    for (answer, reason) in [
-        (auth, "proxy authorization required"),
-        (
-            "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
-            "unsuccessful",
-        ),
-        ("220 smtp.example ESMTP\r\n", "unsuccessful"),
-        ("", "unexpected end of file"),
-    ] {
-        let proxy = ConnectProxy::answering(answer).await;
-        cases.push((proxy.address.clone(), reason));
-        proxies.push(proxy);
-    }
-
-    for (address, reason) in &cases {
-        let proxy = format!("http://user:hush@{address}");
-        let line = last_line(&mut Pool::relay_once(
-            &pool.url,
-            &provider.url,
-            &[("HTTP_PROXY", &proxy)],
-        ))
-        .await;
-        println!("{line}");
-
-        assert!(
-            line.contains(&format!("(through the proxy http://{address})"))
-                && line.contains(reason),
-            "{line}"
-        );
-        assert!(!line.contains("hush"), "{line}");
-    }
-
-    assert_eq!(pool.state().await["mcp"]["clients"], json!([]));
-}
-
 #[tokio::test]
 async fn a_silent_server_or_proxy_is_given_up_after_connect_timeout() {
     let provider = Provider::echoing().await;
@@ -305,4 +154,50 @@ async fn a_silent_server_or_proxy_is_given_up_after_connect_timeout() {
             "{line}"
         );
     }
+}
+
+/// Neither an expired certificate nor a plain answer behind `wss` is taken.
+#[tokio::test]
+async fn a_connection_without_sound_tls_is_given_up() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+    let expired = TlsFront::expired(&pool.url).await;
+    let ca = expired.ca_file.path().to_str().unwrap();
+
+    for (port, reason) in [
+        (expired.port.to_string(), "certificate expired"),
+        (pool.port().to_owned(), "received corrupt message"),
+    ] {
+        let url = format!("wss://localhost:{port}");
+        let settings = [("CA_FILE", ca)];
+
+        let line = last_line(&mut Pool::relay_once(&url, &provider.url, &settings)).await;
+
+        assert!(line.contains(reason), "{line}");
+    }
+}
+
+/// A redirect would send the worker key to another place, perhaps without TLS.
+#[tokio::test]
+async fn a_redirect_of_the_upgrade_is_not_followed() {
+    let provider = Provider::echoing().await;
+    let pool = Pool::start().await;
+    let target = format!("{}/api/mcp/connect", pool.url);
+
+    for status in [301, 302, 303, 307, 308] {
+        let target = target.clone();
+        let redirecting = Provider::answering(move |_| {
+            let answer = http::Response::builder()
+                .status(status)
+                .header("location", &target)
+                .body(axum::body::Body::empty());
+            async { answer.unwrap() }
+        })
+        .await;
+
+        let line = last_line(&mut Pool::relay_once(&redirecting.url, &provider.url, &[])).await;
+
+        assert!(line.contains(&format!("status {status}")), "{line}");
+    }
+    assert_eq!(pool.state().await["mcp"]["clients"], serde_json::json!([]));
 }

@@ -15,6 +15,7 @@ mod holding_an_id;
 mod keys;
 mod log;
 mod losses;
+mod proxies;
 mod relay_status;
 mod several_providers;
 mod slow_reader;

@@ -14,6 +14,7 @@
 mod connect_proxy;
 mod pool;
 mod process;
+mod socks_proxy;
 mod tls_front;
 
 pub use connect_proxy::ConnectProxy;
@@ -25,6 +26,7 @@ pub use llamapool_testkit::{
 };
 pub use pool::Pool;
 pub use process::Process;
+pub use socks_proxy::SocksProxy;
 pub use tls_front::TlsFront;
 
 /// Environment variables of a process.

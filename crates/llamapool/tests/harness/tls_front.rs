@@ -24,8 +24,17 @@ pub struct TlsFront {
 impl TlsFront {
     /// Starts a terminator for the name `localhost` in front of the server with this URL.
     pub async fn for_server(url: &str) -> Self {
+        Self::start(url, 2100).await
+    }
+
+    /// Starts one whose certificate has expired.
+    pub async fn expired(url: &str) -> Self {
+        Self::start(url, 2020).await
+    }
+
+    async fn start(url: &str, last_year: i32) -> Self {
         let target = url.strip_prefix("http://").expect("a plain URL").to_owned();
-        let (acceptor, ca) = acceptor_and_authority();
+        let (acceptor, ca) = acceptor_and_authority(last_year);
         let mut ca_file = NamedTempFile::new().expect("a file");
         ca_file.write_all(ca.as_bytes()).expect("a disk with room");
 
@@ -60,9 +69,9 @@ async fn serve(acceptor: TlsAcceptor, client: TcpStream, target: String) {
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }
 
-/// Creates an authority and a certificate of it. Returns the acceptor and the authority's
+/// Creates an authority and a certificate of it, valid until that year. Returns the acceptor and the authority's
 /// certificate as PEM.
-fn acceptor_and_authority() -> (TlsAcceptor, String) {
+fn acceptor_and_authority(last_year: i32) -> (TlsAcceptor, String) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().expect("a key");
@@ -72,7 +81,8 @@ fn acceptor_and_authority() -> (TlsAcceptor, String) {
 
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().expect("a key");
-    let names = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    let mut names = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    names.not_after = rcgen::date_time_ymd(last_year, 1, 1);
     let certificate = names.signed_by(&key, &issuer).expect("a certificate");
 
     let chain = vec![CertificateDer::from(certificate.der().to_vec())];

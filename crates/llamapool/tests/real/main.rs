@@ -19,5 +19,6 @@ mod parts;
 mod readme;
 mod shell;
 mod signing_in;
+mod socks;
 mod stateful;
 mod walkthrough;

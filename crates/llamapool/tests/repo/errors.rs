@@ -8,10 +8,11 @@ use llamapool_wire::{Cause, Refusal};
 use crate::document::{assert_current, read, with_part};
 
 /// Every refusal, in the order of its table.
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 7] = [
     Refusal::WrongKey,
     Refusal::InvalidHeader,
     Refusal::IdTaken,
+    Refusal::IdKept,
     Refusal::Version,
     Refusal::Draining,
     Refusal::TooManyRelays,
@@ -99,6 +100,9 @@ fn advice(cause: Cause) -> &'static str {
         Cause::RelayGarbage => {
             "Keep the headers of the call and of its answer below `TUNNEL_MAX_HEADER_BYTES`; else look into the relay's log."
         }
+        Cause::CallTimeout => {
+            "Raise `SHARED_CALL_TIMEOUT` of the relay. Try again only if the call may be executed twice."
+        }
         Cause::FirstByteTimeout => {
             "Raise `FIRST_BYTE_TIMEOUT` or `CALL_TIMEOUT` of the server. Try again only if the call may be executed twice."
         }
@@ -126,6 +130,9 @@ fn remedy(refusal: Refusal) -> &'static str {
         }
         Refusal::IdTaken => {
             "Choose another `CLIENT_ID`, or give all relays of this id the same `CLIENT_SECRET`."
+        }
+        Refusal::IdKept => {
+            "Give the relay the `CLIENT_SECRET` that the id was held with last, or choose another `CLIENT_ID`. The server keeps the id for `KEEP_IDS`."
         }
         Refusal::Version => {
             "Run relay and server of the same version, and check that a proxy in between passes the WebSocket upgrade on."

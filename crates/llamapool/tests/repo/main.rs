@@ -8,4 +8,5 @@ mod document;
 mod errors;
 mod files;
 mod links;
+mod security;
 mod settings;

@@ -232,7 +232,7 @@ async fn responses_to_unknown_ids_are_dropped() {
     let waiting = other.send_call("hold", json!({ "name": "waiting" })).await;
     let unknown = [
         r#"{"jsonrpc":"2.0","id":4711,"result":{}}"#,
-        r#"{"jsonrpc":"2.0","id":"$ID","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":"x$ID","result":{}}"#,
         r#"{"jsonrpc":"2.0","id":-1,"error":{"code":1,"message":"?"}}"#,
         r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2024-11-05"}}"#,
     ];
@@ -302,6 +302,70 @@ async fn a_program_that_stops_reading_delays_its_own_callers_alone() {
         .find(|process| pid != process.pid)
         .expect("it has not ended yet");
     unresponsive.ended().await;
+}
+
+/// As without a relay in between, where writing to the program fails.
+#[tokio::test]
+async fn a_program_that_closes_its_input_ends_for_its_session() {
+    let pool = Pool::start().await;
+    let program = ScriptedProgram::start(&pool, "closes", &[]).await;
+    let session = program.session().await;
+    let other = program.session().await;
+
+    session.call_tool("close_input", json!({})).await;
+    let next = session.send_call("echo", json!({})).await;
+    let (word, message) = end_of(next).await.reason();
+
+    assert_eq!(word, "provider_exited", "{message}");
+    assert_eq!(session.send_call("echo", json!({})).await.status(), 404);
+    assert_eq!(
+        other.call_tool("echo", json!({ "n": 1 })).await["echo"],
+        json!({ "n": 1 })
+    );
+
+    let pid = other.call_tool("pid", json!({})).await["pid"].clone();
+    for closed in program.programs() {
+        if pid != closed.pid {
+            closed.ended().await;
+        }
+    }
+}
+
+/// The next caller gets another program, which is started for it.
+#[tokio::test]
+async fn a_shared_program_that_closes_its_input_is_replaced() {
+    let pool = Pool::start().await;
+    for (id, traits, settings) in [
+        ("shared", &[][..], &[("SHARED_SESSION", "true")][..]),
+        ("modern", &["modern"], &[]),
+    ] {
+        let program = ScriptedProgram::start_with(&pool, id, traits, settings).await;
+        let call = |tool: &str| {
+            let mut params = json!({ "name": tool, "arguments": {} });
+            if id == "modern" {
+                params["_meta"] =
+                    json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28" });
+            }
+            let body =
+                json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+            let mut request = program.post(body.to_string());
+            if id == "modern" {
+                request = request
+                    .header("mcp-protocol-version", "2026-07-28")
+                    .header("mcp-method", "tools/call")
+                    .header("mcp-name", tool);
+            }
+            send(request)
+        };
+
+        let first = read_message(call("pid").await).await["result"]["pid"].clone();
+        read_message(call("close_input").await).await;
+        let (word, message) = end_of(call("pid").await).await.reason();
+        assert_eq!(word, "provider_exited", "{message}");
+
+        let second = read_message(call("pid").await).await["result"]["pid"].clone();
+        assert_ne!(second, first);
+    }
 }
 
 /// Begins sessions until the relay starts the program no more, and returns that error. All errors

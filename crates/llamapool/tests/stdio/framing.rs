@@ -1,11 +1,11 @@
-//! Output of a program that violates MCP's framing: the messages in it arrive, and the rest is
-//! skipped.
+//! Output of a program that violates MCP's framing: the messages in it arrive, calls end whose
+//! responses are recognizable, and the rest is skipped.
 
 use serde_json::{Value, json};
 
 use crate::harness::Pool;
 use crate::scripted_program::ScriptedProgram;
-use crate::session_client::{llamapool_error, read_message, read_message_text};
+use crate::session_client::{end_of, llamapool_error, read_message, read_message_text};
 
 /// The response to the call of `write` that writes it.
 const DONE: &[u8] = br#"{"jsonrpc":"2.0","id":$ID,"result":{"done":true}}"#;
@@ -23,10 +23,6 @@ async fn lines_that_are_no_messages_are_skipped() {
         b"{}\n[]\nnull\n17\n\"text\"\n[null]\n",
         b"\xff\xfe\x00\x01\x80\n",
         b"\x1b[31mred\x1b[0m\n",
-        br#"{"jsonrpc":"1.0","id":$ID,"result":{"done":false}}"#,
-        b"\n",
-        br#"{"jsonrpc":"2.0","id":$ID}"#,
-        b"\n",
         br#"{"jsonrpc":"2.0","id":99,"result":{}}"#,
         b"\n",
     ] {
@@ -115,6 +111,85 @@ async fn the_last_line_needs_no_line_end_when_the_program_exits() {
         json!({ "done": true })
     );
     drop(end);
+}
+
+/// Checked with the client of the Python SDK 2.3: it accepts each of them.
+#[tokio::test]
+async fn answers_that_sdks_accept_arrive_as_they_came() {
+    let pool = Pool::start().await;
+    let program = ScriptedProgram::start(&pool, "tolerant", &[]).await;
+    let session = program.session().await;
+
+    for line in [
+        r#"{"jsonrpc":"2.0","id":$ID,"result":{"value":NaN,"more":[-Infinity]}}"#,
+        r#"{"jsonrpc":"2.0","id":$ID,"result":null,"error":{"code":-1,"message":"boom"}}"#,
+        r#"{"jsonrpc":"2.0","id":"$ID","result":{"done":true}}"#,
+        r#"{"jsonrpc":"2.0","jsonrpc":"2.0","id":$ID,"result":{"done":true}}"#,
+    ] {
+        let answer = session.send_write(format!("{line}\n")).await;
+        assert_eq!(answer.status(), 200, "{line}");
+        let answer = read_message_text(answer).await;
+        let (before, rest) = answer.split_once(r#""id":"#).unwrap();
+        let (_, behind) = rest.split_once(',').unwrap();
+        let expected = line.replace(r#""$ID""#, "$ID");
+        assert_eq!(format!(r#"{before}"id":$ID,{behind}"#), expected);
+    }
+}
+
+/// The caller learns it at once instead of waiting for an answer that its client would not get
+/// either.
+#[tokio::test]
+async fn answers_that_no_client_could_read_end_their_calls() {
+    let pool = Pool::start().await;
+    let mut program = ScriptedProgram::start(&pool, "unreadable", &[]).await;
+    let session = program.session().await;
+
+    for line in [
+        "{\"jsonrpc\":\"2.0\",\"id\":$ID,\"result\":{\"text\":\"a\tb\"}}",
+        "{\"jsonrpc\":\"2.0\",\"id\":$ID,\"result\":{\"text\":\"a\rb\"}}",
+        r#"{"jsonrpc":"2.0","id":$ID,"result":{"done":true}} done"#,
+        r#"Loading... {"jsonrpc":"2.0","id":$ID,"result":{"done":true}}"#,
+        r#"{"jsonrpc":"2.0","id":$ID,"result":{}}{"jsonrpc":"2.0","method":"notifications/x"}"#,
+        r#"{"id":$ID,"result":{"done":true}}"#,
+        r#"{"jsonrpc":"1.0","id":$ID,"result":{"done":true}}"#,
+        r#"{"jsonrpc":"2.0","id":$ID}"#,
+        r#"{"jsonrpc":"2.0","id":99,"id":$ID,"result":{}}"#,
+    ] {
+        let answer = session.send_write(format!("{line}\n")).await;
+        assert_eq!(
+            end_of(answer).await.reason().0,
+            "provider_garbage",
+            "{line}"
+        );
+    }
+    assert_eq!(
+        session.call_tool("echo", json!({ "still": "here" })).await["echo"],
+        json!({ "still": "here" })
+    );
+
+    let is_warning = |line: &str| line.contains("a response that is no message");
+    let warning = program.relay.line("a warning", is_warning).await;
+    assert!(warning.contains("WARN"), "{warning}");
+}
+
+#[tokio::test]
+async fn other_lines_on_standard_output_are_logged_within_bounds() {
+    let pool = Pool::start().await;
+    let mut program = ScriptedProgram::start(&pool, "chatter", &[]).await;
+    let session = program.session().await;
+
+    let chatter = "Server is \x1b[31mstarting\x1b[0m...\n".repeat(1000);
+    let answer = [&b"Server is ready\n"[..], chatter.as_bytes(), DONE, b"\n"].concat();
+    read_message(session.send_write(answer).await).await;
+
+    let is_first = |line: &str| line.contains("Server is ready");
+    let first = program.relay.line("a line of it", is_first).await;
+    assert!(
+        first.contains("no message") && first.contains("WARN"),
+        "{first}"
+    );
+    let logged = program.relay.log().matches("Server is starting...").count();
+    assert!(logged <= 200, "{logged}");
 }
 
 #[tokio::test]

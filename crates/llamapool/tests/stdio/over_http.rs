@@ -29,6 +29,13 @@ async fn media_types_and_json_of_a_post_are_validated() {
         (BOTH, "application/json", "", 400, -32700),
         (BOTH, "application/json", "{", 400, -32700),
         (BOTH, "application/json", "{}}", 400, -32700),
+        (
+            BOTH,
+            "application/json",
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"pi\nng\"}",
+            400,
+            -32700,
+        ),
         (BOTH, "application/json", "\"text\"", 400, -32600),
         (BOTH, "application/json", "[]", 400, -32600),
         (

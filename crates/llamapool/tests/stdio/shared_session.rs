@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Pool;
 use crate::scripted_program::ScriptedProgram;
-use crate::session_client::{call_request, mcp_error, read_body, send};
+use crate::session_client::{End, call_request, end_of, mcp_error, read_body, read_message, send};
 
 const ON: (&str, &str) = ("SHARED_SESSION", "true");
 
@@ -126,4 +126,77 @@ async fn the_shared_session_begins_anew_after_its_program_exited() {
     let word = ended.headers()["llamapool-error"].to_str().unwrap();
     assert!(["provider_exited", "no_response"].contains(&word), "{word}");
     assert_ne!(call_tool(&program, 1, "pid", json!({})).await["pid"], pid);
+}
+
+/// Each could reach another caller's call in a program that reads keys as Go does, or in one that
+/// takes all callers for one client.
+#[tokio::test]
+async fn no_message_of_a_caller_reaches_anothers_call() {
+    let pool = Pool::start().await;
+    let program = ScriptedProgram::start_with(&pool, "apart", &[], &[ON]).await;
+    let held = call_request(&json!(1), "hold", &json!({ "name": "victim" }));
+    let victim = send(program.post(held)).await;
+    let received = || async {
+        let received = call_tool(&program, 1, "received_lines", json!({})).await["lines"].clone();
+        serde_json::from_value::<Vec<String>>(received).unwrap()
+    };
+    let lines = received().await;
+    let line = lines.iter().find(|line| line.contains("victim")).unwrap();
+    let id = serde_json::from_str::<Value>(line).unwrap()["id"].clone();
+
+    let call = r#""jsonrpc":"2.0","id":1,"method":"tools/call""#;
+    for refused in [
+        format!(r#"{{{call},"ID":{id}}}"#),
+        format!(r#"{{{call},"Method":"notifications/cancelled","Params":{{"requestId":{id}}}}}"#),
+        format!(r#"{{{call},"params":{{"_meta":{{"progressToken":{id},"progressToken":1}}}}}}"#),
+        format!(r#"{{{call},"params":{{"_meta":{{"ProgressTo\u212aen":{id}}}}}}}"#),
+        format!(r#"{{{call},"params":{{"meta":{{"progressToken":{id}}}}}}}"#),
+        format!(
+            r#"{{{call},"params":{{"a":{}1{}}}}}"#,
+            "[".repeat(200),
+            "]".repeat(200)
+        ),
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#),
+        r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"debug"}}"#.into(),
+    ] {
+        let answer = send(curl(&program, refused.clone())).await;
+        assert_eq!(mcp_error(answer).await.0, 400, "{refused}");
+    }
+    for dropped in ["cancelled", "progress", "initialized", "roots/list_changed"] {
+        let dropped = json!({
+            "jsonrpc": "2.0",
+            "method": format!("notifications/{dropped}"),
+            "params": { "requestId": id, "progressToken": id },
+        });
+        assert_eq!(
+            send(curl(&program, dropped.to_string())).await.status(),
+            202
+        );
+    }
+
+    let sent = received().await.split_off(lines.len());
+    assert!(
+        sent.iter().all(|line| line.contains("received_lines")),
+        "{sent:?}"
+    );
+
+    call_tool(&program, 1, "release", json!({ "name": "victim" })).await;
+    assert_eq!(read_message(victim).await["result"]["release"], "victim");
+}
+
+#[tokio::test]
+async fn a_call_to_a_shared_program_ends_after_its_timeout() {
+    let pool = Pool::start().await;
+    let settings = [ON, ("SHARED_CALL_TIMEOUT", "300ms")];
+    let program = ScriptedProgram::start_with(&pool, "waits", &[], &settings).await;
+    let held = call_request(&json!("theirs"), "hold", &json!({ "name": "long" }));
+
+    let end = end_of(send(program.post(held)).await).await;
+
+    let End::ErrorEvent(event) = end else {
+        panic!("{end:?}");
+    };
+    assert_eq!((event.id, event.code), (json!("theirs"), 5042));
+    let received = call_tool(&program, 1, "received_lines", json!({})).await["lines"].to_string();
+    assert!(received.contains("notifications/cancelled"), "{received}");
 }

@@ -475,7 +475,7 @@ async fn invalid_output_of_the_shared_program_reaches_no_caller() {
     let wrong = [
         "no json",
         r#"{"jsonrpc":"2.0","id":4711,"result":{}}"#,
-        r#"{"jsonrpc":"2.0","id":"$ID","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":"x$ID","result":{}}"#,
         r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"?"}}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"whose?"}}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":4711,"progress":1}}"#,

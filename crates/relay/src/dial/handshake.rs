@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
+use http_body::Body;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Incoming;
+use llamapool_http::BoxError;
 use llamapool_wire::{
     DisplayName, InstanceId, RefusalBody, RelayId, SUBPROTOCOL, header as wire, read_ids, write_ids,
 };
@@ -133,7 +134,11 @@ fn handshake_error(message: &str) -> DialError {
 }
 
 /// Reads the response of a server that refuses the relay.
-pub(super) async fn read_refusal(response: Response<Incoming>) -> DialError {
+pub(super) async fn read_refusal<B>(response: Response<B>) -> DialError
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     let status = response.status();
     let retry_after = response
         .headers()

@@ -8,6 +8,8 @@ mod address;
 mod allowed_paths;
 mod connection;
 mod endpoint_event;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod headers;
 mod location;
 mod oauth;

@@ -13,3 +13,4 @@ mod locations;
 mod oauth;
 mod provider_faults;
 mod status;
+mod token;

@@ -1,6 +1,7 @@
 //! The identity of a relay that connects, read from the headers of its upgrade.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use llamapool_limits::Network;
 use llamapool_wire::{DisplayName, InstanceId, Refusal, RelayId, Secret, header as wire, read_ids};
 
 /// A relay that presented the worker key, and what it asks for.
@@ -12,6 +13,8 @@ pub(crate) struct RelayIdentity {
     pub(crate) version: DisplayName,
     pub(crate) instance: InstanceId,
     pub(crate) secret: Option<Secret>,
+    /// The network that it connects from.
+    pub(crate) network: Network,
 }
 
 /// The refusal of a relay, with what was wrong and what was expected.
@@ -26,7 +29,7 @@ pub(crate) struct RelayRefusedError {
 
 impl RelayIdentity {
     /// Reads the identity of a relay that has presented the worker key.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, RelayRefusedError> {
+    pub(super) fn read(headers: &HeaderMap, network: Network) -> Result<Self, RelayRefusedError> {
         let instance = text(headers, wire::INSTANCE)?
             .ok_or_else(|| invalid(format!("the {} header is missing", wire::INSTANCE)))?;
         let ids = read_ids(headers).map_err(invalid)?;
@@ -41,6 +44,7 @@ impl RelayIdentity {
             secret: text(headers, wire::SECRET)?
                 .filter(|secret| !secret.is_empty())
                 .map(Secret::new),
+            network,
         })
     }
 }

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use llamapool_limits::network_of;
 use llamapool_wire::{Refusal, SUBPROTOCOL, header as wire, write_ids};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
@@ -17,9 +18,7 @@ use crate::auth::{Auth, RelayRefusedError};
 use crate::error;
 use crate::listen::Peer;
 use crate::metrics::{Door, Metrics};
-use crate::relays::{
-    Registry, RelaysConfig, Reservation, UPGRADE_TIMEOUT, ids_for_log, run_tunnel,
-};
+use crate::relays::{Registry, RelaysConfig, Reservations, UPGRADE_TIMEOUT, run_tunnel};
 use crate::scheduler::DrainGate;
 
 /// The context of the door where relays connect.
@@ -62,14 +61,15 @@ impl ConnectDoor {
             return Err(RelayRefusedError::new(Refusal::Draining, message));
         }
 
-        let identity = self.auth.relay(request.headers())?;
+        let peer = Peer::of(request.extensions());
+        let network = network_of(peer.0.ip());
+        let identity = self.auth.relay(request.headers(), network)?;
         let accept = check_upgrade(request.method(), request.headers())?;
         let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
             return Err(wrong_version(
                 "this connection cannot be upgraded; use HTTP/1.1",
             ));
         };
-        let peer = Peer::of(request.extensions());
         let reservations = self
             .registry
             .claim(identity, self.config.takeover_wait)
@@ -83,9 +83,13 @@ impl ConnectDoor {
     }
 
     /// Serves one relay from its upgrade to the end of its tunnel.
-    async fn serve(&self, reservations: Vec<Reservation>, upgrade: OnUpgrade, peer: Peer) {
-        let id = ids_for_log(&reservations);
-        let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade).await else {
+    async fn serve(&self, reservations: Reservations, upgrade: OnUpgrade, peer: Peer) {
+        let id = reservations.ids_for_log();
+        let upgraded = tokio::select! {
+            upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade) => upgraded,
+            () = reservations.revoked() => return,
+        };
+        let Ok(Ok(upgraded)) = upgraded else {
             tracing::debug!(%id, "the connection of a relay was lost before its upgrade");
             return;
         };
@@ -140,7 +144,7 @@ fn wrong_version(message: impl Into<String>) -> RelayRefusedError {
 
 fn switching_protocols(
     accept: &str,
-    reservations: &[Reservation],
+    reservations: &Reservations,
     version: &'static str,
 ) -> Response<Body> {
     let mut response = Response::new(Body::empty());
@@ -158,10 +162,7 @@ fn switching_protocols(
     let accept = HeaderValue::from_str(accept);
     headers.extend(accept.map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
 
-    let ids: Vec<_> = reservations
-        .iter()
-        .map(|reservation| Some(reservation.id().clone()))
-        .collect();
+    let ids: Vec<_> = reservations.ids().cloned().map(Some).collect();
     write_ids(headers, &ids);
     response
 }

@@ -8,6 +8,8 @@ mod call_headers;
 mod challenge;
 mod context;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod method_labels;
 mod method_sniffer;
 mod response;

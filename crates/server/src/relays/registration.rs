@@ -4,18 +4,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use llamapool_limits::Share;
 use llamapool_wire::{Offer, RelayId};
 
+use super::pending::PendingClaim;
 use super::registry::Registry;
 use crate::auth::RelayIdentity;
 use crate::directory::{Member, RelayTunnel};
+
+/// The reservations of one relay, one for each of its ids, in its order.
+#[must_use]
+pub(crate) struct Reservations {
+    reservations: Vec<Reservation>,
+    claim: PendingClaim,
+}
 
 /// The reservation of an id for a relay that has not sent its first offer there yet. It keeps
 /// strangers from the id.
 #[must_use]
 pub(crate) struct Reservation {
     claim: ReservedId,
-    count: RelayCount,
+    seat: Seat,
 }
 
 /// The registration of a relay that takes calls under one of its ids. Dropping it removes the relay
@@ -24,7 +33,7 @@ pub(crate) struct Reservation {
 pub(crate) struct Registration {
     registry: Registry,
     member: Arc<Member>,
-    _count: RelayCount,
+    _seat: Seat,
 }
 
 /// Keeps strangers from the id until the relay is registered or has given up.
@@ -34,19 +43,70 @@ struct ReservedId {
     identity: Arc<RelayIdentity>,
 }
 
-/// Counts towards the most relays that may be connected, from the claim to the end of the tunnel.
-struct RelayCount(Registry);
+/// The place of a relay under one id among those of `MAX_RELAYS`, from the claim to the end of the
+/// tunnel. Two tunnels of one relay process have the same place while the newer replaces the older.
+#[derive(Clone)]
+pub(super) struct Seat {
+    _share: Arc<Share<1>>,
+}
+
+impl Reservations {
+    pub(super) fn new(reservations: Vec<Reservation>, claim: PendingClaim) -> Self {
+        Self {
+            reservations,
+            claim,
+        }
+    }
+
+    /// Returns the ids that the relay got, in its order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &RelayId> {
+        self.reservations.iter().map(Reservation::id)
+    }
+
+    /// Returns the ids for the log, such as `a, b`.
+    pub(crate) fn ids_for_log(&self) -> String {
+        let ids: Vec<_> = self.ids().map(RelayId::as_str).collect();
+        ids.join(", ")
+    }
+
+    /// Returns the number of ids.
+    pub(crate) fn len(&self) -> usize {
+        self.reservations.len()
+    }
+
+    /// Waits until the places are needed for relays that do send their offers.
+    pub(crate) async fn revoked(&self) {
+        self.claim.revoked().await;
+    }
+
+    /// Registers the relay, which has sent its first offers for all ids, in their order.
+    pub(super) fn register(
+        self,
+        tunnel: &Arc<RelayTunnel>,
+        offers: impl IntoIterator<Item = Offer>,
+    ) -> Vec<Registration> {
+        self.reservations
+            .into_iter()
+            .zip(offers)
+            .map(|(reservation, offer)| reservation.register(tunnel.clone(), offer))
+            .collect()
+    }
+}
 
 impl Reservation {
-    pub(super) fn new(registry: Registry, id: RelayId, identity: Arc<RelayIdentity>) -> Self {
-        let count = RelayCount(registry.clone());
+    pub(super) fn new(
+        registry: Registry,
+        id: RelayId,
+        identity: Arc<RelayIdentity>,
+        seat: Seat,
+    ) -> Self {
         Self {
             claim: ReservedId {
                 registry,
                 id,
                 identity,
             },
-            count,
+            seat,
         }
     }
 
@@ -56,12 +116,12 @@ impl Reservation {
     }
 
     /// Registers the relay, which has sent its first offer for the id.
-    pub(super) fn register(self, tunnel: Arc<RelayTunnel>, offer: Offer) -> Registration {
+    fn register(self, tunnel: Arc<RelayTunnel>, offer: Offer) -> Registration {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
 
         // The reservation ends after the relay is entered: in between, the id is held by both.
-        let Self { claim, count } = self;
+        let Self { claim, seat } = self;
         let member = Arc::new(Member::new(
             serial,
             claim.id.clone(),
@@ -69,12 +129,12 @@ impl Reservation {
             tunnel,
             offer,
         ));
-        claim.registry.enter(member.clone());
+        claim.registry.enter(member.clone(), seat.clone());
 
         Registration {
             registry: claim.registry.clone(),
             member,
-            _count: count,
+            _seat: seat,
         }
     }
 }
@@ -83,6 +143,14 @@ impl Registration {
     /// Returns the relay under this id.
     pub(super) fn member(&self) -> &Arc<Member> {
         &self.member
+    }
+}
+
+impl Seat {
+    pub(super) fn new(share: Share<1>) -> Self {
+        Self {
+            _share: Arc::new(share),
+        }
     }
 }
 
@@ -95,11 +163,5 @@ impl Drop for Registration {
 impl Drop for ReservedId {
     fn drop(&mut self) {
         self.registry.release(&self.id, &self.identity);
-    }
-}
-
-impl Drop for RelayCount {
-    fn drop(&mut self) {
-        self.0.release_count();
     }
 }

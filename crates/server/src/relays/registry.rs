@@ -9,58 +9,93 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
+use llamapool_limits::{Claim as ShareClaim, FairShare, Network, Owner, ShareError};
 use llamapool_tunnel::CloseReason;
 use llamapool_wire::{InstanceId, Refusal, RelayId};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::registration::Reservation;
+use super::holder_records::{HolderChange, HolderRecords, KeptForAnother};
+use super::pending::PendingClaims;
+use super::registration::{Reservation, Reservations, Seat};
 use crate::auth::{RelayIdentity, RelayRefusedError};
 use crate::directory::{Directory, Member, RelayTag};
+use crate::metrics::Metrics;
 
 /// The most lost relays that are remembered, so that their sessions wait for them.
 const REMEMBERED_RELAYS: usize = 4096;
 /// The retries of a claim whose holders changed while they were being pinged.
 const CLAIM_ATTEMPTS: usize = 3;
+/// The places that one network may have: so many times those that are free. One network with all
+/// relays, such as that of a proxy, gets eight ninths.
+const NETWORK_FACTOR: usize = 8;
 
 /// The registry. Clones are the same registry.
 #[derive(Clone)]
 pub(crate) struct Registry {
     state: Arc<Mutex<RegistryState>>,
     directory: Directory,
-    max_relays: usize,
+    /// The relays that have reserved an id or hold one, each counted once for each of its ids.
+    places: FairShare,
+    pending: PendingClaims,
+    records: HolderRecords,
+    metrics: Metrics,
     started: Instant,
 }
 
 struct RegistryState {
     /// The relays that have reserved an id and are not registered yet.
     reserved: HashMap<RelayId, Vec<Arc<RelayIdentity>>>,
-    /// The relays that have reserved an id or hold one, each counted once for each of its ids.
-    relays: usize,
+    /// The places of the registered relays, by the serial numbers of the members.
+    seats: HashMap<u64, Seat>,
     /// The relays that were lost, with the moment of their loss.
     lost: LruCache<(RelayId, RelayTag), Instant>,
 }
 
 /// The decision about a claim.
 enum Claim {
-    Granted(Vec<Reservation>),
+    Granted(Reservations),
     HeldBy(Vec<Arc<Member>>),
+    /// Too few places are free, or too few for this network.
+    NoPlace(ShareError),
 }
 
 impl Registry {
     /// Returns a registry that enters relays into a directory.
-    pub(crate) fn new(directory: Directory, max_relays: usize) -> Self {
+    pub(crate) fn new(
+        directory: Directory,
+        max_relays: usize,
+        records: HolderRecords,
+        metrics: Metrics,
+    ) -> Self {
         let state = RegistryState {
             reserved: HashMap::new(),
-            relays: 0,
+            seats: HashMap::new(),
             lost: LruCache::unbounded(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
             directory,
-            max_relays,
+            places: FairShare::new(max_relays),
+            pending: PendingClaims::default(),
+            records,
+            metrics,
             started: Instant::now(),
         }
+    }
+
+    /// Keeps the records of the holders of ids written. Never returns.
+    pub(crate) async fn keep_records(&self) {
+        let held = || {
+            let listings = self.directory.listings();
+            listings.into_iter().map(|listing| listing.id).collect()
+        };
+        self.records.keep_written(held).await;
+    }
+
+    /// Writes the records of the holders of ids, at the end of the server.
+    pub(crate) async fn write_records(&self) {
+        self.records.write().await;
     }
 
     /// Reserves the ids that a relay wants, all of them or none, in its order, before its upgrade.
@@ -69,7 +104,7 @@ impl Registry {
         &self,
         identity: RelayIdentity,
         takeover_wait: Duration,
-    ) -> Result<Vec<Reservation>, RelayRefusedError> {
+    ) -> Result<Reservations, RelayRefusedError> {
         let identity = Arc::new(identity);
         // With 128 random bits an assigned id is free.
         let ids: Vec<RelayId> = identity
@@ -78,29 +113,23 @@ impl Registry {
             .map(|id| id.clone().unwrap_or_else(RelayId::random))
             .collect();
 
+        let mut no_place = None;
         for _ in 0..CLAIM_ATTEMPTS {
-            let strangers = match self.try_claim(&ids, &identity)? {
+            match self.try_claim(&ids, &identity)? {
                 Claim::Granted(reservations) => return Ok(reservations),
-                Claim::HeldBy(strangers) => strangers,
-            };
-
-            // The first one that is alive decides. Until all have been silent, no holder loses
-            // anything.
-            let pings = strangers
-                .iter()
-                .map(|stranger| expect_silence(stranger, takeover_wait));
-            try_join_all(pings).await?;
-
-            for stranger in &strangers {
-                tracing::info!(
-                    id = %stranger.id,
-                    "the relay that held this id is silent: another one takes over"
-                );
-                stranger.tunnel.end.close(CloseReason::Replaced);
-                self.remove(&stranger.id, stranger.serial);
+                Claim::HeldBy(strangers) => self.take_over(&strangers, takeover_wait).await?,
+                Claim::NoPlace(error) => {
+                    no_place = Some(error);
+                    if !self.revoke_pending(error, identity.network).await {
+                        break;
+                    }
+                }
             }
         }
 
+        if let Some(error) = no_place {
+            return Err(self.too_many(error, identity.network, ids.len()));
+        }
         let ids: Vec<_> = ids.iter().map(RelayId::as_str).collect();
         Err(taken(&ids.join(" or ")))
     }
@@ -127,8 +156,12 @@ impl Registry {
 
     /// Enters a registered relay into the directory, in place of an older tunnel of the same
     /// process, which is closed.
-    pub(super) fn enter(&self, member: Arc<Member>) {
+    pub(super) fn enter(&self, member: Arc<Member>, seat: Seat) {
+        self.state.lock().seats.insert(member.serial, seat);
+        self.record(&member);
+
         if let Some(older) = self.directory.enter(member) {
+            self.state.lock().seats.remove(&older.serial);
             older.tunnel.end.close(CloseReason::Replaced);
         }
     }
@@ -139,6 +172,10 @@ impl Registry {
         // Under the lock, so that a call that no longer finds the relay finds it among the lost.
         let mut state = self.state.lock();
         let removed = self.directory.remove(id, serial);
+        state.seats.remove(&serial);
+        if let Some(member) = &removed {
+            self.records.refresh([&member.id]);
+        }
         if let Some(member) = removed.filter(|member| !member.is_draining()) {
             state.add_lost(id, member.tag);
         }
@@ -155,9 +192,58 @@ impl Registry {
         }
     }
 
-    /// Counts one relay less.
-    pub(super) fn release_count(&self) {
-        self.state.lock().relays -= 1;
+    /// Removes holders of ids that are strangers to a relay that claims them.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is alive: until all have been silent, none loses anything.
+    async fn take_over(
+        &self,
+        strangers: &[Arc<Member>],
+        takeover_wait: Duration,
+    ) -> Result<(), RelayRefusedError> {
+        // The first one that is alive decides.
+        let pings = strangers
+            .iter()
+            .map(|stranger| expect_silence(stranger, takeover_wait));
+        try_join_all(pings).await?;
+
+        for stranger in strangers {
+            tracing::info!(
+                id = %stranger.id,
+                "the relay that held this id is silent: another one takes over"
+            );
+            stranger.tunnel.end.close(CloseReason::Replaced);
+            self.remove(&stranger.id, stranger.serial);
+        }
+        Ok(())
+    }
+
+    /// Frees the places of a relay that has not sent its first offers yet, if there is such a one:
+    /// one of the same network, where that has used up its share.
+    async fn revoke_pending(&self, error: ShareError, network: Network) -> bool {
+        let network = matches!(error, ShareError::Owner(_)).then_some(network);
+        self.pending.revoke_one(network).await
+    }
+
+    /// Records that a relay holds an id, and logs and counts if another one did before.
+    fn record(&self, member: &Member) {
+        let remote = member.tunnel.remote;
+        let Some(change) = self.records.record(&member.id, &member.identity) else {
+            return;
+        };
+
+        self.metrics.holder_changed(change);
+        match change {
+            HolderChange::SameNetwork => tracing::info!(
+                id = %member.id, %remote,
+                "another relay process holds this id now; no CLIENT_SECRET shows that it is the same relay"
+            ),
+            HolderChange::OtherNetwork => tracing::warn!(
+                id = %member.id, %remote,
+                "a relay from another address holds this id now, and no CLIENT_SECRET shows that it is the same relay"
+            ),
+        }
     }
 
     /// Reserves the ids, or returns the holders that must be pinged before.
@@ -168,25 +254,28 @@ impl Registry {
     ) -> Result<Claim, RelayRefusedError> {
         let mut state = self.state.lock();
         let mut strangers = Vec::new();
-        let mut added_relays = ids.len();
+        let mut seats = Vec::new();
 
         for id in ids {
             if state.is_reserved_by_a_stranger(id, identity) {
                 return Err(taken(id.as_str()));
             }
+            self.records
+                .check(id, identity)
+                .map_err(|kept| kept_for_another(id, kept))?;
             let Some(listing) = self.directory.find(id) else {
+                seats.push(None);
                 continue;
             };
 
-            // A relay that comes again gives up the place that it has: a full server must not keep
-            // it out.
-            let holds_it = listing
+            // A relay that comes again has the place that it has: a full server must not keep it
+            // out. A second claim at the same time needs another one.
+            let own = listing
                 .members
                 .iter()
-                .any(|member| member.identity.instance == identity.instance);
-            if holds_it && !state.is_reserved_by(id, &identity.instance) {
-                added_relays -= 1;
-            }
+                .find(|member| member.identity.instance == identity.instance);
+            let own = own.filter(|_| !state.is_reserved_by(id, &identity.instance));
+            seats.push(own.and_then(|member| state.seats.get(&member.serial).cloned()));
 
             let is_stranger = |member: &Arc<Member>| !may_share(&member.identity, identity);
             strangers.extend(listing.members.into_iter().filter(is_stranger));
@@ -195,12 +284,35 @@ impl Registry {
         if !strangers.is_empty() {
             return Ok(Claim::HeldBy(strangers));
         }
-        if added_relays > 0 && state.relays + added_relays > self.max_relays {
-            return Err(self.too_many(state.relays, added_relays));
-        }
+        let seats = match self.take_seats(seats, identity.network) {
+            Ok(seats) => seats,
+            Err(error) => return Ok(Claim::NoPlace(error)),
+        };
 
-        let reserve = |id| self.reserve(&mut state, id, identity);
-        Ok(Claim::Granted(ids.iter().map(reserve).collect()))
+        let reservations = ids
+            .iter()
+            .zip(seats)
+            .map(|(id, seat)| self.reserve(&mut state, id, identity, seat))
+            .collect();
+        let claim = self.pending.add(identity.network);
+        Ok(Claim::Granted(Reservations::new(reservations, claim)))
+    }
+
+    /// Takes the places that are missing, all of them or none.
+    fn take_seats(
+        &self,
+        seats: Vec<Option<Seat>>,
+        network: Network,
+    ) -> Result<Vec<Seat>, ShareError> {
+        let claim = ShareClaim {
+            owner: owner(network),
+            factor: NETWORK_FACTOR,
+        };
+        let take = |seat: Option<Seat>| match seat {
+            Some(seat) => Ok(seat),
+            None => self.places.take([claim], 1).map(Seat::new),
+        };
+        seats.into_iter().map(take).collect()
     }
 
     fn reserve(
@@ -208,19 +320,26 @@ impl Registry {
         state: &mut RegistryState,
         id: &RelayId,
         identity: &Arc<RelayIdentity>,
+        seat: Seat,
     ) -> Reservation {
-        state.relays += 1;
         let reserved = state.reserved.entry(id.clone()).or_default();
         reserved.push(identity.clone());
-        Reservation::new(self.clone(), id.clone(), identity.clone())
+        Reservation::new(self.clone(), id.clone(), identity.clone(), seat)
     }
 
-    fn too_many(&self, relays: usize, added: usize) -> RelayRefusedError {
-        let message = match added {
-            1 => format!("the server holds {relays} relays, as many as MAX_RELAYS allows"),
-            ids => format!(
-                "the server holds {relays} relays and this one has {ids} ids, each of which counts as one; MAX_RELAYS is {}",
-                self.max_relays
+    fn too_many(&self, error: ShareError, network: Network, ids: usize) -> RelayRefusedError {
+        let max = self.places.capacity();
+        let relays = self.places.used();
+        let message = match (error, ids) {
+            (ShareError::Owner(_), _) => format!(
+                "{} relays are connected from this address, which is its share of MAX_RELAYS ({max}); end some of them, or raise MAX_RELAYS",
+                self.places.held_by(owner(network)),
+            ),
+            (ShareError::Full, 1) => {
+                format!("the server holds {relays} relays, as many as MAX_RELAYS allows")
+            }
+            (ShareError::Full, ids) => format!(
+                "the server holds {relays} relays and this one has {ids} ids, each of which counts as one; MAX_RELAYS is {max}"
             ),
         };
         RelayRefusedError::new(Refusal::TooManyRelays, message)
@@ -268,6 +387,20 @@ async fn expect_silence(holder: &Member, patience: Duration) -> Result<(), Relay
     } else {
         Ok(())
     }
+}
+
+fn owner(network: Network) -> Owner {
+    Owner::of(&("relays of", network))
+}
+
+fn kept_for_another(id: &RelayId, kept: KeptForAnother) -> RelayRefusedError {
+    // To the minute: it is a matter of days.
+    let remaining = Duration::from_secs(kept.remaining.as_secs().div_ceil(60) * 60);
+    let message = format!(
+        "the id {id} is kept for relays with the CLIENT_SECRET that it was held with last, for another {}; give this relay that CLIENT_SECRET, or choose another CLIENT_ID",
+        humantime::format_duration(remaining)
+    );
+    RelayRefusedError::new(Refusal::IdKept, message)
 }
 
 fn taken(id: &str) -> RelayRefusedError {

@@ -10,26 +10,17 @@ use llamapool_tunnel::{CloseCode, CloseReason, ServerEnd, TunnelConfig, TunnelEn
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::events::{EventsError, OfferStream};
-use super::registration::{Registration, Reservation};
+use super::registration::{Registration, Reservations};
 use crate::directory::{Member, RelayTunnel};
 
 /// The time from the upgrade to the first event of each of the relay's ids; a relay has nothing to
 /// do in between. The upgrade itself has as long.
 pub(crate) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the ids of one relay for the log, such as `a, b`.
-pub(crate) fn ids_for_log(reservations: &[Reservation]) -> String {
-    let ids: Vec<_> = reservations
-        .iter()
-        .map(|reservation| reservation.id().as_str())
-        .collect();
-    ids.join(", ")
-}
-
 /// Runs the tunnel of a relay to its end. The relay takes calls under its ids from its first offers
 /// on.
 pub(crate) async fn run_tunnel<S>(
-    reservations: Vec<Reservation>,
+    reservations: Reservations,
     io: S,
     remote: SocketAddr,
     config: &TunnelConfig,
@@ -44,19 +35,17 @@ where
     // A pong is no offer: a relay that only answers pings is not waited for longer than a silent
     // one.
     let patience = UPGRADE_TIMEOUT.min(config.silence);
-    let opening = try_join_all(
-        reservations
-            .iter()
-            .map(|reservation| OfferStream::open(&tunnel, reservation.id())),
-    );
+    let opening = try_join_all(reservations.ids().map(|id| OfferStream::open(&tunnel, id)));
     // Biased towards the driver, without which nothing else moves.
     let opened = tokio::select! {
         biased;
         end = &mut driver => return end,
-        opened = tokio::time::timeout(patience, opening) => opened,
+        opened = tokio::time::timeout(patience, opening) => opened.ok().and_then(Result::ok),
+        () = reservations.revoked() => None,
     };
-    let Ok(Ok(opened)) = opened else {
-        tracing::warn!(id = %ids_for_log(&reservations), "a relay did not say what it offers");
+    let Some(opened) = opened else {
+        let id = reservations.ids_for_log();
+        tracing::warn!(%id, "a relay did not send its first offers in time");
         // Before the close handshake, which takes time: the ids are free now.
         drop(reservations);
         tunnel.close(CloseReason::Protocol);
@@ -65,15 +54,12 @@ where
 
     // No id takes calls before all have their first offer: the first registration ends an older
     // tunnel, and with it all its ids.
-    let registered: Vec<_> = reservations
-        .into_iter()
-        .zip(opened)
-        .map(|(reservation, (events, offer))| {
-            let registration = reservation.register(relay.clone(), offer);
-            log_connected(registration.member());
-            (registration, events)
-        })
-        .collect();
+    let (streams, offers): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+    let registrations = reservations.register(&relay, offers);
+    for registration in &registrations {
+        log_connected(registration.member());
+    }
+    let registered = registrations.into_iter().zip(streams).collect();
 
     // Each branch drops the registrations before the close handshake, as above: no call is to be
     // sent to a tunnel that takes none.

@@ -1,5 +1,6 @@
 //! The stream that each message goes to, and what a caller that resumes receives.
 
+use super::session_stream::RESUMABLE;
 use super::*;
 
 fn message(text: &str) -> Message {
@@ -259,6 +260,51 @@ async fn an_id_is_free_again_after_its_response_or_withdrawal() {
     session.call(1);
 
     assert!(session.0.calls.len() == 1 && session.0.progress.len() == 1);
+}
+
+/// SDKs accept `"7"` as the answer to 7, and its digits as the token 7; a number answers no string.
+#[tokio::test]
+async fn a_number_is_also_answered_as_a_string() {
+    let mut session = Session::new();
+    let request =
+        message(r#"{"jsonrpc":"2.0","id":7,"method":"x","params":{"_meta":{"progressToken":8}}}"#);
+    let (_, mut number) = session.0.open_call(&[request]).unwrap();
+    let text = message(r#"{"jsonrpc":"2.0","id":"9","method":"x"}"#);
+    let (_, mut text) = session.0.open_call(&[text]).unwrap();
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"8","progress":1}}"#;
+    let response = r#"{"jsonrpc":"2.0","id":"7","result":{}}"#;
+
+    assert!(session.line(progress));
+    assert!(session.line(response));
+    assert!(!session.line(r#"{"jsonrpc":"2.0","id":9,"result":{}}"#));
+
+    assert_eq!(
+        received(&mut number).await,
+        [progress.to_owned(), response.to_owned(), "end".into()]
+    );
+    assert_eq!(received(&mut text).await, ["broken"]);
+    assert!(session.0.calls.is_empty());
+}
+
+#[tokio::test]
+async fn an_exact_id_is_preferred_to_one_that_is_alike() {
+    let mut session = Session::new();
+    let (_, mut number) = session.call(7);
+    let text = message(r#"{"jsonrpc":"2.0","id":"7","method":"x"}"#);
+    let (_, mut text) = session.0.open_call(&[text]).unwrap();
+    let to_text = r#"{"jsonrpc":"2.0","id":"7","result":{}}"#;
+
+    session.line(to_text);
+    session.line(&response(7));
+
+    assert_eq!(
+        received(&mut text).await,
+        [format!("whole {to_text}"), "end".into()]
+    );
+    assert_eq!(
+        received(&mut number).await,
+        [format!("whole {}", response(7)), "end".into()]
+    );
 }
 
 #[tokio::test]

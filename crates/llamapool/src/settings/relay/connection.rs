@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
-use llamapool_relay::{DialConfig, Identity, Reconnect};
+use llamapool_relay::{DialConfig, Identity, ProxySetting, ProxySettings, Reconnect};
 use llamapool_settings::value::{DURATION, PATH, POSITIVE_DURATION, SWITCH, TEXT};
 use llamapool_settings::{Naming, Setting, SettingsError, Sources, TypedSetting};
 use llamapool_wire::{DisplayName, Secret};
@@ -55,9 +55,8 @@ static HTTPS_PROXY: TypedSetting<Option<String>> = TypedSetting::new(
     "HTTPS_PROXY",
     NETWORK,
     PROXY_URL,
-    "Proxy for wss and https servers.",
+    "Proxy for wss and https servers: http, https, socks5 or socks5h.",
 )
-.aliases(&["ALL_PROXY"])
 .naming(Naming::Conventional);
 static HTTP_PROXY: TypedSetting<Option<String>> = TypedSetting::new(
     "HTTP_PROXY",
@@ -66,11 +65,18 @@ static HTTP_PROXY: TypedSetting<Option<String>> = TypedSetting::new(
     "Proxy for ws and http servers.",
 )
 .naming(Naming::Conventional);
+static ALL_PROXY: TypedSetting<Option<String>> = TypedSetting::new(
+    "ALL_PROXY",
+    NETWORK,
+    PROXY_URL,
+    "Proxy for servers of a kind that has none of its own.",
+)
+.naming(Naming::Conventional);
 static NO_PROXY: TypedSetting<Option<String>> = TypedSetting::new(
     "NO_PROXY",
     NETWORK,
     TEXT,
-    "Hosts to connect to without a proxy, separated by commas.",
+    "Hosts to connect to without a proxy, separated by commas: names, IP addresses, prefixes, each with an optional port, or *.",
 )
 .naming(Naming::Conventional);
 pub(super) static CONNECT_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
@@ -112,6 +118,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &CA_FILE.setting,
     &HTTPS_PROXY.setting,
     &HTTP_PROXY.setting,
+    &ALL_PROXY.setting,
     &NO_PROXY.setting,
     &CONNECT_TIMEOUT.setting,
     &RECONNECT_MIN.setting,
@@ -139,10 +146,26 @@ pub(super) fn dial(sources: &Sources) -> Result<DialConfig, SettingsError> {
         server_url: sources.value(&SERVER_URL)?,
         connect_timeout: sources.value(&CONNECT_TIMEOUT)?,
         ca_file: sources.value(&CA_FILE)?,
-        https_proxy: sources.value(&HTTPS_PROXY)?.map(Secret::new),
-        http_proxy: sources.value(&HTTP_PROXY)?.map(Secret::new),
-        no_proxy: sources.value(&NO_PROXY)?,
+        proxies: ProxySettings {
+            https: proxy(sources, &HTTPS_PROXY)?,
+            http: proxy(sources, &HTTP_PROXY)?,
+            all: proxy(sources, &ALL_PROXY)?,
+            exceptions: sources.value(&NO_PROXY)?,
+        },
     })
+}
+
+/// Returns a proxy as it was set, and not yet whether it is one: it may not be meant for the relay.
+fn proxy(
+    sources: &Sources,
+    setting: &TypedSetting<Option<String>>,
+) -> Result<Option<ProxySetting>, SettingsError> {
+    let url = sources.value(setting)?;
+    let set_by = sources.location(&setting.setting);
+    Ok(url.zip(set_by).map(|(url, set_by)| ProxySetting {
+        url: Secret::new(url),
+        set_by: set_by.to_string(),
+    }))
 }
 
 /// Returns the configuration of reconnecting. The waits are checked although it may be off.

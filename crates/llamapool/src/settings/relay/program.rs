@@ -81,6 +81,15 @@ static SHARED_SESSION: TypedSetting<bool> = TypedSetting::new(
 )
 .default("false")
 .entry("shared_session", EntryScope::Shared);
+static SHARED_CALL_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "SHARED_CALL_TIMEOUT",
+    PROGRAM,
+    DURATION,
+    "Longest time for the answer to a request when callers share the program (SHARED_SESSION, MCP \
+     2026-07-28), except for subscriptions; 0: no limit.",
+)
+.default("1h")
+.entry("shared_call_timeout", EntryScope::Shared);
 static PROVIDER_MAX_STARTS: TypedSetting<usize> = TypedSetting::new(
     "PROVIDER_MAX_STARTS",
     PROGRAM,
@@ -134,6 +143,7 @@ pub(in crate::settings) static SETTINGS: &[&Setting] = &[
     &SESSION_YIELD_AFTER.setting,
     &SESSION_MAX_AGE.setting,
     &SHARED_SESSION.setting,
+    &SHARED_CALL_TIMEOUT.setting,
     &PROVIDER_MAX_STARTS.setting,
     &PROVIDER_START_TIMEOUT.setting,
     &PROVIDER_MAX_MESSAGE_BYTES.setting,
@@ -151,6 +161,7 @@ pub(in crate::settings) fn resolve(
     let command = entry.explicit(&PROVIDER_COMMAND)?.unwrap_or_default();
     let max_age = entry.value(&SESSION_MAX_AGE)?;
     let environment = ProgramEnvironment::new(sources, entry.all(&PROVIDER_ENV)?);
+    let shared_call_timeout = entry.value(&SHARED_CALL_TIMEOUT)?;
     let limits = SessionLimits {
         max_sessions: entry.value(&MAX_SESSIONS)?,
         idle: entry.value(&SESSION_IDLE_TIMEOUT)?,
@@ -189,6 +200,7 @@ pub(in crate::settings) fn resolve(
         max_message_bytes,
         replay_bytes,
         era_patience,
+        shared_call_timeout: Some(shared_call_timeout).filter(|timeout| !timeout.is_zero()),
         shared_session,
     }))
 }

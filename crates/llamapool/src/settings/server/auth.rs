@@ -42,7 +42,7 @@ static SESSION_KEY: TypedSetting<Secret> = TypedSetting::new(
     SECRET,
     "Encrypts the session ids of ids that several relays share; use the same key on all replicas.",
 )
-.described_default("derived from WORKER_KEY; with NO_AUTH, random for each run");
+.described_default("a key in DATA_DIR; without it, random for each run");
 static NO_AUTH: TypedSetting<bool> = TypedSetting::new(
     "NO_AUTH",
     ACCESS,

@@ -5,6 +5,8 @@
 
 mod discovery;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod rewrite;
 
 use http::{HeaderMap, Response, StatusCode};

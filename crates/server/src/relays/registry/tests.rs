@@ -7,20 +7,31 @@ use std::time::Duration;
 use axum::http::{Request, Response};
 use bytes::Bytes;
 use http_body_util::Empty;
+use llamapool_limits::network_of;
 use llamapool_tunnel::{IncomingBody, ServerEnd, TunnelConfig, serve_relay_end};
 use llamapool_wire::{DisplayName, InstanceId, Offer, Refusal, Secret};
 use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::data_dir::{DataDirConfig, ServerData};
 use crate::directory::RelayTunnel;
 use crate::relays::registration::Registration;
 
 /// The time for holders to answer a ping in these tests, in which time is paused.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long ids are kept in these tests.
+const KEEP: Duration = Duration::from_secs(3600);
+
 fn registry(max_relays: usize) -> Registry {
-    Registry::new(Directory::new(), max_relays)
+    let data = ServerData::open(&DataDirConfig::None).unwrap();
+    let records = HolderRecords::open(&data, KEEP).unwrap();
+    Registry::new(Directory::new(), max_relays, records, Metrics::new())
+}
+
+fn network(last: u8) -> Network {
+    network_of([192, 0, 2, last].into())
 }
 
 fn relay(ids: &[&str]) -> RelayIdentity {
@@ -33,14 +44,12 @@ fn relay(ids: &[&str]) -> RelayIdentity {
         version: DisplayName::default(),
         instance: InstanceId::random(),
         secret: None,
+        network: network(1),
     }
 }
 
-fn names(reservations: &[Reservation]) -> Vec<&str> {
-    reservations
-        .iter()
-        .map(|reservation| reservation.id().as_str())
-        .collect()
+fn names(reservations: &Reservations) -> Vec<&str> {
+    reservations.ids().map(RelayId::as_str).collect()
 }
 
 /// Returns the number of members of every id.
@@ -52,7 +61,7 @@ fn members(registry: &Registry) -> Vec<usize> {
         .collect()
 }
 
-async fn granted(registry: &Registry, relay: RelayIdentity) -> Vec<Reservation> {
+async fn granted(registry: &Registry, relay: RelayIdentity) -> Reservations {
     registry.claim(relay, PATIENCE).await.unwrap()
 }
 
@@ -74,7 +83,7 @@ struct Holders {
 
 impl Holders {
     /// Registers a relay that answers pings.
-    async fn live(&mut self, reservations: Vec<Reservation>) {
+    async fn live(&mut self, reservations: Reservations) {
         let far = self.register(reservations).await;
         let handler = async |_: Request<IncomingBody>| Response::new(Empty::<Bytes>::new());
         let handler = move |request| {
@@ -87,12 +96,12 @@ impl Holders {
     }
 
     /// Registers a relay that is silent.
-    async fn dead(&mut self, reservations: Vec<Reservation>) {
+    async fn dead(&mut self, reservations: Reservations) {
         let far = self.register(reservations).await;
         self.sockets.push(far);
     }
 
-    async fn register(&mut self, reservations: Vec<Reservation>) -> DuplexStream {
+    async fn register(&mut self, reservations: Reservations) -> DuplexStream {
         let (near, far) = tokio::io::duplex(1 << 16);
         let forever = Duration::from_secs(3600);
         let config = TunnelConfig {
@@ -105,10 +114,9 @@ impl Holders {
 
         let remote = ([127, 0, 0, 1], 1).into();
         let tunnel = Arc::new(RelayTunnel::new(end, remote, reservations.len()));
-        let register =
-            |reservation: Reservation| reservation.register(tunnel.clone(), Offer::default());
+        let offers = std::iter::repeat_with(Offer::default);
         self.registrations
-            .extend(reservations.into_iter().map(register));
+            .extend(reservations.register(&tunnel, offers));
         far
     }
 }
@@ -234,5 +242,143 @@ async fn a_secret_shares_the_ids_that_its_relays_have_in_common() {
 
     assert_eq!(members(&registry), [1, 2, 1]);
     let error = refused(&registry, relay(&["c", "d"])).await;
-    assert!(error.message.starts_with("the id c is held"));
+    assert!(error.message.starts_with("the id c is kept"), "{error}");
+}
+
+/// Its holder stalls, or is away: a stranger waits, whatever it presents.
+#[tokio::test(start_paused = true)]
+async fn an_id_is_kept_for_relays_with_its_secret() {
+    let registry = registry(10);
+    let with_secret = |secret: &str| RelayIdentity {
+        secret: Some(Secret::new(secret)),
+        ..relay(&["a"])
+    };
+    let mut holders = Holders::default();
+    holders
+        .dead(granted(&registry, with_secret("ours")).await)
+        .await;
+
+    for stranger in [relay(&["a"]), with_secret("theirs")] {
+        let error = refused(&registry, stranger).await;
+        assert_eq!(error.refusal, Refusal::IdKept);
+        let expected = "the id a is kept for relays with the CLIENT_SECRET that it was held with";
+        assert!(error.message.starts_with(expected), "{error}");
+        assert_eq!(members(&registry), [1], "the silent one has lost nothing");
+    }
+
+    drop(holders);
+    let error = refused(&registry, relay(&["a"])).await;
+    assert_eq!(error.refusal, Refusal::IdKept);
+    let reservations = granted(&registry, with_secret("ours")).await;
+    assert_eq!(names(&reservations), ["a"]);
+}
+
+/// It is not enough to have asked for the id.
+#[tokio::test(start_paused = true)]
+async fn a_reservation_alone_keeps_no_id() {
+    let registry = registry(10);
+    let squatter = RelayIdentity {
+        secret: Some(Secret::new("theirs")),
+        ..relay(&["a"])
+    };
+
+    drop(granted(&registry, squatter).await);
+
+    assert_eq!(names(&granted(&registry, relay(&["a"])).await), ["a"]);
+}
+
+#[tokio::test]
+async fn a_change_of_the_holder_is_counted_by_its_network() {
+    let registry = registry(10);
+    let count = |network: &str| {
+        let families = registry.metrics.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "llamapool_id_holder_changes_total");
+        let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+        let of_network = metrics
+            .iter()
+            .find(|metric| metric.get_label()[0].value() == network);
+        of_network.map_or(0.0, |metric| metric.get_counter().get_value())
+    };
+    let hold = async |relay: RelayIdentity| {
+        let mut holders = Holders::default();
+        holders.live(granted(&registry, relay).await).await;
+    };
+
+    let first = relay(&["a"]);
+    let instance = first.instance.clone();
+    hold(first).await;
+    hold(RelayIdentity {
+        instance,
+        ..relay(&["a"])
+    })
+    .await;
+    assert_eq!((count("same"), count("other")), (0.0, 0.0));
+
+    hold(relay(&["a"])).await;
+    assert_eq!((count("same"), count("other")), (1.0, 0.0));
+    let shared = |last: u8| RelayIdentity {
+        secret: Some(Secret::new("ours")),
+        network: network(last),
+        ..relay(&["a"])
+    };
+    hold(shared(2)).await;
+    assert_eq!((count("same"), count("other")), (1.0, 1.0));
+    hold(shared(3)).await;
+    assert_eq!((count("same"), count("other")), (1.0, 1.0));
+}
+
+/// The rest is for other addresses.
+#[tokio::test]
+async fn one_network_does_not_get_all_places() {
+    let registry = registry(9);
+    let mut got = Vec::new();
+    let refusal = loop {
+        let id = format!("greedy-{}", got.len());
+        match registry.claim(relay(&[&id]), PATIENCE).await {
+            Ok(reservations) => got.push(reservations),
+            Err(error) => break error,
+        }
+    };
+
+    assert_eq!(got.len(), 8);
+    assert_eq!(refusal.refusal, Refusal::TooManyRelays);
+    assert_eq!(
+        refusal.message,
+        "8 relays are connected from this address, which is its share of MAX_RELAYS (9); end some of them, or raise MAX_RELAYS"
+    );
+    let other = RelayIdentity {
+        network: network(2),
+        ..relay(&["other"])
+    };
+    assert_eq!(names(&granted(&registry, other).await), ["other"]);
+}
+
+/// Upgrades without a first offer hold no place that a relay needs.
+#[tokio::test(start_paused = true)]
+async fn a_claim_without_an_offer_gives_way_when_all_is_full() {
+    let registry = registry(2);
+    let mut tasks = JoinSet::new();
+    for id in ["mute-1", "mute-2"] {
+        let reservations = granted(&registry, relay(&[id])).await;
+        tasks.spawn(async move { reservations.revoked().await });
+    }
+    let new = RelayIdentity {
+        network: network(2),
+        ..relay(&["new"])
+    };
+    let again = RelayIdentity {
+        instance: new.instance.clone(),
+        ..relay(&["new"])
+    };
+    assert_eq!(
+        refused(&registry, new).await.refusal,
+        Refusal::TooManyRelays,
+        "their first offers may be on the way"
+    );
+
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    assert_eq!(names(&granted(&registry, again).await), ["new"]);
 }

@@ -1,0 +1,201 @@
+//! Serves one connection to its end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::places::{Activity, Place};
+use super::tracked_body::TrackedBody;
+use super::{Handler, ListenLimits, Overload, Versions};
+
+/// The time without traffic after which the kernel probes the peer of a connection, and how often:
+/// a caller that vanished without closing is noticed within a minute and a half, and holds no
+/// stream for longer.
+const KEEPALIVE: Duration = Duration::from_secs(45);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// The most headers of a request over HTTP/1. Room for all of them is made for every request.
+const HTTP1_HEADERS: usize = 512;
+/// The most bytes of one request of an HTTP/2 caller that are on their way unread.
+const HTTP2_STREAM_WINDOW: u32 = 512 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// The most calls that one HTTP/2 connection of a caller carries at once.
+const HTTP2_STREAMS: u32 = 1000;
+/// The time for the request on a spare place, head and answer each.
+const SPARE_TIME: Duration = Duration::from_secs(5);
+/// The time for the peer of a connection that is idle, or that has failed to end, to close it.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// A connection that was accepted and has its place.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) place: Place,
+    pub(super) limits: ListenLimits,
+}
+
+impl Connection {
+    /// Serves the connection until it ends, or, once `farewell` is cancelled, its running requests
+    /// have.
+    pub(super) async fn serve(self, handler: impl Handler, farewell: CancellationToken) {
+        let Self {
+            stream,
+            peer,
+            place,
+            limits,
+        } = self;
+        if let Err(error) = tune(&stream) {
+            tracing::debug!(%error, "a connection could not be tuned");
+        }
+
+        let activity = place.activity().clone();
+        let overload = place.overload();
+        let first_request = CancellationToken::new();
+        let service = {
+            let activity = activity.clone();
+            let first_request = first_request.clone();
+            service_fn(move |request: Request<Incoming>| {
+                first_request.cancel();
+                let running = activity.begin();
+                let handler = handler.clone();
+                async move {
+                    let answer = match overload {
+                        Some(overload) if !handler.is_essential(request.uri()) => {
+                            handler.refuse(&request, overload)
+                        }
+                        _ => handler.answer(peer, request).await,
+                    };
+                    Ok::<_, Infallible>(answer.map(|body| TrackedBody::new(body, running)))
+                }
+            })
+        };
+
+        let builder = builder(limits);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let result = tokio::select! {
+            // Biased towards the connection: what it has to send is sent before it is asked to end.
+            biased;
+            result = connection.as_mut() => result,
+            () = no_request(&first_request, limits, overload) => return,
+            () = farewell.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = is_unused(&activity, &first_request, limits, overload) => {
+                connection.as_mut().graceful_shutdown();
+                let Some(result) = closed(connection, &activity, overload).await else {
+                    return;
+                };
+                result
+            }
+        };
+        if let Err(error) = result {
+            tracing::trace!(%error, %peer, "a connection ended with an error");
+        }
+    }
+}
+
+/// Waits until the time for the first request is over. hyper starts its timer only once it has
+/// detected which HTTP is spoken.
+async fn no_request(
+    first_request: &CancellationToken,
+    limits: ListenLimits,
+    overload: Option<Overload>,
+) {
+    let time = match overload {
+        None => limits.header_timeout,
+        Some(_) => limits.header_timeout.min(SPARE_TIME),
+    };
+    let in_time = tokio::time::timeout(time, first_request.cancelled()).await;
+    if in_time.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until the connection is to take no further request: it is idle for too long, or its place
+/// is needed, or it has a spare place, which is for one request.
+async fn is_unused(
+    activity: &Activity,
+    first_request: &CancellationToken,
+    limits: ListenLimits,
+    overload: Option<Overload>,
+) {
+    if overload.is_some() {
+        return first_request.cancelled().await;
+    }
+
+    let is_idle = async {
+        if limits.idle_timeout.is_zero() {
+            std::future::pending::<()>().await;
+        }
+        activity.idle_for(limits.idle_timeout).await;
+    };
+    tokio::select! {
+        () = activity.evicted() => {}
+        () = is_idle => {}
+    }
+}
+
+/// Waits for the end of a connection that takes no further request. Returns `None` if its peer does
+/// not close it, though no request runs any more, or if the request of a spare place takes too long.
+async fn closed<C: Future>(
+    mut connection: Pin<&mut C>,
+    activity: &Arc<Activity>,
+    overload: Option<Overload>,
+) -> Option<C::Output> {
+    let time = overload.map_or(CLOSE_TIME, |_| SPARE_TIME);
+    loop {
+        // A request that has crossed the end on its way is still answered.
+        let ended = tokio::time::timeout(time, connection.as_mut()).await;
+        match ended {
+            Ok(result) => return Some(result),
+            Err(_) if activity.is_idle() || overload.is_some() => return None,
+            Err(_) => {}
+        }
+    }
+}
+
+fn builder(limits: ListenLimits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(HTTP1_HEADERS)
+        .max_buf_size(limits.max_head_bytes as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE)
+        .max_header_list_size(limits.max_head_bytes)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_concurrent_streams(HTTP2_STREAMS);
+    match limits.versions {
+        Versions::Http1AndHttp2 => builder,
+        Versions::Http1 => builder.http1_only(),
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL);
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    let keepalive = keepalive.with_retries(KEEPALIVE_RETRIES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}

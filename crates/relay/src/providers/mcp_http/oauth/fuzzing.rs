@@ -1,0 +1,60 @@
+//! The checks of the fuzz targets in `fuzz/` that concern a provider's OAuth documents.
+//!
+//! Compiled with the feature `fuzzing` alone; not a part of the interface.
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
+
+use super::discovery::{MetadataKind, ResourceMetadataUrl};
+use super::fetch::Object;
+use super::rewrite::{AuthorizationServer, own_issuer, rewrite_resource};
+use crate::providers::mcp_http::allowed_paths::AllowedPaths;
+use crate::providers::mcp_http::fuzzing::public;
+use crate::providers::mcp_http::redirect::Route;
+
+const BASE: &str = "http://provider.example:7777/base/mcp";
+
+/// Checks that a document is rewritten to one whose issuer is public, and that the paths that it
+/// opens are on the provider's own host.
+pub fn metadata(text: &[u8]) {
+    let Ok(document) = serde_json::from_slice::<Object>(text) else {
+        return;
+    };
+    let base = Uri::from_static(BASE);
+    let public = public();
+
+    let server = AuthorizationServer::new(true);
+    let mut rewritten = document.clone();
+    server.rewrite_metadata(MetadataKind::OAuth, &mut rewritten, &base, &public);
+    assert_eq!(rewritten["issuer"], "https://pool.example/api/mcp/id/x");
+    assert!(!rewritten.contains_key("signed_metadata"));
+
+    let mut resource = document;
+    if let Some(issuer) = own_issuer(&resource, &base, &public) {
+        assert!(issuer.starts_with('/'), "{issuer}");
+    }
+    rewrite_resource(&mut resource, &base, &public);
+}
+
+/// Checks that only the provider's own host is asked for documents, whatever a challenge names.
+pub fn challenge(text: &str) {
+    let Ok(value) = HeaderValue::from_str(text) else {
+        return;
+    };
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, value.clone());
+    let base = Uri::from_static(BASE);
+    let learned = ResourceMetadataUrl::default();
+
+    learned.learn(&response);
+    for candidate in learned.candidates(&Route::new(base.clone())) {
+        assert_eq!(candidate.authority(), base.authority(), "{candidate}");
+    }
+
+    let mut headers = HeaderMap::new();
+    headers.insert(header::LOCATION, value);
+    let server = AuthorizationServer::new(true);
+    server.rewrite_redirect(&mut headers, &public(), &AllowedPaths::default());
+}

@@ -1,0 +1,240 @@
+//! The data directory: what a server remembers over a restart.
+//!
+//! It has a key that no one else has, and few small files. Each file is written whole, under
+//! another name, and then renamed, so that a crash or a full disk leaves the old one. One process
+//! has the directory at a time. Without a directory the same things are remembered for the run.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use llamapool_wire::Secret;
+
+/// The file with the key of this server.
+const KEY_FILE: &str = "key";
+/// The file whose lock shows that a process has the directory.
+const LOCK_FILE: &str = "lock";
+/// The most bytes of a file that is read: far more than any file has that was written here.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The choice of the data directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DataDirConfig {
+    /// No directory: everything is remembered for the run only.
+    #[default]
+    None,
+    /// The default directory; without it, if it cannot be had.
+    Default(PathBuf),
+    /// The configured directory; the server does not start without it.
+    Required(PathBuf),
+}
+
+/// A directory that this process has. Clones are the same directory.
+#[derive(Debug, Clone)]
+pub(crate) struct DataDir(Arc<OpenDir>);
+
+#[derive(Debug)]
+struct OpenDir {
+    path: PathBuf,
+    /// Held for its lock, which ends with the process.
+    _lock: File,
+}
+
+/// The data of a server: its key, and the directory where it has more.
+pub(crate) struct ServerData {
+    /// A key that no one else has: from the directory, or of this run.
+    pub(crate) key: Secret,
+    /// `None` if nothing outlives the run.
+    pub(crate) directory: Option<DataDir>,
+}
+
+impl ServerData {
+    /// Opens the data directory, if there is to be one, and reads or makes the key in it.
+    ///
+    /// # Errors
+    ///
+    /// If a configured directory cannot be used, or any directory has a file that cannot be read.
+    pub(crate) fn open(config: &DataDirConfig) -> io::Result<Self> {
+        let directory = match config {
+            DataDirConfig::None => None,
+            DataDirConfig::Required(path) => Some(DataDir::open(path)?),
+            DataDirConfig::Default(path) => DataDir::open(path)
+                .inspect_err(|error| {
+                    tracing::warn!(
+                        %error,
+                        "no data directory: after a restart ids are not kept for the relays that \
+                         held them; set DATA_DIR, or DATA_DIR=off if that is intended"
+                    );
+                })
+                .ok(),
+        };
+
+        let key = match &directory {
+            Some(directory) => directory.key()?,
+            None => Secret::random(),
+        };
+        Ok(Self { key, directory })
+    }
+}
+
+impl DataDir {
+    fn open(path: &Path) -> io::Result<Self> {
+        let named = |error: io::Error| {
+            let error = format!("the data directory {}: {error}", path.display());
+            io::Error::other(error)
+        };
+        create_private_dir(path).map_err(named)?;
+        let lock = private(OpenOptions::new().create(true).truncate(false).write(true))
+            .open(path.join(LOCK_FILE))
+            .map_err(named)?;
+        lock_now(&lock).map_err(named)?;
+
+        Ok(Self(Arc::new(OpenDir {
+            path: path.to_owned(),
+            _lock: lock,
+        })))
+    }
+
+    /// Reads a file. `None` if there is none.
+    pub(crate) fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let path = self.path(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.error(name, &error)),
+        };
+
+        let mut content = Vec::new();
+        file.take(MAX_FILE_BYTES)
+            .read_to_end(&mut content)
+            .map_err(|error| self.error(name, &error))?;
+        Ok(Some(content))
+    }
+
+    /// Replaces a file, whole or not at all. Only the user of this process can read it.
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let written = self.path(&format!("{name}.new"));
+        let write = || {
+            let mut options = OpenOptions::new();
+            let mut file =
+                private(options.create(true).truncate(true).write(true)).open(&written)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&written, self.path(name))
+        };
+        write().map_err(|error| self.error(name, &error))
+    }
+
+    /// Returns the error of a file, with its path.
+    pub(crate) fn error(&self, name: &str, error: &dyn std::fmt::Display) -> io::Error {
+        io::Error::other(format!("{}: {error}", self.path(name).display()))
+    }
+
+    fn key(&self) -> io::Result<Secret> {
+        if let Some(content) = self.read(KEY_FILE)? {
+            let text = String::from_utf8_lossy(&content);
+            if text.trim().is_empty() {
+                let wrong = "the key is empty; delete the file to get a new one";
+                return Err(self.error(KEY_FILE, &wrong));
+            }
+            return Ok(Secret::new(text.trim()));
+        }
+
+        let key = Secret::random();
+        self.write(KEY_FILE, key.expose().as_bytes())?;
+        Ok(key)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path.join(name)
+    }
+}
+
+/// Creates a directory that only the user of this process can enter, with its parents. One that
+/// exists stays as it is.
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Lets only the user of this process read a file that is created.
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+#[cfg(unix)]
+fn lock_now(file: &File) -> io::Result<()> {
+    use rustix::fs::{FlockOperation, flock};
+    use rustix::io::Errno;
+
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        Errno::WOULDBLOCK => io::Error::other("another process of llamapool has it"),
+        other => other.into(),
+    })
+}
+
+#[cfg(not(unix))]
+fn lock_now(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let directory = DataDir::open(&path).unwrap();
+
+        assert_eq!(directory.read("x").unwrap(), None);
+        directory.write("x", b"one, which is longer").unwrap();
+        directory.write("x", b"two").unwrap();
+
+        assert_eq!(directory.read("x").unwrap().unwrap(), b"two");
+        assert!(!path.join("x.new").exists());
+
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&path), 0o700);
+            assert_eq!(mode(&path.join("x")), 0o600);
+        }
+    }
+
+    #[test]
+    fn a_key_outlives_the_process_and_one_process_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = DataDirConfig::Required(folder.path().to_owned());
+        let open = || ServerData::open(&config);
+
+        let first = open().unwrap();
+        let key = first.key.expose().to_owned();
+        assert_eq!(key.len(), 48);
+
+        let error = open().err().expect("it is in use").to_string();
+        assert!(
+            error.ends_with("another process of llamapool has it"),
+            "{error}"
+        );
+        let fallback = DataDirConfig::Default(folder.path().to_owned());
+        let fallback = ServerData::open(&fallback).unwrap();
+        assert!(fallback.directory.is_none() && fallback.key.expose() != key);
+
+        drop(first);
+        assert_eq!(open().unwrap().key.expose(), key);
+        assert_ne!(
+            ServerData::open(&DataDirConfig::None).unwrap().key.expose(),
+            key
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! The checks of the fuzz targets in `fuzz/`, which need the internals of this door.
+//!
+//! Compiled with the feature `fuzzing` alone; not a part of the interface.
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use llamapool_http::challenge;
+use llamapool_wire::path::TunnelPath;
+use llamapool_wire::{RelayId, Secret, header as wire};
+
+use super::call_headers::{self, Forwarding};
+use super::session_seal::{Purpose, SessionSeal};
+use super::target::Target;
+use super::{challenge as public_challenge, sse_to_json};
+use crate::auth::{Auth, AuthConfig, HostAndOrigin, Keys, OriginPolicy};
+use crate::directory::RelayTag;
+use crate::listen::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Peer, PublicUrl, RequestId};
+
+/// The keys of the server, which no provider may see.
+const KEY: &str = "hunter2hunter2";
+
+/// Checks that a target leads to the id it names and to nothing above it, in any spelling.
+pub fn target(url: &str) {
+    let Ok(uri) = Uri::try_from(url) else {
+        return;
+    };
+    let Ok(target) = Target::parse(&uri) else {
+        return;
+    };
+
+    let parsed = TunnelPath::parse(&target.in_tunnel).expect("the tunnel's own path");
+    assert_eq!(parsed.id(), target.id.as_str());
+
+    let path = target.in_tunnel.split('?').next().unwrap_or_default();
+    let mut decoded = path.as_bytes().to_vec();
+    // Each pass shortens the path, or is the last.
+    loop {
+        assert!(!has_dot_segment(&decoded), "{path}");
+        let next: Vec<u8> = percent_decode(&decoded);
+        if next == decoded {
+            break;
+        }
+        decoded = next;
+    }
+}
+
+fn has_dot_segment(path: &[u8]) -> bool {
+    path.split(|byte| matches!(byte, b'/' | b'\\'))
+        .any(|segment| {
+            let name = segment.split(|byte| *byte == b';').next();
+            matches!(name, Some(b"." | b".."))
+        })
+}
+
+fn percent_decode(bytes: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let value = hex
+            .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match value {
+            Some(value) if *first == b'%' => {
+                decoded.push(value);
+                rest = &after[2..];
+            }
+            _ => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
+/// Checks that whatever a caller sends, the head in the tunnel has no header of one hop, no forged
+/// forwarding header and no key of the server, and that no address breaks a line.
+pub fn call_head(sent: HeaderMap, uri: &Uri) {
+    let keys = Keys {
+        api: Some(Secret::new(KEY)),
+        ..Keys::default()
+    };
+    let bind = [127, 0, 0, 1].into();
+    let policy = OriginPolicy::new(&AuthConfig::default(), None, bind);
+    if let Ok(source) = HostAndOrigin::read(&sent) {
+        let _ = policy.check(&source, uri);
+    }
+    let auth = Auth::new(&keys, policy);
+    let _ = (auth.operator(&sent, uri).is_ok(), auth.relay(&sent).is_ok());
+
+    for trusts_forwarded in [false, true] {
+        let public = PublicUrl::new(None, trusts_forwarded);
+        let address = public.of(&sent, uri);
+        let req_id = RequestId::of(&sent);
+        let forwarding = Forwarding {
+            auth: &auth,
+            forwarded_for: public.forwarded_for(&sent, Peer::default()),
+            address: address.as_ref(),
+            accept: sse_to_json::accepts_anything(&sent).then_some(sse_to_json::BOTH_TYPES),
+        };
+        if let Some(address) = &address {
+            let url = address.url("/api/mcp/id/x");
+            assert!(Uri::try_from(&url).is_ok(), "{url}");
+        }
+
+        let mut head = sent.clone();
+        call_headers::rewrite(&mut head, forwarding, req_id.as_str());
+
+        for name in [
+            "connection",
+            "keep-alive",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "host",
+        ] {
+            assert!(!head.contains_key(name), "{name}");
+        }
+        for name in head.keys() {
+            let is_own = name.as_str().starts_with(wire::PREFIX);
+            assert!(!is_own, "{name}");
+        }
+        for name in [
+            FORWARDED_FOR,
+            FORWARDED_HOST,
+            FORWARDED_PROTO,
+            wire::REQUEST_ID,
+        ] {
+            assert!(head.get_all(&name).iter().count() <= 1, "{name}");
+        }
+        let authorization = head.get_all(header::AUTHORIZATION);
+        assert!(
+            authorization
+                .iter()
+                .all(|value| value != &format!("Bearer {KEY}"))
+        );
+    }
+}
+
+/// Checks that what was sealed opens for the same id and purpose alone, and nothing else does.
+pub fn seal(id: &str, session: &[u8]) {
+    let Ok(id) = id.parse::<RelayId>() else {
+        return;
+    };
+    let seal = SessionSeal::new(&Secret::new("a key"));
+    assert_eq!(seal.open(Purpose::Session, &id, session), None, "a forgery");
+
+    let tag = RelayTag::from_bytes([7; RelayTag::LEN]);
+    let sealed = seal
+        .seal(Purpose::Session, &id, tag, session)
+        .expect("sealed");
+    let opened = seal.open(Purpose::Session, &id, sealed.as_bytes());
+    assert_eq!(opened.expect("its own").session, session);
+    assert_eq!(seal.open(Purpose::Place, &id, sealed.as_bytes()), None);
+    let other = SessionSeal::new(&Secret::new("another key"));
+    assert_eq!(other.open(Purpose::Session, &id, sealed.as_bytes()), None);
+    let other: RelayId = "another-id-than-any".parse().expect("an id");
+    assert_eq!(seal.open(Purpose::Session, &other, sealed.as_bytes()), None);
+}
+
+/// Checks that every place of metadata in a challenge becomes the public one, and that the rest
+/// stays.
+pub fn challenge(text: &str) {
+    const PUBLIC: &str = "https://pool.example/.well-known/x";
+    let Ok(value) = HeaderValue::from_str(text) else {
+        return;
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::WWW_AUTHENTICATE, value);
+
+    public_challenge::make_public(StatusCode::UNAUTHORIZED, &mut headers, PUBLIC);
+
+    let Ok(public) = headers[header::WWW_AUTHENTICATE].to_str() else {
+        return;
+    };
+    let before = challenge::parameter_values("resource_metadata", text).len();
+    let after = challenge::parameter_values("resource_metadata", public);
+    assert_eq!(after.len(), before, "{public}");
+    for place in after {
+        assert_eq!(challenge::unquote(&public[place]), PUBLIC, "{public}");
+    }
+}

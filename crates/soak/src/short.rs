@@ -1,0 +1,127 @@
+//! The short runs, as a test target: violations that are planted must be found, and under faults
+//! there must be none.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use tokio::time::Instant;
+
+use crate::fault::Deaths;
+use crate::plant::Plant;
+use crate::site::{Executables, Site};
+use crate::soak::{progress, say};
+use crate::totals::Totals;
+use crate::window::{self, Memory, WindowPlan, WindowResult};
+
+/// The seed of the short run.
+const SEED: u64 = 20_260_728;
+
+/// A short run.
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    plant: Plant,
+    lasting: Duration,
+    deaths: Deaths,
+    callers: usize,
+}
+
+/// Runs those of the trials whose names contain one of the words, or all. Prints results in the
+/// form of `cargo test`.
+pub(crate) async fn run(executables: &Executables, words: &[&str]) -> anyhow::Result<ExitCode> {
+    let filters: Vec<&&str> = words.iter().filter(|it| !it.starts_with('-')).collect();
+    let is_wanted =
+        |name: &String| filters.is_empty() || filters.iter().any(|word| name.contains(**word));
+    let trials: Vec<(String, Trial)> = trials()
+        .into_iter()
+        .filter(|(name, _)| is_wanted(name))
+        .collect();
+
+    say(&format!("\nrunning {} tests", trials.len()));
+    let mut failed = 0;
+    for (name, trial) in &trials {
+        match trial.run(executables).await {
+            Ok(()) => say(&format!("test {name} ... ok")),
+            Err(error) => {
+                failed += 1;
+                say(&format!("test {name} ... FAILED\n{error:#}"));
+            }
+        }
+    }
+    let word = ["ok", "FAILED"][usize::from(failed > 0)];
+    let passed = trials.len() - failed;
+    say(&format!(
+        "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n"
+    ));
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn trials() -> Vec<(String, Trial)> {
+    let planted = Plant::ALL.map(|plant| {
+        let trial = Trial {
+            plant,
+            lasting: Duration::from_secs(4),
+            deaths: Deaths::None,
+            callers: 4,
+        };
+        let name = format!(
+            "a_provider_that_breaks_the_rules_is_found::{}",
+            plant.word()
+        );
+        (name, trial)
+    });
+    let honest = Trial {
+        plant: Plant::None,
+        lasting: Duration::from_secs(30),
+        deaths: Deaths::AnyProcess,
+        callers: 20,
+    };
+    let name = "no_call_is_lost_repeated_or_mixed_up_under_faults".to_owned();
+    planted.into_iter().chain([(name, honest)]).collect()
+}
+
+impl Trial {
+    async fn run(&self, executables: &Executables) -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let epoch = Instant::now();
+        let site = Arc::new(Site::start(executables, folder.path(), self.plant).await?);
+        let plan = WindowPlan {
+            number: 1,
+            seed: SEED,
+            lasting: self.lasting,
+            callers: self.callers,
+            at_once: 5,
+            deaths: self.deaths,
+        };
+
+        let result = window::run(&site, epoch, plan, &mut Memory::default()).await?;
+
+        let mut totals = Totals::default();
+        totals.add(epoch.elapsed(), plan.number, plan.seed, &result);
+        let line = progress(epoch.elapsed(), plan, &result, &totals);
+        say(&line);
+        self.judge(&result, &line)
+    }
+
+    fn judge(&self, result: &WindowResult, line: &str) -> anyhow::Result<()> {
+        ensure!(
+            !result.history.executions.is_empty(),
+            "nothing was executed"
+        );
+        let Some(rule) = self.plant.breaks() else {
+            ensure!(result.violations.is_empty(), "violations: {line}");
+            return Ok(());
+        };
+        let mut violations = result.violations.iter();
+        ensure!(
+            violations.any(|violation| violation.rule == rule),
+            "{rule} was not found: {line}"
+        );
+        Ok(())
+    }
+}
