@@ -122,21 +122,6 @@ def kill_guard(id, arguments, token):
     wait_forever()
 
 
-def read_ancestors(id, arguments, token):
-    """Answers with everything that can be read of the environment of its ancestors, by pid."""
-    found = {}
-    pid = os.getppid()
-    while pid > 1:
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                found[pid] = file.read().decode("utf-8", "replace")
-        except OSError as error:
-            found[pid] = type(error).__name__
-        with open(f"/proc/{pid}/stat") as file:
-            pid = int(file.read().rsplit(")", 1)[1].split()[1])
-    answer(id, found=found)
-
-
 def stop_reading(id, arguments, token):
     answer(id)
     wait_forever()

@@ -55,7 +55,7 @@ fn advice(cause: Cause) -> &'static str {
             "Look at the log of the relay: the program of `PROVIDER_COMMAND` cannot be started, or ends at once. Try again: the call was not executed."
         }
         Cause::TooManySessions => {
-            "Try again: the call was not executed. The bounds are `MAX_SESSIONS` and `PROVIDER_MAX_STARTS` of the relay."
+            "Try again after `Retry-After`: the call was not executed. The message names the share that is used up. The bounds are `MAX_SESSIONS` and `PROVIDER_MAX_STARTS` of the relay."
         }
         Cause::MessageTooLarge => "Send less, or raise `PROVIDER_MAX_MESSAGE_BYTES` of the relay.",
         Cause::ProviderExited => {

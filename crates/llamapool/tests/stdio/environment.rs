@@ -1,6 +1,7 @@
 //! Start of a program: its command, its environment and its working directory.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
 use serde_json::{Value, json};
 
@@ -198,32 +199,33 @@ async fn every_mistake_of_a_file_has_a_line() {
 /// The programs of a relay run as the relay's own user, and its keys are in its environment.
 #[tokio::test]
 async fn a_program_cannot_read_the_relays_keys() {
-    use std::os::unix::process::CommandExt;
+    /// Prints what can be read of the environments of its parent, the guard, and of its parent.
+    const LOOKS: &str = "relay=$(cut -d ' ' -f 4 /proc/$PPID/stat); \
+                         tr '\\0' ' ' < /proc/$PPID/environ >&2; \
+                         tr '\\0' ' ' < /proc/$relay/environ >&2; \
+                         echo looked at $PPID and $relay >&2; cat > /dev/null";
 
-    let pool = Pool::start().await;
     let path = std::env::var("PATH").unwrap();
     let mut relay = std::process::Command::new(env!("CARGO_BIN_EXE_llamapool"));
     relay
-        .args(["mcp", "--reconnect", "--"])
-        .args(command(&[]))
+        .args(["mcp", "--reconnect", "--", "sh", "-c", LOOKS])
         .env_clear()
         .env("PATH", path)
-        .env("SERVER_URL", &pool.url)
-        .env("WORKER_KEY", WORKER_KEY)
-        .env("CLIENT_ID", "reads")
+        .env("SERVER_URL", "ws://127.0.0.1:1")
+        .env("WORKER_KEY", "the-key-of-the-relay")
         .env("STATUS_ADDR", "off");
     if rustix::process::geteuid().is_root() {
-        // Root can read everything; the user is one that others have no files of.
+        // Root can read everything.
         relay.uid(65534).gid(65534);
     }
-    let _relay = Process::start(relay.into());
-    pool.connected("reads").await;
-    let session = Session::begin(&pool.http, &pool.mcp("reads"), "2025-06-18").await;
 
-    let found = session.call_tool("read_ancestors", json!({})).await["found"].clone();
+    let mut relay = Process::start(relay.into());
 
-    assert!(found.as_object().unwrap().len() > 1, "{found}");
-    assert!(!found.to_string().contains(WORKER_KEY), "{found}");
+    let looked = format!("and {}", relay.id());
+    relay
+        .line("the program has looked", |line| line.contains(&looked))
+        .await;
+    assert!(!relay.log().contains("the-key-of"), "{}", relay.log());
 }
 
 #[tokio::test]

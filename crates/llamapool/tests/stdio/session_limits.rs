@@ -69,7 +69,7 @@ async fn abandoned_sessions_leave_neither_programs_nor_memory() {
     }
 
     assert!(
-        refused > 0 && most > MOST / 2 && most <= MOST,
+        refused > 0 && most > 1 && most <= MOST,
         "{refused} refused, {most} programs at once"
     );
 
@@ -91,7 +91,7 @@ async fn abandoned_sessions_leave_neither_programs_nor_memory() {
 #[tokio::test]
 async fn an_abandoned_session_gives_way_to_a_new_one() {
     let pool = Pool::start().await;
-    let settings = [("MAX_SESSIONS", "3"), ("SESSION_YIELD_AFTER", "300ms")];
+    let settings = [("MAX_SESSIONS", "3"), ("SESSION_YIELD_AFTER", "3s")];
     let program = ScriptedProgram::start_with(&pool, "full", &[], &settings).await;
     program.until_probed(&pool).await;
     let listening = program.session().await;
@@ -99,6 +99,7 @@ async fn an_abandoned_session_gives_way_to_a_new_one() {
     let abandoned_one = program.session().await;
     abandoned_one.call_tool("echo", json!({})).await;
     let other = program.session().await;
+    other.call_tool("echo", json!({})).await;
 
     let refused = abandoned(&program).await.unwrap_err();
     assert_eq!(refused.word, "too_many_sessions");
@@ -130,10 +131,10 @@ async fn a_listening_client_keeps_its_session_by_answering_pings() {
         ScriptedProgram::start_with(&pool, "listens", &[], &[("SESSION_IDLE_TIMEOUT", "300ms")])
             .await;
     let session = program.session().await;
-    let silent = program.session().await;
-
     let mut listening = session.listen().await;
+    let silent = program.session().await;
     let mut unanswered = silent.listen().await;
+
     for _ in 0..3 {
         let ping = listening.message().await;
         assert_eq!(ping["method"], "ping");
