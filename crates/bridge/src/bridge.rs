@@ -107,7 +107,13 @@ impl Bridge {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let post = Post::read(headers, body, self.max_message_bytes).await?;
+        let post = Post::read(
+            headers,
+            body,
+            self.max_message_bytes,
+            self.launcher.memory(),
+        )
+        .await?;
         match (post.era(headers), &self.shared_session) {
             (Era::Stateless, _) => self.stateless.post(headers, post).await,
             (Era::Sessions, Some(shared)) if is_without_session(headers, &post) => {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use llamapool_limits::MemoryAccount;
 use llamapool_mcp::parse_messages;
 use llamapool_wire::{CallError, Cause};
 use tokio::process::{Child as Process, ChildStdout, Command};
@@ -133,6 +134,7 @@ impl Child {
         config: &BridgeConfig,
         tasks: &TaskTracker,
         bridge: &CancellationToken,
+        memory: &MemoryAccount,
         log: &ProgramLog,
     ) -> io::Result<Self> {
         let guard_input = GuardInput::open()?;
@@ -141,7 +143,7 @@ impl Child {
         let stdout = process.stdout.take().ok_or_else(missing)?;
         let stderr = process.stderr.take().ok_or_else(missing)?;
 
-        let (input, writer) = program_input(bridge);
+        let (input, writer) = program_input(bridge, memory);
         let input = input.of_provider(config.label.clone());
         let stdin = guard_input.program;
         let lifeline = guard_input.lifeline;
@@ -156,7 +158,7 @@ impl Child {
         Ok(Self {
             input,
             process,
-            lines: LineReader::new(stdout, config.max_message_bytes),
+            lines: LineReader::new(stdout, config.max_message_bytes, memory),
             stderr,
             last_line: log.last_line.clone(),
         })

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use llamapool_limits::MemoryBudget;
+
 /// The program of a bridge, and the limits of its sessions.
 #[derive(Debug, Clone)]
 pub struct BridgeConfig {
@@ -40,6 +42,8 @@ pub struct BridgeConfig {
     pub shared_call_timeout: Option<Duration>,
     /// True if callers without a session share one that the bridge begins.
     pub shared_session: bool,
+    /// The memory for messages and events, which all bridges of a process have in common.
+    pub memory: MemoryBudget,
 }
 
 /// The limits of sessions, each of which has a program of its own.

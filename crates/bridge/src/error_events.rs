@@ -86,13 +86,15 @@ mod tests {
     use http_body_util::BodyExt;
     use llamapool_wire::Cause;
 
+    use llamapool_limits::MemoryAccount;
+
     use super::*;
     use crate::event_queue::{ResponsePart, event_queue};
     use crate::event_stream::EventStreamBody;
 
     #[tokio::test]
     async fn requests_without_a_response_get_an_error_event() {
-        let (sender, receiver) = event_queue(100);
+        let (sender, receiver) = event_queue(100, &MemoryAccount::default());
         sender.push(ResponsePart::Event(None, "{}".into()));
         let failure = CallError::new(Cause::ProviderExited, "gone");
         sender.fail(failure, vec![r#""\u0061""#.into(), "1.0".into()]);
@@ -125,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_owes_no_response_breaks_off_at_once() {
-        let (sender, receiver) = event_queue(100);
+        let (sender, receiver) = event_queue(100, &MemoryAccount::default());
         sender.fail(CallError::new(Cause::ProviderExited, "gone"), Vec::new());
         let mut body = BridgeBody::new(
             EventStreamBody::new(receiver, ()).boxed_unsync(),

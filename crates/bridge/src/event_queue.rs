@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use llamapool_http::CountedMemory;
+use llamapool_limits::MemoryAccount;
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -54,19 +56,23 @@ struct Shared {
     max_bytes: usize,
 }
 
-#[derive(Default)]
 struct Queue {
     parts: VecDeque<ResponsePart>,
     bytes: usize,
+    memory: CountedMemory,
     end: Option<StreamEnd>,
     reader: Option<Waker>,
     is_disconnected: bool,
 }
 
-/// Creates a queue that holds up to `max_bytes`, or one message of any size.
-pub(crate) fn event_queue(max_bytes: usize) -> (EventSender, EventReceiver) {
+/// Creates a queue that holds up to `max_bytes`, or one message of any size, and what there is
+/// `memory` for.
+pub(crate) fn event_queue(
+    max_bytes: usize,
+    memory: &MemoryAccount,
+) -> (EventSender, EventReceiver) {
     let shared = Arc::new(Shared {
-        queue: Mutex::default(),
+        queue: Mutex::new(Queue::new(memory)),
         room: Notify::new(),
         max_bytes,
     });
@@ -133,8 +139,10 @@ impl EventSender {
             return Err((part, QueueError::Disconnected));
         }
 
-        let is_full = !queue.parts.is_empty() && queue.bytes + part.len() > self.0.max_bytes;
-        if is_full {
+        let bytes = queue.bytes + part.len();
+        let has_room = bytes <= self.0.max_bytes && queue.memory.fit(bytes).is_ok();
+        // A single message of any size is counted by its reader.
+        if !has_room && !queue.parts.is_empty() {
             return Err((part, QueueError::TooSlow));
         }
         queue.add(part);
@@ -169,7 +177,7 @@ impl EventReceiver {
     ) -> Poll<Result<Option<ResponsePart>, BrokenStreamError>> {
         let mut queue = self.0.lock();
         if let Some(part) = queue.parts.pop_front() {
-            queue.bytes -= part.len();
+            queue.remove_bytes(part.len());
             drop(queue);
             self.0.room.notify_one();
             return Poll::Ready(Ok(Some(part)));
@@ -227,7 +235,7 @@ impl Drop for EventReceiver {
         let mut queue = self.0.lock();
         queue.is_disconnected = true;
         queue.parts.clear();
-        queue.bytes = 0;
+        queue.remove_bytes(usize::MAX);
         drop(queue);
         self.0.room.notify_one();
     }
@@ -249,6 +257,23 @@ impl Shared {
 }
 
 impl Queue {
+    fn new(memory: &MemoryAccount) -> Self {
+        Self {
+            parts: VecDeque::new(),
+            bytes: 0,
+            memory: CountedMemory::new(memory),
+            end: None,
+            reader: None,
+            is_disconnected: false,
+        }
+    }
+
+    fn remove_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        // Less is always granted.
+        let _ = self.memory.fit(self.bytes);
+    }
+
     fn add(&mut self, part: ResponsePart) {
         if self.is_disconnected || self.end.is_some() {
             return;
@@ -282,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn parts_are_received_in_order_and_then_the_end() {
-        let (sender, mut receiver) = event_queue(100);
+        let (sender, mut receiver) = event_queue(100, &MemoryAccount::default());
         for length in [1, 2, 3] {
             sender.send(event(length), NOW).await.unwrap();
         }
@@ -298,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_sender_breaks_the_stream_off() {
-        let (sender, mut receiver) = event_queue(100);
+        let (sender, mut receiver) = event_queue(100, &MemoryAccount::default());
         sender.send(event(1), NOW).await.unwrap();
         drop(sender);
 
@@ -311,7 +336,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_caller_holds_the_sender_back() {
-        let (sender, mut receiver) = event_queue(10);
+        let (sender, mut receiver) = event_queue(10, &MemoryAccount::default());
         sender.send(event(1000), NOW).await.unwrap();
 
         assert_eq!(
@@ -329,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_disconnected_caller_keeps_no_sender_waiting() {
-        let (sender, receiver) = event_queue(10);
+        let (sender, receiver) = event_queue(10, &MemoryAccount::default());
         sender.send(event(10), NOW).await.unwrap();
         let mut waiting = Box::pin(sender.send(event(10), Duration::from_secs(3600)));
 

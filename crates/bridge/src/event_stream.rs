@@ -121,13 +121,15 @@ fn event(part: &ResponsePart) -> [Option<Bytes>; 3] {
 mod tests {
     use http_body_util::BodyExt;
 
+    use llamapool_limits::MemoryAccount;
+
     use super::*;
     use crate::event_id::EventId;
     use crate::event_queue::event_queue;
 
     #[tokio::test]
     async fn events_have_their_ids_and_a_large_one_is_not_copied() {
-        let (sender, receiver) = event_queue(1 << 20);
+        let (sender, receiver) = event_queue(1 << 20, &MemoryAccount::default());
         let large = Bytes::from(vec![b'x'; TOGETHER_BYTES + 1]);
         let id = |number| EventId { stream: 7, number };
         sender.push(ResponsePart::Primer(id(0)));
@@ -156,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_breaks_off_has_no_end() {
-        let (sender, receiver) = event_queue(1 << 20);
+        let (sender, receiver) = event_queue(1 << 20, &MemoryAccount::default());
         sender.push(ResponsePart::Event(None, "{}".into()));
         drop(sender);
         let mut body = EventStreamBody::new(receiver, ());

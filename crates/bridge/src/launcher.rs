@@ -4,9 +4,10 @@
 mod start_limiter;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use llamapool_limits::{Claim, MemoryAccount, Owner};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -27,6 +28,8 @@ use crate::stats::BridgeStats;
 /// further wait is twice as long, up to the longest.
 const FIRST_REPORT: Duration = Duration::from_secs(10);
 const LONGEST_REPORT_WAIT: Duration = Duration::from_secs(5 * 60);
+/// The factor of the share that one bridge has of the memory: one greedy bridge leaves a ninth.
+const BRIDGE_MEMORY_FACTOR: usize = 8;
 
 /// Starts programs. Clones share one state.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ pub(crate) struct Launcher(Arc<Inner>);
 
 struct Inner {
     config: BridgeConfig,
+    /// The memory for messages and events, of which each bridge has a share.
+    memory: MemoryAccount,
     /// The tasks of all programs: one attends to a program, one writes to it, one logs its standard
     /// error. Each ends with its program.
     tasks: TaskTracker,
@@ -47,10 +52,27 @@ struct Inner {
     has_named_variables: AtomicBool,
 }
 
+/// Returns the claims of one bridge on the memory that all have in common. Its callers are told
+/// apart by the server.
+fn memory_claims() -> [Claim; 3] {
+    static BRIDGES: AtomicU64 = AtomicU64::new(0);
+    let number = BRIDGES.fetch_add(1, Ordering::Relaxed);
+    let bridge = Claim {
+        owner: Owner::of(&("bridge", number)),
+        factor: BRIDGE_MEMORY_FACTOR,
+    };
+    let all = |name| Claim {
+        owner: Owner::of(&name),
+        factor: usize::MAX,
+    };
+    [all("callers"), all("addresses"), bridge]
+}
+
 impl Launcher {
     pub(crate) fn new(config: BridgeConfig, health: BridgeHealth, gate: StartGate) -> Self {
         let limiter = StartLimiter::new(config.starts.max_per_minute);
         Self(Arc::new(Inner {
+            memory: config.memory.account(memory_claims()),
             config,
             tasks: TaskTracker::new(),
             bridge: CancellationToken::new(),
@@ -64,6 +86,11 @@ impl Launcher {
 
     pub(crate) fn config(&self) -> &BridgeConfig {
         &self.0.config
+    }
+
+    /// Returns the account of the memory for messages and events.
+    pub(crate) fn memory(&self) -> &MemoryAccount {
+        &self.0.memory
     }
 
     pub(crate) fn stats(&self) -> &BridgeStats {
@@ -91,9 +118,16 @@ impl Launcher {
             limiter.has_failed()
         };
         let log = ProgramLog::new(self.0.config.label.clone(), is_retry);
-        let child = Child::start(&self.0.config, &self.0.tasks, &self.0.bridge, &log)
-            .map_err(|error| self.start_failed(starter, &error))?;
-        log.started(&self.0.config.command, starter == Starter::Bridge);
+        let inner = &self.0;
+        let child = Child::start(
+            &inner.config,
+            &inner.tasks,
+            &inner.bridge,
+            &inner.memory,
+            &log,
+        )
+        .map_err(|error| self.start_failed(starter, &error))?;
+        log.started(&inner.config.command, starter == Starter::Bridge);
 
         let observer = make_observer(child.input.clone());
         let running = self.0.stats.program_started();

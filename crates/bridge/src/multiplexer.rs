@@ -201,7 +201,7 @@ impl Multiplexer {
         request: UnambiguousMessage<'_>,
         purpose: CallPurpose,
     ) -> Result<MultiplexedCall, CallError> {
-        let (sender, receiver) = event_queue(WAITING_BYTES);
+        let (sender, receiver) = event_queue(WAITING_BYTES, self.input.memory());
         let (id, text) = {
             let mut calls = self.calls();
             if let Some(failure) = &calls.failure {

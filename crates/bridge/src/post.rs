@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap};
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use llamapool_http::BoxError;
+use llamapool_http::{CollectError, UNCOUNTED_BYTES, collect, held_with};
+use llamapool_limits::{MemoryAccount, ShareError};
 use llamapool_mcp::{
     Message, MessageError, Revision, RpcError, error_code, header as mcp, parse_messages,
 };
@@ -34,26 +34,32 @@ pub(crate) enum Era {
 }
 
 impl Post {
-    /// Checks the media types and reads the body, of up to `max_bytes`.
+    /// Checks the media types and reads the body, of up to `max_bytes`. It is counted twice in
+    /// `memory`, as it came and as it goes to the program.
     pub(crate) async fn read<B>(
         headers: &HeaderMap,
         body: B,
         max_bytes: usize,
+        memory: &MemoryAccount,
     ) -> Result<Self, ServeError>
     where
         B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
     {
         check_media_types(headers)?;
-        match Limited::new(body, max_bytes).collect().await {
-            Ok(body) => Ok(Self::parse(body.to_bytes())?),
-            Err(error) if error.is::<LengthLimitError>() => {
+        match collect(body, max_bytes, memory).await {
+            Ok(text) if text.len() <= UNCOUNTED_BYTES => Ok(Self::parse(text)?),
+            Ok(text) => {
+                let copy = memory.take(text.len()).map_err(out_of_memory)?;
+                Ok(Self::parse(held_with(text, copy))?)
+            }
+            Err(CollectError::OutOfMemory(error)) => Err(out_of_memory(error).into()),
+            Err(CollectError::TooLarge(_)) => {
                 let message = format!(
                     "the message has more than {max_bytes} bytes, see PROVIDER_MAX_MESSAGE_BYTES"
                 );
                 Err(CallError::new(Cause::MessageTooLarge, message).into())
             }
-            Err(_) => {
+            Err(CollectError::Broken) => {
                 let message = "the request broke off before its end";
                 Err(CallError::new(Cause::RequestBroken, message).into())
             }
@@ -105,6 +111,17 @@ impl Post {
             Era::Sessions
         }
     }
+}
+
+/// Returns the failure of a message for which there is no memory.
+pub(crate) fn out_of_memory(error: ShareError) -> CallError {
+    let message = match error {
+        ShareError::Full => "the memory for messages is in use, see MAX_MEMORY",
+        ShareError::Owner(_) => {
+            "the calls to this id hold their share of the memory for messages, see MAX_MEMORY"
+        }
+    };
+    CallError::new(Cause::RelayMemoryFull, message)
 }
 
 /// Checks the media types that a client must accept and send (MCP 2025-11-25, streamable HTTP,
@@ -225,6 +242,7 @@ mod tests {
                 &headers(fields),
                 Full::new(Bytes::copy_from_slice(body.as_bytes())),
                 100,
+                &MemoryAccount::default(),
             )
             .await;
             assert_eq!(status(read), expected, "{fields:?} {body}");

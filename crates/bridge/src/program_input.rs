@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use llamapool_limits::MemoryAccount;
 use llamapool_wire::{CallError, Cause};
 use parking_lot::Mutex;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -23,6 +24,7 @@ pub(crate) struct ProgramInput {
     lines: mpsc::Sender<QueuedLine>,
     urgent: Arc<UrgentLines>,
     closed: CancellationToken,
+    memory: MemoryAccount,
     /// True if the program accepts no more, although its input was not closed from this side.
     is_broken: Arc<AtomicBool>,
     /// The name of the provider in the log.
@@ -72,7 +74,10 @@ struct UrgentLines {
 pub(crate) struct InputClosedError;
 
 /// Creates an input and its writer. The input is closed at the latest when `bridge` is cancelled.
-pub(crate) fn program_input(bridge: &CancellationToken) -> (ProgramInput, InputWriter) {
+pub(crate) fn program_input(
+    bridge: &CancellationToken,
+    memory: &MemoryAccount,
+) -> (ProgramInput, InputWriter) {
     let (sender, receiver) = mpsc::channel(WAITING_LINES);
     let urgent = Arc::<UrgentLines>::default();
     let closed = bridge.child_token();
@@ -88,6 +93,7 @@ pub(crate) fn program_input(bridge: &CancellationToken) -> (ProgramInput, InputW
         lines: sender,
         urgent,
         closed,
+        memory: memory.clone(),
         is_broken,
         provider: None,
     };
@@ -126,6 +132,11 @@ impl ProgramInput {
     pub(crate) fn send_urgent(&self, line: Bytes) {
         self.urgent.lines.lock().push_back(line);
         self.urgent.added.notify_one();
+    }
+
+    /// Returns the account of the memory for messages of the program.
+    pub(crate) fn memory(&self) -> &MemoryAccount {
+        &self.memory
     }
 
     /// Closes the program's input, for all clones.
@@ -242,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_arrive_in_order_and_urgent_ones_first() {
-        let (input, writer) = program_input(&CancellationToken::new());
+        let (input, writer) = program_input(&CancellationToken::new(), &MemoryAccount::default());
         let _one = input.send("one".into()).await.unwrap();
         let _two = input.send("two".into()).await.unwrap();
         input.send_urgent("first".into());
@@ -262,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_is_flushed_when_the_program_has_all_of_it() {
-        let (input, writer) = program_input(&CancellationToken::new());
+        let (input, writer) = program_input(&CancellationToken::new(), &MemoryAccount::default());
         let (near, mut far) = tokio::io::duplex(4);
         let mut writing = Box::pin(writer.write_to(near));
         let mut delivered = Box::pin(input.send_and_flush("123456".into()));
@@ -280,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_gone_accepts_nothing() {
-        let (input, writer) = program_input(&CancellationToken::new());
+        let (input, writer) = program_input(&CancellationToken::new(), &MemoryAccount::default());
         let (near, far) = tokio::io::duplex(4);
         drop(far);
         let queued = input.send("0".into()).await.unwrap();

@@ -1,8 +1,11 @@
 //! Changes to spans of a message's text. The rest stays byte for byte.
+//!
+//! What is made of a long message holds the message itself: its memory was counted for both.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use llamapool_http::{UNCOUNTED_BYTES, held_with};
 use llamapool_mcp::{Message, MessageError};
 use memchr::memchr2;
 
@@ -22,7 +25,7 @@ pub(crate) fn replace_spans(text: &Bytes, mut changes: Vec<(Range<usize>, Bytes)
         from = span.end;
     }
     rewritten.extend_from_slice(&text[from..]);
-    rewritten.freeze()
+    with_memory_of(text.clone(), rewritten.freeze())
 }
 
 /// Parses a text as it came, and returns it as a single line of the same length, with the messages
@@ -47,13 +50,21 @@ pub(crate) fn parse_as_line(
 }
 
 fn to_single_line(text: Bytes) -> Bytes {
-    let mut line = BytesMut::from(text);
+    let mut line = BytesMut::from(&text[..]);
     for byte in line.iter_mut() {
         if matches!(byte, b'\n' | b'\r') {
             *byte = b' ';
         }
     }
-    line.freeze()
+    with_memory_of(text, line.freeze())
+}
+
+fn with_memory_of(original: Bytes, rewritten: Bytes) -> Bytes {
+    if original.len() <= UNCOUNTED_BYTES {
+        rewritten
+    } else {
+        held_with(rewritten, original)
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@
 //! interpreted here.
 
 pub mod challenge;
+mod collect;
+mod counted_memory;
 mod deadline;
 mod forward;
 mod forwarded_body;
@@ -19,13 +21,17 @@ mod hop_by_hop;
 pub mod host;
 mod json;
 mod limited_body;
+mod request_pace;
 pub mod sse;
 
+pub use collect::{CollectError, collect};
+pub use counted_memory::{CountedMemory, UNCOUNTED_BYTES, held_with};
 pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
 pub use hop_by_hop::{remove_headers, strip_hop_by_hop};
 pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};
 pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, linger};
+pub use request_pace::{RequestPace, RequestTooSlowError};
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,4 +1,4 @@
-//! A request body with an upper bound.
+//! A request body with an upper bound, and with a bound on how slowly it may arrive.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use crate::BoxError;
+use crate::request_pace::{PaceClock, RequestPace, RequestTooSlowError};
 
 /// The progress of a request's body, readable while it is sent.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct RequestMeter {
     /// When the last byte was sent, in nanoseconds since the start.
     last_nanos: AtomicU64,
     exceeded: AtomicBool,
+    too_slow: AtomicBool,
 }
 
 impl Default for RequestMeter {
@@ -31,6 +33,7 @@ impl Default for RequestMeter {
             bytes: AtomicU64::new(0),
             last_nanos: AtomicU64::new(0),
             exceeded: AtomicBool::new(false),
+            too_slow: AtomicBool::new(false),
         }
     }
 }
@@ -59,6 +62,11 @@ impl RequestMeter {
     /// Returns whether the body was broken off because it exceeded its bound.
     pub fn has_exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the body was broken off because it arrived too slowly.
+    pub fn is_too_slow(&self) -> bool {
+        self.too_slow.load(Ordering::Acquire)
     }
 }
 
@@ -92,19 +100,21 @@ pub async fn linger<B: Body<Data = Bytes>>(body: B) {
 
 pin_project! {
     /// A request body that breaks off with [`BodyTooLargeError`] when it exceeds its bound, after its
-    /// sender had a chance to finish (see [`linger`]).
+    /// sender had a chance to finish (see [`linger`]), and with [`RequestTooSlowError`] when its
+    /// sender is slower than its pace.
     pub struct LimitedBody<B> {
         #[pin]
         inner: B,
         max_bytes: u64,
         meter: Arc<RequestMeter>,
         linger: Option<Pin<Box<Sleep>>>,
+        clock: PaceClock,
     }
 }
 
 impl<B> LimitedBody<B> {
     /// Bounds a body, and returns the meter of its progress.
-    pub fn new(inner: B, max_bytes: u64) -> (Self, Arc<RequestMeter>) {
+    pub fn new(inner: B, max_bytes: u64, pace: RequestPace) -> (Self, Arc<RequestMeter>) {
         let meter = Arc::new(RequestMeter::default());
         (
             Self {
@@ -112,6 +122,7 @@ impl<B> LimitedBody<B> {
                 max_bytes,
                 meter: meter.clone(),
                 linger: None,
+                clock: PaceClock::new(pace),
             },
             meter,
         )
@@ -141,10 +152,17 @@ where
                                 BodyTooLargeError(*this.max_bytes).into()
                             )));
                         }
-                        Some(Poll::Pending) | None => return Poll::Pending,
+                        Some(Poll::Pending) => return Poll::Pending,
+                        None => {}
                     }
+                    if this.clock.poll_waiting(cx, this.meter.bytes()).is_pending() {
+                        return Poll::Pending;
+                    }
+                    this.meter.too_slow.store(true, Ordering::Release);
+                    return Poll::Ready(Some(Err(RequestTooSlowError.into())));
                 }
             };
+            this.clock.note_arrival();
 
             let length = frame
                 .as_ref()
@@ -181,6 +199,11 @@ mod tests {
 
     use super::*;
 
+    const PACE: RequestPace = RequestPace {
+        idle: Some(Duration::from_secs(30)),
+        min_rate: 100,
+    };
+
     fn body_of(pieces: usize, bytes: usize) -> impl Body<Data = Bytes, Error = BoxError> {
         let pieces = (0..pieces).map(move |_| Ok(Frame::data(Bytes::from(vec![7; bytes]))));
         StreamBody::new(Pieces(pieces))
@@ -197,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_up_to_its_bound_is_passed_on_complete() {
-        let (body, meter) = LimitedBody::new(body_of(10, 10), 100);
+        let (body, meter) = LimitedBody::new(body_of(10, 10), 100, PACE);
 
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), 100);
         assert_eq!((meter.bytes(), meter.has_exceeded()), (100, false));
@@ -205,7 +228,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_meter_has_the_time_of_the_last_byte() {
-        let (body, meter) = LimitedBody::new(body_of(2, 10), 100);
+        let (body, meter) = LimitedBody::new(body_of(2, 10), 100, PACE);
         let mut body = std::pin::pin!(body);
 
         assert_eq!(meter.last_sent(), None);
@@ -224,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_above_its_bound_breaks_off_after_its_sender() {
-        let (body, meter) = LimitedBody::new(body_of(15, 10), 100);
+        let (body, meter) = LimitedBody::new(body_of(15, 10), 100, PACE);
         let error = body.collect().await.unwrap_err();
 
         assert!(
@@ -238,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_never_ends_is_not_read_forever() {
-        let (body, meter) = LimitedBody::new(body_of(usize::MAX, 1 << 20), 100);
+        let (body, meter) = LimitedBody::new(body_of(usize::MAX, 1 << 20), 100, PACE);
 
         assert!(body.collect().await.is_err());
         assert!((LINGER_BYTES..LINGER_BYTES + (2 << 20)).contains(&meter.bytes()));
@@ -249,7 +272,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_sender_above_the_bound_is_not_waited_for() {
         let quiet = StreamBody::new(Once(Some(Bytes::from_static(&[7; 101]))));
-        let (body, meter) = LimitedBody::new(quiet, 100);
+        let (body, meter) = LimitedBody::new(quiet, 100, PACE);
 
         assert!(body.collect().await.is_err());
         assert!(meter.has_exceeded());
@@ -265,5 +288,69 @@ mod tests {
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             })
         }
+    }
+
+    /// Pieces of a size, each after a pause.
+    fn slow_body(
+        pieces: u32,
+        bytes: usize,
+        pause: Duration,
+    ) -> impl Body<Data = Bytes, Error = BoxError> {
+        StreamBody::new(futures_util::stream::unfold(0, move |sent| async move {
+            if sent == pieces {
+                return None;
+            }
+            tokio::time::sleep(pause).await;
+            Some((Ok(Frame::data(Bytes::from(vec![7; bytes]))), sent + 1))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_stops_or_trickles_is_given_up() {
+        let silent = slow_body(1, 10, Duration::from_secs(1000));
+        let trickling = slow_body(1000, 10, Duration::from_secs(1));
+        for (body, seconds) in [(silent.boxed_unsync(), 30), (trickling.boxed_unsync(), 33)] {
+            let started = Instant::now();
+            let (body, meter) = LimitedBody::new(body, 1 << 20, PACE);
+
+            let error = body.collect().await.unwrap_err();
+
+            assert!(error.is::<RequestTooSlowError>(), "{error}");
+            assert!(meter.is_too_slow());
+            assert_eq!(started.elapsed().as_secs(), seconds);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_but_steady_upload_passes() {
+        let upload = slow_body(100, 2900, Duration::from_secs(29));
+        let (body, meter) = LimitedBody::new(upload, 1 << 20, PACE);
+
+        assert!(body.collect().await.is_ok());
+        assert_eq!(meter.bytes(), 290_000);
+        assert!(!meter.is_too_slow());
+    }
+
+    /// While the next hop takes nothing, its sender cannot go on.
+    #[tokio::test(start_paused = true)]
+    async fn only_the_wait_for_the_sender_counts() {
+        let upload = slow_body(10, 10, Duration::from_secs(1));
+        let (body, _) = LimitedBody::new(upload, 1 << 20, PACE);
+        let mut body = std::pin::pin!(body);
+
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_secs(600)).await;
+            body.frame().await.unwrap().unwrap();
+        }
+
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_pace_a_sender_may_take_its_time() {
+        let upload = slow_body(10, 1, Duration::from_secs(3600));
+        let (body, _) = LimitedBody::new(upload, 100, RequestPace::default());
+
+        assert!(body.collect().await.is_ok());
     }
 }

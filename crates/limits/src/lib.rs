@@ -5,9 +5,11 @@
 //! sides, the bridge and `llamapool-http` count by the same rule.
 
 mod fair_share;
+mod memory;
 mod network;
 mod owner;
 
 pub use fair_share::{Claim, FairShare, Share, ShareError};
+pub use memory::{MemoryAccount, MemoryBudget, MemoryClaims, MemoryShare};
 pub use network::{Network, network_of};
 pub use owner::Owner;

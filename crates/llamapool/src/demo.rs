@@ -27,6 +27,8 @@ use crate::version::BUILD;
 
 /// Id of the demo's MCP server.
 const ID: &str = "demo";
+/// Most bytes that the demo's server holds for callers.
+const MAX_MEMORY: usize = 256 << 20;
 
 /// Runs the demo until it is requested to stop.
 pub(crate) async fn run(port: u16, stop: Stop) -> anyhow::Result<()> {
@@ -121,6 +123,7 @@ fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConf
         relays: RelaysConfig::default(),
         mcp: McpConfig::default(),
         state: StateConfig::default(),
+        max_memory: MAX_MEMORY,
         data_dir: DataDirConfig::None,
         drain_timeout: ServerConfig::DRAIN_TIMEOUT,
         build: BUILD,
@@ -166,6 +169,7 @@ fn relay_config(
         },
         drain_timeout: Duration::from_secs(60),
         tunnel: TunnelConfig::default(),
+        max_memory: MAX_MEMORY,
         build: BUILD,
     })
 }

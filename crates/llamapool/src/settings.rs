@@ -13,6 +13,7 @@ mod error;
 pub mod group;
 mod headers;
 mod logging;
+mod memory;
 mod relay;
 mod server;
 mod tunnel;

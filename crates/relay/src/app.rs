@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use llamapool_limits::MemoryBudget;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RelayConfig;
@@ -16,6 +17,8 @@ pub(crate) struct App {
     pub(crate) providers: Vec<Arc<ProviderEntry>>,
     /// The port of the status server, `None` if there is none.
     pub(crate) status_port: Option<u16>,
+    /// The memory of the process.
+    pub(crate) memory: MemoryBudget,
     pub(crate) link: LinkStatus,
     pub(crate) dialer: Dialer,
     /// Cancelled when the relay is to drain and end.

@@ -26,6 +26,9 @@ pub struct RelayConfig {
     pub drain_timeout: Duration,
     /// The relay's end of the tunnel.
     pub tunnel: TunnelConfig,
+    /// The bytes that the process may hold for callers: unread bytes, collected messages, kept
+    /// events.
+    pub max_memory: usize,
     /// The build of the program.
     pub build: BuildInfo,
 }

@@ -13,6 +13,7 @@ pub(crate) use self::mcp_http::fuzzing;
 
 use http::{HeaderMap, Request, Response, StatusCode};
 use llamapool_bridge::{BridgeConfig, BridgeStats, StartGate};
+use llamapool_limits::{MemoryAccount, MemoryBudget};
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
@@ -64,6 +65,25 @@ trait ProviderBackend {
     }
 }
 
+/// What all providers of a relay have from the process.
+pub(crate) struct ProcessSettings<'a> {
+    /// The largest head of a message, in bytes.
+    pub(crate) max_header_bytes: u32,
+    pub(crate) tls: rustls::ClientConfig,
+    /// The memory of the provider.
+    pub(crate) memory: &'a MemoryAccount,
+    /// The gate that programs pass while they start.
+    pub(crate) gate: &'a StartGate,
+}
+
+/// What all providers of a relay share.
+pub(crate) struct SharedResources {
+    /// The memory of the process.
+    pub(crate) memory: MemoryBudget,
+    /// The gate that programs pass while they start.
+    pub(crate) gate: StartGate,
+}
+
 /// A provider of any kind. The kinds are an enum and not a trait object, so that a call's future
 /// needs no allocation.
 pub(crate) enum Provider {
@@ -84,31 +104,29 @@ macro_rules! dispatch {
 }
 
 impl Provider {
-    /// The provider of a configuration, which reports its health to `status`. Programs pass `gate`
-    /// while they start.
+    /// The provider of a configuration, which reports its health to `status`.
     pub(crate) fn new(
         config: &ProviderConfig,
-        max_header_bytes: u32,
-        tls: rustls::ClientConfig,
-        gate: &StartGate,
+        process: ProcessSettings<'_>,
         status: &ProviderStatus,
     ) -> Self {
         let has_token = config.auth_token.is_some();
         let health = status.health_reporter();
         match &config.kind {
-            ProviderKind::Http(http) => Self::Http(Box::new(McpHttp::new(
-                http,
-                has_token,
-                max_header_bytes,
-                tls,
-                health,
-            ))),
+            ProviderKind::Http(http) => {
+                Self::Http(Box::new(McpHttp::new(http, has_token, process, health)))
+            }
             ProviderKind::Stdio(bridge) => {
                 let bridge = BridgeConfig {
                     label: Some(status.label().clone()),
+                    memory: process.memory.budget().clone(),
                     ..bridge.clone()
                 };
-                Self::Stdio(Box::new(McpStdio::new(bridge, health, gate.clone())))
+                Self::Stdio(Box::new(McpStdio::new(
+                    bridge,
+                    health,
+                    process.gate.clone(),
+                )))
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_bridge::StartGate;
+use llamapool_limits::MemoryBudget;
 use llamapool_wire::MAX_PROVIDERS;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::config::{RelayConfig, StatusBind, StatusConfig};
 use crate::dial::{Dialer, ProxyError};
+use crate::providers::SharedResources;
 use crate::providers::entry::ProviderEntry;
 use crate::status::link::{LinkState, LinkStatus};
 use crate::status::{metrics, server};
@@ -69,7 +71,10 @@ impl Relay {
             None => None,
         };
 
-        let gate = StartGate::new();
+        let shared = SharedResources {
+            memory: MemoryBudget::new(config.max_memory),
+            gate: StartGate::new(),
+        };
         let providers = config
             .providers
             .iter()
@@ -81,12 +86,13 @@ impl Relay {
                     provider,
                     &config.tunnel,
                     tls.clone(),
-                    &gate,
+                    &shared,
                 ))
             })
             .collect();
         let app = App {
             providers,
+            memory: shared.memory,
             dialer: Dialer::new(&config, tls)?,
             status_port: local_address(status.as_ref()).map(|address| address.port()),
             link: LinkStatus::new(),

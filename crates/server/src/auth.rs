@@ -8,18 +8,16 @@ mod origin_policy;
 mod principal;
 mod relay_identity;
 
-use std::net::IpAddr;
-
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_limits::Network;
 use llamapool_wire::{CallError, CallerTag, Secret, bearer};
 
-use self::principal::CallerTags;
-use crate::listen::Peer;
+use self::principal::CallerTagKey;
+use crate::listen::{Peer, PublicUrl};
 
 pub(crate) use extract::{AccessControl, Prober};
 pub(crate) use origin_policy::{HostAndOrigin, OriginPolicy};
-pub(crate) use principal::{AllowedOrigin, Caller, Operator, Principal};
+pub(crate) use principal::{AllowedOrigin, Caller, CallerOwners, Operator, Principal};
 pub(crate) use relay_identity::{RelayIdentity, RelayRefusedError};
 
 /// The keys, and the accepted values of `Origin` and `Host`.
@@ -52,7 +50,9 @@ pub(crate) struct Auth {
     api: Option<Secret>,
     worker: Option<Secret>,
     policy: OriginPolicy,
-    caller_tags: CallerTags,
+    caller_tags: CallerTagKey,
+    /// Finds the addresses of callers.
+    public_url: PublicUrl,
 }
 
 /// The reasons for refusing an operator.
@@ -68,18 +68,19 @@ pub(crate) enum AccessError {
 
 impl Auth {
     /// Returns the keeper of these keys and of this policy.
-    pub(crate) fn new(keys: &Keys, policy: OriginPolicy) -> Self {
+    pub(crate) fn new(keys: &Keys, policy: OriginPolicy, public_url: PublicUrl) -> Self {
         Self {
             api: keys.api.clone(),
             worker: keys.worker.clone(),
             policy,
-            caller_tags: CallerTags::default(),
+            caller_tags: CallerTagKey::default(),
+            public_url,
         }
     }
 
-    /// Returns the tag by which relays count what a caller holds. `address` is that of the caller.
-    pub(crate) fn caller_tag(&self, address: IpAddr, headers: &HeaderMap) -> CallerTag {
-        self.caller_tags.tag(address, headers)
+    /// Returns the tag by which relays count what a caller holds.
+    pub(crate) fn caller_tag(&self, caller: &Caller) -> CallerTag {
+        caller.owners.tag(&self.caller_tags)
     }
 
     /// Returns the caller of a provider: any that the origin policy admits. A token that the
@@ -87,6 +88,7 @@ impl Auth {
     pub(crate) fn caller(
         &self,
         source: &HostAndOrigin<'_>,
+        headers: &HeaderMap,
         uri: &Uri,
         peer: Peer,
     ) -> Result<Caller, CallError> {
@@ -95,6 +97,7 @@ impl Auth {
             principal: Principal::Anonymous,
             origin: source.origin_value().cloned().map(AllowedOrigin::new),
             peer,
+            owners: self.owners(headers, peer),
         })
     }
 
@@ -112,7 +115,13 @@ impl Auth {
             principal: Principal::Anonymous,
             origin: None,
             peer,
+            owners: self.owners(headers, peer),
         })
+    }
+
+    /// Returns the parties that the shares of a caller count for.
+    fn owners(&self, headers: &HeaderMap, peer: Peer) -> CallerOwners {
+        CallerOwners::of(self.public_url.caller_address(headers, peer), headers)
     }
 
     /// Admits a health probe, under any name of the server; but from no page of another origin.
@@ -187,7 +196,7 @@ mod tests {
             session: None,
         };
         let policy = OriginPolicy::new(&AuthConfig::default(), None, [0, 0, 0, 0].into());
-        Auth::new(&keys, policy)
+        Auth::new(&keys, policy, PublicUrl::new(None, false))
     }
 
     fn with(values: &[&'static str]) -> HeaderMap {

@@ -27,6 +27,9 @@ pub struct ServerConfig {
     pub mcp: McpConfig,
     /// The state API.
     pub state: StateConfig,
+    /// The bytes that the process may hold for callers: unread bytes, collected answers, buffers of
+    /// HTTP/2 connections.
+    pub max_memory: usize,
     /// The directory of what outlives the run.
     pub data_dir: DataDirConfig,
     /// The time for calls that still run when the server is stopped.

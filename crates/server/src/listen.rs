@@ -5,6 +5,7 @@
 mod peer;
 mod public_url;
 mod request_id;
+mod write_timeout;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -26,9 +27,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use peer::Peer;
+pub(crate) use peer::{CallerAddress, Peer};
 pub(crate) use public_url::{Address, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, PublicUrl};
 pub(crate) use request_id::RequestId;
+use write_timeout::WriteTimeout;
 
 /// The connections that wait to be accepted. One more than fits is tried again by its peer a second
 /// later: all relays come at once after a restart, and callers come in bursts. The system may have
@@ -51,8 +53,13 @@ const HEAD_BYTES: u32 = 64 * 1024;
 /// The most headers of a request over HTTP/1. Room for all of them is made for every request.
 const HTTP1_HEADERS: usize = 512;
 /// The most bytes of one request of an HTTP/2 caller that are on their way unread.
-const HTTP2_STREAM_WINDOW: u32 = 512 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The most bytes of all requests of an HTTP/2 connection that are on their way unread: 1 MiB carry
+/// 20 MB/s over 50 ms.
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The most bytes of one answer that wait for an HTTP/2 connection; then the tunnel's flow control
+/// holds the answer back.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// The most calls that one HTTP/2 connection of a caller carries at once.
 const HTTP2_STREAMS: u32 = 1000;
 
@@ -71,6 +78,8 @@ pub struct ListenConfig {
     pub max_connections: usize,
     /// The time for the head of a request on an open connection.
     pub header_timeout: Duration,
+    /// The time in which a caller takes nothing of what waits for it; zero: no limit.
+    pub send_timeout: Duration,
 }
 
 /// Answers the requests of one listener. Clones answer alike.
@@ -95,6 +104,7 @@ pub(crate) struct Listener {
 #[derive(Debug, Clone, Copy)]
 struct ConnectionLimits {
     header_timeout: Duration,
+    send_timeout: Option<Duration>,
     max_head_bytes: u32,
 }
 
@@ -108,6 +118,7 @@ impl ListenConfig {
             trust_forwarded: false,
             max_connections: 50_000,
             header_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -127,6 +138,7 @@ impl Listener {
             max_connections: config.max_connections,
             limits: ConnectionLimits {
                 header_timeout: config.header_timeout,
+                send_timeout: (!config.send_timeout.is_zero()).then_some(config.send_timeout),
                 max_head_bytes: HEAD_BYTES.max(tunnel_head_bytes),
             },
         })
@@ -234,7 +246,8 @@ async fn serve_one(
     });
 
     let builder = connection_builder(limits);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let stream = TokioIo::new(WriteTimeout::new(stream, limits.send_timeout));
+    let connection = builder.serve_connection_with_upgrades(stream, service);
     let mut connection = std::pin::pin!(connection);
 
     // hyper starts its timer only once it has detected which HTTP is spoken.
@@ -274,6 +287,7 @@ fn connection_builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
         .max_header_list_size(limits.max_head_bytes)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
         .max_concurrent_streams(HTTP2_STREAMS);
     builder
 }

@@ -119,7 +119,7 @@ impl Handler for Routes {
         if let Some(CallRoute { auth, mcp }) = &self.0.calls
             && is_call(request.uri().path())
         {
-            return match auth.caller(&source, request.uri(), peer) {
+            return match auth.caller(&source, request.headers(), request.uri(), peer) {
                 Ok(caller) => mcp.answer(caller, req_id, request).await,
                 Err(failure) => mcp.reject(req_id, failure),
             };

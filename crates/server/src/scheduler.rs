@@ -7,5 +7,5 @@ mod permit;
 
 pub(crate) use admission::{AdmissionError, Runner, admit};
 pub(crate) use choose::{Candidate, Wish};
-pub(crate) use gate::DrainGate;
-pub(crate) use permit::{Permit, Place, Slot};
+pub(crate) use gate::{DrainGate, Pass};
+pub(crate) use permit::{CallKind, IdClaim, Permit, Place, PlaceClaims, PlaceError, ShareOf};

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
 use llamapool_tunnel::CloseReason;
 use tokio::task::JoinSet;
@@ -50,6 +51,7 @@ struct SharedParts {
     public_url: PublicUrl,
     directory: Directory,
     registry: Registry,
+    memory: MemoryBudget,
     /// Every call passes it; closing it is draining.
     gate: Arc<DrainGate>,
     counters: Metrics,
@@ -141,14 +143,16 @@ impl SharedParts {
             config.listen.public_url.as_ref(),
             config.listen.bind.ip(),
         );
-        let directory = Directory::new();
+        let directory = Directory::new(config.mcp.max_calls_per_id);
         let counters = Metrics::new();
+        let public_url = PublicUrl::new(
+            config.listen.public_url.clone(),
+            config.listen.trust_forwarded,
+        );
         Self {
-            auth: Arc::new(Auth::new(&config.auth.keys, policy)),
-            public_url: PublicUrl::new(
-                config.listen.public_url.clone(),
-                config.listen.trust_forwarded,
-            ),
+            auth: Arc::new(Auth::new(&config.auth.keys, policy, public_url.clone())),
+            public_url,
+            memory: MemoryBudget::new(config.max_memory),
             registry: Registry::new(
                 directory.clone(),
                 config.relays.max_relays,
@@ -203,7 +207,7 @@ impl SharedParts {
         let ip = config.listen.bind.ip();
         let policy = OriginPolicy::new(&AuthConfig::default(), None, ip);
         let access = AccessControl {
-            auth: Arc::new(Auth::new(&Keys::default(), policy)),
+            auth: Arc::new(Auth::new(&Keys::default(), policy, self.public_url.clone())),
             metrics: self.counters.clone(),
         };
         Routes::metrics(
@@ -221,6 +225,7 @@ impl SharedParts {
             gate: self.gate.clone(),
             seal: SessionSeal::new(&self.session_key),
             public_url: self.public_url.clone(),
+            memory: self.memory.clone(),
             metrics: self.calls.clone(),
             forwarder: config.mcp.forwarder(),
             config: config.mcp.clone(),
@@ -228,12 +233,15 @@ impl SharedParts {
     }
 
     fn connect_door(&self, config: &ServerConfig) -> ConnectDoor {
+        let send_timeout = config.listen.send_timeout;
+        let mut relays = config.relays.clone();
+        relays.tunnel.reader_patience = (!send_timeout.is_zero()).then_some(send_timeout);
         ConnectDoor {
             auth: self.auth.clone(),
             registry: self.registry.clone(),
             gate: self.gate.clone(),
             metrics: self.counters.clone(),
-            config: config.relays.clone(),
+            config: relays,
             version: config.build.version,
             tunnels: self.tunnels.clone(),
         }
@@ -244,6 +252,7 @@ impl SharedParts {
             directory: self.directory.clone(),
             calls: self.calls.clone(),
             gate: self.gate.clone(),
+            memory: self.memory.clone(),
             started: SystemTime::now(),
             build: config.build,
         };
@@ -262,6 +271,7 @@ impl SharedParts {
             access,
             metrics: self.counters.clone(),
             directory: self.directory.clone(),
+            memory: self.memory.clone(),
             build: config.build,
         })
     }

@@ -143,6 +143,7 @@ pub fn serve_metrics(config: &mut ServerConfig) {
 /// Builds the configuration of a server under test.
 fn server_config() -> ServerConfig {
     ServerConfig {
+        max_memory: 1 << 30,
         listen: ListenConfig::new(FREE_PORT),
         auth: AuthConfig {
             keys: Keys {

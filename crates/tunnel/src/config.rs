@@ -5,9 +5,10 @@ use std::time::Duration;
 /// Limits and heartbeat of one tunnel. Each end has its own; the two need not agree.
 #[derive(Debug, Clone)]
 pub struct TunnelConfig {
-    /// Receive window of each body, in bytes: as much of one body may be in flight or unread. It
-    /// bounds the memory that a caller costs who stops reading, and the speed of one body on a long
-    /// link: 512 KiB carry 10 MB/s over 50 ms.
+    /// Largest receive window of each body, in bytes: as much of one body may be in flight or
+    /// unread. It bounds the speed of one body on a long link: 512 KiB carry 10 MB/s over 50 ms. A
+    /// window begins with [`INITIAL_WINDOW_BYTES`] and doubles while its reader reads and memory is
+    /// left.
     pub stream_window: u32,
     /// Maximum number of calls that a relay serves at once. The server's end learns it from the
     /// relay's hello.
@@ -23,6 +24,9 @@ pub struct TunnelConfig {
     /// Time without a sign of life after which the peer counts as lost. Three heartbeats, so that
     /// one lost ping does not end the tunnel.
     pub silence: Duration,
+    /// Time in which a reader takes nothing of a body that waits for it, after which its stream is
+    /// given up. `None`: never.
+    pub reader_patience: Option<Duration>,
 }
 
 impl Default for TunnelConfig {
@@ -33,10 +37,19 @@ impl Default for TunnelConfig {
             max_header_bytes: 64 * 1024,
             heartbeat: Duration::from_secs(6),
             silence: Duration::from_secs(18),
+            reader_patience: None,
         }
     }
 }
 
+/// Receive window with which each body begins, unless the largest is smaller: most responses of MCP
+/// servers fit in it whole, and a reader that never reads costs no more.
+pub(crate) const INITIAL_WINDOW_BYTES: u32 = 64 * 1024;
+/// Unread bytes of one body that are not counted as memory. As many belong to what every stream
+/// costs, and most bodies never have more.
+pub(crate) const UNCOUNTED_BYTES: u32 = 16 * 1024;
+/// Number of looks at a body within [`TunnelConfig::reader_patience`].
+pub(crate) const LOOKS_AT_READER: u8 = 4;
 /// Maximum content of a data frame that this end sends: one body enqueues as much before it is the
 /// next body's turn.
 pub(crate) const PIECE_BYTES: usize = 16 * 1024;

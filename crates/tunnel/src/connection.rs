@@ -182,9 +182,11 @@ impl Connection {
                 data,
                 is_last,
             } => {
-                let window = self.tunnel.window;
+                let outbox = &self.tunnel.outbox;
                 self.deliver("piece", stream, |state| {
-                    state.receive_data(data, is_last, window)
+                    let refusal = state.receive_data(data, is_last)?;
+                    refusal.iter().for_each(|frame| outbox.enqueue_frame(frame));
+                    Ok(())
                 })
             }
             Frame::Abort { stream } => self.deliver("break", stream, StreamState::receive_abort),

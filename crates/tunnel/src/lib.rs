@@ -26,4 +26,4 @@ pub use frame::{CancelReason, header_bytes};
 pub use relay_end::serve_relay_end;
 pub use server_end::{Driver, SendError, ServerEnd};
 pub use socket::{CloseCode, CloseReason, TunnelEnd};
-pub use stream::{BoxError, IncomingBody, IncomingBodyError};
+pub use stream::{BoxError, IncomingBody, IncomingBodyError, StreamLease, WholeBody};

@@ -19,7 +19,7 @@ use crate::frame::{CancelReason, HeadError, check_request, read_response, write_
 use crate::socket::{CloseReason, OpenStreamError, Socket, TunnelEnd};
 use crate::stream::{
     BoxError, FirstChunk, IncomingBody, OnDrop, ReceiveHalf, SendBodyError, SendHalf, Stream,
-    StreamError, Tunnel, send_body,
+    StreamError, StreamLease, Tunnel, send_body,
 };
 
 /// The server's end of one tunnel. Clones are the same end; the tunnel closes with the last of
@@ -87,6 +87,20 @@ impl ServerEnd {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        self.send_with(StreamLease::default(), request).await
+    }
+
+    /// Sends a request as [`send`](Self::send) does. The stream holds `lease` until it is over for
+    /// both ends, which is before the response was read if that has arrived whole.
+    pub async fn send_with<B>(
+        &self,
+        lease: StreamLease,
+        request: Request<B>,
+    ) -> Result<Response<IncomingBody>, SendError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let (head, body) = request.into_parts();
         check_request(&head, self.tunnel.max_header_bytes())?;
 
@@ -96,7 +110,7 @@ impl ServerEnd {
             .await
             .map_err(|error| SendError::RequestBody(error.into()))?;
 
-        let stream = Stream::new(self.tunnel.clone(), permit);
+        let stream = Stream::new(self.tunnel.clone(), permit, lease);
         poll_fn(|cx| stream.poll_turn(cx))
             .await
             .map_err(|_| self.not_accepted())?;
@@ -221,6 +235,7 @@ async fn drive(
         result = poll_fn(|cx| connection.poll(cx)) => socket.close.tunnel_end(result),
         end = socket.close.requested() => end,
         end = socket.liveness.watch(&config) => end,
+        never = tunnel.watch_readers(config.reader_patience) => match never {},
     };
 
     // All calls have failed once this is done: only the close handshake takes time.
@@ -307,6 +322,10 @@ impl From<StreamError> for SendError {
             }
             StreamError::Cancelled(reason) => Self::GivenUp(reason),
             StreamError::TunnelLost(reason) => Self::TunnelLost(reason.to_string()),
+            // A response without a head has no unread bytes.
+            StreamError::ReaderStalled | StreamError::OutOfMemory => {
+                Self::GivenUp(CancelReason::GivenUp)
+            }
         }
     }
 }

@@ -6,25 +6,30 @@
 //! halves of a stream send and receive for a call, and dropping a half before its end announces
 //! that to the peer.
 //!
-//! The one rule: a stream that is over for both ends is removed at once, and its permit is free.
+//! The one rule: a stream that is over for both ends is removed at once, and its places are free.
 
 mod error;
 mod first_chunk;
 mod half;
 mod handle;
 mod incoming_body;
+mod lease;
 mod receive_buffer;
+mod receive_window;
 mod send_body;
 mod state;
 mod table;
 mod tunnel;
+mod whole_body;
 
 pub(crate) use error::{ProtocolError, StreamError};
 pub(crate) use first_chunk::FirstChunk;
 pub(crate) use half::{OnDrop, ReceiveHalf, SendHalf};
 pub(crate) use handle::Stream;
 pub use incoming_body::{IncomingBody, IncomingBodyError};
+pub use lease::StreamLease;
 pub use send_body::BoxError;
 pub(crate) use send_body::{SendBodyError, send_body};
 pub(crate) use state::{ReceivedHead, SharedState, StreamState};
 pub(crate) use tunnel::Tunnel;
+pub use whole_body::WholeBody;

@@ -83,8 +83,18 @@ causes! {
     ProviderNotStarted = "provider_not_started" SERVICE_UNAVAILABLE 5035 "MCP_PROVIDER_UNAVAILABLE" Provider;
     /// As many sessions or starts of the program that is the provider as there may be.
     TooManySessions = "too_many_sessions" SERVICE_UNAVAILABLE 5036 "MCP_LIMIT_EXCEEDED" Relay;
+    /// The calls to one id, or its callers that listen, use up their share of the places of a relay, or of the memory.
+    IdShare = "id_share" SERVICE_UNAVAILABLE 5037 "MCP_LIMIT_EXCEEDED" Server;
+    /// The memory of the server for calls is in use.
+    MemoryFull = "memory_full" SERVICE_UNAVAILABLE 5038 "MCP_LIMIT_EXCEEDED" Server;
+    /// The memory of the relay for calls is in use, or the call's share of it; the provider has not seen the call.
+    RelayMemoryFull = "relay_memory_full" SERVICE_UNAVAILABLE 5039 "MCP_LIMIT_EXCEEDED" Relay;
     /// As many calls as one id may have are running.
     TooManyCalls = "too_many_calls" TOO_MANY_REQUESTS 4291 "MCP_LIMIT_EXCEEDED" Server;
+    /// The caller, or its address, uses up its share of the places of a relay, or of the memory.
+    CallerShare = "caller_share" TOO_MANY_REQUESTS 4292 "MCP_LIMIT_EXCEEDED" Server;
+    /// The request's body stopped or trickled; the provider has not received its end.
+    RequestTooSlow = "request_too_slow" REQUEST_TIMEOUT 4081 "MCP_TIMEOUT" Server;
     /// The request body exceeds the limit.
     RequestTooLarge = "request_too_large" PAYLOAD_TOO_LARGE 4131 "MCP_LIMIT_EXCEEDED" Server;
     /// The message exceeds what the relay takes for a provider that is a program.

@@ -5,6 +5,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use llamapool_limits::MemoryAccount;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -21,7 +22,7 @@ const TWO: &str =
 /// In `output`, `$1` and `$2` stand for the program's ids of the two calls.
 pub fn shared_program(output: &str) {
     runtime().block_on(async {
-        let (input, writer) = program_input(&CancellationToken::new());
+        let (input, writer) = program_input(&CancellationToken::new(), &MemoryAccount::default());
         let multiplexer = Arc::new(Multiplexer::new(input, true, None));
         // Nothing is written, but the queue stays open.
 

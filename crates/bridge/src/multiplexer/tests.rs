@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, Lines};
 use tokio_util::sync::CancellationToken;
 
+use llamapool_limits::MemoryAccount;
+
 use super::*;
 use crate::error::ServeError;
 use crate::program_input::program_input;
@@ -26,7 +28,7 @@ struct ScriptedProgram {
 
 impl ScriptedProgram {
     fn new() -> Self {
-        let (input, writer) = program_input(&CancellationToken::new());
+        let (input, writer) = program_input(&CancellationToken::new(), &MemoryAccount::default());
         let (near, far) = tokio::io::duplex(1 << 16);
         let mut writing = tokio::task::JoinSet::new();
         writing.spawn(writer.write_to(near));

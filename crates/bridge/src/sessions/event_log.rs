@@ -1,9 +1,11 @@
-//! The events that can be replayed, up to a bound. The oldest is forgotten first, and the log
-//! records that it was.
+//! The events that can be replayed, up to a bound, and while there is memory for them. The oldest is
+//! forgotten first, and the log records that it was.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use llamapool_http::CountedMemory;
+use llamapool_limits::MemoryAccount;
 
 use crate::event_id::EventId;
 
@@ -12,6 +14,7 @@ pub(super) struct EventLog {
     streams: BTreeMap<u64, StreamLog>,
     bytes: usize,
     max_bytes: usize,
+    memory: CountedMemory,
 }
 
 #[derive(Default)]
@@ -23,11 +26,12 @@ struct StreamLog {
 
 impl EventLog {
     /// Creates a log that holds up to `max_bytes` of messages.
-    pub(super) fn new(max_bytes: usize) -> Self {
+    pub(super) fn new(max_bytes: usize, memory: &MemoryAccount) -> Self {
         Self {
             streams: BTreeMap::new(),
             bytes: 0,
             max_bytes,
+            memory: CountedMemory::new(memory),
         }
     }
 
@@ -37,7 +41,7 @@ impl EventLog {
         let log = self.streams.entry(id.stream).or_default();
         log.events.push_back((id.number, message));
 
-        while self.bytes > self.max_bytes {
+        while self.bytes > self.max_bytes || self.memory.fit(self.bytes).is_err() {
             let oldest = self.streams.values_mut().find(|log| !log.events.is_empty());
             let Some(log) = oldest else { break };
             if let Some((number, message)) = log.events.pop_front() {
@@ -70,15 +74,19 @@ impl EventLog {
         let log = self.streams.remove(&stream).unwrap_or_default();
         let bytes: usize = log.events.iter().map(|(_, message)| message.len()).sum();
         self.bytes -= bytes;
+        // Less is always granted.
+        let _ = self.memory.fit(self.bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use llamapool_limits::{Claim, MemoryBudget, Owner};
+
     use super::*;
 
     fn log_of(events: &[(u64, u64, usize)], max_bytes: usize) -> EventLog {
-        let mut log = EventLog::new(max_bytes);
+        let mut log = EventLog::new(max_bytes, &MemoryAccount::default());
 
         for (stream, number, length) in events {
             log.append(
@@ -133,5 +141,28 @@ mod tests {
         log.remove(3);
 
         assert_eq!(log.bytes, 0);
+    }
+
+    #[test]
+    fn events_without_memory_are_forgotten_and_never_refused() {
+        let claim = Claim {
+            owner: Owner::of(&"all"),
+            factor: usize::MAX,
+        };
+        let account = MemoryBudget::new(200_000).account([claim; 3]);
+        let mut log = EventLog::new(1 << 20, &account);
+
+        for number in 1..=10 {
+            let id = EventId { stream: 1, number };
+            log.append(id, Bytes::from(vec![b'x'; 50_000]));
+        }
+
+        assert_eq!(after(&log, 1, 6), None);
+        assert_eq!(after(&log, 1, 7), Some(vec![8, 9, 10]));
+        assert!(account.budget().used() <= 200_000);
+
+        log.remove(1);
+
+        assert_eq!(account.budget().used(), 0);
     }
 }

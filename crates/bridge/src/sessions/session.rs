@@ -14,6 +14,7 @@ use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::event_log::EventLog;
 use super::places::{SessionPlace, SessionUse};
 use super::streams::{FIRST_STREAM, Streams};
 use crate::caller::BridgeCaller;
@@ -58,11 +59,11 @@ struct Activity {
 }
 
 impl Session {
-    /// Creates the session of a program that was started. `replay_bytes` bounds its event log.
+    /// Creates the session of a program that was started, with its event log.
     pub(super) fn new(
         id: Box<str>,
         input: ProgramInput,
-        replay_bytes: usize,
+        log: EventLog,
         open: OpenSession,
         place: SessionPlace,
     ) -> Self {
@@ -70,9 +71,9 @@ impl Session {
         Self {
             id,
             invalid_lines: InvalidLines::new(input.provider()),
+            streams: Mutex::new(Streams::new(log, input.memory())),
             input,
             caller: place.caller(),
-            streams: Mutex::new(Streams::new(replay_bytes)),
             activity: Mutex::new(Activity {
                 at: now,
                 busy_at: now,

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use llamapool_limits::MemoryAccount;
 use llamapool_mcp::{Message, MessageKind, TokenKey};
 use llamapool_wire::{CallError, Cause};
 use tokio::time::Instant;
@@ -44,6 +45,7 @@ pub(super) struct Streams {
     /// Messages for the next listener.
     unclaimed: VecDeque<Bytes>,
     log: EventLog,
+    memory: MemoryAccount,
     last_stream: u64,
     /// True if a stream begins with an event without a message, from which it can be resumed (MCP
     /// 2025-11-25; clients of older revisions do not expect one).
@@ -73,15 +75,16 @@ pub(super) enum OpenCallError {
 pub(super) struct ResumeError;
 
 impl Streams {
-    /// Creates a session's streams. `replay_bytes` bounds the event log.
-    pub(super) fn new(replay_bytes: usize) -> Self {
+    /// Creates a session's streams. What waits in them is counted in `memory`.
+    pub(super) fn new(log: EventLog, memory: &MemoryAccount) -> Self {
         Self {
             streams: BTreeMap::new(),
             calls: HashMap::new(),
             progress: HashMap::new(),
             questions: VecDeque::new(),
             unclaimed: VecDeque::new(),
-            log: EventLog::new(replay_bytes),
+            log,
+            memory: memory.clone(),
             last_stream: FIRST_STREAM - 1,
             primes: false,
         }
@@ -152,7 +155,7 @@ impl Streams {
         }
         let missed = self.log.after(last).ok_or(ResumeError)?;
 
-        let (sender, receiver) = event_queue(WAITING_BYTES);
+        let (sender, receiver) = event_queue(WAITING_BYTES, &self.memory);
         for (id, message) in missed {
             sender.push(ResponsePart::Event(Some(id), message));
         }
@@ -301,7 +304,7 @@ impl Streams {
     }
 
     fn open(&mut self, kind: StreamKind, form: ResponseForm) -> (u64, EventReceiver) {
-        let (sender, receiver) = event_queue(WAITING_BYTES);
+        let (sender, receiver) = event_queue(WAITING_BYTES, &self.memory);
         self.last_stream += 1;
         let stream = SessionStream {
             kind,

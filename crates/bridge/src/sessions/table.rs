@@ -9,6 +9,7 @@ use llamapool_wire::{CallError, Cause};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::event_log::EventLog;
 use super::places::{SessionPlace, SessionPlaces, choose};
 use super::session::Session;
 use crate::caller::BridgeCaller;
@@ -48,9 +49,10 @@ impl SessionTable {
 
         let id: Box<str> = format!("{:032x}", rand::random::<u128>()).into();
         let replay_bytes = self.launcher.config().replay_bytes;
+        let log = EventLog::new(replay_bytes, self.launcher.memory());
         let open = self.launcher.stats().session_opened();
         let starting = self.launcher.start(Starter::Caller(caller), |input| {
-            Arc::new(Session::new(id.clone(), input, replay_bytes, open, place))
+            Arc::new(Session::new(id.clone(), input, log, open, place))
         });
         let session = starting.await?;
 

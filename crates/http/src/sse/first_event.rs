@@ -8,8 +8,10 @@ use bytes::Bytes;
 use http::Response;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame};
+use llamapool_limits::{MemoryAccount, ShareError};
 
 use super::scan::{EventReader, EventTooLargeError};
+use crate::counted_memory::CountedMemory;
 
 /// How long a stream may continue after the event that was wanted.
 const TO_THE_END: Duration = Duration::from_millis(50);
@@ -23,18 +25,23 @@ pub enum FirstEventError {
     /// An event exceeds the bound.
     #[error(transparent)]
     TooLarge(#[from] EventTooLargeError),
+    /// There is no memory for the event.
+    #[error("there is no memory for the event: {0}")]
+    OutOfMemory(#[from] ShareError),
 }
 
 /// Waits for the first event whose data `is_wanted`, and returns the response with that data as
-/// its body. The headers stay, except for the length; the caller sets the media type.
+/// its body. The headers stay, except for the length; the caller sets the media type. What is
+/// collected is counted in `memory`, and the data until it is dropped.
 ///
 /// # Errors
 ///
-/// The stream ended without such an event, or a line and an event's data together have more than
-/// `max_bytes`.
+/// The stream ended without such an event, a line and an event's data together have more than
+/// `max_bytes`, or there is no memory for them.
 pub async fn first_event<B>(
     response: Response<B>,
     max_bytes: usize,
+    memory: &MemoryAccount,
     is_wanted: impl Fn(&[u8]) -> bool,
 ) -> Result<Response<Bytes>, FirstEventError>
 where
@@ -43,16 +50,20 @@ where
     let (mut head, body) = response.into_parts();
     let mut body = pin!(body);
     let mut events = EventReader::new(max_bytes);
+    let mut memory = CountedMemory::new(memory);
 
     while let Some(frame) = next_frame(body.as_mut()).await {
         let Ok(frame) = frame else { break };
         let Ok(data) = frame.into_data() else {
             continue;
         };
+        // Twice: at the end of a line it is copied to the data, and buffers double.
+        memory.cover(2 * (events.held_bytes() + data.len()))?;
         if let Some(event) = wanted_in(&mut events, &data, &is_wanted)? {
             read_to_end(body).await;
             head.headers.remove(CONTENT_LENGTH);
-            return Ok(Response::from_parts(head, event.into()));
+            let held = event.capacity();
+            return Ok(Response::from_parts(head, memory.seal(event.into(), held)));
         }
     }
     Err(FirstEventError::Missing)
@@ -86,8 +97,21 @@ async fn next_frame<B: Body>(mut body: Pin<&mut B>) -> Option<Result<Frame<B::Da
 #[cfg(test)]
 mod tests {
     use http_body_util::Full;
+    use llamapool_limits::{Claim, MemoryBudget, Owner};
 
     use super::*;
+
+    fn account(bytes: usize) -> MemoryAccount {
+        let claims = ["caller", "address", "id"].map(|name| Claim {
+            owner: Owner::of(&name),
+            factor: usize::MAX,
+        });
+        MemoryBudget::new(bytes).account(claims)
+    }
+
+    fn is_wanted(data: &[u8]) -> bool {
+        data.starts_with(b"wanted")
+    }
 
     const STREAM: &str = ": hello\ndata: 1\n\nevent: x\ndata: wanted\n\ndata: wanted 2\n\n";
 
@@ -97,7 +121,7 @@ mod tests {
             .headers_mut()
             .insert(CONTENT_LENGTH, stream.len().into());
 
-        let response = first_event(response, max_bytes, |data| data.starts_with(b"wanted")).await?;
+        let response = first_event(response, max_bytes, &account(1 << 20), is_wanted).await?;
 
         assert!(!response.headers().contains_key(CONTENT_LENGTH));
 
@@ -115,5 +139,27 @@ mod tests {
 
         assert_eq!(found("data: 1\n\n", 9).await, Err(FirstEventError::Missing));
         assert_eq!(found(STREAM, 10).await, Err(too_large.into()));
+    }
+
+    #[tokio::test]
+    async fn a_large_event_is_counted_until_its_response_is_dropped() {
+        let event = format!("data: wanted{}\n\n", "x".repeat(100_000));
+        let account = account(1 << 20);
+        let response = || Response::new(Full::from(event.clone()));
+
+        let found = first_event(response(), 1 << 20, &account, is_wanted).await;
+        let body = found.unwrap().into_body();
+
+        assert_eq!(body.len(), 100_006);
+        assert!(account.budget().used() >= body.len());
+
+        let rest = account.take(account.budget().capacity() - account.budget().used());
+        let refused = first_event(response(), 1 << 20, &account, is_wanted).await;
+
+        assert_eq!(refused.unwrap_err(), ShareError::Full.into());
+
+        drop((body, rest));
+
+        assert_eq!(account.budget().used(), 0);
     }
 }

@@ -104,6 +104,11 @@ impl EventReader {
         Ok(None)
     }
 
+    /// Returns how many bytes are held: those of the unfinished line and of the event's data.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.line.len() + self.data.len()
+    }
+
     fn extend_line(&mut self, bytes: &[u8]) -> Result<(), EventTooLargeError> {
         self.line.extend_from_slice(bytes);
         if self.line.len() + self.data.len() > self.max_bytes {

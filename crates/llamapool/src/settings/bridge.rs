@@ -7,17 +7,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use llamapool_bridge::{BridgeConfig, HttpServerConfig};
+use llamapool_limits::MemoryBudget;
 use llamapool_settings::value::DURATION;
 use llamapool_settings::{Schema, Setting, Sources, TypedSetting};
 use llamapool_wire::Secret;
 
 use super::address::{HOSTS, IP, PORT as PORT_NUMBER};
-use super::config_file;
 use super::error::ConfigError;
 use super::group::{self, ACCESS, MAIN, TIME};
 use super::logging::{self, LogSettings};
 use super::relay::program;
 use super::value::SECRET;
+use super::{config_file, memory};
 
 /// The configuration of a bridge process.
 #[derive(Clone)]
@@ -84,6 +85,7 @@ pub(crate) static SCHEMA: Schema = Schema {
         SETTINGS,
         program::SETTINGS,
         config_file::SETTINGS,
+        memory::SETTINGS,
         logging::SETTINGS,
     ],
     entry_table: None,
@@ -105,8 +107,10 @@ impl BridgeSettings {
         let log = logging::resolve(sources)?;
 
         // Without tables of entries there is one entry, which the settings themselves describe.
+        let memory = MemoryBudget::new(memory::resolve(sources)?);
         for entry in sources.entries() {
             if let Some(program) = program::resolve(sources, &entry)? {
+                let program = BridgeConfig { memory, ..program };
                 return Ok(Self { http, program, log });
             }
         }

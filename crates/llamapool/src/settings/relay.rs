@@ -18,7 +18,7 @@ use super::error::ConfigError;
 use super::group::{self, TIME, TUNNEL};
 use super::logging::{self, LogSettings};
 use super::value::STREAMS;
-use super::{config_file, tunnel};
+use super::{config_file, memory, tunnel};
 use crate::version::BUILD;
 
 /// The configuration of a relay process.
@@ -65,6 +65,7 @@ pub(crate) static SCHEMA: Schema = Schema {
         program::SETTINGS,
         config_file::SETTINGS,
         status::SETTINGS,
+        memory::SETTINGS,
         SETTINGS,
         tunnel::SETTINGS,
         logging::SETTINGS,
@@ -83,6 +84,7 @@ impl RelaySettings {
             status: status::resolve(sources)?,
             drain_timeout: sources.value(&DRAIN_TIMEOUT)?,
             tunnel: tunnel(sources)?,
+            max_memory: memory::resolve(sources)?,
             build: BUILD,
         };
 

@@ -19,7 +19,7 @@ pub use auth::GeneratedKey;
 use super::error::ConfigError;
 use super::group::{self, LIMITS, TIME};
 use super::logging::{self, LogSettings};
-use super::{config_file, tunnel};
+use super::{config_file, memory, tunnel};
 use crate::version::BUILD;
 
 /// The configuration of a server process.
@@ -63,6 +63,7 @@ pub(crate) static SCHEMA: Schema = Schema {
         mcp::SETTINGS,
         relays::SETTINGS,
         state::SETTINGS,
+        memory::SETTINGS,
         SETTINGS,
         tunnel::SETTINGS,
         logging::SETTINGS,
@@ -83,6 +84,7 @@ impl ServerSettings {
             relays: relays::resolve(sources)?,
             mcp: mcp::resolve(sources)?,
             state: state::resolve(sources)?,
+            max_memory: memory::resolve(sources)?,
             drain_timeout: sources.value(&DRAIN_TIMEOUT)?,
             build: BUILD,
         };

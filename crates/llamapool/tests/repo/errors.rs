@@ -51,6 +51,21 @@ fn advice(cause: Cause) -> &'static str {
         Cause::TooManyCalls => {
             "Try again: the call was not executed. The bound is `MAX_CONCURRENCY_PER_CLIENT` of the server."
         }
+        Cause::CallerShare => {
+            "Try again when calls of this caller are over: the call was not executed. A caller has a share of what all have: of `TUNNEL_MAX_STREAMS` of the relay, `MAX_CONCURRENCY_PER_CLIENT` and `MAX_MEMORY` of the server; the message names which."
+        }
+        Cause::IdShare => {
+            "Try again: the call was not executed. An id has a share of `TUNNEL_MAX_STREAMS` of its relay and of `MAX_MEMORY` of the server; the message names which."
+        }
+        Cause::MemoryFull => {
+            "Try again: the call was not executed. The bound is `MAX_MEMORY` of the server."
+        }
+        Cause::RelayMemoryFull => {
+            "Try again: the call was not executed. The bound is `MAX_MEMORY` of the relay."
+        }
+        Cause::RequestTooSlow => {
+            "Send the body without long pauses. The bounds are `REQUEST_IDLE_TIMEOUT` and `REQUEST_MIN_RATE` of the server. What was sent of it may have reached the provider, but never its end."
+        }
         Cause::ProviderNotStarted => {
             "Look at the log of the relay: the program of `PROVIDER_COMMAND` cannot be started, or ends at once. Try again: the call was not executed."
         }

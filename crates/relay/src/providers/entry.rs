@@ -6,12 +6,12 @@
 use std::sync::OnceLock;
 
 use http::{HeaderMap, Method, Request, Response};
-use llamapool_bridge::StartGate;
+use llamapool_limits::{Claim, MemoryAccount, Owner, ShareError};
 use llamapool_tunnel::{IncomingBody, TunnelConfig};
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause, RelayId};
 
-use super::Provider;
+use super::{ProcessSettings, Provider, SharedResources};
 use crate::config::ProviderConfig;
 use crate::response_body::ResponseBody;
 use crate::status::calls::CallGuard;
@@ -24,6 +24,7 @@ pub(crate) struct ProviderEntry {
     pub(crate) config: ProviderConfig,
     pub(crate) status: ProviderStatus,
     pub(crate) provider: Provider,
+    memory: MemoryAccount,
 }
 
 impl ProviderEntry {
@@ -33,7 +34,7 @@ impl ProviderEntry {
         config: ProviderConfig,
         tunnel: &TunnelConfig,
         tls: rustls::ClientConfig,
-        gate: &StartGate,
+        shared: &SharedResources,
     ) -> Self {
         // No id contains this sign, so no two providers have the same label.
         let label = config
@@ -41,10 +42,18 @@ impl ProviderEntry {
             .as_ref()
             .map_or_else(|| format!("#{place}"), RelayId::to_string);
         let status = ProviderStatus::new(label.as_str().into(), config.auth_token.is_some());
+        let account = shared.memory.account(memory_claims(place));
+        let settings = ProcessSettings {
+            max_header_bytes: tunnel.max_header_bytes,
+            tls,
+            memory: &account,
+            gate: &shared.gate,
+        };
         Self {
             id: config.id.clone().map_or_else(OnceLock::new, OnceLock::from),
             label,
-            provider: Provider::new(&config, tunnel.max_header_bytes, tls, gate, &status),
+            provider: Provider::new(&config, settings, &status),
+            memory: account,
             status,
             config,
         }
@@ -86,6 +95,7 @@ impl ProviderEntry {
         }
 
         self.check_token(request.headers())
+            .and_then(|()| self.cover(request.body()))
             .inspect_err(|_| call.fail())?;
         self.provider.call(request, below, call).await
     }
@@ -98,6 +108,19 @@ impl ProviderEntry {
     ) -> Result<Response<ResponseBody>, CallError> {
         let call = CallGuard::begin(self.status.calls());
         self.provider.document(document, headers, call).await
+    }
+
+    /// Takes memory for a request that has not arrived whole, before more of it arrives.
+    fn cover(&self, body: &IncomingBody) -> Result<(), CallError> {
+        body.cover_window(self.memory.clone()).map_err(|error| {
+            let message = match error {
+                ShareError::Full => "the memory for calls is in use, see MAX_MEMORY",
+                ShareError::Owner(_) => {
+                    "the calls to this id hold their share of the memory, see MAX_MEMORY"
+                }
+            };
+            CallError::new(Cause::RelayMemoryFull, message)
+        })
     }
 
     /// Checks the relay's own token, `AUTH_TOKEN`, where one is configured.
@@ -113,4 +136,20 @@ impl ProviderEntry {
             "the token of this id is missing or wrong, expected Authorization: Bearer <AUTH_TOKEN>",
         ))
     }
+}
+
+/// The factor of the share that one provider has of the memory: one greedy provider leaves a ninth.
+const PROVIDER_MEMORY_FACTOR: usize = 8;
+
+/// Returns the claims of the provider at a place on the memory that all have in common.
+fn memory_claims(place: usize) -> [Claim; 3] {
+    let provider = Claim {
+        owner: Owner::of(&("provider", place)),
+        factor: PROVIDER_MEMORY_FACTOR,
+    };
+    let all = |name| Claim {
+        owner: Owner::of(&name),
+        factor: usize::MAX,
+    };
+    [all("callers"), all("addresses"), provider]
 }

@@ -38,7 +38,7 @@ use self::location::Exchange;
 use self::oauth::OAuth;
 use self::public_url::ProviderPublicUrl;
 use self::upstream::{AnsweredUrl, ProviderUpstream, Redirects};
-use super::ProviderBackend;
+use super::{ProcessSettings, ProviderBackend};
 use crate::config::HttpConfig;
 use crate::response_body::ResponseBody;
 use crate::status::calls::CallGuard;
@@ -71,8 +71,7 @@ impl McpHttp {
     pub(crate) fn new(
         config: &HttpConfig,
         has_token: bool,
-        max_header_bytes: u32,
-        tls: rustls::ClientConfig,
+        process: ProcessSettings<'_>,
         health: HealthReporter,
     ) -> Self {
         let mut tcp = HttpConnector::new();
@@ -80,12 +79,12 @@ impl McpHttp {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(config.connect_timeout));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(process.tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
         Self {
-            upstream: ProviderUpstream::new(config, connector, health.clone()),
+            upstream: ProviderUpstream::new(config, connector, process.memory, health.clone()),
             // Where the relay checks a token, the provider's authorization servers are not the
             // caller's concern.
             oauth: OAuth::new(config.publishes_oauth, has_token),
@@ -93,7 +92,7 @@ impl McpHttp {
             has_token,
             health,
             probe_interval: config.probe_interval,
-            max_header_bytes,
+            max_header_bytes: process.max_header_bytes,
         }
     }
 

@@ -58,6 +58,7 @@ fn text(app: &App) -> String {
         info.collect(),
         losses.collect(),
         link.collect(),
+        memory(app),
         by_provider(app),
     ]
     .concat();
@@ -71,6 +72,25 @@ fn text(app: &App) -> String {
             tracing::error!(%error, "the metrics cannot be written");
             String::new()
         })
+}
+
+/// Returns the memory that is held for callers.
+fn memory(app: &App) -> Vec<prometheus::proto::MetricFamily> {
+    let used = gauge(
+        "llamapool_relay_memory_used_bytes",
+        "Bytes held for callers now: windows of unread bodies, collected messages, kept events.",
+        &[],
+    );
+    let used_bytes = app.memory.used() as i64;
+    used.with_label_values::<&str>(&[]).set(used_bytes);
+    let most = gauge(
+        "llamapool_relay_memory_max_bytes",
+        "Most bytes that may be held for callers, MAX_MEMORY.",
+        &[],
+    );
+    let most_bytes = app.memory.capacity() as i64;
+    most.with_label_values::<&str>(&[]).set(most_bytes);
+    [used.collect(), most.collect()].concat()
 }
 
 /// Returns the metrics of each provider. There are as many labels as the configuration has

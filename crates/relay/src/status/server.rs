@@ -89,6 +89,8 @@ async fn status(State(app): State<Arc<App>>) -> Json<Value> {
         "last_error": error,
         "connection_losses_total": app.link.losses(),
         "draining": app.is_draining(),
+        "memory_used_bytes": app.memory.used(),
+        "memory_max_bytes": app.memory.capacity(),
         "protected": first["protected"],
         "provider": {
             "url": first["url"], "status": first["status"], "for_ms": first["for_ms"], "error": first["error"],

@@ -1,13 +1,17 @@
 //! The identities of requests. Only `auth` makes them.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::net::IpAddr;
+use std::hash::{BuildHasher, RandomState};
 
 use axum::http::{HeaderMap, HeaderValue, header};
-use llamapool_limits::network_of;
+use llamapool_limits::{Claim, Owner};
 use llamapool_wire::CallerTag;
 
-use crate::listen::Peer;
+use crate::listen::{CallerAddress, Peer};
+
+/// The factors of the shares of a caller and of its address (see [`llamapool_limits::FairShare`]):
+/// one greedy caller leaves a fifth of what all share, one greedy address a ninth.
+const CALLER_FACTOR: usize = 4;
+const ADDRESS_FACTOR: usize = 8;
 
 /// The party that a request acts for, as proved by what it presented.
 ///
@@ -30,7 +34,26 @@ pub(crate) struct Caller {
     pub(crate) origin: Option<AllowedOrigin>,
     /// The address that it calls from.
     pub(crate) peer: Peer,
+    /// The parties that its shares count for.
+    pub(crate) owners: CallerOwners,
 }
+
+/// The parties that the shares of one caller count for: itself, and the address that it calls from.
+///
+/// A caller is an address with what it presents as `Authorization`. That is not checked here, so it
+/// only divides the share of the address: made-up tokens gain nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CallerOwners {
+    caller: Owner,
+    address: Owner,
+    /// True if the caller presents something as `Authorization`.
+    has_token: bool,
+}
+
+/// The key of the tags of callers. It is drawn anew in every run, so a tag cannot be traced back to
+/// an address or a token, and no caller can choose one.
+#[derive(Debug, Default)]
+pub(super) struct CallerTagKey(RandomState);
 
 /// An `Origin` that the origin policy admits.
 #[derive(Debug, Clone)]
@@ -51,31 +74,41 @@ impl Principal {
     }
 }
 
-/// Makes the tags of callers. Its key is drawn anew in every run, so a tag cannot be traced back to
-/// an address or a token, and no caller can choose one.
-#[derive(Debug, Default)]
-pub(super) struct CallerTags(RandomState);
-
-impl CallerTags {
-    /// Returns the tag of a caller: by its network, and by network and `Authorization` where it
-    /// presents one. The token is not verified here, so it only divides what its network may take.
-    pub(super) fn tag(&self, address: IpAddr, headers: &HeaderMap) -> CallerTag {
-        let network = network_of(address);
-        let number = self.0.hash_one(network);
-
-        let mut credentials = headers
-            .get_all(header::AUTHORIZATION)
-            .into_iter()
-            .peekable();
-        if credentials.peek().is_none() {
-            return CallerTag::new(number, None);
+impl CallerOwners {
+    /// Returns the parties of a request with these headers.
+    pub(super) fn of(address: CallerAddress<'_>, headers: &HeaderMap) -> Self {
+        let mut tokens = headers.get_all(header::AUTHORIZATION).into_iter();
+        let address = Owner::of(&("address", address));
+        let token = tokens.next();
+        let caller = match token {
+            Some(token) => Owner::of(&("caller", address, token.as_bytes())),
+            None => Owner::of(&("caller", address)),
+        };
+        Self {
+            caller,
+            address,
+            has_token: token.is_some(),
         }
-        let mut hasher = self.0.build_hasher();
-        network.hash(&mut hasher);
-        for value in credentials {
-            value.as_bytes().hash(&mut hasher);
-        }
-        CallerTag::new(number, Some(hasher.finish()))
+    }
+
+    /// Returns the tag by which relays tell these parties apart.
+    pub(super) fn tag(self, key: &CallerTagKey) -> CallerTag {
+        let number = |owner: Owner| key.0.hash_one(owner);
+        let credentials = self.has_token.then(|| number(self.caller));
+        CallerTag::new(number(self.address), credentials)
+    }
+
+    /// Returns the claims of the caller and of its address.
+    pub(crate) fn claims(self) -> [Claim; 2] {
+        let caller = Claim {
+            owner: self.caller,
+            factor: CALLER_FACTOR,
+        };
+        let address = Claim {
+            owner: self.address,
+            factor: ADDRESS_FACTOR,
+        };
+        [caller, address]
     }
 }
 
@@ -105,15 +138,32 @@ impl Operator {
 mod tests {
     use super::*;
 
+    fn owners(address: &str, token: Option<&'static str>) -> CallerOwners {
+        let mut headers = HeaderMap::new();
+        let token = token.map(HeaderValue::from_static);
+        headers.extend(token.map(|token| (header::AUTHORIZATION, token)));
+        CallerOwners::of(CallerAddress::of(address), &headers)
+    }
+
     #[test]
-    fn callers_are_told_apart_by_network_and_token() {
-        let tags = CallerTags::default();
-        let tag = |address: &str, token: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            let token = token.map(HeaderValue::from_static);
-            headers.extend(token.map(|token| (header::AUTHORIZATION, token)));
-            tags.tag(address.parse().unwrap(), &headers)
-        };
+    fn a_token_divides_the_share_of_its_address() {
+        let [one, other] = ["Bearer 1", "Bearer 2"].map(|token| owners("192.0.2.1", Some(token)));
+
+        assert_ne!(one.caller, other.caller);
+        assert_eq!(one.address, other.address);
+        assert_ne!(one.address, owners("192.0.2.2", None).address);
+        assert_eq!(
+            owners("2001:db8::1", None),
+            owners("2001:db8::2", None),
+            "one line has many addresses"
+        );
+        assert_eq!(owners("unknown", None), owners("unknown", None));
+    }
+
+    #[test]
+    fn a_tag_tells_callers_apart_and_is_another_in_each_run() {
+        let key = CallerTagKey::default();
+        let tag = |address, token| owners(address, token).tag(&key);
 
         let plain = tag("192.0.2.1", None);
         let alice = tag("192.0.2.1", Some("Bearer alice"));
@@ -126,14 +176,8 @@ mod tests {
         assert_ne!(alice.credentials(), bob.credentials());
         assert_ne!(alice.network(), elsewhere.network());
         assert_ne!(alice.credentials(), elsewhere.credentials());
-        assert_eq!(tag("::ffff:192.0.2.1", None), plain);
-    }
 
-    #[test]
-    fn a_tag_of_another_run_is_another() {
-        let address = [192, 0, 2, 1].into();
-        let tag = || CallerTags::default().tag(address, &HeaderMap::new());
-
-        assert_ne!(tag(), tag());
+        let other_run = owners("192.0.2.1", None).tag(&CallerTagKey::default());
+        assert_ne!(plain, other_run);
     }
 }

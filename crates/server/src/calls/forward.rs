@@ -3,9 +3,12 @@
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, header};
-use llamapool_http::{BoxError, ForwardTimeouts, LimitedBody, Upstream, forward, linger};
-use llamapool_tunnel::{IncomingBody, SendError, ServerEnd};
+use llamapool_http::{
+    BoxError, ForwardTimeouts, LimitedBody, RequestPace, Upstream, forward, linger,
+};
+use llamapool_tunnel::{IncomingBody, SendError, ServerEnd, StreamLease};
 use llamapool_wire::{CallError, Cause, header as wire};
+use parking_lot::Mutex;
 
 use super::failure::{forward_failed, is_by_the_caller, too_large};
 use super::guard::CallGuard;
@@ -18,6 +21,8 @@ pub(crate) struct Forwarder {
     pub(crate) timeouts: ForwardTimeouts,
     /// The largest request body, in bytes.
     pub(crate) max_request_bytes: u64,
+    /// How slowly a request body may arrive.
+    pub(crate) pace: RequestPace,
 }
 
 impl Forwarder {
@@ -33,6 +38,7 @@ impl Forwarder {
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if let Some(declared) = declared.filter(|&declared| declared > self.max_request_bytes) {
+            call.release_place();
             // A caller that asks before it sends has sent nothing.
             if !headers.contains_key(header::EXPECT) {
                 linger(body).await;
@@ -40,7 +46,7 @@ impl Forwarder {
             return Err(too_large(Some(declared), self.max_request_bytes));
         }
 
-        let (body, meter) = LimitedBody::new(body, self.max_request_bytes);
+        let (body, meter) = LimitedBody::new(body, self.max_request_bytes, self.pace);
         call.set_meter(meter);
         Ok(body)
     }
@@ -59,13 +65,13 @@ impl Forwarder {
         B::Error: Into<BoxError>,
     {
         let meter = call.meter().clone();
-        let tunnel = TunnelUpstream(tunnel);
+        let tunnel = TunnelUpstream::new(tunnel, call.take_lease());
         let sent = forward(&tunnel, request, &self.timeouts, || meter.last_sent());
         let answer = match sent.await {
             Ok(answer) => answer,
             Err(error) => {
                 let has_left = is_by_the_caller(&error, &meter);
-                let failure = forward_failed(error, &meter, self.max_request_bytes);
+                let failure = forward_failed(error, &meter, self);
                 if has_left {
                     call.record_failure(&failure);
                 } else {
@@ -92,8 +98,21 @@ fn relay_cause(answer: &Response<IncomingBody>) -> Option<Cause> {
     Cause::from_word(word.to_str().ok()?)
 }
 
-/// The tunnel as the next hop.
-struct TunnelUpstream<'a>(&'a ServerEnd);
+/// The tunnel as the next hop of one call.
+struct TunnelUpstream<'a> {
+    tunnel: &'a ServerEnd,
+    /// Taken by the one request that is sent.
+    lease: Mutex<StreamLease>,
+}
+
+impl<'a> TunnelUpstream<'a> {
+    fn new(tunnel: &'a ServerEnd, lease: StreamLease) -> Self {
+        Self {
+            tunnel,
+            lease: Mutex::new(lease),
+        }
+    }
+}
 
 impl Upstream for TunnelUpstream<'_> {
     type Body = IncomingBody;
@@ -104,6 +123,7 @@ impl Upstream for TunnelUpstream<'_> {
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.0.send(request).await
+        let lease = std::mem::take(&mut *self.lease.lock());
+        self.tunnel.send_with(lease, request).await
     }
 }

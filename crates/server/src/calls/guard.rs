@@ -1,11 +1,14 @@
-//! The guard of a running call: it holds the permit, and its end is the call's end.
+//! The guard of a running call: its end is the call's end.
 //!
 //! Each call has exactly one, from its admission until its last byte left or its caller did. The
-//! statistics are counted when it is dropped, so no number can be forgotten on some path.
+//! statistics are counted when it is dropped, so no number can be forgotten on some path. The place
+//! at the relay is given to the stream of the tunnel, and is free as soon as that is over.
 
 use std::sync::Arc;
 
 use llamapool_http::{BodyEnd, BodyObserver, RequestMeter};
+use llamapool_limits::MemoryAccount;
+use llamapool_tunnel::StreamLease;
 use llamapool_wire::CallError;
 
 use super::active_call::ActiveCall;
@@ -14,9 +17,9 @@ use super::log::{self, Failure};
 use super::metrics::CallMetrics;
 use super::outcome::Outcome;
 use super::stats::{CallStats, EndedCall};
-use crate::scheduler::Permit;
+use crate::scheduler::{Pass, Permit, Place};
 
-/// The guard of a running call. Dropping it counts and logs the call, and gives the permit back.
+/// The guard of a running call. Dropping it counts and logs the call, and leaves the server's gate.
 #[must_use]
 pub(crate) struct CallGuard<L: LabelSet> {
     stats: Arc<CallStats<L>>,
@@ -28,22 +31,25 @@ pub(crate) struct CallGuard<L: LabelSet> {
     has_error_status: bool,
     outcome: Option<Outcome>,
     failure: Option<Failure>,
-    _permit: Permit,
+    /// The place at the relay, until the call is sent there.
+    place: Option<Place>,
+    memory: MemoryAccount,
+    _server: Pass,
 }
 
 impl<L: LabelSet> CallGuard<L> {
-    /// Begins a call that has its permit. Returns `None` if `limit` calls of the id run already (0:
-    /// no limit).
+    /// Begins a call that has its permit. Its unread and collected bytes count for `memory`.
     pub(crate) fn begin(
         stats: Arc<CallStats<L>>,
-        limit: usize,
         permit: Permit,
+        memory: MemoryAccount,
         metrics: CallMetrics<L>,
         call: ActiveCall<L>,
-    ) -> Option<Self> {
+    ) -> Self {
+        let Permit { place, server } = permit;
         let call = Arc::new(call);
-        let key = stats.begin(call.clone(), limit)?;
-        Some(Self {
+        let key = stats.begin(call.clone());
+        Self {
             stats,
             call,
             key,
@@ -53,8 +59,29 @@ impl<L: LabelSet> CallGuard<L> {
             has_error_status: false,
             outcome: None,
             failure: None,
-            _permit: permit,
-        })
+            place: Some(place),
+            memory,
+            _server: server,
+        }
+    }
+
+    /// Returns the place at the relay, for the stream of the call.
+    pub(super) fn take_lease(&mut self) -> StreamLease {
+        let place = self.place.take();
+        StreamLease {
+            place: place.map(|place| Box::new(place) as _),
+            memory: Some(self.memory.clone()),
+        }
+    }
+
+    /// Frees the place at the relay of a call that is not sent there.
+    pub(super) fn release_place(&mut self) {
+        self.place = None;
+    }
+
+    /// Returns the account of the memory that the call needs.
+    pub(crate) fn memory(&self) -> &MemoryAccount {
+        &self.memory
     }
 
     /// Returns the call, as others see it.

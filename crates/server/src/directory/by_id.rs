@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use llamapool_limits::FairShare;
 use llamapool_mcp::MethodLabel;
 use llamapool_wire::RelayId;
 use lru::LruCache;
@@ -27,6 +28,8 @@ pub(crate) struct Directory {
 }
 
 struct Ids {
+    /// The most calls at once to one id; 0: as many as its relays take.
+    max_calls_per_id: usize,
     /// Every id that has members.
     entries: HashMap<RelayId, IdEntry>,
     /// The statistics of ids that have had calls and have no members now.
@@ -37,6 +40,7 @@ struct IdEntry {
     /// The newest first; never empty.
     members: Vec<Arc<Member>>,
     stats: Arc<McpCallStats>,
+    calls: Option<FairShare>,
 }
 
 /// One id with its members, the newest first, at one moment.
@@ -44,12 +48,16 @@ pub(crate) struct Listing {
     pub(crate) id: RelayId,
     pub(crate) members: Vec<Arc<Member>>,
     pub(crate) stats: Arc<McpCallStats>,
+    /// The calls that it may have at once. `None`: as many as its relays take.
+    pub(crate) calls: Option<FairShare>,
 }
 
 impl Directory {
-    /// Returns an empty directory.
-    pub(crate) fn new() -> Self {
+    /// Returns an empty directory of ids with at most `max_calls_per_id` calls at once each; 0: as
+    /// many as their relays take.
+    pub(crate) fn new(max_calls_per_id: usize) -> Self {
         let ids = Ids {
+            max_calls_per_id,
             entries: HashMap::new(),
             left: LruCache::unbounded(),
         };
@@ -97,10 +105,15 @@ impl Directory {
     /// process, which is returned.
     pub(crate) fn enter(&self, member: Arc<Member>) -> Option<Arc<Member>> {
         let mut ids = self.ids.lock();
-        let Ids { entries, left } = &mut *ids;
+        let Ids {
+            max_calls_per_id,
+            entries,
+            left,
+        } = &mut *ids;
         let entry = entries.entry(member.id.clone()).or_insert_with(|| IdEntry {
             members: Vec::new(),
             stats: left.pop(&member.id).unwrap_or_default(),
+            calls: (*max_calls_per_id > 0).then(|| FairShare::new(*max_calls_per_id)),
         });
 
         let older = entry.place_of(|other| other.is_same_relay(&member));
@@ -145,6 +158,7 @@ impl IdEntry {
             id: id.clone(),
             members: self.members.clone(),
             stats: self.stats.clone(),
+            calls: self.calls.clone(),
         }
     }
 

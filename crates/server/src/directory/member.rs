@@ -2,17 +2,17 @@
 //! the relay share.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use llamapool_limits::{FairShare, Owner};
 use llamapool_tunnel::ServerEnd;
 use llamapool_wire::{Offer, ProviderHealth, RelayId};
 use parking_lot::Mutex;
 
 use super::relay_tag::RelayTag;
 use crate::auth::RelayIdentity;
-use crate::scheduler::{Candidate, DrainGate, Place, Runner, Slot};
+use crate::scheduler::{Candidate, DrainGate, IdClaim, Place, PlaceClaims, PlaceError, Runner};
 
 /// One connected relay under one of its ids: its tunnel, and its offer there.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Member {
     pub(crate) tag: RelayTag,
     pub(crate) connected_at: SystemTime,
     pub(crate) tunnel: Arc<RelayTunnel>,
+    /// The id, as the party that shares of places and memory count for.
+    pub(crate) owner: Owner,
     /// Closed when the relay leaves this id; permits go through it.
     gate: Arc<DrainGate>,
     offer: Mutex<CurrentOffer>,
@@ -43,7 +45,9 @@ pub(crate) struct RelayTunnel {
     pub(crate) end: ServerEnd,
     pub(crate) remote: SocketAddr,
     ids: usize,
-    used_slots: Arc<AtomicUsize>,
+    /// The calls that it can carry at once, of all its ids. Set with the first call: the relay has
+    /// announced their number by then.
+    places: OnceLock<FairShare>,
 }
 
 impl Member {
@@ -57,6 +61,7 @@ impl Member {
     ) -> Self {
         Self {
             serial,
+            owner: Owner::of(&("id", &id)),
             id,
             tag: RelayTag::of(&identity.instance),
             identity,
@@ -117,16 +122,19 @@ impl Runner for Member {
         Candidate {
             is_draining: self.is_draining(),
             is_unreachable: self.is_unreachable(),
-            in_flight: self.tunnel.in_flight(),
-            room: self.tunnel.room(),
+            in_flight: self.tunnel.places().used(),
+            room: self.tunnel.places().capacity(),
             rank: self.tag.rank_for(affinity),
         }
     }
 
-    fn take_place(&self) -> Option<Place> {
-        let pass = self.gate.enter()?;
-        let slot = Slot::take(&self.tunnel.used_slots, self.tunnel.room())?;
-        Some(Place::new(slot, pass))
+    fn take_place(&self, claims: PlaceClaims) -> Result<Place, PlaceError> {
+        let pass = self.gate.enter().ok_or(PlaceError::Gone)?;
+        let id = IdClaim {
+            owner: self.owner,
+            is_only: self.tunnel.ids == 1,
+        };
+        Place::take(self.tunnel.places(), pass, claims, id)
     }
 }
 
@@ -137,19 +145,15 @@ impl RelayTunnel {
             end,
             remote,
             ids,
-            used_slots: Arc::default(),
+            places: OnceLock::new(),
         }
     }
 
-    /// Returns the number of calls that it carries now, of all its ids.
-    fn in_flight(&self) -> usize {
-        self.used_slots.load(Ordering::Acquire)
-    }
-
-    /// Returns the number of calls that it can carry, of all its ids.
-    fn room(&self) -> usize {
+    /// Returns the calls that it can carry, of all its ids.
+    fn places(&self) -> &FairShare {
         // The events of each id take one stream for good.
-        self.end.max_streams().saturating_sub(self.ids)
+        let room = || self.end.max_streams().saturating_sub(self.ids);
+        self.places.get_or_init(|| FairShare::new(room()))
     }
 }
 

@@ -20,7 +20,7 @@ mod upstream_request;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Response};
+use axum::http::Response;
 use llamapool_mcp::MethodLabel;
 use llamapool_wire::{CallError, RelayId, header as wire, path};
 use tokio::time::Instant;
@@ -85,7 +85,7 @@ impl McpDoor {
         req_id: &RequestId,
         request: Request,
     ) -> Result<Response<Body>, McpError> {
-        let admitted = self.admit(target, caller, req_id, request.headers());
+        let admitted = self.admit(target, caller, req_id, &request);
         let (admission, call) = admitted.map_err(|error| match error {
             McpError::Failed(failure) => {
                 McpError::Failed(self.refused(req_id, Some(&target.id), failure))
@@ -128,18 +128,19 @@ impl McpDoor {
         target: &Target,
         caller: Caller,
         req_id: &RequestId,
-        headers: &HeaderMap,
+        request: &Request,
     ) -> Result<(Admission, CallGuard<MethodLabel>), McpError> {
         let listing = self
             .directory
             .find(&target.id)
             .ok_or_else(|| failure::offline(&target.id))?;
-        let (admission, permit) = admission::admit(self, &listing, target, headers, &caller)?;
+        let (admission, permit) = admission::admit(self, &listing, target, request, &caller)?;
+        let memory = admission::account(self, &caller, &admission.member)
+            .map_err(|error| failure::no_memory(error, &target.id))?;
 
         let call = ActiveCall::new(listing.id, req_id.as_str().to_owned(), caller.principal);
-        let limit = self.config.max_calls_per_id;
-        let call = CallGuard::begin(listing.stats, limit, permit, self.metrics.clone(), call)
-            .ok_or_else(|| failure::too_many(&target.id, limit))?;
+        let metrics = self.metrics.clone();
+        let call = CallGuard::begin(listing.stats, permit, memory, metrics, call);
         Ok((admission, call))
     }
 

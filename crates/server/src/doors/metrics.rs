@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{FromRef, State};
 use axum::http::{HeaderValue, Response, header};
+use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
 use llamapool_wire::BuildInfo;
 use prometheus::core::Collector;
@@ -28,6 +29,7 @@ pub(crate) struct MetricsApi {
     pub(crate) access: AccessControl,
     pub(crate) metrics: Metrics,
     pub(crate) directory: Directory,
+    pub(crate) memory: MemoryBudget,
     pub(crate) build: BuildInfo,
 }
 
@@ -69,6 +71,7 @@ impl MetricsApi {
         let mut families = self.metrics.gather();
         families.extend(build_info(&self.build));
         families.extend(connected(&self.directory));
+        families.extend(memory(&self.memory));
         if detail == Detail::WithIds {
             families.extend(by_id(&self.directory));
         }
@@ -118,6 +121,23 @@ fn connected(directory: &Directory) -> Vec<MetricFamily> {
     );
     set_only(&connected_tunnels, tunnels.len());
     [relays.collect(), connected_tunnels.collect()].concat()
+}
+
+/// Returns the memory that is held for callers.
+fn memory(budget: &MemoryBudget) -> Vec<MetricFamily> {
+    let used = gauge(
+        "llamapool_memory_used_bytes",
+        "Bytes held for callers now: windows of unread bodies, collected answers.",
+        &[],
+    );
+    set_only(&used, budget.used());
+    let most = gauge(
+        "llamapool_memory_max_bytes",
+        "Most bytes that may be held for callers, MAX_MEMORY.",
+        &[],
+    );
+    set_only(&most, budget.capacity());
+    [used.collect(), most.collect()].concat()
 }
 
 /// Returns the statistics of every id.
@@ -184,6 +204,7 @@ mod tests {
     use super::*;
     use crate::auth::{Auth, AuthConfig, Keys, OriginPolicy};
     use crate::doors::mcp::mcp_metrics;
+    use crate::listen::PublicUrl;
     use crate::metrics::Door;
 
     #[test]
@@ -193,11 +214,16 @@ mod tests {
         let policy = OriginPolicy::new(&AuthConfig::default(), None, [127, 0, 0, 1].into());
         let api = MetricsApi {
             access: AccessControl {
-                auth: Arc::new(Auth::new(&Keys::default(), policy)),
+                auth: Arc::new(Auth::new(
+                    &Keys::default(),
+                    policy,
+                    PublicUrl::new(None, false),
+                )),
                 metrics: metrics.clone(),
             },
             metrics: metrics.clone(),
-            directory: Directory::new(),
+            directory: Directory::new(0),
+            memory: MemoryBudget::new(1 << 30),
             build: BuildInfo {
                 version: "1.2.3",
                 sha: "abc",

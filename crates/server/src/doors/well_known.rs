@@ -12,8 +12,8 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
-use llamapool_http::json_response;
+use llamapool_http::{CollectError, collect, json_response};
+use llamapool_limits::{Claim, MemoryAccount, Owner};
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause};
 use serde_json::Value;
@@ -87,6 +87,13 @@ impl WellKnownDoor {
         };
         target.in_tunnel = path::document(document, &target.id);
 
+        let id = Claim {
+            owner: Owner::of(&("id", &target.id)),
+            factor: usize::MAX,
+        };
+        let [caller_claim, address] = caller.owners.claims();
+        let memory = self.mcp.memory.account([caller_claim, address, id]);
+
         // A HEAD gets the head of the whole answer, which is made of the document.
         *request.method_mut() = Method::GET;
         let answer = self
@@ -98,7 +105,7 @@ impl WellKnownDoor {
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::OK if document == OAuthDocument::Resource => {
-                let text = with_resource(answer, public.url(&resource)).await?;
+                let text = with_resource(answer, public.url(&resource), &memory).await?;
                 Ok(text.map(|text| json_response(StatusCode::OK, text)))
             }
             _ => Ok(Some(answer)),
@@ -126,18 +133,21 @@ fn parse_path(path: &str, public: &Address) -> Option<(OAuthDocument, String)> {
 async fn with_resource(
     answer: Response<Body>,
     resource: String,
+    memory: &MemoryAccount,
 ) -> Result<Option<String>, CallError> {
-    let body = Limited::new(answer.into_body(), MAX_DOCUMENT_BYTES)
-        .collect()
-        .await;
-    let body = body.map_err(|_| {
-        CallError::new(
+    let body = collect(answer.into_body(), MAX_DOCUMENT_BYTES, memory).await;
+    let body = body.map_err(|error| match error {
+        CollectError::OutOfMemory(_) => CallError::new(
+            Cause::MemoryFull,
+            "there is no memory for the OAuth metadata, see MAX_MEMORY",
+        ),
+        CollectError::TooLarge(_) | CollectError::Broken => CallError::new(
             Cause::RelayGarbage,
             "the OAuth metadata broke off on their way",
-        )
+        ),
     })?;
 
-    let Ok(Value::Object(mut document)) = serde_json::from_slice(&body.to_bytes()) else {
+    let Ok(Value::Object(mut document)) = serde_json::from_slice(&body) else {
         return Ok(None);
     };
     document.insert("resource".to_owned(), resource.into());

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::choose::{Candidate, Choice, Wish, choose};
 use super::gate::DrainGate;
-use super::permit::{Permit, Place};
+use super::permit::{Permit, Place, PlaceClaims, PlaceError, ShareOf};
 
 /// Runs calls: a relay under an id.
 pub(crate) trait Runner {
     /// Returns what the choice depends on, for a caller with this affinity.
     fn candidate(&self, affinity: u64) -> Candidate;
 
-    /// Takes a place for one call. Returns `None` if all are taken or the relay has left.
-    fn take_place(&self) -> Option<Place>;
+    /// Takes a place for one call.
+    fn take_place(&self, claims: PlaceClaims) -> Result<Place, PlaceError>;
 }
 
 /// The reasons for not admitting a call.
@@ -26,6 +26,8 @@ pub(crate) enum AdmissionError {
     RelayDraining,
     /// Those that are not draining are full.
     Full,
+    /// A party of the call has used up its share of the places of every relay that has some.
+    Share(ShareOf),
 }
 
 /// Admits a call to one of `runners`. Returns the relay and the right to run the call there.
@@ -34,26 +36,41 @@ pub(crate) fn admit<R: Runner>(
     runners: &[Arc<R>],
     wish: Wish,
     affinity: u64,
+    claims: PlaceClaims,
 ) -> Result<(Arc<R>, Permit), AdmissionError> {
-    let pass = server.enter().ok_or(AdmissionError::ServerDraining)?;
+    let server = server.enter().ok_or(AdmissionError::ServerDraining)?;
+    // Relays of whose places a party has its share: they count as full.
+    let mut refused = Vec::new();
+    let mut share = None;
 
     loop {
-        let candidates: Vec<_> = runners
-            .iter()
-            .map(|runner| runner.candidate(affinity))
-            .collect();
+        let candidate = |(index, runner): (usize, &Arc<R>)| {
+            let candidate = runner.candidate(affinity);
+            if refused.contains(&index) {
+                candidate.as_full()
+            } else {
+                candidate
+            }
+        };
+        let candidates: Vec<_> = runners.iter().enumerate().map(candidate).collect();
         let index = match choose(&candidates, wish) {
             Choice::Run(index) => index,
             Choice::Offline => return Err(AdmissionError::Offline),
             Choice::Draining => return Err(AdmissionError::RelayDraining),
-            Choice::Full => return Err(AdmissionError::Full),
+            Choice::Full => {
+                return Err(share.map_or(AdmissionError::Full, AdmissionError::Share));
+            }
         };
 
-        // Without a place, another call has taken the last one meanwhile, or the relay has left:
-        // the next choice is another one.
         let runner = &runners[index];
-        if let Some(place) = runner.take_place() {
-            return Ok((runner.clone(), Permit::new(place, pass)));
+        match runner.take_place(claims) {
+            Ok(place) => return Ok((runner.clone(), Permit { place, server })),
+            // The next choice is another one.
+            Err(PlaceError::Gone) => {}
+            Err(PlaceError::Share(of)) => {
+                share = Some(of);
+                refused.push(index);
+            }
         }
     }
 }

@@ -17,6 +17,13 @@ pub(crate) struct Candidate {
     pub(crate) rank: u64,
 }
 
+impl Candidate {
+    /// Returns the relay without room.
+    pub(crate) fn as_full(self) -> Self {
+        Self { room: 0, ..self }
+    }
+}
+
 /// A relay is clearly busier when it has this many calls more than twice those of the least busy
 /// relay: below that, the gain of going elsewhere is less than what the caller may lose with the
 /// process that holds its state.

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use llamapool_testkit::{
-    Answer, Link, OFFER, Pool, Provider, RawProvider, RelayConfig, ScriptedProvider, Upgrade,
-    event_stream, http_request, json_snapshot, metrics_snapshot, soon, tools_call,
+    Answer, Link, OFFER, PendingCall, Pool, Provider, RawProvider, RelayConfig, ScriptedProvider,
+    Upgrade, event_stream, http_request, json_snapshot, metrics_snapshot, soon, tools_call,
 };
 use llamapool_wire::{Cause, Secret};
 use tokio::net::TcpSocket;
@@ -395,6 +395,95 @@ async fn first_byte_timeout() {
 
     let answer = pool.post("mcp-1", &tools_call(1, "echo")).await;
     check_error(Cause::FirstByteTimeout, answer).await;
+}
+
+#[tokio::test]
+async fn caller_share() {
+    let mut provider = ScriptedProvider::start().await;
+    let pool = Pool::start().await;
+    let _relay = pool
+        .relay_with("mcp-1", &provider.url, |relay| {
+            relay.tunnel.max_streams = 20
+        })
+        .await;
+    let _running: Vec<_> = (0..16).map(|_| pool.start_call("mcp-1")).collect();
+    let _requests = provider.next_requests(16).await;
+
+    let answer = pool.post("mcp-1", &tools_call(1, "echo")).await;
+    check_error(Cause::CallerShare, answer).await;
+}
+
+#[tokio::test]
+async fn id_share() {
+    let mut provider = ScriptedProvider::start().await;
+    let pool = Pool::with(|server| server.listen.trust_forwarded = true).await;
+    let _relay = pool
+        .relay_with("mcp-1", &provider.url, |relay| {
+            relay.tunnel.max_streams = 18;
+            let mut other = relay.providers[0].clone();
+            other.id = Some("mcp-2".parse().unwrap());
+            relay.providers.push(other);
+        })
+        .await;
+    pool.connected("mcp-2").await;
+    let call = |caller: usize| {
+        let request = pool
+            .http
+            .post(pool.mcp("mcp-1"))
+            .json(&tools_call(1, "echo"));
+        request.header("x-forwarded-for", format!("192.0.2.{caller}"))
+    };
+    let _running: Vec<_> = (0..16)
+        .map(|caller| PendingCall::start(call(caller)))
+        .collect();
+    let _requests = provider.next_requests(16).await;
+
+    check_error(Cause::IdShare, call(16).send().await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn memory_full() {
+    let provider = Provider::answering(|_| async {
+        let piece = bytes::Bytes::from(vec![b'x'; 16 * 1024]);
+        let pieces = std::iter::repeat_with(move || Ok::<_, std::io::Error>(piece.clone()));
+        let endless = futures_util::stream::iter(pieces);
+        axum::response::Response::new(axum::body::Body::from_stream(endless))
+    })
+    .await;
+    // As much as one caller holds that does not read, and less than the next one needs.
+    let pool = Pool::with(|server| server.max_memory = 90 * 1024).await;
+    let _relay = pool.relay("mcp-1", &provider.url).await;
+    let _unread = pool.post("mcp-1", &tools_call(1, "echo")).await;
+    let is_held = |state: &serde_json::Value| state["server"]["memory_used_bytes"] == 48 * 1024;
+    pool.until("the answer waits", is_held).await;
+
+    let answer = pool.post("mcp-1", &tools_call(1, "echo")).await;
+    check_error(Cause::MemoryFull, answer).await;
+}
+
+#[tokio::test]
+async fn relay_memory_full() {
+    let provider = Provider::echoing().await;
+    let pool = Pool::start().await;
+    let _relay = pool
+        .relay_with("mcp-1", &provider.url, |relay| relay.max_memory = 1000)
+        .await;
+
+    let large = pool.http.post(pool.mcp("mcp-1")).body("x".repeat(200_000));
+    check_error(Cause::RelayMemoryFull, large.send().await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn request_too_slow() {
+    let provider = Provider::echoing().await;
+    let timeout = Duration::from_millis(200);
+    let pool = Pool::with(|server| server.mcp.request_idle_timeout = timeout).await;
+    let _relay = pool.relay("mcp-1", &provider.url).await;
+
+    let silence = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+    let request = pool.http.post(pool.mcp("mcp-1"));
+    let request = request.body(reqwest::Body::wrap_stream(silence));
+    check_error(Cause::RequestTooSlow, request.send().await.unwrap()).await;
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod headers;
 mod keys;
 mod metrics;
 mod plain_callers;
+mod shares;
 mod spreading;
 mod state;
 mod streams;

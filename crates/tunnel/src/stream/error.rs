@@ -10,6 +10,17 @@ pub(crate) enum StreamError {
     Cancelled(CancelReason),
     /// The tunnel was lost, for this reason.
     TunnelLost(Arc<str>),
+    /// The reader of the peer's body took nothing for too long.
+    ReaderStalled,
+    /// There is no memory for the unread bytes of the peer's body.
+    OutOfMemory,
+}
+
+impl StreamError {
+    /// Returns whether the unread bytes were discarded, so that the body broke off before them.
+    pub(super) fn discards_unread(&self) -> bool {
+        matches!(self, Self::ReaderStalled | Self::OutOfMemory)
+    }
 }
 
 /// A frame that is impossible in the state of its stream. It ends the tunnel.

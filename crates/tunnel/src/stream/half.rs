@@ -4,6 +4,7 @@
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use llamapool_limits::{MemoryAccount, ShareError};
 
 use super::error::{SendStoppedError, StreamError};
 use super::handle::Stream;
@@ -126,6 +127,17 @@ impl ReceiveHalf {
     /// Waits for the next progress of the body.
     pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
         self.stream.poll_body(cx)
+    }
+
+    /// Takes the whole body, of at most `max_bytes`, if it has arrived and the stream is over for
+    /// both ends.
+    pub(super) fn take_whole(&self, max_bytes: usize) -> Option<Bytes> {
+        self.stream.take_whole(max_bytes)
+    }
+
+    /// Counts the memory of the body from now on for these parties.
+    pub(super) fn cover_window(&self, account: MemoryAccount) -> Result<(), ShareError> {
+        self.stream.cover_window(account)
     }
 
     /// Returns whether the whole body has arrived and was read.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use llamapool_limits::{MemoryAccount, ShareError};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::{SendStoppedError, StreamError};
+use super::lease::{Held, StreamLease};
 use super::state::{BodyEvent, ReceivedHead, SharedState, StreamState};
 use super::tunnel::Tunnel;
 use crate::frame::{CancelReason, Frame};
@@ -22,8 +24,14 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Creates a stream for a request that is to be sent.
-    pub(crate) fn new(tunnel: Arc<Tunnel>, permit: OwnedSemaphorePermit) -> Self {
-        let state = StreamState::new_request(tunnel.peer_window(), permit);
+    pub(crate) fn new(
+        tunnel: Arc<Tunnel>,
+        permit: OwnedSemaphorePermit,
+        lease: StreamLease,
+    ) -> Self {
+        let StreamLease { place, memory } = lease;
+        let held = Held::new(permit, place);
+        let state = StreamState::new_request(tunnel.windows(), held, memory);
         Self {
             tunnel,
             state: Arc::new(Mutex::new(state)),
@@ -32,7 +40,7 @@ impl Stream {
 
     /// Adds a stream for a received request. `is_last`: the request has no body.
     pub(crate) fn accept(tunnel: Arc<Tunnel>, number: u32, is_last: bool) -> Self {
-        let state = StreamState::received_request(number, is_last, tunnel.peer_window());
+        let state = StreamState::received_request(number, is_last, tunnel.windows());
         let state = Arc::new(Mutex::new(state));
         tunnel.streams.insert(number, state.clone());
         Self { tunnel, state }
@@ -160,12 +168,23 @@ impl Stream {
         let event = ready!(state.poll_body(cx));
 
         let is_data = matches!(event, BodyEvent::Data(_));
-        if is_data && let Some(update) = state.release_window(self.tunnel.window) {
+        if is_data && let Some(update) = state.release_window() {
             self.tunnel.outbox.enqueue_frame(&update);
             drop(state);
             self.tunnel.flush();
         }
         Poll::Ready(event)
+    }
+
+    /// Takes the peer's whole body, of at most `max_bytes`, if it has arrived and the stream is over
+    /// for both ends.
+    pub(super) fn take_whole(&self, max_bytes: usize) -> Option<Bytes> {
+        self.state.lock().take_whole(max_bytes)
+    }
+
+    /// Counts the memory of the peer's body from now on for these parties.
+    pub(super) fn cover_window(&self, account: MemoryAccount) -> Result<(), ShareError> {
+        self.state.lock().cover_window(account)
     }
 
     /// Returns whether the peer's whole body has arrived and was read.

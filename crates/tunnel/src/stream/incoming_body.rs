@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
+use llamapool_limits::{MemoryAccount, ShareError};
 use tokio::task::JoinSet;
 
 use super::error::StreamError;
 use super::half::ReceiveHalf;
 use super::state::BodyEvent;
+use super::whole_body::WholeBody;
 
 /// A body that arrives through the tunnel. Dropping it before its end stops the sender.
 ///
@@ -41,6 +43,12 @@ pub enum IncomingBodyError {
     /// The tunnel was lost.
     #[error("the tunnel was lost: {0}")]
     TunnelLost(String),
+    /// This end read nothing for too long of what had arrived.
+    #[error("its reader took nothing for too long")]
+    ReaderStalled,
+    /// This end had no memory for what had arrived and was not read.
+    #[error("there was no memory for its unread bytes")]
+    OutOfMemory,
 }
 
 impl IncomingBody {
@@ -69,6 +77,33 @@ impl IncomingBody {
     pub(crate) fn with_upload(mut self, upload: JoinSet<()>) -> Self {
         self.upload = Some(upload);
         self
+    }
+
+    /// Returns the whole body as bytes if all of it has arrived, it has at most `max_bytes`, and its
+    /// stream is over for both ends. Otherwise the body itself, unchanged.
+    pub fn into_whole(self, max_bytes: usize) -> Result<WholeBody, Self> {
+        if self.has_ended || self.announced.is_some_and(|left| left > max_bytes as u64) {
+            return Err(self);
+        }
+        let Some(data) = self.half.take_whole(max_bytes) else {
+            return Err(self);
+        };
+        let is_complete = self
+            .announced
+            .is_none_or(|announced| announced == data.len() as u64);
+        let may_report_end = self.may_report_end;
+        Ok(WholeBody::new(
+            data,
+            is_complete,
+            may_report_end,
+            self.upload,
+        ))
+    }
+
+    /// Counts the memory of what arrives for these parties. Fails if there is none for the window of
+    /// the body, unless all of it has arrived.
+    pub fn cover_window(&self, account: MemoryAccount) -> Result<(), ShareError> {
+        self.half.cover_window(account)
     }
 
     /// Counts received bytes against the content length.
@@ -118,6 +153,8 @@ impl Body for IncomingBody {
             BodyEvent::Failed(StreamError::TunnelLost(reason)) => {
                 Err(IncomingBodyError::TunnelLost(reason.to_string()))
             }
+            BodyEvent::Failed(StreamError::ReaderStalled) => Err(IncomingBodyError::ReaderStalled),
+            BodyEvent::Failed(StreamError::OutOfMemory) => Err(IncomingBodyError::OutOfMemory),
         };
         this.has_ended = true;
         Poll::Ready(end.err().map(Err))

@@ -59,6 +59,21 @@ impl ReceiveBuffer {
         (!piece.is_empty()).then_some(piece)
     }
 
+    /// Removes and returns all bytes.
+    pub(super) fn take_all(&mut self) -> Bytes {
+        let first = self.pop().unwrap_or_default();
+        if self.is_empty() {
+            return first;
+        }
+
+        let mut all = BytesMut::with_capacity(first.len() + self.length);
+        all.extend_from_slice(&first);
+        while let Some(piece) = self.pop() {
+            all.extend_from_slice(&piece);
+        }
+        all.freeze()
+    }
+
     /// Returns the number of unread bytes.
     pub(super) fn len(&self) -> usize {
         self.length

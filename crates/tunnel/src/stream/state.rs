@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use llamapool_limits::{MemoryAccount, ShareError};
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::StreamError;
+use super::lease::Held;
 use super::receive_buffer::ReceiveBuffer;
+use super::receive_window::ReceiveWindow;
 use crate::config::PIECE_BYTES;
 use crate::frame::{CancelReason, Frame, encode_data, encode_head};
 use crate::socket::Turn;
@@ -29,8 +31,9 @@ pub(crate) struct StreamState {
     response_head: Option<ReceivedHead>,
     has_received_head: bool,
     receive_buffer: ReceiveBuffer,
-    /// Used bytes of the receive window: unread, or read and not yet given back.
-    receive_window_used: u32,
+    receive_window: ReceiveWindow,
+    /// Looks at the unread bytes since the reader took some.
+    looks_at_reader: u8,
     receiving: BodyProgress,
     /// Bytes that the peer still accepts of this end's body.
     send_window: u32,
@@ -41,8 +44,19 @@ pub(crate) struct StreamState {
     is_removed: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// Permit for one of the streams that the peer serves at once.
-    permit: Option<OwnedSemaphorePermit>,
+    /// Places that the stream holds until it is over for both ends.
+    held: Held,
+}
+
+/// The windows with which the bodies of a stream begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Windows {
+    /// Bytes that the peer accepts of this end's body.
+    pub(super) send: u32,
+    /// Bytes that this end accepts of the peer's body.
+    pub(super) receive: u32,
+    /// Bytes to which the window of the peer's body may grow.
+    pub(super) receive_max: u32,
 }
 
 /// A received head, still encoded.
@@ -73,43 +87,42 @@ pub(crate) enum BodyEvent {
 
 impl StreamState {
     /// Creates the state of a request that is to be sent.
-    pub(super) fn new_request(send_window: u32, permit: OwnedSemaphorePermit) -> Self {
-        Self::new(0, BodyProgress::Open, send_window, Some(permit))
+    pub(super) fn new_request(windows: Windows, held: Held, memory: Option<MemoryAccount>) -> Self {
+        let mut state = Self::new(0, BodyProgress::Open, windows);
+        state.held = held;
+        state.receive_window.set_account(memory);
+        state
     }
 
     /// Creates the state of a received request. `is_last`: it has no body.
-    pub(super) fn received_request(number: u32, is_last: bool, send_window: u32) -> Self {
+    pub(super) fn received_request(number: u32, is_last: bool, windows: Windows) -> Self {
         let receiving = if is_last {
             BodyProgress::Ended
         } else {
             BodyProgress::Open
         };
-        let mut state = Self::new(number, receiving, send_window, None);
+        let mut state = Self::new(number, receiving, windows);
         state.has_received_head = true;
         state
     }
 
-    fn new(
-        number: u32,
-        receiving: BodyProgress,
-        send_window: u32,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    fn new(number: u32, receiving: BodyProgress, windows: Windows) -> Self {
         Self {
             number,
             response_head: None,
             has_received_head: false,
             receive_buffer: ReceiveBuffer::default(),
-            receive_window_used: 0,
+            receive_window: ReceiveWindow::new(windows.receive, windows.receive_max),
+            looks_at_reader: 0,
             receiving,
-            send_window,
+            send_window: windows.send,
             sending: BodyProgress::Open,
             error: None,
             turn: None,
             is_removed: false,
             reader: None,
             writer: None,
-            permit,
+            held: Held::default(),
         }
     }
 
@@ -119,13 +132,14 @@ impl StreamState {
             || (self.receiving != BodyProgress::Open && self.sending != BodyProgress::Open)
     }
 
-    /// Returns number and permit of a stream that is done, once: it is to be removed.
-    pub(super) fn take_finished(&mut self) -> Option<(u32, Option<OwnedSemaphorePermit>)> {
+    /// Returns the number of a stream that is done and the places that it held, once: it is to be
+    /// removed.
+    pub(super) fn take_finished(&mut self) -> Option<(u32, Held)> {
         if !self.is_done() || self.is_removed {
             return None;
         }
         self.is_removed = true;
-        Some((self.number, self.permit.take()))
+        Some((self.number, std::mem::take(&mut self.held)))
     }
 
     /// Takes the wakers of the tasks that wait for this stream.
@@ -147,6 +161,35 @@ impl StreamState {
             stream: self.number,
             reason,
         })
+    }
+
+    /// Ends the stream because of its reader, and discards the unread bytes. Returns the frame for
+    /// the peer, unless the stream was over before.
+    fn give_up(&mut self, error: StreamError) -> Option<Frame> {
+        let is_over = self.is_done();
+        self.fail(error);
+        self.receiving = BodyProgress::Aborted;
+        self.receive_buffer = ReceiveBuffer::default();
+        self.receive_window.release_memory();
+        (!is_over).then_some(Frame::Cancel {
+            stream: self.number,
+            reason: CancelReason::GivenUp,
+        })
+    }
+
+    /// Looks at the unread bytes of the peer's body, again and again at equal intervals. Gives the
+    /// stream up if its reader has taken none since more than `max_looks` looks, and returns the
+    /// frame for the peer.
+    pub(super) fn look_at_reader(&mut self, max_looks: u8) -> Option<Frame> {
+        if self.receive_buffer.is_empty() {
+            self.looks_at_reader = 0;
+            return None;
+        }
+        self.looks_at_reader += 1;
+        if self.looks_at_reader > max_looks {
+            return self.give_up(StreamError::ReaderStalled);
+        }
+        None
     }
 }
 
@@ -247,9 +290,13 @@ impl StreamState {
     /// Waits for the next progress of the peer's body.
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
         if let Some(data) = self.receive_buffer.pop() {
+            self.looks_at_reader = 0;
             return Poll::Ready(BodyEvent::Data(data));
         }
         match (&self.error, self.receiving) {
+            (Some(error), _) if error.discards_unread() => {
+                Poll::Ready(BodyEvent::Failed(error.clone()))
+            }
             (_, BodyProgress::Ended) => Poll::Ready(BodyEvent::End),
             (_, BodyProgress::Aborted) => Poll::Ready(BodyEvent::Aborted),
             (Some(error), _) => Poll::Ready(BodyEvent::Failed(error.clone())),
@@ -265,19 +312,37 @@ impl StreamState {
         self.receiving == BodyProgress::Ended && self.receive_buffer.is_empty()
     }
 
-    /// Gives read bytes of the receive window back. Returns the frame for the peer when it is due:
-    /// with half of the window read, so that bodies within it cost no such frame.
-    pub(super) fn release_window(&mut self, window: u32) -> Option<Frame> {
-        let read = self.receive_window_used - self.receive_buffer.len() as u32;
-        let is_due =
-            read >= window / 2 && self.receiving == BodyProgress::Open && self.error.is_none();
-        if !is_due {
+    /// Takes the peer's whole body, of at most `max_bytes`, if it has arrived and the stream is over
+    /// for both ends.
+    pub(super) fn take_whole(&mut self, max_bytes: usize) -> Option<Bytes> {
+        let is_whole = self.receiving == BodyProgress::Ended && self.error.is_none();
+        if !is_whole || !self.is_done() || self.receive_buffer.len() > max_bytes {
             return None;
         }
-        self.receive_window_used -= read;
+        Some(self.receive_buffer.take_all())
+    }
+
+    /// Counts the memory of the peer's body from now on for these parties. Fails if there is none
+    /// for its window.
+    pub(super) fn cover_window(&mut self, account: MemoryAccount) -> Result<(), ShareError> {
+        if self.receiving != BodyProgress::Open {
+            return Ok(());
+        }
+        self.receive_window.set_account(Some(account));
+        self.receive_window.cover()
+    }
+
+    /// Gives read bytes of the receive window back. Returns the frame for the peer when it is due:
+    /// with half of the window read, so that bodies within it cost no such frame.
+    pub(super) fn release_window(&mut self) -> Option<Frame> {
+        if self.receiving != BodyProgress::Open || self.error.is_some() {
+            return None;
+        }
+        let unread = self.receive_buffer.len() as u32;
+        let bytes = self.receive_window.give_back(unread)?;
         Some(Frame::WindowUpdate {
             stream: self.number,
-            bytes: read,
+            bytes,
         })
     }
 

@@ -46,6 +46,11 @@ impl StreamTable {
         drop(removed);
     }
 
+    /// Returns the states of all open streams.
+    pub(super) fn all(&self) -> Vec<SharedState> {
+        self.streams.lock().values().cloned().collect()
+    }
+
     /// Returns the number of open streams.
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)

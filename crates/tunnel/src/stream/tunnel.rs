@@ -1,15 +1,17 @@
 //! The parts that all streams of one end share: the outbox, the table of streams, the socket and
 //! the peer's settings.
 
+use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::StreamError;
-use super::state::StreamState;
+use super::state::{StreamState, Windows};
 use super::table::StreamTable;
-use crate::config::TunnelConfig;
+use crate::config::{INITIAL_WINDOW_BYTES, LOOKS_AT_READER, TunnelConfig};
 use crate::frame::{Frame, Hello};
 use crate::socket::{FlushPolicy, Flusher, Outbox, Socket, TunnelEnd};
 
@@ -21,8 +23,8 @@ pub(crate) struct Tunnel {
     pub(crate) outbox: Outbox,
     pub(crate) streams: StreamTable,
     pub(crate) socket: Socket,
-    /// Receive window of each body, in bytes.
-    pub(crate) window: u32,
+    /// Largest receive window of each body, in bytes.
+    max_window: u32,
     max_header_bytes: u32,
     peer: OnceLock<Hello>,
     /// Permits for the streams that the peer serves at once; none before its hello.
@@ -36,13 +38,13 @@ impl Tunnel {
             outbox: Outbox::default(),
             streams: StreamTable::default(),
             socket,
-            window: config.stream_window,
+            max_window: config.stream_window,
             max_header_bytes: config.max_header_bytes,
             peer: OnceLock::new(),
             stream_permits: Arc::new(Semaphore::new(0)),
         };
         tunnel.outbox.enqueue_frame(&Frame::Hello(Hello {
-            window: config.stream_window,
+            window: tunnel.initial_window(),
             max_streams: config.max_streams,
             max_header_bytes: config.max_header_bytes,
         }));
@@ -65,9 +67,37 @@ impl Tunnel {
         self.peer.get().is_some()
     }
 
-    /// Returns the peer's initial window of each body, in bytes.
-    pub(super) fn peer_window(&self) -> u32 {
-        self.peer.get().map_or(0, |hello| hello.window)
+    /// Returns this end's initial window of each body, in bytes.
+    fn initial_window(&self) -> u32 {
+        self.max_window.min(INITIAL_WINDOW_BYTES)
+    }
+
+    /// Returns the windows with which the bodies of a stream begin.
+    pub(super) fn windows(&self) -> Windows {
+        Windows {
+            send: self.peer.get().map_or(0, |hello| hello.window),
+            receive: self.initial_window(),
+            receive_max: self.max_window,
+        }
+    }
+
+    /// Gives up the streams whose reader takes nothing of what waits for it within `patience`.
+    /// Never returns.
+    pub(crate) async fn watch_readers(&self, patience: Option<Duration>) -> Infallible {
+        let Some(patience) = patience else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(patience / u32::from(LOOKS_AT_READER)).await;
+            for stream in self.streams.all() {
+                let frame = stream.lock().look_at_reader(LOOKS_AT_READER);
+                if let Some(frame) = frame {
+                    // Delivered as if received, so that the tasks of the stream are woken.
+                    self.deliver(&stream, |_| self.outbox.enqueue_frame(&frame));
+                }
+            }
+            self.flush();
+        }
     }
 
     /// Returns how many streams the peer serves at once, 0 before its hello.
@@ -129,14 +159,14 @@ impl Tunnel {
         result
     }
 
-    /// Removes a stream that is over for both ends, and frees its permit.
+    /// Removes a stream that is over for both ends, and frees its places.
     pub(super) fn remove_finished(&self, mut state: MutexGuard<'_, StreamState>) {
-        let Some((number, permit)) = state.take_finished() else {
+        let Some((number, held)) = state.take_finished() else {
             return;
         };
         drop(state);
         self.streams.remove(number);
-        drop(permit);
+        drop(held);
     }
 
     /// Ends the tunnel for all its streams.

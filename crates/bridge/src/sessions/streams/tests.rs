@@ -1,5 +1,7 @@
 //! The stream that each message goes to, and what a caller that resumes receives.
 
+use llamapool_limits::MemoryAccount;
+
 use super::session_stream::RESUMABLE;
 use super::*;
 
@@ -31,7 +33,10 @@ struct Session(Streams);
 
 impl Session {
     fn new() -> Self {
-        Self(Streams::new(1000))
+        Self(Streams::new(
+            EventLog::new(1000, &MemoryAccount::default()),
+            &MemoryAccount::default(),
+        ))
     }
 
     fn starting() -> Self {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use llamapool_bridge::{BridgeConfig, SessionLimits, StartLimits};
+use llamapool_limits::MemoryBudget;
 use llamapool_settings::value::{
     COMMAND, COUNT, DURATION, MEMORY, MEMORY_OR_ZERO, PATH, POSITIVE_DURATION, SWITCH, VARIABLES,
     Variable,
@@ -202,6 +203,7 @@ pub(in crate::settings) fn resolve(
         era_patience,
         shared_call_timeout: Some(shared_call_timeout).filter(|timeout| !timeout.is_zero()),
         shared_session,
+        memory: MemoryBudget::default(),
     }))
 }
 

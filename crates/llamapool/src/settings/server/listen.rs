@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 use llamapool_server::ListenConfig;
-use llamapool_settings::value::{COUNT, POSITIVE_DURATION, SWITCH};
+use llamapool_settings::value::{COUNT, DURATION, POSITIVE_DURATION, SWITCH};
 use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
 
 use crate::settings::address::{ANY_PORT, IP, PORT as PORT_NUMBER, PORT_OR_NONE};
@@ -52,6 +52,14 @@ static HEADER_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
 )
 .default("30s");
 
+static SEND_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "SEND_TIMEOUT",
+    TIME,
+    DURATION,
+    "Longest time in which a caller takes nothing of a response that waits for it; 0: no limit.",
+)
+.default("60s");
+
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[
     &PORT.setting,
@@ -61,6 +69,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &TRUST_FORWARDED.setting,
     &MAX_CONNECTIONS.setting,
     &HEADER_TIMEOUT.setting,
+    &SEND_TIMEOUT.setting,
 ];
 
 /// Returns the configuration of the listeners.
@@ -79,5 +88,6 @@ pub(super) fn resolve(sources: &Sources) -> Result<ListenConfig, SettingsError> 
         trust_forwarded: sources.value(&TRUST_FORWARDED)?,
         max_connections: sources.value(&MAX_CONNECTIONS)?,
         header_timeout: sources.value(&HEADER_TIMEOUT)?,
+        send_timeout: sources.value(&SEND_TIMEOUT)?,
     })
 }

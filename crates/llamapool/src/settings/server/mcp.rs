@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use llamapool_server::McpConfig;
-use llamapool_settings::value::{BYTES, COUNT_OR_ZERO, DURATION, MEMORY, POSITIVE_DURATION};
+use llamapool_settings::value::{
+    BYTES, COUNT_OR_ZERO, DURATION, MEMORY, MEMORY_OR_ZERO, POSITIVE_DURATION,
+};
 use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
 
 use crate::settings::group::{LIMITS, TIME};
@@ -31,6 +33,21 @@ static FIRST_BYTE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "Longest wait of a call for the headers of its response.",
 )
 .default("120s");
+static REQUEST_IDLE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "REQUEST_IDLE_TIMEOUT",
+    TIME,
+    DURATION,
+    "Longest pause of a caller inside a request body; 0: no limit.",
+)
+.default("30s");
+static REQUEST_MIN_RATE: TypedSetting<usize> = TypedSetting::new(
+    "REQUEST_MIN_RATE",
+    LIMITS,
+    MEMORY_OR_ZERO,
+    "Least bytes per second of a request body, once REQUEST_IDLE_TIMEOUT was spent waiting for it; \
+     0: none.",
+)
+.default("240");
 static STREAM_IDLE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "STREAM_IDLE_TIMEOUT",
     TIME,
@@ -67,6 +84,8 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &MAX_REQUEST_BYTES.setting,
     &MAX_ANSWER_BYTES.setting,
     &MAX_CONCURRENCY_PER_CLIENT.setting,
+    &REQUEST_IDLE_TIMEOUT.setting,
+    &REQUEST_MIN_RATE.setting,
     &FIRST_BYTE_TIMEOUT.setting,
     &STREAM_IDLE_TIMEOUT.setting,
     &STREAM_KEEPALIVE.setting,
@@ -80,6 +99,8 @@ pub(super) fn resolve(sources: &Sources) -> Result<McpConfig, SettingsError> {
         max_request_bytes: sources.value(&MAX_REQUEST_BYTES)?,
         max_answer_bytes: sources.value(&MAX_ANSWER_BYTES)?,
         max_calls_per_id: sources.value(&MAX_CONCURRENCY_PER_CLIENT)?,
+        request_idle_timeout: sources.value(&REQUEST_IDLE_TIMEOUT)?,
+        request_min_rate: sources.value(&REQUEST_MIN_RATE)? as u64,
         first_byte_timeout: sources.value(&FIRST_BYTE_TIMEOUT)?,
         stream_idle_timeout: sources.value(&STREAM_IDLE_TIMEOUT)?,
         call_timeout: sources.value(&CALL_TIMEOUT)?,

@@ -1,7 +1,7 @@
 //! A request's body that can be sent once more from its beginning, while little of it has been
 //! sent: for a provider that redirects, and so has not executed the call.
 //!
-//! The pieces that were sent are stored up to a bound. While it is unknown whether the provider
+//! The pieces that were sent are stored up to a bound, and while there is memory for them. While it is unknown whether the provider
 //! redirects, a body pauses after its beginning until the provider's first response, for a moment.
 
 use std::collections::VecDeque;
@@ -15,7 +15,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
-use llamapool_http::BoxError;
+use llamapool_http::{BoxError, CountedMemory};
+use llamapool_limits::MemoryAccount;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
@@ -38,6 +39,7 @@ struct ReplayState {
     stored: VecDeque<Bytes>,
     stored_bytes: usize,
     max_bytes: usize,
+    memory: CountedMemory,
     /// True if everything that was sent is stored.
     is_complete: bool,
     is_ended: bool,
@@ -60,6 +62,7 @@ impl Replay {
         source: UnsyncBoxBody<Bytes, BoxError>,
         max_bytes: usize,
         pauses: bool,
+        memory: &MemoryAccount,
     ) -> Self {
         let pause = if pauses {
             Pause::AfterBeginning(None)
@@ -72,6 +75,7 @@ impl Replay {
             stored: VecDeque::new(),
             stored_bytes: 0,
             max_bytes,
+            memory: CountedMemory::new(memory),
             is_complete: true,
             is_ended,
             turn: 0,
@@ -189,12 +193,16 @@ impl Body for Attempt {
 
 impl ReplayState {
     fn store(&mut self, data: Bytes) {
-        if self.is_complete && self.stored_bytes < self.max_bytes {
-            self.stored_bytes += data.len();
+        let bytes = self.stored_bytes + data.len();
+        let has_room = self.is_complete && self.stored_bytes < self.max_bytes;
+        if has_room && self.memory.cover(bytes).is_ok() {
+            self.stored_bytes = bytes;
             self.stored.push_back(data);
         } else {
             self.is_complete = false;
             self.stored.clear();
+            // Nothing is always granted.
+            let _ = self.memory.fit(0);
         }
     }
 }
@@ -214,6 +222,7 @@ mod tests {
             StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync(),
             max_bytes,
             holds,
+            &MemoryAccount::default(),
         )
     }
 
@@ -274,6 +283,11 @@ mod tests {
         let empty = http_body_util::Empty::new()
             .map_err(|never| match never {})
             .boxed_unsync();
-        assert!(Replay::new(empty, 10, true).body().unwrap().is_end_stream());
+        assert!(
+            Replay::new(empty, 10, true, &MemoryAccount::default())
+                .body()
+                .unwrap()
+                .is_end_stream()
+        );
     }
 }

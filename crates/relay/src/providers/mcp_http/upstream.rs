@@ -6,6 +6,7 @@ use http::{HeaderMap, Request, Response, Uri, request};
 use http_body::Body;
 use http_body_util::BodyExt;
 use llamapool_http::{BoxError, ForwardError, ForwardTimeouts, Upstream, forward};
+use llamapool_limits::MemoryAccount;
 use llamapool_wire::{CallError, Cause};
 
 use super::connection::RequestBody;
@@ -28,6 +29,7 @@ pub(super) struct ProviderUpstream {
     extra_headers: HeaderMap,
     connect_timeout: Duration,
     replay_bytes: usize,
+    memory: MemoryAccount,
     health: HealthReporter,
 }
 
@@ -56,13 +58,19 @@ pub(super) enum UpstreamError {
 
 impl ProviderUpstream {
     /// The provider of a configuration, whose health goes to `health`.
-    pub(super) fn new(config: &HttpConfig, connector: Connector, health: HealthReporter) -> Self {
+    pub(super) fn new(
+        config: &HttpConfig,
+        connector: Connector,
+        memory: &MemoryAccount,
+        health: HealthReporter,
+    ) -> Self {
         Self {
             pool: ConnectionPool::new(connector, &config.url),
             route: Route::new(config.url.clone()),
             extra_headers: config.headers.clone(),
             connect_timeout: config.connect_timeout,
             replay_bytes: config.redirect_replay_bytes,
+            memory: memory.clone(),
             health,
         }
     }
@@ -70,6 +78,11 @@ impl ProviderUpstream {
     /// Returns the URLs of the provider.
     pub(super) fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// Returns the account of the memory of this provider.
+    pub(super) fn memory(&self) -> &MemoryAccount {
+        &self.memory
     }
 
     /// Returns the headers that are added to every request.
@@ -176,7 +189,7 @@ impl Upstream for Following<'_> {
 
         let may_redirect = provider.route.is_untried();
         let body = body.map_err(Into::into).boxed_unsync();
-        let replay = Replay::new(body, provider.replay_bytes, may_redirect);
+        let replay = Replay::new(body, provider.replay_bytes, may_redirect, &provider.memory);
 
         for redirects in 0..=MAX_REDIRECTS {
             let body = replay
@@ -236,7 +249,8 @@ fn request_to(head: &request::Parts, url: Uri, body: RequestBody) -> Request<Req
 
 fn not_replayable(max_bytes: usize) -> UpstreamError {
     UpstreamError::Redirect(format!(
-        "the request has more than {max_bytes} bytes, see REDIRECT_REPLAY_BYTES"
+        "the request has more than {max_bytes} bytes, or there is no memory to keep it, see \
+         REDIRECT_REPLAY_BYTES and MAX_MEMORY"
     ))
 }
 

@@ -8,26 +8,36 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use llamapool_limits::{Claim, MemoryAccount, ShareError};
 use llamapool_mcp::Revision;
 use llamapool_mcp::header::{METHOD, PROTOCOL_VERSION, SESSION_ID};
-use llamapool_wire::{CallError, Cause};
+use llamapool_wire::{CallError, CallerTag, Cause};
 
 use super::context::McpDoor;
 use super::error::McpError;
 use super::session_seal::Purpose;
 use super::target::Target;
 use crate::auth::Caller;
-use crate::calls::failure::not_admitted;
+use crate::calls::failure::{not_admitted, too_many};
 use crate::directory::{Listing, Member, RelayTag};
 use crate::listen::Peer;
-use crate::scheduler::{self, AdmissionError, Permit, Wish};
+use crate::scheduler::{self, AdmissionError, CallKind, Permit, PlaceClaims, Wish};
+
+/// The factor of the share that one id has of the server's memory: one greedy id leaves a ninth.
+const ID_MEMORY_FACTOR: usize = 8;
+/// The memory that must be left for a call when more than half of all is in use: as much as an
+/// answer may take at once.
+const CALL_BYTES: usize = 64 * 1024;
 
 /// The relay that runs a call, and how.
 pub(super) struct Admission {
     pub(super) member: Arc<Member>,
     /// The address that the caller calls from.
     pub(super) peer: Peer,
+    /// The tag by which the relay counts what the caller holds.
+    pub(super) caller_tag: CallerTag,
     /// The provider's own session id, where the caller has a sealed one.
     pub(super) session: Option<HeaderValue>,
     /// Set if several relays may share this id.
@@ -45,9 +55,10 @@ pub(super) fn admit(
     door: &McpDoor,
     listing: &Listing,
     target: &Target,
-    headers: &HeaderMap,
+    request: &Request,
     caller: &Caller,
 ) -> Result<(Admission, Permit), McpError> {
+    let headers = request.headers();
     let is_shared = listing
         .members
         .iter()
@@ -66,8 +77,12 @@ pub(super) fn admit(
     };
 
     let affinity = affinity(door, listing, headers, caller);
-    let admitted = scheduler::admit(&door.gate, &listing.members, wish, affinity);
-    let (member, permit) = admitted.map_err(|error| {
+    let claims = PlaceClaims {
+        caller: caller.owners.claims(),
+        kind: kind_of(request),
+    };
+    let admitted = scheduler::admit(&door.gate, &listing.members, wish, affinity, claims);
+    let (member, mut permit) = admitted.map_err(|error| {
         // A session cannot go on where its relay takes no calls, but it can begin again at another
         // one.
         let is_bound = matches!(wish, Wish::Only(_));
@@ -79,14 +94,53 @@ pub(super) fn admit(
         }
     })?;
 
+    if let Some(calls) = &listing.calls {
+        let of_id = calls
+            .take(claims.caller, 1)
+            .map_err(|error| too_many(error, &listing.id, calls.capacity()))?;
+        permit.place = permit.place.within(of_id);
+    }
+
     let admission = Admission {
         member,
         peer: caller.peer,
+        caller_tag: door.auth.caller_tag(caller),
         session,
         is_shared,
         has_sessions,
     };
     Ok((admission, permit))
+}
+
+/// Returns the account of the memory of a call. Fails if more than half of all memory is in use,
+/// and a party of the call has used up its share.
+pub(super) fn account(
+    door: &McpDoor,
+    caller: &Caller,
+    member: &Member,
+) -> Result<MemoryAccount, ShareError> {
+    let [caller, address] = caller.owners.claims();
+    let id = Claim {
+        owner: member.owner,
+        factor: ID_MEMORY_FACTOR,
+    };
+    let account = door.memory.account([caller, address, id]);
+    if door.memory.used() > door.memory.capacity() / 2 {
+        drop(account.take(CALL_BYTES)?);
+    }
+    Ok(account)
+}
+
+/// Returns the kind of a call: listeners ask for no response, but for what may come (MCP
+/// 2025-11-25, listening for messages; MCP 2026-07-28, subscriptions).
+fn kind_of(request: &Request) -> CallKind {
+    let method = request.headers().get(METHOD);
+    let is_subscription = method.is_some_and(|method| method == "subscriptions/listen");
+    if request.method() == Method::GET || is_subscription {
+        CallKind::Listener
+    } else {
+        CallKind::Ordinary
+    }
 }
 
 /// Opens what is sealed into a call of a shared id.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use llamapool_http::ForwardTimeouts;
+use llamapool_http::{ForwardTimeouts, RequestPace};
+use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
 
 use super::session_seal::SessionSeal;
@@ -31,6 +32,12 @@ pub struct McpConfig {
     pub call_timeout: Duration,
     /// The time without a byte after which an event stream gets a comment; zero: never.
     pub stream_keepalive: Duration,
+    /// The time between two pieces of a request body, and the grace of its least rate; zero: no
+    /// limit.
+    pub request_idle_timeout: Duration,
+    /// The least rate of a request body, in bytes per second, over the time that it is waited for
+    /// beyond the idle timeout; 0: none.
+    pub request_min_rate: u64,
     /// The time for the lost relay of a session to come back, where several relays share an id.
     pub session_grace: Duration,
 }
@@ -47,6 +54,8 @@ pub(crate) struct McpDoor {
     /// Seals the sessions of shared ids.
     pub(crate) seal: SessionSeal,
     pub(crate) public_url: PublicUrl,
+    /// The memory of the process.
+    pub(crate) memory: MemoryBudget,
     pub(crate) metrics: CallMetrics<MethodLabel>,
     pub(crate) forwarder: Forwarder,
     pub(crate) config: McpConfig,
@@ -63,6 +72,10 @@ impl McpConfig {
                 total: unless_zero(self.call_timeout),
             },
             max_request_bytes: self.max_request_bytes,
+            pace: RequestPace {
+                idle: unless_zero(self.request_idle_timeout),
+                min_rate: self.request_min_rate,
+            },
         }
     }
 }
@@ -77,6 +90,8 @@ impl Default for McpConfig {
             stream_idle_timeout: Duration::ZERO,
             call_timeout: Duration::ZERO,
             stream_keepalive: Duration::from_secs(15),
+            request_idle_timeout: Duration::from_secs(30),
+            request_min_rate: 240,
             session_grace: Duration::from_secs(60),
         }
     }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, header};
 use bytes::Bytes;
 use llamapool_http::JSON_TYPE;
 use llamapool_http::sse::{self, FirstEventError};
+use llamapool_limits::MemoryAccount;
 use llamapool_mcp::is_response;
 use llamapool_wire::{CallError, Cause};
 
@@ -32,11 +33,12 @@ pub(super) fn accepts_anything(headers: &HeaderMap) -> bool {
 pub(super) async fn single_answer<B>(
     answer: Response<B>,
     max_bytes: usize,
+    memory: &MemoryAccount,
 ) -> Result<Response<Body>, CallError>
 where
     B: http_body::Body<Data = Bytes>,
 {
-    match sse::first_event(answer, max_bytes, is_response).await {
+    match sse::first_event(answer, max_bytes, memory, is_response).await {
         Ok(mut answer) => {
             answer.headers_mut().insert(header::CONTENT_TYPE, JSON_TYPE);
             Ok(answer.map(Body::from))
@@ -45,6 +47,11 @@ where
             let message = format!("the response exceeds {max_bytes} bytes, see MAX_ANSWER_BYTES");
             Err(CallError::new(Cause::AnswerTooLarge, message))
         }
+        // The provider has executed the call: it must not look as if it could be sent again.
+        Err(FirstEventError::OutOfMemory(_)) => Err(CallError::new(
+            Cause::AnswerTooLarge,
+            "the response needs more memory than is left for its caller, see MAX_MEMORY",
+        )),
         Err(FirstEventError::Missing) => Err(CallError::new(
             Cause::NoResponse,
             "the provider's event stream ended without the response",
@@ -54,7 +61,17 @@ where
 
 #[cfg(test)]
 mod tests {
+    use llamapool_limits::{Claim, MemoryBudget, Owner};
+
     use super::*;
+
+    fn account(bytes: usize) -> MemoryAccount {
+        let claims = ["caller", "address", "id"].map(|name| Claim {
+            owner: Owner::of(&name),
+            factor: usize::MAX,
+        });
+        MemoryBudget::new(bytes).account(claims)
+    }
 
     const NOISE: &str = ": hello\nid: 1\ndata:\n\nevent: message\ndata: {\"method\":\"notifications/progress\"}\n\n";
 
@@ -62,6 +79,7 @@ mod tests {
         single_answer(
             Response::new(http_body_util::Full::<Bytes>::from(stream)),
             max_bytes,
+            &account(1 << 30),
         )
         .await
     }

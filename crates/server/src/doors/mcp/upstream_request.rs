@@ -53,11 +53,8 @@ pub(super) async fn prepare(
     call.call()
         .set_label(MethodLabel::from_name(head.method.as_str()));
 
-    let address_of_caller = door
-        .public_url
-        .caller_address(&head.headers, admission.peer);
     let forwarding = Forwarding {
-        caller: door.auth.caller_tag(address_of_caller, &head.headers),
+        caller: admission.caller_tag,
         auth: &door.auth,
         forwarded_for: door.public_url.forwarded_for(&head.headers, admission.peer),
         address,

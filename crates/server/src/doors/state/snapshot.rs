@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
 use llamapool_wire::{BridgeLoad, BuildInfo, ProviderHealth, RelayId};
 use serde::Serialize;
@@ -22,6 +23,7 @@ pub(crate) struct StateSources {
     pub(crate) directory: Directory,
     pub(crate) calls: CallMetrics<MethodLabel>,
     pub(crate) gate: Arc<DrainGate>,
+    pub(crate) memory: MemoryBudget,
     pub(crate) started: SystemTime,
     pub(crate) build: BuildInfo,
 }
@@ -48,6 +50,9 @@ struct ServerState {
     jobs_completed_total: u64,
     jobs_failed_total: u64,
     scheduler_queue_len: usize,
+    /// Bytes that are held for callers, and the most that may be (`MAX_MEMORY`).
+    memory_used_bytes: usize,
+    memory_max_bytes: usize,
 }
 
 #[derive(Default, Serialize)]
@@ -160,6 +165,8 @@ fn server_state(sources: &StateSources) -> ServerState {
         jobs_completed_total: completed,
         jobs_failed_total: failed,
         scheduler_queue_len: 0,
+        memory_used_bytes: sources.memory.used(),
+        memory_max_bytes: sources.memory.capacity(),
     }
 }
 

@@ -27,7 +27,7 @@ const KEEP: Duration = Duration::from_secs(3600);
 fn registry(max_relays: usize) -> Registry {
     let data = ServerData::open(&DataDirConfig::None).unwrap();
     let records = HolderRecords::open(&data, KEEP).unwrap();
-    Registry::new(Directory::new(), max_relays, records, Metrics::new())
+    Registry::new(Directory::new(0), max_relays, records, Metrics::new())
 }
 
 fn network(last: u8) -> Network {

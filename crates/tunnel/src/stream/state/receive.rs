@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
-use super::super::error::ProtocolError;
+use super::super::error::{ProtocolError, StreamError};
 use super::{BodyProgress, ReceivedHead, StreamState};
+use crate::config::UNCOUNTED_BYTES;
+use crate::frame::Frame;
 
 impl StreamState {
     pub(crate) fn receive_head(&mut self, head: ReceivedHead) -> Result<(), ProtocolError> {
@@ -17,29 +19,34 @@ impl StreamState {
         Ok(())
     }
 
-    /// Buffers a piece of the peer's body, within a receive window of `window` bytes.
+    /// Buffers a piece of the peer's body, within the receive window. Returns a frame for the peer
+    /// if there is no memory for it: the stream is given up then.
     pub(crate) fn receive_data(
         &mut self,
         data: Bytes,
         is_last: bool,
-        window: u32,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<Option<Frame>, ProtocolError> {
         self.check_body_expected()?;
 
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let used = self.receive_window_used.saturating_add(length);
-        if used > window {
+        let window = &mut self.receive_window;
+        if !window.has_room(length) {
             return Err(ProtocolError::WindowExceeded(self.number));
         }
 
         if self.receiving == BodyProgress::Open {
-            self.receive_window_used = used;
+            window.use_up(length);
             self.receive_buffer.push(data);
         }
         if is_last {
             self.receiving = BodyProgress::Ended;
         }
-        Ok(())
+
+        let is_counted = self.receive_buffer.len() > UNCOUNTED_BYTES as usize;
+        if is_counted && self.receive_window.cover().is_err() {
+            return Ok(self.give_up(StreamError::OutOfMemory));
+        }
+        Ok(None)
     }
 
     pub(crate) fn receive_abort(&mut self) -> Result<(), ProtocolError> {

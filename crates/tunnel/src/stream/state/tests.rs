@@ -9,11 +9,18 @@ const WINDOW: u32 = 100;
 
 /// Returns the state of a received request whose body goes on.
 fn request() -> StreamState {
-    StreamState::received_request(7, false, WINDOW)
+    let windows = Windows {
+        send: WINDOW,
+        receive: WINDOW,
+        receive_max: WINDOW,
+    };
+    StreamState::received_request(7, false, windows)
 }
 
 fn receive(state: &mut StreamState, length: usize, is_last: bool) -> Result<(), ProtocolError> {
-    state.receive_data(Bytes::from(vec![7; length]), is_last, WINDOW)
+    let refusal = state.receive_data(Bytes::from(vec![7; length]), is_last)?;
+    assert_eq!(refusal, None);
+    Ok(())
 }
 
 fn read(state: &mut StreamState) -> Poll<BodyEvent> {
@@ -27,9 +34,9 @@ fn half_of_the_window_is_given_back_at_once() {
     receive(&mut state, 1, false).unwrap();
 
     let _ = read(&mut state);
-    let after_49 = state.release_window(WINDOW);
+    let after_49 = state.release_window();
     let _ = read(&mut state);
-    let after_50 = state.release_window(WINDOW);
+    let after_50 = state.release_window();
 
     assert_eq!(after_49, None);
     let update = Frame::WindowUpdate {
@@ -37,7 +44,7 @@ fn half_of_the_window_is_given_back_at_once() {
         bytes: 50,
     };
     assert_eq!(after_50, Some(update));
-    assert_eq!(state.release_window(WINDOW), None);
+    assert_eq!(state.release_window(), None);
 }
 
 #[test]
@@ -47,7 +54,7 @@ fn a_body_that_has_ended_gives_no_window_back() {
 
     let _ = read(&mut state);
 
-    assert_eq!(state.release_window(WINDOW), None);
+    assert_eq!(state.release_window(), None);
     assert!(state.has_read_all());
 }
 
@@ -107,7 +114,7 @@ fn a_stream_is_finished_once_when_both_bodies_are_over() {
 
     state.encode_start(&mut BytesMut::new(), |_| {}, None, true);
 
-    assert!(matches!(state.take_finished(), Some((7, None))));
+    assert!(matches!(state.take_finished(), Some((7, _))));
     assert!(state.take_finished().is_none());
 }
 
@@ -149,4 +156,40 @@ fn a_body_that_the_peer_has_stopped_is_not_aborted() {
 
     assert!(!state.is_sending());
     assert_eq!(state.abort(), None);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_given_up_after_some_looks() {
+    let mut state = request();
+    receive(&mut state, 5, false).unwrap();
+    receive(&mut state, 5, false).unwrap();
+    assert_eq!(state.look_at_reader(2), None);
+    assert_eq!(state.look_at_reader(2), None);
+    let _ = read(&mut state);
+    receive(&mut state, 5, true).unwrap();
+
+    let looks = [(); 4].map(|()| state.look_at_reader(2));
+
+    let frame = Frame::Cancel {
+        stream: 7,
+        reason: CancelReason::GivenUp,
+    };
+    assert_eq!(looks, [None, None, Some(frame), None]);
+    assert!(matches!(
+        read(&mut state),
+        Poll::Ready(BodyEvent::Failed(StreamError::ReaderStalled))
+    ));
+    assert!(!state.has_read_all(), "an end would be invented");
+}
+
+#[test]
+fn a_reader_with_nothing_to_take_is_waited_for() {
+    let mut state = request();
+    receive(&mut state, 5, false).unwrap();
+    let _ = read(&mut state);
+
+    let looks = [(); 9].map(|()| state.look_at_reader(2));
+
+    assert!(looks.iter().all(Option::is_none));
+    assert!(state.error().is_none());
 }

@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::Empty;
+use llamapool_http::{CollectError, collect};
+use llamapool_limits::MemoryAccount;
 use llamapool_wire::{CallError, Cause};
 use serde_json::{Map, Value};
 
@@ -39,7 +41,7 @@ pub(super) async fn first_document(
             .await
             .map_err(FetchError::Failed)?;
         if response.status() == StatusCode::OK {
-            if let Some(document) = parse(response).await? {
+            if let Some(document) = parse(response, upstream.memory()).await? {
                 return Ok(Some(document));
             }
         } else if is_failure(response.status()) {
@@ -71,12 +73,18 @@ fn is_failure(status: StatusCode) -> bool {
 
 /// Parses a document. `None` if the response is something else: some servers have a page for every
 /// path.
-async fn parse(response: Response<ProviderBody>) -> Result<Option<Object>, FetchError> {
-    let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES);
-    match body.collect().await {
-        Ok(body) => Ok(serde_json::from_slice(&body.to_bytes()).ok()),
-        Err(error) if error.is::<LengthLimitError>() => Ok(None),
-        Err(_) => Err(FetchError::Failed(CallError::new(
+async fn parse(
+    response: Response<ProviderBody>,
+    memory: &MemoryAccount,
+) -> Result<Option<Object>, FetchError> {
+    match collect(response.into_body(), MAX_DOCUMENT_BYTES, memory).await {
+        Ok(body) => Ok(serde_json::from_slice(&body).ok()),
+        Err(CollectError::TooLarge(_)) => Ok(None),
+        Err(CollectError::OutOfMemory(_)) => Err(FetchError::Failed(CallError::new(
+            Cause::RelayMemoryFull,
+            "there is no memory for the provider's OAuth metadata, see MAX_MEMORY",
+        ))),
+        Err(CollectError::Broken) => Err(FetchError::Failed(CallError::new(
             Cause::ProviderGarbage,
             "the provider's OAuth metadata broke off",
         ))),
