@@ -147,6 +147,7 @@ impl ConfigError {
             | Self::MissingProgram
             | Self::UnknownExecutable(_)
             | Self::ProgramsUnsupported
+            | Self::WeakKey(_)
             | Self::KeyWithoutAuth(_) => false,
         }
     }
