@@ -13,7 +13,6 @@ fuzz_target!(|data: &[u8]| {
     };
     for challenge in parts.headers.get_all(WWW_AUTHENTICATE) {
         if let Ok(text) = challenge.to_str() {
-            llamapool_server::fuzzing::challenge(text);
             relay::challenge(text);
         }
     }

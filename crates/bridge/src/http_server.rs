@@ -6,33 +6,33 @@
 
 mod endpoint;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use llamapool_wire::Secret;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use llamapool_http::listen::{Handler, ListenLimits, Listener, Overload, Versions};
+use llamapool_wire::{Cause, Secret};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use self::endpoint::Endpoint;
+use self::endpoint::{Endpoint, EndpointBody};
 use crate::bridge::Bridge;
 use crate::config::BridgeConfig;
 use crate::health::BridgeEvents;
 
-/// The most connections at once. Others wait in the listener's queue until one is closed.
-const MAX_CONNECTIONS: usize = 1024;
-/// How long a client may take to send the head of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The pause after accepting failed, as it does while the process has no file descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The bounds of the connections.
+const LIMITS: ListenLimits = ListenLimits {
+    max_connections: 1024,
+    header_timeout: Duration::from_secs(30),
+    idle_timeout: Duration::from_secs(120),
+    send_timeout: Duration::from_secs(60),
+    max_head_bytes: 64 * 1024,
+    versions: Versions::Http1,
+};
 /// How long the programs may take to end: longer than their guards wait before they use force.
 const PROGRAMS_END: Duration = Duration::from_secs(6);
 /// How long the connections may take to close after that.
@@ -53,10 +53,14 @@ pub struct HttpServerConfig {
 
 /// A bridge with a listener.
 pub struct HttpServer {
-    listener: TcpListener,
+    listener: Listener,
     endpoint: Arc<Endpoint>,
     drain_timeout: Duration,
 }
+
+/// The requests of the listener's connections.
+#[derive(Clone)]
+struct Requests(Arc<Endpoint>);
 
 /// Logs the health of the bridge.
 struct LogEvents;
@@ -78,7 +82,7 @@ impl HttpServer {
     ///
     /// If the address cannot be listened on.
     pub async fn bind(config: HttpServerConfig, bridge: BridgeConfig) -> io::Result<Self> {
-        let listener = TcpListener::bind(config.bind).await?;
+        let listener = Listener::bind(config.bind, LIMITS)?;
         let bridge = Bridge::new(bridge, LogEvents);
         Ok(Self {
             endpoint: Arc::new(Endpoint::new(&config, bridge)),
@@ -93,7 +97,7 @@ impl HttpServer {
     ///
     /// If the system does not report it.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.listener.address()
     }
 
     /// Serves until `stop` resolves, and then until everything has ended. Dropping the future ends
@@ -108,15 +112,10 @@ impl HttpServer {
         let bridge = endpoint.clone();
         attending.spawn(async move { bridge.bridge().run().await });
 
-        let mut connections = JoinSet::new();
-        let graceful = GracefulShutdown::new();
-        tokio::select! {
-            // Biased towards the stop: no connection is accepted after it.
-            biased;
-            () = stop => {}
-            () = accept(&listener, &endpoint, &graceful, &mut connections) => {}
-        }
-        drop(listener);
+        let farewell = CancellationToken::new();
+        let mut listening = JoinSet::new();
+        listening.spawn(listener.serve(Requests(endpoint.clone()), farewell.clone()));
+        stop.await;
 
         drain(&endpoint, drain_timeout).await;
         attending.shutdown().await;
@@ -125,11 +124,32 @@ impl HttpServer {
             tracing::warn!("a program has not ended in time; its guard goes on ending it");
         }
         // Every response has ended with its program, so only their last bytes are left to send.
-        let closing = tokio::time::timeout(CONNECTIONS_END, graceful.shutdown());
+        farewell.cancel();
+        let closing = tokio::time::timeout(CONNECTIONS_END, listening.join_next());
         if closing.await.is_err() {
             tracing::debug!("connections are closed that have not ended in time");
         }
-        connections.shutdown().await;
+        listening.shutdown().await;
+    }
+}
+
+impl Handler for Requests {
+    type Body = EndpointBody;
+
+    async fn answer(&self, _: SocketAddr, request: Request<Incoming>) -> Response<EndpointBody> {
+        self.0.respond(request).await
+    }
+
+    fn is_essential(&self, uri: &Uri) -> bool {
+        uri.path() == endpoint::HEALTH_PATH
+    }
+
+    fn refuse(&self, request: &Request<Incoming>, overload: Overload) -> Response<EndpointBody> {
+        let message = match overload {
+            Overload::All => "all connections of the bridge are in use",
+            Overload::Network => "the connections from this address have used up its share",
+        };
+        self.0.refuse(request, Cause::TooManyConnections, message)
     }
 }
 
@@ -141,59 +161,5 @@ async fn drain(endpoint: &Endpoint, patience: Duration) {
     if tokio::time::timeout(patience, finished).await.is_err() {
         let calls = endpoint.running_calls();
         tracing::warn!(calls, "drain timeout: ending what still runs");
-    }
-}
-
-/// Accepts connections and serves each in a task of its own. Never returns.
-async fn accept(
-    listener: &TcpListener,
-    endpoint: &Arc<Endpoint>,
-    graceful: &GracefulShutdown,
-    connections: &mut JoinSet<()>,
-) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        // The semaphore is never closed, so this cannot fail.
-        let slot = slots.clone().acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-
-        let serving = serve_connection(stream, endpoint.clone(), graceful);
-        connections.spawn(async move {
-            let _slot = slot;
-            serving.await;
-        });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-/// Returns the future that serves one connection.
-fn serve_connection(
-    stream: TcpStream,
-    endpoint: Arc<Endpoint>,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + 'static {
-    // Without it small events wait for the acknowledgement of the ones before.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
-        let endpoint = endpoint.clone();
-        async move { Ok::<_, Infallible>(endpoint.respond(request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-
-    let watched = graceful.watch(connection);
-    async move {
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, "a connection has ended with an error");
-        }
     }
 }

@@ -1,6 +1,8 @@
 //! Removes headers: those of one hop (RFC 9110, 7.6.1), and those of a caller's choice.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 
 /// Headers of one hop, whether or not `Connection` names them.
 const ALWAYS: [HeaderName; 9] = [
@@ -19,13 +21,17 @@ const ALWAYS: [HeaderName; 9] = [
 ///
 /// A sender must not name end-to-end headers in `Connection` (RFC 9110, 7.6.1); one that does would make
 /// a proxy drop a header that the provider itself would have seen. Headers for which `is_end_to_end`
-/// returns true are kept.
+/// returns true are kept. Beside a `Transfer-Encoding` a length is wrong, and goes with it (RFC 9112,
+/// section 6.3).
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&HeaderName) -> bool) {
     // Most heads have none of them, and finding that out costs less than looking for each.
     if !headers.keys().any(|name| ALWAYS.contains(name)) {
         return;
     }
 
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     if headers.contains_key(CONNECTION) {
         for name in named_by_connection(headers) {
             if !is_end_to_end(&name) {
@@ -111,6 +117,14 @@ mod tests {
         strip_hop_by_hop(&mut all, |name| name == "x-session");
 
         assert_eq!(all, headers(&[("x-session", "1")]));
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_encoding_is_removed() {
+        let mut both = headers(&[("content-length", "5"), ("transfer-encoding", "chunked")]);
+        strip_hop_by_hop(&mut both, |_| true);
+
+        assert_eq!(both, headers(&[]));
     }
 
     #[test]

@@ -78,6 +78,54 @@ pub fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// Returns whether a host without a port may be reached from anywhere, as far as its name shows it:
+/// it is no address of a private network, and no name that only such a network resolves (RFC 1918,
+/// RFC 4193, RFC 6598, RFC 6761, RFC 6762, RFC 8375).
+pub fn is_public(host: &str) -> bool {
+    /// The last labels of names that no public resolver answers.
+    const PRIVATE: [&str; 9] = [
+        "corp",
+        "home",
+        "home.arpa",
+        "internal",
+        "intranet",
+        "lan",
+        "local",
+        "localhost",
+        "test",
+    ];
+
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return is_public_address(address.to_canonical());
+    }
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let is_private = PRIVATE.iter().any(|label| {
+        name.strip_suffix(label)
+            .is_some_and(|rest| rest.ends_with('.'))
+    });
+    name.contains('.') && !is_private
+}
+
+fn is_public_address(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let is_shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+            !(address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_unspecified()
+                || is_shared)
+        }
+        IpAddr::V6(address) => {
+            !(address.is_unique_local()
+                || address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.is_unspecified())
+        }
+    }
+}
+
 /// Returns whether an origin (`http://localhost:3000`, in lower case) is a page of this machine.
 pub fn is_loopback_origin(origin: &str) -> bool {
     let authority = origin
@@ -158,6 +206,33 @@ mod tests {
             "10.0.0.1",
         ] {
             assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_and_names_are_not_public() {
+        for host in ["mcp.example", "a.b.example.", "1.1.1.1", "[2606:4700::1]"] {
+            assert!(is_public(host), "{host}");
+        }
+        for host in [
+            "",
+            "mcp",
+            "localhost",
+            "a.LOCAL",
+            "a.b.internal.",
+            "x.home.arpa",
+            "10.0.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "127.0.0.1",
+            "[::1]",
+            "[fd00::1]",
+            "[fe80::1]",
+            "[::ffff:10.0.0.1]",
+            "0.0.0.0",
+        ] {
+            assert!(!is_public(host), "{host}");
         }
     }
 

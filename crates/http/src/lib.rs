@@ -1,5 +1,5 @@
-//! The parts of HTTP that both sides of llamapool need: forwarding one request faithfully, event streams,
-//! names of hosts, challenges.
+//! The parts of HTTP that both sides of llamapool need: listeners with bounds, forwarding one request
+//! faithfully, event streams, names of hosts, challenges.
 //!
 //! Server and relay do the same with a request: remove the headers that belong to one hop, send,
 //! return the head of the answer as soon as it is there, and its body piece by piece. Nothing is
@@ -13,24 +13,34 @@
 
 pub mod challenge;
 mod collect;
+mod content_length;
 mod counted_memory;
 mod deadline;
+mod dot_segment;
 mod forward;
 mod forwarded_body;
 mod hop_by_hop;
 pub mod host;
 mod json;
 mod limited_body;
+pub mod listen;
+mod listener_streams;
+mod method;
 mod request_pace;
+pub mod reserved;
 pub mod sse;
 
 pub use collect::{CollectError, collect};
+pub use content_length::{ContentLengthError, normalize_content_length};
 pub use counted_memory::{CountedMemory, UNCOUNTED_BYTES, held_with};
+pub use dot_segment::has_dot_segment;
 pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
 pub use hop_by_hop::{remove_headers, strip_hop_by_hop};
 pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};
 pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, linger};
+pub use listener_streams::{ListenerStream, ListenerStreams};
+pub use method::is_of_the_connection;
 pub use request_pace::{RequestPace, RequestTooSlowError};
 
 /// Any error of a body.

@@ -13,6 +13,7 @@
 mod connection;
 mod places;
 mod tracked_body;
+mod write_timeout;
 
 use std::future::Future;
 use std::io;
@@ -77,6 +78,8 @@ pub struct ListenLimits {
     pub header_timeout: Duration,
     /// The time after which a connection without a running request is closed; zero: never.
     pub idle_timeout: Duration,
+    /// The time in which a peer takes nothing of what waits for it; zero: no limit.
+    pub send_timeout: Duration,
     /// The most bytes of a request's head. The buffer of this size that HTTP/1 reads into also
     /// bounds how much of an answer waits for its socket.
     pub max_head_bytes: u32,

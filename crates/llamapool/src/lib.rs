@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod demo;
+mod open_files;
 pub mod roles;
 mod runtime;
 pub mod settings;

@@ -7,6 +7,7 @@
 pub mod error_code;
 pub mod header;
 mod json_rpc;
+mod listening;
 mod message;
 mod method;
 mod revision;
@@ -16,6 +17,7 @@ pub use json_rpc::{
     AmbiguousMessageError, Message, MessageError, MessageKind, Params, Token, TokenKey,
     UnambiguousMessage, parse_messages, parse_messages_tolerant, readable_responses,
 };
+pub use listening::is_listening;
 pub use message::is_response;
 pub use method::MethodLabel;
 pub use revision::Revision;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use llamapool_http::ListenerStreams;
 use llamapool_limits::MemoryBudget;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,8 @@ pub(crate) struct App {
     pub(crate) memory: MemoryBudget,
     pub(crate) link: LinkStatus,
     pub(crate) dialer: Dialer,
+    /// The streams on which callers only listen.
+    pub(crate) listeners: ListenerStreams,
     /// Cancelled when the relay is to drain and end.
     pub(crate) stop: CancellationToken,
 }

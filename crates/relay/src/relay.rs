@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use llamapool_http::ListenerStreams;
+use llamapool_http::listen::Listener;
 use llamapool_limits::MemoryBudget;
 use llamapool_wire::MAX_PROVIDERS;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use crate::config::{RelayConfig, StatusBind, StatusConfig};
 use crate::dial::{Dialer, ProxyError};
 use crate::providers::entry::ProviderEntry;
 use crate::status::link::{LinkState, LinkStatus};
-use crate::status::{metrics, server};
+use crate::status::{listener, metrics, server};
 use crate::supervisor::{self, DisconnectedError};
 use crate::tls::{TlsError, tls_config};
 
@@ -26,11 +27,15 @@ use crate::tls::{TlsError, tls_config};
 /// before they use force.
 const PROGRAMS_END: Duration = Duration::from_secs(6);
 
+/// The time of a drain after which it is logged what it waits for, and the interval after that.
+const FIRST_DRAIN_REPORT: Duration = Duration::from_secs(2);
+const DRAIN_REPORTS: Duration = Duration::from_secs(30);
+
 /// A relay that has its addresses and waits to run.
 pub struct Relay {
     app: Arc<App>,
-    status: Option<TcpListener>,
-    metrics: Option<TcpListener>,
+    status: Option<Listener>,
+    metrics: Option<Listener>,
 }
 
 /// A relay does not start.
@@ -63,9 +68,9 @@ impl Relay {
             return Err(StartError::Providers(count));
         }
         let tls = tls_config(config.dial.ca_file.as_deref())?;
-        let status = bind_status(&config.status).await?;
+        let status = bind_status(&config.status)?;
         let metrics = match config.status.metrics_bind {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen(address)?),
             None => None,
         };
 
@@ -90,6 +95,7 @@ impl Relay {
             memory,
             dialer: Dialer::new(&config, tls)?,
             link: LinkStatus::new(),
+            listeners: ListenerStreams::new(),
             stop: CancellationToken::new(),
             config,
         };
@@ -149,11 +155,11 @@ impl Relay {
 
 /// Binds the address of the status server. `None` if there is to be none, or if the default address
 /// cannot be bound.
-async fn bind_status(config: &StatusConfig) -> Result<Option<TcpListener>, StartError> {
+fn bind_status(config: &StatusConfig) -> Result<Option<Listener>, StartError> {
     let listener = match config.bind {
         StatusBind::Off => return Ok(None),
-        StatusBind::Required(address) => listen(address).await?,
-        StatusBind::Default(address) => match listen(address).await {
+        StatusBind::Required(address) => listen(address)?,
+        StatusBind::Default(address) => match listen(address) {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::warn!(%error, "{}", without_status(&error));
@@ -163,7 +169,7 @@ async fn bind_status(config: &StatusConfig) -> Result<Option<TcpListener>, Start
     };
 
     let is_local = listener
-        .local_addr()
+        .address()
         .is_ok_and(|address| address.ip().is_loopback());
     if config.token.is_none() && !is_local {
         tracing::warn!(
@@ -203,12 +209,41 @@ async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), Dis
     app.set_draining(true);
     let patience = app.config.drain_timeout;
     tracing::info!(calls = app.running_calls(), ?patience, "draining");
-    match tokio::time::timeout(patience, ended).await {
-        Ok(result) => result,
-        Err(_) => {
+    let ending_listeners = async {
+        app.listeners.end_when_idle(|| app.running_calls()).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        // Biased towards the end, after which there is nothing to report.
+        biased;
+        result = ended => result,
+        () = tokio::time::sleep(patience) => {
             let calls = app.running_calls();
             tracing::warn!(calls, "drain timeout: ending what still runs");
             Ok(())
+        }
+        () = report_waiting(app) => Ok(()),
+        () = ending_listeners => Ok(()),
+    }
+}
+
+/// Logs what a drain waits for. Never returns.
+async fn report_waiting(app: &App) {
+    let mut pause = FIRST_DRAIN_REPORT;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = DRAIN_REPORTS;
+
+        for entry in &app.providers {
+            let calls = entry.status.calls().running();
+            if calls > 0 {
+                tracing::info!(
+                    provider = entry.label(),
+                    calls,
+                    event_streams = app.listeners.open(),
+                    "waiting for running calls; a second signal ends them"
+                );
+            }
         }
     }
 }
@@ -223,14 +258,12 @@ fn without_status(error: &StartError) -> &'static str {
     }
 }
 
-fn local_address(listener: Option<&TcpListener>) -> Option<SocketAddr> {
-    listener?.local_addr().ok()
+fn local_address(listener: Option<&Listener>) -> Option<SocketAddr> {
+    listener?.address().ok()
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| StartError::Listen { address, error })
+fn listen(address: SocketAddr) -> Result<Listener, StartError> {
+    listener::listen(address).map_err(|error| StartError::Listen { address, error })
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
+use llamapool_http::{has_dot_segment, is_of_the_connection, sse};
+use llamapool_mcp::is_listening;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::{CallError, Cause, path::TunnelPath};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +41,10 @@ async fn dispatch(
     request: Request<IncomingBody>,
 ) -> Result<Response<ResponseBody>, CallError> {
     let path = path.ok_or_else(|| garbage("the relay does not know this kind of request"))?;
+    if is_of_the_connection(request.method()) {
+        let message = format!("the method {} is refused", request.method());
+        return Err(CallError::new(Cause::MethodRefused, message));
+    }
     let entry = app
         .provider(path.id())
         .ok_or_else(|| garbage("the relay has no provider with this id"))?;
@@ -51,7 +58,20 @@ async fn dispatch(
             );
             Ok(response)
         }
-        TunnelPath::Call { below, .. } => entry.call(request, below).await,
+        // The server has refused it already, if it is the one that it should be: no server may choose
+        // what a relay reaches.
+        TunnelPath::Call { below, .. } if has_dot_segment(below) => Err(CallError::new(
+            Cause::PathRefused,
+            "the path behind the id has a segment that could mean `.` or `..`",
+        )),
+        TunnelPath::Call { below, .. } => {
+            let only_listens = is_listening(request.method(), request.headers());
+            let response = entry.call(request, below).await?;
+            if only_listens && sse::is_event_stream(response.headers()) {
+                return Ok(response.map(|body| app.listeners.add(body).boxed_unsync()));
+            }
+            Ok(response)
+        }
         TunnelPath::Document { which, .. } => entry.document(which, request.headers()).await,
     }
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod link;
+pub(crate) mod listener;
 mod local_only;
 pub(crate) mod metrics;
 pub(crate) mod provider;

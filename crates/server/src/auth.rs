@@ -9,10 +9,10 @@ mod principal;
 mod relay_identity;
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use llamapool_limits::Network;
+use llamapool_limits::network_of;
 use llamapool_wire::{CallError, Secret, bearer};
 
-use crate::listen::{Peer, PublicUrl};
+use crate::listen::{CallerAddress, Peer, PublicUrl};
 
 pub(crate) use extract::{AccessControl, Prober};
 pub(crate) use origin_policy::{HostAndOrigin, OriginPolicy};
@@ -141,7 +141,7 @@ impl Auth {
     pub(crate) fn relay(
         &self,
         headers: &HeaderMap,
-        network: Network,
+        peer: Peer,
     ) -> Result<RelayIdentity, RelayRefusedError> {
         let is_admitted = self
             .worker
@@ -150,6 +150,10 @@ impl Auth {
         if !is_admitted {
             return Err(RelayRefusedError::wrong_key());
         }
+        let network = match self.public_url.caller_address(headers, peer) {
+            CallerAddress::Network(network) => network,
+            CallerAddress::Named(_) => network_of(peer.0.ip()),
+        };
         RelayIdentity::read(headers, network)
     }
 
@@ -176,7 +180,6 @@ impl Auth {
 
 #[cfg(test)]
 mod tests {
-    use llamapool_limits::network_of;
     use llamapool_wire::{Refusal, header as wire};
 
     use super::*;
@@ -235,18 +238,17 @@ mod tests {
         headers.insert(wire::ID, HeaderValue::from_static("mcp-1234"));
         headers.insert(wire::NAME, HeaderValue::from_static("Al%C3%A9"));
 
-        let network = network_of([127, 0, 0, 1].into());
-        let relay = auth().relay(&headers, network).unwrap();
+        let relay = auth().relay(&headers, Peer::default()).unwrap();
         assert_eq!(relay.ids, [Some("mcp-1234".parse().unwrap())]);
         assert_eq!(relay.name.as_str(), "Alé");
 
         headers.insert(wire::ID, HeaderValue::from_static("a/b"));
-        let refused = auth().relay(&headers, network).unwrap_err();
+        let refused = auth().relay(&headers, Peer::default()).unwrap_err();
         assert_eq!(refused.refusal, Refusal::InvalidHeader);
 
         let wrong_key = HeaderValue::from_static("Bearer api");
         headers.insert(header::AUTHORIZATION, wrong_key);
-        let refused = auth().relay(&headers, network).unwrap_err();
+        let refused = auth().relay(&headers, Peer::default()).unwrap_err();
         assert_eq!(refused.refusal, Refusal::WrongKey);
     }
 

@@ -22,7 +22,7 @@ mod server;
 pub use auth::{AuthConfig, Keys};
 pub use config::ServerConfig;
 pub use data_dir::DataDirConfig;
-pub use doors::mcp::McpConfig;
+pub use doors::mcp::{McpConfig, TrustedPages};
 pub use doors::state::StateConfig;
 pub use listen::ListenConfig;
 pub use relays::RelaysConfig;
@@ -32,5 +32,5 @@ pub use server::Server;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::doors::mcp::fuzzing::{call_head, challenge, seal, target};
+    pub use crate::doors::mcp::fuzzing::{call_head, seal, target};
 }

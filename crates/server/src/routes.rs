@@ -3,14 +3,19 @@
 //! Calls are what the server is for, and their door is recognized by the prefix of their path: they
 //! do not go through the router.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Response;
+use axum::http::{Response, Uri};
 use axum::routing::{any, get};
-use llamapool_wire::path;
+use hyper::body::Incoming;
+use llamapool_http::listen::{Handler, Overload};
+use llamapool_http::{ListenerStreams, is_of_the_connection, sse};
+use llamapool_mcp::is_listening;
+use llamapool_wire::{CallError, Cause, header as wire, path};
 use tower_service::Service;
 
 use crate::auth::{Auth, HostAndOrigin};
@@ -21,8 +26,12 @@ use crate::doors::metrics::{MetricsApi, metrics};
 use crate::doors::state::{StateApi, state, state_stream};
 use crate::doors::well_known::{WellKnownDoor, well_known};
 use crate::error::{self, JsonRpc};
-use crate::listen::{Handler, Peer, RequestId};
+use crate::listen::{Peer, RequestId};
 use crate::metrics::{Door, Metrics};
+
+/// The paths that are answered also where all places of callers are taken: by them the server is
+/// watched, and gets its relays back.
+const ESSENTIAL_PATHS: [&str; 4] = [path::MCP_CONNECT, "/healthz", "/readyz", "/metrics"];
 
 /// The doors of the public listener.
 pub(crate) struct PublicDoors {
@@ -31,6 +40,8 @@ pub(crate) struct PublicDoors {
     pub(crate) connect: Arc<ConnectDoor>,
     pub(crate) state: Arc<StateApi>,
     pub(crate) health: Arc<HealthApi>,
+    /// The streams of callers that only listen.
+    pub(crate) listeners: ListenerStreams,
     /// `None` if the metrics have a listener of their own.
     pub(crate) metrics: Option<Arc<MetricsApi>>,
 }
@@ -43,6 +54,8 @@ struct RouteTable {
     calls: Option<CallRoute>,
     router: Router,
     metrics: Metrics,
+    /// The streams of callers that only listen.
+    listeners: ListenerStreams,
 }
 
 /// The route of calls: `auth` makes their callers, the door answers them.
@@ -78,7 +91,7 @@ impl Routes {
             auth,
             mcp: doors.mcp,
         };
-        Self::new(Some(calls), router, counters)
+        Self::new(Some(calls), router, counters, doors.listeners)
     }
 
     /// Returns the routes of the listener of the metrics.
@@ -86,14 +99,20 @@ impl Routes {
         let router = Router::new()
             .merge(metrics_route(api))
             .merge(health_routes(health));
-        Self::new(None, router, counters)
+        Self::new(None, router, counters, ListenerStreams::new())
     }
 
-    fn new(calls: Option<CallRoute>, router: Router, metrics: Metrics) -> Self {
+    fn new(
+        calls: Option<CallRoute>,
+        router: Router,
+        metrics: Metrics,
+        listeners: ListenerStreams,
+    ) -> Self {
         let table = RouteTable {
             calls,
             router: router.fallback(not_found),
             metrics,
+            listeners,
         };
         Self(Arc::new(table))
     }
@@ -107,7 +126,54 @@ impl Routes {
 }
 
 impl Handler for Routes {
-    async fn answer(&self, peer: Peer, req_id: &RequestId, mut request: Request) -> Response<Body> {
+    type Body = Body;
+
+    async fn answer(
+        &self,
+        peer: SocketAddr,
+        request: axum::http::Request<Incoming>,
+    ) -> Response<Body> {
+        let req_id = RequestId::of(request.headers());
+        let request = request.map(Body::new);
+        let mut answer = self.respond(Peer(peer), &req_id, request).await;
+        answer
+            .headers_mut()
+            .entry(wire::REQUEST_ID)
+            .or_insert(req_id.to_value());
+        answer
+    }
+
+    fn is_essential(&self, uri: &Uri) -> bool {
+        ESSENTIAL_PATHS.contains(&uri.path())
+    }
+
+    fn refuse(
+        &self,
+        request: &axum::http::Request<Incoming>,
+        overload: Overload,
+    ) -> Response<Body> {
+        let message = match overload {
+            Overload::All => {
+                "as many connections are open as MAX_CONNECTIONS allows, and none is idle"
+            }
+            Overload::Network => {
+                "the connections from this address have used up its share of MAX_CONNECTIONS, and none is idle"
+            }
+        };
+        let failure = CallError::new(Cause::TooManyConnections, message);
+        self.0.metrics.refused(Door::Edge, failure.cause.word());
+        let req_id = RequestId::of(request.headers());
+        error::failed_call::<JsonRpc>(&failure, req_id.as_str())
+    }
+}
+
+impl Routes {
+    async fn respond(
+        &self,
+        peer: Peer,
+        req_id: &RequestId,
+        mut request: Request,
+    ) -> Response<Body> {
         let source = match HostAndOrigin::read(request.headers()) {
             Ok(source) => source,
             Err(failure) => {
@@ -116,13 +182,26 @@ impl Handler for Routes {
             }
         };
 
+        if is_of_the_connection(request.method()) {
+            let message = format!("the method {} is refused", request.method());
+            let failure = CallError::new(Cause::MethodRefused, message);
+            self.0.metrics.refused(Door::Edge, failure.cause.word());
+            return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
+        }
+
         if let Some(CallRoute { auth, mcp }) = &self.0.calls
             && is_call(request.uri().path())
         {
-            return match auth.caller(&source, request.headers(), request.uri(), peer) {
-                Ok(caller) => mcp.answer(caller, req_id, request).await,
-                Err(failure) => mcp.reject(req_id, failure),
+            let caller = match auth.caller(&source, request.headers(), request.uri(), peer) {
+                Ok(caller) => caller,
+                Err(failure) => return mcp.reject(req_id, failure),
             };
+            let only_listens = is_listening(request.method(), request.headers());
+            let answer = mcp.answer(caller, req_id, request).await;
+            if only_listens && sse::is_event_stream(answer.headers()) {
+                return answer.map(|body| Body::new(self.0.listeners.add(body)));
+            }
+            return answer;
         }
 
         request.extensions_mut().insert(peer);

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use llamapool_http::ListenerStreams;
+use llamapool_http::listen::Listener;
 use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
 use llamapool_tunnel::CloseReason;
@@ -27,7 +29,7 @@ use crate::doors::mcp::{McpDoor, SessionSeal, mcp_metrics};
 use crate::doors::metrics::MetricsApi;
 use crate::doors::state::{StateApi, StateSources};
 use crate::doors::well_known::WellKnownDoor;
-use crate::listen::{Listener, PublicUrl};
+use crate::listen::PublicUrl;
 use crate::metrics::Metrics;
 use crate::relays::{HolderRecords, Registry};
 use crate::routes::{PublicDoors, Routes};
@@ -35,6 +37,10 @@ use crate::scheduler::DrainGate;
 
 /// The time for closing tunnels and connections once all calls are over.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The time of a drain after which it is logged what it waits for, and the interval after that.
+const FIRST_DRAIN_REPORT: Duration = Duration::from_secs(2);
+const DRAIN_REPORTS: Duration = Duration::from_secs(30);
 
 /// A server that has its addresses and waits to run.
 pub struct Server {
@@ -60,6 +66,8 @@ struct SharedParts {
     session_key: Secret,
     /// Owns the tasks of the tunnels.
     tunnels: TaskTracker,
+    /// The streams of callers that only listen.
+    listeners: ListenerStreams,
     /// Ends every stream that has no end of its own, when the calls are over.
     farewell: CancellationToken,
 }
@@ -70,9 +78,8 @@ impl Server {
         let data = ServerData::open(&config.data_dir)?;
         let records = HolderRecords::open(&data, config.relays.keep_ids)?;
         let head_bytes = config.relays.tunnel.max_header_bytes;
-        let listen = |address| Listener::bind(address, &config.listen, head_bytes);
-        let public = listen(config.listen.bind)?;
-        let metrics = config.listen.metrics_bind.map(listen).transpose()?;
+        let public = config.listen.listen(head_bytes)?;
+        let metrics = config.listen.listen_for_metrics()?;
         Ok(Self {
             config,
             data,
@@ -165,6 +172,7 @@ impl SharedParts {
             calls: mcp_metrics(&counters),
             counters,
             tunnels: TaskTracker::new(),
+            listeners: ListenerStreams::new(),
             farewell: CancellationToken::new(),
         }
     }
@@ -174,11 +182,44 @@ impl SharedParts {
         self.gate.close();
         tracing::info!(calls = self.gate.running(), ?patience, "draining");
 
-        let empty = tokio::time::timeout(patience, self.gate.empty()).await;
-        if empty.is_err() {
-            tracing::warn!(
+        let ending_listeners = async {
+            self.listeners.end_when_idle(|| self.gate.running()).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            // Biased towards the end, after which there is nothing to report.
+            biased;
+            () = self.gate.empty() => {}
+            () = tokio::time::sleep(patience) => tracing::warn!(
                 calls = self.gate.running(),
                 "drain timeout: ending what still runs"
+            ),
+            () = self.report_waiting() => {}
+            () = ending_listeners => {}
+        }
+    }
+
+    /// Logs what a drain waits for. Never returns.
+    async fn report_waiting(&self) {
+        let mut pause = FIRST_DRAIN_REPORT;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = DRAIN_REPORTS;
+
+            let stats = self.directory.all_stats();
+            let calls = stats
+                .iter()
+                .flat_map(|(id, stats)| stats.active().into_iter().map(move |call| (id, call)));
+            let Some((id, call)) = calls.min_by_key(|(_, call)| call.started) else {
+                continue;
+            };
+            tracing::info!(
+                calls = self.gate.running(),
+                event_streams = self.listeners.open(),
+                oldest = %id,
+                method = call.label().as_str(),
+                runs_for = ?call.duration(),
+                "waiting for running calls; a second signal ends them"
             );
         }
     }
@@ -196,6 +237,7 @@ impl SharedParts {
             connect: Arc::new(self.connect_door(config)),
             state: Arc::new(self.state_api(config)),
             health: self.health_api(),
+            listeners: self.listeners.clone(),
             metrics: metrics_are_here.then(|| self.metrics_api(self.access(), config)),
         };
         Routes::public(doors, self.auth.clone(), self.counters.clone())

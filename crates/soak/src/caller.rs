@@ -2,6 +2,7 @@
 
 mod answer;
 mod exchange;
+mod raw;
 mod script;
 mod session;
 mod sse;
@@ -22,6 +23,10 @@ use crate::tool::Arguments;
 /// The time within which every call ends: the server's `CALL_TIMEOUT`, and the faults on the way
 /// to it and back.
 pub(crate) const WITHIN: Duration = Duration::from_secs(30);
+
+/// The time after which a caller gives up: later than any call may end, so that the history shows
+/// when it did.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The `Accept` header of MCP clients.
 const ANY_ANSWER: &str = "application/json, text/event-stream";

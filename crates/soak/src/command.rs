@@ -18,6 +18,9 @@ use crate::{http_provider, program, short};
 /// Threads of the harness. Two, as the machine that it is made for has two cores.
 const THREADS: usize = 2;
 
+/// The flags of a soak.
+const FLAGS: &str = "--seed, --window, --executable, --plant, --folder or --publish";
+
 /// Runs what the arguments of this process ask for: the peers of the processes under test, a soak,
 /// or else the short runs, as a test target. `llamapool` is the executable under test.
 pub fn main(llamapool: &Path) -> ExitCode {
@@ -50,7 +53,9 @@ fn run(llamapool: &Path, words: &[&str]) -> anyhow::Result<ExitCode> {
         }
         ["soak", rest @ ..] => {
             let options = soak_options(rest)?;
-            runtime(THREADS)?.block_on(soak::run(&executables(llamapool)?, options))
+            let llamapool = options.executable.as_deref().unwrap_or(llamapool);
+            let executables = executables(llamapool)?;
+            runtime(THREADS)?.block_on(soak::run(&executables, options))
         }
         _ => runtime(THREADS)?.block_on(short::run(&executables(llamapool)?, words)),
     }
@@ -68,7 +73,7 @@ fn executables(llamapool: &Path) -> anyhow::Result<Executables> {
     })
 }
 
-/// Parses `DURATION [--seed N] [--plant WORD] [--folder PATH] [--publish FOLDER]`.
+/// Parses a duration, followed by flags with a value each.
 fn soak_options(words: &[&str]) -> anyhow::Result<SoakOptions> {
     let [lasting, rest @ ..] = words else {
         bail!("soak: no duration, expected such as 10m or 24h");
@@ -76,6 +81,8 @@ fn soak_options(words: &[&str]) -> anyhow::Result<SoakOptions> {
     let mut options = SoakOptions {
         lasting: duration(lasting)?,
         seed: rand::random::<u32>().into(),
+        first_window: 1,
+        executable: None,
         plant: Plant::None,
         folder: PathBuf::from("target/soak"),
         publish: None,
@@ -85,10 +92,14 @@ fn soak_options(words: &[&str]) -> anyhow::Result<SoakOptions> {
         let value = rest.next().with_context(|| format!("{flag}: no value"))?;
         match *flag {
             "--seed" => options.seed = value.parse().with_context(|| format!("{flag} {value}"))?,
+            "--window" => {
+                options.first_window = value.parse().with_context(|| format!("{flag} {value}"))?;
+            }
+            "--executable" => options.executable = Some(value.into()),
             "--plant" => options.plant = value.parse()?,
             "--folder" => options.folder = value.into(),
             "--publish" => options.publish = Some(value.into()),
-            _ => bail!("{flag}: unknown, expected --seed, --plant, --folder or --publish"),
+            _ => bail!("{flag}: unknown, expected {FLAGS}"),
         }
     }
     Ok(options)
@@ -121,6 +132,9 @@ mod tests {
     fn unknown_flags_of_a_soak_are_errors() {
         let options = soak_options(&["2h", "--seed", "7", "--plant", "twice"]).unwrap();
         assert_eq!((options.seed, options.plant), (7, Plant::Twice));
+
+        let options = soak_options(&["2h", "--window", "3"]).unwrap();
+        assert_eq!((options.first_window, options.executable), (3, None));
 
         assert!(soak_options(&["2h", "--sed", "7"]).is_err());
         assert!(soak_options(&["2h", "--seed"]).is_err());

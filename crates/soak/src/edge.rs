@@ -173,14 +173,18 @@ impl Copier {
             if length == 0 {
                 return self.to.shutdown().await;
             }
-            has_swallowed |= self.pass(&buffer[..length]).await?;
+            // The fault may have ended since: no byte may follow those that are missing.
+            if has_swallowed || self.traffic() == Traffic::Swallow {
+                has_swallowed = true;
+                continue;
+            }
+            self.pass(&buffer[..length]).await?;
         }
     }
 
-    /// Treats a piece. Returns `true` if it was swallowed.
-    async fn pass(&mut self, piece: &[u8]) -> std::io::Result<bool> {
+    /// Passes a piece on, late or in small parts.
+    async fn pass(&mut self, piece: &[u8]) -> std::io::Result<()> {
         match self.traffic() {
-            Traffic::Swallow => return Ok(true),
             Traffic::Delay(time) => tokio::time::sleep(time).await,
             Traffic::Trickle => {
                 for part in piece.chunks(TRICKLE_BYTES) {
@@ -189,12 +193,11 @@ impl Copier {
                         tokio::time::sleep(TRICKLE_PAUSE).await;
                     }
                 }
-                return Ok(false);
+                return Ok(());
             }
-            Traffic::Pass | Traffic::Freeze => {}
+            Traffic::Pass | Traffic::Freeze | Traffic::Swallow => {}
         }
-        self.to.write_all(piece).await?;
-        Ok(false)
+        self.to.write_all(piece).await
     }
 
     fn traffic(&mut self) -> Traffic {

@@ -22,6 +22,8 @@ pub struct History {
     pub cancellations: Vec<Cancellation>,
     /// Every end of a process that a fault caused.
     pub stops: Vec<Stop>,
+    /// The longest time for which the harness itself was not run.
+    pub lag: Millis,
     /// The state after the last fault; `None` for a window that did not get so far.
     pub settled: Option<Settled>,
 }

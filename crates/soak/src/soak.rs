@@ -32,6 +32,10 @@ const KEPT_HISTORIES: usize = 10;
 pub(crate) struct SoakOptions {
     pub(crate) lasting: Duration,
     pub(crate) seed: u64,
+    /// The number of the first window: a later one repeats the faults of a longer run.
+    pub(crate) first_window: u32,
+    /// The executable under test, if it is not the one that cargo has built.
+    pub(crate) executable: Option<PathBuf>,
     pub(crate) plant: Plant,
     /// The folder of the report, and of the histories of windows with violations.
     pub(crate) folder: PathBuf,
@@ -58,9 +62,10 @@ pub(crate) async fn run(
     let mut totals = Totals::default();
     let mut memory = Memory::default();
 
-    let mut number = 0;
-    while epoch.elapsed() < options.lasting {
-        number += 1;
+    for number in options.first_window.. {
+        if epoch.elapsed() >= options.lasting {
+            break;
+        }
         let plan = plan(number, options.seed);
         let result = tokio::select! {
             result = window::run(&site, epoch, plan, &mut memory) => result?,
@@ -125,7 +130,7 @@ pub(crate) fn progress(
         })
         .collect();
     let mut line = format!(
-        "[{:6} s] window {} (seed {}): {} calls, {} executions, {} faults, settled after {:.1} s, {} violations ({} in all); {}",
+        "[{:6} s] window {} (seed {}): {} calls, {} executions, {} faults, settled after {:.1} s, harness lag {} ms, {} violations ({} in all); {}",
         at.as_secs(),
         plan.number,
         plan.seed,
@@ -133,6 +138,7 @@ pub(crate) fn progress(
         result.history.executions.len(),
         result.faults.len(),
         result.settled_after.as_secs_f64(),
+        result.history.lag,
         result.violations.len(),
         totals.violation_count(),
         processes.join(", "),

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -60,8 +61,9 @@ pub(crate) struct WindowResult {
 #[derive(Default)]
 pub(crate) struct Memory {
     baselines: HashMap<(Victim, u32), Baseline>,
-    /// Sessions of programs that no caller has ended, of the last window.
-    open_sessions: usize,
+    /// Sessions of programs that no caller has ended, of the last windows: those of an older one
+    /// have been idle for too long.
+    open_sessions: [usize; 2],
 }
 
 /// A process at the ends of its first windows.
@@ -89,13 +91,17 @@ pub(crate) async fn run(
         recorder: recorder.clone(),
     };
 
+    let mut watch = JoinSet::new();
+    let lag = Arc::new(AtomicU64::new(0));
+    watch.spawn(measure_lag(lag.clone()));
     let injected = call_under_faults(site, window, &setting).await?;
     inject::heal(site);
     let exits = revive(site).await?;
     let ended = Instant::now();
     let sessions = open_sessions(&recorder.lock());
-    let programs_allowed = SHARED_PROGRAMS + sessions + memory.open_sessions;
-    memory.open_sessions = sessions;
+    let earlier: usize = memory.open_sessions.iter().sum();
+    let programs_allowed = SHARED_PROGRAMS + sessions + earlier;
+    memory.open_sessions = [memory.open_sessions[1], sessions];
     settle(site, programs_allowed).await;
     let settled_after = ended.elapsed();
     caller::probe(&setting).await?;
@@ -111,7 +117,8 @@ pub(crate) async fn run(
         programs_allowed,
     };
     let calls = std::mem::take(&mut *recorder.lock());
-    let history = history(site, calls, &injected, settled)?;
+    let mut history = history(site, calls, &injected, settled)?;
+    history.lag = lag.load(Ordering::Relaxed);
     Ok(WindowResult {
         violations: check(&history),
         history,
@@ -151,6 +158,16 @@ async fn call_under_faults(
         ended.context("a caller")?;
     }
     Ok(injected)
+}
+
+/// Measures for how long the tasks of this process do not run, on a machine that is busy.
+async fn measure_lag(longest: Arc<AtomicU64>) {
+    loop {
+        let before = Instant::now();
+        tokio::time::sleep(LOOK_EVERY).await;
+        let late = before.elapsed().saturating_sub(LOOK_EVERY).as_millis();
+        longest.fetch_max(late.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 /// Starts processes that ended without a fault that ends processes. Returns their exits.

@@ -112,6 +112,18 @@ impl Reply {
         self.frame(HEAD, &status.to_be_bytes()).await;
     }
 
+    /// Sends a head with these fields.
+    pub async fn head_with(&self, status: u16, fields: &[(&str, &str)]) {
+        let mut head = status.to_be_bytes().to_vec();
+        for (name, value) in fields {
+            head.put_u16(name.len() as u16);
+            head.put_u32(value.len() as u32);
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(value.as_bytes());
+        }
+        self.frame(HEAD, &head).await;
+    }
+
     /// Sends a piece of the body.
     pub async fn data(&self, data: impl AsRef<[u8]>) {
         self.frame(DATA, data.as_ref()).await;

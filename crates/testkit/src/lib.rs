@@ -33,6 +33,7 @@ mod runtime;
 mod scripted_provider;
 mod snapshot;
 mod status_client;
+mod tunnel_server;
 
 use std::future::Future;
 use std::time::Duration;
@@ -54,6 +55,7 @@ pub use relay::{Relay, http_provider, relay_config, serve_status};
 pub use scripted_provider::{ScriptedProvider, ScriptedRequest};
 pub use snapshot::{json_snapshot, metrics_snapshot};
 pub use status_client::StatusClient;
+pub use tunnel_server::{RelayTunnel, TunnelServer};
 
 /// The key that opens the state API of every server under test.
 pub const API_KEY: &str = "test123";

@@ -69,6 +69,8 @@ macro_rules! causes {
 }
 
 causes! {
+    /// As many connections are open as there may be, all together or from the caller's address.
+    TooManyConnections = "too_many_connections" SERVICE_UNAVAILABLE 5030 "MCP_LIMIT_EXCEEDED" Server;
     /// No relay of this id is connected.
     RelayOffline = "relay_offline" SERVICE_UNAVAILABLE 5031 "MCP_PROVIDER_UNAVAILABLE" Relay;
     /// The relay finishes what runs and takes nothing new.
@@ -109,6 +111,10 @@ causes! {
     HostRefused = "host_refused" FORBIDDEN 4032 "MCP_FORBIDDEN" Server;
     /// The path behind the id would leave the provider's path.
     PathRefused = "path_refused" FORBIDDEN 4033 "MCP_FORBIDDEN" Server;
+    /// The answer is a page, which a script of another page on the public origin may not read.
+    PageRefused = "page_refused" FORBIDDEN 4034 "MCP_FORBIDDEN" Server;
+    /// The method has no meaning behind the server.
+    MethodRefused = "method_refused" FORBIDDEN 4035 "MCP_FORBIDDEN" Server;
     /// The tunnel was lost while the call was running; the provider may have executed it.
     TunnelLost = "tunnel_lost" BAD_GATEWAY 5021 "MCP_PROVIDER_UNAVAILABLE" Tunnel;
     /// The relay could not connect to the provider; the provider has not seen the call.

@@ -21,14 +21,14 @@ use crate::bridge::{Bridge, not_found};
 /// The path of the MCP endpoint, with or without a slash at its end.
 const MCP_PATHS: [&str; 2] = ["/mcp", "/mcp/"];
 /// The path for health checks.
-const HEALTH_PATH: &str = "/healthz";
+pub(super) const HEALTH_PATH: &str = "/healthz";
 /// The longest id of a request that is accepted from a caller, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 /// The most characters of a refused value that an error message quotes.
 const QUOTED_CHARS: usize = 128;
 
 /// The body of every response.
-type EndpointBody = UnsyncBoxBody<Bytes, BoxError>;
+pub(super) type EndpointBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// The endpoints of the listener.
 pub(super) struct Endpoint {
@@ -81,6 +81,17 @@ impl Endpoint {
     /// Waits until no call is running. Call it after [`Self::close`].
     pub(super) async fn calls_finished(&self) {
         self.calls.wait().await;
+    }
+
+    /// Answers a request that is refused before it is read.
+    pub(super) fn refuse<B>(
+        &self,
+        request: &Request<B>,
+        cause: Cause,
+        message: &str,
+    ) -> Response<EndpointBody> {
+        let req_id = request_id(request.headers());
+        failure_response(&CallError::new(cause, message), &req_id)
     }
 
     /// Answers one request.

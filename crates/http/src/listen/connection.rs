@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::places::{Activity, Place};
 use super::tracked_body::TrackedBody;
+use super::write_timeout::WriteTimeout;
 use super::{Handler, ListenLimits, Overload, Versions};
 
 /// The time without traffic after which the kernel probes the peer of a connection, and how often:
@@ -29,8 +30,13 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// The most headers of a request over HTTP/1. Room for all of them is made for every request.
 const HTTP1_HEADERS: usize = 512;
 /// The most bytes of one request of an HTTP/2 caller that are on their way unread.
-const HTTP2_STREAM_WINDOW: u32 = 512 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The most bytes of all requests of an HTTP/2 connection that are on their way unread: 1 MiB carry
+/// 20 MB/s over 50 ms.
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The most bytes of one answer that wait for an HTTP/2 connection; then the tunnel's flow control
+/// holds the answer back.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 /// The most calls that one HTTP/2 connection of a caller carries at once.
 const HTTP2_STREAMS: u32 = 1000;
 /// The time for the request on a spare place, head and answer each.
@@ -83,7 +89,9 @@ impl Connection {
         };
 
         let builder = builder(limits);
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let send_timeout = (!limits.send_timeout.is_zero()).then_some(limits.send_timeout);
+        let stream = TokioIo::new(WriteTimeout::new(stream, send_timeout));
+        let connection = builder.serve_connection_with_upgrades(stream, service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             // Biased towards the connection: what it has to send is sent before it is asked to end.
@@ -183,6 +191,7 @@ fn builder(limits: ListenLimits) -> Builder<TokioExecutor> {
         .max_header_list_size(limits.max_head_bytes)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
         .max_concurrent_streams(HTTP2_STREAMS);
     match limits.versions {
         Versions::Http1AndHttp2 => builder,

@@ -51,7 +51,7 @@ pub(super) struct Place {
 enum PlaceKind {
     /// An ordinary place, with its key in the table of the owner.
     Ordinary(usize),
-    Spare(Overload, Share<1>),
+    Spare(Overload),
 }
 
 /// The activity of one connection, which its requests and the table share.
@@ -106,7 +106,7 @@ impl Places {
     }
 
     fn ordinary(&self, owner: Owner, share: Share<1>) -> Place {
-        let activity = self.0.activity(Some(share));
+        let activity = self.0.activity(share);
         let key = self
             .0
             .open
@@ -127,8 +127,8 @@ impl Places {
             ShareError::Full => Overload::All,
             ShareError::Owner(_) => Overload::Network,
         };
-        let kind = PlaceKind::Spare(overload, share);
-        Some(self.place(owner, kind, self.0.activity(None)))
+        let activity = self.0.activity(share);
+        Some(self.place(owner, PlaceKind::Spare(overload), activity))
     }
 
     fn place(&self, owner: Owner, kind: PlaceKind, activity: Arc<Activity>) -> Place {
@@ -142,9 +142,9 @@ impl Places {
 }
 
 impl Table {
-    fn activity(&self, share: Option<Share<1>>) -> Arc<Activity> {
+    fn activity(&self, share: Share<1>) -> Arc<Activity> {
         let activity = Activity {
-            share: Mutex::new(share),
+            share: Mutex::new(Some(share)),
             running: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             started: self.started,
@@ -152,6 +152,16 @@ impl Table {
         };
         activity.set_idle();
         Arc::new(activity)
+    }
+
+    fn remove(&self, owner: Owner, key: usize) {
+        let mut open = self.open.lock();
+        if let Some(connections) = open.get_mut(&owner) {
+            connections.try_remove(key);
+            if connections.is_empty() {
+                open.remove(&owner);
+            }
+        }
     }
 
     /// Ends some of the connections that are idle longest, of one owner or of the one that has
@@ -197,24 +207,16 @@ impl Place {
     pub(super) fn overload(&self) -> Option<Overload> {
         match &self.kind {
             PlaceKind::Ordinary(_) => None,
-            PlaceKind::Spare(overload, _) => Some(*overload),
+            PlaceKind::Spare(overload) => Some(*overload),
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let PlaceKind::Ordinary(key) = self.kind else {
-            return;
-        };
-        let mut open = self.table.open.lock();
-        if let Some(connections) = open.get_mut(&self.owner) {
-            connections.try_remove(key);
-            if connections.is_empty() {
-                open.remove(&self.owner);
-            }
+        if let PlaceKind::Ordinary(key) = self.kind {
+            self.table.remove(self.owner, key);
         }
-        drop(open);
         // A request that was answered may keep the activity a little longer.
         self.activity.share.lock().take();
     }
@@ -236,7 +238,8 @@ impl Activity {
     pub(super) async fn idle_for(&self, span: Duration) {
         loop {
             let idle = if self.is_idle() {
-                self.now().saturating_sub(self.idle_since.load(Ordering::Relaxed))
+                self.now()
+                    .saturating_sub(self.idle_since.load(Ordering::Relaxed))
             } else {
                 0
             };

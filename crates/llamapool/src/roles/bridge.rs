@@ -5,10 +5,10 @@ use anyhow::Context;
 use llamapool_bridge::HttpServer;
 
 use super::{Role, RoleSettings};
-use crate::runtime;
 use crate::settings::{self, BridgeSettings};
 use crate::stop::run_until_stopped;
 use crate::telemetry;
+use crate::{open_files, runtime};
 
 /// A program, served over HTTP.
 pub static ROLE: Role = Role {
@@ -34,6 +34,7 @@ server and no relay, and listens on this machine only unless BIND_ADDR is set.",
 /// It runs on one thread, as the relay does: its calls wait for the program more than they compute.
 pub(super) fn run(settings: BridgeSettings) -> anyhow::Result<()> {
     let _reports = telemetry::install(&settings.log)?;
+    open_files::raise(open_files::WITH_PROGRAMS);
 
     let BridgeSettings { http, program, .. } = settings;
     let bind = http.bind;

@@ -3,10 +3,10 @@
 use llamapool_relay::Relay;
 
 use super::{Role, RoleSettings};
-use crate::runtime;
 use crate::settings::{self, RelaySettings};
 use crate::stop::run_until_stopped;
 use crate::telemetry;
+use crate::{open_files, runtime};
 
 /// The relay of MCP providers.
 pub static ROLE: Role = Role {
@@ -35,6 +35,8 @@ have several providers, each a [[provider]] table of the file.",
 /// threads would cost more than a second one brings.
 pub(super) fn run(settings: RelaySettings) -> anyhow::Result<()> {
     let _reports = telemetry::install(&settings.log)?;
+
+    open_files::raise(open_files::WITH_PROGRAMS);
 
     let config = settings.config;
     runtime::on_one_thread(run_until_stopped(async move |stop| {

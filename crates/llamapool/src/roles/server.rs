@@ -5,10 +5,10 @@ use llamapool_server::Server;
 use tracing::level_filters::LevelFilter;
 
 use super::{Role, RoleSettings};
-use crate::runtime;
 use crate::settings::{self, GeneratedKey, ServerSettings};
 use crate::stop::run_until_stopped;
 use crate::telemetry;
+use crate::{open_files, runtime};
 
 /// The public server.
 pub static ROLE: Role = Role {
@@ -44,7 +44,10 @@ pub(super) fn run(settings: ServerSettings) -> anyhow::Result<()> {
         tracing::warn!("running without keys: anyone can connect relays and read the state");
     }
 
-    let config = settings.config;
+    let mut config = settings.config;
+    if let Some(open_files) = open_files::raise(open_files::SERVER) {
+        open_files::fit(&mut config, open_files);
+    }
     let serve = run_until_stopped(async move |stop| {
         let server = Server::bind(config).await?;
         tracing::info!(

@@ -9,6 +9,8 @@ use crate::harness::API_KEY;
 const HOP: &str = "it is about one connection (RFC 9110, section 7.6.1)";
 const CALLER: &str = "names the caller and its address; a provider trusts its proxy here, so a caller must not forge it";
 
+const PAGE: &str = "all ids share the public origin, and a page of one could act as any other's; `TRUSTED_PAGES` of the server lifts it";
+
 /// Returns all of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static AllowedDifference> {
     [REQUEST, ANSWER, BODY, EXCHANGE].into_iter().flatten()
@@ -135,6 +137,24 @@ const REQUEST: &[AllowedDifference] = &[
         "`X-Real-IP` of a caller",
         "x-real-ip",
         CALLER,
+        Difference::is_removed,
+    ),
+    request(
+        "`CF-Connecting-IP`, `True-Client-IP`, `Client-Cert` and others by which a proxy names the caller",
+        "cf-connecting-ip",
+        CALLER,
+        Difference::is_removed,
+    ),
+    request(
+        "`X-Original-URL`, `X-HTTP-Method-Override` and others that make another request of one",
+        "x-original-url",
+        "a caller could leave the provider's path, or hide what it calls",
+        Difference::is_removed,
+    ),
+    request(
+        "`X_Forwarded_For` and other spellings with `_` of headers that are removed or set",
+        "x_forwarded_for",
+        "gateways that make variables of headers do not distinguish `_` and `-` (RFC 3875, section 4.1.18)",
         Difference::is_removed,
     ),
     request(
@@ -269,6 +289,42 @@ const ANSWER: &[AllowedDifference] = &[
         "llamapool-*",
         "only llamapool itself may mark an error as its own",
         Difference::is_removed,
+    ),
+    answer(
+        "`X-Accel-Redirect`, `X-Sendfile`, `Surrogate-Control` and other commands to a proxy",
+        "x-accel-redirect",
+        "they would command the proxy in front of the server; `X-Accel-Buffering` passes",
+        Difference::is_removed,
+    ),
+    answer(
+        "`Service-Worker-Allowed`, `Clear-Site-Data`, `Strict-Transport-Security`, `Alt-Svc`, `Refresh` and others that speak for the origin",
+        "service-worker-allowed",
+        "all ids share the public origin, and one provider cannot speak for the others",
+        Difference::is_removed,
+    ),
+    answer(
+        "`Set-Cookie`",
+        "set-cookie",
+        "all ids share the public origin: a cookie gets the id in its name and its path, and the provider gets it back as it was",
+        |it| {
+            let public = it.direct.iter().map(|own| {
+                let own = String::from_utf8_lossy(own).replace("; Path=/", "");
+                format!("llamapool-same!{own}; Path=/api/mcp/id/same").into_bytes()
+            });
+            it.through == public.collect::<Vec<_>>()
+        },
+    ),
+    answer(
+        "`Content-Security-Policy` of an answer that browsers run, or whose type they would guess",
+        "content-security-policy",
+        PAGE,
+        |it| it.added() == Some(b"sandbox"),
+    ),
+    answer(
+        "`X-Content-Type-Options` of such an answer",
+        "x-content-type-options",
+        PAGE,
+        |it| it.added() == Some(b"nosniff"),
     ),
     answer(
         "framing of an answer of unknown length",
@@ -417,7 +473,7 @@ const EXCHANGE: &[AllowedDifference] = &[
     exchange(
         "a redirect within the provider",
         "redirect",
-        "the caller could not follow it; the relay does, and remembers the target",
+        "the caller could not follow it; the relay does, and remembers one that only changes the slash at the end of `PROVIDER_URL`",
         |it| {
             let is_forwarded = |lines: &[Vec<u8>]| {
                 lines
@@ -461,6 +517,23 @@ const EXCHANGE: &[AllowedDifference] = &[
         "path_refused",
         "it could leave the part of the provider that the relay publishes",
         |it| it.is_refusal("path_refused"),
+    ),
+    exchange(
+        "a page for a script of the public origin",
+        "page_refused",
+        "a page of one id could read those of another; `TRUSTED_PAGES` of the server lifts it",
+        |it| {
+            let answer = it.through.iter().find(|line| line.starts_with(b"answer"));
+            answer.is_some_and(|line| {
+                String::from_utf8_lossy(line).contains("\"llamapool-error: page_refused\"")
+            })
+        },
+    ),
+    exchange(
+        "`CONNECT` and `TRACE`",
+        "method_refused",
+        "they are about the way to a server; neither has an answer that could be forwarded",
+        |it| it.is_refusal("method_refused"),
     ),
     exchange(
         "an `Origin` that is not listed",

@@ -20,6 +20,8 @@ scenarios! {
     a_session_of_a_shared_id: AnsweredByLlamapool, SESSIONS;
     keys_that_are_not_the_providers: AnsweredByLlamapool, ALL;
     pages_in_browsers: AnsweredByLlamapool, ALL;
+    headers_of_proxies_and_of_the_origin: AnsweredByLlamapool, ALL;
+    a_method_about_the_connection: AnsweredByLlamapool, ALL;
     paths_that_lead_up: AnsweredByLlamapool, ALL;
     bodies_and_heads_above_the_limits: AnsweredByLlamapool, ALL;
     more_calls_than_the_limit: AnsweredByLlamapool, ALL;
@@ -481,6 +483,47 @@ async fn pages_in_browsers(route: Route) -> Transcript {
     )
     .await;
 
+    let script = mcp_fields(&[
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-mode", "cors"),
+    ]);
+    let request = endpoint.request_to("GET", &endpoint.path, &script, b"");
+    let page = OK.replace("application/json", "text/html");
+    let mut seen = endpoint.transcript();
+    exchange(&endpoint, &provider, &request, &page, &mut seen).await;
+    log.exchange("page_refused", seen);
+
+    log
+}
+
+/// What a caller and a provider may not state, each with an example of every kind.
+async fn headers_of_proxies_and_of_the_origin(route: Route) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let fields = [
+        ("cf-connecting-ip", "10.0.0.1"),
+        ("x-original-url", "/admin"),
+        ("x_forwarded_for", "10.0.0.1"),
+        ("x-stays", "1"),
+    ];
+    let given = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\
+        x-accel-redirect: /internal\r\nservice-worker-allowed: /\r\nx-stays: 1\r\nset-cookie: a=1; Path=/; HttpOnly\r\n\r\n{}";
+    let request = endpoint.request_to("POST", &endpoint.path, &mcp_fields(&fields), b"{}");
+    exchange(&endpoint, &provider, &request, given, &mut log).await;
+
+    log
+}
+
+async fn a_method_about_the_connection(route: Route) -> Transcript {
+    let provider = RawProvider::bind().await;
+    let endpoint = route.endpoint(&provider.url).await;
+    let mut log = endpoint.transcript();
+
+    let request = endpoint.request_to("TRACE", &endpoint.path, &mcp_fields(&[]), b"");
+    maybe_forwarded("method_refused", &endpoint, &provider, &request, &mut log).await;
+
     log
 }
 
@@ -489,7 +532,14 @@ async fn paths_that_lead_up(route: Route) -> Transcript {
     let endpoint = route.endpoint(&provider.url).await;
     let mut log = endpoint.transcript();
 
-    for path in ["/../x", "/a/./b", "/%2e%2E/x", "/a%2f..%2fb", "/..%5Cx"] {
+    for path in [
+        "/../x",
+        "/a/./b",
+        "/%2e%2E/x",
+        "/a%2f..%2fb",
+        "/..%5Cx",
+        "/..;/x",
+    ] {
         let request = endpoint.request_to("POST", &endpoint.below(path), &mcp_fields(&[]), b"{}");
         maybe_forwarded("path_refused", &endpoint, &provider, &request, &mut log).await;
     }

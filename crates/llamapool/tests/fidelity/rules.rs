@@ -68,6 +68,36 @@ pub(crate) const RULES: &[Rule] = &[
             "session_ids_of_every_kind_are_forwarded_or_not_found",
         ],
     ),
+    tested(
+        "no provider speaks for the public origin that all ids share, or to a proxy in front of it",
+        &[
+            "headers_of_proxies_and_of_the_origin",
+            "a_provider_neither_speaks_for_the_origin_nor_to_a_proxy",
+            "a_hostile_relay_cannot_speak_for_the_origin_either",
+        ],
+    ),
+    tested(
+        "a cookie of one id reaches no other, and its own provider as it was set",
+        &[
+            "a_cookie_of_one_id_reaches_no_other",
+            "cookies_that_a_program_sends_stay_as_they_are",
+        ],
+    ),
+    tested(
+        "a page of one id can neither act as another's nor read it, unless the server's operator trusts it",
+        &[
+            "a_page_runs_in_a_sandbox_unless_its_id_is_trusted",
+            "a_page_is_given_to_no_script_of_the_same_origin",
+        ],
+    ),
+    tested(
+        "a redirect of one caller or method leads no other, and one that is gone costs no session",
+        &[
+            "a_redirect_that_depends_on_its_caller_leads_no_other",
+            "a_redirect_of_one_method_leads_no_other",
+            "a_remembered_redirect_that_is_gone_is_asked_anew",
+        ],
+    ),
     untested(
         "a session is bound to the caller that began it",
         "the provider gets token and session together and checks them; the server identifies callers by their token alone, and tokens are renewed during a session",
@@ -215,6 +245,7 @@ pub(crate) const RULES: &[Rule] = &[
         &[
             "forwarding_headers_of_a_caller",
             "headers_of_llamapool_cannot_be_forged",
+            "a_caller_cannot_speak_as_a_proxy_to_the_provider",
             "behind_a_trusted_proxy_a_caller_can_forge_nothing_else",
             "the_public_address_is_configured_or_of_a_trusted_proxy",
         ],
@@ -288,6 +319,7 @@ pub(crate) const RULES: &[Rule] = &[
         &[
             "a_challenge_leads_to_metadata_of_the_called_url",
             "a_challenge_and_its_metadata",
+            "a_place_on_another_public_host_stays",
             "any_page_may_read_oauth_metadata",
             "every_origin_may_read_well_known_documents",
         ],
@@ -312,6 +344,7 @@ pub(crate) const RULES: &[Rule] = &[
             "paths_and_queries_below",
             "paths_and_queries_are_appended_to_those_of_the_provider",
             "dot_segments_are_refused_and_reach_no_provider",
+            "a_hostile_server_does_not_leave_the_providers_path",
         ],
     ),
     tested(
@@ -329,6 +362,8 @@ pub(crate) const RULES: &[Rule] = &[
         "no request is sent to a provider twice",
         &[
             "a_provider_that_closes_after_each_answer_loses_no_call",
+            "a_provider_that_always_hangs_up_loses_no_call",
+            "a_404_of_the_same_place_stands_and_is_sent_there_once",
             "a_provider_that_hangs_up_before_its_answer_has_closed",
         ],
     ),
@@ -430,6 +465,7 @@ pub(crate) const RULES: &[Rule] = &[
             "an_endpoint_as_an_absolute_url",
             "an_endpoint_that_is_a_query",
             "an_endpoint_with_dot_segments",
+            "the_endpoint_is_found_behind_other_fields_and_events",
             "the_example_server_at_its_url",
             "the_example_server_below_its_url",
             "the_python_client_sees_the_same_over_http_with_sse",

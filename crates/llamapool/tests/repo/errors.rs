@@ -41,36 +41,23 @@ fn causes() -> String {
 
 fn advice(cause: Cause) -> &'static str {
     match cause {
+        Cause::TooManyConnections
+        | Cause::TunnelFull
+        | Cause::TooManyCalls
+        | Cause::CallerShare
+        | Cause::IdShare
+        | Cause::MemoryFull
+        | Cause::RelayMemoryFull
+        | Cause::TooManySessions => advice_for_room(cause),
         Cause::RelayOffline => {
             "Check the id, and whether the relay runs. Try again: the call was not executed."
         }
         Cause::RelayDraining | Cause::ServerDraining => "Try again: the call was not executed.",
-        Cause::TunnelFull => {
-            "Try again: the call was not executed. The bound is `TUNNEL_MAX_STREAMS` of the relay."
-        }
-        Cause::TooManyCalls => {
-            "Try again: the call was not executed. The bound is `MAX_CONCURRENCY_PER_CLIENT` of the server."
-        }
-        Cause::CallerShare => {
-            "Try again when calls of this caller are over: the call was not executed. A caller has a share of what all have: of `TUNNEL_MAX_STREAMS` of the relay, `MAX_CONCURRENCY_PER_CLIENT` and `MAX_MEMORY` of the server; the message names which."
-        }
-        Cause::IdShare => {
-            "Try again: the call was not executed. An id has a share of `TUNNEL_MAX_STREAMS` of its relay and of `MAX_MEMORY` of the server; the message names which."
-        }
-        Cause::MemoryFull => {
-            "Try again: the call was not executed. The bound is `MAX_MEMORY` of the server."
-        }
-        Cause::RelayMemoryFull => {
-            "Try again: the call was not executed. The bound is `MAX_MEMORY` of the relay."
-        }
         Cause::RequestTooSlow => {
             "Send the body without long pauses. The bounds are `REQUEST_IDLE_TIMEOUT` and `REQUEST_MIN_RATE` of the server. What was sent of it may have reached the provider, but never its end."
         }
         Cause::ProviderNotStarted => {
             "Look at the log of the relay: the program of `PROVIDER_COMMAND` cannot be started, or ends at once. Try again: the call was not executed."
-        }
-        Cause::TooManySessions => {
-            "Try again: the call was not executed. The bounds are `MAX_SESSIONS` and `PROVIDER_MAX_STARTS` of the relay."
         }
         Cause::MessageTooLarge => "Send less, or raise `PROVIDER_MAX_MESSAGE_BYTES` of the relay.",
         Cause::ProviderExited => {
@@ -95,6 +82,10 @@ fn advice(cause: Cause) -> &'static str {
         Cause::PathRefused => {
             "Send the path without segments `.` and `..`, however they are spelt."
         }
+        Cause::PageRefused => {
+            "Open the page in the browser, or add its id to `TRUSTED_PAGES` of the server, if its provider is to be trusted. The provider may have executed the call."
+        }
+        Cause::MethodRefused => "Send another method than `CONNECT` and `TRACE`.",
         Cause::TunnelLost => "Try again only if the call may be executed twice.",
         Cause::ProviderUnreachable => {
             "Start the provider, or check `PROVIDER_URL` of the relay. Try again: the call was not executed."
@@ -121,6 +112,37 @@ fn advice(cause: Cause) -> &'static str {
         Cause::FirstByteTimeout => {
             "Raise `FIRST_BYTE_TIMEOUT` or `CALL_TIMEOUT` of the server. Try again only if the call may be executed twice."
         }
+    }
+}
+
+/// Returns the advice for a cause that is a lack of room.
+fn advice_for_room(cause: Cause) -> &'static str {
+    match cause {
+        Cause::TooManyConnections => {
+            "Close connections that are not used, or try again: nothing was executed. The bound is `MAX_CONNECTIONS` of the server, of which one address gets at most eight ninths."
+        }
+        Cause::TunnelFull => {
+            "Try again: the call was not executed. The bound is `TUNNEL_MAX_STREAMS` of the relay."
+        }
+        Cause::TooManyCalls => {
+            "Try again: the call was not executed. The bound is `MAX_CONCURRENCY_PER_CLIENT` of the server."
+        }
+        Cause::CallerShare => {
+            "Try again when calls of this caller are over: the call was not executed. A caller has a share of what all have: of `TUNNEL_MAX_STREAMS` of the relay, `MAX_CONCURRENCY_PER_CLIENT` and `MAX_MEMORY` of the server; the message names which."
+        }
+        Cause::IdShare => {
+            "Try again: the call was not executed. An id has a share of `TUNNEL_MAX_STREAMS` of its relay and of `MAX_MEMORY` of the server; the message names which."
+        }
+        Cause::MemoryFull => {
+            "Try again: the call was not executed. The bound is `MAX_MEMORY` of the server."
+        }
+        Cause::RelayMemoryFull => {
+            "Try again: the call was not executed. The bound is `MAX_MEMORY` of the relay."
+        }
+        Cause::TooManySessions => {
+            "Try again: the call was not executed. The bounds are `MAX_SESSIONS` and `PROVIDER_MAX_STARTS` of the relay."
+        }
+        _ => panic!("{cause:?} is no lack of room"),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod address;
 mod allowed_paths;
+mod challenge;
 mod connection;
 mod endpoint_event;
 #[cfg(feature = "fuzzing")]
@@ -109,7 +110,7 @@ impl McpHttp {
             &mut head.headers,
             self.upstream.extra_headers(),
             self.has_token,
-        );
+        )?;
         head.uri = target.url;
         let request = Request::from_parts(head, body);
 
@@ -225,13 +226,15 @@ impl ProviderBackend for McpHttp {
             .inspect_err(|_| call.fail())?;
         self.oauth.learn(&response);
 
-        headers::clean_response(response.headers_mut());
+        headers::clean_response(response.headers_mut()).inspect_err(|_| call.fail())?;
         let answered = response.extensions_mut().remove::<AnsweredUrl>();
         let answered = answered.map_or_else(
             || self.upstream.route().base().clone(),
             |AnsweredUrl(url)| url,
         );
         if let Some(public) = &public {
+            let status = response.status();
+            challenge::make_public(status, response.headers_mut(), &answered, public);
             self.rewrite_location(response.headers_mut(), &answered, public);
         }
 

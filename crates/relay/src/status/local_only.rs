@@ -10,14 +10,10 @@ use axum::response::IntoResponse;
 use axum::{Json, Router};
 use llamapool_http::host;
 use serde_json::json;
-use tokio::net::TcpListener;
 
 /// Refuses requests with an Origin, with several Hosts, and on a loopback address those whose Host
 /// is no loopback name.
-pub(super) fn without_browsers(router: Router, listener: &TcpListener) -> Router {
-    let is_loopback = listener
-        .local_addr()
-        .is_ok_and(|address| address.ip().is_loopback());
+pub(super) fn without_browsers(router: Router, is_loopback: bool) -> Router {
     router.layer(from_fn_with_state(is_loopback, refuse_browsers))
 }
 

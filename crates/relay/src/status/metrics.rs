@@ -8,20 +8,17 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use llamapool_bridge::BridgeStats;
+use llamapool_http::listen::Listener;
 use prometheus::core::Collector;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, TextEncoder};
-use tokio::net::TcpListener;
 
-use super::local_only::without_browsers;
+use super::listener;
 use crate::app::App;
 
 /// Serves `/metrics` on an address of its own.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
+pub(crate) async fn serve(app: Arc<App>, listener: Listener) {
     let router = Router::new().route("/metrics", get(render)).with_state(app);
-    let router = without_browsers(router, &listener);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "the metrics server ended");
-    }
+    listener::serve(listener, router).await;
 }
 
 /// `GET /metrics`.

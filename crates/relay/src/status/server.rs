@@ -22,11 +22,12 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use llamapool_bridge::BridgeStats;
+use llamapool_http::listen::Listener;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::link::LinkState;
-use super::local_only::{refusal, without_browsers};
+use super::listener;
+use super::local_only::refusal;
 use super::metrics;
 use super::provider::Health;
 use crate::app::App;
@@ -34,7 +35,7 @@ use crate::config::ProviderKind;
 use crate::providers::entry::ProviderEntry;
 
 /// Serves the status until the relay ends.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
+pub(crate) async fn serve(app: Arc<App>, listener: Listener) {
     let router = Router::new()
         .route("/status", get(status))
         .route("/version", get(version))
@@ -47,11 +48,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener) {
         .route("/readyz", get(readyz))
         .route("/control/{verb}", post(control))
         .with_state(app);
-    let service =
-        without_browsers(router, &listener).into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, service).await {
-        tracing::error!(%error, "the status server ended");
-    }
+    listener::serve(listener, router).await;
 }
 
 /// Requires the status token, if one is set, from every address but loopback.

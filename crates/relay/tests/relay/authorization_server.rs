@@ -182,7 +182,10 @@ async fn a_client_signs_in_at_the_provider_through_public_urls_alone() {
     let first = pool.http.get(authorize).send().await.unwrap();
 
     assert_eq!(first.status().as_u16(), 302);
-    assert_eq!(first.headers()["set-cookie"], "state=s; Path=/");
+    assert_eq!(
+        first.headers()["set-cookie"],
+        "llamapool-own!state=s; Path=/api/mcp/id/own"
+    );
 
     let page = led_to(&pool, &first);
     assert_eq!(page, format!("{issuer}/~announced/consent?page=1"));
@@ -194,7 +197,7 @@ async fn a_client_signs_in_at_the_provider_through_public_urls_alone() {
     let form = pool
         .http
         .post(&page)
-        .header("cookie", "state=s")
+        .header("cookie", "llamapool-own!state=s")
         .header("origin", &pool.url)
         .body("consent=yes");
     let back = led_to(&pool, &form.send().await.unwrap());

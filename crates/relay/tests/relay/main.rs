@@ -9,6 +9,7 @@
 
 mod authorization_server;
 mod golden;
+mod hostile_server;
 mod locations;
 mod oauth;
 mod provider_faults;

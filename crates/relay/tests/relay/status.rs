@@ -408,3 +408,31 @@ async fn a_page_in_a_browser_gets_nothing_from_a_relay_on_loopback() {
 
     assert_eq!(status.get("/status").await.1["draining"], false);
 }
+
+/// They are closed, and calls do not notice.
+#[tokio::test]
+async fn idle_connections_to_the_status_server_keep_nobody_out() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+    let relay = pool
+        .relay_with("mcp-1234", &provider.url, |relay| {
+            serve_status(relay);
+            relay.status.metrics_bind = Some(FREE_PORT);
+        })
+        .await;
+
+    let mut idle = Vec::new();
+    for url in [relay.status_url(), relay.metrics_url()] {
+        for _ in 0..200 {
+            idle.push(RawHttp::connect(&url).await);
+        }
+    }
+
+    let status = StatusClient::new(relay.status_url());
+    assert_eq!(status.get("/status").await.0, 200);
+    let metrics = StatusClient::new(relay.metrics_url()).metrics().await;
+    assert!(metrics.contains("llamapool_relay_connected 1"));
+    assert_eq!(pool.call("mcp-1234", "ping").await.status(), 200);
+    let first = &mut idle[0];
+    assert_eq!(first.try_head().await, None, "the oldest gave way");
+}

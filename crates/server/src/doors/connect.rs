@@ -9,7 +9,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use llamapool_limits::network_of;
 use llamapool_wire::{Refusal, SUBPROTOCOL, header as wire, write_ids};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
@@ -62,8 +61,7 @@ impl ConnectDoor {
         }
 
         let peer = Peer::of(request.extensions());
-        let network = network_of(peer.0.ip());
-        let identity = self.auth.relay(request.headers(), network)?;
+        let identity = self.auth.relay(request.headers(), peer)?;
         let accept = check_upgrade(request.method(), request.headers())?;
         let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
             return Err(wrong_version(

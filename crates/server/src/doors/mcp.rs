@@ -4,14 +4,16 @@
 //! files of this folder, one for each stage. Nothing here depends on the content of a body.
 
 mod admission;
+mod answer_headers;
 mod call_headers;
-mod challenge;
 mod context;
+mod cookies;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod method_labels;
 mod method_sniffer;
+mod pages;
 mod response;
 mod session_seal;
 mod sse_to_json;
@@ -22,10 +24,11 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Response;
 use llamapool_mcp::MethodLabel;
-use llamapool_wire::{CallError, RelayId, header as wire, path};
+use llamapool_wire::{CallError, RelayId};
 use tokio::time::Instant;
 
 use self::admission::Admission;
+use self::answer_headers::AnswerOrigin;
 use self::error::McpError;
 use self::response::{RequestTraits, respond};
 use self::upstream_request::{Destination, UpstreamRequest, prepare};
@@ -37,6 +40,7 @@ use crate::listen::RequestId;
 pub use context::McpConfig;
 pub(crate) use context::McpDoor;
 pub(crate) use method_labels::mcp_metrics;
+pub use pages::TrustedPages;
 pub(crate) use session_seal::SessionSeal;
 pub(crate) use target::Target;
 
@@ -155,11 +159,14 @@ impl McpDoor {
         let started = Instant::now();
         let method = request.method().clone();
         let address = self.public_url.of(request.headers(), request.uri());
+        let is_trusted = self.config.trusted_pages.contains(&target.id);
+        let is_of_own_script = pages::is_of_own_script(request.headers());
 
         let destination = Destination {
             target,
             admission,
             address: address.as_ref(),
+            is_trusted,
         };
         let prepared = prepare(self, destination, &mut call, request).await;
         let UpstreamRequest {
@@ -170,21 +177,22 @@ impl McpDoor {
         let tunnel = &admission.member.tunnel.end;
         let mut answer = self.forwarder.send(tunnel, request, &mut call).await?;
 
-        // An answer of the relay's own has nothing of a provider in it.
-        if let Some(address) = address.filter(|_| !answer.headers().contains_key(wire::ERROR)) {
-            let resource = format!("{}{}", path::MCP_BY_ID, target.id);
-            let metadata = address.well_known(RESOURCE_METADATA, &resource);
-            challenge::make_public(answer.status(), answer.headers_mut(), &metadata);
-        }
         if admission.has_sessions {
             let tag = admission.member.tag;
             self.seal.seal_header(&target.id, tag, answer.headers_mut());
         }
 
+        let public_path = address.map(|address| address.path).unwrap_or_default();
         let traits = RequestTraits {
             method,
             wants_single_answer,
             started,
+            origin: AnswerOrigin {
+                id: &target.id,
+                public_path: &public_path,
+                is_trusted,
+                is_of_own_script,
+            },
         };
         respond(self, traits, call, answer).await
     }

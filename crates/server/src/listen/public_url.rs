@@ -120,15 +120,6 @@ impl Address {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}://{}{}{path}", self.scheme, self.authority, self.path)
     }
-
-    /// Returns the URL of a well-known document about the resource at a path: the document's name
-    /// comes first (RFC 9728, section 3.1).
-    pub(crate) fn well_known(&self, name: &str, path: &str) -> String {
-        format!(
-            "{}://{}/.well-known/{name}{}{path}",
-            self.scheme, self.authority, self.path
-        )
-    }
 }
 
 fn scheme(text: Option<&str>) -> &'static str {
@@ -164,14 +155,6 @@ mod tests {
         assert_eq!(
             of(&configured, &[HOST, FORWARDED]).as_deref(),
             Some("https://pool.example/llama/p")
-        );
-
-        let address = configured
-            .of(&HeaderMap::new(), &Uri::from_static("/"))
-            .unwrap();
-        assert_eq!(
-            address.well_known("name", "/p"),
-            "https://pool.example/.well-known/name/llama/p"
         );
     }
 

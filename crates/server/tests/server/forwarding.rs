@@ -104,6 +104,28 @@ async fn paths_and_queries_are_appended_to_those_of_the_provider() {
     }
 }
 
+#[tokio::test]
+async fn methods_about_the_connection_reach_no_provider() {
+    let pool = Pool::start().await;
+    let provider = Provider::echoing().await;
+    let _relay = pool.relay("way", &provider.url).await;
+
+    for method in ["CONNECT", "TRACE", "connect", "Trace"] {
+        for path in ["/api/mcp/id/way", "/api/mcp/id/way/below", "/api/state"] {
+            let request = http_request(method, path, "", b"");
+            let (answer, _) = pool.raw_call(request).await;
+
+            assert_eq!(answer.status(), 403, "{method} {path}");
+            assert_eq!(
+                answer.values("llamapool-error"),
+                ["method_refused"],
+                "{method} {path}"
+            );
+        }
+    }
+    assert_eq!(pool.client("way").await["calls_total"], 0);
+}
+
 /// In every spelling: percent-encoded, mixed, with backslashes.
 #[tokio::test]
 async fn dot_segments_are_refused_and_reach_no_provider() {
@@ -132,6 +154,15 @@ async fn dot_segments_are_refused_and_reach_no_provider() {
         "..%5Cadmin",
         "a%5c..%5cb",
         "..\\admin",
+        "..;/admin",
+        "..;x=1/admin",
+        "%252e%252e/admin",
+        "..%00/admin",
+        "a%00",
+        "%c0%ae%c0%ae/admin",
+        "%ef%bc%8e%ef%bc%8e/admin",
+        "..%ef%bc%8fadmin",
+        "..%3b/admin",
     ];
 
     for path in refused {
@@ -272,7 +303,16 @@ const ANSWERS: &[(&str, &str, &str)] = &[
     ("599 Private", "content-length: 0\r\n", ""),
 ];
 
-/// Nothing is added either.
+/// The fields that the server adds: to every answer, and to one of no type, which a browser might
+/// take for a page.
+const ADDED: [&str; 4] = [
+    "date",
+    "x-request-id",
+    "content-security-policy",
+    "x-content-type-options",
+];
+
+/// Nothing else is added either.
 #[tokio::test]
 async fn every_status_goes_through_with_headers_and_body_unchanged() {
     let pool = Pool::start().await;
@@ -287,8 +327,7 @@ async fn every_status_goes_through_with_headers_and_body_unchanged() {
 
         assert_eq!(answer.status().to_string(), status[..3]);
 
-        // The fields that the server adds to every answer.
-        let through = answer.without(&["date", "x-request-id"]);
+        let through = answer.without(&ADDED);
         assert_eq!(through, fields_of(fields), "{status}");
         assert_eq!(answer_body, body.as_bytes(), "{status}");
     }
@@ -336,11 +375,7 @@ async fn an_answer_without_a_length_goes_through_without_one() {
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
 
-        assert_eq!(
-            answer.without(&["date", "x-request-id"]),
-            fields_of(&fields),
-            "{scripted}"
-        );
+        assert_eq!(answer.without(&ADDED), fields_of(&fields), "{scripted}");
     }
 
     let head = http_request("HEAD", "/api/mcp/id/length", "", b"");
@@ -381,7 +416,7 @@ async fn a_redirect_within_the_provider_is_followed_and_remembered() {
 
         let call = |body: &'static [u8]| {
             pool.raw_call(http_request(
-                "PUT",
+                "POST",
                 "/api/mcp/id/slash?q=1",
                 "mcp-x: 1\r\n",
                 body,
@@ -393,14 +428,14 @@ async fn a_redirect_within_the_provider_is_followed_and_remembered() {
         let two_answers = async { (provider.answer(&moved).await, provider.answer(DONE).await) };
         let (((first, _), (second, body)), (answer, _)) = tokio::join!(two_answers, call(b"{1}"));
 
-        assert_eq!(first.line.as_str(), "PUT /mcp?q=1 HTTP/1.1", "{status}");
+        assert_eq!(first.line.as_str(), "POST /mcp?q=1 HTTP/1.1", "{status}");
         assert_eq!(answer.status(), 200, "{status}");
-        assert_eq!(second.line.as_str(), "PUT /mcp/?q=1 HTTP/1.1", "{status}");
+        assert_eq!(second.line.as_str(), "POST /mcp/?q=1 HTTP/1.1", "{status}");
         assert_eq!(body.as_slice(), &b"{1}"[..], "{status}");
         assert_eq!(second.values("mcp-x"), ["1"], "{status}");
 
         let ((third, body), _) = tokio::join!(provider.answer(DONE), call(b"{2}"));
-        assert_eq!(third.line.as_str(), "PUT /mcp/?q=1 HTTP/1.1", "{status}");
+        assert_eq!(third.line.as_str(), "POST /mcp/?q=1 HTTP/1.1", "{status}");
         assert_eq!(body.as_slice(), &b"{2}"[..], "{status}");
     }
 }

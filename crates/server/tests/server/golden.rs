@@ -208,6 +208,18 @@ async fn too_many_calls() {
 }
 
 #[tokio::test]
+async fn too_many_connections() {
+    let mut provider = ScriptedProvider::start().await;
+    let pool = Pool::with(|server| server.listen.max_connections = 1).await;
+    let _relay = pool.relay("mcp-1", &provider.url).await;
+    let _running = pool.start_call("mcp-1");
+    let _request = provider.next_request().await;
+
+    let answer = pool.post("mcp-1", &tools_call(1, "echo")).await;
+    check_error(Cause::TooManyConnections, answer).await;
+}
+
+#[tokio::test]
 async fn request_too_large() {
     let provider = Provider::echoing().await;
     let pool = Pool::with(|server| server.mcp.max_request_bytes = 10).await;
@@ -290,6 +302,26 @@ async fn path_refused() {
     let url = format!("{}/..%2fadmin", pool.mcp("mcp-1"));
     let answer = pool.http.post(url).body("{}").send().await;
     check_error(Cause::PathRefused, answer.unwrap()).await;
+}
+
+#[tokio::test]
+async fn page_refused() {
+    let provider = RawProvider::bind().await;
+    let pool = Pool::start().await;
+    let _relay = pool.relay("mcp-1", &provider.url).await;
+
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let request = pool.http.get(pool.mcp("mcp-1"));
+    let request = request.header("sec-fetch-site", "same-origin").send();
+    let (_, answer) = tokio::join!(provider.answer(page), request);
+    check_error(Cause::PageRefused, answer.unwrap()).await;
+}
+
+#[tokio::test]
+async fn method_refused() {
+    let pool = Pool::start().await;
+    let request = pool.http.request(reqwest::Method::TRACE, pool.mcp("mcp-1"));
+    check_error(Cause::MethodRefused, request.send().await.unwrap()).await;
 }
 
 #[tokio::test]

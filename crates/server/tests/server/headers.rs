@@ -22,8 +22,13 @@ const CHANGED_FOR_THE_PROVIDER: [&str; 6] = [
     "x-request-id",
 ];
 /// The headers that a caller sees differently than the provider sent them.
-const CHANGED_FOR_THE_CALLER: [&str; 4] =
-    ["connection", "date", "transfer-encoding", "x-request-id"];
+const CHANGED_FOR_THE_CALLER: [&str; 5] = [
+    "connection",
+    "date",
+    "set-cookie",
+    "transfer-encoding",
+    "x-request-id",
+];
 
 /// Further headers that a caller of today or of tomorrow may send.
 const CALLERS_FIELDS: &[u8] = b"mcp-session-id: 1868a90c\r\n\
@@ -76,7 +81,6 @@ const PROVIDERS_FIELDS: &[u8] = b"mcp-session-id: 1868a90c\r\n\
     etag: W/\"1\"\r\n\
     access-control-allow-origin: *\r\n\
     access-control-expose-headers: mcp-session-id\r\n\
-    alt-svc: clear\r\n\
     content-encoding: identity\r\n\
     last-modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
     retry-after: 1\r\n";
@@ -122,6 +126,13 @@ async fn headers_through_the_tunnel_are_those_without_it() {
     assert_eq!(seen.values("x-forwarded-host"), ["127.0.0.1"]);
     assert_eq!(seen.values("x-forwarded-proto"), ["http"]);
     assert_eq!(answered.values("date").len(), 1);
+    assert_eq!(
+        answered.values("set-cookie"),
+        [
+            "llamapool-same!a=1; Path=/api/mcp/id/same",
+            "llamapool-same!b=2; Path=/api/mcp/id/same"
+        ]
+    );
     assert_eq!(
         answered.values("x-request-id"),
         seen.values("x-request-id"),

@@ -10,12 +10,16 @@
 mod abuse;
 mod bodies;
 mod claims;
+mod connections;
+mod draining;
 mod forwarding;
 mod golden;
 mod headers;
 mod keys;
 mod metrics;
 mod plain_callers;
+mod redirects;
+mod shared_origin;
 mod shares;
 mod spreading;
 mod state;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, Response};
 
 use super::sse::EventReader;
-use super::{Caller, OpenCall, WITHIN};
+use super::{Caller, OpenCall, PATIENCE};
 use crate::history::Outcome;
 
 /// When a caller leaves on purpose.
@@ -59,7 +59,7 @@ impl Caller {
         let outcome = tokio::select! {
             outcome = receive(request, &mut open, &mut exchanged, leave) => outcome,
             () = left => Outcome::Left,
-            () = tokio::time::sleep(WITHIN) => Outcome::Hung,
+            () = tokio::time::sleep(PATIENCE) => Outcome::Hung,
         };
         exchanged.has_response = open.has_response();
         exchanged.outcome = Some(outcome.clone());

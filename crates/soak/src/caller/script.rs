@@ -43,7 +43,8 @@ pub(crate) async fn run(caller: &Caller, mut rng: StdRng, stop: watch::Receiver<
     while !*stop.borrow() {
         let http_id = HTTP_IDS[rng.random_range(0..HTTP_IDS.len())];
         match rng.random_range(0..100) {
-            0..40 => call(caller, http_id, Form::Client, &mut rng).await,
+            0..32 => call(caller, http_id, Form::Client, &mut rng).await,
+            32..40 => raw_call(caller, http_id, &mut rng).await,
             40..50 => call(caller, http_id, Form::Curl, &mut rng).await,
             50..60 => call(caller, "stdio", Form::Curl, &mut rng).await,
             60..70 => call(caller, "modern", Form::Stateless, &mut rng).await,
@@ -95,6 +96,15 @@ async fn call(caller: &Caller, id: &str, form: Form, rng: &mut StdRng) {
     open.call.events = is_stream.then_some(arguments.events);
     let request = request(caller, id, form, request_id, &arguments);
     caller.exchange(request, open, leave).await;
+}
+
+/// Calls the tool on a connection of its own, and reads that to its end.
+async fn raw_call(caller: &Caller, id: &str, rng: &mut StdRng) {
+    let mut arguments = arguments(caller.nonce(), rng);
+    arguments.events = 0;
+    let open = caller.open_tool_call(id, 1, &arguments);
+    let message = tool::request(1, &arguments);
+    caller.raw_exchange(id, &message, open).await;
 }
 
 /// Calls the tool of the shared program, and cancels the call by a notification.

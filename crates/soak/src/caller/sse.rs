@@ -11,23 +11,23 @@ pub(super) struct Event {
 /// A reader that gets its bytes piece by piece.
 #[derive(Debug, Default)]
 pub(super) struct EventReader {
-    rest: Vec<u8>,
+    /// Bytes of a line that has not ended.
+    line: Vec<u8>,
     event: Event,
 }
 
 impl EventReader {
     /// Takes the next piece, and returns the events that it completes.
     pub(super) fn take(&mut self, piece: &[u8]) -> Vec<Event> {
-        self.rest.extend_from_slice(piece);
-
         let mut events = Vec::new();
-        let mut read = 0;
-        while let Some(length) = self.rest[read..].iter().position(|byte| *byte == b'\n') {
-            let line = String::from_utf8_lossy(&self.rest[read..read + length]).into_owned();
-            read += length + 1;
+        let mut rest = piece;
+        while let Some(length) = memchr::memchr(b'\n', rest) {
+            self.line.extend_from_slice(&rest[..length]);
+            rest = &rest[length + 1..];
+            let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
             events.extend(self.take_line(line.trim_end_matches('\r')));
         }
-        self.rest.drain(..read);
+        self.line.extend_from_slice(rest);
         events
     }
 

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use super::{Rule, Violation};
-use crate::history::{Call, Content, History, Operation, Outcome, PROBE};
+use crate::history::{Call, Content, History, Millis, Operation, Outcome, PROBE};
 
-/// Time beyond the bound of a call before its end counts as late: a loaded machine runs the
-/// harness late, too.
-const SLACK_MS: u64 = 5_000;
+/// Time beyond the bound of a call before its end counts as late, in milliseconds.
+const SLACK_MS: Millis = 5_000;
+/// The longest pause in a session after which it may be gone. Less than the `SESSION_IDLE_TIMEOUT`
+/// of the relays under test.
+const SESSION_PAUSE_MS: Millis = 20_000;
 
 pub(super) fn check(history: &History) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -17,7 +19,7 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
             [_] => {}
             _ => violations.push(Violation::of_call(Rule::SeveralEnds, call)),
         }
-        if is_late(call) {
+        if is_late(call, history.lag) {
             violations.push(Violation::of_call(Rule::Late, call));
         }
         if call.caller == PROBE && !is_answered(call, 200) {
@@ -41,9 +43,9 @@ fn is_answered(call: &Call, wanted: u16) -> bool {
     })
 }
 
-fn is_late(call: &Call) -> bool {
+fn is_late(call: &Call, lag: Millis) -> bool {
     call.ends.iter().any(|end| {
-        let bound = call.began + call.within + SLACK_MS;
+        let bound = call.began + call.within + SLACK_MS + lag;
         end.outcome == Outcome::Hung || end.at > bound
     })
 }
@@ -82,11 +84,23 @@ fn lost_sessions(history: &History) -> Vec<Violation> {
             .stops
             .iter()
             .any(|stop| holds(&stop.process, &call.id) && stop.at >= begin.began);
-        if !holder_stopped {
+        if !holder_stopped && !was_idle(history, call) {
             violations.push(Violation::of_call(Rule::SessionLost, call));
         }
     }
     violations
+}
+
+/// Returns whether the session of a call had no message for so long that it may have ended.
+fn was_idle(history: &History, call: &Call) -> bool {
+    let of_session =
+        |it: &&Call| it.session == call.session || Some(&it.nonce) == call.session.as_ref();
+    let earlier = history.calls.iter().filter(of_session);
+    let earlier = earlier
+        .map(|it| it.began)
+        .filter(|began| *began < call.began);
+    let last = earlier.max().unwrap_or(call.began);
+    call.ends.iter().any(|end| end.at > last + SESSION_PAUSE_MS)
 }
 
 /// Returns whether a process holds sessions of an id: its relays and its provider, which have the id

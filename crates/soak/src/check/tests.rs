@@ -286,7 +286,7 @@ fn plant_in_state(settled: &mut Settled, rule: Rule, index: Index) {
             _ => reported[0].calls_total = 100,
         },
         Rule::ProcessExited => process.exited = Some("exit status: 101".to_owned()),
-        Rule::DescriptorsLeaked => process.descriptors += DESCRIPTOR_SLACK + 1,
+        Rule::DescriptorsLeaked => process.descriptors += DESCRIPTOR_SLACK + 9,
         Rule::MemoryLeaked => process.memory = process.memory / 2 * 3 + MEMORY_SLACK + 1,
         Rule::ProgramsLeaked => settled.programs = 3,
         _ => panic!("{rule} is not planted"),

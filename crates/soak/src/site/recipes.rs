@@ -38,7 +38,7 @@ const RELAY: [(&str, &str); 11] = [
     ("DRAIN_TIMEOUT", "2s"),
     ("CONNECT_TIMEOUT", "2s"),
     ("MAX_SESSIONS", "256"),
-    ("SESSION_IDLE_TIMEOUT", "20s"),
+    ("SESSION_IDLE_TIMEOUT", "40s"),
     ("PROVIDER_MAX_STARTS", "10000"),
     ("SHARED_SESSION", "true"),
 ];
@@ -80,7 +80,9 @@ impl Plan<'_> {
 
     fn server(&self) -> Recipe {
         let port = self.server_port.to_string();
+        let data = self.folder.join("data").display().to_string();
         let keys = [
+            ("DATA_DIR", &*data),
             ("PORT", &*port),
             ("API_KEY", API_KEY),
             ("WORKER_KEY", WORKER_KEY),

@@ -41,7 +41,8 @@ static MAX_CONNECTIONS: TypedSetting<usize> = TypedSetting::new(
     "MAX_CONNECTIONS",
     LIMITS,
     COUNT,
-    "Most open connections of callers; those of relays count for MAX_RELAYS instead.",
+    "Most open connections of callers, fewer where the system allows fewer open files; those of \
+     relays count for MAX_RELAYS instead.",
 )
 .default("50000");
 static HEADER_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
@@ -51,7 +52,14 @@ static HEADER_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "Longest time to receive the headers of a request on an open connection.",
 )
 .default("30s");
-
+static IDLE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "IDLE_TIMEOUT",
+    TIME,
+    DURATION,
+    "Longest time that a connection of a caller stays open without a running call; 0: no limit. \
+     HTTP/1 connections are also closed after HEADER_TIMEOUT.",
+)
+.default("2m");
 static SEND_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "SEND_TIMEOUT",
     TIME,
@@ -69,6 +77,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &TRUST_FORWARDED.setting,
     &MAX_CONNECTIONS.setting,
     &HEADER_TIMEOUT.setting,
+    &IDLE_TIMEOUT.setting,
     &SEND_TIMEOUT.setting,
 ];
 
@@ -88,6 +97,7 @@ pub(super) fn resolve(sources: &Sources) -> Result<ListenConfig, SettingsError> 
         trust_forwarded: sources.value(&TRUST_FORWARDED)?,
         max_connections: sources.value(&MAX_CONNECTIONS)?,
         header_timeout: sources.value(&HEADER_TIMEOUT)?,
+        idle_timeout: sources.value(&IDLE_TIMEOUT)?,
         send_timeout: sources.value(&SEND_TIMEOUT)?,
     })
 }

@@ -2,13 +2,21 @@
 
 use std::time::Duration;
 
-use llamapool_server::McpConfig;
+use llamapool_server::{McpConfig, TrustedPages};
 use llamapool_settings::value::{
-    BYTES, COUNT_OR_ZERO, DURATION, MEMORY, MEMORY_OR_ZERO, POSITIVE_DURATION,
+    BYTES, COUNT_OR_ZERO, DURATION, MEMORY, MEMORY_OR_ZERO, POSITIVE_DURATION, expected, items,
 };
-use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
+use llamapool_settings::{
+    Setting, SettingsError, Sources, Syntax, TypedSetting, ValueError, ValueType,
+};
 
-use crate::settings::group::{LIMITS, TIME};
+use crate::settings::group::{ACCESS, LIMITS, TIME};
+
+/// Ids, or `*` for all.
+const IDS_OR_ALL: ValueType<TrustedPages> = ValueType {
+    syntax: Syntax::List,
+    parse: ids_or_all,
+};
 
 static MAX_REQUEST_BYTES: TypedSetting<u64> =
     TypedSetting::new("MAX_REQUEST_BYTES", LIMITS, BYTES, "Largest request body.").default("64MiB");
@@ -79,6 +87,14 @@ static SESSION_GRACE: TypedSetting<Duration> = TypedSetting::new(
 )
 .default("60s");
 
+static TRUSTED_PAGES: TypedSetting<TrustedPages> = TypedSetting::new(
+    "TRUSTED_PAGES",
+    ACCESS,
+    IDS_OR_ALL,
+    "Ids whose pages browsers run as pages of the public origin, where they can act for one another, \
+     or * for all; pages of other ids run in a sandbox.",
+);
+
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[
     &MAX_REQUEST_BYTES.setting,
@@ -91,6 +107,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &STREAM_KEEPALIVE.setting,
     &CALL_TIMEOUT.setting,
     &SESSION_GRACE.setting,
+    &TRUSTED_PAGES.setting,
 ];
 
 /// Returns the configuration of calls.
@@ -106,5 +123,31 @@ pub(super) fn resolve(sources: &Sources) -> Result<McpConfig, SettingsError> {
         call_timeout: sources.value(&CALL_TIMEOUT)?,
         stream_keepalive: sources.value(&STREAM_KEEPALIVE)?,
         session_grace: sources.value(&SESSION_GRACE)?,
+        trusted_pages: sources.value(&TRUSTED_PAGES)?,
     })
+}
+
+fn ids_or_all(text: &str) -> Result<TrustedPages, ValueError> {
+    if items(text).any(|item| item == "*") {
+        return Ok(TrustedPages::All);
+    }
+    let ids: Result<_, _> = items(text).map(str::parse).collect();
+    ids.map(TrustedPages::Of)
+        .or_else(|_| expected("ids of 1 to 128 of A-Z a-z 0-9 - _ . ~, or *"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusted_pages_are_those_of_ids_or_of_all() {
+        let of =
+            |ids: &[&str]| TrustedPages::Of(ids.iter().map(|id| id.parse().unwrap()).collect());
+
+        assert_eq!(ids_or_all(""), Ok(of(&[])));
+        assert_eq!(ids_or_all("a, b"), Ok(of(&["a", "b"])));
+        assert_eq!(ids_or_all("*"), Ok(TrustedPages::All));
+        assert!(ids_or_all("a/b").is_err());
+    }
 }

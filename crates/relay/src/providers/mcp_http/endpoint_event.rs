@@ -1,8 +1,10 @@
-//! The first event of HTTP with SSE, which names the endpoint to which the client posts (MCP
-//! 2024-11-05), rewritten to the public endpoint.
+//! The event of HTTP with SSE that names the endpoint to which the client posts (MCP 2024-11-05),
+//! rewritten to the public endpoint.
 //!
-//! Nothing else of the stream is changed. The endpoint becomes reachable while the stream is open,
-//! and no other path does.
+//! It is looked for among the first events of a stream. An event counts as a whole, whatever the
+//! order of its fields is, and is held back only for as long as it may be the endpoint. Nothing else
+//! of the stream is changed. The endpoint becomes reachable while the stream is open, and no other
+//! path does.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -18,26 +20,43 @@ use super::address::{end_of_path, resolve_on_provider};
 use super::allowed_paths::{AllowedPaths, OpenEndpoint};
 use super::public_url::ProviderPublicUrl;
 
-/// How much of a stream is held back for its first event, in bytes. One with an endpoint is far
-/// shorter.
-const MAX_FIRST_EVENT_BYTES: usize = 16 * 1024;
+/// How much of an event is held back, in bytes. One with an endpoint is far shorter.
+const MAX_EVENT_BYTES: usize = 16 * 1024;
+/// How many events are looked at. The endpoint comes first (MCP 2024-11-05), though some servers
+/// send a greeting before it.
+const MAX_EVENTS: usize = 8;
 
-/// An event stream whose first event, if it names an endpoint, names the public one.
+/// An event stream in which the event that names an endpoint names the public one.
 pub(super) struct EndpointRewriter<B: Body> {
     inner: B,
-    /// `None` when the first event is over.
-    first: Option<FirstEvent>,
+    /// `None` when the endpoint was found, or is not looked for any more.
+    search: Option<EndpointSearch>,
     /// The endpoint that the stream named, allowed while the stream is open.
     endpoint: Option<OpenEndpoint>,
     /// The stream's error, while the bytes before it are on their way.
     error: Option<B::Error>,
 }
 
-struct FirstEvent {
+/// Looks for the endpoint in the bytes of a stream.
+struct EndpointSearch {
     answered: Uri,
     public: ProviderPublicUrl,
     allowed: AllowedPaths,
+    /// The events that were seen.
+    events: usize,
+    /// The bytes that have arrived and are not sent yet. While an event is passed on, there are none
+    /// between two pieces.
     held: Vec<u8>,
+    /// Set while an event is passed on that is another one.
+    passing: Option<LinePosition>,
+}
+
+/// The place in a line where the bytes that were passed on end.
+#[derive(Debug, Clone, Copy)]
+struct LinePosition {
+    is_start: bool,
+    /// The last byte was a CR: an LF that follows belongs to it.
+    is_after_return: bool,
 }
 
 impl<B: Body> EndpointRewriter<B> {
@@ -48,15 +67,17 @@ impl<B: Body> EndpointRewriter<B> {
         public: ProviderPublicUrl,
         allowed: AllowedPaths,
     ) -> Self {
-        let first = FirstEvent {
+        let search = EndpointSearch {
             answered,
             public,
             allowed,
+            events: 0,
             held: Vec::new(),
+            passing: None,
         };
         Self {
             inner,
-            first: Some(first),
+            search: Some(search),
             endpoint: None,
             error: None,
         }
@@ -78,7 +99,7 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
 
         loop {
             let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
-            let Some(first) = &mut this.first else {
+            let Some(search) = &mut this.search else {
                 return Poll::Ready(frame);
             };
 
@@ -89,8 +110,8 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
                 },
                 // An unfinished event was held back: it is sent as it came, and the end after it.
                 end => {
-                    let held = std::mem::take(&mut first.held);
-                    this.first = None;
+                    let held = std::mem::take(&mut search.held);
+                    this.search = None;
                     let error = end.and_then(Result::err);
                     if held.is_empty() {
                         return Poll::Ready(error.map(Err));
@@ -100,25 +121,23 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
                 }
             };
 
-            first.held.extend_from_slice(&data);
-            let data = match first.decide() {
-                Decision::Hold => continue,
-                Decision::SendBefore(data) => data,
-                Decision::Finish(data, endpoint) => {
-                    this.first = None;
-                    this.endpoint = endpoint;
-                    data
-                }
-            };
-            return Poll::Ready(Some(Ok(Frame::data(data.into()))));
+            search.held.extend_from_slice(&data);
+            let found = search.advance();
+            if found.is_over {
+                this.search = None;
+                this.endpoint = found.endpoint;
+            }
+            if !found.sent.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(found.sent.into()))));
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         let is_held = self
-            .first
+            .search
             .as_ref()
-            .is_some_and(|first| !first.held.is_empty());
+            .is_some_and(|search| !search.held.is_empty());
         !is_held && self.error.is_none() && self.inner.is_end_stream()
     }
 
@@ -127,38 +146,84 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for EndpointRewriter<B> {
     }
 }
 
-/// The treatment of the bytes that have arrived.
-enum Decision {
-    /// Hold them back: they may be the beginning of the endpoint event.
-    Hold,
-    /// Send them; the first event has not begun.
-    SendBefore(Vec<u8>),
-    /// Send them, and everything after them as it comes.
-    Finish(Vec<u8>, Option<OpenEndpoint>),
+/// The result of a piece of the stream.
+#[derive(Default)]
+struct Advance {
+    /// The bytes that go to the caller.
+    sent: Vec<u8>,
+    /// Set when nothing more is looked for.
+    is_over: bool,
+    endpoint: Option<OpenEndpoint>,
 }
 
-impl FirstEvent {
-    /// Decides over the bytes that have arrived so far.
-    fn decide(&mut self) -> Decision {
-        let found = match classify(&self.held) {
-            Beginning::Blank => return Decision::SendBefore(std::mem::take(&mut self.held)),
-            Beginning::MayBeEndpoint if self.held.len() <= MAX_FIRST_EVENT_BYTES => {
-                return Decision::Hold;
+impl EndpointSearch {
+    /// Judges the bytes that have arrived so far.
+    fn advance(&mut self) -> Advance {
+        let mut advance = Advance::default();
+        while !advance.is_over && !self.held.is_empty() {
+            if let Some(position) = self.passing {
+                self.pass_on(position, &mut advance);
+                continue;
             }
-            Beginning::MayBeEndpoint | Beginning::OtherEvent => None,
-            Beginning::Endpoint(data) => data,
-        };
+            match judge(&self.held) {
+                Judgement::Nothing(length) => advance.sent.extend(self.held.drain(..length)),
+                Judgement::Event(length) => {
+                    advance.sent.extend(self.held.drain(..length));
+                    self.count_event(&mut advance);
+                }
+                Judgement::Endpoint(data) => self.finish(data, &mut advance),
+                Judgement::Undecided if self.held.len() <= MAX_EVENT_BYTES => break,
+                Judgement::Undecided | Judgement::Other => {
+                    self.passing = Some(LinePosition {
+                        is_start: true,
+                        is_after_return: false,
+                    });
+                }
+            }
+        }
+        if advance.is_over {
+            advance.sent.append(&mut self.held);
+        }
+        advance
+    }
 
-        let public = found.and_then(|place| {
-            let data = std::str::from_utf8(&self.held[place.clone()]).ok()?;
-            Some((place, self.public_form(data)?))
+    /// Sends the bytes of an event that is another one, up to its end if that has arrived.
+    fn pass_on(&mut self, position: LinePosition, advance: &mut Advance) {
+        let mut position = position;
+        for (at, &byte) in self.held.iter().enumerate() {
+            let is_pair = byte == b'\n' && position.is_after_return;
+            let is_line_end = matches!(byte, b'\n' | b'\r');
+            if is_line_end && position.is_start && !is_pair {
+                self.passing = None;
+                advance.sent.extend(self.held.drain(..=at));
+                self.count_event(advance);
+                return;
+            }
+            position = LinePosition {
+                is_start: is_line_end,
+                is_after_return: byte == b'\r',
+            };
+        }
+        self.passing = Some(position);
+        advance.sent.append(&mut self.held);
+    }
+
+    fn count_event(&mut self, advance: &mut Advance) {
+        self.events += 1;
+        advance.is_over = self.events >= MAX_EVENTS;
+    }
+
+    /// Replaces the endpoint, whose place is `data`.
+    fn finish(&mut self, data: Option<Range<usize>>, advance: &mut Advance) {
+        advance.is_over = true;
+        let public = data.and_then(|place| {
+            let endpoint = std::str::from_utf8(&self.held[place.clone()]).ok()?;
+            Some((place, self.public_form(endpoint)?))
         });
-        let mut held = std::mem::take(&mut self.held);
-        let Some((place, (public, endpoint))) = public else {
-            return Decision::Finish(held, None);
-        };
-        held.splice(place, public.into_bytes());
-        Decision::Finish(held, Some(endpoint))
+        if let Some((place, (public, endpoint))) = public {
+            self.held.splice(place, public.into_bytes());
+            advance.endpoint = Some(endpoint);
+        }
     }
 
     /// Returns the endpoint below the public URL. `None` for one on another host, which stays as it
@@ -172,75 +237,74 @@ impl FirstEvent {
     }
 }
 
-/// The beginning of a stream, behind comments and blank lines.
-enum Beginning {
-    /// Nothing else has arrived.
-    Blank,
-    /// The first event may become the endpoint event.
-    MayBeEndpoint,
-    /// The first event is complete and names an endpoint; its data are at this place.
+/// The judgement of the bytes at the beginning of an event.
+enum Judgement {
+    /// They begin with this many bytes of blank lines and comments.
+    Nothing(usize),
+    /// They begin with a whole event of this length, which is another one.
+    Event(usize),
+    /// They begin with a whole event that names an endpoint; its data are at this place.
     Endpoint(Option<Range<usize>>),
-    /// The first event is another one.
-    OtherEvent,
+    /// The event is another one, and not whole yet.
+    Other,
+    /// The event may name an endpoint when it is whole.
+    Undecided,
 }
 
-/// Classifies the beginning of a stream. The event's name comes first in the streams of the
-/// SDKs, so an event that begins with another field is another event, however it is cut into pieces.
-fn classify(bytes: &[u8]) -> Beginning {
-    let mut end_of_lines = if bytes.starts_with(sse::BYTE_ORDER_MARK) {
-        sse::BYTE_ORDER_MARK.len()
-    } else {
-        0
-    };
-    let mut data = None;
-    let mut is_named = false;
-
+/// Judges bytes that begin where an event may begin.
+fn judge(bytes: &[u8]) -> Judgement {
+    let mut end = 0;
+    let mut has_fields = false;
+    let mut is_endpoint = false;
+    let mut data: Option<Range<usize>> = None;
     for place in sse::lines(bytes) {
-        end_of_lines = place.end + 1;
+        let is_pair = bytes[place.end..].starts_with(b"\r\n");
+        end = place.end + if is_pair { 2 } else { 1 };
         let line = &bytes[place.clone()];
-        if line.is_empty() {
-            if is_named {
-                return Beginning::Endpoint(data);
+        if line.is_empty() && has_fields {
+            return if is_endpoint {
+                Judgement::Endpoint(data)
+            } else {
+                Judgement::Event(end)
+            };
+        }
+        if line.is_empty() || line.starts_with(b":") {
+            if has_fields {
+                continue;
             }
-        } else if line.starts_with(b":") {
-            // A comment.
-        } else if !is_named {
-            is_named = line
-                .strip_prefix(b"event:")
-                .is_some_and(|name| name.trim_ascii() == b"endpoint");
-            if !is_named {
-                return Beginning::OtherEvent;
+            return Judgement::Nothing(end);
+        }
+
+        has_fields = true;
+        if let Some(name) = line.strip_prefix(b"event:") {
+            // The last one counts (HTML, server-sent events).
+            is_endpoint = name.trim_ascii() == b"endpoint";
+        } else if let Some(value) = line.strip_prefix(b"data:") {
+            if data.is_some() || !may_be_address(value) {
+                return Judgement::Other;
             }
-        } else if line.starts_with(b"data:") {
-            let skipped = if line.starts_with(b"data: ") { 6 } else { 5 };
+            let skipped = if value.starts_with(b" ") { 6 } else { 5 };
             data = Some(place.start + skipped..place.end);
         }
     }
 
-    if is_named {
-        return Beginning::MayBeEndpoint;
+    let unfinished = bytes.get(end..).unwrap_or_default();
+    let is_other = unfinished
+        .strip_prefix(b"data:")
+        .is_some_and(|value| data.is_some() || !may_be_address(value));
+    if is_other {
+        Judgement::Other
+    } else {
+        Judgement::Undecided
     }
-    classify_unfinished(bytes, &bytes[end_of_lines.min(bytes.len())..])
 }
 
-/// Classifies a stream by its last line, which has not ended, where no event has begun before it.
-fn classify_unfinished(bytes: &[u8], line: &[u8]) -> Beginning {
-    let may_be_mark =
-        bytes.len() < sse::BYTE_ORDER_MARK.len() && sse::BYTE_ORDER_MARK.starts_with(bytes);
-    if may_be_mark && !line.is_empty() {
-        return Beginning::MayBeEndpoint;
-    }
-
-    let line = line.trim_ascii_start();
-    let may_become = |name: &[u8]| name.starts_with(&line[..line.len().min(name.len())]);
-    match line {
-        [] => Beginning::Blank,
-        [b':', ..] => Beginning::MayBeEndpoint,
-        _ if may_become(b"event: endpoint") || may_become(b"event:endpoint") => {
-            Beginning::MayBeEndpoint
-        }
-        _ => Beginning::OtherEvent,
-    }
+/// Returns whether data may be an address, as far as they have arrived. No JSON-RPC message and no
+/// prose may.
+fn may_be_address(data: &[u8]) -> bool {
+    let data = data.trim_ascii();
+    let is_foreign = |byte: &u8| *byte <= b' ' || b"\"<>\\^`{|}".contains(byte);
+    !data.starts_with(b"[") && !data.iter().any(is_foreign)
 }
 
 #[cfg(test)]
@@ -303,18 +367,24 @@ mod tests {
 
     #[tokio::test]
     async fn endpoints_elsewhere_and_other_streams_do_not_change() {
-        let newer = "event: message\ndata: {\"a\":1}\n\nevent: endpoint\ndata: /x\n\n".to_owned();
-        let unnamed = "id: 1\ndata:\n\nevent: endpoint\ndata: /x\n\n".to_owned();
-        let nameless = "data: /x\nevent: endpoint\n\n".to_owned();
+        let other = "event: message\ndata: {\"a\":1}\n\n";
+        let late = format!("{}event: endpoint\ndata: /x\n\n", other.repeat(MAX_EVENTS));
+        let renamed = "event: endpoint\ndata: /x\nevent: message\n\n".to_owned();
+        let of_two_lines = "event: endpoint\ndata: /x\ndata: /y\n\n".to_owned();
+        let large = format!(
+            "event: endpoint\ndata: /{}\n\n",
+            "x".repeat(MAX_EVENT_BYTES)
+        );
         let there = event("https://pool.example/api/mcp/id/x/~announced/m");
         let cut = "data: cut".to_owned();
 
         for stream in [
             event("http://other:7777/m"),
             event("//other/m"),
-            newer,
-            unnamed,
-            nameless,
+            late,
+            renamed,
+            of_two_lines,
+            large,
             there,
             cut,
         ] {
@@ -326,6 +396,61 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[tokio::test]
+    async fn the_endpoint_is_found_behind_other_fields_and_events() {
+        for before in [
+            "id: 1\n",
+            "retry: 3000\nid: 7\n",
+            "event: message\n",
+            "id: 1\ndata:\n\n",
+            "event: message\ndata: {\"a\":1}\n\n",
+            "data: [1,\ndata: 2]\n\n: hello\n\n",
+            "event: ping\ndata: 2026-01-01\n\n",
+            "event: large\ndata: {\"x\":\"",
+        ] {
+            let rest = if before.ends_with('\n') {
+                String::new()
+            } else {
+                format!("{}\"}}\n\n", "x".repeat(2 * MAX_EVENT_BYTES))
+            };
+            let stream =
+                |endpoint: &str| format!("{before}{rest}event: endpoint\ndata: {endpoint}\n\n");
+            let public = format!("{PREFIX}{}/m", path::ANNOUNCED);
+            for piece in [1, 3, 100_000] {
+                let (got, _) = through(&stream("/m"), piece).await;
+                assert!(got == stream(&public), "{before} in pieces of {piece}");
+            }
+        }
+
+        for line_end in ["\n", "\r\n", "\r"] {
+            let stream = |endpoint: &str| {
+                format!("data: {{}}\n\ndata: {endpoint}\nevent: endpoint\n\n")
+                    .replace('\n', line_end)
+            };
+            for piece in [1, 2, 3, 1000] {
+                let (got, _) = through(&stream("/m"), piece).await;
+                let public = format!("{PREFIX}{}/m", path::ANNOUNCED);
+                assert_eq!(got, stream(&public), "{line_end:?} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_with_a_message_is_not_held_back() {
+        let allowed = AllowedPaths::default();
+        let pieces: [Result<_, Infallible>; 2] = [
+            Ok(Frame::data(Bytes::from_static(b"id: 1\ndata: {\"a"))),
+            Ok(Frame::data(Bytes::from_static(b"\":1}\n\n"))),
+        ];
+        let answered = Uri::from_static("http://provider:7777/base/sse");
+        let body = StreamBody::new(futures_util::stream::iter(pieces));
+        let mut rewriter = EndpointRewriter::new(body, answered, public_url(PREFIX), allowed);
+
+        let first = rewriter.frame().await.unwrap().unwrap();
+
+        assert_eq!(first.into_data().unwrap(), "id: 1\ndata: {\"a");
     }
 
     #[tokio::test]

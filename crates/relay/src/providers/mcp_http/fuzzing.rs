@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body::{Body, Frame};
 use http_body_util::StreamBody;
 use llamapool_wire::{header as wire, path};
@@ -16,7 +16,7 @@ use super::allowed_paths::AllowedPaths;
 use super::endpoint_event::EndpointRewriter;
 use super::location::{self, Exchange};
 use super::public_url::ProviderPublicUrl;
-use super::redirect::Route;
+use super::redirect::{Route, Tried};
 
 pub use super::oauth::fuzzing::{challenge, metadata};
 
@@ -64,7 +64,11 @@ pub fn response_head(status: StatusCode, headers: HeaderMap) {
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     for public in [None, Some(&public)] {
-        if let Some(next) = route.next_url(&base, &base, &response, public) {
+        let urls = Tried {
+            asked: &base,
+            tried: &base,
+        };
+        if let Some(next) = route.next_url(&Method::POST, urls, &response, public) {
             assert_eq!(next.authority(), base.authority(), "{next}");
             assert_eq!(next.scheme(), base.scheme(), "{next}");
         }

@@ -2,7 +2,9 @@
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Response, StatusCode};
-use llamapool_http::{remove_headers, sse, strip_hop_by_hop};
+use llamapool_http::{
+    ContentLengthError, normalize_content_length, remove_headers, reserved, sse, strip_hop_by_hop,
+};
 use llamapool_mcp::header as mcp;
 use llamapool_tunnel::header_bytes;
 use llamapool_wire::{CallError, Cause, header as wire};
@@ -10,10 +12,33 @@ use llamapool_wire::{CallError, Cause, header as wire};
 /// Room for the status, and for the headers that this side adds.
 const ADDED_BYTES: usize = 256;
 
+/// What the server states about the caller. Everything else of that kind is a caller's own word.
+const OF_THE_SERVER: [HeaderName; 4] = [
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    wire::REQUEST_ID,
+];
+
 /// Removes the headers that the provider must not see, and adds `extra`, which only it may see.
 /// With `is_token_ours`, `Authorization` has the relay's own token and is removed.
-pub(super) fn prepare_request(headers: &mut HeaderMap, extra: &HeaderMap, is_token_ours: bool) {
-    clean_response(headers);
+///
+/// # Errors
+///
+/// The server declares a length that is not one number.
+pub(super) fn prepare_request(
+    headers: &mut HeaderMap,
+    extra: &HeaderMap,
+    is_token_ours: bool,
+) -> Result<(), CallError> {
+    strip_hop_by_hop(headers, is_end_to_end);
+    remove_headers(headers, |name| {
+        let is_reserved = || reserved::is_reserved_in_request(name);
+        is_own(name) || (!OF_THE_SERVER.contains(name) && is_reserved())
+    });
+    normalize_content_length(headers)
+        .map_err(|error| odd_length(Cause::RelayGarbage, "the call", error))?;
+
     headers.remove(header::HOST);
     // The server has checked it; a provider that checks too would compare it with its own address.
     headers.remove(header::ORIGIN);
@@ -21,18 +46,51 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, extra: &HeaderMap, is_tok
         headers.remove(header::AUTHORIZATION);
     }
 
-    for name in extra.keys() {
-        headers.remove(name);
+    add_extra(headers, extra);
+    Ok(())
+}
+
+/// Adds the headers that only the provider may see, in the place of those that have their names, in
+/// any spelling.
+pub(super) fn add_extra(headers: &mut HeaderMap, extra: &HeaderMap) {
+    if extra.is_empty() {
+        return;
     }
+    remove_headers(headers, |name| {
+        let name = reserved::folded(name);
+        extra.keys().any(|own| reserved::folded(own) == name)
+    });
     for (name, value) in extra {
         headers.append(name, value.clone());
     }
 }
 
-/// Removes the headers of one hop, and those that only llamapool itself may set.
-pub(super) fn clean_response(headers: &mut HeaderMap) {
+/// Removes the headers of one hop, those that only llamapool itself may set, and those that speak
+/// for more than this provider.
+///
+/// # Errors
+///
+/// The provider declares a length that is not one number.
+pub(super) fn clean_response(headers: &mut HeaderMap) -> Result<(), CallError> {
     strip_hop_by_hop(headers, is_end_to_end);
-    remove_headers(headers, |name| name.as_str().starts_with(wire::PREFIX));
+    remove_headers(headers, |name| {
+        is_own(name) || reserved::is_reserved_in_response(name)
+    });
+    normalize_content_length(headers)
+        .map_err(|error| odd_length(Cause::ProviderGarbage, "the provider's answer", error))
+}
+
+/// Returns whether a header is one of llamapool's own, in any spelling.
+fn is_own(name: &HeaderName) -> bool {
+    name.as_str().starts_with('l') && reserved::folded(name).starts_with(wire::PREFIX)
+}
+
+fn odd_length(cause: Cause, message: &str, error: ContentLengthError) -> CallError {
+    CallError::new(
+        cause,
+        format!("{message} has a Content-Length that is not one number"),
+    )
+    .with_source(error.to_string())
 }
 
 /// Checks that the head of a response fits through the tunnel. Here the error can name the provider.
@@ -59,4 +117,74 @@ pub(super) fn is_plain_event_stream<B>(response: &Response<B>) -> bool {
 /// except for the session.
 fn is_end_to_end(name: &HeaderName) -> bool {
     name.as_str().starts_with(mcp::PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
+        pairs.collect()
+    }
+
+    #[test]
+    fn headers_of_the_relay_replace_every_spelling_of_a_callers() {
+        let mut sent = headers(&[
+            ("x-api-key", "caller"),
+            ("x_api_key", "caller"),
+            ("x-api_key", "caller"),
+            ("x-other", "1"),
+        ]);
+        let mut extra = headers(&[("x-api-key", "one")]);
+        extra.append("x-api-key", HeaderValue::from_static("two"));
+
+        prepare_request(&mut sent, &extra, false).unwrap();
+
+        assert_eq!(sent.len(), 3);
+        let own: Vec<_> = sent.get_all("x-api-key").iter().collect();
+        assert_eq!(own, ["one", "two"]);
+        assert_eq!(sent["x-other"], "1");
+    }
+
+    #[test]
+    fn only_the_servers_own_words_about_the_caller_pass() {
+        let stated = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-host", "pool.example"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "r1"),
+        ];
+        let mut sent = headers(&stated);
+        for forged in [
+            "x_forwarded_for",
+            "x-real-ip",
+            "x-original-url",
+            "llamapool_id",
+        ] {
+            sent.insert(forged, HeaderValue::from_static("1"));
+        }
+
+        prepare_request(&mut sent, &HeaderMap::new(), false).unwrap();
+
+        assert_eq!(sent, headers(&stated));
+    }
+
+    #[test]
+    fn an_odd_length_is_an_error_of_the_one_that_declares_it() {
+        let odd = headers(&[("content-length", "+1")]);
+
+        let of_the_server = prepare_request(&mut odd.clone(), &HeaderMap::new(), false);
+        let of_the_provider = clean_response(&mut odd.clone());
+
+        assert_eq!(of_the_server.unwrap_err().cause, Cause::RelayGarbage);
+        assert_eq!(of_the_provider.unwrap_err().cause, Cause::ProviderGarbage);
+    }
 }

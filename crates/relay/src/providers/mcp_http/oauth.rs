@@ -110,7 +110,7 @@ impl OAuth {
                 return Err(error);
             }
         };
-        headers::clean_response(response.headers_mut());
+        headers::clean_response(response.headers_mut())?;
         Ok(response)
     }
 

@@ -2,10 +2,13 @@
 //! next request while it is idle.
 //!
 //! An idle connection is closed before the provider is likely to close it: a request that meets the
-//! closing is lost, as it must not be sent twice.
+//! closing is lost, as it must not be sent twice. Connections to a provider that hangs up after each
+//! response are not kept ([`keep_alive`]).
 //!
 //! Unlike with the client of `hyper-util`, no task stands between a call and its connection. The
 //! benchmark in `bench/` measures what that saves.
+
+mod keep_alive;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use self::keep_alive::{KeepAlive, PROOF, Trust};
 use super::connection::{Io, ProviderConnection, RequestBody, RequestError};
 
 /// How long an idle connection is kept. Common servers close theirs after 5 s.
@@ -106,7 +110,7 @@ impl ConnectionPool {
 
         loop {
             let pooled = if reuse == Reuse::Pooled {
-                self.idle.take()
+                self.idle.take().await
             } else {
                 None
             };
@@ -132,8 +136,14 @@ impl ConnectionPool {
                         driven_by,
                     }));
                 }
-                Err(RequestError::NotSent(again, _)) if is_pooled => request = *again,
+                Err(RequestError::NotSent(again, _)) if is_pooled => {
+                    self.idle.distrust();
+                    request = *again;
+                }
                 Err(RequestError::NotSent(_, error) | RequestError::Sent(error)) => {
+                    if is_pooled && !error.is_parse() {
+                        self.idle.distrust();
+                    }
                     return Err(PoolError::Lost(error));
                 }
             }
@@ -146,12 +156,7 @@ impl ConnectionPool {
             self.idle.not_empty.notified().await;
             while !self.idle.connections.lock().is_empty() {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
-                self.idle
-                    .connections
-                    .lock()
-                    .retain_mut(|(connection, since)| {
-                        since.elapsed() < IDLE_TIMEOUT && connection.is_free()
-                    });
+                self.idle.remove_closed();
             }
         }
     }
@@ -167,28 +172,80 @@ impl ConnectionPool {
 struct IdleConnections {
     connections: Mutex<Vec<(ProviderConnection, Instant)>>,
     not_empty: Notify,
+    keep_alive: KeepAlive,
 }
 
 impl IdleConnections {
     /// Takes a connection that is still free, `None` if there is none. The most recently used one
-    /// is the least likely to be closed by now.
-    fn take(&self) -> Option<ProviderConnection> {
-        loop {
-            let (mut connection, since) = self.connections.lock().pop()?;
-            if since.elapsed() < IDLE_TIMEOUT && connection.is_free() {
-                return Some(connection);
-            }
+    /// is the least likely to be closed by now. While the provider is on trial, the one connection
+    /// that is kept is waited for until it has proved itself.
+    async fn take(&self) -> Option<ProviderConnection> {
+        match self.keep_alive.trust() {
+            Trust::Kept { .. } => self.take_free(),
+            Trust::Fresh { .. } => None,
+            Trust::Trial => Box::pin(self.take_proved()).await,
         }
     }
 
+    fn take_free(&self) -> Option<ProviderConnection> {
+        loop {
+            let (mut connection, since) = self.connections.lock().pop()?;
+            let idle = since.elapsed();
+            if idle >= IDLE_TIMEOUT {
+                continue;
+            }
+            if connection.is_free() {
+                return Some(connection);
+            }
+            self.keep_alive.closed_after(idle);
+        }
+    }
+
+    async fn take_proved(&self) -> Option<ProviderConnection> {
+        let (mut connection, since) = self.connections.lock().pop()?;
+        tokio::time::sleep_until(since + PROOF).await;
+
+        let idle = since.elapsed();
+        if !connection.is_free() {
+            self.keep_alive.closed_after(idle);
+            return None;
+        }
+        self.keep_alive.proved();
+        (idle < IDLE_TIMEOUT).then_some(connection)
+    }
+
     fn put(&self, connection: ProviderConnection) {
+        let most = match self.keep_alive.trust() {
+            Trust::Kept { .. } => MAX_IDLE,
+            Trust::Trial => 1,
+            Trust::Fresh { .. } => 0,
+        };
         let mut connections = self.connections.lock();
+        if connections.len() >= most {
+            return;
+        }
         if connections.is_empty() {
             self.not_empty.notify_one();
         }
-        if connections.len() < MAX_IDLE {
-            connections.push((connection, Instant::now()));
-        }
+        connections.push((connection, Instant::now()));
+    }
+
+    /// Removes the connections that were idle for too long, and those that the provider has closed.
+    fn remove_closed(&self) {
+        self.connections.lock().retain_mut(|(connection, since)| {
+            let idle = since.elapsed();
+            let is_free = connection.is_free();
+            if !is_free {
+                self.keep_alive.closed_after(idle);
+            }
+            is_free && idle < IDLE_TIMEOUT
+        });
+    }
+
+    /// Closes all connections, as the provider may have hung up on them, too.
+    fn distrust(&self) {
+        self.keep_alive.distrust();
+        self.connections.lock().clear();
     }
 }
 

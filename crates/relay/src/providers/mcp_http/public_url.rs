@@ -5,6 +5,7 @@ use llamapool_wire::{header as wire, path};
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// The address at which the caller of one call reaches the provider, as the server names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,14 @@ impl ProviderPublicUrl {
         let (scheme, authority) = self.origin.as_ref()?;
         let id = self.prefix.split(path::AT).next().unwrap_or_default();
         Some(format!("{scheme}://{authority}{id}"))
+    }
+
+    /// Returns the public URL of the provider's metadata as a protected resource (RFC 9728, section
+    /// 3.1: the document's name comes first). `None` if the caller addressed no host.
+    pub(super) fn resource_metadata(&self) -> Option<String> {
+        let (scheme, authority) = self.origin.as_ref()?;
+        let id = self.prefix.split(path::AT).next().unwrap_or_default();
+        Some(format!("{scheme}://{authority}{RESOURCE_METADATA}{id}"))
     }
 
     /// Returns whether an address is on the public origin, but below no id. A provider that trusts
@@ -81,6 +90,12 @@ pub(super) mod tests {
         ] {
             assert_eq!(public_url(prefix).url_of_id().as_deref(), Some(url));
         }
+        assert_eq!(
+            public_url("/llama/api/mcp/id/x/~at/seal")
+                .resource_metadata()
+                .as_deref(),
+            Some("https://pool.example/.well-known/oauth-protected-resource/llama/api/mcp/id/x")
+        );
         assert_eq!(ProviderPublicUrl::from_headers(&HeaderMap::new()), None);
     }
 }

@@ -1,11 +1,13 @@
 //! The URLs of calls below the provider's URL, and its redirects.
 //!
-//! A redirect on the provider's own host and port is followed with method and body unchanged. The
-//! target of the configured URL is remembered for a while, so that not every call pays for it twice.
+//! A redirect on the provider's own host and port is followed with method and body unchanged. One
+//! that only adds or removes the slash at the end of the configured URL, as frameworks do, is
+//! remembered for a while and for its method, so that not every call pays for it twice. Any other may
+//! depend on the caller (its token, its session), and one caller's must not decide where others' go.
 
 use std::time::Duration;
 
-use http::{Response, StatusCode, Uri, header};
+use http::{Method, Response, Uri, header};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -14,28 +16,39 @@ use super::public_url::ProviderPublicUrl;
 
 /// How long the target of the configured URL is remembered.
 const REDIRECT_TTL: Duration = Duration::from_secs(60);
+/// The methods of MCP, whose redirects are remembered.
+const METHODS: [Method; 3] = [Method::POST, Method::GET, Method::DELETE];
 
-/// The provider's URL and its redirect.
+/// The provider's URL and its redirects.
 pub(super) struct Route {
     base: Uri,
-    redirect: Mutex<BaseRedirect>,
+    /// For each of [`METHODS`].
+    redirects: Mutex<[BaseRedirect; METHODS.len()]>,
+}
+
+/// The URL of a call, and the one of its URLs that was answered.
+#[derive(Clone, Copy)]
+pub(super) struct Tried<'a> {
+    pub(super) asked: &'a Uri,
+    pub(super) tried: &'a Uri,
 }
 
 /// The redirect of the configured URL.
+#[derive(Clone, Copy)]
 enum BaseRedirect {
-    /// The URL was not tried yet, or its redirect was forgotten.
+    /// The URL was not tried yet, or its redirect was forgotten, or is not to be remembered.
     Untried,
     /// It has none.
     None,
-    /// It redirects to another path.
-    To { path: String, until: Instant },
+    /// It redirects to its path with the other form of the end: with a slash, or without.
+    ToOtherSlash { until: Instant },
 }
 
 impl Route {
     pub(super) fn new(base: Uri) -> Self {
         Self {
             base,
-            redirect: Mutex::new(BaseRedirect::Untried),
+            redirects: Mutex::new([BaseRedirect::Untried; METHODS.len()]),
         }
     }
 
@@ -73,67 +86,80 @@ impl Route {
         self.at(&format!("{path}{query}"))
     }
 
-    /// Returns the remembered target of `asked`, `asked` itself if there is none.
-    pub(super) fn shortcut(&self, asked: &Uri) -> Uri {
-        if asked.path() != self.base.path() {
-            return asked.clone();
-        }
-        let mut redirect = self.redirect.lock();
-        match &*redirect {
-            BaseRedirect::To { until, .. } if *until <= Instant::now() => {
-                *redirect = BaseRedirect::Untried;
-                asked.clone()
+    /// Returns the remembered target of `asked`, `None` if there is none.
+    pub(super) fn shortcut(&self, method: &Method, asked: &Uri) -> Option<Uri> {
+        let place = self.place(method, asked)?;
+        let mut redirects = self.redirects.lock();
+        match redirects[place] {
+            BaseRedirect::ToOtherSlash { until } if until <= Instant::now() => {
+                redirects[place] = BaseRedirect::Untried;
+                None
             }
-            BaseRedirect::To { path, .. } => {
-                let query = asked
-                    .query()
-                    .map(|query| format!("?{query}"))
-                    .unwrap_or_default();
-                self.at(&format!("{path}{query}"))
-            }
-            BaseRedirect::Untried | BaseRedirect::None => asked.clone(),
+            BaseRedirect::ToOtherSlash { .. } => self.with_other_slash(asked),
+            BaseRedirect::Untried | BaseRedirect::None => None,
         }
     }
 
-    /// Returns whether it is unknown if the configured URL redirects.
-    pub(super) fn is_untried(&self) -> bool {
-        matches!(*self.redirect.lock(), BaseRedirect::Untried)
+    /// Returns whether it is unknown if the URL of a call redirects. A call that is none of those
+    /// whose redirects are remembered is taken for known as soon as any other is.
+    pub(super) fn is_untried(&self, method: &Method, asked: &Uri) -> bool {
+        let is_untried = |redirect: &BaseRedirect| matches!(redirect, BaseRedirect::Untried);
+        let redirects = self.redirects.lock();
+        match self.place(method, asked) {
+            Some(place) => is_untried(&redirects[place]),
+            None => redirects.iter().all(is_untried),
+        }
     }
 
-    /// Forgets the redirect of the configured URL.
+    /// Forgets the redirects of the configured URL.
     pub(super) fn forget(&self) {
-        *self.redirect.lock() = BaseRedirect::Untried;
+        *self.redirects.lock() = [BaseRedirect::Untried; METHODS.len()];
     }
 
     /// Returns the URL to which a response redirects, `None` if it is not to be followed. Remembers
-    /// the redirect of the configured URL. `asked` is the URL of the call, `tried` the one that was
-    /// answered.
+    /// the redirect of the configured URL.
     pub(super) fn next_url<B>(
         &self,
-        asked: &Uri,
-        tried: &Uri,
+        method: &Method,
+        urls: Tried<'_>,
         response: &Response<B>,
         public: Option<&ProviderPublicUrl>,
     ) -> Option<Uri> {
+        let Tried { asked, tried } = urls;
         let next = self.redirect_target(tried, response, public);
-        if asked.path() != self.base.path() {
-            return next;
-        }
-
-        let mut redirect = self.redirect.lock();
-        match &next {
-            Some(next) => {
-                *redirect = BaseRedirect::To {
-                    path: next.path().to_owned(),
+        if asked == tried
+            && let Some(place) = self.place(method, asked)
+        {
+            let is_other_slash = next.is_some() && next == self.with_other_slash(asked);
+            self.redirects.lock()[place] = match &next {
+                None => BaseRedirect::None,
+                Some(_) if is_other_slash => BaseRedirect::ToOtherSlash {
                     until: Instant::now() + REDIRECT_TTL,
-                }
-            }
-            None if asked == tried => *redirect = BaseRedirect::None,
-            // The remembered target is gone.
-            None if response.status() == StatusCode::NOT_FOUND => *redirect = BaseRedirect::Untried,
-            None => {}
+                },
+                Some(_) => BaseRedirect::Untried,
+            };
         }
         next
+    }
+
+    /// Returns the place of a call's redirect among those that are remembered, `None` for a call that
+    /// is not to the configured URL, or with a method that MCP has not.
+    fn place(&self, method: &Method, asked: &Uri) -> Option<usize> {
+        if asked.path() != self.base.path() {
+            return None;
+        }
+        METHODS.iter().position(|of_mcp| of_mcp == method)
+    }
+
+    /// Returns a URL with a slash at the end of its path, or without the one that it has. `None` for
+    /// the root, which has no other form.
+    fn with_other_slash(&self, url: &Uri) -> Option<Uri> {
+        let path = match url.path().strip_suffix('/') {
+            Some("") => return None,
+            Some(path) => path.to_owned(),
+            None => format!("{}/", url.path()),
+        };
+        Some(self.at_root(&path, url.query()))
     }
 
     fn redirect_target<B>(
@@ -183,12 +209,17 @@ mod tests {
     fn follow(status: u16, location: &str) -> Option<String> {
         let route = route();
         let asked = route.target("", None);
+        let urls = Tried {
+            asked: &asked,
+            tried: &asked,
+        };
+        let public = public_url("/api/mcp/id/x");
         route
             .next_url(
-                &asked,
-                &asked,
+                &Method::POST,
+                urls,
                 &answer(status, location),
-                Some(&public_url("/api/mcp/id/x")),
+                Some(&public),
             )
             .map(|uri| uri.to_string())
     }
@@ -260,39 +291,64 @@ mod tests {
         assert_eq!(follow(307, "/mcp/?k=1"), None, "a redirect to itself");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_target_of_a_redirect_is_remembered_for_a_while() {
+    /// The route after a call with this method was redirected to `location`.
+    fn redirected(method: &Method, location: &str) -> (Route, Uri) {
         let route = route();
-        let asked = route.target("", Some("a=2"));
+        let asked = route.target("", None);
+        let urls = Tried {
+            asked: &asked,
+            tried: &asked,
+        };
+        let next = route.next_url(method, urls, &answer(307, location), None);
+        assert!(next.is_some(), "{location}");
+        (route, asked)
+    }
 
-        assert!(route.is_untried());
+    #[tokio::test(start_paused = true)]
+    async fn another_slash_is_remembered_for_a_while() {
+        let (route, asked) = redirected(&Method::POST, "/mcp?k=1");
+        let with_query = route.target("", Some("a=2"));
 
-        route.next_url(&asked, &asked, &answer(307, "/mcp?k=1&a=2"), None);
-
-        assert_eq!(route.shortcut(&asked), "http://clock:7777/mcp?k=1&a=2");
         assert_eq!(
-            route.shortcut(&route.target("/below", None)),
-            "http://clock:7777/mcp/below?k=1"
+            route.shortcut(&Method::POST, &with_query).unwrap(),
+            "http://clock:7777/mcp?k=1&a=2"
         );
+        assert!(!route.is_untried(&Method::POST, &asked));
+
+        let below = route.target("/below", None);
+        assert_eq!(route.shortcut(&Method::POST, &below), None);
 
         tokio::time::advance(REDIRECT_TTL).await;
 
-        assert_eq!(route.shortcut(&asked), asked);
-        assert!(route.is_untried());
+        assert_eq!(route.shortcut(&Method::POST, &asked), None);
+        assert!(route.is_untried(&Method::POST, &asked));
     }
 
     #[test]
-    fn a_remembered_target_is_forgotten_when_it_is_gone() {
-        let route = route();
-        let asked = route.target("", None);
-        let next = route
-            .next_url(&asked, &asked, &answer(307, "/mcp"), None)
-            .unwrap();
+    fn a_redirect_is_remembered_for_its_method_alone() {
+        let (route, asked) = redirected(&Method::GET, "/mcp?k=1");
 
-        assert!(!route.is_untried());
+        assert!(route.shortcut(&Method::GET, &asked).is_some());
+        for other in [&Method::POST, &Method::DELETE] {
+            assert_eq!(route.shortcut(other, &asked), None, "{other}");
+            assert!(route.is_untried(other, &asked), "{other}");
+        }
+        assert_eq!(route.shortcut(&Method::PUT, &asked), None);
+    }
 
-        route.next_url(&asked, &next, &answer(404, "/"), None);
+    #[test]
+    fn a_redirect_that_may_depend_on_the_caller_is_not_remembered() {
+        for location in [
+            "/t/alice/mcp?k=1",
+            "/docs",
+            "/mcp",
+            "/mcp?k=1&session=2",
+            "/",
+        ] {
+            let (route, asked) = redirected(&Method::POST, location);
 
-        assert!(route.is_untried());
+            assert_eq!(route.shortcut(&Method::POST, &asked), None, "{location}");
+            assert!(route.is_untried(&Method::POST, &asked), "{location}");
+        }
     }
 }

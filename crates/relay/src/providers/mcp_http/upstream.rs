@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, Uri, request};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, request};
 use http_body::Body;
 use http_body_util::BodyExt;
 use llamapool_http::{BoxError, ForwardError, ForwardTimeouts, Upstream, forward};
@@ -12,7 +12,7 @@ use llamapool_wire::{CallError, Cause};
 use super::connection::RequestBody;
 use super::pool::{ConnectionPool, Connector, PoolError, ProviderBody, Reuse};
 use super::public_url::ProviderPublicUrl;
-use super::redirect::Route;
+use super::redirect::{Route, Tried};
 use super::replay::{Replay, ReplayLimitError};
 use crate::config::HttpConfig;
 use crate::error::error_chain;
@@ -184,38 +184,122 @@ impl Upstream for Following<'_> {
     {
         let (head, body) = request.into_parts();
         let Self { provider, public } = *self;
-        let asked = head.uri.clone();
-        let mut url = provider.route.shortcut(&asked);
-
-        let may_redirect = provider.route.is_untried();
+        let route = &provider.route;
+        let may_redirect = route.is_untried(&head.method, &head.uri);
         let body = body.map_err(Into::into).boxed_unsync();
-        let replay = Replay::new(body, provider.replay_bytes, may_redirect, &provider.memory);
+        let call = RedirectableCall {
+            provider,
+            public,
+            replay: Replay::new(body, provider.replay_bytes, may_redirect, &provider.memory),
+            head,
+        };
 
-        for redirects in 0..=MAX_REDIRECTS {
-            let body = replay
+        let reuse = if may_redirect {
+            Reuse::Never
+        } else {
+            Reuse::Pooled
+        };
+        match route.shortcut(&call.head.method, &call.head.uri) {
+            Some(remembered) => call.send_to_remembered(remembered).await,
+            None => call.follow(call.head.uri.clone(), reuse).await,
+        }
+    }
+}
+
+/// A call that is sent to one URL after the other, as the provider redirects it.
+struct RedirectableCall<'a> {
+    provider: &'a ProviderUpstream,
+    public: Option<&'a ProviderPublicUrl>,
+    head: request::Parts,
+    replay: Replay,
+}
+
+impl RedirectableCall<'_> {
+    /// Sends the call to where its URL led before. If nothing is there any more, the URL is asked
+    /// anew before the caller gets to see it: a 404 makes MCP clients give their session up.
+    ///
+    /// No place gets the call twice. Where the URL leads to the same place again, its response
+    /// stands.
+    async fn send_to_remembered(
+        &self,
+        remembered: Uri,
+    ) -> Result<Response<ProviderBody>, UpstreamError> {
+        let response = self.follow(remembered.clone(), Reuse::Pooled).await?;
+        let may_be_gone = matches!(
+            response.status(),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+        );
+        if !may_be_gone {
+            return Ok(response);
+        }
+        // The rest of a body that is still on its way belongs to this response.
+        let body = if self.replay.is_sent() {
+            self.replay.body().ok()
+        } else {
+            None
+        };
+        let Some(body) = body else {
+            self.provider.route.forget();
+            return Ok(response);
+        };
+
+        let asked = &self.head.uri;
+        let again = self.exchange(asked.clone(), Reuse::Never, body).await;
+        let again = match again {
+            // It has not reached anything.
+            Err(UpstreamError::Exchange(PoolError::Unreachable(_))) => return Ok(response),
+            again => again?,
+        };
+        match self.next_url(asked, &again) {
+            None => Ok(again),
+            Some(next) if next == remembered => Ok(response),
+            Some(next) => self.follow(next, Reuse::Never).await,
+        }
+    }
+
+    /// Sends the call to a URL, and to those to which it redirects.
+    async fn follow(
+        &self,
+        mut url: Uri,
+        mut reuse: Reuse,
+    ) -> Result<Response<ProviderBody>, UpstreamError> {
+        for _ in 0..=MAX_REDIRECTS {
+            let body = self
+                .replay
                 .body()
-                .map_err(|ReplayLimitError| not_replayable(provider.replay_bytes))?;
-            let reuse = if may_redirect || redirects > 0 {
-                Reuse::Never
-            } else {
-                Reuse::Pooled
-            };
-            let request = request_to(&head, url.clone(), body);
-            let response = provider
-                .exchange(reuse, request, || replay.is_sent())
-                .await?;
-            replay.release();
-
-            match provider.route.next_url(&asked, &url, &response, public) {
+                .map_err(|ReplayLimitError| not_replayable(self.provider.replay_bytes))?;
+            let response = self.exchange(url.clone(), reuse, body).await?;
+            match self.next_url(&url, &response) {
                 Some(next) => url = next,
                 None => return Ok(response),
             }
+            reuse = Reuse::Never;
         }
 
-        provider.route.forget();
+        self.provider.route.forget();
         Err(UpstreamError::Redirect(format!(
             "more than {MAX_REDIRECTS} in a row"
         )))
+    }
+
+    async fn exchange(
+        &self,
+        url: Uri,
+        reuse: Reuse,
+        body: RequestBody,
+    ) -> Result<Response<ProviderBody>, UpstreamError> {
+        let request = request_to(&self.head, url, body);
+        let is_sent = || self.replay.is_sent();
+        let response = self.provider.exchange(reuse, request, is_sent).await?;
+        self.replay.release();
+        Ok(response)
+    }
+
+    fn next_url(&self, tried: &Uri, response: &Response<ProviderBody>) -> Option<Uri> {
+        let asked = &self.head.uri;
+        let urls = Tried { asked, tried };
+        let route = &self.provider.route;
+        route.next_url(&self.head.method, urls, response, self.public)
     }
 }
 

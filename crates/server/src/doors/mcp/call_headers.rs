@@ -5,7 +5,7 @@
 //! 2026-07-28, streamable-http: an intermediary must forward unrecognized `Mcp-Param-*` headers).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use llamapool_http::{remove_headers, strip_hop_by_hop};
+use llamapool_http::{remove_headers, reserved, strip_hop_by_hop};
 use llamapool_mcp::header as mcp;
 use llamapool_wire::header as wire;
 
@@ -30,7 +30,9 @@ pub(super) fn rewrite(headers: &mut HeaderMap, forwarding: Forwarding<'_>, req_i
     // The server has answered it.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);
-    remove_headers(headers, is_own);
+    remove_headers(headers, |name| {
+        is_own(name) || reserved::is_reserved_in_request(name)
+    });
     forwarding.auth.withhold_own_keys(headers);
     headers.remove(wire::REQUEST_ID);
 
@@ -48,13 +50,9 @@ pub(super) fn rewrite(headers: &mut HeaderMap, forwarding: Forwarding<'_>, req_i
     }
 }
 
-/// Returns whether only llamapool itself may state a header, also about the caller: a provider
-/// believes the proxy before it.
+/// Returns whether a header is one of llamapool's own, in any spelling.
 fn is_own(name: &HeaderName) -> bool {
-    let has_prefix = [wire::PREFIX, "x-forwarded-"]
-        .iter()
-        .any(|prefix| name.as_str().starts_with(prefix));
-    has_prefix || ["forwarded", "x-real-ip"].contains(&name.as_str())
+    name.as_str().starts_with('l') && reserved::folded(name).starts_with(wire::PREFIX)
 }
 
 /// Returns whether a header is meant for the provider even if `Connection` lists it.

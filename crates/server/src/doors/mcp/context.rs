@@ -7,6 +7,7 @@ use llamapool_http::{ForwardTimeouts, RequestPace};
 use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
 
+use super::pages::TrustedPages;
 use super::session_seal::SessionSeal;
 use crate::auth::Auth;
 use crate::calls::{CallMetrics, Forwarder};
@@ -40,6 +41,8 @@ pub struct McpConfig {
     pub request_min_rate: u64,
     /// The time for the lost relay of a session to come back, where several relays share an id.
     pub session_grace: Duration,
+    /// The ids whose pages a browser runs as pages of the public origin.
+    pub trusted_pages: TrustedPages,
 }
 
 /// The context of calls to MCP providers: what the stages of a call work with.
@@ -93,6 +96,7 @@ impl Default for McpConfig {
             request_idle_timeout: Duration::from_secs(30),
             request_min_rate: 240,
             session_grace: Duration::from_secs(60),
+            trusted_pages: TrustedPages::default(),
         }
     }
 }

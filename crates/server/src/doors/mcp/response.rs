@@ -3,13 +3,13 @@
 use axum::body::Body;
 use axum::http::{Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use llamapool_http::{BodyEnd, BodyObserver, sse, strip_hop_by_hop};
+use llamapool_http::{BodyEnd, BodyObserver, sse};
 use llamapool_mcp::MethodLabel;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use tokio::time::Instant;
 
-use super::call_headers::is_end_to_end;
+use super::answer_headers::{self, AnswerOrigin};
 use super::context::McpDoor;
 use super::sse_to_json::single_answer;
 use crate::calls::CallGuard;
@@ -19,21 +19,23 @@ use crate::calls::CallGuard;
 const WHOLE_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The traits of a request that its answer depends on.
-pub(super) struct RequestTraits {
+pub(super) struct RequestTraits<'a> {
     pub(super) method: Method,
     pub(super) wants_single_answer: bool,
     pub(super) started: Instant,
+    pub(super) origin: AnswerOrigin<'a>,
 }
 
 /// Makes the provider's answer the caller's. The guard of the call is held by its body, unless the
 /// body has arrived whole and is small: then the call is over.
 pub(super) async fn respond(
     door: &McpDoor,
-    request: RequestTraits,
+    request: RequestTraits<'_>,
     mut call: CallGuard<MethodLabel>,
     mut answer: Response<IncomingBody>,
 ) -> Result<Response<Body>, CallError> {
-    strip_hop_by_hop(answer.headers_mut(), is_end_to_end);
+    answer_headers::rewrite(&mut answer, &request.origin)
+        .inspect_err(|failure| call.fail(failure))?;
 
     let timeouts = door.forwarder.timeouts;
     let is_stream = sse::is_event_stream(answer.headers());

@@ -2,6 +2,7 @@
 //! the path below.
 
 use axum::http::Uri;
+use llamapool_http::has_dot_segment;
 use llamapool_wire::{CallError, Cause, RelayId, path};
 
 use crate::calls::failure::path_refused;
@@ -35,8 +36,8 @@ impl Target {
                 format!("no relay can have this id: {error}"),
             )
         })?;
-        if rest.split('/').any(is_dot_segment) {
-            return Err(path_refused("it has a segment `.` or `..`"));
+        if has_dot_segment(rest) {
+            return Err(path_refused("it has a segment that could mean `.` or `..`"));
         }
 
         let (at, below) = match rest.strip_prefix(path::AT) {
@@ -56,19 +57,6 @@ impl Target {
 /// Splits a path before its first slash.
 fn split_segment(path: &str) -> (&str, &str) {
     path.split_at(path.find('/').unwrap_or(path.len()))
-}
-
-/// Returns whether a path's segment means "here" or "one up", however it is spelt. A provider may
-/// decode what it gets.
-fn is_dot_segment(segment: &str) -> bool {
-    let decoded = segment
-        .to_ascii_lowercase()
-        .replace("%2e", ".")
-        .replace("%2f", "/")
-        .replace("%5c", "/");
-    decoded
-        .split(['/', '\\'])
-        .any(|part| part == "." || part == "..")
 }
 
 #[cfg(test)]
@@ -120,6 +108,8 @@ mod tests {
             "/api/mcp/id/x/a/%2E%2e/b",
             "/api/mcp/id/x/a%2f..%2fb",
             "/api/mcp/id/x/..%5Cb",
+            "/api/mcp/id/x/..;/b",
+            "/api/mcp/id/x/%252e%252e/b",
         ] {
             assert_eq!(parse(url), Err(Cause::PathRefused), "{url}");
         }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, Uri};
-use llamapool_http::LimitedBody;
+use llamapool_http::{LimitedBody, remove_headers, reserved};
 use llamapool_mcp::MethodLabel;
 use llamapool_mcp::header::SESSION_ID;
 use llamapool_wire::{CallError, header as wire, path};
@@ -11,6 +11,7 @@ use llamapool_wire::{CallError, header as wire, path};
 use super::admission::Admission;
 use super::call_headers::{self, Forwarding};
 use super::context::McpDoor;
+use super::cookies;
 use super::method_sniffer::MethodSniffer;
 use super::session_seal::Purpose;
 use super::sse_to_json::{BOTH_TYPES, accepts_anything};
@@ -32,6 +33,8 @@ pub(super) struct Destination<'a> {
     pub(super) target: &'a Target,
     pub(super) admission: &'a Admission,
     pub(super) address: Option<&'a Address>,
+    /// Whether the operator trusts the pages of the id.
+    pub(super) is_trusted: bool,
 }
 
 /// Makes the request that goes into the tunnel of a caller's request.
@@ -45,6 +48,7 @@ pub(super) async fn prepare(
         target,
         admission,
         address,
+        is_trusted,
     } = destination;
     let (mut head, body) = request.into_parts();
     let body = door.forwarder.limit(&head.headers, body, call).await?;
@@ -59,9 +63,13 @@ pub(super) async fn prepare(
         address,
         accept: wants_single_answer.then_some(BOTH_TYPES),
     };
+    cookies::to_provider(&mut head.headers, &target.id, is_trusted);
     call_headers::rewrite(&mut head.headers, forwarding, &call.call().req_id);
     if let Some(session) = admission.session.clone() {
-        // In the place of the sealed one, which means nothing to the provider.
+        // In the place of the sealed one, which means nothing to the provider, in any spelling.
+        remove_headers(&mut head.headers, |name| {
+            reserved::folded(name) == SESSION_ID.as_str()
+        });
         head.headers.insert(SESSION_ID, session);
     }
     let prefix = public_prefix(door, destination);
@@ -88,6 +96,7 @@ fn public_prefix(door: &McpDoor, destination: Destination<'_>) -> Option<HeaderV
         target,
         admission,
         address,
+        ..
     } = destination;
     let public_path = address
         .map(|address| address.path.as_str())

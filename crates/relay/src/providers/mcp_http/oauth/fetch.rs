@@ -11,6 +11,7 @@ use llamapool_limits::MemoryAccount;
 use llamapool_wire::{CallError, Cause};
 use serde_json::{Map, Value};
 
+use crate::providers::mcp_http::headers::add_extra;
 use crate::providers::mcp_http::pool::ProviderBody;
 use crate::providers::mcp_http::upstream::{ProviderUpstream, Redirects};
 
@@ -56,9 +57,7 @@ fn document_request(upstream: &ProviderUpstream, url: Uri) -> Request<Empty<Byte
     *request.uri_mut() = url;
     let headers = request.headers_mut();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    for (name, value) in upstream.extra_headers() {
-        headers.insert(name, value.clone());
-    }
+    add_extra(headers, upstream.extra_headers());
     request
 }
 

@@ -3,15 +3,18 @@
 //! Compiled with the feature `fuzzing` alone; not a part of the interface.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
+use llamapool_http::challenge;
 
 use super::discovery::{MetadataKind, ResourceMetadataUrl};
 use super::fetch::Object;
 use super::rewrite::{AuthorizationServer, own_issuer, rewrite_resource};
 use crate::providers::mcp_http::allowed_paths::AllowedPaths;
+use crate::providers::mcp_http::challenge as public_challenge;
 use crate::providers::mcp_http::fuzzing::public;
 use crate::providers::mcp_http::redirect::Route;
 
 const BASE: &str = "http://provider.example:7777/base/mcp";
+const PUBLIC: &str = "https://pool.example/.well-known/oauth-protected-resource/api/mcp/id/x";
 
 /// Checks that a document is rewritten to one whose issuer is public, and that the paths that it
 /// opens are on the provider's own host.
@@ -35,7 +38,8 @@ pub fn metadata(text: &[u8]) {
     rewrite_resource(&mut resource, &base, &public);
 }
 
-/// Checks that only the provider's own host is asked for documents, whatever a challenge names.
+/// Checks that every place of metadata in a challenge becomes the public one or stays, and that only
+/// the provider's own host is asked for documents, whatever a challenge names.
 pub fn challenge(text: &str) {
     let Ok(value) = HeaderValue::from_str(text) else {
         return;
@@ -51,6 +55,22 @@ pub fn challenge(text: &str) {
     learned.learn(&response);
     for candidate in learned.candidates(&Route::new(base.clone())) {
         assert_eq!(candidate.authority(), base.authority(), "{candidate}");
+    }
+
+    let challenges = response.headers_mut();
+    public_challenge::make_public(StatusCode::UNAUTHORIZED, challenges, &base, &public());
+    if let Ok(rewritten) = challenges[header::WWW_AUTHENTICATE].to_str() {
+        let places = |text: &str| {
+            let places = challenge::parameter_values("resource_metadata", text).into_iter();
+            let places = places.map(|place| challenge::unquote(&text[place]));
+            places.collect::<Vec<_>>()
+        };
+        let before = places(text);
+        let after = places(rewritten);
+        assert_eq!(before.len(), after.len(), "{rewritten}");
+        for (before, after) in before.iter().zip(&after) {
+            assert!(before == after || after == PUBLIC, "{rewritten}");
+        }
     }
 
     let mut headers = HeaderMap::new();

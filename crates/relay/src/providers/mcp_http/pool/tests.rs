@@ -1,5 +1,7 @@
 //! The pool with providers that respond as they should, hang up, and do neither.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -13,7 +15,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-async fn provider() -> (TcpListener, Uri, ConnectionPool) {
+async fn provider() -> (TcpListener, Uri, Arc<ConnectionPool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp?a=b", listener.local_addr().unwrap())
         .parse()
@@ -24,7 +26,7 @@ async fn provider() -> (TcpListener, Uri, ConnectionPool) {
         .https_or_http()
         .enable_http1();
     let pool = ConnectionPool::new(connector.wrap_connector(HttpConnector::new()), &url);
-    (listener, url, pool)
+    (listener, url, Arc::new(pool))
 }
 
 fn request(url: &Uri, body: Vec<u8>) -> Request<RequestBody> {
@@ -136,9 +138,7 @@ async fn a_request_that_never_reuses_takes_and_leaves_no_connection() {
 async fn an_idle_connection_that_the_provider_closed_is_not_used() {
     let (listener, url, pool) = provider().await;
     for _ in 0..3 {
-        let stream = called_once(&listener, &url, &pool, Reuse::Pooled).await;
-        assert_eq!(pool.idle.connections.lock().len(), 1);
-        drop(stream);
+        drop(called_once(&listener, &url, &pool, Reuse::Pooled).await);
         // What the provider has sent is noticed by now, though no task has looked.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -223,4 +223,65 @@ fn the_host_header_omits_the_port_of_the_scheme() {
             "{url}"
         );
     }
+}
+
+/// Makes 200 calls, eight at once, and returns how many were lost. From its `closing_from`th answer
+/// on, the provider hangs up after each without announcing it.
+async fn lost_calls(closing_from: usize) -> usize {
+    const CALLERS: usize = 8;
+    const CALLS_OF_EACH: usize = 25;
+
+    let (listener, url, pool) = provider().await;
+    let answers = Arc::new(AtomicUsize::new(0));
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answers = answers.clone();
+            connections.spawn(async move {
+                let mut head = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    head.push(byte);
+                    if !head.ends_with(b"\r\n\r\nx") {
+                        continue;
+                    }
+                    head.clear();
+                    stream.write_all(ANSWER).await.unwrap();
+                    if answers.fetch_add(1, Ordering::Relaxed) >= closing_from {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLERS {
+        let pool = pool.clone();
+        let url = url.clone();
+        calls.spawn(async move {
+            let mut lost = 0;
+            for _ in 0..CALLS_OF_EACH {
+                match ask(&pool, &url, Reuse::Pooled).await {
+                    Ok(answer) => assert_eq!(whole(answer).await, "ok"),
+                    Err(_) => lost += 1,
+                }
+            }
+            lost
+        });
+    }
+    calls.join_all().await.into_iter().sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_always_hangs_up_loses_no_call() {
+    assert_eq!(lost_calls(0).await, 0);
+}
+
+/// Those that are on their way at that moment, and no more: each caller has one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_begins_to_hang_up_loses_few_calls() {
+    let lost = lost_calls(100).await;
+    assert!(lost <= 8, "{lost} of 200 were lost");
 }

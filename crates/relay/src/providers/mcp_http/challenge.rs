@@ -2,25 +2,40 @@
 //! (RFC 9728, section 5.1); a caller must read the public place, as it cannot reach the provider's
 //! own.
 //!
-//! Nothing else of a challenge is changed: not its scheme, not its scopes, not its other
-//! parameters, and no challenge without that parameter.
+//! A place on another public host is the provider's choice, and stays. Nothing else of a challenge is
+//! changed: not its scheme, not its scopes, not its other parameters, and no challenge without that
+//! parameter.
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use llamapool_http::challenge;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use llamapool_http::{challenge, host};
+
+use super::address::resolve_on_provider;
+use super::public_url::ProviderPublicUrl;
 
 /// The name of the parameter.
 const PARAMETER: &str = "resource_metadata";
 
-/// Rewrites the parameter in every challenge of an answer, to `metadata_url`.
-pub(super) fn make_public(status: StatusCode, headers: &mut HeaderMap, metadata_url: &str) {
+/// Rewrites the parameter in every challenge of a response from the URL `answered`.
+pub(super) fn make_public(
+    status: StatusCode,
+    headers: &mut HeaderMap,
+    answered: &Uri,
+    public: &ProviderPublicUrl,
+) {
     let may_challenge = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     if !may_challenge || !headers.contains_key(header::WWW_AUTHENTICATE) {
         return;
     }
+    let Some(metadata_url) = public.resource_metadata() else {
+        return;
+    };
 
+    let is_own = |place: &str| {
+        resolve_on_provider(answered, Some(public), place).is_some() || !is_on_public_host(place)
+    };
     let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
     let challenges: Vec<_> = challenges
-        .map(|challenge| rewrite(challenge, metadata_url))
+        .map(|challenge| rewrite(challenge, &metadata_url, is_own))
         .collect();
 
     headers.remove(header::WWW_AUTHENTICATE);
@@ -29,7 +44,18 @@ pub(super) fn make_public(status: StatusCode, headers: &mut HeaderMap, metadata_
     }
 }
 
-fn rewrite(challenge: &HeaderValue, metadata_url: &str) -> HeaderValue {
+/// Returns whether callers could read a place that is not on the provider's own host. Providers in
+/// containers name themselves by a host that only their neighbours resolve.
+fn is_on_public_host(place: &str) -> bool {
+    let url: Option<Uri> = place.trim().parse().ok();
+    url.is_some_and(|url| url.host().is_some_and(host::is_public))
+}
+
+fn rewrite(
+    challenge: &HeaderValue,
+    metadata_url: &str,
+    is_own: impl Fn(&str) -> bool,
+) -> HeaderValue {
     let Ok(text) = challenge.to_str() else {
         return challenge.clone();
     };
@@ -40,13 +66,16 @@ fn rewrite(challenge: &HeaderValue, metadata_url: &str) -> HeaderValue {
         .into_iter()
         .rev()
     {
-        public.replace_range(value, &format!("\"{metadata_url}\""));
+        if is_own(&challenge::unquote(&text[value.clone()])) {
+            public.replace_range(value, &format!("\"{metadata_url}\""));
+        }
     }
     HeaderValue::from_str(&public).unwrap_or_else(|_| challenge.clone())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::public_url::tests::public_url;
     use super::*;
 
     const PUBLIC: &str = "https://pool.example/.well-known/oauth-protected-resource/api/mcp/id/x";
@@ -60,7 +89,12 @@ mod tests {
             );
         }
 
-        make_public(status, &mut headers, PUBLIC);
+        make_public(
+            status,
+            &mut headers,
+            &Uri::from_static("http://10.0.0.1/mcp"),
+            &public_url("/api/mcp/id/x"),
+        );
 
         headers
             .get_all(header::WWW_AUTHENTICATE)
@@ -102,6 +136,35 @@ mod tests {
                 public(&[own], StatusCode::UNAUTHORIZED),
                 [expected.replace("URL", PUBLIC)]
             );
+        }
+    }
+
+    #[test]
+    fn a_place_on_another_public_host_stays() {
+        for own in [
+            "http://localhost:9/m",
+            "http://mcp-server:8000/.well-known/oauth-protected-resource/mcp",
+            "http://192.168.1.2/m",
+            "http://[fd00::1]/m",
+            "http://mcp.svc.cluster.local/m",
+            "https://pool.example/.well-known/oauth-protected-resource/mcp",
+        ] {
+            let challenge = format!("Bearer resource_metadata=\"{own}\"");
+            let expected = format!("Bearer resource_metadata=\"{PUBLIC}\"");
+            assert_eq!(
+                public(&[challenge.leak()], StatusCode::UNAUTHORIZED),
+                [expected],
+                "{own}"
+            );
+        }
+
+        for elsewhere in [
+            "https://login.example/.well-known/oauth-protected-resource/x",
+            "https://1.1.1.1/m",
+            "https://other.example:8443/m",
+        ] {
+            let challenge: &str = format!("Bearer resource_metadata=\"{elsewhere}\"").leak();
+            assert_eq!(public(&[challenge], StatusCode::UNAUTHORIZED), [challenge]);
         }
     }
 
