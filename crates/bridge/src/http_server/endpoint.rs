@@ -188,7 +188,8 @@ impl Endpoint {
             None => sent.unwrap_or_default(),
         };
 
-        if self.hosts.allows(authority) {
+        let is_rebound = self.hosts.may_be_rebound(authority, request.headers());
+        if self.hosts.allows(authority) && !is_rebound {
             Ok(())
         } else {
             Err(refused(&format!("the Host {}", quoted(authority))))

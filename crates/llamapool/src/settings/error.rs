@@ -55,6 +55,13 @@ pub enum ConfigError {
         /// The directory.
         directory: PathBuf,
     },
+    /// A key that can be guessed, on a server that is public.
+    #[error(
+        "{0} has fewer than {least} characters and PUBLIC_URL is https: use a long random key, such as the \
+         output of `openssl rand -hex 24`, or set ALLOW_WEAK_KEYS",
+        least = crate::weak_keys::LEAST_CHARS
+    )]
+    WeakKey(&'static str),
     /// A key although authentication is off.
     #[error("NO_AUTH cannot be combined with {0}: use only one")]
     KeyWithoutAuth(&'static str),
@@ -140,6 +147,7 @@ impl ConfigError {
             | Self::MissingProgram
             | Self::UnknownExecutable(_)
             | Self::ProgramsUnsupported
+            | Self::WeakKey(_)
             | Self::KeyWithoutAuth(_) => false,
         }
     }

@@ -132,11 +132,18 @@ pub(super) fn account(
 }
 
 /// Returns the kind of a call: listeners ask for no response, but for what may come (MCP
-/// 2025-11-25, listening for messages; MCP 2026-07-28, subscriptions).
+/// 2025-11-25, listening for messages: a GET that accepts an event stream; MCP 2026-07-28,
+/// subscriptions).
 fn kind_of(request: &Request) -> CallKind {
     let method = request.headers().get(METHOD);
     let is_subscription = method.is_some_and(|method| method == "subscriptions/listen");
-    if request.method() == Method::GET || is_subscription {
+    let takes_events = || {
+        let accepted = request.headers().get_all(header::ACCEPT).into_iter();
+        accepted
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.contains("text/event-stream"))
+    };
+    if is_subscription || (request.method() == Method::GET && takes_events()) {
         CallKind::Listener
     } else {
         CallKind::Ordinary
