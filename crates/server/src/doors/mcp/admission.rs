@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use llamapool_limits::{Claim, MemoryAccount, ShareError};
 use llamapool_mcp::Revision;
 use llamapool_mcp::header::{METHOD, PROTOCOL_VERSION, SESSION_ID};
-use llamapool_wire::{CallError, Cause};
+use llamapool_wire::{CallError, CallerTag, Cause};
 
 use super::context::McpDoor;
 use super::error::McpError;
@@ -36,6 +36,8 @@ pub(super) struct Admission {
     pub(super) member: Arc<Member>,
     /// The address that the caller calls from.
     pub(super) peer: Peer,
+    /// The tag by which the relay counts what the caller holds.
+    pub(super) caller_tag: CallerTag,
     /// The provider's own session id, where the caller has a sealed one.
     pub(super) session: Option<HeaderValue>,
     /// Set if several relays may share this id.
@@ -102,6 +104,7 @@ pub(super) fn admit(
     let admission = Admission {
         member,
         peer: caller.peer,
+        caller_tag: door.auth.caller_tag(caller),
         session,
         is_shared,
         has_sessions,
