@@ -16,7 +16,15 @@ use serde_json::Value;
 /// The names in the envelope, in `params` and in `_meta` that programs read.
 const KNOWN: [&[&str]; 3] = [
     &["jsonrpc", "id", "method", "params", "result", "error"],
-    &["_meta", "progressToken", "requestId", "name", "uri", "taskId", "arguments"],
+    &[
+        "_meta",
+        "progressToken",
+        "requestId",
+        "name",
+        "uri",
+        "taskId",
+        "arguments",
+    ],
     &["progressToken", "io.modelcontextprotocol/subscriptionId"],
 ];
 
@@ -88,7 +96,10 @@ fn unambiguous(message: &Message) {
     let params = &envelope["params"];
     let objects = [&envelope, params, &params["_meta"]];
     for (object, known) in objects.into_iter().zip(KNOWN) {
-        let names = object.as_object().into_iter().flat_map(|object| object.keys());
+        let names = object
+            .as_object()
+            .into_iter()
+            .flat_map(|object| object.keys());
         for name in names.filter(|name| !known.contains(&name.as_str())) {
             let folded = fold(name);
             assert!(known.iter().all(|known| fold(known) != folded), "{name:?}");

@@ -13,7 +13,10 @@ fuzz_target!(|data: &[u8]| {
     let Some(parts) = parts(data) else {
         return;
     };
-    let status = parts.line.parse().unwrap_or(StatusCode::SWITCHING_PROTOCOLS);
+    let status = parts
+        .line
+        .parse()
+        .unwrap_or(StatusCode::SWITCHING_PROTOCOLS);
     let body = Bytes::copy_from_slice(parts.body);
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime

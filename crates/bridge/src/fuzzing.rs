@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
+use llamapool_limits::MemoryAccount;
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::{Builder, Runtime};
 
@@ -77,7 +78,7 @@ async fn read_lines(output: &[u8], size: usize) -> Vec<Bytes> {
     };
 
     let reading = async {
-        let mut reader = LineReader::new(far, MAX_LINE_BYTES);
+        let mut reader = LineReader::new(far, MAX_LINE_BYTES, &MemoryAccount::default());
         let mut lines = Vec::new();
         while let Ok(Some(line)) = reader.next().await {
             if line.len() > MAX_LINE_BYTES {

@@ -7,6 +7,7 @@
 //! contain data of another caller.
 
 mod calls;
+mod stall_budget;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::calls::{CallPurpose, Calls, line_end_changes};
+use self::stall_budget::StallBudget;
 use crate::child::{Exit, ProgramObserver};
 use crate::error::ServeResult;
 use crate::event_queue::{EventReceiver, ResponsePart, event_queue};
@@ -34,8 +36,6 @@ use crate::rewrite::{parse_as_line, replace_spans};
 
 /// How much of one response waits for its caller to read.
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
-/// How long a caller that does not read may hold all the others back, before its call is given up.
-const SLOW_CALLER: Duration = Duration::from_secs(2);
 /// The longest interval between two looks for calls that exceed their timeout.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -43,6 +43,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Multiplexer {
     pub(crate) input: ProgramInput,
     calls: Mutex<Calls>,
+    stalls: StallBudget,
     invalid_lines: InvalidLines,
     /// The longest time from a request to its response; `None`: no bound.
     call_timeout: Option<Duration>,
@@ -78,9 +79,10 @@ impl Multiplexer {
         call_timeout: Option<Duration>,
     ) -> Self {
         Self {
+            invalid_lines: InvalidLines::new(input.provider()),
             input,
             calls: Mutex::default(),
-            invalid_lines: InvalidLines::new(),
+            stalls: StallBudget::new(),
             call_timeout,
             disconnect_cancels,
             tools: watch::Sender::new(()),
@@ -297,9 +299,14 @@ impl Multiplexer {
 
         let routed = self.calls().route(message);
         let Some(routed) = routed else {
-            return tracing::debug!("the program wrote a message that belongs to no call");
+            return tracing::debug!(
+                provider = self.input.provider().as_deref(),
+                "the program wrote a message that belongs to no call"
+            );
         };
-        let sent = routed.sender.send(routed.part, SLOW_CALLER).await;
+        let start = Instant::now();
+        let sent = routed.sender.send(routed.part, self.stalls.left()).await;
+        self.stalls.spend_since(start);
         if message.kind == MessageKind::Response {
             routed.sender.finish();
         } else if sent.is_err() {
@@ -325,10 +332,7 @@ impl ProgramObserver for Multiplexer {
     }
 
     fn on_exit(&self, exit: &Exit) {
-        let message = format!(
-            "the MCP server has ended ({exit}) before it had answered; it may have executed the call"
-        );
-        let failure = CallError::new(exit.cause(), message);
+        let failure = exit.failure();
 
         let pending = {
             let mut calls = self.calls();

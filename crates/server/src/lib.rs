@@ -32,5 +32,5 @@ pub use server::Server;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::doors::mcp::fuzzing::{call_head, seal, target};
+    pub use crate::doors::mcp::fuzzing::{call_head, cookie, seal, target};
 }

@@ -178,10 +178,14 @@ fn programs_are_started_at_two_places_and_no_shell_is() {
 
 /// Collects the sources of the crates that are part of the program, with their paths.
 fn collect(folder: &Path, into: &mut Vec<(String, String)>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let shown = path.strip_prefix(root()).unwrap().display().to_string();
-        let is_for_tests = ["tests", "tests.rs", "testkit", "soak", "style", "build.rs"]
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let shown = path
+            .strip_prefix(root())
+            .expect("a part")
+            .display()
+            .to_string();
+        let is_for_tests = ["tests", "tests.rs", "testkit", "style", "soak", "build.rs"]
             .iter()
             .any(|name| shown.split('/').any(|part| part == *name));
         if is_for_tests {
@@ -190,7 +194,7 @@ fn collect(folder: &Path, into: &mut Vec<(String, String)>) {
         if path.is_dir() {
             collect(&path, into);
         } else if path.extension().is_some_and(|end| end == "rs") {
-            into.push((shown, std::fs::read_to_string(&path).unwrap()));
+            into.push((shown, std::fs::read_to_string(&path).expect("UTF-8")));
         }
     }
 }

@@ -58,19 +58,23 @@ fn below_base<'a>(base: &Uri, path: &'a str) -> Option<&'a str> {
     }
 }
 
-/// Removes the query of the configured URL, which the relay adds again and which may be a key.
+/// Removes the parameters of the configured URL, which the relay adds again and which may be a key,
+/// wherever they are in a query.
 fn without_base_query(base: &Uri, rest: &str) -> String {
-    let Some(own) = base.query().filter(|own| !own.is_empty()) else {
+    let (query, fragment) = rest.split_at(rest.find('#').unwrap_or(rest.len()));
+    let (Some(own), Some(query)) = (base.query(), query.strip_prefix('?')) else {
         return rest.to_owned();
     };
-    let (query, fragment) = rest.split_at(rest.find('#').unwrap_or(rest.len()));
-    let without = query
-        .strip_prefix('?')
-        .and_then(|query| query.strip_prefix(own));
-    match without {
-        Some("") => fragment.to_owned(),
-        Some(more) if more.starts_with('&') => format!("?{}{fragment}", &more[1..]),
-        _ => rest.to_owned(),
+
+    let own: Vec<_> = own.split('&').filter(|part| !part.is_empty()).collect();
+    let left: Vec<_> = query
+        .split('&')
+        .filter(|part| !own.contains(part))
+        .collect();
+    if left.is_empty() {
+        fragment.to_owned()
+    } else {
+        format!("?{}{fragment}", left.join("&"))
     }
 }
 
@@ -109,6 +113,9 @@ mod tests {
             ("/mcp/?k=1", ""),
             ("/mcp/jobs?k=1&a=2", "/jobs?a=2"),
             ("/mcp/jobs?k=12", "/jobs?k=12"),
+            ("/mcp/jobs?a=2&k=1&b=3#c", "/jobs?a=2&b=3#c"),
+            ("/mcp/jobs?a=2&k=1", "/jobs?a=2"),
+            ("/mcp/jobs?", "/jobs?"),
         ] {
             assert_eq!(
                 rewritten("http://clock:7777/mcp/?k=1", own).0,

@@ -2,12 +2,13 @@
 //!
 //! Compiled with the feature `fuzzing` alone; not a part of the interface.
 
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_http::reserved;
 use llamapool_wire::path::TunnelPath;
 use llamapool_wire::{RelayId, Secret, header as wire};
 
 use super::call_headers::{self, Forwarding};
+use super::cookies;
 use super::session_seal::{Purpose, SessionSeal};
 use super::sse_to_json;
 use super::target::Target;
@@ -27,10 +28,10 @@ pub fn target(url: &str) {
         return;
     };
 
-    let parsed = TunnelPath::parse(&target.in_tunnel).expect("the tunnel's own path");
+    let path = target.in_tunnel.split('?').next().unwrap_or_default();
+    let parsed = TunnelPath::parse(path).expect("the tunnel's own path");
     assert_eq!(parsed.id(), target.id.as_str());
 
-    let path = target.in_tunnel.split('?').next().unwrap_or_default();
     let mut decoded = path.as_bytes().to_vec();
     // Each pass shortens the path, or is the last.
     loop {
@@ -85,8 +86,11 @@ pub fn call_head(sent: HeaderMap, uri: &Uri) {
     if let Ok(source) = HostAndOrigin::read(&sent) {
         let _ = policy.check(&source, uri);
     }
-    let auth = Auth::new(&keys, policy);
-    let _ = (auth.operator(&sent, uri).is_ok(), auth.relay(&sent).is_ok());
+    let auth = Auth::new(&keys, policy, PublicUrl::new(None, true));
+    let _ = (
+        auth.operator(&sent, uri).is_ok(),
+        auth.relay(&sent, Peer::default()).is_ok(),
+    );
 
     for trusts_forwarded in [false, true] {
         let public = PublicUrl::new(None, trusts_forwarded);
@@ -164,4 +168,44 @@ pub fn seal(id: &str, session: &[u8]) {
     assert_eq!(other.open(Purpose::Session, &id, sealed.as_bytes()), None);
     let other: RelayId = "another-id-than-any".parse().expect("an id");
     assert_eq!(seal.open(Purpose::Session, &other, sealed.as_bytes()), None);
+}
+
+/// Checks that a cookie of a provider is set for its id alone, and that no other id gets it back.
+pub fn cookie(text: &str) {
+    let Ok(cookie) = HeaderValue::from_str(text) else {
+        return;
+    };
+    let id = |name: &str| name.parse::<RelayId>().expect("an id");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::SET_COOKIE, cookie);
+
+    cookies::to_caller(&mut headers, &id("a"), "", false);
+
+    let Some(own) = headers.get(header::SET_COOKIE) else {
+        return;
+    };
+    let mut parts = own.as_bytes().split(|byte| *byte == b';');
+    let pair = parts.next().expect("a pair").to_vec();
+    let names: Vec<_> = parts
+        .filter_map(|part| part.split(|byte| *byte == b'=').next())
+        .map(|name| name.trim_ascii().to_ascii_lowercase())
+        .collect();
+    assert!(pair.starts_with(b"llamapool-a!"), "{own:?}");
+    let paths = names.iter().filter(|name| *name == b"path").count();
+    assert!(
+        paths == 1 && !names.contains(&b"domain".to_vec()),
+        "{own:?}"
+    );
+    assert!(own.as_bytes().ends_with(b"; Path=/api/mcp/id/a"), "{own:?}");
+
+    let Ok(pair) = HeaderValue::from_bytes(&pair) else {
+        return;
+    };
+    let returned = |to: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, pair.clone());
+        cookies::to_provider(&mut headers, &id(to), false);
+        headers.remove(header::COOKIE)
+    };
+    assert_eq!(returned("b"), None, "{own:?}");
 }
