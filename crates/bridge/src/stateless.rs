@@ -249,8 +249,8 @@ impl Stateless {
                         supported,
                     }));
                 }
-                // What it makes of a session that it did not ask for is its own affair: another
-                // program takes its place, which now starts sooner.
+                // It may treat that session as begun: another program takes its place, which now
+                // starts sooner.
                 Discovery::StatelessButInitialized => multiplexer.input.close(),
                 Discovery::Older => {
                     multiplexer.input.close();

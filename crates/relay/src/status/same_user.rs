@@ -30,7 +30,8 @@ fn user_of(table: &str, peer: SocketAddr, port: u16) -> Option<u32> {
 
     let mut sockets = table.lines().skip(1).map(str::split_ascii_whitespace);
     sockets.find_map(|mut fields| {
-        let (local, remote) = (fields.nth(1)?, fields.next()?);
+        let local = fields.nth(1)?;
+        let remote = fields.next()?;
         let state = fields.next()?;
         let user = fields.nth(3)?.parse().ok()?;
 
