@@ -7,6 +7,7 @@
 //! contain data of another caller.
 
 mod calls;
+mod stall_budget;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::calls::{CallPurpose, Calls, line_end_changes};
+use self::stall_budget::StallBudget;
 use crate::child::{Exit, ProgramObserver};
 use crate::error::ServeResult;
 use crate::event_queue::{EventReceiver, ResponsePart, event_queue};
@@ -34,8 +36,6 @@ use crate::rewrite::{parse_as_line, replace_spans};
 
 /// How much of one response waits for its caller to read.
 const WAITING_BYTES: usize = 4 * 1024 * 1024;
-/// How long a caller that does not read may hold all the others back, before its call is given up.
-const SLOW_CALLER: Duration = Duration::from_secs(2);
 /// The longest interval between two looks for calls that exceed their timeout.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -43,6 +43,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Multiplexer {
     pub(crate) input: ProgramInput,
     calls: Mutex<Calls>,
+    stalls: StallBudget,
     invalid_lines: InvalidLines,
     /// The longest time from a request to its response; `None`: no bound.
     call_timeout: Option<Duration>,
@@ -80,6 +81,7 @@ impl Multiplexer {
         Self {
             input,
             calls: Mutex::default(),
+            stalls: StallBudget::new(),
             invalid_lines: InvalidLines::new(),
             call_timeout,
             disconnect_cancels,
@@ -299,7 +301,9 @@ impl Multiplexer {
         let Some(routed) = routed else {
             return tracing::debug!("the program wrote a message that belongs to no call");
         };
-        let sent = routed.sender.send(routed.part, SLOW_CALLER).await;
+        let start = Instant::now();
+        let sent = routed.sender.send(routed.part, self.stalls.left()).await;
+        self.stalls.spend_since(start);
         if message.kind == MessageKind::Response {
             routed.sender.finish();
         } else if sent.is_err() {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use llamapool_limits::MemoryAccount;
 
+use super::stall_budget::LONGEST;
 use super::*;
 use crate::error::ServeError;
 use crate::program_input::program_input;
@@ -354,7 +355,7 @@ async fn a_slow_caller_holds_the_others_back_only_briefly() {
     let started = tokio::time::Instant::now();
     program.write(&large).await;
 
-    assert_eq!(started.elapsed(), SLOW_CALLER);
+    assert_eq!(started.elapsed(), LONGEST);
     assert!(
         program
             .next_input()
@@ -363,6 +364,26 @@ async fn a_slow_caller_holds_the_others_back_only_briefly() {
     );
     assert!(next(&mut slow).await.is_ok());
     assert_eq!(next(&mut slow).await.unwrap_err().cause, Cause::TunnelLost);
+}
+
+/// As with one slow caller after the other.
+#[tokio::test(start_paused = true)]
+async fn slow_callers_hold_the_others_back_briefly_together() {
+    let mut program = ScriptedProgram::new();
+    let large = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/message","params":"{}"}}"#,
+        "x".repeat(WAITING_BYTES)
+    );
+    let started = tokio::time::Instant::now();
+
+    for _ in 0..4 {
+        let (_slow, _) = program.call(CALL).await;
+        program.write(&large).await;
+        program.write(&large).await;
+        program.next_input().await;
+    }
+
+    assert!(started.elapsed() < 2 * LONGEST, "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

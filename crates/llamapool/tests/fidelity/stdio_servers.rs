@@ -8,8 +8,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::clients::{
-    INSPECTOR, LEGACY, MCP_1, MODERN, NODE, Rmcp, bare_command, report, run_inspector, with_python,
+    INSPECTOR, LEGACY, MCP_1, MODERN, NODE, Rmcp, bare_command, count, report, run_inspector,
+    with_python,
 };
+use crate::parts::root;
 use crate::programs::installed;
 use crate::stdio::{Bridge, text};
 use crate::stdio_clients::{CLIENTS, assert_same_report, rmcp};
@@ -200,4 +202,33 @@ async fn every_client_sees_the_same_of_the_time_server() {
         converted.contains(r#""time_difference": "+5.75h""#),
         "{converted}"
     );
+}
+
+/// Each is not quite JSON-RPC 2.0, and the client that starts the program itself accepts it.
+#[tokio::test]
+async fn unusual_answers_of_a_program_reach_the_client() {
+    let content = r#""content":[{"type":"text","text":"there"}]"#;
+    let answers = [
+        format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{{{content},"x":[NaN,-Infinity]}}}}"#),
+        format!(r#"{{"jsonrpc":"2.0","id":"$ID","result":{{{content}}}}}"#),
+        format!(r#"{{"jsonrpc":"2.0","jsonrpc":"2.0","id":$ID,"result":{{{content}}}}}"#),
+        format!(r#"{{"jsonrpc":"2.0","id":$ID,"error":null,"result":{{{content}}}}}"#),
+    ];
+    let write = |answer: &String| json!(["write", { "bytes": format!("{answer}\n") }, 0]);
+    let server = Server {
+        command: vec![
+            text(&installed(&format!("{MCP_1}/bin/python"))),
+            text(&root().join("tests/parts/scripted_program.py")),
+        ],
+        calls: answers.iter().map(write).collect(),
+        newest: LEGACY,
+    };
+    let direct = server.direct_report().await;
+    let bridge = Bridge::to(&server.command).await;
+
+    for client in &CLIENTS[..2] {
+        let stdio = client.calls(&bridge.url(), &server.calls).await;
+        server.compare(client.name, client.newest(), &direct, stdio);
+    }
+    assert_eq!(count(&direct, "result"), answers.len());
 }
