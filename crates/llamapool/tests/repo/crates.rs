@@ -133,7 +133,7 @@ fn server_and_relay_never_see_each_other() {
     assert!(!relay.contains("llamapool-server"));
     for name in [
         "llamapool-wire",
-        "llamapool-tunnel",
+        "llamapool-limits",
         "llamapool-mcp",
         "llamapool-settings",
     ] {
@@ -141,6 +141,12 @@ fn server_and_relay_never_see_each_other() {
             documented[name].is_empty(),
             "{name} depends on a crate of ours"
         );
+    }
+    for name in ["llamapool-tunnel", "llamapool-http"] {
+        let others = documented[name]
+            .iter()
+            .filter(|name| *name != "llamapool-limits");
+        assert_eq!(others.count(), 0, "{name} depends on a crate of ours");
     }
     for name in ["llamapool-tunnel", "llamapool-relay", "llamapool-server"] {
         let bridge = &documented["llamapool-bridge"];
