@@ -9,8 +9,10 @@ A trait holds for the whole program:
   forks               starts a child and a daemon, both as stubborn as it is
   exits-while=FILE    exits with status 3 at once while the file exists
   exits-on-discover   exits with status 3 at server/discover
+  loads-while=FILE    prints to both outputs, and reads and answers nothing while the file exists
 
-Everything else is a tool that a test calls, see below. It uses the standard library alone and waits for no clock.
+Everything else is a tool that a test calls, see below. It uses the standard library alone and waits for no clock except while it
+loads.
 """
 
 import json
@@ -18,6 +20,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 TRAITS = sys.argv[1:]
 received = []
@@ -109,6 +112,14 @@ def exit(id, arguments, token):
 
 def kill_itself(id, arguments, token):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_guard(id, arguments, token):
+    """Leaves the process group and kills the parent, and would live on. There is no answer."""
+    become_stubborn()
+    os.setsid()
+    os.kill(os.getppid(), signal.SIGKILL)
+    wait_forever()
 
 
 def stop_reading(id, arguments, token):
@@ -217,11 +228,20 @@ def take(message):
         method(message["id"], message.get("params", {}))
 
 
+def load(file):
+    write_stdout(b"downloading\n")
+    print("downloading", file=sys.stderr, flush=True)
+    while os.path.exists(file):
+        time.sleep(0.02)
+
+
 def main():
     for trait in TRAITS:
         if trait.startswith("exits-while=") and os.path.exists(trait.partition("=")[2]):
             print("not while there is this file", file=sys.stderr, flush=True)
             sys.exit(3)
+        if trait.startswith("loads-while="):
+            load(trait.partition("=")[2])
     if "stubborn" in TRAITS or "forks" in TRAITS:
         become_stubborn()
     if "forks" in TRAITS:

@@ -12,6 +12,7 @@ use llamapool_http::BoxError;
 use llamapool_mcp::{RpcError, error_code, header as mcp};
 use llamapool_wire::{CallError, header as wire};
 
+use crate::caller::BridgeCaller;
 use crate::config::BridgeConfig;
 use crate::error::{ServeError, ServeResult};
 use crate::error_events::BridgeBody;
@@ -21,6 +22,7 @@ use crate::post::{Era, Post, check_accepts_events};
 use crate::response::{method_not_allowed, refusal_to_response, rpc_error};
 use crate::sessions::Sessions;
 use crate::shared_session::SharedSession;
+use crate::start_gate::StartGate;
 use crate::stateless::Stateless;
 use crate::stats::BridgeStats;
 
@@ -34,11 +36,12 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Creates a bridge. Programs are started by [`Self::run`] and by requests.
-    pub fn new(config: BridgeConfig, events: impl BridgeEvents) -> Self {
+    /// Creates a bridge. Programs are started by [`Self::run`] and by requests, and pass the gate
+    /// that the bridges of a process share.
+    pub fn new(config: BridgeConfig, events: impl BridgeEvents, gate: StartGate) -> Self {
         let max_message_bytes = config.max_message_bytes;
         let has_shared_session = config.shared_session;
-        let launcher = Launcher::new(config, BridgeStats::new(), BridgeHealth::new(events));
+        let launcher = Launcher::new(config, BridgeHealth::new(events), gate);
 
         Self {
             max_message_bytes,
@@ -56,6 +59,7 @@ impl Bridge {
 
     /// Attends to programs and sessions. Never returns; drop the future to stop.
     pub async fn run(&self) {
+        self.launcher.warn_of_unset_variables();
         let shared_session = async {
             if let Some(shared_session) = &self.shared_session {
                 shared_session.run().await;
@@ -72,16 +76,21 @@ impl Bridge {
     /// Answers one request to the MCP endpoint. The path is not read: the owner of the bridge
     /// decides at which path the endpoint is.
     ///
-    /// Returns the program's response, or a refusal that is part of MCP. `Err` is a failure of the
+    /// What the caller holds, such as sessions, counts for its share. Returns the program's
+    /// response, or a refusal that is part of MCP. `Err` is a failure of the
     /// program or the bridge, which the owner reports in its own form.
-    pub async fn serve<B>(&self, request: Request<B>) -> Result<Response<BridgeBody>, CallError>
+    pub async fn serve<B>(
+        &self,
+        request: Request<B>,
+        caller: BridgeCaller,
+    ) -> Result<Response<BridgeBody>, CallError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         let (head, body) = request.into_parts();
         let result = match head.method {
-            Method::POST => self.post(&head.headers, body).await,
+            Method::POST => self.post(&head.headers, body, caller).await,
             Method::GET => check_accepts_events(&head.headers)
                 .map_err(ServeError::from)
                 .and_then(|()| self.sessions.get(&head.headers)),
@@ -93,7 +102,7 @@ impl Bridge {
         Ok(response.map(|body| BridgeBody::new(body, request_id(&head.headers))))
     }
 
-    async fn post<B>(&self, headers: &HeaderMap, body: B) -> ServeResult
+    async fn post<B>(&self, headers: &HeaderMap, body: B, caller: BridgeCaller) -> ServeResult
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -108,9 +117,9 @@ impl Bridge {
         match (post.era(headers), &self.shared_session) {
             (Era::Stateless, _) => self.stateless.post(headers, post).await,
             (Era::Sessions, Some(shared)) if is_without_session(headers, &post) => {
-                shared.post(post).await
+                shared.post(post, caller).await
             }
-            (Era::Sessions, _) => self.sessions.post(headers, post).await,
+            (Era::Sessions, _) => self.sessions.post(headers, post, caller).await,
         }
     }
 }

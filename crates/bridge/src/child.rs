@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use llamapool_limits::MemoryAccount;
-use llamapool_wire::Cause;
+use llamapool_mcp::parse_messages;
+use llamapool_wire::{CallError, Cause};
 use tokio::process::{Child as Process, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +25,7 @@ use crate::guard_command::Patience;
 use crate::guard_input::GuardInput;
 use crate::line_reader::{LineError, LineReader};
 use crate::program_input::{ProgramInput, program_input};
+use crate::program_log::ProgramLog;
 use crate::stderr::{self, LastLine};
 
 /// From the end of a program's input to SIGTERM, and from there to SIGKILL.
@@ -32,6 +35,8 @@ const GUARD_PATIENCE: Patience = Patience {
 };
 /// How long a program that has closed its output may take to exit before it counts as exited.
 const END_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last lines on standard error are awaited after the exit.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The guard adds this to the number of the signal that ended a program, as shells do.
 const BY_SIGNAL: i32 = 128;
 
@@ -57,8 +62,8 @@ pub(crate) struct Exit {
     has_closed_input: bool,
     /// True if the bridge closed the program's input before.
     pub(crate) is_requested: bool,
-    /// True if the program wrote a line before.
-    pub(crate) has_written: bool,
+    /// True if the program wrote a message before.
+    pub(crate) has_answered: bool,
 }
 
 impl Exit {
@@ -71,17 +76,27 @@ impl Exit {
             last_stderr_line: String::new(),
             has_closed_input: false,
             is_requested: false,
-            has_written: true,
+            has_answered: true,
         }
     }
 
-    /// Returns the cause of failure of a call that was waiting for the program.
-    pub(crate) fn cause(&self) -> Cause {
-        if self.reason.is_some() {
+    /// Returns the failure of a call that was waiting for the program.
+    pub(crate) fn failure(&self) -> CallError {
+        // A program that has answered nothing was only asked how to talk to it.
+        if !self.has_answered {
+            let message = format!("the MCP server ended before it answered anything ({self})");
+            return CallError::new(Cause::ProviderNotStarted, message);
+        }
+
+        let cause = if self.reason.is_some() {
             Cause::ProviderGarbage
         } else {
             Cause::ProviderExited
-        }
+        };
+        let message = format!(
+            "the MCP server has ended ({self}) before it had answered; it may have executed the call"
+        );
+        CallError::new(cause, message)
     }
 }
 
@@ -108,6 +123,8 @@ pub(crate) struct Child {
     pub(crate) input: ProgramInput,
     process: Process,
     lines: LineReader<ChildStdout>,
+    /// The task that logs standard error.
+    stderr: JoinHandle<()>,
     last_line: LastLine,
 }
 
@@ -118,6 +135,7 @@ impl Child {
         tasks: &TaskTracker,
         bridge: &CancellationToken,
         memory: &MemoryAccount,
+        log: &ProgramLog,
     ) -> io::Result<Self> {
         let guard_input = GuardInput::open()?;
         let mut process = command(config).stdin(guard_input.guard).spawn()?;
@@ -126,6 +144,7 @@ impl Child {
         let stderr = process.stderr.take().ok_or_else(missing)?;
 
         let (input, writer) = program_input(bridge, memory);
+        let input = input.of_provider(config.label.clone());
         let stdin = guard_input.program;
         let lifeline = guard_input.lifeline;
         tasks.spawn(async move {
@@ -133,15 +152,15 @@ impl Child {
             drop(lifeline);
         });
 
-        let last_line = LastLine::default();
-        let pid = process.id().unwrap_or_default();
-        tasks.spawn(stderr::log_lines(stderr, pid, last_line.clone()));
+        log.set_pid(process.id().unwrap_or_default());
+        let stderr = tasks.spawn(stderr::log_lines(stderr, log.clone()));
 
         Ok(Self {
             input,
             process,
             lines: LineReader::new(stdout, config.max_message_bytes, memory),
-            last_line,
+            stderr,
+            last_line: log.last_line.clone(),
         })
     }
 
@@ -153,11 +172,11 @@ impl Child {
     /// Passes every line to the observer until the program exits, and then the exit.
     pub(crate) async fn attend<O: ProgramObserver>(mut self, observer: Arc<O>) -> Exit {
         let pid = self.pid();
-        let mut has_written = false;
+        let mut has_answered = false;
         let reason = loop {
             match self.next(pid).await {
                 Ok(Some(line)) => {
-                    has_written = true;
+                    has_answered = has_answered || is_message(&line);
                     observer.on_line(line).await;
                 }
                 Ok(None) => break None,
@@ -181,7 +200,7 @@ impl Child {
                 last_stderr_line: String::new(),
                 has_closed_input,
                 is_requested,
-                has_written,
+                has_answered,
             });
         }
 
@@ -192,6 +211,8 @@ impl Child {
         if status.is_none() {
             kill_group(pid);
         }
+        // Its last words may still be in the pipe. A descendant that escaped can hold the pipe open.
+        let _ = tokio::time::timeout(LAST_WORDS, &mut self.stderr).await;
 
         let exit = Exit {
             status,
@@ -199,7 +220,7 @@ impl Child {
             last_stderr_line: self.last_line.get(),
             has_closed_input,
             is_requested,
-            has_written,
+            has_answered,
         };
         if !gives_up {
             observer.on_exit(&exit);
@@ -226,6 +247,11 @@ impl Child {
             .await
             .unwrap_or(Ok(None))
     }
+}
+
+/// Returns whether a line is a message, or several: anything else is chatter.
+pub(crate) fn is_message(line: &Bytes) -> bool {
+    parse_messages(line).is_ok()
 }
 
 /// Returns the command that starts the guard with the program.

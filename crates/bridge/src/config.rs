@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_limits::MemoryBudget;
@@ -9,24 +10,27 @@ use llamapool_limits::MemoryBudget;
 /// The program of a bridge, and the limits of its sessions.
 #[derive(Debug, Clone)]
 pub struct BridgeConfig {
+    /// The name of the provider in the log; `None` where there is only one.
+    pub label: Option<Arc<str>>,
     /// The program and its arguments; never empty.
     pub command: Vec<OsString>,
     /// The directory in which the program runs; `None`: that of this process.
     pub directory: Option<PathBuf>,
     /// The whole environment of the program.
     pub environment: Vec<(OsString, OsString)>,
+    /// Variables that the program was to inherit and that are not set. A warning names them.
+    pub unset_variables: Vec<String>,
+    /// Variables of this process that the program does not get. They are named when it does not
+    /// start.
+    pub withheld_variables: Vec<String>,
     /// The executable that guards the program: one that calls `llamapool_bridge::guard::run` when
     /// its first argument is
     /// `llamapool_bridge::guard::WORD`.
     pub guard: PathBuf,
-    /// The most sessions that are open at once, each with a program of its own.
-    pub max_sessions: usize,
-    /// How long a session may be idle before it ends.
-    pub session_idle: Duration,
-    /// The age at which a session ends; `None`: at no age.
-    pub session_max_age: Option<Duration>,
-    /// The most programs that are started within a minute.
-    pub max_starts_per_minute: usize,
+    /// The limits of sessions.
+    pub sessions: SessionLimits,
+    /// The limits of starts of the program.
+    pub starts: StartLimits,
     /// The longest message, in bytes, in either direction.
     pub max_message_bytes: usize,
     /// How many bytes of events each session keeps for clients that resume a stream.
@@ -40,4 +44,27 @@ pub struct BridgeConfig {
     pub shared_session: bool,
     /// The memory for messages and events, which all bridges of a process have in common.
     pub memory: MemoryBudget,
+}
+
+/// The limits of sessions, each of which has a program of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// The most sessions that are open at once.
+    pub max_sessions: usize,
+    /// How long a session may be idle before it ends.
+    pub idle: Duration,
+    /// How long a session must be idle before it can be ended for a new one, where `max_sessions`
+    /// are open.
+    pub yield_after: Duration,
+    /// The age at which a session ends; `None`: at no age.
+    pub max_age: Option<Duration>,
+}
+
+/// The limits of starts of the program.
+#[derive(Debug, Clone, Copy)]
+pub struct StartLimits {
+    /// The most programs that are started within a minute.
+    pub max_per_minute: usize,
+    /// How long a program that no caller waits for may take to its first message.
+    pub patience: Duration,
 }

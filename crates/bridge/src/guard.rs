@@ -7,10 +7,14 @@
 //! lost its peer. The program's has then lost its writer. The program is asked to end in the order
 //! of MCP (2025-11-25, lifecycle, shutdown): end of input, SIGTERM, SIGKILL. The guard exits last,
 //! after everything that descends from it.
+//!
+//! A program can kill its guard: it runs as the same user. So the kernel kills the program when its
+//! guard dies (`PR_SET_PDEATHSIG`). Only a process itself can ask for that, and what it asked for
+//! outlives `exec`: the guard starts the same executable, which asks and becomes the program.
 
 mod descendants;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -20,10 +24,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+#[cfg(target_os = "linux")]
+use rustix::process::DumpableBehavior;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, wait};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::descendants::signal_all;
+#[cfg(target_os = "linux")]
+use crate::guard_command::BECOME;
 use crate::guard_command::{CommandLine, Patience};
 use crate::guard_input;
 
@@ -54,6 +62,12 @@ enum GuardEvent {
 /// Guards the program of a command line: the arguments that follow [`WORD`]. Returns when the
 /// program and all its descendants have exited.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter().peekable();
+    #[cfg(target_os = "linux")]
+    if arguments.next_if(|word| *word == *BECOME).is_some() {
+        return become_program(arguments);
+    }
+
     let command_line = match CommandLine::parse(arguments) {
         Ok(command_line) => command_line,
         Err(error) => {
@@ -62,28 +76,67 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let program = &command_line.program;
-    let mut command = Command::new(program);
+    let mut command = start_command(program);
     command.args(&command_line.arguments);
 
     match guard(command, command_line.patience) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            let code = if error.kind() == io::ErrorKind::NotFound {
-                NOT_FOUND
-            } else {
-                CANNOT_RUN
-            };
-            let _ = writeln!(
-                io::stderr(),
-                "llamapool: {program:?} cannot be started: {error}"
-            );
-            ExitCode::from(code)
-        }
+        Err(error) => not_started(program, &error),
     }
+}
+
+/// Reports a program that cannot be started as shells do, and returns their exit code for it.
+fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
+    let code = if error.kind() == io::ErrorKind::NotFound {
+        NOT_FOUND
+    } else {
+        CANNOT_RUN
+    };
+    let _ = writeln!(
+        io::stderr(),
+        "llamapool: {program:?} cannot be started: {error}"
+    );
+    ExitCode::from(code)
+}
+
+/// Returns the command that starts a program which does not outlive this process.
+#[cfg(target_os = "linux")]
+fn start_command(program: &OsStr) -> Command {
+    // The executable of this process, also where it was replaced since.
+    let mut command = Command::new("/proc/self/exe");
+    command.args([WORD, BECOME]).arg(program);
+    command
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start_command(program: &OsStr) -> Command {
+    Command::new(program)
+}
+
+/// Becomes a program that the kernel kills when its guard dies. Returns only if that fails.
+#[cfg(target_os = "linux")]
+fn become_program(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    use std::os::unix::process::CommandExt;
+
+    let Some(program) = arguments.next() else {
+        return ExitCode::from(WRONG_USAGE);
+    };
+    // The signal comes at the end of the thread that started this process, which is the guard's
+    // first and lives as long as the guard. A guard that has died already leaves the program
+    // without input, which ends it.
+    let asked = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let error = match asked {
+        Ok(()) => Command::new(&program).args(arguments).exec(),
+        Err(error) => error.into(),
+    };
+    not_started(&program, &error)
 }
 
 /// Runs the program to its end. Returns its exit code as a shell would.
 fn guard(mut command: Command, patience: Patience) -> io::Result<u8> {
+    // What this process has of the bridge is not for the program, which runs as the same user.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     ignore_signals()?;
     // A descendant that loses its parent becomes a child of the guard, even after `setsid`.
     #[cfg(target_os = "linux")]

@@ -1,11 +1,15 @@
 //! The command line between a bridge and its guard, which the bridge writes and the guard parses:
-//! `guard <milliseconds to SIGTERM> <milliseconds to SIGKILL> PROGRAM ARGUMENT…`.
+//! `guard <milliseconds to SIGTERM> <milliseconds to SIGKILL> PROGRAM ARGUMENT…`. And the one
+//! between the guard and the process that becomes the program: `guard become PROGRAM ARGUMENT…`.
 
 use std::ffi::OsString;
 use std::time::Duration;
 
 /// The first argument of an executable that makes it a guard.
 pub const WORD: &str = "guard";
+/// The second argument where the executable becomes the program: see [`crate::guard`].
+#[cfg(target_os = "linux")]
+pub(crate) const BECOME: &str = "become";
 
 /// How long the guard waits before it uses more force. Milliseconds on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

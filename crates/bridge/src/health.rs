@@ -6,10 +6,11 @@ use tokio::sync::watch;
 
 /// Observes a bridge. Its tasks call the methods, which must not block.
 pub trait BridgeEvents: Send + Sync + 'static {
-    /// A program wrote its first line: starting it works.
+    /// A program wrote its first message: starting it works.
     fn on_healthy(&self);
 
-    /// A program cannot be started, or exited before its first line. `reason` is for people.
+    /// A program cannot be started, or exited before its first message. `reason` is for the
+    /// operator: it contains the program's last words.
     fn on_unhealthy(&self, reason: String);
 }
 
@@ -17,7 +18,17 @@ pub trait BridgeEvents: Send + Sync + 'static {
 #[derive(Clone)]
 pub(crate) struct BridgeHealth {
     events: Arc<dyn BridgeEvents>,
-    is_unhealthy: watch::Sender<bool>,
+    state: watch::Sender<HealthState>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HealthState {
+    /// Starting works, or was not tried yet.
+    Healthy,
+    /// A program that a caller had started did not start. That can be the caller's doing.
+    Doubtful,
+    /// A program that the bridge itself had started did not start.
+    Unhealthy,
 }
 
 impl BridgeHealth {
@@ -25,25 +36,38 @@ impl BridgeHealth {
     pub(crate) fn new(events: impl BridgeEvents) -> Self {
         Self {
             events: Arc::new(events),
-            is_unhealthy: watch::Sender::new(false),
+            state: watch::Sender::new(HealthState::Healthy),
         }
     }
 
-    /// Reports that a program wrote its first line.
+    /// Reports that a program wrote its first message.
     pub(crate) fn set_healthy(&self) {
-        self.is_unhealthy.send_replace(false);
+        self.state.send_replace(HealthState::Healthy);
         self.events.on_healthy();
     }
 
     /// Reports that a program did not start.
     pub(crate) fn set_unhealthy(&self, reason: String) {
-        self.is_unhealthy.send_replace(true);
+        self.state.send_replace(HealthState::Unhealthy);
         self.events.on_unhealthy(reason);
     }
 
-    /// Waits until the bridge is unhealthy.
-    pub(crate) async fn until_unhealthy(&self) {
+    /// Reports that a program did not start for a caller. One caller must not make a provider
+    /// unreachable for all, so the bridge finds out by itself.
+    pub(crate) fn set_doubtful(&self) {
+        self.state.send_if_modified(|state| {
+            let is_news = *state == HealthState::Healthy;
+            if is_news {
+                *state = HealthState::Doubtful;
+            }
+            is_news
+        });
+    }
+
+    /// Waits until the bridge is not known to be healthy.
+    pub(crate) async fn until_doubtful(&self) {
+        let mut state = self.state.subscribe();
         // The sender is part of `self`, so this cannot fail.
-        let _ = self.is_unhealthy.subscribe().wait_for(|is| *is).await;
+        let _ = state.wait_for(|state| *state != HealthState::Healthy).await;
     }
 }

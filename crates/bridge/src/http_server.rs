@@ -23,6 +23,7 @@ use self::endpoint::{Endpoint, EndpointBody};
 use crate::bridge::Bridge;
 use crate::config::BridgeConfig;
 use crate::health::BridgeEvents;
+use crate::start_gate::StartGate;
 
 /// The bounds of the connections.
 const LIMITS: ListenLimits = ListenLimits {
@@ -83,7 +84,7 @@ impl HttpServer {
     /// If the address cannot be listened on.
     pub async fn bind(config: HttpServerConfig, bridge: BridgeConfig) -> io::Result<Self> {
         let listener = Listener::bind(config.bind, LIMITS)?;
-        let bridge = Bridge::new(bridge, LogEvents);
+        let bridge = Bridge::new(bridge, LogEvents, StartGate::new());
         Ok(Self {
             endpoint: Arc::new(Endpoint::new(&config, bridge)),
             listener,
@@ -136,8 +137,8 @@ impl HttpServer {
 impl Handler for Requests {
     type Body = EndpointBody;
 
-    async fn answer(&self, _: SocketAddr, request: Request<Incoming>) -> Response<EndpointBody> {
-        self.0.respond(request).await
+    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<EndpointBody> {
+        self.0.respond(request, peer.ip()).await
     }
 
     fn is_essential(&self, uri: &Uri) -> bool {

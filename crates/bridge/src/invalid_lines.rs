@@ -2,6 +2,7 @@
 //! server must not write anything else there), as few as the log bears.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -9,11 +10,18 @@ use tokio::time::Instant;
 use crate::stderr::{LogBudget, without_controls};
 
 /// The lines of one program that are no messages.
-pub(crate) struct InvalidLines(Mutex<LogBudget>);
+pub(crate) struct InvalidLines {
+    /// The name of the provider in the log.
+    provider: Option<Arc<str>>,
+    budget: Mutex<LogBudget>,
+}
 
 impl InvalidLines {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(LogBudget::new()))
+    pub(crate) fn new(provider: Option<Arc<str>>) -> Self {
+        Self {
+            provider,
+            budget: Mutex::new(LogBudget::new()),
+        }
     }
 
     /// Logs a line in which no response can be read: usually output that was meant for standard
@@ -21,6 +29,7 @@ impl InvalidLines {
     pub(crate) fn log_output(&self, line: &[u8], error: &dyn Display) {
         if self.is_within_budget() {
             tracing::warn!(
+                provider = self.provider.as_deref(),
                 line = without_controls(line),
                 %error,
                 "the program wrote a line to standard output that is no message"
@@ -32,6 +41,7 @@ impl InvalidLines {
     pub(crate) fn log_response(&self, line: &[u8], error: &dyn Display) {
         if self.is_within_budget() {
             tracing::warn!(
+                provider = self.provider.as_deref(),
                 bytes = line.len(),
                 %error,
                 "the program wrote a response that is no message"
@@ -40,11 +50,12 @@ impl InvalidLines {
     }
 
     fn is_within_budget(&self) -> bool {
-        let Some(left_out) = self.0.lock().try_take(Instant::now()) else {
+        let Some(left_out) = self.budget.lock().try_take(Instant::now()) else {
             return false;
         };
         if left_out > 0 {
             tracing::warn!(
+                provider = self.provider.as_deref(),
                 left_out,
                 "the program wrote more lines that are no messages than are logged"
             );

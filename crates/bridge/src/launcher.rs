@@ -1,7 +1,8 @@
-//! Starts programs, within a rate: so many in a minute, and after a growing wait while they exit
-//! before their first line.
+//! Starts programs: so many at once, so many in a minute, and after a growing wait while they exit
+//! before their first message. Logs what is started, that it still loads, and why it ended.
 
-use std::collections::VecDeque;
+mod start_limiter;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,20 +14,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::child::{Child, Exit, ProgramObserver};
+use self::start_limiter::StartLimiter;
+pub(crate) use self::start_limiter::Starter;
+use crate::child::{Child, Exit, ProgramObserver, is_message};
 use crate::config::BridgeConfig;
 use crate::health::BridgeHealth;
 use crate::program_input::ProgramInput;
+use crate::program_log::ProgramLog;
+use crate::start_gate::{StartGate, Starting};
 use crate::stats::BridgeStats;
 
-/// So many exits without a line may be accidents; after one more the next start waits.
-const ACCIDENTS: u32 = 2;
-/// The first wait, and the longest. Each is twice the one before.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// After how long a program that has not written a message is reported for the first time. Each
+/// further wait is twice as long, up to the longest.
+const FIRST_REPORT: Duration = Duration::from_secs(10);
+const LONGEST_REPORT_WAIT: Duration = Duration::from_secs(5 * 60);
 /// The factor of the share that one bridge has of the memory: one greedy bridge leaves a ninth.
 const BRIDGE_MEMORY_FACTOR: usize = 8;
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// Starts programs. Clones share one state.
 #[derive(Clone)]
@@ -43,22 +46,10 @@ struct Inner {
     bridge: CancellationToken,
     stats: BridgeStats,
     health: BridgeHealth,
+    gate: StartGate,
     limiter: Mutex<StartLimiter>,
-}
-
-/// The history of starts, which decides about the next.
-#[derive(Default)]
-struct StartLimiter {
-    /// The starts of the last minute.
-    recent: VecDeque<Instant>,
-    /// How many programs exited without a line since one that wrote a line.
-    silent_exits: u32,
-    /// How the last of them exited.
-    last_silent_exit: Option<String>,
-    /// True if any program has ever written a line.
-    has_written: bool,
-    /// Until when no program is started, and why.
-    pause: Option<(Instant, String)>,
+    /// Set once the withheld variables were logged.
+    has_named_variables: AtomicBool,
 }
 
 /// Returns the claims of one bridge on the memory that all have in common. Its callers are told
@@ -78,15 +69,18 @@ fn memory_claims() -> [Claim; 3] {
 }
 
 impl Launcher {
-    pub(crate) fn new(config: BridgeConfig, stats: BridgeStats, health: BridgeHealth) -> Self {
+    pub(crate) fn new(config: BridgeConfig, health: BridgeHealth, gate: StartGate) -> Self {
+        let limiter = StartLimiter::new(config.starts.max_per_minute);
         Self(Arc::new(Inner {
             memory: config.memory.account(memory_claims()),
             config,
             tasks: TaskTracker::new(),
             bridge: CancellationToken::new(),
-            stats,
+            stats: BridgeStats::new(),
             health,
-            limiter: Mutex::default(),
+            gate,
+            limiter: Mutex::new(limiter),
+            has_named_variables: AtomicBool::new(false),
         }))
     }
 
@@ -103,42 +97,73 @@ impl Launcher {
         &self.0.stats
     }
 
-    /// Starts a program. `make_observer` makes its observer, which is given the program's input.
-    pub(crate) fn start<O: ProgramObserver>(
+    /// Returns the name of the provider in the log.
+    pub(crate) fn label(&self) -> Option<&str> {
+        self.0.config.label.as_deref()
+    }
+
+    /// Starts a program, once few enough others are starting. `make_observer` makes its observer,
+    /// which is given the program's input.
+    pub(crate) async fn start<O: ProgramObserver>(
         &self,
+        starter: Starter,
         make_observer: impl FnOnce(ProgramInput) -> Arc<O>,
     ) -> Result<Arc<O>, CallError> {
-        let max_per_minute = self.0.config.max_starts_per_minute;
-        self.limiter().admit(max_per_minute, Instant::now())?;
+        self.limiter().check(starter, Instant::now())?;
+        let starting = self.0.gate.enter(starter.caller()).await;
 
+        let is_retry = {
+            let mut limiter = self.limiter();
+            limiter.admit(starter, Instant::now())?;
+            limiter.has_failed()
+        };
+        let log = ProgramLog::new(self.0.config.label.clone(), is_retry);
+        let inner = &self.0;
         let child = Child::start(
-            &self.0.config,
-            &self.0.tasks,
-            &self.0.bridge,
-            &self.0.memory,
+            &inner.config,
+            &inner.tasks,
+            &inner.bridge,
+            &inner.memory,
+            &log,
         )
-        .map_err(|error| self.start_failed(&error))?;
-        tracing::debug!(pid = child.pid(), "started the provider's program");
+        .map_err(|error| self.start_failed(starter, &error))?;
+        log.started(&inner.config.command, starter == Starter::Bridge);
 
         let observer = make_observer(child.input.clone());
         let running = self.0.stats.program_started();
         let launcher = self.clone();
-        let first_line = Arc::new(FirstLineObserver {
+        let first_message = Arc::new(FirstMessageObserver {
             launcher: self.clone(),
+            starter,
             inner: observer.clone(),
-            has_written: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
+            log,
+            starting: Mutex::new(Some(starting)),
         });
         self.0.tasks.spawn(async move {
             let _running = running;
-            let exit = child.attend(first_line).await;
-            launcher.note_exit(&exit);
+            let exit = attend(child, &first_message).await;
+            launcher.note_exit(starter, &exit, &first_message.log);
         });
         Ok(observer)
     }
 
-    /// Returns whether any program of this bridge has ever written a line.
-    pub(crate) fn has_written(&self) -> bool {
-        self.limiter().has_written
+    /// Returns whether any program of this bridge has ever written a message.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.limiter().has_answered()
+    }
+
+    /// Logs the variables that the program was to inherit and that are not set.
+    pub(crate) fn warn_of_unset_variables(&self) {
+        let unset = &self.0.config.unset_variables;
+        if !unset.is_empty() {
+            tracing::warn!(
+                provider = self.label(),
+                variables = unset.join(","),
+                "PROVIDER_ENV names variables that are not set; a value with a comma needs a flag \
+                 or an element of an array of its own"
+            );
+        }
     }
 
     /// Ends every program, and waits until none is left.
@@ -151,57 +176,95 @@ impl Launcher {
         }
     }
 
-    /// Returns the failure of a call for which no program runs, if the last one exited without a
-    /// line.
+    /// Returns the failure of a call for which no program runs, if the last one that the bridge
+    /// started by itself exited without a message.
     pub(crate) fn not_started(&self) -> Option<CallError> {
-        let reason = self.limiter().last_silent_exit.clone()?;
+        let reason = self.limiter().own_failure()?.to_owned();
         Some(CallError::new(
             Cause::ProviderNotStarted,
             format!("the MCP server does not run: {reason}"),
         ))
     }
 
-    /// Waits until starting a program fails.
-    pub(crate) async fn until_unhealthy(&self) {
-        self.0.health.until_unhealthy().await;
+    /// Waits until it is not known that programs can be started.
+    pub(crate) async fn until_doubtful(&self) {
+        self.0.health.until_doubtful().await;
     }
 
-    /// Returns when the next start is possible; `None` if it is possible now.
+    /// Returns when the bridge itself can start the next program; `None` if it can now.
     pub(crate) fn pause(&self) -> Option<Instant> {
-        self.limiter()
-            .pause
-            .as_ref()
-            .map(|(until, _)| *until)
-            .filter(|until| *until > Instant::now())
+        self.limiter().own_pause(Instant::now())
+    }
+
+    /// Records that a program of the bridge itself has not written a message for so long that it is
+    /// given up.
+    pub(crate) fn note_silence(&self, silence: Duration) -> CallError {
+        let reason = format!("it has not answered for {silence:?}");
+        tracing::warn!(
+            provider = self.label(),
+            ?silence,
+            "the provider's program is given up: it has not answered"
+        );
+        self.failed(Starter::Bridge, &reason, &reason);
+        CallError::new(
+            Cause::ProviderNotStarted,
+            format!("the MCP server does not run: {reason}"),
+        )
     }
 
     /// Records that the guard could not be started.
-    fn start_failed(&self, error: &std::io::Error) -> CallError {
+    fn start_failed(&self, starter: Starter, error: &std::io::Error) -> CallError {
         let reason = format!("cannot be started: {error}");
-        self.0.health.set_unhealthy(reason.clone());
-        self.limiter().silent_exit(&reason, Instant::now());
+        self.failed(starter, &reason, &reason);
         CallError::new(
             Cause::ProviderNotStarted,
             format!("the MCP server {reason}"),
         )
     }
 
-    fn note_exit(&self, exit: &Exit) {
+    fn note_exit(&self, starter: Starter, exit: &Exit, log: &ProgramLog) {
         if exit.is_requested {
-            return tracing::debug!(end = %exit, "the provider's program has ended");
+            return log.ended(exit);
         }
         self.0.stats.program_crashed();
-        tracing::warn!(end = %exit, "the provider's program has ended by itself");
-        tracing::debug!(
-            last_words = exit.last_stderr_line,
-            "what it said last on standard error"
-        );
+        log.ended_by_itself(exit);
 
-        if !exit.has_written {
-            let reason = format!("it ended before it said anything ({exit})");
-            self.0.health.set_unhealthy(reason.clone());
-            self.limiter().silent_exit(&reason, Instant::now());
+        if !exit.has_answered {
+            let reason = format!("it ended before it answered anything ({exit})");
+            let with_last_words = match exit.last_stderr_line.as_str() {
+                "" => reason.clone(),
+                last_words => format!("{reason}: {last_words}"),
+            };
+            self.failed(starter, &reason, &with_last_words);
         }
+    }
+
+    /// Records a start that failed: with a reason that callers receive, and one for the operator.
+    fn failed(&self, starter: Starter, for_callers: &str, for_operator: &str) {
+        self.limiter().failed(starter, for_callers, Instant::now());
+        match starter {
+            Starter::Bridge => self.0.health.set_unhealthy(for_operator.to_owned()),
+            Starter::Caller(_) => self.0.health.set_doubtful(),
+        }
+        self.name_variables();
+    }
+
+    /// Logs, once, the variables that a program may have missed.
+    fn name_variables(&self) {
+        let withheld = &self.0.config.withheld_variables;
+        if withheld.is_empty() || self.0.has_named_variables.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::info!(
+            provider = self.label(),
+            variables = withheld.join(","),
+            "variables that the provider's program does not get unless PROVIDER_ENV names them"
+        );
+    }
+
+    fn first_message(&self, starter: Starter) {
+        self.limiter().succeeded(starter);
+        self.0.health.set_healthy();
     }
 
     fn limiter(&self) -> MutexGuard<'_, StartLimiter> {
@@ -209,125 +272,63 @@ impl Launcher {
     }
 }
 
-/// Reports the first line of a program as health, and passes everything on.
-struct FirstLineObserver<O> {
-    launcher: Launcher,
-    inner: Arc<O>,
-    has_written: AtomicBool,
+/// Attends to a program until its exit, and reports that it has not answered yet.
+async fn attend<O: ProgramObserver>(child: Child, observer: &Arc<FirstMessageObserver<O>>) -> Exit {
+    let started = Instant::now();
+    let attending = child.attend(observer.clone());
+    tokio::pin!(attending);
+
+    let mut wait = FIRST_REPORT;
+    loop {
+        if let Ok(exit) = tokio::time::timeout(wait, &mut attending).await {
+            return exit;
+        }
+        if observer.has_answered() {
+            return attending.await;
+        }
+        // A program that takes so long waits for something, and computes little.
+        observer.leave_gate();
+        observer.log.still_starting(started.elapsed());
+        wait = (2 * wait).min(LONGEST_REPORT_WAIT);
+    }
 }
 
-impl<O: ProgramObserver> ProgramObserver for FirstLineObserver<O> {
+/// Reports the first message of a program as health, and passes everything on.
+struct FirstMessageObserver<O> {
+    launcher: Launcher,
+    starter: Starter,
+    inner: Arc<O>,
+    has_answered: AtomicBool,
+    log: ProgramLog,
+    /// The place in the gate, until the first message.
+    starting: Mutex<Option<Starting>>,
+}
+
+impl<O> FirstMessageObserver<O> {
+    fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    fn leave_gate(&self) {
+        drop(self.starting.lock().take());
+    }
+}
+
+impl<O: ProgramObserver> ProgramObserver for FirstMessageObserver<O> {
     async fn on_line(&self, line: bytes::Bytes) {
-        // Only the first line shows that starting works: an old session must not hide that no new
-        // one can begin.
-        if !self.has_written.swap(true, Ordering::Relaxed) {
-            self.launcher.limiter().first_line();
-            self.launcher.0.health.set_healthy();
+        // Only the first message shows that starting works: an old session must not hide that no
+        // new one can begin. Package runners print lines that are no messages.
+        if !self.has_answered() && is_message(&line) {
+            self.has_answered.store(true, Ordering::Relaxed);
+            self.log.answered();
+            self.leave_gate();
+            self.launcher.first_message(self.starter);
         }
         self.inner.on_line(line).await;
     }
 
     fn on_exit(&self, exit: &Exit) {
+        self.leave_gate();
         self.inner.on_exit(exit);
-    }
-}
-
-impl StartLimiter {
-    /// Records a start, or refuses it.
-    fn admit(&mut self, max_per_minute: usize, now: Instant) -> Result<(), CallError> {
-        let pause = self.pause.as_ref().filter(|(until, _)| *until > now);
-        if let Some((until, reason)) = pause {
-            let wait = (*until - now).as_secs() + 1;
-            let message =
-                format!("the MCP server is not started again for another {wait} s: {reason}");
-            return Err(CallError::new(Cause::ProviderNotStarted, message));
-        }
-
-        let is_old = |start: &Instant| *start + MINUTE <= now;
-        while self.recent.front().is_some_and(is_old) {
-            self.recent.pop_front();
-        }
-        if self.recent.len() >= max_per_minute {
-            let message = format!(
-                "{max_per_minute} programs were started within a minute, as many as PROVIDER_MAX_STARTS allows"
-            );
-            return Err(CallError::new(Cause::TooManySessions, message));
-        }
-        self.recent.push_back(now);
-        Ok(())
-    }
-
-    /// Records that a program wrote its first line.
-    fn first_line(&mut self) {
-        self.has_written = true;
-        self.silent_exits = 0;
-        self.last_silent_exit = None;
-        self.pause = None;
-    }
-
-    /// Records that a program exited without a line, or was not started at all.
-    fn silent_exit(&mut self, reason: &str, now: Instant) {
-        self.silent_exits += 1;
-        self.last_silent_exit = Some(reason.to_owned());
-        let Some(beyond) = self.silent_exits.checked_sub(ACCIDENTS + 1) else {
-            return;
-        };
-        let wait = FIRST_WAIT
-            .saturating_mul(1 << beyond.min(16))
-            .min(LONGEST_WAIT);
-        self.pause = Some((now + wait, reason.to_owned()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn starts_within_a_minute_are_bounded() {
-        let start = Instant::now();
-        let mut starts = StartLimiter::default();
-
-        assert!((0..3).all(|_| starts.admit(3, start).is_ok()));
-        assert_eq!(
-            starts
-                .admit(3, start + Duration::from_secs(59))
-                .unwrap_err()
-                .cause,
-            Cause::TooManySessions
-        );
-        assert!(starts.admit(3, start + MINUTE).is_ok());
-    }
-
-    #[test]
-    fn silent_exits_delay_the_next_start_ever_longer() {
-        let mut now = Instant::now();
-        let mut starts = StartLimiter::default();
-
-        for expected in [0, 0, 1, 2, 4, 8, 16, 32, 60, 60] {
-            starts.silent_exit("exit status 1", now);
-            let refused = starts.admit(
-                1000,
-                now + Duration::from_secs(expected).saturating_sub(Duration::from_millis(1)),
-            );
-
-            assert_eq!(refused.is_err(), expected > 0, "{expected}");
-
-            now += Duration::from_secs(expected);
-
-            assert!(starts.admit(1000, now).is_ok());
-        }
-
-        let refusal = StartLimiter {
-            pause: Some((now + MINUTE, "exit status 1".into())),
-            ..StartLimiter::default()
-        };
-        let mut refusal = refusal;
-        let message = refusal.admit(1000, now).unwrap_err().message;
-
-        assert!(
-            message.contains("exit status 1") && message.contains("61 s"),
-            "{message}"
-        );
     }
 }

@@ -7,6 +7,7 @@
 //! The crate depends on neither relay nor tunnel, and reads no environment variable.
 
 mod bridge;
+mod caller;
 mod child;
 mod config;
 mod error;
@@ -29,19 +30,23 @@ mod line_reader;
 mod multiplexer;
 mod post;
 mod program_input;
+mod program_log;
 mod response;
 mod response_body;
 mod rewrite;
 mod sessions;
 mod shared_program;
 mod shared_session;
+mod start_gate;
 mod stateless;
 mod stats;
 mod stderr;
 
 pub use bridge::{Bridge, not_found};
-pub use config::BridgeConfig;
+pub use caller::BridgeCaller;
+pub use config::{BridgeConfig, SessionLimits, StartLimits};
 pub use error_events::BridgeBody;
 pub use health::BridgeEvents;
 pub use http_server::{HttpServer, HttpServerConfig};
+pub use start_gate::StartGate;
 pub use stats::BridgeStats;

@@ -79,10 +79,10 @@ impl Multiplexer {
         call_timeout: Option<Duration>,
     ) -> Self {
         Self {
+            invalid_lines: InvalidLines::new(input.provider()),
             input,
             calls: Mutex::default(),
             stalls: StallBudget::new(),
-            invalid_lines: InvalidLines::new(),
             call_timeout,
             disconnect_cancels,
             tools: watch::Sender::new(()),
@@ -299,7 +299,10 @@ impl Multiplexer {
 
         let routed = self.calls().route(message);
         let Some(routed) = routed else {
-            return tracing::debug!("the program wrote a message that belongs to no call");
+            return tracing::debug!(
+                provider = self.input.provider().as_deref(),
+                "the program wrote a message that belongs to no call"
+            );
         };
         let start = Instant::now();
         let sent = routed.sender.send(routed.part, self.stalls.left()).await;
@@ -329,10 +332,7 @@ impl ProgramObserver for Multiplexer {
     }
 
     fn on_exit(&self, exit: &Exit) {
-        let message = format!(
-            "the MCP server has ended ({exit}) before it had answered; it may have executed the call"
-        );
-        let failure = CallError::new(exit.cause(), message);
+        let failure = exit.failure();
 
         let pending = {
             let mut calls = self.calls();

@@ -27,6 +27,8 @@ pub(crate) struct ProgramInput {
     memory: MemoryAccount,
     /// True if the program accepts no more, although its input was not closed from this side.
     is_broken: Arc<AtomicBool>,
+    /// The name of the provider in the log.
+    provider: Option<Arc<str>>,
 }
 
 /// Writes the queued lines to the program.
@@ -93,11 +95,22 @@ pub(crate) fn program_input(
         closed,
         memory: memory.clone(),
         is_broken,
+        provider: None,
     };
     (input, writer)
 }
 
 impl ProgramInput {
+    /// Returns the same input, of the provider with this name.
+    pub(crate) fn of_provider(self, provider: Option<Arc<str>>) -> Self {
+        Self { provider, ..self }
+    }
+
+    /// Returns the name of the provider in the log.
+    pub(crate) fn provider(&self) -> Option<Arc<str>> {
+        self.provider.clone()
+    }
+
     /// Queues a line. If the future is dropped before it completes, the line is not queued.
     pub(crate) async fn send(&self, line: Bytes) -> Result<SentLine, InputClosedError> {
         let (written, done) = oneshot::channel();

@@ -5,6 +5,7 @@
 //! resumes the stream.
 
 mod event_log;
+mod places;
 mod session;
 mod streams;
 mod table;
@@ -20,6 +21,7 @@ use llamapool_wire::{CallError, Cause};
 use self::session::Session;
 use self::streams::{CALLS, OpenCallError};
 use self::table::SessionTable;
+use crate::caller::BridgeCaller;
 use crate::error::{ServeError, ServeResult};
 use crate::launcher::Launcher;
 use crate::post::Post;
@@ -51,11 +53,16 @@ impl Sessions {
     }
 
     /// Answers a `POST`: messages of a client.
-    pub(crate) async fn post(&self, headers: &HeaderMap, post: Post) -> ServeResult {
+    pub(crate) async fn post(
+        &self,
+        headers: &HeaderMap,
+        post: Post,
+        caller: BridgeCaller,
+    ) -> ServeResult {
         let is_initialize =
             |message: &Message| message.method() == "initialize" && message.is_request();
         if post.messages.iter().any(is_initialize) {
-            return self.initialize(headers, post).await;
+            return self.initialize(headers, post, caller).await;
         }
 
         let session = self
@@ -74,6 +81,7 @@ impl Sessions {
         note_cancellations(&session, &post.messages);
 
         if post.messages.iter().any(Message::is_request) {
+            session.note_request();
             let patience = if session.streams().primes_streams() {
                 TOGETHER
             } else {
@@ -117,7 +125,12 @@ impl Sessions {
         Ok(empty(StatusCode::OK))
     }
 
-    async fn initialize(&self, headers: &HeaderMap, post: Post) -> ServeResult {
+    async fn initialize(
+        &self,
+        headers: &HeaderMap,
+        post: Post,
+        caller: BridgeCaller,
+    ) -> ServeResult {
         let refuse = |message: &str| {
             RpcError::bad_request(error_code::INVALID_REQUEST, message)
                 .for_message(&post.messages[0])
@@ -129,7 +142,7 @@ impl Sessions {
             return Err(refuse("initialize stands in a batch").into());
         }
 
-        let session = self.table.begin()?;
+        let session = self.table.begin(caller).await?;
         let beginning = SessionBeginning {
             table: &self.table,
             session: &session,

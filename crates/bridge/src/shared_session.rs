@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{OnceCell, watch};
 
+use crate::caller::BridgeCaller;
 use crate::error::ServeResult;
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, Starter};
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
 use crate::response::{empty, json};
@@ -53,7 +54,7 @@ impl SharedSession {
     }
 
     /// Answers a `POST` without a session.
-    pub(crate) async fn post(&self, post: Post) -> ServeResult {
+    pub(crate) async fn post(&self, post: Post, caller: BridgeCaller) -> ServeResult {
         let [message] = &post.messages[..] else {
             let text = "a batch needs a session of its own";
             return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
@@ -61,7 +62,7 @@ impl SharedSession {
         let message = SharedMessage::check(message, StatusCode::BAD_REQUEST)?;
         let session = self
             .current()
-            .get_or_try_init(|| self.begin())
+            .get_or_try_init(|| self.begin(caller))
             .await?
             .clone();
 
@@ -88,11 +89,12 @@ impl SharedSession {
     }
 
     /// Starts a program and initializes its session.
-    async fn begin(&self) -> Result<Arc<Multiplexer>, CallError> {
+    async fn begin(&self, caller: BridgeCaller) -> Result<Arc<Multiplexer>, CallError> {
         let timeout = self.launcher.config().shared_call_timeout;
-        let session = self
-            .launcher
-            .start(|input| Arc::new(Multiplexer::new(input, false, timeout)))?;
+        let starting = self.launcher.start(Starter::Caller(caller), |input| {
+            Arc::new(Multiplexer::new(input, false, timeout))
+        });
+        let session = starting.await?;
         self.program.send_replace(Some(session.clone()));
 
         let params = initialize_params().to_string();

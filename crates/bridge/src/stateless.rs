@@ -4,11 +4,13 @@
 //! The program is asked once, before any caller, whether it supports these revisions (MCP
 //! 2026-07-28, versioning). A caller that closes its stream cancels its request.
 
+mod discovery;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod headers;
 mod tools;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +18,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use llamapool_mcp::{Message, RpcError, error_code};
 use llamapool_wire::CallError;
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::tools::{ToolHeaders, client_meta};
+use self::discovery::{Discovery, DiscoveryPatience, discover, is_stateless_error};
+use self::tools::ToolHeaders;
 use crate::error::ServeResult;
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, Starter};
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
 use crate::response::{empty, json};
@@ -33,6 +35,8 @@ use crate::shared_session::initialize_params;
 /// The shortest wait before a program that exited at once is started again; the launcher may wait
 /// longer.
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+/// The shortest time between two checks whether programs can be started, after one that was good.
+const BETWEEN_CHECKS: Duration = Duration::from_secs(10);
 
 /// The program, as an HTTP endpoint.
 pub(crate) struct Stateless {
@@ -74,13 +78,6 @@ impl StatelessProgram {
     }
 }
 
-/// The outcome of asking a program for its revisions.
-enum Discovery {
-    Stateless { supported: Vec<String> },
-    Older,
-    Exited(CallError),
-}
-
 /// Why no program of these revisions was started.
 enum ProgramStartError {
     /// The program supports only older revisions.
@@ -108,7 +105,10 @@ impl Stateless {
                 Ok(running) => {
                     let multiplexer = running.multiplexer.clone();
                     self.program.send_replace(ProgramState::Running(running));
-                    multiplexer.attend().await;
+                    tokio::select! {
+                        () = multiplexer.attend() => {}
+                        never = self.attend_to_health() => match never {},
+                    }
                 }
                 Err(ProgramStartError::Older) => break,
                 Err(ProgramStartError::Failed(failure)) => {
@@ -119,9 +119,16 @@ impl Stateless {
         }
 
         self.program.send_replace(ProgramState::Older);
+        match self.attend_to_health().await {}
+    }
+
+    /// Finds out, whenever a start failed, whether programs can be started. Never returns.
+    async fn attend_to_health(&self) -> Infallible {
         loop {
-            self.launcher.until_unhealthy().await;
+            self.launcher.until_doubtful().await;
             self.retry_until_it_runs().await;
+            // Callers whose requests end programs must not keep the bridge busy.
+            tokio::time::sleep(BETWEEN_CHECKS).await;
         }
     }
 
@@ -140,21 +147,27 @@ impl Stateless {
     }
 
     /// Starts the program for a moment. Returns whether it runs: it answers the request that
-    /// programs of all revisions know, or does not exit.
+    /// programs of all revisions know.
     async fn try_to_run(&self) -> bool {
-        let started = self
-            .launcher
-            .start(|input| Arc::new(Multiplexer::new(input, false, None)));
-        let Ok(program) = started else {
+        let starting = self.launcher.start(Starter::Bridge, |input| {
+            Arc::new(Multiplexer::new(input, false, None))
+        });
+        let Ok(program) = starting.await else {
             return false;
         };
 
         let params = initialize_params().to_string();
         let response = program.request("initialize", &params);
-        let patience = self.launcher.config().era_patience;
+        let patience = self.launcher.config().starts.patience;
         let answered = tokio::time::timeout(patience, response).await;
         program.input.close();
-        !matches!(answered, Ok(Err(_)))
+        match answered {
+            Ok(answer) => answer.is_ok(),
+            Err(_) => {
+                self.launcher.note_silence(patience);
+                false
+            }
+        }
     }
 
     /// Answers a `POST`: a request or notification.
@@ -217,65 +230,49 @@ impl Stateless {
     /// Starts a program and asks for its revisions.
     async fn start(&self) -> Result<Arc<StatelessProgram>, ProgramStartError> {
         let timeout = self.launcher.config().shared_call_timeout;
-        let multiplexer = self
-            .launcher
-            .start(|input| Arc::new(Multiplexer::new(input, true, timeout)))
-            .map_err(ProgramStartError::Failed)?;
+        loop {
+            let starting = self.launcher.start(Starter::Bridge, |input| {
+                Arc::new(Multiplexer::new(input, true, timeout))
+            });
+            let multiplexer = starting.await.map_err(ProgramStartError::Failed)?;
 
-        let patience = self.launcher.config().era_patience;
-        match discover(&multiplexer, patience).await {
-            Discovery::Stateless { supported } => Ok(Arc::new(StatelessProgram {
-                multiplexer,
-                tools: ToolHeaders::default(),
-                supported,
-            })),
-            Discovery::Older => {
-                multiplexer.input.close();
-                Err(ProgramStartError::Older)
-            }
-            // A program that runs otherwise, and exits when it is asked, supports only older
-            // revisions.
-            Discovery::Exited(_) if self.launcher.has_written() => Err(ProgramStartError::Older),
-            Discovery::Exited(failure) => {
-                let failure = self.launcher.not_started().unwrap_or(failure);
-                Err(ProgramStartError::Failed(failure))
+            let config = self.launcher.config();
+            let patience = DiscoveryPatience {
+                revisions: config.era_patience,
+                start: config.starts.patience,
+            };
+            match discover(&multiplexer, patience).await {
+                Discovery::Stateless { supported } => {
+                    return Ok(Arc::new(StatelessProgram {
+                        multiplexer,
+                        tools: ToolHeaders::default(),
+                        supported,
+                    }));
+                }
+                // It may treat that session as begun: another program takes its place, which now
+                // starts sooner.
+                Discovery::StatelessButInitialized => multiplexer.input.close(),
+                Discovery::Older => {
+                    multiplexer.input.close();
+                    return Err(ProgramStartError::Older);
+                }
+                Discovery::Silent => {
+                    multiplexer.input.close();
+                    let failure = self.launcher.note_silence(patience.start);
+                    return Err(ProgramStartError::Failed(failure));
+                }
+                // A program that runs otherwise, and exits when it is asked, supports only older
+                // revisions.
+                Discovery::Exited(_) if self.launcher.has_answered() => {
+                    return Err(ProgramStartError::Older);
+                }
+                Discovery::Exited(failure) => {
+                    let failure = self.launcher.not_started().unwrap_or(failure);
+                    return Err(ProgramStartError::Failed(failure));
+                }
             }
         }
     }
-}
-
-/// Asks a program for its revisions.
-async fn discover(program: &Arc<Multiplexer>, patience: Duration) -> Discovery {
-    let params = json!({ "_meta": client_meta() }).to_string();
-    let response = program.request("server/discover", &params);
-    let response = match tokio::time::timeout(patience, response).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(failure)) => return Discovery::Exited(failure),
-        // Some programs of older revisions answer nothing at all before they are initialized.
-        Err(_) => return Discovery::Older,
-    };
-    if !response.has_result() && !is_stateless_error(response.error_code) {
-        return Discovery::Older;
-    }
-
-    let result = response.result().unwrap_or_default();
-    let versions = result["supportedVersions"].as_array().into_iter().flatten();
-    let supported = versions.filter_map(|version| version.as_str().map(str::to_owned));
-    Discovery::Stateless {
-        supported: supported.collect(),
-    }
-}
-
-/// Returns whether an error code exists only in the revisions without sessions.
-fn is_stateless_error(code: Option<i64>) -> bool {
-    matches!(
-        code,
-        Some(
-            error_code::HEADER_MISMATCH
-                | error_code::MISSING_CAPABILITY
-                | error_code::UNSUPPORTED_VERSION
-        )
-    )
 }
 
 /// Returns the error by which a client that also supports the older revisions falls back to them.

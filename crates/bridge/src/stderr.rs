@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 
+use crate::program_log::ProgramLog;
+
 /// How many lines are logged at once, and how many more in each second.
 const BURST_LINES: f64 = 100.0;
 const LINES_PER_SECOND: f64 = 20.0;
@@ -18,6 +20,8 @@ const LINES_PER_SECOND: f64 = 20.0;
 const SHOWN_CHARS: usize = 1000;
 /// How much of a line is held until its end is read: more than its logged part can have.
 const HELD_BYTES: usize = 4 * SHOWN_CHARS;
+/// The width of a tab in the log.
+const TAB: &str = "    ";
 /// How much is read at once.
 const READ_BYTES: usize = 2 * 1024;
 
@@ -26,9 +30,9 @@ const READ_BYTES: usize = 2 * 1024;
 pub(crate) struct LastLine(Arc<Mutex<Vec<u8>>>);
 
 impl LastLine {
-    /// Returns the line without control characters; empty if there is none.
+    /// Returns the line without control characters and indentation; empty if there is none.
     pub(crate) fn get(&self) -> String {
-        without_controls(&self.0.lock())
+        without_controls(&self.0.lock()).trim_start().to_owned()
     }
 
     fn set(&self, line: &[u8]) {
@@ -39,7 +43,7 @@ impl LastLine {
 }
 
 /// Logs standard error until its end.
-pub(crate) async fn log_lines(mut stderr: impl AsyncRead + Unpin, pid: u32, last: LastLine) {
+pub(crate) async fn log_lines(mut stderr: impl AsyncRead + Unpin, log: ProgramLog) {
     let mut buffer = [0; READ_BYTES];
     let mut line = Vec::new();
     let mut budget = LogBudget::new();
@@ -53,36 +57,28 @@ pub(crate) async fn log_lines(mut stderr: impl AsyncRead + Unpin, pid: u32, last
             let room = HELD_BYTES - line.len();
             line.extend_from_slice(&piece[..piece.len().min(room)]);
             if piece.ends_with(b"\n") {
-                log_line(&line, pid, &last, &mut budget);
+                log_line(&line, &log, &mut budget);
                 line.clear();
             }
         }
     }
-    log_line(&line, pid, &last, &mut budget);
+    log_line(&line, &log, &mut budget);
 }
 
 /// Logs one line within the budget. A line outside of it costs next to nothing, for a program may
 /// write many.
-fn log_line(line: &[u8], pid: u32, last: &LastLine, budget: &mut LogBudget) {
+fn log_line(line: &[u8], log: &ProgramLog, budget: &mut LogBudget) {
     if line.trim_ascii().is_empty() {
         return;
     }
-    last.set(line);
-    let Some(left_out) = budget.try_take(Instant::now()) else {
-        return;
-    };
-
-    if left_out > 0 {
-        tracing::warn!(
-            pid,
-            left_out,
-            "the provider says more on standard error than is logged"
-        );
+    log.last_line.set(line);
+    if let Some(left_out) = budget.try_take(Instant::now()) {
+        log.stderr_line(&without_controls(line), left_out);
     }
-    tracing::info!(pid, line = without_controls(line), "the provider says");
 }
 
-/// Returns the beginning of a line without anything that a terminal would interpret.
+/// Returns the beginning of a line without anything that a terminal would interpret. Indentation is
+/// kept, by which tracebacks are read.
 pub(crate) fn without_controls(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let mut shown = String::new();
@@ -97,11 +93,19 @@ pub(crate) fn without_controls(line: &[u8]) -> String {
                     .skip(1)
                     .find(|char| matches!(char, '@'..='~'));
             }
-            char if char.is_control() => shown.push(' '),
+            '\t' => shown.push_str(TAB),
+            char if is_harmful(char) => shown.push(' '),
             char => shown.push(char),
         }
     }
-    shown.trim().chars().take(SHOWN_CHARS).collect()
+    shown.trim_end().chars().take(SHOWN_CHARS).collect()
+}
+
+/// Returns whether a terminal interprets a character: a control character, or one that changes the
+/// order in which a line is shown (Unicode, UAX #9).
+fn is_harmful(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A token bucket of log lines.
@@ -148,11 +152,25 @@ mod tests {
         );
         assert_eq!(
             without_controls(b"\x1b]0;title\x07x \xff"),
-            "]0;title x \u{fffd}"
+            " ]0;title x \u{fffd}"
         );
         assert_eq!(without_controls(b"a\x1b["), "a");
         assert_eq!(without_controls(&[b'x'; 5000]).len(), SHOWN_CHARS);
         assert_eq!(without_controls(b" \n"), "");
+        assert_eq!(without_controls("a\u{202e}b".as_bytes()), "a b");
+    }
+
+    #[test]
+    fn the_indentation_of_a_traceback_is_kept() {
+        assert_eq!(
+            without_controls(b"  File \"a.py\", line 1\r\n"),
+            "  File \"a.py\", line 1"
+        );
+        assert_eq!(without_controls(b"\tat main\n"), "    at main");
+
+        let last = LastLine::default();
+        last.set(b"    ^^^^\n");
+        assert_eq!(last.get(), "^^^^");
     }
 
     #[tokio::test(start_paused = true)]
@@ -178,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn everything_is_read_and_the_last_line_is_kept() {
         let (mut near, far) = tokio::io::duplex(16);
-        let last = LastLine::default();
+        let log = ProgramLog::default();
         let writing = async move {
             use tokio::io::AsyncWriteExt;
 
@@ -187,8 +205,8 @@ mod tests {
             }
             near.write_all(b"\nwhy it ended").await.unwrap();
         };
-        tokio::join!(log_lines(far, 1, last.clone()), writing);
+        tokio::join!(log_lines(far, log.clone()), writing);
 
-        assert_eq!(last.get(), "why it ended");
+        assert_eq!(log.last_line.get(), "why it ended");
     }
 }

@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use http::Uri;
 use http::uri::Authority;
+use http::{HeaderMap, Uri, header};
 
 /// The values of `Host` that a listener accepts, and with them the pages whose requests it accepts.
 ///
@@ -52,11 +52,41 @@ impl AllowedHosts {
         }
     }
 
+    /// Returns whether a request may come from a page whose name was bound to this listener's address
+    /// by DNS rebinding, where any host is accepted: a browser sends no `Origin` with a GET to what
+    /// it takes for the page's own host.
+    ///
+    /// An address and a name of this machine cannot be bound anew, and over TLS the name had to be
+    /// proved. A browser sends `Sec-Fetch-*` headers then, and only then (W3C Fetch Metadata).
+    pub fn may_be_rebound(&self, authority: &str, headers: &HeaderMap) -> bool {
+        let host = without_port(authority);
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        *self == Self::Any
+            && is_of_insecure_page(headers)
+            && !is_loopback(host)
+            && address.parse::<IpAddr>().is_err()
+    }
+
     /// Returns whether a page of this origin is accepted because it is a page of this machine, as the
     /// listener is. The origin must be in lower case.
     pub fn allows_own_page(&self, origin: &str) -> bool {
         *self == Self::LoopbackOnly && is_loopback_origin(origin)
     }
+}
+
+/// Returns whether headers are those of a page in a browser that was loaded without TLS, in a
+/// request without `Origin`. Programs send none of what browsers send, or, as Node.js does, also
+/// `Sec-Fetch-Mode`.
+fn is_of_insecure_page(headers: &HeaderMap) -> bool {
+    let has = |name: &str| headers.contains_key(name);
+    let is_browser = || {
+        let agent = headers.get(header::USER_AGENT);
+        agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
+    };
+    !has("origin")
+        && !has("sec-fetch-mode")
+        && !has("sec-fetch-site")
+        && (has("accept-language") || is_browser())
 }
 
 /// Returns an authority without its port. An IPv6 address keeps its brackets.
@@ -263,6 +293,39 @@ mod tests {
         assert!(listed.allows("pool.example:8443"));
         assert!(!listed.allows("localhost"));
         assert!(!listed.allows_own_page("http://localhost:3000"));
+    }
+
+    /// A page can set headers of its own, but neither remove these nor set `Sec-Fetch-*`.
+    #[test]
+    fn a_page_whose_name_was_bound_anew_is_found_out() {
+        let any = AllowedHosts::Any;
+        let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            pairs
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect()
+        };
+        let page = headers(&[("user-agent", "Mozilla/5.0"), ("accept-language", "en")]);
+        assert!(any.may_be_rebound("evil.example:8080", &page));
+        let disguised = headers(&[("user-agent", "curl/8"), ("accept-language", "en")]);
+        assert!(any.may_be_rebound("evil.example:8080", &disguised));
+
+        for host in ["localhost:8080", "192.0.2.1:8080", "[2001:db8::1]:8080"] {
+            assert!(!any.may_be_rebound(host, &page), "{host}");
+        }
+        for program in [
+            headers(&[("user-agent", "curl/8")]),
+            headers(&[("accept-language", "*"), ("sec-fetch-mode", "cors")]),
+            headers(&[("user-agent", "Mozilla/5.0"), ("sec-fetch-site", "none")]),
+            headers(&[
+                ("user-agent", "Mozilla/5.0"),
+                ("origin", "https://a.example"),
+            ]),
+            headers(&[]),
+        ] {
+            assert!(!any.may_be_rebound("pool.example", &program), "{program:?}");
+        }
+        assert!(!AllowedHosts::Listed(Vec::new()).may_be_rebound("evil.example", &page));
     }
 
     #[test]

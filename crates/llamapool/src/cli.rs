@@ -98,10 +98,13 @@ fn configure(
     environment: &Environment,
 ) -> Result<Invocation, CliError> {
     let flags = command_line::flag_values(role.schema, matches);
-    let sources = Sources::collect(role.schema, flags, environment).map_err(ConfigError::from)?;
-    let settings = (role.resolve)(&sources)?;
+    let sources = Sources::collect_leniently(role.schema, flags, environment);
+    let resolved = (role.resolve)(&sources);
 
-    Ok(Invocation::Run(settings))
+    match ConfigError::all(sources.take_problems(), resolved) {
+        Ok(settings) => Ok(Invocation::Run(settings)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]

@@ -12,3 +12,4 @@ pub mod settings;
 mod stop;
 pub mod telemetry;
 pub mod version;
+mod weak_keys;

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         return guard::run(std::env::args_os().skip(2));
     }
 
+    forbid_inspection();
     let invocation = match cli::parse(std::env::args_os(), &Environment::of_process()) {
         Ok(invocation) => invocation,
         Err(error) => return fail(&error, USAGE),
@@ -43,6 +44,18 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format_args!("{error:#}"), FAILURE),
+    }
+}
+
+/// Keeps other processes of the same user, such as the programs of providers, from reading the memory
+/// and the environment of this one, which have its keys. Without it a program finds them in
+/// `/proc/<pid>/environ`.
+fn forbid_inspection() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        // A system that refuses it is as safe as before.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
 }
 

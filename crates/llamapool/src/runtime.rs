@@ -1,7 +1,10 @@
-//! The Tokio runtimes that roles run on.
+//! The Tokio runtimes that roles run on, and the return of their memory to the system.
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::hint::black_box;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Builder;
@@ -9,6 +12,12 @@ use tokio::runtime::Builder;
 /// Most cores with which one thread serves. Hand-overs between threads cost more than a second core
 /// brings while relays, providers or the system need it, too.
 const MAX_CORES_FOR_ONE_THREAD: usize = 2;
+/// The interval at which freed memory is returned to the system.
+const RETURN_INTERVAL: Duration = Duration::from_secs(2);
+/// The size of an allocation that makes the allocator return what was freed before. Measured with
+/// mimalloc 2: after 938 MB were freed, a process without it keeps all of them for as long as it is
+/// idle, one with allocations of 64 KiB, too, and one with an allocation of 1 MiB keeps 6 MB.
+const RETURNING_BYTES: usize = 1 << 20;
 
 /// Runs a role with this many worker threads, or with as many as suit the machine.
 pub(crate) fn with_threads(
@@ -46,5 +55,22 @@ fn block_on(
     role: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let runtime = builder.enable_all().build().context("no runtime")?;
-    runtime.block_on(role)
+    runtime.block_on(async {
+        tokio::select! {
+            // Biased towards the role, which alone ends.
+            biased;
+            result = role => result,
+            never = return_memory() => match never {},
+        }
+    })
+}
+
+/// Makes the allocator return freed memory to the system, again and again: it does so only on the
+/// occasion of a large allocation, and a process that is idle after a burst has none. Nothing of it
+/// is touched, so it costs no memory.
+async fn return_memory() -> Infallible {
+    loop {
+        tokio::time::sleep(RETURN_INTERVAL).await;
+        drop(black_box(Vec::<u8>::with_capacity(RETURNING_BYTES)));
+    }
 }

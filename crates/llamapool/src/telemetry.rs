@@ -62,6 +62,14 @@ pub fn install(log: &LogSettings) -> Result<Option<LeftOutReports>, SetGlobalDef
 
     let dispatch = dispatch(log, colours, throttle, io::stderr);
     tracing::dispatcher::set_global_default(dispatch)?;
+
+    for flag in &log.secret_flags {
+        tracing::warn!(
+            flag,
+            "every user of this machine can read a flag in the list of processes: \
+             set the secret as a variable of the environment, or its file with {flag}-file"
+        );
+    }
     Ok(reports)
 }
 
@@ -222,6 +230,7 @@ mod tests {
             level,
             format,
             limit,
+            secret_flags: Vec::new(),
         };
         let dispatch = dispatch(&settings, colours, None, move || writer.clone());
 

@@ -16,6 +16,8 @@ pub(crate) struct App {
     pub(crate) config: RelayConfig,
     /// The providers, in the order of the configuration; at least one.
     pub(crate) providers: Vec<Arc<ProviderEntry>>,
+    /// The port of the status server, `None` if there is none.
+    pub(crate) status_port: Option<u16>,
     /// The memory of the process.
     pub(crate) memory: MemoryBudget,
     pub(crate) link: LinkStatus,

@@ -27,7 +27,7 @@ pub(crate) async fn serve(app: &Arc<App>, dialled: Dialled) -> TunnelEnd {
     for (entry, id) in app.providers.iter().zip(&ids) {
         tracing::info!(
             %id, server = server_version.as_str(), protected = entry.status.is_protected(),
-            "connected: the provider is reached at <server>/api/mcp/id/{id}"
+            "connected: callers reach it at <server>/api/mcp/id/{id}"
         );
     }
     app.link.set(LinkState::Connected {

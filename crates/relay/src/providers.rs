@@ -12,8 +12,8 @@ mod mcp_stdio;
 pub(crate) use self::mcp_http::fuzzing;
 
 use http::{HeaderMap, Request, Response, StatusCode};
-use llamapool_bridge::{BridgeConfig, BridgeStats};
-use llamapool_limits::MemoryAccount;
+use llamapool_bridge::{BridgeConfig, BridgeStats, StartGate};
+use llamapool_limits::{MemoryAccount, MemoryBudget};
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
@@ -72,6 +72,16 @@ pub(crate) struct ProcessSettings<'a> {
     pub(crate) tls: rustls::ClientConfig,
     /// The memory of the provider.
     pub(crate) memory: &'a MemoryAccount,
+    /// The gate that programs pass while they start.
+    pub(crate) gate: &'a StartGate,
+}
+
+/// What all providers of a relay share.
+pub(crate) struct SharedResources {
+    /// The memory of the process.
+    pub(crate) memory: MemoryBudget,
+    /// The gate that programs pass while they start.
+    pub(crate) gate: StartGate,
 }
 
 /// A provider of any kind. The kinds are an enum and not a trait object, so that a call's future
@@ -108,10 +118,15 @@ impl Provider {
             }
             ProviderKind::Stdio(bridge) => {
                 let bridge = BridgeConfig {
+                    label: Some(status.label().clone()),
                     memory: process.memory.budget().clone(),
                     ..bridge.clone()
                 };
-                Self::Stdio(Box::new(McpStdio::new(bridge, health)))
+                Self::Stdio(Box::new(McpStdio::new(
+                    bridge,
+                    health,
+                    process.gate.clone(),
+                )))
             }
         }
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use llamapool_bridge::StartGate;
 use llamapool_http::ListenerStreams;
 use llamapool_http::listen::Listener;
 use llamapool_limits::MemoryBudget;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::config::{RelayConfig, StatusBind, StatusConfig};
 use crate::dial::{Dialer, ProxyError};
+use crate::providers::SharedResources;
 use crate::providers::entry::ProviderEntry;
 use crate::status::link::{LinkState, LinkStatus};
 use crate::status::{listener, metrics, server};
@@ -74,7 +76,10 @@ impl Relay {
             None => None,
         };
 
-        let memory = MemoryBudget::new(config.max_memory);
+        let shared = SharedResources {
+            memory: MemoryBudget::new(config.max_memory),
+            gate: StartGate::new(),
+        };
         let providers = config
             .providers
             .iter()
@@ -86,14 +91,15 @@ impl Relay {
                     provider,
                     &config.tunnel,
                     tls.clone(),
-                    &memory,
+                    &shared,
                 ))
             })
             .collect();
         let app = App {
             providers,
-            memory,
+            memory: shared.memory,
             dialer: Dialer::new(&config, tls)?,
+            status_port: local_address(status.as_ref()).map(|address| address.port()),
             link: LinkStatus::new(),
             listeners: ListenerStreams::new(),
             stop: CancellationToken::new(),

@@ -10,4 +10,5 @@ pub(crate) mod listener;
 mod local_only;
 pub(crate) mod metrics;
 pub(crate) mod provider;
+mod same_user;
 pub(crate) mod server;

@@ -10,8 +10,9 @@ mod relay_identity;
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_limits::network_of;
-use llamapool_wire::{CallError, Secret, bearer};
+use llamapool_wire::{CallError, CallerTag, Secret, bearer};
 
+use self::principal::CallerTagKey;
 use crate::listen::{CallerAddress, Peer, PublicUrl};
 
 pub(crate) use extract::{AccessControl, Prober};
@@ -49,6 +50,7 @@ pub(crate) struct Auth {
     api: Option<Secret>,
     worker: Option<Secret>,
     policy: OriginPolicy,
+    caller_tags: CallerTagKey,
     /// Finds the addresses of callers.
     public_url: PublicUrl,
 }
@@ -71,8 +73,14 @@ impl Auth {
             api: keys.api.clone(),
             worker: keys.worker.clone(),
             policy,
+            caller_tags: CallerTagKey::default(),
             public_url,
         }
+    }
+
+    /// Returns the tag by which relays count what a caller holds.
+    pub(crate) fn caller_tag(&self, caller: &Caller) -> CallerTag {
+        caller.owners.tag(&self.caller_tags)
     }
 
     /// Returns the caller of a provider: any that the origin policy admits. A token that the

@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::schema::Schema;
 use crate::setting::{Setting, flag_name};
-use crate::sources::FlagValue;
+use crate::sources::{FlagForm, FlagValue};
 use crate::suggest::suggest;
 use crate::value::Syntax;
 
@@ -41,7 +41,18 @@ pub fn flag_values(schema: &Schema, matches: &ArgMatches) -> Vec<FlagValue> {
                 values.push(FlagValue {
                     flag: format!("--{}", flag_name(name)),
                     setting,
-                    text: texts.join(setting.syntax.separator().unwrap_or_default()),
+                    text: setting.syntax.join(&texts),
+                    form: FlagForm::Value,
+                });
+            }
+        }
+        for name in setting.file_names() {
+            if let Some(texts) = texts(matches, &name) {
+                values.push(FlagValue {
+                    flag: format!("--{}", flag_name(&name)),
+                    setting,
+                    text: texts.concat(),
+                    form: FlagForm::FileOfValue,
                 });
             }
         }
@@ -55,8 +66,11 @@ pub fn flag_values(schema: &Schema, matches: &ArgMatches) -> Vec<FlagValue> {
 pub fn suggest_flag(schema: &Schema, flag: &str) -> Option<String> {
     let known: Vec<String> = schema
         .settings()
-        .flat_map(|setting| setting.names())
-        .map(flag_name)
+        .flat_map(|setting| {
+            let names = setting.names().map(str::to_owned);
+            names.chain(setting.file_names())
+        })
+        .map(|name| flag_name(&name))
         .collect();
     let known = known.iter().map(String::as_str).chain(["help", "version"]);
 
@@ -64,22 +78,34 @@ pub fn suggest_flag(schema: &Schema, flag: &str) -> Option<String> {
     Some(format!("--{suggestion}"))
 }
 
-/// Returns the help of a setting: its sentence, its environment variables, its default. Never a
-/// current value.
+/// Returns the help of a setting: its sentence, its environment variables, the name of a file with
+/// its value, its default. Never a current value.
 pub fn help(setting: &Setting) -> String {
     let names: Vec<&str> = setting.names().collect();
+    let in_a_file = match setting.file_names().next() {
+        Some(name) => format!(" [in a file: {name}]"),
+        None => String::new(),
+    };
 
     format!(
-        "{} [env: {}] [default: {}]",
+        "{} [env: {}]{in_a_file} [default: {}]",
         setting.help,
         names.join(", "),
         setting.shown_default()
     )
 }
 
-/// Returns one argument for each name of a setting. The canonical one is shown, the aliases work.
+/// Returns one argument for each name of a setting. The canonical one is shown, the aliases work,
+/// and those with the path of a file.
 fn arguments(setting: &'static Setting) -> Vec<Arg> {
     let names = setting.names();
+    let of_files = setting.file_names().map(|name| {
+        Arg::new(name.clone())
+            .long(flag_name(&name))
+            .value_name(Syntax::Path.placeholder())
+            .value_hint(ValueHint::FilePath)
+            .hide(true)
+    });
 
     names
         .map(|name| {
@@ -90,6 +116,7 @@ fn arguments(setting: &'static Setting) -> Vec<Arg> {
                 argument.hide(true)
             }
         })
+        .chain(of_files)
         .collect()
 }
 
@@ -108,7 +135,7 @@ fn argument(setting: &'static Setting, name: &'static str) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
-        syntax if syntax.separator().is_some() => argument.action(ArgAction::Append),
+        syntax if syntax.is_repeatable() => argument.action(ArgAction::Append),
         _ => argument,
     }
 }
@@ -194,6 +221,7 @@ fn trailing_value(schema: &Schema, matches: &ArgMatches) -> Option<FlagValue> {
         setting,
         // It fails for a word with a zero byte, which no argument can contain.
         text: shlex::try_join(words).ok()?,
+        form: FlagForm::Value,
     })
 }
 

@@ -20,6 +20,21 @@ impl Environment {
         self.raw(name).filter(|value| !value.is_empty())
     }
 
+    /// Returns the names and values of all variables whose name is text.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &OsStr)> {
+        let variables = self.0.iter();
+        variables.filter_map(|(name, value)| Some((name.to_str()?, value.as_os_str())))
+    }
+
+    /// Returns a path as a shell would: `~/` at its beginning is the home directory, if there is one.
+    pub fn expand_home(&self, path: &str) -> String {
+        let below = path.trim_start().strip_prefix("~/");
+        match below.and_then(|below| Some((below, self.get("HOME")?.to_str()?))) {
+            Some((below, home)) => format!("{}/{below}", home.trim_end_matches('/')),
+            None => path.to_owned(),
+        }
+    }
+
     /// Returns the value of a variable, which may be empty; `None` if it is unset.
     pub fn raw(&self, name: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)

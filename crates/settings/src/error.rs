@@ -36,6 +36,16 @@ pub enum SettingsError {
         /// The reason.
         error: std::io::Error,
     },
+    /// A file that was to contain a value and cannot be read.
+    #[error("{location} names the file {file:?}, which cannot be read: {error}")]
+    UnreadableValue {
+        /// Location of the path.
+        location: Location,
+        /// The file.
+        file: PathBuf,
+        /// The reason.
+        error: std::io::Error,
+    },
     /// A file that is not TOML. The line is not shown: there may be a secret in it.
     #[error("the file {file:?} is not valid TOML, line {line}: {}", message.escape_debug())]
     InvalidToml {
@@ -122,6 +132,13 @@ pub enum Location {
         /// The file.
         file: PathBuf,
     },
+    /// The content of a file.
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Location of the path of the file.
+        named_by: Box<Location>,
+    },
     /// The default in the declaration.
     Default,
 }
@@ -172,6 +189,7 @@ impl fmt::Display for Location {
             Self::Flag(flag) => write!(f, "flag {flag}"),
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Key { key, file } => write!(f, "key {key} of the file {file:?}"),
+            Self::File { file, named_by } => write!(f, "the file {file:?} of {named_by}"),
             Self::Default => f.write_str("default"),
         }
     }

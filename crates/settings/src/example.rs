@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::schema::Schema;
 use crate::setting::{EntryScope, Group, Naming, TypedSetting};
 use crate::value::{
-    COMMAND, COUNT, DURATION, MEMORY_OR_ZERO, PATH, SWITCH, Syntax, TEXT, ValueType, expected,
-    items, secret_text,
+    self, COMMAND, COUNT, DURATION, MEMORY_OR_ZERO, PATH, SWITCH, Syntax, TEXT, ValueType,
+    Variable, expected, items, secret_text,
 };
 
 const MAIN: Group = Group::new("Main");
 const ACCESS: Group = Group::new("Access");
 
-const SECRET: ValueType<String> = ValueType {
+pub(crate) const SECRET: ValueType<String> = ValueType {
     syntax: Syntax::Secret,
     parse: |text| secret_text(text).map(str::to_owned),
 };
@@ -60,6 +60,11 @@ pub(crate) static PROXY: TypedSetting<Option<String>> =
         .naming(Naming::Conventional);
 pub(crate) static KEY: TypedSetting<String> =
     TypedSetting::new("KEY", ACCESS, SECRET, "A key.").aliases(&["OLD_KEY"]);
+pub(crate) static DIRECTORY: TypedSetting<Option<PathBuf>> =
+    TypedSetting::new("DIRECTORY", MAIN, PATH, "A directory.");
+pub(crate) static VARIABLES: TypedSetting<Vec<Variable>> =
+    TypedSetting::new("VARIABLES", MAIN, value::VARIABLES, "Variables.")
+        .entry("env", EntryScope::Shared);
 pub(crate) static HOSTS: TypedSetting<Vec<String>> =
     TypedSetting::new("HOSTS", ACCESS, LIST, "Some hosts.");
 
@@ -90,6 +95,8 @@ pub(crate) static SCHEMA: Schema = Schema {
             &PROXY.setting,
             &KEY.setting,
             &HOSTS.setting,
+            &VARIABLES.setting,
+            &DIRECTORY.setting,
         ],
         &[
             &ITEM_URL.setting,

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::environment::Environment;
 use crate::error::{Location, SettingsError, ShownValue};
 use crate::layer::{Layer, SourceText};
 use crate::schema::Schema;
-use crate::setting::Setting;
+use crate::secret_file;
+use crate::setting::{Setting, file_name, key_name};
 use crate::suggest::suggest;
 use crate::value::Syntax;
 
@@ -31,149 +33,197 @@ pub(crate) struct Entry {
     pub(crate) file: PathBuf,
 }
 
-/// Reads a file.
-pub(crate) fn read(schema: &Schema, path: &Path) -> Result<SettingsFile, SettingsError> {
-    let text = std::fs::read_to_string(path).map_err(|error| SettingsError::Unreadable {
-        file: path.to_owned(),
-        error,
-    })?;
-
-    parse(schema, path, &text)
+/// A file that is being read.
+struct Reading<'a> {
+    schema: &'a Schema,
+    path: &'a Path,
+    environment: &'a Environment,
+    problems: &'a mut Vec<SettingsError>,
 }
 
-fn parse(schema: &Schema, path: &Path, text: &str) -> Result<SettingsFile, SettingsError> {
-    let mut document: Table = text
-        .parse()
-        .map_err(|error| invalid_toml(path, text, &error))?;
-
-    let entry_tables = schema
-        .entry_table
-        .and_then(|name| Some((name, document.remove(name)?)));
-    let entries = match entry_tables {
-        Some((name, value)) => entries(schema, path, name, value)?,
-        None => Vec::new(),
-    };
-
-    refuse_unknown_keys(schema, path, &document)?;
-    let layer = Layer::build(schema, |setting| {
-        let keys = setting.keys().into_iter();
-        let found = keys.filter_map(|key| document.get(&key).map(|value| (key, value)));
-        found
-            .map(|(key, value)| source_text(setting, Location::key(&key, path), value))
-            .collect()
-    })?;
-
-    Ok(SettingsFile { layer, entries })
-}
-
-/// Reads the entry tables: `[name]` is one, `[[name]]` are several.
-fn entries(
+/// Reads a file. Everything that is wrong in it is a problem, and the result does without it.
+pub(crate) fn read(
     schema: &Schema,
     path: &Path,
-    name: &'static str,
-    value: Value,
-) -> Result<Vec<Entry>, SettingsError> {
-    let wrong_type = |value: &Value| SettingsError::InvalidValue {
-        setting: name,
-        location: Location::key(name, path),
-        shown: ShownValue::Type(type_name(value)),
-        expected: format!("a table [{name}], or several [[{name}]]"),
-    };
-
-    match value {
-        Value::Table(only) => Ok(vec![entry(schema, path, name.to_owned(), &only)?]),
-        Value::Array(tables) if !tables.is_empty() => {
-            let numbered = tables.iter().zip(1..);
-            let entries = numbered.map(|(value, number)| match value {
-                Value::Table(table) => entry(schema, path, format!("{name} {number}"), table),
-                other => Err(wrong_type(other)),
+    environment: &Environment,
+    problems: &mut Vec<SettingsError>,
+) -> SettingsFile {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let reading = Reading {
+                schema,
+                path,
+                environment,
+                problems,
+            };
+            reading.parse(&text)
+        }
+        Err(error) => {
+            problems.push(SettingsError::Unreadable {
+                file: path.to_owned(),
+                error,
             });
-            entries.collect()
+            SettingsFile::default()
         }
-        other => Err(wrong_type(&other)),
     }
 }
 
-fn entry(
-    schema: &Schema,
-    path: &Path,
-    name: String,
-    document: &Table,
-) -> Result<Entry, SettingsError> {
-    refuse_unknown_entry_keys(schema, path, &name, document)?;
-
-    let layer = Layer::build(schema, |setting| {
-        let Some(key) = setting.entry.map(|entry| entry.key) else {
-            return Ok(Vec::new());
+impl Reading<'_> {
+    fn parse(mut self, text: &str) -> SettingsFile {
+        let mut document: Table = match text.parse() {
+            Ok(document) => document,
+            Err(error) => {
+                self.problems.push(invalid_toml(self.path, text, &error));
+                return SettingsFile::default();
+            }
         };
-        let location = Location::key(&format!("{key} of {name}"), path);
-        let value = document.get(key).into_iter();
-        value
-            .map(|value| source_text(setting, location.clone(), value))
-            .collect()
-    })?;
 
-    Ok(Entry {
-        layer,
-        name,
-        file: path.to_owned(),
-    })
-}
+        let entry_tables = self
+            .schema
+            .entry_table
+            .and_then(|name| Some((name, document.remove(name)?)));
+        let entries = match entry_tables {
+            Some((name, value)) => self.entries(name, value),
+            None => Vec::new(),
+        };
 
-fn refuse_unknown_keys(
-    schema: &Schema,
-    path: &Path,
-    document: &Table,
-) -> Result<(), SettingsError> {
-    let mut known: Vec<String> = schema
-        .settings()
-        .flat_map(|setting| setting.keys())
-        .collect();
-    known.extend(schema.entry_table.map(str::to_owned));
+        self.refuse_unknown_keys(&document);
+        let location = |key: &str| Location::key(key, self.path);
+        let layer = Layer::build(self.schema, self.problems, |setting| {
+            let texts = setting.keys().into_iter().filter_map(|key| {
+                let value = document.get(&key)?;
+                Some(source_text(
+                    setting,
+                    location(&key),
+                    value,
+                    self.environment,
+                ))
+            });
+            let of_files = file_keys(setting).filter_map(|key| {
+                let value = document.get(&key)?;
+                Some(text_in_file(
+                    setting,
+                    location(&key),
+                    value,
+                    self.environment,
+                ))
+            });
+            texts.chain(of_files).collect()
+        });
 
-    match document.keys().find(|key| !known.contains(key)) {
-        None => Ok(()),
-        Some(key) => Err(SettingsError::UnknownKey {
-            key: key.clone(),
-            table: String::new(),
-            file: path.to_owned(),
-            suggestion: suggest(key, known.iter().map(String::as_str)).map(str::to_owned),
-        }),
+        SettingsFile { layer, entries }
     }
-}
 
-fn refuse_unknown_entry_keys(
-    schema: &Schema,
-    path: &Path,
-    name: &str,
-    document: &Table,
-) -> Result<(), SettingsError> {
-    // Each word that may be meant, with the key to suggest for it. A key that the setting has
-    // outside of the entry tables means the one that it has inside.
-    let mut words: Vec<(String, &'static str)> = Vec::new();
-    for setting in schema.settings() {
-        if let Some(entry) = setting.entry {
-            words.push((entry.key.to_owned(), entry.key));
-            words.extend(setting.keys().into_iter().map(|key| (key, entry.key)));
+    /// Reads the entry tables: `[name]` is one, `[[name]]` are several.
+    fn entries(&mut self, name: &'static str, value: Value) -> Vec<Entry> {
+        let tables = match value {
+            Value::Table(only) => return vec![self.entry(name.to_owned(), &only)],
+            Value::Array(tables) if !tables.is_empty() => tables,
+            other => vec![other],
+        };
+
+        let mut entries = Vec::new();
+        for (value, number) in tables.iter().zip(1..) {
+            match value {
+                Value::Table(table) => entries.push(self.entry(format!("{name} {number}"), table)),
+                other => self.problems.push(SettingsError::InvalidValue {
+                    setting: name,
+                    location: Location::key(name, self.path),
+                    shown: ShownValue::Type(type_name(other)),
+                    expected: format!("a table [{name}], or several [[{name}]]"),
+                }),
+            }
+        }
+        entries
+    }
+
+    fn entry(&mut self, name: String, document: &Table) -> Entry {
+        self.refuse_unknown_entry_keys(&name, document);
+
+        let location = |key: &str| Location::key(&format!("{key} of {name}"), self.path);
+        let layer = Layer::build(self.schema, self.problems, |setting| {
+            let Some(key) = setting.entry.map(|entry| entry.key) else {
+                return Vec::new();
+            };
+            let text = document
+                .get(key)
+                .map(|value| source_text(setting, location(key), value, self.environment));
+            let of_file = entry_file_key(setting).and_then(|key| {
+                let value = document.get(&key)?;
+                Some(text_in_file(
+                    setting,
+                    location(&key),
+                    value,
+                    self.environment,
+                ))
+            });
+            text.into_iter().chain(of_file).collect()
+        });
+
+        Entry {
+            layer,
+            name,
+            file: self.path.to_owned(),
         }
     }
 
-    let is_known = |key: &str| words.iter().any(|(_, known)| *known == key);
-    let Some(key) = document.keys().find(|key| !is_known(key)) else {
-        return Ok(());
-    };
+    fn refuse_unknown_keys(&mut self, document: &Table) {
+        let settings = self.schema.settings();
+        let mut known: Vec<String> = settings
+            .flat_map(|setting| setting.keys().into_iter().chain(file_keys(setting)))
+            .collect();
+        known.extend(self.schema.entry_table.map(str::to_owned));
 
-    let similar = suggest(key, words.iter().map(|(word, _)| word.as_str()));
-    let suggestion = words
-        .iter()
-        .find(|(word, _)| Some(word.as_str()) == similar)
-        .map(|(_, known)| (*known).to_owned());
-    Err(SettingsError::UnknownKey {
-        key: key.clone(),
-        table: format!("{name} of "),
-        file: path.to_owned(),
-        suggestion,
-    })
+        for key in document.keys().filter(|key| !known.contains(key)) {
+            self.problems.push(SettingsError::UnknownKey {
+                key: key.clone(),
+                table: String::new(),
+                file: self.path.to_owned(),
+                suggestion: suggest(key, known.iter().map(String::as_str)).map(str::to_owned),
+            });
+        }
+    }
+
+    fn refuse_unknown_entry_keys(&mut self, name: &str, document: &Table) {
+        // Each word that may be meant, with the key to suggest for it. A key that the setting has
+        // outside of the entry tables means the one that it has inside.
+        let mut words: Vec<(String, String)> = Vec::new();
+        for setting in self.schema.settings() {
+            if let Some(entry) = setting.entry {
+                words.push((entry.key.to_owned(), entry.key.to_owned()));
+                words.extend(entry_file_key(setting).map(|key| (key.clone(), key)));
+                let keys = setting.keys().into_iter();
+                words.extend(keys.map(|key| (key, entry.key.to_owned())));
+            }
+        }
+
+        let is_known = |key: &str| words.iter().any(|(_, known)| *known == key);
+        for key in document.keys().filter(|key| !is_known(key)) {
+            let similar = suggest(key, words.iter().map(|(word, _)| word.as_str()));
+            let suggestion = words
+                .iter()
+                .find(|(word, _)| Some(word.as_str()) == similar)
+                .map(|(_, known)| known.clone());
+            self.problems.push(SettingsError::UnknownKey {
+                key: key.clone(),
+                table: format!("{name} of "),
+                file: self.path.to_owned(),
+                suggestion,
+            });
+        }
+    }
+}
+
+/// Returns the keys that name a file with the value of a setting.
+fn file_keys(setting: &Setting) -> impl Iterator<Item = String> + use<> {
+    setting.file_names().map(|name| key_name(&name))
+}
+
+/// Returns the key of an entry table that names a file with the value of a setting.
+fn entry_file_key(setting: &Setting) -> Option<String> {
+    let entry = setting.entry?;
+    let can_be = setting.syntax.can_be_in_a_file();
+    can_be.then(|| key_name(&file_name(entry.key)))
 }
 
 fn invalid_toml(path: &Path, text: &str, error: &toml::de::Error) -> SettingsError {
@@ -194,14 +244,37 @@ fn source_text(
     setting: &Setting,
     location: Location,
     value: &Value,
+    environment: &Environment,
 ) -> Result<SourceText, SettingsError> {
     match text_of(setting.syntax, value) {
+        Some(text) if setting.syntax == Syntax::Path => Ok(SourceText {
+            location,
+            text: environment.expand_home(&text),
+        }),
         Some(text) => Ok(SourceText { location, text }),
         None => Err(SettingsError::InvalidValue {
             setting: setting.name,
             location,
             shown: ShownValue::Type(type_name(value)),
             expected: expected_type(setting.syntax).into(),
+        }),
+    }
+}
+
+/// Returns the content of the file that a TOML value names.
+fn text_in_file(
+    setting: &Setting,
+    location: Location,
+    value: &Value,
+    environment: &Environment,
+) -> Result<SourceText, SettingsError> {
+    match value {
+        Value::String(path) => secret_file::read(location, &environment.expand_home(path)),
+        other => Err(SettingsError::InvalidValue {
+            setting: setting.name,
+            location,
+            shown: ShownValue::Type(type_name(other)),
+            expected: "the path of a file, as a string".into(),
         }),
     }
 }
@@ -219,23 +292,39 @@ fn text_of(syntax: Syntax, value: &Value) -> Option<String> {
         // It fails for a word with a zero byte, which no argument can contain.
         (Syntax::Command, Value::Array(items)) => shlex::try_join(strings(items)?).ok(),
         (Syntax::List | Syntax::Variables | Syntax::Headers, Value::Array(items)) => {
-            Some(strings(items)?.join(syntax.separator()?))
+            Some(syntax.join(&strings(items)?))
         }
         (Syntax::Headers, Value::Table(headers)) => {
-            let line = |(name, value): (&String, &Value)| {
-                let value = value.as_str()?;
-                Some(format!("{name}: {value}"))
-            };
-            let lines: Option<Vec<String>> = headers.iter().map(line).collect();
-            Some(lines?.join(syntax.separator()?))
+            // A line end would begin another header.
+            let lines = pairs(headers, ": ", |value| !value.contains(['\r', '\n']))?;
+            Some(join(syntax, &lines))
+        }
+        (Syntax::Variables, Value::Table(variables)) => {
+            let pairs = pairs(variables, "=", |value| !value.contains('\0'))?;
+            Some(join(syntax, &pairs))
         }
         _ => None,
     }
 }
 
-/// Returns the items, `None` unless all of them are strings.
+/// Returns the items, `None` unless all of them are strings without a zero byte.
 fn strings(items: &[Value]) -> Option<Vec<&str>> {
-    items.iter().map(Value::as_str).collect()
+    let text = |item| Value::as_str(item).filter(|text| !text.contains('\0'));
+    items.iter().map(text).collect()
+}
+
+/// Returns the keys and values of a table, `None` unless all values are strings of this kind.
+fn pairs(table: &Table, separator: &str, is_valid: fn(&str) -> bool) -> Option<Vec<String>> {
+    let pair = |(key, value): (&String, &Value)| {
+        let value = value.as_str().filter(|value| is_valid(value))?;
+        Some(format!("{key}{separator}{value}"))
+    };
+    table.iter().map(pair).collect()
+}
+
+fn join(syntax: Syntax, items: &[String]) -> String {
+    let items: Vec<&str> = items.iter().map(String::as_str).collect();
+    syntax.join(&items)
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -255,8 +344,9 @@ fn expected_type(syntax: Syntax) -> &'static str {
         Syntax::Duration => "a string or a number",
         Syntax::Size | Syntax::Count | Syntax::Port => "a string or an integer",
         Syntax::Switch => "a boolean or a string",
-        Syntax::List | Syntax::Variables | Syntax::Command => "an array of strings or a string",
-        Syntax::Headers => "a table of strings, an array of strings or a string",
+        Syntax::List | Syntax::Command => "an array of strings or a string",
+        Syntax::Variables => "a table of strings, an array of strings or a string",
+        Syntax::Headers => "a table of strings in one line, an array of strings or a string",
         Syntax::Address
         | Syntax::Text
         | Syntax::Choice(_)

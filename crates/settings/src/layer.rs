@@ -18,18 +18,31 @@ pub(crate) struct SourceText {
 
 impl Layer {
     /// Builds a layer from all texts that a source has for each setting, under any of its names,
-    /// the strongest first.
+    /// the strongest first. A text that is wrong is a problem, and the layer does without it.
     pub(crate) fn build(
         schema: &Schema,
-        mut texts_of: impl FnMut(&'static Setting) -> Result<Vec<SourceText>, SettingsError>,
-    ) -> Result<Self, SettingsError> {
+        problems: &mut Vec<SettingsError>,
+        mut texts_of: impl FnMut(&'static Setting) -> Vec<Result<SourceText, SettingsError>>,
+    ) -> Self {
         let mut layer = Self::default();
         for setting in schema.settings() {
-            if let Some(text) = strongest(setting, texts_of(setting)?)? {
-                layer.0.insert(setting.name, text);
+            let mut texts = Vec::new();
+            for text in texts_of(setting) {
+                match text {
+                    Ok(text) => texts.push(text),
+                    Err(error) => problems.push(error),
+                }
+            }
+
+            match strongest(setting, texts) {
+                Ok(Some(text)) => {
+                    layer.0.insert(setting.name, text);
+                }
+                Ok(None) => {}
+                Err(error) => problems.push(error),
             }
         }
-        Ok(layer)
+        layer
     }
 
     /// Returns the text of a setting, `None` if the source has none.

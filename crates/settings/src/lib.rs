@@ -22,6 +22,7 @@ mod file;
 mod layer;
 pub mod markdown;
 mod schema;
+mod secret_file;
 mod setting;
 mod sources;
 mod suggest;
@@ -31,8 +32,9 @@ pub use environment::Environment;
 pub use error::{Location, SettingsError, ShownValue, Suggestion};
 pub use schema::Schema;
 pub use setting::{
-    DefaultValue, EntryKey, EntryScope, Group, Naming, Setting, TypedSetting, flag_name, key_name,
+    DefaultValue, EntryKey, EntryScope, Group, Naming, Setting, TypedSetting, file_name, flag_name,
+    key_name,
 };
-pub use sources::{EntrySources, FlagValue, Sources};
+pub use sources::{EntrySources, FlagForm, FlagValue, Sources};
 pub use suggest::suggest;
 pub use value::{Syntax, ValueError, ValueType};

@@ -38,10 +38,22 @@ impl Schema {
             .find(|setting| setting.names().any(|known| known == name))
     }
 
-    /// Returns whether a variable of the environment holds a secret of this program.
+    /// Returns whether a variable of the environment holds a secret of this program, or the path of
+    /// a file with one.
     pub fn is_secret_variable(&self, name: &str) -> bool {
         self.settings()
             .filter(|setting| setting.syntax.is_secret())
-            .any(|setting| setting.variables().iter().any(|known| known == name))
+            .any(|setting| {
+                let mut variables = setting.variables().into_iter().chain(setting.file_names());
+                variables.any(|known| known == name)
+            })
+    }
+
+    /// Returns whether a variable of the environment sets anything of this program.
+    pub fn is_own_variable(&self, name: &str) -> bool {
+        self.settings().any(|setting| {
+            let mut variables = setting.variables().into_iter().chain(setting.file_names());
+            variables.any(|known| known == name)
+        })
     }
 }

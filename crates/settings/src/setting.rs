@@ -126,6 +126,13 @@ impl Setting {
             .collect()
     }
 
+    /// Returns the names under which the path of a file with the value is set, empty if the form of
+    /// the value has none.
+    pub fn file_names(&self) -> impl Iterator<Item = String> + use<> {
+        let names = self.syntax.can_be_in_a_file().then(|| self.names());
+        names.into_iter().flatten().map(file_name)
+    }
+
     /// Returns the default for readers.
     pub fn shown_default(&self) -> &'static str {
         match self.default {
@@ -138,6 +145,12 @@ impl Setting {
 /// Returns the long flag of a name, without dashes: `FIRST_BYTE_TIMEOUT` is `first-byte-timeout`.
 pub fn flag_name(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// Returns the name that sets the path of a file with the value: `WORKER_KEY` is
+/// `WORKER_KEY_FILE`.
+pub fn file_name(name: &str) -> String {
+    format!("{name}_FILE")
 }
 
 /// Returns the key of a name: `FIRST_BYTE_TIMEOUT` is `first_byte_timeout`.
@@ -238,6 +251,19 @@ mod tests {
             ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
         );
         assert_eq!(proxy.setting.keys(), ["https_proxy", "all_proxy"]);
+    }
+
+    #[test]
+    fn secrets_and_headers_can_be_in_a_file() {
+        let key =
+            TypedSetting::new("KEY", MAIN, crate::example::SECRET, "A key.").aliases(&["OLD"]);
+        let port = TypedSetting::new("PORT", MAIN, TEXT, "A port.");
+
+        assert_eq!(
+            key.setting.file_names().collect::<Vec<_>>(),
+            ["KEY_FILE", "OLD_FILE"]
+        );
+        assert_eq!(port.setting.file_names().count(), 0);
     }
 
     #[test]

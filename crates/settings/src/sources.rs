@@ -4,6 +4,7 @@
 //! not for each name, so that a weaker source never wins by another name. An entry table of the
 //! file is stronger than all of them, for its entry.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::environment::Environment;
@@ -11,8 +12,9 @@ use crate::error::{Location, SettingsError, ShownValue};
 use crate::file::{self, Entry, SettingsFile};
 use crate::layer::{Layer, SourceText};
 use crate::schema::Schema;
+use crate::secret_file;
 use crate::setting::{DefaultValue, EntryKey, EntryScope, Naming, Setting, TypedSetting};
-use crate::value::{self, ValueError};
+use crate::value::{self, Syntax, ValueError};
 
 /// All sources of one process. Not `Debug`: there are secrets among the values.
 pub struct Sources {
@@ -21,6 +23,15 @@ pub struct Sources {
     variables: Layer,
     file: SettingsFile,
     environment: Environment,
+    problems: Problems,
+}
+
+/// The reaction to what is wrong in a source.
+enum Problems {
+    /// It is the error of the call that found it.
+    Returned,
+    /// It is collected, and the value counts as unset.
+    Collected(RefCell<Vec<SettingsError>>),
 }
 
 /// A flag of the command line with its value.
@@ -29,8 +40,19 @@ pub struct FlagValue {
     pub flag: String,
     /// Its setting.
     pub setting: &'static Setting,
-    /// The value.
+    /// The value, or the path of a file with it.
     pub text: String,
+    /// The meaning of the text.
+    pub form: FlagForm,
+}
+
+/// The meaning of a flag's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlagForm {
+    /// The value itself.
+    Value,
+    /// The path of a file that contains the value.
+    FileOfValue,
 }
 
 /// The sources of one entry: its own table of the file, if it has one, before all others.
@@ -44,27 +66,64 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or has unknown keys, or names of one setting contradict each
-    /// other. Values are checked when they are read.
+    /// The first problem: if the file cannot be read or has unknown keys, or names of one setting
+    /// contradict each other. Values are checked when they are read.
     pub fn collect(
         schema: &'static Schema,
         flags: impl IntoIterator<Item = FlagValue>,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
+        let mut sources = Self::collect_leniently(schema, flags, environment);
+
+        let first = sources.take_problems().into_iter().next();
+        sources.problems = Problems::Returned;
+        first.map_or(Ok(sources), Err)
+    }
+
+    /// Collects the same, and all problems: a wrong value counts as unset, and the error is among
+    /// those of [`Self::take_problems`].
+    pub fn collect_leniently(
+        schema: &'static Schema,
+        flags: impl IntoIterator<Item = FlagValue>,
+        environment: &Environment,
+    ) -> Self {
+        let mut problems = Vec::new();
         let mut sources = Self {
             schema,
-            flags: flag_layer(schema, flags)?,
-            variables: environment_layer(schema, environment)?,
+            flags: flag_layer(schema, flags, environment, &mut problems),
+            variables: environment_layer(schema, environment, &mut problems),
             file: SettingsFile::default(),
             environment: environment.clone(),
+            problems: Problems::Returned,
         };
 
         if let Some(path) = sources.config_file().and_then(value::path) {
-            sources.file = file::read(schema, &path)?;
+            sources.file = file::read(schema, &path, environment, &mut problems);
         }
-        sources.refuse_outside_entries()?;
+        problems.extend(sources.outside_entries());
 
-        Ok(sources)
+        sources.problems = Problems::Collected(problems.into());
+        sources
+    }
+
+    /// Returns the problems that were found since the last call, each once.
+    pub fn take_problems(&self) -> Vec<SettingsError> {
+        match &self.problems {
+            Problems::Returned => Vec::new(),
+            Problems::Collected(problems) => problems.take(),
+        }
+    }
+
+    /// Returns the flags whose value is a secret, which every user of the machine can read in the
+    /// list of processes.
+    pub fn secret_flags(&self) -> Vec<String> {
+        let settings = self.schema.settings();
+        let secrets = settings.filter(|setting| setting.syntax.can_be_in_a_file());
+        let flags = secrets.filter_map(|setting| match &self.flags.get(setting)?.location {
+            Location::Flag(flag) => Some(flag.clone()),
+            _ => None,
+        });
+        flags.collect()
     }
 
     /// Returns the value of a setting, or its default.
@@ -94,8 +153,9 @@ impl Sources {
 
         let mut strongest = None;
         for text in self.texts(&setting.setting) {
-            let value = parse(setting, text)?;
-            strongest.get_or_insert(value);
+            if let Some(value) = self.accept(parse(setting, text))? {
+                strongest.get_or_insert(value);
+            }
         }
         Ok(strongest)
     }
@@ -137,29 +197,44 @@ impl Sources {
         self.texts(setting).next().map(|found| found.text.as_str())
     }
 
-    fn refuse_outside_entries(&self) -> Result<(), SettingsError> {
-        let Some(table) = self.schema.entry_table else {
-            return Ok(());
+    /// Returns an error for each setting that every entry table must have for itself, and that is
+    /// set outside of them.
+    fn outside_entries(&self) -> Vec<SettingsError> {
+        let table = self.schema.entry_table;
+        let Some(table) = table.filter(|_| !self.file.entries.is_empty()) else {
+            return Vec::new();
         };
-        if self.file.entries.is_empty() {
-            return Ok(());
-        }
 
-        for setting in self.schema.settings() {
-            if let Some(EntryKey {
+        let settings = self.schema.settings();
+        let outside = settings.filter_map(|setting| match setting.entry? {
+            EntryKey {
                 key,
                 scope: EntryScope::PerEntry,
-            }) = setting.entry
-                && let Some(found) = self.texts(setting).next()
-            {
-                return Err(SettingsError::OutsideEntries {
-                    location: found.location.clone(),
-                    table,
-                    key,
-                });
+            } => Some(SettingsError::OutsideEntries {
+                location: self.texts(setting).next()?.location.clone(),
+                table,
+                key,
+            }),
+            _ => None,
+        });
+        outside.collect()
+    }
+
+    /// Returns a value that was read. A problem is returned, or collected and `None` returned.
+    fn accept<T>(&self, value: Result<T, SettingsError>) -> Result<Option<T>, SettingsError> {
+        match (value, &self.problems) {
+            (Ok(value), _) => Ok(Some(value)),
+            (Err(error), Problems::Returned) => Err(error),
+            (Err(error), Problems::Collected(problems)) => {
+                let mut problems = problems.borrow_mut();
+                let text = error.to_string();
+                // Settings for all entries are read once for each of them.
+                if problems.iter().all(|known| known.to_string() != text) {
+                    problems.push(error);
+                }
+                Ok(None)
             }
         }
-        Ok(())
     }
 
     /// Returns the text of each source that has one, the strongest first.
@@ -191,16 +266,37 @@ impl EntrySources<'_> {
     /// does without it.
     pub fn explicit<T>(&self, setting: &TypedSetting<T>) -> Result<Option<T>, SettingsError> {
         let own = self.own.and_then(|own| own.layer.get(&setting.setting));
-        let own = own.map(|text| parse(setting, text)).transpose()?;
+        let own = match own {
+            Some(text) => self.sources.accept(parse(setting, text))?,
+            None => None,
+        };
         let shared = self.sources.explicit(setting)?;
 
         Ok(own.or(shared))
     }
 
+    /// Returns the value of every source that sets a setting for this entry, the weakest first: for
+    /// settings that add up.
+    ///
+    /// # Errors
+    ///
+    /// If any source has a value that the setting cannot have.
+    pub fn all<T>(&self, setting: &TypedSetting<T>) -> Result<Vec<T>, SettingsError> {
+        let own = self.own.and_then(|own| own.layer.get(&setting.setting));
+        let texts = own.into_iter().chain(self.sources.texts(&setting.setting));
+
+        let mut values = Vec::new();
+        for text in texts {
+            values.extend(self.sources.accept(parse(setting, text))?);
+        }
+        values.reverse();
+        Ok(values)
+    }
+
     /// Returns an error if both of two settings are set.
     pub fn refuse_both(&self, one: &Setting, other: &Setting) -> Result<(), SettingsError> {
         match (self.text(one), self.text(other)) {
-            (Some(one), Some(other)) => Err(SettingsError::Exclusive {
+            (Some(one), Some(other)) => self.refuse(SettingsError::Exclusive {
                 one: one.location.clone(),
                 other: other.location.clone(),
             }),
@@ -218,7 +314,7 @@ impl EntrySources<'_> {
         }
 
         match (one.entry, other.entry) {
-            (Some(one), Some(other)) => Err(SettingsError::IncompleteEntry {
+            (Some(one), Some(other)) => self.refuse(SettingsError::IncompleteEntry {
                 table: own.name.clone(),
                 file: own.file.clone(),
                 key: one.key,
@@ -226,6 +322,11 @@ impl EntrySources<'_> {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Returns a problem of this entry, or collects it.
+    fn refuse(&self, error: SettingsError) -> Result<(), SettingsError> {
+        self.sources.accept::<()>(Err(error)).map(|_| ())
     }
 
     fn text(&self, setting: &Setting) -> Option<&SourceText> {
@@ -265,46 +366,70 @@ fn parse<T>(setting: &TypedSetting<T>, source: &SourceText) -> Result<T, Setting
 fn flag_layer(
     schema: &Schema,
     flags: impl IntoIterator<Item = FlagValue>,
-) -> Result<Layer, SettingsError> {
-    let mut by_setting: HashMap<&'static str, Vec<SourceText>> = HashMap::new();
+    environment: &Environment,
+    problems: &mut Vec<SettingsError>,
+) -> Layer {
+    let mut by_setting: HashMap<&'static str, Vec<Result<SourceText, SettingsError>>> =
+        HashMap::new();
     for flag in flags {
         let texts = by_setting.entry(flag.setting.name).or_default();
-        texts.push(SourceText {
-            location: Location::Flag(flag.flag),
-            text: flag.text,
+        let location = Location::Flag(flag.flag);
+        texts.push(match flag.form {
+            FlagForm::Value => Ok(source_text(flag.setting, location, &flag.text, environment)),
+            FlagForm::FileOfValue => {
+                secret_file::read(location, &environment.expand_home(&flag.text))
+            }
         });
     }
 
-    Layer::build(schema, |setting| {
-        Ok(by_setting.remove(setting.name).unwrap_or_default())
+    Layer::build(schema, problems, |setting| {
+        by_setting.remove(setting.name).unwrap_or_default()
     })
 }
 
-fn environment_layer(schema: &Schema, environment: &Environment) -> Result<Layer, SettingsError> {
-    Layer::build(schema, |setting| {
-        let mut texts = Vec::new();
-        for name in setting.variables() {
-            let Some(value) = environment.get(&name) else {
-                continue;
-            };
+fn environment_layer(
+    schema: &Schema,
+    environment: &Environment,
+    problems: &mut Vec<SettingsError>,
+) -> Layer {
+    let text_of = |setting: &Setting, name: &str| {
+        let value = environment.get(name)?;
+        let invalid = || SettingsError::InvalidValue {
+            setting: setting.name,
+            location: Location::Variable(name.to_owned()),
+            shown: ShownValue::Hidden,
+            expected: "UTF-8".into(),
+        };
+        Some(value.to_str().ok_or_else(invalid))
+    };
+
+    Layer::build(schema, problems, |setting| {
+        let variables = setting.variables().into_iter();
+        let values = variables.filter_map(|name| {
+            let text = text_of(setting, &name)?;
             let location = Location::Variable(name);
-            match value.to_str() {
-                Some(text) => texts.push(SourceText {
-                    location,
-                    text: text.to_owned(),
-                }),
-                None => {
-                    return Err(SettingsError::InvalidValue {
-                        setting: setting.name,
-                        location,
-                        shown: ShownValue::Hidden,
-                        expected: "UTF-8".into(),
-                    });
-                }
-            }
-        }
-        Ok(texts)
+            Some(text.map(|text| source_text(setting, location, text, environment)))
+        });
+        let of_files = setting.file_names().filter_map(|name| {
+            let path = text_of(setting, &name)?;
+            let location = Location::Variable(name);
+            Some(path.and_then(|path| secret_file::read(location, &environment.expand_home(path))))
+        });
+        values.chain(of_files).collect()
     })
+}
+
+fn source_text(
+    setting: &Setting,
+    location: Location,
+    text: &str,
+    environment: &Environment,
+) -> SourceText {
+    let text = match setting.syntax {
+        Syntax::Path => environment.expand_home(text),
+        _ => text.to_owned(),
+    };
+    SourceText { location, text }
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ pub enum Syntax {
     Switch,
     /// Words separated by commas.
     List,
-    /// Names of environment variables, or `NAME=value`, separated by commas. Secret.
+    /// Names of environment variables, or `NAME=value`, separated by commas where one text holds
+    /// several. Secret.
     Variables,
     /// A program and its arguments, split as a shell does. Secret.
     Command,
@@ -65,13 +66,29 @@ impl Syntax {
         }
     }
 
-    /// Returns the separator between several values in one text, `None` if there is only one value.
-    pub fn separator(self) -> Option<&'static str> {
+    /// Returns whether a flag of this form can be repeated, and a file has arrays of it.
+    pub fn is_repeatable(self) -> bool {
+        matches!(self, Self::List | Self::Variables | Self::Headers)
+    }
+
+    /// Returns several values of this form as one text. The parser finds the same values in it.
+    pub fn join(self, items: &[&str]) -> String {
         match self {
-            Self::List | Self::Variables => Some(","),
-            Self::Headers => Some("\n"),
-            _ => None,
+            Self::List => items.join(","),
+            Self::Headers => items.join("\n"),
+            // An end behind each item, also a single one: a comma in it is a part of the value.
+            Self::Variables => items
+                .iter()
+                .flat_map(|item| [*item, VARIABLE_END])
+                .collect(),
+            _ => items.concat(),
         }
+    }
+
+    /// Returns whether a value can also be the content of a file, so that neither the command line
+    /// nor the environment shows it.
+    pub fn can_be_in_a_file(self) -> bool {
+        matches!(self, Self::Secret | Self::Headers)
     }
 
     /// Returns whether its values must never be shown.
@@ -82,6 +99,10 @@ impl Syntax {
         )
     }
 }
+
+/// The end of an item where [`Syntax::join`] put several variables in one text. No argument and no
+/// variable of the environment can contain it.
+const VARIABLE_END: &str = "\0";
 
 /// A text that is not a value. The error contains the expected form, and nothing of the text that
 /// may be a secret.
@@ -315,7 +336,29 @@ fn command(text: &str) -> Result<Vec<String>, ValueError> {
 }
 
 fn variables(text: &str) -> Result<Vec<Variable>, ValueError> {
+    if text.contains(VARIABLE_END) {
+        let items = text.split_terminator(VARIABLE_END);
+        let items = items
+            .map(variables_of_item)
+            .collect::<Result<Vec<_>, _>>()?;
+        return Ok(items.concat());
+    }
     items(text).map(variable).collect()
+}
+
+/// Parses one flag or one element of an array. Names without a value can stand before the last
+/// comma in front of the first `=`; everything behind that is one value.
+fn variables_of_item(item: &str) -> Result<Vec<Variable>, ValueError> {
+    let names = item.split('=').next().unwrap_or_default();
+    let last = match names.rfind(',') {
+        Some(comma) if names.len() < item.len() => comma + 1,
+        None if names.len() < item.len() => 0,
+        _ => item.len(),
+    };
+
+    let (names, last) = item.split_at(last);
+    let last = Some(last.trim_start()).filter(|last| !last.is_empty());
+    items(names).chain(last).map(variable).collect()
 }
 
 fn variable(item: &str) -> Result<Variable, ValueError> {
@@ -467,6 +510,29 @@ mod tests {
         assert_eq!(variables[1].name, "B");
         assert_eq!(variables[1].value.as_deref(), Some("x=y"));
         assert!(variable("1A").is_err());
+    }
+
+    #[test]
+    fn a_value_of_an_item_of_its_own_can_contain_commas() {
+        let parsed = |items: &[&str]| {
+            let variables = variables(&Syntax::Variables.join(items)).unwrap();
+            let shown = |it: &Variable| (it.name.clone(), it.value.clone());
+            variables.iter().map(shown).collect::<Vec<_>>()
+        };
+        let pair = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
+
+        assert_eq!(parsed(&["DB=a,b=c "]), [pair("DB", Some("a,b=c "))]);
+        assert_eq!(
+            parsed(&["A, B", "C,D=x,y", "E=", ""]),
+            [
+                pair("A", None),
+                pair("B", None),
+                pair("C", None),
+                pair("D", Some("x,y")),
+                pair("E", Some("")),
+            ]
+        );
+        assert!(variables(&Syntax::Variables.join(&["a b=c"])).is_err());
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub enum Rule {
     TotalsDiffer,
     /// A process ended without a fault that ends processes.
     ProcessExited,
+    /// A process did not end after `SIGTERM`.
+    ProcessStuck,
     /// Descriptors were not closed.
     DescriptorsLeaked,
     /// Memory was not given back.
@@ -110,6 +112,8 @@ pub fn check(history: &History) -> Vec<Violation> {
     let mut violations = executions::check(history, &calls);
     violations.extend(answers::check(history));
     violations.extend(messages::check(history));
+    let stuck = history.stuck.iter();
+    violations.extend(stuck.map(|name| Violation::new(Rule::ProcessStuck, name)));
     if let Some(settled) = &history.settled {
         violations.extend(settled::check(settled, &history.calls));
     }

@@ -22,6 +22,8 @@ pub struct History {
     pub cancellations: Vec<Cancellation>,
     /// Every end of a process that a fault caused.
     pub stops: Vec<Stop>,
+    /// Processes that did not end after `SIGTERM`, although they may not drain for so long.
+    pub stuck: Vec<String>,
     /// The longest time for which the harness itself was not run.
     pub lag: Millis,
     /// The state after the last fault; `None` for a window that did not get so far.

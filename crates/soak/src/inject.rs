@@ -25,7 +25,9 @@ pub(crate) struct Injected {
     pub(crate) stops: Vec<Stop>,
     /// The labels of the faults.
     pub(crate) labels: Vec<String>,
-    /// Faults that could not be carried out, and processes that did not end when asked to.
+    /// Processes that did not end after `SIGTERM`.
+    pub(crate) stuck: Vec<String>,
+    /// Faults that could not be carried out.
     pub(crate) failures: Vec<String>,
 }
 
@@ -137,8 +139,8 @@ impl Injector {
         } = &mut *slot
             && !process.terminate().await
         {
-            let failure = format!("{} did not end after SIGTERM", victim.name());
-            self.injected.lock().failures.push(failure);
+            let name = victim.name().to_owned();
+            self.injected.lock().stuck.push(name);
         }
         self.stopped(victim.name());
         self.site.launch(victim, &mut slot, disk)

@@ -45,7 +45,7 @@ pub(crate) fn page(facts: &RunFacts, totals: &Totals, picture: &str) -> String {
         page.push_str(&excerpts(totals));
     }
     if !totals.failures.is_empty() {
-        page.push_str("\n## Faults that could not be carried out as planned\n\n");
+        page.push_str("\n## Not as planned\n\n");
         for failure in &totals.failures {
             let _ = writeln!(page, "- {failure}");
         }

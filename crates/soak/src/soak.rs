@@ -68,8 +68,17 @@ pub(crate) async fn run(
         }
         let plan = plan(number, options.seed);
         let result = tokio::select! {
-            result = window::run(&site, epoch, plan, &mut memory) => result?,
+            result = window::run(&site, epoch, plan, &mut memory) => result,
             _ = tokio::signal::ctrl_c() => break,
+        };
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                let failure = format!("window {number} ended early: {error:#}");
+                say(&failure);
+                totals.failures.push(failure);
+                break;
+            }
         };
         totals.add(epoch.elapsed(), number, plan.seed, &result);
         say(&progress(epoch.elapsed(), plan, &result, &totals));
@@ -89,7 +98,8 @@ pub(crate) async fn run(
     if let Some(docs) = &options.publish {
         write_report(docs, &facts, &totals)?;
     }
-    Ok(if totals.violation_count() == 0 && totals.windows > 0 {
+    let is_whole = totals.windows > 0 && totals.failures.is_empty();
+    Ok(if totals.violation_count() == 0 && is_whole {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -119,8 +129,10 @@ pub(crate) fn progress(
     result: &WindowResult,
     totals: &Totals,
 ) -> String {
-    let processes = result.history.settled.iter().flat_map(|it| &it.processes);
-    let processes: Vec<String> = processes
+    let settled = result.history.settled.clone().unwrap_or_default();
+    let processes: Vec<String> = settled
+        .processes
+        .iter()
         .map(|process| {
             let mebibytes = process.memory / (1024 * 1024);
             format!(
@@ -130,7 +142,7 @@ pub(crate) fn progress(
         })
         .collect();
     let mut line = format!(
-        "[{:6} s] window {} (seed {}): {} calls, {} executions, {} faults, settled after {:.1} s, harness lag {} ms, {} violations ({} in all); {}",
+        "[{:6} s] window {} (seed {}): {} calls, {} executions, {} faults, settled after {:.1} s, harness lag {} ms, {} of {} programs, {} violations ({} in all); {}",
         at.as_secs(),
         plan.number,
         plan.seed,
@@ -139,6 +151,8 @@ pub(crate) fn progress(
         result.faults.len(),
         result.settled_after.as_secs_f64(),
         result.history.lag,
+        settled.programs,
+        settled.programs_allowed,
         result.violations.len(),
         totals.violation_count(),
         processes.join(", "),

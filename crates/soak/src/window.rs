@@ -61,9 +61,6 @@ pub(crate) struct WindowResult {
 #[derive(Default)]
 pub(crate) struct Memory {
     baselines: HashMap<(Victim, u32), Baseline>,
-    /// Sessions of programs that no caller has ended, of the last windows: those of an older one
-    /// have been idle for too long.
-    open_sessions: [usize; 2],
 }
 
 /// A process at the ends of its first windows.
@@ -99,9 +96,8 @@ pub(crate) async fn run(
     let exits = revive(site).await?;
     let ended = Instant::now();
     let sessions = open_sessions(&recorder.lock());
-    let earlier: usize = memory.open_sessions.iter().sum();
-    let programs_allowed = SHARED_PROGRAMS + sessions + earlier;
-    memory.open_sessions = [memory.open_sessions[1], sessions];
+    // Those of earlier windows have ended by now, idle for longer than they may be.
+    let programs_allowed = SHARED_PROGRAMS + sessions;
     settle(site, programs_allowed).await;
     let settled_after = ended.elapsed();
     caller::probe(&setting).await?;
@@ -189,7 +185,7 @@ fn open_sessions(calls: &[Call]) -> usize {
     let of_programs = calls.iter().filter(|call| call.id == "stdio");
     let begun = of_programs.clone().filter(|call| {
         call.operation == Operation::Initialize
-            && call.ends.iter().any(|end| end.outcome != Outcome::NotSent)
+            && call.ends.iter().any(|end| may_have_begun(&end.outcome))
     });
     let is_end = |outcome: &Outcome| match outcome {
         Outcome::Answered { status, .. } => *status < 300 || *status == 404,
@@ -199,6 +195,15 @@ fn open_sessions(calls: &[Call]) -> usize {
         call.operation == Operation::Delete && call.ends.iter().any(|end| is_end(&end.outcome))
     });
     begun.count().saturating_sub(ended.count())
+}
+
+/// Returns whether a session may have begun with an `initialize` that ended in this way.
+fn may_have_begun(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::NotSent => false,
+        Outcome::Answered { status, .. } => matches!(status, 200 | 502 | 504),
+        Outcome::Broken { .. } | Outcome::NoAnswer | Outcome::Left | Outcome::Hung => true,
+    }
 }
 
 /// Waits until the state is the truth and the programs are those that may run, within a bound.
@@ -272,6 +277,7 @@ fn history(
     let mut history = History {
         calls,
         stops: injected.stops.clone(),
+        stuck: injected.stuck.clone(),
         settled: Some(settled),
         ..History::default()
     };

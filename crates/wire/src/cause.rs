@@ -5,6 +5,8 @@
 //! 405: MCP clients read those as protocol (MCP 2025-11-25 and 2026-07-28, transports). The JSON-RPC
 //! codes are positive, outside of everything that JSON-RPC 2.0 and MCP reserve.
 
+use std::time::Duration;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -140,7 +142,7 @@ causes! {
 }
 
 /// After how many seconds a caller may retry a call that failed for lack of a relay, a program or
-/// room.
+/// room, where nothing more precise is known.
 pub const RETRY_AFTER_SECONDS: u16 = 2;
 
 impl Cause {
@@ -174,6 +176,8 @@ pub struct CallError {
     pub message: String,
     /// The error behind it, for the log alone.
     source: Option<String>,
+    /// The value of `Retry-After`, where it is known.
+    retry_after: Option<Duration>,
 }
 
 impl CallError {
@@ -183,7 +187,26 @@ impl CallError {
             cause,
             message: message.into(),
             source: None,
+            retry_after: None,
         }
+    }
+
+    /// Sets the time after which the call may succeed, for a cause that can be retried.
+    pub fn with_retry_after(self, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..self
+        }
+    }
+
+    /// Returns after how many seconds the caller may retry, `None` if that may execute the call
+    /// twice.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let known = self
+            .retry_after
+            .map(|wait| wait.as_secs_f64().ceil() as u64);
+        let seconds = known.unwrap_or(RETRY_AFTER_SECONDS.into()).max(1);
+        self.cause.is_retryable().then_some(seconds)
     }
 
     /// Adds the error behind it, for the log alone.
@@ -221,8 +244,8 @@ impl CallError {
             llamapool::ERROR,
             HeaderValue::from_static(self.cause.word()),
         );
-        if self.cause.is_retryable() {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if self.cause == Cause::WrongToken {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -330,6 +353,22 @@ mod tests {
         assert_eq!(retryable.headers()["retry-after"], "2");
         assert_eq!(wrong_token.headers()["www-authenticate"], "Bearer");
         assert!(!wrong_token.headers().contains_key("retry-after"));
+    }
+
+    #[test]
+    fn a_known_time_of_a_retry_is_rounded_up() {
+        let after = |milliseconds: u64| {
+            let failure = CallError::new(Cause::TooManySessions, "full");
+            let failure = failure.with_retry_after(Duration::from_millis(milliseconds));
+            failure.retry_after_seconds()
+        };
+
+        assert_eq!(after(0), Some(1));
+        assert_eq!(after(1000), Some(1));
+        assert_eq!(after(27_001), Some(28));
+        let executed = CallError::new(Cause::ProviderExited, "ended");
+        let executed = executed.with_retry_after(Duration::from_secs(1));
+        assert_eq!(executed.retry_after_seconds(), None);
     }
 
     #[test]

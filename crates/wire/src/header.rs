@@ -22,6 +22,8 @@ pub const SECRET: HeaderName = HeaderName::from_static("llamapool-secret");
 pub const VERSION: HeaderName = HeaderName::from_static("llamapool-version");
 /// Server to relay, on a call: the beginning of the path of the public URL of the id.
 pub const PUBLIC_PREFIX: HeaderName = HeaderName::from_static("llamapool-public-prefix");
+/// Server to relay, on a call: the [`crate::CallerTag`] of its caller. No provider receives it.
+pub const CALLER: HeaderName = HeaderName::from_static("llamapool-caller");
 /// On a response that llamapool made itself: the [`crate::Cause`] of the failure.
 pub const ERROR: HeaderName = HeaderName::from_static("llamapool-error");
 /// On every response and on every call to a provider: the id of the call, for finding it in the logs of

@@ -7,6 +7,7 @@
 //! bounded.
 
 mod build;
+mod caller_tag;
 mod cause;
 mod display;
 mod event;
@@ -18,6 +19,7 @@ mod refusal;
 mod secret;
 
 pub use build::BuildInfo;
+pub use caller_tag::CallerTag;
 pub use cause::{CallError, Cause, Hop, RETRY_AFTER_SECONDS, error_chain};
 pub use display::controls_display;
 pub use event::{BridgeLoad, Event, EventError, MAX_EVENT_BYTES, Offer, ProviderHealth};

@@ -1,5 +1,6 @@
 //! Answers one HTTP request to the listener: checks it, and passes it on to the bridge.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -10,13 +11,14 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use llamapool_http::host::AllowedHosts;
 use llamapool_http::{BodyEnd, BodyObserver, BoxError, ForwardTimeouts, json_response};
-use llamapool_wire::{CallError, Cause, RETRY_AFTER_SECONDS, Secret, header as wire};
+use llamapool_wire::{CallError, Cause, Secret, header as wire};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::HttpServerConfig;
 use crate::bridge::{Bridge, not_found};
+use crate::caller::BridgeCaller;
 
 /// The path of the MCP endpoint, with or without a slash at its end.
 const MCP_PATHS: [&str; 2] = ["/mcp", "/mcp/"];
@@ -94,8 +96,12 @@ impl Endpoint {
         failure_response(&CallError::new(cause, message), &req_id)
     }
 
-    /// Answers one request.
-    pub(super) async fn respond<B>(&self, mut request: Request<B>) -> Response<EndpointBody>
+    /// Answers one request, which came from this address.
+    pub(super) async fn respond<B>(
+        &self,
+        mut request: Request<B>,
+        peer: IpAddr,
+    ) -> Response<EndpointBody>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -105,7 +111,7 @@ impl Endpoint {
             request.headers_mut().insert(wire::REQUEST_ID, value);
         }
 
-        let mut response = match self.route(request).await {
+        let mut response = match self.route(request, peer).await {
             Ok(response) => response,
             Err(failure) => {
                 log_failure(&failure, &req_id);
@@ -118,7 +124,11 @@ impl Endpoint {
         response
     }
 
-    async fn route<B>(&self, request: Request<B>) -> Result<Response<EndpointBody>, CallError>
+    async fn route<B>(
+        &self,
+        request: Request<B>,
+        peer: IpAddr,
+    ) -> Result<Response<EndpointBody>, CallError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -135,10 +145,14 @@ impl Endpoint {
             return Ok(response.map(|body| body.boxed_unsync()));
         }
         self.check_token(request.headers())?;
-        self.call(request).await
+        self.call(request, peer).await
     }
 
-    async fn call<B>(&self, request: Request<B>) -> Result<Response<EndpointBody>, CallError>
+    async fn call<B>(
+        &self,
+        request: Request<B>,
+        peer: IpAddr,
+    ) -> Result<Response<EndpointBody>, CallError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -152,7 +166,8 @@ impl Endpoint {
             return Err(CallError::new(Cause::ServerDraining, message));
         }
 
-        let response = self.bridge.serve(request).await?;
+        let caller = BridgeCaller::of_request(peer, request.headers());
+        let response = self.bridge.serve(request, caller).await?;
         let Some(call) = call else {
             return Ok(response.map(|body| body.boxed_unsync()));
         };
@@ -173,7 +188,8 @@ impl Endpoint {
             None => sent.unwrap_or_default(),
         };
 
-        if self.hosts.allows(authority) {
+        let is_rebound = self.hosts.may_be_rebound(authority, request.headers());
+        if self.hosts.allows(authority) && !is_rebound {
             Ok(())
         } else {
             Err(refused(&format!("the Host {}", quoted(authority))))
@@ -258,8 +274,8 @@ fn failure_response(failure: &CallError, req_id: &str) -> Response<EndpointBody>
     let mut response = json(failure.cause.status(), failure.to_json(None, req_id));
     let headers = response.headers_mut();
     headers.insert(wire::ERROR, HeaderValue::from_static(failure.cause.word()));
-    if failure.cause.is_retryable() {
-        headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    if let Some(seconds) = failure.retry_after_seconds() {
+        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     if failure.cause == Cause::WrongToken {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

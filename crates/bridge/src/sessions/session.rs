@@ -12,11 +12,12 @@ use llamapool_mcp::{
 };
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::event_log::EventLog;
+use super::places::{SessionPlace, SessionUse};
 use super::streams::{FIRST_STREAM, Streams};
+use crate::caller::BridgeCaller;
 use crate::child::{Exit, ProgramObserver};
 use crate::event_queue::ResponsePart;
 use crate::invalid_lines::InvalidLines;
@@ -33,6 +34,7 @@ const PING_ID: &str = "llamapool-ping-";
 pub(super) struct Session {
     pub(super) id: Box<str>,
     pub(super) input: ProgramInput,
+    caller: BridgeCaller,
     streams: Mutex<Streams>,
     invalid_lines: InvalidLines,
     activity: Mutex<Activity>,
@@ -41,12 +43,16 @@ pub(super) struct Session {
     /// Counts the session as open, until it ends.
     open: Mutex<Option<OpenSession>>,
     /// Held until the program is gone, which bounds the number of programs.
-    _slot: OwnedSemaphorePermit,
+    _place: SessionPlace,
 }
 
 /// When the client was last active.
 struct Activity {
     at: Instant,
+    /// When a call was last running, or the client listening.
+    busy_at: Instant,
+    /// True if the client made a request after the first one.
+    is_used: bool,
     /// When a client that only listens was sent a ping that it has not answered.
     pinged: Option<Instant>,
     pings: u64,
@@ -59,23 +65,26 @@ impl Session {
         input: ProgramInput,
         log: EventLog,
         open: OpenSession,
-        slot: OwnedSemaphorePermit,
+        place: SessionPlace,
     ) -> Self {
         let now = Instant::now();
         Self {
             id,
+            invalid_lines: InvalidLines::new(input.provider()),
             streams: Mutex::new(Streams::new(log, input.memory())),
             input,
-            invalid_lines: InvalidLines::new(),
+            caller: place.caller(),
             activity: Mutex::new(Activity {
                 at: now,
+                busy_at: now,
+                is_used: false,
                 pinged: None,
                 pings: 0,
             }),
             created: now,
             version: OnceLock::new(),
             open: Mutex::new(Some(open)),
-            _slot: slot,
+            _place: place,
         }
     }
 
@@ -89,6 +98,26 @@ impl Session {
         let mut activity = self.activity.lock();
         activity.at = Instant::now();
         activity.pinged = None;
+    }
+
+    /// Records that the client makes a request, which is not the first one.
+    pub(super) fn note_request(&self) {
+        self.activity.lock().is_used = true;
+    }
+
+    /// Returns the session as far as the choice needs it of the one that gives way.
+    pub(super) fn usage(&self, now: Instant) -> SessionUse {
+        let is_busy = {
+            let streams = self.streams();
+            streams.has_pending_call() || streams.listener().is_some()
+        };
+        let activity = self.activity.lock();
+        let since = activity.at.max(activity.busy_at);
+        SessionUse {
+            caller: self.caller,
+            idle: (!is_busy).then(|| now.saturating_duration_since(since)),
+            is_used: activity.is_used,
+        }
     }
 
     /// Returns the revision that client and program have agreed on.
@@ -108,12 +137,17 @@ impl Session {
             let mut streams = self.streams();
             streams.expire(Instant::now());
             if streams.has_pending_call() {
+                drop(streams);
+                self.activity.lock().busy_at = Instant::now();
                 return false;
             }
             streams.listener()
         };
 
         let mut activity = self.activity.lock();
+        if listener.is_some() {
+            activity.busy_at = Instant::now();
+        }
         if activity.at.elapsed() < idle {
             return false;
         }
@@ -143,7 +177,6 @@ impl Session {
 
     /// Ends the session: its streams end and its program's input is closed.
     pub(super) fn end(&self, why: &str) {
-        tracing::debug!(why, "a session ends");
         let message = format!("the session has ended: {why}");
         self.close(&CallError::new(Cause::ProviderExited, message));
     }
@@ -217,9 +250,6 @@ impl ProgramObserver for Session {
     }
 
     fn on_exit(&self, exit: &Exit) {
-        let message = format!(
-            "the MCP server has ended ({exit}) before it had answered; it may have executed the call"
-        );
-        self.close(&CallError::new(exit.cause(), message));
+        self.close(&exit.failure());
     }
 }

@@ -8,7 +8,7 @@ use super::{Role, RoleSettings};
 use crate::settings::{self, BridgeSettings};
 use crate::stop::run_until_stopped;
 use crate::telemetry;
-use crate::{open_files, runtime};
+use crate::{open_files, runtime, weak_keys};
 
 /// A program, served over HTTP.
 pub static ROLE: Role = Role {
@@ -40,6 +40,9 @@ pub(super) fn run(settings: BridgeSettings) -> anyhow::Result<()> {
     let bind = http.bind;
     if !bind.ip().is_loopback() && http.auth_token.is_none() {
         tracing::warn!("AUTH_TOKEN is not set: anyone who reaches the address can call");
+    }
+    if !bind.ip().is_loopback() {
+        weak_keys::warn([("AUTH_TOKEN", http.auth_token.as_ref())]);
     }
     runtime::on_one_thread(run_until_stopped(async move |stop| {
         let server = HttpServer::bind(http, program)

@@ -1,12 +1,14 @@
 //! The role `mcp`: the relay of MCP providers.
 
-use llamapool_relay::Relay;
+use std::net::IpAddr;
+
+use llamapool_relay::{Relay, RelayConfig};
 
 use super::{Role, RoleSettings};
 use crate::settings::{self, RelaySettings};
 use crate::stop::run_until_stopped;
 use crate::telemetry;
-use crate::{open_files, runtime};
+use crate::{open_files, runtime, weak_keys};
 
 /// The relay of MCP providers.
 pub static ROLE: Role = Role {
@@ -39,6 +41,7 @@ pub(super) fn run(settings: RelaySettings) -> anyhow::Result<()> {
     open_files::raise(open_files::WITH_PROGRAMS);
 
     let config = settings.config;
+    warn_of_weak_keys(&config);
     runtime::on_one_thread(run_until_stopped(async move |stop| {
         let relay = Relay::bind(config).await?;
         if let Some(address) = relay.status_address() {
@@ -52,4 +55,24 @@ pub(super) fn run(settings: RelaySettings) -> anyhow::Result<()> {
         tracing::info!("the relay has ended");
         Ok(())
     }))
+}
+
+/// Warns of keys that can be guessed, unless the server is one on this machine.
+fn warn_of_weak_keys(config: &RelayConfig) {
+    let server = config.dial.server_url.host().unwrap_or_default();
+    let address = server.trim_start_matches('[').trim_end_matches(']');
+    let is_local = server.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if is_local {
+        return;
+    }
+
+    let identity = &config.identity;
+    weak_keys::warn([
+        ("CLIENT_SECRET", identity.client_secret.as_ref()),
+        ("STATUS_TOKEN", config.status.token.as_ref()),
+    ]);
+    for provider in &config.providers {
+        weak_keys::warn([("AUTH_TOKEN", provider.auth_token.as_ref())]);
+    }
 }

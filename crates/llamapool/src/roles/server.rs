@@ -8,7 +8,7 @@ use super::{Role, RoleSettings};
 use crate::settings::{self, GeneratedKey, ServerSettings};
 use crate::stop::run_until_stopped;
 use crate::telemetry;
-use crate::{open_files, runtime};
+use crate::{open_files, runtime, weak_keys};
 
 /// The public server.
 pub static ROLE: Role = Role {
@@ -45,6 +45,14 @@ pub(super) fn run(settings: ServerSettings) -> anyhow::Result<()> {
     }
 
     let mut config = settings.config;
+    if !config.listen.bind.ip().is_loopback() {
+        let keys = &config.auth.keys;
+        weak_keys::warn([
+            ("API_KEY", keys.api.as_ref()),
+            ("WORKER_KEY", keys.worker.as_ref()),
+            ("SESSION_KEY", keys.session.as_ref()),
+        ]);
+    }
     if let Some(open_files) = open_files::raise(open_files::SERVER) {
         open_files::fit(&mut config, open_files);
     }

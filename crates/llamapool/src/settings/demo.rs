@@ -7,7 +7,7 @@ use super::group::{self, MAIN};
 use super::logging::{self, LogSettings};
 
 /// The configuration of the demo.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DemoSettings {
     /// Port of its server.
     pub port: u16,

@@ -12,7 +12,7 @@ use super::group::LOGGING;
 const MAX_LINES: u32 = 1_000_000;
 
 /// The configuration of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// Least severe level that is logged.
     pub level: LevelFilter,
@@ -20,6 +20,8 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// Bound of lines of one kind.
     pub limit: LogLimit,
+    /// Flags that contain a secret, of which the log warns.
+    pub secret_flags: Vec<String>,
 }
 
 /// The bound of lines of one kind about one id, provider or program.
@@ -104,6 +106,7 @@ pub(super) fn resolve(sources: &Sources) -> Result<LogSettings, SettingsError> {
             burst: sources.value(&LOG_BURST)?,
             per_minute: sources.value(&LOG_RATE)?,
         },
+        secret_flags: sources.secret_flags(),
     })
 }
 

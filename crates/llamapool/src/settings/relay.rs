@@ -2,6 +2,7 @@
 
 mod connection;
 pub(super) mod program;
+mod program_environment;
 mod provider;
 mod status;
 

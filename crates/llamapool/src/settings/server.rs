@@ -89,6 +89,9 @@ impl ServerSettings {
             build: BUILD,
         };
 
+        let public_url = config.listen.public_url.as_ref();
+        auth::check_keys(sources, &config.auth.keys, public_url)?;
+
         Ok(Self {
             config,
             generated,

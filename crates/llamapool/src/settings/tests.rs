@@ -11,7 +11,7 @@ use llamapool_relay::{
     HttpConfig, ProviderConfig, ProviderKind, ProxySetting, Reconnect, StatusBind,
 };
 use llamapool_server::{ListenConfig, McpConfig, RelaysConfig, ServerConfig, StateConfig};
-use llamapool_settings::{FlagValue, Sources, Syntax, flag_name};
+use llamapool_settings::{FlagForm, FlagValue, Sources, Syntax, flag_name};
 use llamapool_tunnel::TunnelConfig;
 
 use super::*;
@@ -43,6 +43,7 @@ impl Given<'_> {
             flag: format!("--{}", flag_name(name)),
             setting: role.schema.by_name(name).unwrap(),
             text: (*text).into(),
+            form: FlagForm::Value,
         });
 
         let sources = Sources::collect(role.schema, flags, &environment.into_iter().collect())?;

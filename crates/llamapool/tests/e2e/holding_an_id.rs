@@ -71,7 +71,7 @@ async fn a_relay_that_is_cut_off_repeatedly_keeps_its_id() {
     let mut relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &settings);
 
     for times in 1..=10 {
-        let is_it = |line: &str| line.contains("the provider is reached at");
+        let is_it = |line: &str| line.contains("callers reach it at");
         relay.nth_line(times, "it is connected again", is_it).await;
         link.cut();
     }

@@ -36,7 +36,7 @@ async fn missing_keys_are_generated_logged_once_each_and_work() {
 
     relay
         .line("it is connected", |line| {
-            line.contains("the provider is reached at")
+            line.contains("callers reach it at")
         })
         .await;
     let http = reqwest::Client::new();
@@ -189,7 +189,7 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
 
     relay
         .line("it is connected", |line| {
-            line.contains("the provider is reached at")
+            line.contains("callers reach it at")
         })
         .await;
     pool.server.event("relay connected").await;
@@ -223,7 +223,7 @@ async fn no_key_is_ever_in_a_log_an_error_the_state_or_the_metrics() {
     );
     sharing
         .line("it is connected", |line| {
-            line.contains("the provider is reached at")
+            line.contains("callers reach it at")
         })
         .await;
     seen.push(sharing.log());

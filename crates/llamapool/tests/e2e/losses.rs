@@ -182,7 +182,7 @@ async fn an_assigned_id_is_random_and_kept_with_another_server() {
 async fn assigned_id(relay: &mut Process) -> String {
     let line = relay
         .line("it is connected", |line| {
-            line.contains("the provider is reached at")
+            line.contains("callers reach it at")
         })
         .await;
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -10,7 +10,7 @@ use crate::harness::{
 };
 
 /// The log of a connected relay, once for each of its ids.
-const REACHED: &str = "the provider is reached at";
+const REACHED: &str = "callers reach it at";
 
 /// A relay with a configuration file.
 struct Several {

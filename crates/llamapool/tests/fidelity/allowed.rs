@@ -318,7 +318,12 @@ const ANSWER: &[AllowedDifference] = &[
         "`Content-Security-Policy` of an answer that browsers run, or whose type they would guess",
         "content-security-policy",
         PAGE,
-        |it| it.added() == Some(b"sandbox"),
+        |it| {
+            let policies = it.direct.iter().map(Vec::as_slice);
+            it.through
+                .iter()
+                .eq(policies.chain([&b"sandbox"[..]]).collect::<Vec<_>>())
+        },
     ),
     answer(
         "`X-Content-Type-Options` of such an answer",

@@ -140,7 +140,7 @@ fn advice_for_room(cause: Cause) -> &'static str {
             "Try again: the call was not executed. The bound is `MAX_MEMORY` of the relay."
         }
         Cause::TooManySessions => {
-            "Try again: the call was not executed. The bounds are `MAX_SESSIONS` and `PROVIDER_MAX_STARTS` of the relay."
+            "Try again after `Retry-After`: the call was not executed. The message names the share that is used up. The bounds are `MAX_SESSIONS` and `PROVIDER_MAX_STARTS` of the relay."
         }
         _ => panic!("{cause:?} is no lack of room"),
     }

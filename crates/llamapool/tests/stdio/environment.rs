@@ -1,6 +1,7 @@
 //! Start of a program: its command, its environment and its working directory.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
 use serde_json::{Value, json};
 
@@ -101,6 +102,130 @@ async fn provider_env_must_not_name_a_secret_of_the_relay() {
             "{text}"
         );
     }
+}
+
+/// Starts a relay with variables in its environment, in `PROVIDER_ENV` and in a table, and returns
+/// the environment of the program.
+async fn environment_in_a_table(pool: &Pool, table: &str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("relay.toml");
+    let command = serde_json::to_string(&command(&[])).unwrap();
+    let text = format!(
+        "provider_env = ['FROM_FILE=a,b', 'BOTH=far']\n[[provider]]\nid = 'table'\n\
+         command = {command}\n{table}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+
+    let path = std::env::var("PATH").unwrap();
+    let settings = [
+        ("SERVER_URL", pool.url.as_str()),
+        ("WORKER_KEY", WORKER_KEY),
+        ("STATUS_ADDR", "off"),
+        ("PATH", &path),
+        ("NAMED", "by name"),
+        ("SSL_CERT_FILE", "/etc/ca.pem"),
+        ("HTTPS_PROXY", "http://me:hunter2@proxy.example:3128"),
+        ("NO_PROXY", "127.0.0.1"),
+        ("PROVIDER_ENV", "NAMED,MISSING"),
+        ("CONFIG_FILE", file.to_str().unwrap()),
+    ];
+    let mut relay = Process::llamapool(&["mcp", "--reconnect"], &settings);
+    pool.connected("table").await;
+    relay
+        .line("the missing variable is named", |line| {
+            line.contains("are not set") && line.contains("MISSING") && line.contains("table")
+        })
+        .await;
+    let session = Session::begin(&pool.http, &pool.mcp("table"), "2025-06-18").await;
+    session.call_tool("environment", json!({})).await["environment"].clone()
+}
+
+#[tokio::test]
+async fn the_environments_of_all_sources_add_up() {
+    let pool = Pool::start().await;
+
+    let found = environment_in_a_table(&pool, "env = { BOTH = 'near', OWN = 'x,Y=z' }").await;
+
+    for (name, value) in [
+        ("FROM_FILE", "a,b"),
+        ("BOTH", "near"),
+        ("OWN", "x,Y=z"),
+        ("NAMED", "by name"),
+        ("SSL_CERT_FILE", "/etc/ca.pem"),
+        ("NO_PROXY", "127.0.0.1"),
+    ] {
+        assert_eq!(found[name], value, "{name}");
+    }
+    assert_eq!(found.get("HTTPS_PROXY"), None, "it has a password");
+}
+
+/// All mistakes of a file are told at once.
+#[tokio::test]
+async fn every_mistake_of_a_file_has_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("relay.toml");
+    let text = "prot = 1\nmax_sessions = 0\n\
+                [[provider]]\nid = 'a'\ncommand = 'npx -y x'\nenvironment = 'x'\n\
+                [[provider]]\nid = 'a b'\ncommand = ['FOO=hunter2', 'npx']\n\
+                [[provider]]\nid = 'c'\ncommand = ['sh -c x']\ndirectory = '/no/such/place'\n";
+    std::fs::write(&file, text).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let settings = [
+        ("PATH", path.as_str()),
+        ("CONFIG_FILE", file.to_str().unwrap()),
+    ];
+
+    let (status, text) = Process::llamapool(&["mcp"], &settings)
+        .status_and_log()
+        .await;
+
+    assert_eq!(status.code(), Some(64), "{text}");
+    for part in [
+        "\"prot\"",
+        "MAX_SESSIONS",
+        "\"environment\"",
+        "CLIENT_ID",
+        "\"FOO=…\"",
+        "--provider-env NAME=value",
+        "\"sh …\"",
+        "as in -- npx -y server",
+        "\"/no/such/place\"",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+/// The programs of a relay run as the relay's own user, and its keys are in its environment.
+#[tokio::test]
+async fn a_program_cannot_read_the_relays_keys() {
+    /// Prints what can be read of the environments of its parent, the guard, and of its parent.
+    const LOOKS: &str = "relay=$(cut -d ' ' -f 4 /proc/$PPID/stat); \
+                         tr '\\0' ' ' < /proc/$PPID/environ >&2; \
+                         tr '\\0' ' ' < /proc/$relay/environ >&2; \
+                         echo looked at $PPID and $relay >&2; cat > /dev/null";
+
+    let path = std::env::var("PATH").unwrap();
+    let mut relay = std::process::Command::new(env!("CARGO_BIN_EXE_llamapool"));
+    relay
+        .args(["mcp", "--reconnect", "--", "sh", "-c", LOOKS])
+        .env_clear()
+        .env("PATH", path)
+        .env("SERVER_URL", "ws://127.0.0.1:1")
+        .env("WORKER_KEY", "the-key-of-the-relay")
+        .env("STATUS_ADDR", "off");
+    if rustix::process::geteuid().is_root() {
+        // Root can read everything.
+        relay.uid(65534).gid(65534);
+    }
+
+    let mut relay = Process::start(relay.into());
+
+    let looked = format!("and {}", relay.id());
+    relay
+        .line("the program has looked", |line| line.contains(&looked))
+        .await;
+    assert!(!relay.log().contains("the-key-of"), "{}", relay.log());
 }
 
 #[tokio::test]

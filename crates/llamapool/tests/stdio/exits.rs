@@ -57,7 +57,14 @@ async fn an_exit_during_a_call_is_an_error_with_the_exit_status() {
     }
 
     let log = program.relay.log();
-    assert!(log.contains(r#""last_words":"the disk is full""#), "{log}");
+    let ended = |line: &&str| line.contains(r#""last_words":"the disk is full""#);
+    let ended = log.lines().find(ended).expect(&log);
+    assert!(ended.contains(r#""provider":"exits""#), "{ended}");
+    let said = |line: &&str| line.contains("the provider says");
+    assert!(log.lines().any(|line| said(&line)), "{log}");
+    for line in log.lines().filter(said) {
+        assert!(line.contains(r#""provider":"exits""#), "{line}");
+    }
 }
 
 /// The next session has a new program, and other sessions go on.
@@ -362,16 +369,18 @@ async fn a_shared_program_that_closes_its_input_is_replaced() {
 }
 
 /// Begins sessions until the relay starts the program no more, and returns that error. All errors
-/// before it contain the exit status.
+/// before it contain the exit status: a program that did not start has executed nothing.
 async fn error_of_a_paused_start(program: &ScriptedProgram) -> LlamapoolError {
     let until_paused = async {
         loop {
             let answer = send(program.post(initialize_request("2025-06-18"))).await;
             match end_of(answer).await {
-                End::Error(error) if error.word == "provider_exited" => {
+                End::Error(error) if error.message.contains("not started again") => return error,
+                End::Error(error) => {
+                    assert_eq!(error.word, "provider_not_started");
                     assert!(error.message.contains("exit status 3"), "{error:?}");
+                    assert!(!error.message.contains("executed"), "{error:?}");
                 }
-                End::Error(error) => return error,
                 end => assert!(end.reason().1.contains("exit status 3")),
             }
         }

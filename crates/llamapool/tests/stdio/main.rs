@@ -25,6 +25,7 @@ mod session_client;
 mod session_limits;
 mod several_providers;
 mod shared_session;
+mod slow_starts;
 mod standalone;
 mod stateless;
 mod stream_routing;

@@ -24,13 +24,26 @@ pub(crate) struct MarkedProcess {
     pub(crate) environment: Vec<String>,
 }
 
-/// Returns all processes with this mark.
+/// Returns all processes with this mark, and the guards that are their parents: the environment of a
+/// guard cannot be read by all users.
 pub(crate) fn processes_with(mark: &str) -> Vec<MarkedProcess> {
     let entry = format!("{MARK}={mark}");
-    all_pids()
+    let mut processes: Vec<MarkedProcess> = all_pids()
         .filter_map(MarkedProcess::read)
         .filter(|process| process.environment.contains(&entry))
-        .collect()
+        .collect();
+
+    let parents = processes.iter().filter_map(|process| parent(process.pid));
+    let guards: Vec<MarkedProcess> = parents
+        .filter_map(MarkedProcess::read_command)
+        .filter(MarkedProcess::is_guard)
+        .collect();
+    for guard in guards {
+        if processes.iter().all(|known| known.pid != guard.pid) {
+            processes.push(guard);
+        }
+    }
+    processes
 }
 
 /// Waits until there is no process with this mark; panics after [`PATIENCE`].
@@ -54,15 +67,15 @@ pub(crate) async fn until_all_ended(mark: &str) {
 
 /// Returns the children of a process, zombies included.
 pub(crate) fn children(parent: u32) -> Vec<i32> {
-    let is_child = |pid: &i32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let behind_name = stat
-            .rsplit_once(')')
-            .map(|(_, rest)| rest)
-            .unwrap_or_default();
-        behind_name.split_ascii_whitespace().nth(1) == Some(&parent.to_string())
-    };
+    let is_child = |pid: &i32| self::parent(*pid).map(i64::from) == Some(parent.into());
     all_pids().filter(is_child).collect()
+}
+
+/// Returns the parent of a process, `None` if the process has ended.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    behind_name.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Returns the resident memory of a process in bytes.
@@ -81,22 +94,30 @@ fn all_pids() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
+/// Returns the texts of a file of a process.
+fn texts(pid: i32, name: &str) -> Option<Vec<String>> {
+    let bytes = fs::read(Path::new(&format!("/proc/{pid}")).join(name)).ok()?;
+    let texts = bytes
+        .split(|byte| *byte == 0)
+        .map(|text| String::from_utf8_lossy(text).into_owned());
+    Some(texts.collect())
+}
+
 impl MarkedProcess {
     /// Returns `None` if the process has ended or cannot be read.
     fn read(pid: i32) -> Option<Self> {
-        let folder = format!("/proc/{pid}");
-        let texts = |name: &str| {
-            let bytes = fs::read(Path::new(&folder).join(name)).ok()?;
-            let texts = bytes
-                .split(|byte| *byte == 0)
-                .map(|text| String::from_utf8_lossy(text).into_owned());
-            Some(texts.collect::<Vec<_>>())
-        };
+        Some(Self {
+            environment: texts(pid, "environ")?,
+            ..Self::read_command(pid)?
+        })
+    }
 
+    /// Returns the process without its environment, `None` if it has ended.
+    fn read_command(pid: i32) -> Option<Self> {
         Some(Self {
             pid,
-            command: texts("cmdline")?.join(" "),
-            environment: texts("environ")?,
+            command: texts(pid, "cmdline")?.join(" "),
+            environment: Vec::new(),
         })
     }
 

@@ -101,7 +101,8 @@ async fn one_relay_serves_programs_and_http_providers() {
 
     assert_eq!(
         (&environment["FOR_ALL"], &environment[MARK]),
-        (&Value::Null, &json!(other_mark))
+        (&json!("1"), &json!(other_mark)),
+        "what is set for all adds up with what the table sets"
     );
 
     let theirs = send(

@@ -174,3 +174,20 @@ async fn a_guard_that_is_killed_takes_its_program_with_it() {
         json!({})
     );
 }
+
+/// The program leaves its process group before, so no signal to the group reaches it.
+#[tokio::test]
+async fn a_program_that_kills_its_guard_ends_with_it() {
+    let pool = Pool::start().await;
+    let program = ScriptedProgram::start(&pool, "kills", &[]).await;
+    program.until_probed(&pool).await;
+    let session = program.session().await;
+
+    drop(session.send_call("kill_guard", json!({})).await);
+    program.until_all_ended().await;
+
+    assert_eq!(
+        program.session().await.call_tool("echo", json!({})).await["echo"],
+        json!({})
+    );
+}

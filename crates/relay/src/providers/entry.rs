@@ -6,12 +6,12 @@
 use std::sync::OnceLock;
 
 use http::{HeaderMap, Method, Request, Response};
-use llamapool_limits::{Claim, MemoryAccount, MemoryBudget, Owner, ShareError};
+use llamapool_limits::{Claim, MemoryAccount, Owner, ShareError};
 use llamapool_tunnel::{IncomingBody, TunnelConfig};
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause, RelayId};
 
-use super::{ProcessSettings, Provider};
+use super::{ProcessSettings, Provider, SharedResources};
 use crate::config::ProviderConfig;
 use crate::response_body::ResponseBody;
 use crate::status::calls::CallGuard;
@@ -34,7 +34,7 @@ impl ProviderEntry {
         config: ProviderConfig,
         tunnel: &TunnelConfig,
         tls: rustls::ClientConfig,
-        memory: &MemoryBudget,
+        shared: &SharedResources,
     ) -> Self {
         // No id contains this sign, so no two providers have the same label.
         let label = config
@@ -42,11 +42,12 @@ impl ProviderEntry {
             .as_ref()
             .map_or_else(|| format!("#{place}"), RelayId::to_string);
         let status = ProviderStatus::new(label.as_str().into(), config.auth_token.is_some());
-        let account = memory.account(memory_claims(place));
+        let account = shared.memory.account(memory_claims(place));
         let settings = ProcessSettings {
             max_header_bytes: tunnel.max_header_bytes,
             tls,
             memory: &account,
+            gate: &shared.gate,
         };
         Self {
             id: config.id.clone().map_or_else(OnceLock::new, OnceLock::from),

@@ -5,10 +5,12 @@
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use llamapool_bridge::{Bridge, BridgeConfig, BridgeEvents, BridgeStats, not_found};
+use llamapool_bridge::{
+    Bridge, BridgeCaller, BridgeConfig, BridgeEvents, BridgeStats, StartGate, not_found,
+};
 use llamapool_http::ForwardTimeouts;
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::CallError;
+use llamapool_wire::{CallError, CallerTag, header as wire};
 use tokio::time::Instant;
 
 use super::ProviderBackend;
@@ -30,8 +32,8 @@ impl BridgeEvents for HealthReporter {
 }
 
 impl McpStdio {
-    pub(super) fn new(config: BridgeConfig, health: HealthReporter) -> Self {
-        Self(Bridge::new(config, health))
+    pub(super) fn new(config: BridgeConfig, health: HealthReporter, gate: StartGate) -> Self {
+        Self(Bridge::new(config, health, gate))
     }
 }
 
@@ -43,7 +45,9 @@ impl ProviderBackend for McpStdio {
         mut call: CallGuard,
     ) -> Result<Response<ResponseBody>, CallError> {
         let response = if matches!(below, "" | "/") {
-            let served = self.0.serve(request).await;
+            let tag = request.headers().get(wire::CALLER);
+            let caller = BridgeCaller::of_tag(tag.and_then(CallerTag::parse));
+            let served = self.0.serve(request, caller).await;
             served.inspect_err(|_| call.fail())?
         } else {
             not_found("Not Found: MCP is at the URL of the id")

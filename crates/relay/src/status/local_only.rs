@@ -8,11 +8,11 @@ use axum::http::{Response, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::{Json, Router};
-use llamapool_http::host;
+use llamapool_http::host::{self, AllowedHosts};
 use serde_json::json;
 
-/// Refuses requests with an Origin, with several Hosts, and on a loopback address those whose Host
-/// is no loopback name.
+/// Refuses requests with an Origin, with several Hosts, on a loopback address those whose Host is no
+/// loopback name, and on others those of a browser under a name.
 pub(super) fn without_browsers(router: Router, is_loopback: bool) -> Router {
     router.layer(from_fn_with_state(is_loopback, refuse_browsers))
 }
@@ -30,6 +30,7 @@ async fn refuse_browsers(
         .unwrap_or_default();
     let is_ambiguous = hosts.next().is_some();
     let is_foreign = is_loopback && !host::is_loopback(host::without_port(name));
+    let is_foreign = is_foreign || AllowedHosts::Any.may_be_rebound(name, headers);
 
     if is_ambiguous || is_foreign || headers.contains_key(header::ORIGIN) {
         return refusal(

@@ -111,6 +111,11 @@ impl ProviderStatus {
         }
     }
 
+    /// Returns the name of the provider in the log.
+    pub(crate) fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
     /// Returns the counters of this provider's calls.
     pub(crate) fn calls(&self) -> &Arc<CallCounters> {
         &self.calls

@@ -5,12 +5,12 @@
 //! - `GET /metrics`
 //! - where `STATUS_TOKEN` is set, `/status`, `/version` and `/metrics` require it from every address
 //!   but loopback
-//! - `POST /control/drain`, `/control/undrain`, `/control/shutdown`: from loopback, or with the
-//!   status token; 409 for an `undrain` after the relay began to shut down
+//! - `POST /control/drain`, `/control/undrain`, `/control/shutdown`: with the status token, or
+//!   where none is set from the same user of this machine; 409 for an `undrain` after the relay began to shut down
 //!
 //! Pages in a browser are refused (see `local_only`).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -30,6 +30,7 @@ use super::listener;
 use super::local_only::refusal;
 use super::metrics;
 use super::provider::Health;
+use super::same_user::is_same_user;
 use crate::app::App;
 use crate::config::ProviderKind;
 use crate::providers::entry::ProviderEntry;
@@ -186,7 +187,7 @@ async fn control(
     headers: HeaderMap,
     axum::extract::Path(verb): axum::extract::Path<String>,
 ) -> Response<Body> {
-    if !may_control(&app, peer.ip(), &headers) {
+    if !may_control(&app, peer, &headers) {
         return unauthorized();
     }
     match verb.as_str() {
@@ -208,9 +209,12 @@ async fn control(
     Json(json!({ "status": "ok", "draining": app.is_draining() })).into_response()
 }
 
-fn may_control(app: &App, peer: IpAddr, headers: &HeaderMap) -> bool {
+/// Returns whether a request may control the relay. Without a token it must come from the relay's
+/// own user: other users of the machine reach loopback, too.
+fn may_control(app: &App, peer: SocketAddr, headers: &HeaderMap) -> bool {
     if app.config.status.token.is_none() {
-        peer.is_loopback()
+        let port = app.status_port;
+        peer.ip().is_loopback() && port.is_some_and(|port| is_same_user(peer, port))
     } else {
         presents_token(app, headers)
     }
@@ -225,7 +229,7 @@ fn presents_token(app: &App, headers: &HeaderMap) -> bool {
 }
 
 fn unauthorized() -> Response<Body> {
-    let expected = "expected Authorization: Bearer <STATUS_TOKEN>, or a call from loopback where no token is set";
+    let expected = "expected Authorization: Bearer <STATUS_TOKEN>, or where no token is set a call of the relay's own user";
     let mut response = refusal(StatusCode::UNAUTHORIZED, expected);
     response.headers_mut().insert(
         header::WWW_AUTHENTICATE,

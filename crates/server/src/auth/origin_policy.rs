@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use llamapool_http::host::AllowedHosts;
+use llamapool_http::host::{AllowedHosts, without_port};
 use llamapool_wire::{CallError, Cause};
 
 use super::AuthConfig;
@@ -21,6 +21,8 @@ pub(crate) struct OriginPolicy {
     allowed_origins: Vec<String>,
     allows_any_origin: bool,
     hosts: AllowedHosts,
+    /// The host of the public URL.
+    own_host: Option<String>,
 }
 
 /// The `Host` and the `Origin` of a request, each sent once at most.
@@ -28,6 +30,7 @@ pub(crate) struct OriginPolicy {
 pub(crate) struct HostAndOrigin<'a> {
     host: Option<&'a str>,
     origin: Option<(&'a str, &'a HeaderValue)>,
+    headers: &'a HeaderMap,
 }
 
 impl<'a> HostAndOrigin<'a> {
@@ -39,6 +42,7 @@ impl<'a> HostAndOrigin<'a> {
         Ok(Self {
             host: host.map(|(text, _)| text),
             origin,
+            headers,
         })
     }
 
@@ -60,6 +64,7 @@ impl OriginPolicy {
             allows_any_origin: allowed_origins.iter().any(|origin| origin == "*"),
             allowed_origins,
             hosts: AllowedHosts::new(&config.allowed_hosts, bind),
+            own_host: public_url.and_then(Uri::host).map(str::to_owned),
         }
     }
 
@@ -81,11 +86,18 @@ impl OriginPolicy {
             None => source.host.unwrap_or_default(),
         };
 
-        if self.hosts.allows(sent) {
-            Ok(())
-        } else {
-            Err(host_refused(&format!("the Host {}", quoted(sent))))
+        let is_own = || {
+            let own = self.own_host.as_deref();
+            own.is_some_and(|own| own.eq_ignore_ascii_case(without_port(sent)))
+        };
+        if !self.hosts.allows(sent) {
+            return Err(host_refused(&format!("the Host {}", quoted(sent))));
         }
+        if self.hosts.may_be_rebound(sent, source.headers) && !is_own() {
+            let wrong = format!("the Host {} in a browser without TLS", quoted(sent));
+            return Err(host_refused(&wrong));
+        }
+        Ok(())
     }
 
     /// Checks that a request comes from no page, or from one of an allowed origin: for what
@@ -150,7 +162,9 @@ fn the_one<'a>(
 fn host_refused(wrong: &str) -> CallError {
     CallError::new(
         Cause::HostRefused,
-        format!("{wrong} is refused, expected a host that ALLOWED_HOSTS lists"),
+        format!(
+            "{wrong} is refused, expected the host of PUBLIC_URL or one that ALLOWED_HOSTS lists"
+        ),
     )
 }
 
@@ -261,6 +275,25 @@ mod tests {
         assert_eq!(
             refusal(&policy, &[(ORIGIN, "http://localhost:3000")]),
             Some(Cause::OriginRefused)
+        );
+    }
+
+    /// Its `GET` has no `Origin`. Programs under the same name are admitted.
+    #[test]
+    fn a_rebound_page_is_refused_on_a_public_address() {
+        let agent = (header::USER_AGENT, "Mozilla/5.0");
+        let rebound = [(HOST, "evil.example:8080"), agent.clone()];
+        let open = policy(&[], &[], "0.0.0.0");
+        assert_eq!(refusal(&open, &rebound), Some(Cause::HostRefused));
+        assert_eq!(refusal(&open, &rebound[..1]), None);
+
+        let public_url = Uri::from_static("http://pool.example/llama");
+        let any = IpAddr::from([0, 0, 0, 0]);
+        let with_url = OriginPolicy::new(&AuthConfig::default(), Some(&public_url), any);
+        assert_eq!(refusal(&with_url, &rebound), Some(Cause::HostRefused));
+        assert_eq!(
+            refusal(&with_url, &[(HOST, "POOL.example:80"), agent]),
+            None
         );
     }
 

@@ -1,7 +1,10 @@
 //! The identities of requests. Only `auth` makes them.
 
+use std::hash::{BuildHasher, RandomState};
+
 use axum::http::{HeaderMap, HeaderValue, header};
 use llamapool_limits::{Claim, Owner};
+use llamapool_wire::CallerTag;
 
 use crate::listen::{CallerAddress, Peer};
 
@@ -43,7 +46,14 @@ pub(crate) struct Caller {
 pub(crate) struct CallerOwners {
     caller: Owner,
     address: Owner,
+    /// True if the caller presents something as `Authorization`.
+    has_token: bool,
 }
+
+/// The key of the tags of callers. It is drawn anew in every run, so a tag cannot be traced back to
+/// an address or a token, and no caller can choose one.
+#[derive(Debug, Default)]
+pub(super) struct CallerTagKey(RandomState);
 
 /// An `Origin` that the origin policy admits.
 #[derive(Debug, Clone)]
@@ -69,11 +79,23 @@ impl CallerOwners {
     pub(super) fn of(address: CallerAddress<'_>, headers: &HeaderMap) -> Self {
         let mut tokens = headers.get_all(header::AUTHORIZATION).into_iter();
         let address = Owner::of(&("address", address));
-        let caller = match tokens.next() {
+        let token = tokens.next();
+        let caller = match token {
             Some(token) => Owner::of(&("caller", address, token.as_bytes())),
             None => Owner::of(&("caller", address)),
         };
-        Self { caller, address }
+        Self {
+            caller,
+            address,
+            has_token: token.is_some(),
+        }
+    }
+
+    /// Returns the tag by which relays tell these parties apart.
+    pub(super) fn tag(self, key: &CallerTagKey) -> CallerTag {
+        let number = |owner: Owner| key.0.hash_one(owner);
+        let credentials = self.has_token.then(|| number(self.caller));
+        CallerTag::new(number(self.address), credentials)
     }
 
     /// Returns the claims of the caller and of its address.
@@ -136,5 +158,26 @@ mod tests {
             "one line has many addresses"
         );
         assert_eq!(owners("unknown", None), owners("unknown", None));
+    }
+
+    #[test]
+    fn a_tag_tells_callers_apart_and_is_another_in_each_run() {
+        let key = CallerTagKey::default();
+        let tag = |address, token| owners(address, token).tag(&key);
+
+        let plain = tag("192.0.2.1", None);
+        let alice = tag("192.0.2.1", Some("Bearer alice"));
+        let bob = tag("192.0.2.1", Some("Bearer bob"));
+        let elsewhere = tag("192.0.2.2", Some("Bearer alice"));
+
+        assert_eq!(plain.credentials(), None);
+        assert_eq!(plain.network(), alice.network());
+        assert_eq!(alice.network(), bob.network());
+        assert_ne!(alice.credentials(), bob.credentials());
+        assert_ne!(alice.network(), elsewhere.network());
+        assert_ne!(alice.credentials(), elsewhere.credentials());
+
+        let other_run = owners("192.0.2.1", None).tag(&CallerTagKey::default());
+        assert_ne!(plain, other_run);
     }
 }

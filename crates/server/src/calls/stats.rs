@@ -120,6 +120,21 @@ impl<L: LabelSet> CallStats<L> {
         self.last_error.lock().clone()
     }
 
+    /// Adds the counts and bytes of an id that is forgotten.
+    pub(crate) fn absorb(&self, other: &Self) {
+        for &label in L::ALL {
+            for outcome in Outcome::ALL {
+                let count = other.count(label, outcome);
+                if count > 0 {
+                    self.add_many(label, outcome, count);
+                }
+            }
+        }
+        let (bytes_in, bytes_out) = other.bytes();
+        self.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+        self.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
+    }
+
     /// Adds a call that runs now. Returns its key for [`CallStats::end`].
     pub(super) fn begin(&self, call: Arc<ActiveCall<L>>) -> usize {
         self.active.lock().insert(call)
@@ -149,10 +164,15 @@ impl<L: LabelSet> CallStats<L> {
     }
 
     fn add(&self, label: L, outcome: Outcome) {
+        self.add_many(label, outcome, 1);
+    }
+
+    /// Adds calls with this label that ended so.
+    pub(crate) fn add_many(&self, label: L, outcome: Outcome, number: u64) {
         let counts = self
             .counts
             .get_or_init(|| L::ALL.iter().map(|_| CountsByOutcome::default()).collect());
-        counts[usize::from(label.index())][outcome as usize].fetch_add(1, Ordering::Relaxed);
+        counts[usize::from(label.index())][outcome as usize].fetch_add(number, Ordering::Relaxed);
     }
 
     fn add_time(&self, duration: Duration) {

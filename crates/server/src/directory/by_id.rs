@@ -34,6 +34,8 @@ struct Ids {
     entries: HashMap<RelayId, IdEntry>,
     /// The statistics of ids that have had calls and have no members now.
     left: LruCache<RelayId, Arc<McpCallStats>>,
+    /// The statistics of all ids that were forgotten, so that no total goes back.
+    forgotten: Arc<McpCallStats>,
 }
 
 struct IdEntry {
@@ -60,6 +62,7 @@ impl Directory {
             max_calls_per_id,
             entries: HashMap::new(),
             left: LruCache::unbounded(),
+            forgotten: Arc::default(),
         };
         Self {
             ids: Arc::new(Mutex::new(ids)),
@@ -101,6 +104,11 @@ impl Directory {
         stats
     }
 
+    /// Returns the statistics of the ids that were forgotten, all together.
+    pub(crate) fn forgotten_stats(&self) -> Arc<McpCallStats> {
+        self.ids.lock().forgotten.clone()
+    }
+
     /// Enters a member: it takes calls from now on, in place of an older one of the same relay
     /// process, which is returned.
     pub(crate) fn enter(&self, member: Arc<Member>) -> Option<Arc<Member>> {
@@ -109,6 +117,7 @@ impl Directory {
             max_calls_per_id,
             entries,
             left,
+            ..
         } = &mut *ids;
         let entry = entries.entry(member.id.clone()).or_insert_with(|| IdEntry {
             members: Vec::new(),
@@ -146,8 +155,17 @@ impl Ids {
         };
 
         self.left.put(id.clone(), stats);
-        if self.left.len() > REMEMBERED_IDS {
-            self.left.pop_lru();
+        if self.left.len() <= REMEMBERED_IDS {
+            return;
+        }
+        let Some((id, stats)) = self.left.pop_lru() else {
+            return;
+        };
+        if stats.in_flight() > 0 {
+            // Its calls are still to be counted.
+            self.left.put(id, stats);
+        } else {
+            self.forgotten.absorb(&stats);
         }
     }
 }
@@ -164,5 +182,38 @@ impl IdEntry {
 
     fn place_of(&self, is_wanted: impl Fn(&Member) -> bool) -> Option<usize> {
         self.members.iter().position(|member| is_wanted(member))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::Outcome;
+
+    #[test]
+    fn totals_do_not_go_back_when_ids_are_forgotten() {
+        let directory = Directory::new(0);
+        let label = MethodLabel::from_name("tools/call");
+        let many = 2 * REMEMBERED_IDS;
+
+        for n in 0..many {
+            let stats = McpCallStats::default();
+            stats.add_many(label, Outcome::Ok, 3);
+            let id: RelayId = format!("id-{n}").parse().unwrap();
+            let entry = IdEntry {
+                members: Vec::new(),
+                stats: Arc::new(stats),
+                calls: None,
+            };
+            let mut ids = directory.ids.lock();
+            ids.entries.insert(id.clone(), entry);
+            ids.leave(&id);
+        }
+
+        let kept = directory.all_stats();
+        assert_eq!(kept.len(), REMEMBERED_IDS);
+        let kept: u64 = kept.iter().map(|(_, stats)| stats.count_of(label)).sum();
+        let forgotten = directory.forgotten_stats().count_of(label);
+        assert_eq!(kept + forgotten, 3 * many as u64);
     }
 }

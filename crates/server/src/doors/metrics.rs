@@ -22,6 +22,9 @@ use crate::metrics::{Metrics, defined};
 const TEXT_FORMAT: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
+/// The label of the ids that were forgotten, which no id can have.
+const FORGOTTEN: &str = "(forgotten)";
+
 /// The context of the metrics.
 pub(crate) struct MetricsApi {
     /// Checks the API key, and `Host` and `Origin`. On an address of its own `/metrics` needs no
@@ -154,8 +157,11 @@ fn by_id(directory: &Directory) -> Vec<MetricFamily> {
     );
     let in_flight = gauge("llamapool_calls_in_flight", "Calls that run now.", &["id"]);
 
-    for (id, stats) in directory.all_stats() {
-        let id = id.as_str();
+    let forgotten = directory.forgotten_stats();
+    let forgotten = (!forgotten.is_empty()).then_some((FORGOTTEN, forgotten));
+    let all = directory.all_stats();
+    let by_id = all.iter().map(|(id, stats)| (id.as_str(), stats.clone()));
+    for (id, stats) in by_id.chain(forgotten) {
         add_calls(&calls, id, &stats);
 
         let (bytes_in, bytes_out) = stats.bytes();

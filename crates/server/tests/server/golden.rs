@@ -14,7 +14,8 @@ use llamapool_wire::{Cause, Secret};
 use tokio::net::TcpSocket;
 
 /// Causes of failures of programs: only a bridge meets them, and it has tests of its own.
-const OF_PROGRAMS: [Cause; 4] = [
+const OF_PROGRAMS: [Cause; 5] = [
+    Cause::CallTimeout,
     Cause::MessageTooLarge,
     Cause::ProviderExited,
     Cause::ProviderNotStarted,

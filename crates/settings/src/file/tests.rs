@@ -2,11 +2,25 @@
 
 use super::*;
 use crate::example::{
-    BUFFER_BYTES, ITEM_COMMAND, ITEM_HEADERS, KEY, LIMIT, RETRY, SCHEMA, SMALL_SCHEMA, TIMEOUT,
+    BUFFER_BYTES, DIRECTORY, ITEM_COMMAND, ITEM_HEADERS, ITEM_TOKEN, KEY, LIMIT, RETRY, SCHEMA,
+    SMALL_SCHEMA, TIMEOUT, VARIABLES,
 };
 
+/// Returns the file, or the first of its problems.
+fn parse_with(schema: &Schema, text: &str) -> Result<SettingsFile, SettingsError> {
+    let mut problems = Vec::new();
+    let reading = Reading {
+        schema,
+        path: Path::new("app.toml"),
+        environment: &[("HOME", "/home/me")].into_iter().collect(),
+        problems: &mut problems,
+    };
+    let file = reading.parse(text);
+    problems.into_iter().next().map_or(Ok(file), Err)
+}
+
 fn parse_text(text: &str) -> Result<SettingsFile, SettingsError> {
-    parse(&SCHEMA, Path::new("app.toml"), text)
+    parse_with(&SCHEMA, text)
 }
 
 fn error(text: &str) -> String {
@@ -39,6 +53,80 @@ fn headers_can_be_an_array_of_lines() {
     let file = parse_text("item_headers = ['a: b', 'c: d']").unwrap();
 
     assert_eq!(text_in(&file, &ITEM_HEADERS.setting), "a: b\nc: d");
+}
+
+#[test]
+fn variables_are_a_table_or_an_array_whose_items_keep_commas() {
+    for text in [
+        "variables = { A = 'b,c' }",
+        "variables = ['A=b,c']",
+        "[variables]\nA = 'b,c'",
+    ] {
+        let file = parse_text(text).unwrap();
+        let parsed = (VARIABLES.value_type.parse)(text_in(&file, &VARIABLES.setting)).unwrap();
+
+        assert_eq!(parsed.len(), 1, "{text}");
+        assert_eq!(parsed[0].value.as_deref(), Some("b,c"), "{text}");
+    }
+    assert!(error("variables = { A = 1 }").contains("a table of strings"));
+    assert!(error("variables = [\"A=\\u0000\"]").contains("an array, expected"));
+}
+
+/// A line end in a table's value would begin another header.
+#[test]
+fn a_header_in_a_table_has_one_line() {
+    let text = error("[item_headers]\nX-A = \"b\\nX-C: d\"");
+
+    assert!(text.contains("a table of strings in one line"), "{text}");
+}
+
+#[test]
+fn everything_that_is_wrong_is_a_problem_of_its_own() {
+    let mut problems = Vec::new();
+    let reading = Reading {
+        schema: &SCHEMA,
+        path: Path::new("app.toml"),
+        environment: &Environment::default(),
+        problems: &mut problems,
+    };
+    let text = "lmit = 1\nretry = 1\nxyzzy = 2\nkey = 'good'\n\
+                [[item]]\nulr = 'a'\ntoken = 5\n[[item]]\nheader = 'b'";
+
+    let file = reading.parse(text);
+
+    let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(shown.len(), 6, "{shown:#?}");
+    for key in ["ulr", "token", "header", "lmit", "retry", "xyzzy"] {
+        let names = |line: &&String| line.contains(key);
+        assert_eq!(shown.iter().filter(names).count(), 1, "{key}: {shown:#?}");
+    }
+    assert_eq!(file.entries.len(), 2);
+    assert_eq!(text_in(&file, &KEY.setting), "good");
+}
+
+#[test]
+fn a_secret_can_be_the_content_of_a_file() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "hunter2\n").unwrap();
+    let path = secret.path().display();
+
+    for key in ["key_file", "old_key_file"] {
+        let file = parse_text(&format!("{key} = '{path}'")).unwrap();
+        assert_eq!(text_in(&file, &KEY.setting), "hunter2");
+    }
+    let entry = parse_text(&format!("[item]\ntoken_file = '{path}'")).unwrap();
+    let token = entry.entries[0].layer.get(&ITEM_TOKEN.setting).unwrap();
+    assert_eq!(token.text, "hunter2");
+    assert!(error("key_file = '/no/such/file'").contains("key key_file of the file \"app.toml\""));
+    assert!(error("key_file = 1").contains("the path of a file"));
+    assert!(error("limit_file = 'x'").starts_with("unknown key"));
+}
+
+#[test]
+fn a_path_below_the_home_directory_is_whole() {
+    let file = parse_text("directory = '~/notes'\n").unwrap();
+
+    assert_eq!(text_in(&file, &DIRECTORY.setting), "/home/me/notes");
 }
 
 #[test]
@@ -94,7 +182,7 @@ fn the_file_cannot_name_another_file() {
 
 #[test]
 fn a_schema_without_entries_has_no_entry_tables() {
-    let result = parse(&SMALL_SCHEMA, Path::new("app.toml"), "[item]\nurl = 'x'");
+    let result = parse_with(&SMALL_SCHEMA, "[item]\nurl = 'x'");
 
     let text = result.map(|_| ()).unwrap_err().to_string();
     assert!(

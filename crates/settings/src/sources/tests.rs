@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::example::{
-    HOSTS, ITEM_COMMAND, ITEM_HEADERS, ITEM_TOKEN, ITEM_URL, KEY, LIMIT, PROXY, SCHEMA,
+    HOSTS, ITEM_COMMAND, ITEM_HEADERS, ITEM_TOKEN, ITEM_URL, KEY, LIMIT, PROXY, SCHEMA, VARIABLES,
 };
 use crate::setting::flag_name;
 
@@ -26,6 +26,7 @@ impl Given<'_> {
             flag: format!("--{}", flag_name(name)),
             setting: SCHEMA.by_name(name).unwrap(),
             text: (*text).into(),
+            form: FlagForm::Value,
         });
 
         Sources::collect(&SCHEMA, flags, &environment.into_iter().collect())
@@ -110,6 +111,92 @@ fn a_weaker_source_does_not_win_by_another_name() {
 
     assert_eq!(by_alias.value(&KEY).unwrap(), "strong");
     assert_eq!(by_name.value(&KEY).unwrap(), "strong");
+}
+
+#[test]
+fn settings_that_add_up_are_read_from_every_source() {
+    let given = Given {
+        flags: &[("VARIABLES", "FLAG")],
+        environment: &[("VARIABLES", "ENVIRONMENT")],
+        file: Some("variables = ['FILE']\n[item]\nenv = { TABLE = 'x' }"),
+    };
+
+    let sources = given.collect().unwrap();
+    let all = sources.entries()[0].all(&VARIABLES).unwrap();
+
+    let names: Vec<&str> = all.iter().flatten().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["FILE", "ENVIRONMENT", "FLAG", "TABLE"]);
+}
+
+#[test]
+fn a_secret_can_be_in_a_file_that_flag_or_variable_names() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "open sesame\n").unwrap();
+    let path = file.path().to_str().unwrap();
+
+    for name in ["KEY_FILE", "OLD_KEY_FILE"] {
+        let given = Given {
+            environment: &[(name, path)],
+            ..Given::default()
+        };
+        assert_eq!(given.value(&KEY).unwrap(), "open sesame");
+    }
+    let flag = FlagValue {
+        flag: "--key-file".into(),
+        setting: &KEY.setting,
+        text: path.into(),
+        form: FlagForm::FileOfValue,
+    };
+    let sources = Sources::collect(&SCHEMA, [flag], &Environment::default()).unwrap();
+    assert_eq!(sources.value(&KEY).unwrap(), "open sesame");
+    assert_eq!(sources.secret_flags(), [""; 0]);
+}
+
+#[test]
+fn a_wrong_secret_of_a_file_names_the_file_and_not_the_secret() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "hunter2 \n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let given = Given {
+        environment: &[("KEY_FILE", path)],
+        ..Given::default()
+    };
+
+    let text = given.value(&KEY).unwrap_err().to_string();
+
+    let place = format!("the file {path:?} of environment variable KEY_FILE");
+    assert!(text.contains(&place), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn flags_with_secrets_are_known() {
+    let given = Given {
+        flags: &[("KEY", "hunter2"), ("LIMIT", "3")],
+        ..Given::default()
+    };
+
+    assert_eq!(given.collect().unwrap().secret_flags(), ["--key"]);
+}
+
+#[test]
+fn lenient_sources_collect_every_problem_once() {
+    let environment = [
+        ("LIMIT", "many"),
+        ("RETRY", "perhaps"),
+        ("ITEM_TOKEN", " x"),
+    ];
+    let sources = Sources::collect_leniently(&SCHEMA, [], &environment.into_iter().collect());
+
+    assert_eq!(sources.value(&LIMIT).unwrap(), 8, "the default");
+    assert_eq!(sources.explicit(&crate::example::RETRY).unwrap(), None);
+    for _ in 0..2 {
+        assert_eq!(sources.entries()[0].explicit(&ITEM_TOKEN).unwrap(), None);
+    }
+
+    let problems = sources.take_problems();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(sources.take_problems().is_empty());
 }
 
 #[test]

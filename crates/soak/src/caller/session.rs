@@ -18,7 +18,7 @@ const REVISION: &str = "2025-11-25";
 const RESUMES: usize = 8;
 const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 /// How often a caller tries to end a session.
-const DELETES: usize = 3;
+const DELETES: usize = 10;
 /// How long a caller waits for the end of a call that it has cancelled.
 const AFTER_CANCELLING: Duration = Duration::from_millis(500);
 
@@ -51,6 +51,7 @@ pub(super) async fn run(caller: &Caller, id: &str, rng: &mut StdRng) {
         if session.delete().await.status().is_some_and(|it| it < 500) {
             return;
         }
+        tokio::time::sleep(BETWEEN_TRIES).await;
     }
 }
 

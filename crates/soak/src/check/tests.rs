@@ -251,6 +251,7 @@ fn plant_in_stream_or_state(history: &mut History, rule: Rule, index: Index) {
             named: "n1".to_owned(),
             meant: "n2".to_owned(),
         }),
+        Rule::ProcessStuck => history.stuck.push("relay-plain".to_owned()),
         Rule::SessionLost => {
             let call = some_call(history, index, |it| {
                 it.session.is_some() && it.messages.len() == 2
@@ -293,7 +294,7 @@ fn plant_in_state(settled: &mut Settled, rule: Rule, index: Index) {
     }
 }
 
-const ALL: [Rule; 23] = [
+const ALL: [Rule; 24] = [
     Rule::ExecutedTwice,
     Rule::UnknownExecution,
     Rule::ExecutedThoughRefused,
@@ -314,6 +315,7 @@ const ALL: [Rule; 23] = [
     Rule::StateDiffers,
     Rule::TotalsDiffer,
     Rule::ProcessExited,
+    Rule::ProcessStuck,
     Rule::DescriptorsLeaked,
     Rule::MemoryLeaked,
     Rule::ProgramsLeaked,

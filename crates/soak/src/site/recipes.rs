@@ -38,7 +38,7 @@ const RELAY: [(&str, &str); 11] = [
     ("DRAIN_TIMEOUT", "2s"),
     ("CONNECT_TIMEOUT", "2s"),
     ("MAX_SESSIONS", "256"),
-    ("SESSION_IDLE_TIMEOUT", "40s"),
+    ("SESSION_IDLE_TIMEOUT", "30s"),
     ("PROVIDER_MAX_STARTS", "10000"),
     ("SHARED_SESSION", "true"),
 ];

@@ -1,14 +1,11 @@
 //! Settings of a provider that is a program, with MCP on its standard input and output.
-//!
-//! Of the relay's environment the program gets what it needs to run and what `PROVIDER_ENV` names,
-//! and never a secret of llamapool's own.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use llamapool_bridge::BridgeConfig;
+use llamapool_bridge::{BridgeConfig, SessionLimits, StartLimits};
 use llamapool_limits::MemoryBudget;
 use llamapool_settings::value::{
     COMMAND, COUNT, DURATION, MEMORY, MEMORY_OR_ZERO, PATH, POSITIVE_DURATION, SWITCH, VARIABLES,
@@ -16,26 +13,9 @@ use llamapool_settings::value::{
 };
 use llamapool_settings::{EntryScope, EntrySources, Setting, Sources, TypedSetting};
 
-use crate::settings::error::ConfigError;
+use super::program_environment::ProgramEnvironment;
+use crate::settings::error::{ConfigError, ProgramHint};
 use crate::settings::group::{MAIN, PROGRAM};
-
-/// Variables of the relay's environment that every program gets: paths, user, terminal, language.
-const INHERITED: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "TMPDIR",
-    "TZ",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_RUNTIME_DIR",
-];
 
 pub(super) static PROVIDER_COMMAND: TypedSetting<Vec<String>> = TypedSetting::new(
     "PROVIDER_COMMAND",
@@ -57,14 +37,14 @@ static PROVIDER_ENV: TypedSetting<Vec<Variable>> = TypedSetting::new(
     PROGRAM,
     VARIABLES,
     "Environment variables of the program besides PATH, HOME and the like: NAME to inherit or \
-     NAME=value, separated by commas.",
+     NAME=value; those of all sources add up.",
 )
 .entry("env", EntryScope::Shared);
 static MAX_SESSIONS: TypedSetting<usize> = TypedSetting::new(
     "MAX_SESSIONS",
     PROGRAM,
     COUNT,
-    "Most open sessions of one provider, each with a process of its own.",
+    "Most open sessions of one provider, each with a process of its own, which callers share fairly.",
 )
 .default("64")
 .entry("max_sessions", EntryScope::Shared);
@@ -77,6 +57,15 @@ static SESSION_IDLE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
 )
 .default("30m")
 .entry("session_idle_timeout", EntryScope::Shared);
+static SESSION_YIELD_AFTER: TypedSetting<Duration> = TypedSetting::new(
+    "SESSION_YIELD_AFTER",
+    PROGRAM,
+    POSITIVE_DURATION,
+    "Idle time after which a session can be ended for a new one while MAX_SESSIONS are open; one \
+     whose client made no request yet can after a fifteenth of it.",
+)
+.default("30s")
+.entry("session_yield_after", EntryScope::Shared);
 static SESSION_MAX_AGE: TypedSetting<Duration> = TypedSetting::new(
     "SESSION_MAX_AGE",
     PROGRAM,
@@ -106,10 +95,19 @@ static PROVIDER_MAX_STARTS: TypedSetting<usize> = TypedSetting::new(
     "PROVIDER_MAX_STARTS",
     PROGRAM,
     COUNT,
-    "Most starts of the program per minute.",
+    "Most starts of the program per minute, which callers share fairly.",
 )
 .default("120")
 .entry("max_starts", EntryScope::Shared);
+static PROVIDER_START_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "PROVIDER_START_TIMEOUT",
+    PROGRAM,
+    POSITIVE_DURATION,
+    "Longest wait for the first message of a program that the relay starts by itself: a package \
+     runner downloads the program first.",
+)
+.default("10m")
+.entry("start_timeout", EntryScope::Shared);
 static PROVIDER_MAX_MESSAGE_BYTES: TypedSetting<usize> = TypedSetting::new(
     "PROVIDER_MAX_MESSAGE_BYTES",
     PROGRAM,
@@ -143,10 +141,12 @@ pub(in crate::settings) static SETTINGS: &[&Setting] = &[
     &PROVIDER_ENV.setting,
     &MAX_SESSIONS.setting,
     &SESSION_IDLE_TIMEOUT.setting,
+    &SESSION_YIELD_AFTER.setting,
     &SESSION_MAX_AGE.setting,
     &SHARED_SESSION.setting,
     &SHARED_CALL_TIMEOUT.setting,
     &PROVIDER_MAX_STARTS.setting,
+    &PROVIDER_START_TIMEOUT.setting,
     &PROVIDER_MAX_MESSAGE_BYTES.setting,
     &PROVIDER_REPLAY_BYTES.setting,
     &PROVIDER_ERA_TIMEOUT.setting,
@@ -161,68 +161,120 @@ pub(in crate::settings) fn resolve(
 ) -> Result<Option<BridgeConfig>, ConfigError> {
     let command = entry.explicit(&PROVIDER_COMMAND)?.unwrap_or_default();
     let max_age = entry.value(&SESSION_MAX_AGE)?;
+    let environment = ProgramEnvironment::new(sources, entry.all(&PROVIDER_ENV)?);
     let shared_call_timeout = entry.value(&SHARED_CALL_TIMEOUT)?;
-    let mut config = BridgeConfig {
-        command: command.iter().map(OsString::from).collect(),
-        directory: entry.value(&PROVIDER_DIR)?,
-        environment: environment(sources, entry)?,
-        guard: PathBuf::new(),
+    let limits = SessionLimits {
         max_sessions: entry.value(&MAX_SESSIONS)?,
-        session_idle: entry.value(&SESSION_IDLE_TIMEOUT)?,
-        session_max_age: Some(max_age).filter(|max_age| !max_age.is_zero()),
-        max_starts_per_minute: entry.value(&PROVIDER_MAX_STARTS)?,
-        max_message_bytes: entry.value(&PROVIDER_MAX_MESSAGE_BYTES)?,
-        replay_bytes: entry.value(&PROVIDER_REPLAY_BYTES)?,
-        era_patience: entry.value(&PROVIDER_ERA_TIMEOUT)?,
-        shared_call_timeout: Some(shared_call_timeout).filter(|timeout| !timeout.is_zero()),
-        shared_session: entry.value(&SHARED_SESSION)?,
-        memory: MemoryBudget::default(),
+        idle: entry.value(&SESSION_IDLE_TIMEOUT)?,
+        yield_after: entry.value(&SESSION_YIELD_AFTER)?,
+        max_age: Some(max_age).filter(|max_age| !max_age.is_zero()),
     };
+    let starts = StartLimits {
+        max_per_minute: entry.value(&PROVIDER_MAX_STARTS)?,
+        patience: entry.value(&PROVIDER_START_TIMEOUT)?,
+    };
+    let directory = entry.value(&PROVIDER_DIR)?;
+    let max_message_bytes = entry.value(&PROVIDER_MAX_MESSAGE_BYTES)?;
+    let replay_bytes = entry.value(&PROVIDER_REPLAY_BYTES)?;
+    let era_patience = entry.value(&PROVIDER_ERA_TIMEOUT)?;
+    let shared_session = entry.value(&SHARED_SESSION)?;
+
     let Some(program) = command.first() else {
+        environment?;
         return Ok(None);
     };
-
     if cfg!(not(unix)) {
         return Err(ConfigError::ProgramsUnsupported);
     }
-    if !is_found(program, &config) {
-        return Err(ConfigError::ProgramNotFound {
-            program: program.clone(),
-        });
-    }
-    config.guard = env::current_exe().map_err(ConfigError::UnknownExecutable)?;
+    let environment = check(program, directory.as_deref(), environment)?;
 
-    Ok(Some(config))
+    Ok(Some(BridgeConfig {
+        label: None,
+        command: command.iter().map(OsString::from).collect(),
+        directory,
+        environment: environment.variables,
+        unset_variables: environment.unset,
+        withheld_variables: environment.withheld,
+        guard: env::current_exe().map_err(ConfigError::UnknownExecutable)?,
+        sessions: limits,
+        starts,
+        max_message_bytes,
+        replay_bytes,
+        era_patience,
+        shared_call_timeout: Some(shared_call_timeout).filter(|timeout| !timeout.is_zero()),
+        shared_session,
+        memory: MemoryBudget::default(),
+    }))
 }
 
-/// Returns the whole environment of the program.
-fn environment(
-    sources: &Sources,
-    entry: &EntrySources<'_>,
-) -> Result<Vec<(OsString, OsString)>, ConfigError> {
-    let inherit = |name: &str| {
-        let value = sources.environment().raw(name)?;
-        Some((OsString::from(name), value.to_owned()))
-    };
-
-    let mut environment: Vec<_> = INHERITED.iter().filter_map(|name| inherit(name)).collect();
-    for Variable { name, value } in entry.value(&PROVIDER_ENV)? {
-        if value.is_none() && sources.schema().is_secret_variable(&name) {
-            return Err(ConfigError::SecretForProgram(name));
-        }
-        environment.retain(|(known, _)| *known != *name);
-        environment.extend(match value {
-            Some(value) => Some((name.into(), value.into())),
-            None => inherit(&name),
+/// Checks what a program needs to start, and returns its environment, or all that is wrong.
+fn check(
+    program: &str,
+    directory: Option<&Path>,
+    environment: Result<ProgramEnvironment, ConfigError>,
+) -> Result<ProgramEnvironment, ConfigError> {
+    let mut errors = Vec::new();
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        errors.push(ConfigError::DirectoryNotFound {
+            directory: directory.to_owned(),
         });
     }
 
-    Ok(environment)
+    let environment = match environment {
+        Ok(environment) => environment,
+        Err(error) => {
+            errors.push(error);
+            return Err(ConfigError::one_or_several(errors));
+        }
+    };
+    let search_path = environment.get("PATH");
+    if !is_found(program, directory, search_path) {
+        errors.push(not_found(program, directory, search_path));
+    }
+
+    if errors.is_empty() {
+        Ok(environment)
+    } else {
+        Err(ConfigError::one_or_several(errors))
+    }
+}
+
+/// Returns the error for a program that does not exist, with the cause if the word shows it.
+fn not_found(program: &str, directory: Option<&Path>, search_path: Option<&OsStr>) -> ConfigError {
+    let first_word = program.split_whitespace().next().unwrap_or_default();
+    let is_name = |name: &str| {
+        let mut characters = name.chars();
+        characters
+            .next()
+            .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+            && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+
+    let variable = program.split_once('=').filter(|(name, _)| is_name(name));
+    let hint = if program.starts_with('~') {
+        ProgramHint::Home
+    } else if variable.is_some() {
+        ProgramHint::Variable
+    } else if first_word != program && is_found(first_word, directory, search_path) {
+        ProgramHint::OneWord
+    } else {
+        ProgramHint::None
+    };
+
+    // The value of a variable, or an argument, may be a secret.
+    let shown = match (hint, variable) {
+        (ProgramHint::Variable, Some((name, _))) => format!("{name}=…"),
+        (ProgramHint::OneWord, _) => format!("{first_word} …"),
+        _ => program.to_owned(),
+    };
+    ConfigError::ProgramNotFound {
+        program: shown,
+        hint,
+    }
 }
 
 /// Returns whether the program exists and is executable, by its path or in the `PATH` that it gets.
-fn is_found(program: &str, config: &BridgeConfig) -> bool {
-    let directory = config.directory.as_deref();
+fn is_found(program: &str, directory: Option<&Path>, search_path: Option<&OsStr>) -> bool {
     let from_directory = |path: &Path| match directory {
         Some(directory) => directory.join(path),
         None => path.to_owned(),
@@ -231,16 +283,11 @@ fn is_found(program: &str, config: &BridgeConfig) -> bool {
     if program.contains(std::path::MAIN_SEPARATOR) {
         return is_executable(&from_directory(Path::new(program)));
     }
-    let Some(search_path) = variable(&config.environment, "PATH") else {
+    let Some(search_path) = search_path else {
         return false;
     };
     env::split_paths(search_path)
         .any(|folder| is_executable(&from_directory(&folder.join(program))))
-}
-
-fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
-    let (_, value) = environment.iter().find(|(known, _)| known == name)?;
-    Some(value)
 }
 
 #[cfg(unix)]

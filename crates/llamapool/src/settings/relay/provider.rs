@@ -87,8 +87,16 @@ pub(super) static SETTINGS: &[&Setting] = &[
 /// table the one that the settings themselves describe.
 pub(super) fn resolve(sources: &Sources) -> Result<Vec<ProviderConfig>, ConfigError> {
     let mut providers = Vec::new();
+    let mut errors = Vec::new();
     for entry in sources.entries() {
-        providers.push(provider(sources, &entry)?);
+        match provider(sources, &entry) {
+            Ok(provider) => providers.push(provider),
+            Err(ConfigError::Several(several)) => errors.extend(several),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(ConfigError::one_or_several(errors));
     }
 
     if providers.len() > MAX_PROVIDERS {
@@ -119,12 +127,14 @@ fn provider(sources: &Sources, entry: &EntrySources<'_>) -> Result<ProviderConfi
     entry.refuse_neither(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
     entry.refuse_both(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
 
+    // Read first: a program that is wrong must not hide what else is.
+    let id = entry.value(&CLIENT_ID)?;
+    let auth_token = entry.explicit(&AUTH_TOKEN)?;
     let kind = match program::resolve(sources, entry)? {
         Some(program) => ProviderKind::Stdio(program),
         None => ProviderKind::Http(http(sources, entry)?),
     };
 
-    let auth_token = entry.explicit(&AUTH_TOKEN)?;
     let publishes_oauth = matches!(&kind, ProviderKind::Http(config) if config.publishes_oauth);
     if auth_token.is_some() && publishes_oauth {
         return Err(SettingsError::Contradiction {
@@ -139,7 +149,7 @@ fn provider(sources: &Sources, entry: &EntrySources<'_>) -> Result<ProviderConfi
     }
 
     Ok(ProviderConfig {
-        id: entry.value(&CLIENT_ID)?,
+        id,
         auth_token,
         kind,
     })

@@ -2,6 +2,8 @@
 //!
 //! A server is open only if `NO_AUTH` is on: a key that is not set is generated.
 
+use http::Uri;
+use http::uri::Scheme;
 use llamapool_server::{AuthConfig, Keys};
 use llamapool_settings::value::SWITCH;
 use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
@@ -11,6 +13,7 @@ use crate::settings::address::{HOSTS, ORIGINS};
 use crate::settings::error::ConfigError;
 use crate::settings::group::ACCESS;
 use crate::settings::value::SECRET;
+use crate::weak_keys::is_weak;
 
 /// A key that was not set.
 #[derive(Debug, Clone)]
@@ -50,6 +53,13 @@ static NO_AUTH: TypedSetting<bool> = TypedSetting::new(
     "Runs without keys: anyone who reaches the server can connect relays and read its state.",
 )
 .default("false");
+static ALLOW_WEAK_KEYS: TypedSetting<bool> = TypedSetting::new(
+    "ALLOW_WEAK_KEYS",
+    ACCESS,
+    SWITCH,
+    "Starts with keys of fewer than 16 characters although PUBLIC_URL is https; they can be guessed.",
+)
+.default("false");
 static ALLOWED_ORIGINS: TypedSetting<Vec<String>> = TypedSetting::new(
     "ALLOWED_ORIGINS",
     ACCESS,
@@ -70,6 +80,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &WORKER_KEY.setting,
     &SESSION_KEY.setting,
     &NO_AUTH.setting,
+    &ALLOW_WEAK_KEYS.setting,
     &ALLOWED_ORIGINS.setting,
     &ALLOWED_HOSTS.setting,
 ];
@@ -90,6 +101,29 @@ pub(super) fn resolve(
         allowed_origins: sources.value(&ALLOWED_ORIGINS)?,
         allowed_hosts: sources.value(&ALLOWED_HOSTS)?,
     })
+}
+
+/// Refuses keys that can be guessed on a server with a public URL.
+pub(super) fn check_keys(
+    sources: &Sources,
+    keys: &Keys,
+    public_url: Option<&Uri>,
+) -> Result<(), ConfigError> {
+    let is_public = public_url.is_some_and(|url| url.scheme() == Some(&Scheme::HTTPS));
+    let are_allowed = sources.value(&ALLOW_WEAK_KEYS)?;
+    if !is_public || are_allowed {
+        return Ok(());
+    }
+
+    let named = [
+        (API_KEY.setting.name, &keys.api),
+        (WORKER_KEY.setting.name, &keys.worker),
+        (SESSION_KEY.setting.name, &keys.session),
+    ];
+    let weak = named
+        .into_iter()
+        .find(|(_, key)| key.as_ref().is_some_and(is_weak));
+    weak.map_or(Ok(()), |(name, _)| Err(ConfigError::WeakKey(name)))
 }
 
 fn keys_without_auth(sources: &Sources) -> Result<Keys, ConfigError> {
@@ -122,4 +156,35 @@ fn keys(sources: &Sources, generated: &mut Vec<GeneratedKey>) -> Result<Keys, Se
         worker: Some(worker),
         session: sources.explicit(&SESSION_KEY)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Environment, SERVER, ServerSettings};
+
+    fn error(settings: &[(&str, &str)]) -> Option<String> {
+        let environment: Environment = settings.iter().copied().collect();
+        let sources = Sources::collect(&SERVER, [], &environment).unwrap();
+        let resolved = ServerSettings::resolve(&sources);
+        resolved.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_public_server_does_not_start_with_a_weak_key() {
+        let https = ("PUBLIC_URL", "https://pool.example");
+        let weak = ("API_KEY", "test123");
+
+        let refused = error(&[https, weak]).unwrap();
+        let expected = "API_KEY has fewer than 16 characters and PUBLIC_URL is https";
+        assert!(refused.starts_with(expected), "{refused}");
+        assert!(!refused.contains("test123"), "{refused}");
+        let worker = error(&[https, ("WORKER_KEY", "secret")]).unwrap();
+        assert!(worker.starts_with("WORKER_KEY has"), "{worker}");
+
+        assert_eq!(error(&[https]), None, "generated keys are strong");
+        assert_eq!(error(&[https, weak, ("ALLOW_WEAK_KEYS", "1")]), None);
+        assert_eq!(error(&[weak, ("WORKER_KEY", "secret")]), None);
+        assert_eq!(error(&[("PUBLIC_URL", "http://pool.example"), weak]), None);
+    }
 }

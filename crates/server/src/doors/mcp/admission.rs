@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use llamapool_limits::{Claim, MemoryAccount, ShareError};
 use llamapool_mcp::Revision;
 use llamapool_mcp::header::{METHOD, PROTOCOL_VERSION, SESSION_ID};
-use llamapool_wire::{CallError, Cause};
+use llamapool_wire::{CallError, CallerTag, Cause};
 
 use super::context::McpDoor;
 use super::error::McpError;
@@ -36,6 +36,8 @@ pub(super) struct Admission {
     pub(super) member: Arc<Member>,
     /// The address that the caller calls from.
     pub(super) peer: Peer,
+    /// The tag by which the relay counts what the caller holds.
+    pub(super) caller_tag: CallerTag,
     /// The provider's own session id, where the caller has a sealed one.
     pub(super) session: Option<HeaderValue>,
     /// Set if several relays may share this id.
@@ -102,6 +104,7 @@ pub(super) fn admit(
     let admission = Admission {
         member,
         peer: caller.peer,
+        caller_tag: door.auth.caller_tag(caller),
         session,
         is_shared,
         has_sessions,
@@ -129,11 +132,18 @@ pub(super) fn account(
 }
 
 /// Returns the kind of a call: listeners ask for no response, but for what may come (MCP
-/// 2025-11-25, listening for messages; MCP 2026-07-28, subscriptions).
+/// 2025-11-25, listening for messages: a GET that accepts an event stream; MCP 2026-07-28,
+/// subscriptions).
 fn kind_of(request: &Request) -> CallKind {
     let method = request.headers().get(METHOD);
     let is_subscription = method.is_some_and(|method| method == "subscriptions/listen");
-    if request.method() == Method::GET || is_subscription {
+    let takes_events = || {
+        let accepted = request.headers().get_all(header::ACCEPT).into_iter();
+        accepted
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.contains("text/event-stream"))
+    };
+    if is_subscription || (request.method() == Method::GET && takes_events()) {
         CallKind::Listener
     } else {
         CallKind::Ordinary

@@ -7,7 +7,7 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use llamapool_http::{remove_headers, reserved, strip_hop_by_hop};
 use llamapool_mcp::header as mcp;
-use llamapool_wire::header as wire;
+use llamapool_wire::{CallerTag, header as wire};
 
 use crate::auth::Auth;
 use crate::listen::{Address, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
@@ -18,6 +18,8 @@ pub(super) struct Forwarding<'a> {
     pub(super) auth: &'a Auth,
     /// The addresses of the caller and of the proxies before this server.
     pub(super) forwarded_for: Option<HeaderValue>,
+    /// The tag by which the relay counts what the caller holds.
+    pub(super) caller: CallerTag,
     /// The public address, as the caller reaches it.
     pub(super) address: Option<&'a Address>,
     /// The media types that are asked for in place of the caller's.
@@ -36,6 +38,7 @@ pub(super) fn rewrite(headers: &mut HeaderMap, forwarding: Forwarding<'_>, req_i
     forwarding.auth.withhold_own_keys(headers);
     headers.remove(wire::REQUEST_ID);
 
+    headers.insert(wire::CALLER, forwarding.caller.to_header());
     let forwarded_for = forwarding.forwarded_for;
     headers.extend(forwarded_for.map(|callers| (FORWARDED_FOR, callers)));
     if let Some(address) = forwarding.address {

@@ -58,6 +58,7 @@ pub(super) async fn prepare(
         .set_label(MethodLabel::from_name(head.method.as_str()));
 
     let forwarding = Forwarding {
+        caller: admission.caller_tag,
         auth: &door.auth,
         forwarded_for: door.public_url.forwarded_for(&head.headers, admission.peer),
         address,

@@ -1,0 +1,134 @@
+//! The gate that programs pass while they start: so many at once, over all bridges of a process.
+//!
+//! Starting is when a program computes most. Ten package runners that start together take longer
+//! than one after the other, and each of their callers waits for the last one.
+
+use std::sync::Arc;
+use std::thread;
+
+use llamapool_limits::{Claim, FairShare, Owner, Share};
+use tokio::sync::Notify;
+
+use crate::caller::BridgeCaller;
+
+/// The fewest programs that start at once.
+const FEWEST: usize = 4;
+/// So many programs start at once for each core.
+const PER_CORE: usize = 2;
+/// The part of the places that one caller can hold: two thirds.
+const CALLER_FACTOR: usize = 2;
+/// The part that bridges can hold that start a program for no caller: half.
+const BRIDGES_FACTOR: usize = 1;
+
+/// Lets so many programs start at once. Clones are the same gate.
+#[derive(Debug, Clone)]
+pub struct StartGate {
+    places: FairShare,
+    left: Arc<Notify>,
+}
+
+/// A program that starts, until it is dropped.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Starting {
+    /// Taken out when it is dropped.
+    place: Option<Share<2>>,
+    left: Arc<Notify>,
+}
+
+impl StartGate {
+    /// Creates a gate that suits the machine.
+    pub fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self::with_places((PER_CORE * cores).max(FEWEST))
+    }
+
+    fn with_places(places: usize) -> Self {
+        Self {
+            places: FairShare::new(places),
+            left: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Waits for a place, for a caller or, without one, for a bridge itself.
+    pub(crate) async fn enter(&self, caller: Option<BridgeCaller>) -> Starting {
+        let (owners, factor) = match caller {
+            Some(caller) => ([caller.token, caller.network], CALLER_FACTOR),
+            // Two owners, as an owner that stands twice counts twice.
+            None => ([0, 1].map(|it| Owner::of(&("bridges", it))), BRIDGES_FACTOR),
+        };
+        let claims = owners.map(|owner| Claim { owner, factor });
+
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            // A place that is left from now on wakes this task.
+            left.as_mut().enable();
+            if let Ok(place) = self.places.take(claims, 1) {
+                return Starting {
+                    place: Some(place),
+                    left: self.left.clone(),
+                };
+            }
+            left.await;
+        }
+    }
+}
+
+impl Default for StartGate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        drop(self.place.take());
+        self.left.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn caller(network: u64) -> Option<BridgeCaller> {
+        let tag = llamapool_wire::CallerTag::new(network, None);
+        Some(BridgeCaller::of_tag(Some(tag)))
+    }
+
+    #[test]
+    fn a_caller_with_many_starts_leaves_room_for_another() {
+        let gate = StartGate::with_places(4);
+        let enter = |network| gate.enter(caller(network)).now_or_never();
+
+        let many: Vec<_> = (0..10).map(|_| enter(1)).collect();
+
+        assert_eq!(many.iter().flatten().count(), 3);
+        assert!(enter(2).is_some());
+    }
+
+    #[test]
+    fn bridges_leave_half_to_callers() {
+        let gate = StartGate::with_places(4);
+
+        let own: Vec<_> = (0..10).map(|_| gate.enter(None).now_or_never()).collect();
+
+        assert_eq!(own.iter().flatten().count(), 2);
+        assert!(gate.enter(caller(1)).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_left_is_taken_by_one_that_waits() {
+        let gate = StartGate::with_places(1);
+        let first = gate.enter(caller(1)).await;
+        let mut second = Box::pin(gate.enter(caller(2)));
+
+        assert!(second.as_mut().now_or_never().is_none());
+
+        drop(first);
+        assert!(second.as_mut().now_or_never().is_some());
+    }
+}
