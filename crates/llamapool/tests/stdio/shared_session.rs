@@ -187,7 +187,7 @@ async fn no_message_of_a_caller_reaches_anothers_call() {
 #[tokio::test]
 async fn a_call_to_a_shared_program_ends_after_its_timeout() {
     let pool = Pool::start().await;
-    let settings = [ON, ("SHARED_CALL_TIMEOUT", "300ms")];
+    let settings = [ON, ("SHARED_CALL_TIMEOUT", "3s")];
     let program = ScriptedProgram::start_with(&pool, "waits", &[], &settings).await;
     let held = call_request(&json!("theirs"), "hold", &json!({ "name": "long" }));
 

@@ -36,7 +36,7 @@ fn a_caller_that_never_reads_makes_the_relay_produce_one_window() {
 }
 
 #[test]
-fn a_caller_that_reads_and_then_stops_is_ahead_by_the_largest_window() {
+fn a_reader_that_stops_is_ahead_by_the_largest_window() {
     paused(async {
         let (tunnel, mut counters) = relay_that_never_ends().await;
         let mut body = tunnel.send(get()).await.unwrap().into_body();
@@ -116,7 +116,7 @@ fn a_reader_that_takes_nothing_for_too_long_loses_its_place() {
 
 /// A place is that of the relay: it is free once the relay has answered.
 #[test]
-fn an_answer_that_has_arrived_holds_no_place_although_it_is_unread() {
+fn an_unread_answer_that_has_arrived_holds_no_place() {
     paused(async {
         let tunnel = TestTunnel::new(echo).await;
         let place = Arc::new(());
