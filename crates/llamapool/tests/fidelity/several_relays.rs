@@ -277,12 +277,15 @@ async fn a_session_waits_for_its_relay_and_then_is_gone() {
     );
 }
 
+/// Its data directory has the key of the session ids.
 #[tokio::test]
 async fn sessions_survive_a_restart_of_the_server() {
-    let mut two = TwoRelays::with(&[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = [("DATA_DIR", folder.path().to_str().unwrap())];
+    let mut two = TwoRelays::with(&data_dir).await;
     let port = two.pool.port().to_owned();
     two.pool.server.kill().await;
-    two.pool = Pool::on_port(&port, &[]).await;
+    two.pool = Pool::on_port(&port, &data_dir).await;
     until_both_connected(&two.pool).await;
     for (session, name) in two.sessions.iter().zip(["alpha", "beta"]) {
         assert_eq!(read_json(two.ask(session).await).await["provider"], name);

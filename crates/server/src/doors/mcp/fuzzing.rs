@@ -5,7 +5,7 @@
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_http::reserved;
 use llamapool_wire::path::TunnelPath;
-use llamapool_wire::{RelayId, Secret, header as wire};
+use llamapool_wire::{CallerTag, RelayId, Secret, header as wire};
 
 use super::call_headers::{self, Forwarding};
 use super::cookies;
@@ -97,6 +97,7 @@ pub fn call_head(sent: HeaderMap, uri: &Uri) {
         let address = public.of(&sent, uri);
         let req_id = RequestId::of(&sent);
         let forwarding = Forwarding {
+            caller: CallerTag::new(1, None),
             auth: &auth,
             forwarded_for: public.forwarded_for(&sent, Peer::default()),
             address: address.as_ref(),
@@ -121,11 +122,12 @@ pub fn call_head(sent: HeaderMap, uri: &Uri) {
             assert!(!head.contains_key(name), "{name}");
         }
         for name in head.keys() {
-            let is_own = name.as_str().starts_with(wire::PREFIX);
+            let is_own = name.as_str().starts_with(wire::PREFIX) && *name != wire::CALLER;
             let of_the_server = [
                 FORWARDED_FOR,
                 FORWARDED_HOST,
                 FORWARDED_PROTO,
+                wire::CALLER,
                 wire::REQUEST_ID,
             ];
             let is_reserved =
@@ -136,6 +138,7 @@ pub fn call_head(sent: HeaderMap, uri: &Uri) {
             FORWARDED_FOR,
             FORWARDED_HOST,
             FORWARDED_PROTO,
+            wire::CALLER,
             wire::REQUEST_ID,
         ] {
             assert!(head.get_all(&name).iter().count() <= 1, "{name}");
