@@ -41,7 +41,7 @@ mod tests {
         let session = (header::SESSION_ID, "s");
         let revision = (header::PROTOCOL_VERSION, "2025-06-18");
 
-        assert!(listens(Method::GET, &[session.clone()]));
+        assert!(listens(Method::GET, std::slice::from_ref(&session)));
         assert!(listens(Method::GET, &[revision]));
         assert!(listens(
             Method::POST,

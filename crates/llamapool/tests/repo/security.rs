@@ -71,7 +71,8 @@ fn every_line_names_tests_that_exist_or_a_reason() {
 
     let mut named = 0;
     for row in &rows {
-        let (tests, targets) = (row.tests(), row.fuzz_targets());
+        let tests = row.tests();
+        let targets = row.fuzz_targets();
         assert!(
             !tests.is_empty() || !targets.is_empty() || row.has_reason(),
             "{DOCUMENT}: neither a test nor a reason: {:?}",

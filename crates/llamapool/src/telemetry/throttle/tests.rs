@@ -86,8 +86,9 @@ fn the_lines_about_all_ids_together_are_bounded() {
         }
     });
 
-    assert_eq!(messages.len(), 100);
-    assert_eq!(left_out[0].lines, 10_000 - 100);
+    // The lines of the burst, and a few that the rate allows while a slow machine writes these.
+    assert!((100..200).contains(&messages.len()), "{}", messages.len());
+    assert_eq!(left_out[0].lines as usize, 10_000 - messages.len());
 }
 
 #[test]

@@ -62,7 +62,10 @@ fn below_base<'a>(base: &Uri, path: &'a str) -> Option<&'a str> {
 /// wherever they are in a query.
 fn without_base_query(base: &Uri, rest: &str) -> String {
     let (query, fragment) = rest.split_at(rest.find('#').unwrap_or(rest.len()));
-    let (Some(own), Some(query)) = (base.query(), query.strip_prefix('?')) else {
+    let Some(own) = base.query() else {
+        return rest.to_owned();
+    };
+    let Some(query) = query.strip_prefix('?') else {
         return rest.to_owned();
     };
 
