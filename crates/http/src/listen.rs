@@ -6,7 +6,7 @@
 //! - Every connection is accepted at once: one that waits in the system's queue could be a probe, or
 //!   a relay.
 //! - It gets a place, in fair shares of networks; if none is free, those connections give way that
-//!   are idle longest (see [`places`]).
+//!   are idle longest (see `places`).
 //! - Beyond that it gets one of few spare places for one request, which is answered if it is
 //!   essential, and otherwise with the reason.
 

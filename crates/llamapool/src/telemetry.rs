@@ -4,7 +4,7 @@
 //! values come from callers, relays and providers, and could otherwise forge a line or control a
 //! terminal. `tracing-subscriber` alone does not escape line ends.
 //!
-//! However many events there are, the log has a bound; see [`throttle`].
+//! However many events there are, the log has a bound; see `throttle`.
 
 mod throttle;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct TunnelConfig {
     /// Largest receive window of each body, in bytes: as much of one body may be in flight or
     /// unread. It bounds the speed of one body on a long link: 512 KiB carry 10 MB/s over 50 ms. A
-    /// window begins with [`INITIAL_WINDOW_BYTES`] and doubles while its reader reads and memory is
+    /// window begins with `INITIAL_WINDOW_BYTES` and doubles while its reader reads and memory is
     /// left.
     pub stream_window: u32,
     /// Maximum number of calls that a relay serves at once. The server's end learns it from the
