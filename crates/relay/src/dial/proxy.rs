@@ -70,16 +70,19 @@ pub(super) fn select_proxy(
     }
 }
 
-fn unusable(setting: &ProxySetting) -> ProxyError {
-    let url = setting.url.expose();
-    let url = match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (None, Some((_, host))) => host.to_owned(),
-        (_, None) => url.to_owned(),
+fn unusable(chosen: &ProxySetting) -> ProxyError {
+    let url = chosen.url.expose();
+    let shown = match url.rsplit_once('@') {
+        None => url.to_owned(),
+        // Only a scheme is without a part of the login.
+        Some((login, host)) => match login.split_once("://") {
+            Some((scheme, _)) if !scheme.contains(['/', ':', '@']) => format!("{scheme}://{host}"),
+            _ => host.to_owned(),
+        },
     };
     ProxyError {
-        url,
-        set_by: setting.set_by.clone(),
+        url: shown,
+        set_by: chosen.set_by.clone(),
     }
 }
 
@@ -237,6 +240,8 @@ mod tests {
             "http://me:hunter2@proxy:x",
             "http://me/hunter2@proxy",
             "socks5://me:hunter2@proxy/path",
+            "socks5//me:hunter2@[::1]:10tps://server",
+            "me:hunter2@proxy://server",
         ] {
             let error = chosen(&only(url), SERVER);
 
