@@ -141,7 +141,12 @@ impl StartLimiter {
     /// Records that a program wrote its first message.
     pub(super) fn succeeded(&mut self, starter: Starter) {
         self.has_answered = true;
-        self.failures.remove(&None);
+
+        // Where the bridge's own starts failed, the program failed for all, and is now back for all.
+        let failed_for_all = self.failures.remove(&None).is_some();
+        if failed_for_all {
+            self.failures.clear();
+        }
         self.failures.remove(&starter.owner());
     }
 
@@ -217,6 +222,28 @@ mod tests {
         assert_eq!(refusal.cause, Cause::TooManySessions);
         assert_eq!(refusal.retry_after_seconds(), Some(1));
         assert!(starts.admit(caller(1), start + MINUTE).is_ok());
+    }
+
+    #[test]
+    fn a_program_that_is_back_is_back_for_all_callers() {
+        let now = Instant::now();
+        let mut starts = StartLimiter::new(90);
+        let fail = |starts: &mut StartLimiter, starter| {
+            for _ in 0..=ACCIDENTS {
+                starts.failed(starter, "exit status 3", now);
+            }
+        };
+
+        fail(&mut starts, caller(1));
+        starts.succeeded(Starter::Bridge);
+        assert!(
+            starts.check(caller(1), now).is_err(),
+            "its requests end the program, others run"
+        );
+
+        fail(&mut starts, Starter::Bridge);
+        starts.succeeded(Starter::Bridge);
+        assert!(starts.check(caller(1), now).is_ok());
     }
 
     #[test]

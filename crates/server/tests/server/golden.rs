@@ -210,10 +210,11 @@ async fn too_many_calls() {
 #[tokio::test]
 async fn too_many_connections() {
     let mut provider = ScriptedProvider::start().await;
-    let pool = Pool::with(|server| server.listen.max_connections = 1).await;
+    // With a single place, the relay would come in the place of the connection that waits for it.
+    let pool = Pool::with(|server| server.listen.max_connections = 2).await;
     let _relay = pool.relay("mcp-1", &provider.url).await;
-    let _running = pool.start_call("mcp-1");
-    let _request = provider.next_request().await;
+    let _running = [pool.start_call("mcp-1"), pool.start_call("mcp-1")];
+    let _requests = [provider.next_request().await, provider.next_request().await];
 
     let answer = pool.post("mcp-1", &tools_call(1, "echo")).await;
     check_error(Cause::TooManyConnections, answer).await;
