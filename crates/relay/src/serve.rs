@@ -72,7 +72,10 @@ async fn dispatch(
             }
             Ok(response)
         }
-        TunnelPath::Document { which, .. } => entry.document(which, request.headers()).await,
+        TunnelPath::Document { which, .. } => {
+            // Boxed, so that the future of a call has no room for it.
+            Box::pin(entry.document(which, request.headers())).await
+        }
     }
 }
 

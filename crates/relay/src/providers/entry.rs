@@ -88,10 +88,8 @@ impl ProviderEntry {
         let is_openid = below == path::OPENID_BELOW && request.method() == Method::GET;
         if is_openid && self.provider.publishes_openid() {
             let headers = request.headers();
-            return self
-                .provider
-                .document(OAuthDocument::OpenId, headers, call)
-                .await;
+            let document = self.provider.document(OAuthDocument::OpenId, headers, call);
+            return Box::pin(document).await;
         }
 
         self.check_token(request.headers())

@@ -140,7 +140,7 @@ impl McpHttp {
         let mut allowed = self.allowed_path(below);
         if allowed.is_none() && self.oauth.should_refresh() {
             if let Some(public) = public {
-                self.oauth.refresh(&self.upstream, public).await;
+                Box::pin(self.oauth.refresh(&self.upstream, public)).await;
             }
             allowed = self.allowed_path(below);
         }

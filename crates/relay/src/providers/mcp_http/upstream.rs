@@ -131,7 +131,9 @@ impl ProviderUpstream {
                 };
                 forward(&upstream, request, &timeouts, no_last_byte).await
             }
-            Redirects::Forward => forward(&Single(self), request, &timeouts, no_last_byte).await,
+            Redirects::Forward => {
+                Box::pin(forward(&Single(self), request, &timeouts, no_last_byte)).await
+            }
         };
         response.map_err(call_error)
     }
@@ -200,7 +202,9 @@ impl Upstream for Following<'_> {
             Reuse::Pooled
         };
         match route.shortcut(&call.head.method, &call.head.uri) {
-            Some(remembered) => call.send_to_remembered(remembered).await,
+            // Boxed, as are other rare cases: the future of a call is moved, and has room for its
+            // largest case.
+            Some(remembered) => Box::pin(call.send_to_remembered(remembered)).await,
             None => call.follow(call.head.uri.clone(), reuse).await,
         }
     }
