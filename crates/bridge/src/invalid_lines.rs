@@ -4,6 +4,8 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+use llamapool_mcp::{TokenKey, readable_responses};
+use llamapool_wire::{CallError, Cause};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -24,9 +26,23 @@ impl InvalidLines {
         }
     }
 
+    /// Logs a line that is no message. Returns the ids of the calls whose responses can be read in
+    /// it, and the failure that they end with, for they get no other response.
+    pub(crate) fn record(&self, line: &[u8], error: &dyn Display) -> (Vec<TokenKey>, CallError) {
+        let responses = readable_responses(line);
+        if responses.is_empty() {
+            self.log_output(line, error);
+        } else {
+            self.log_response(line, error);
+        }
+
+        let message = format!("the MCP server's answer is no message: {error}");
+        (responses, CallError::new(Cause::ProviderGarbage, message))
+    }
+
     /// Logs a line in which no response can be read: usually output that was meant for standard
     /// error.
-    pub(crate) fn log_output(&self, line: &[u8], error: &dyn Display) {
+    fn log_output(&self, line: &[u8], error: &dyn Display) {
         if self.is_within_budget() {
             tracing::warn!(
                 provider = self.provider.as_deref(),
@@ -38,7 +54,7 @@ impl InvalidLines {
     }
 
     /// Logs a line in which a response can be read. Its content is the callers' alone.
-    pub(crate) fn log_response(&self, line: &[u8], error: &dyn Display) {
+    fn log_response(&self, line: &[u8], error: &dyn Display) {
         if self.is_within_budget() {
             tracing::warn!(
                 provider = self.provider.as_deref(),

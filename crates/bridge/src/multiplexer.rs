@@ -16,7 +16,6 @@ use bytes::Bytes;
 use http::Response;
 use llamapool_mcp::{
     Message, MessageKind, UnambiguousMessage, error_code, parse_messages_tolerant,
-    readable_responses,
 };
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
@@ -270,18 +269,10 @@ impl Multiplexer {
         self.input.send_urgent(text.into());
     }
 
-    /// Handles a line that is no message. The calls whose responses can be read in it fail, for
-    /// they get no other.
+    /// Handles a line that is no message: the calls whose responses can be read in it fail.
     fn on_invalid_line(&self, line: &[u8], error: &dyn std::fmt::Display) {
-        let responses = readable_responses(line);
-        if responses.is_empty() {
-            return self.invalid_lines.log_output(line, error);
-        }
-
-        self.invalid_lines.log_response(line, error);
-        let message = format!("the MCP server's answer is no message: {error}");
-        let failure = CallError::new(Cause::ProviderGarbage, message);
-        for id in responses {
+        let (answered, failure) = self.invalid_lines.record(line, error);
+        for id in answered {
             let call = self.calls().remove_answered(&id);
             if let Some(call) = call {
                 call.fail(failure.clone());

@@ -7,9 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use llamapool_mcp::{
-    Message, MessageKind, Revision, TokenKey, parse_messages_tolerant, readable_responses,
-};
+use llamapool_mcp::{Message, MessageKind, Revision, TokenKey, parse_messages_tolerant};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -207,18 +205,10 @@ impl Session {
         let _ = self.version.set(version);
     }
 
-    /// Handles a line that is no message. The calls whose responses can be read in it fail, for
-    /// they get no other.
+    /// Handles a line that is no message: the calls whose responses can be read in it fail.
     fn on_invalid_line(&self, line: &[u8], error: &dyn std::fmt::Display) {
-        let responses = readable_responses(line);
-        if responses.is_empty() {
-            return self.invalid_lines.log_output(line, error);
-        }
-
-        self.invalid_lines.log_response(line, error);
-        let message = format!("the MCP server's answer is no message: {error}");
-        let failure = CallError::new(Cause::ProviderGarbage, message);
-        for id in responses {
+        let (answered, failure) = self.invalid_lines.record(line, error);
+        for id in answered {
             self.streams().fail(&id, failure.clone());
         }
     }
