@@ -67,12 +67,7 @@ async fn a_relay_that_is_cut_off_repeatedly_keeps_its_id() {
     let provider = Provider::echoing().await;
 
     let link = Link::to(&pool.url).await;
-    // Each connection is found in the log, so that it may leave none out.
-    let settings = [
-        ("RECONNECT_MIN", "1ms"),
-        ("RECONNECT_MAX", "1ms"),
-        ("LOG_BURST", "0"),
-    ];
+    let settings = [("RECONNECT_MIN", "1ms"), ("RECONNECT_MAX", "1ms")];
     let mut relay = Pool::relay_to(&link.url, "mcp-1234", &provider.url, &settings);
 
     for times in 1..=10 {

@@ -28,7 +28,9 @@ impl Process {
             .args(arguments)
             .env_clear()
             .env("LOG_FORMAT", "json")
-            .env("LOG_LEVEL", "debug");
+            .env("LOG_LEVEL", "debug")
+            // Tests wait for lines of the log: none may be left out.
+            .env("LOG_BURST", "0");
         command.envs(environment.iter().copied());
         Self::start(command)
     }
