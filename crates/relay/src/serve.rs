@@ -72,6 +72,7 @@ async fn dispatch(
             }
             Ok(response)
         }
+        TunnelPath::LlmCall { .. } => Err(garbage("the provider with this id is no LLM runtime")),
         TunnelPath::Document { which, .. } => {
             // Boxed, so that the future of a call has no room for it.
             Box::pin(entry.document(which, request.headers())).await

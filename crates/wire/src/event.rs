@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DisplayName;
 use crate::display::controls_display;
+use crate::llm::{CallReport, Load, MAX_MODELS_BYTES, Models, RuntimeInfo};
 
 /// The longest line of the event stream, in bytes. A complete offer has a few hundred.
 pub const MAX_EVENT_BYTES: usize = 16 * 1024;
@@ -16,11 +17,17 @@ pub const MAX_EVENT_BYTES: usize = 16 * 1024;
 const MAX_ERROR_CHARS: usize = 512;
 
 /// One line of a relay's event stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The state of the provider from now on.
     Offer(Offer),
+    /// The models of an LLM runtime from now on.
+    Models(Models),
+    /// The load of an LLM runtime from now on.
+    Load(Load),
+    /// An attempt of a call to an LLM runtime has ended.
+    Call(CallReport),
     /// An event that this version does not know.
     #[serde(other)]
     Unknown,
@@ -38,6 +45,9 @@ pub struct Offer {
     /// The programs and sessions of a provider that is a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<BridgeLoad>,
+    /// The runtime of a provider that is an LLM runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llm: Option<RuntimeInfo>,
 }
 
 /// The programs and sessions of a provider that is a program.
@@ -77,7 +87,7 @@ pub enum ProviderHealth {
 /// A line is not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// The line exceeds [`MAX_EVENT_BYTES`].
+    /// The line exceeds [`MAX_EVENT_BYTES`], or [`MAX_MODELS_BYTES`] if it is a list of models.
     #[error("the event line has {0} bytes, expected at most {MAX_EVENT_BYTES}")]
     TooLong(usize),
     /// The line is not the JSON of an event.
@@ -96,19 +106,34 @@ impl Event {
 
     /// Parses a line. Its texts are cut and have no control characters.
     pub fn from_line(line: &[u8]) -> Result<Self, EventError> {
-        if line.len() > MAX_EVENT_BYTES {
+        if line.len() > MAX_MODELS_BYTES {
             return Err(EventError::TooLong(line.len()));
         }
 
         let mut event = serde_json::from_slice(line)?;
-        if let Self::Offer(Offer {
-            provider: ProviderHealth::Unreachable { error, .. },
-            ..
-        }) = &mut event
-        {
-            *error = sanitize(error);
+        if line.len() > MAX_EVENT_BYTES && !matches!(event, Self::Models(_)) {
+            return Err(EventError::TooLong(line.len()));
         }
+        event.sanitize();
         Ok(event)
+    }
+
+    /// Cuts the texts of the peer, and removes their control characters.
+    fn sanitize(&mut self) {
+        match self {
+            Self::Offer(offer) => {
+                if let ProviderHealth::Unreachable { error, .. } = &mut offer.provider {
+                    *error = sanitize(error);
+                }
+                if let Some(llm) = &mut offer.llm {
+                    llm.sanitize();
+                }
+            }
+            Self::Models(models) => models.sanitize(),
+            Self::Load(load) => load.sanitize(),
+            Self::Call(report) => report.sanitize(),
+            Self::Unknown => {}
+        }
     }
 }
 
@@ -120,6 +145,7 @@ impl Default for Offer {
             protected: false,
             provider: ProviderHealth::Unknown,
             bridge: None,
+            llm: None,
         }
     }
 }
@@ -155,6 +181,7 @@ mod tests {
             protected: true,
             provider,
             bridge: None,
+            llm: None,
         });
         let line = concat!(
             r#"{"event":"offer","draining":false,"protected":true,"#,

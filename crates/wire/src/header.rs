@@ -24,6 +24,20 @@ pub const VERSION: HeaderName = HeaderName::from_static("llamapool-version");
 pub const PUBLIC_PREFIX: HeaderName = HeaderName::from_static("llamapool-public-prefix");
 /// Server to relay, on a call: the [`crate::CallerTag`] of its caller. No provider receives it.
 pub const CALLER: HeaderName = HeaderName::from_static("llamapool-caller");
+/// Server to worker, on a call to an LLM runtime: the number of the attempt, which its
+/// [`crate::llm::CallReport`] repeats.
+pub const ATTEMPT: HeaderName = HeaderName::from_static("llamapool-attempt");
+/// Server to worker, on a call: the worker's own name of the model, percent-encoded UTF-8.
+pub const MODEL: HeaderName = HeaderName::from_static("llamapool-model");
+/// Server to worker, on a call: the form of the answer that the caller wants, a
+/// [`crate::llm::ResponseForm`].
+pub const RESPONSE_FORM: HeaderName = HeaderName::from_static("llamapool-response");
+/// Server to worker, on a call: the longest wait for the first content, in milliseconds.
+pub const FIRST_CONTENT_TIMEOUT: HeaderName =
+    HeaderName::from_static("llamapool-first-content-timeout");
+/// Server to worker, on a call: the longest wait between two events after the first content, in
+/// milliseconds.
+pub const IDLE_TIMEOUT: HeaderName = HeaderName::from_static("llamapool-idle-timeout");
 /// On a response that llamapool made itself: the [`crate::Cause`] of the failure.
 pub const ERROR: HeaderName = HeaderName::from_static("llamapool-error");
 /// On every response and on every call to a provider: the id of the call, for finding it in the logs of

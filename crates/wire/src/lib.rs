@@ -14,6 +14,7 @@ mod event;
 pub mod header;
 mod id;
 mod ids;
+pub mod llm;
 pub mod path;
 mod refusal;
 mod secret;

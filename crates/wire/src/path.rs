@@ -4,6 +4,8 @@ use crate::RelayId;
 
 /// Public: relays of MCP providers connect here (WebSocket).
 pub const MCP_CONNECT: &str = "/api/mcp/connect";
+/// Public: workers, the relays of LLM runtimes, connect here (WebSocket).
+pub const WORKER_CONNECT: &str = "/api/workers/connect";
 /// Public: the beginning of the path of an MCP provider; the id follows.
 pub const MCP_BY_ID: &str = "/api/mcp/id/";
 /// Below an id, in the public URL and inside the tunnel: a path from the provider's root follows that
@@ -18,6 +20,7 @@ pub const AT: &str = "/~at/";
 
 const EVENTS: &str = "/llamapool/events/";
 const CALL: &str = "/mcp/";
+const LLM_CALL: &str = "/llm/";
 const DOCUMENTS: [(OAuthDocument, &str); 3] = [
     (OAuthDocument::Resource, "/mcp-resource-metadata/"),
     (OAuthDocument::Server, "/mcp-server-metadata/"),
@@ -48,6 +51,13 @@ pub enum TunnelPath<'a> {
         /// The part of the caller's path behind the id: empty, or a `/` and the rest.
         below: &'a str,
     },
+    /// A call to the LLM runtime of this id.
+    LlmCall {
+        /// The id.
+        id: &'a str,
+        /// The path at the runtime, with its `/`, such as `/v1/chat/completions`.
+        at_runtime: &'a str,
+    },
     /// A document of the provider of this id.
     Document {
         /// The document.
@@ -64,6 +74,10 @@ impl<'a> TunnelPath<'a> {
             let (id, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             return Some(Self::Call { id, below });
         }
+        if let Some(rest) = path.strip_prefix(LLM_CALL) {
+            let (id, at_runtime) = rest.split_at(rest.find('/')?);
+            return Some(Self::LlmCall { id, at_runtime });
+        }
 
         let document = DOCUMENTS
             .iter()
@@ -75,7 +89,10 @@ impl<'a> TunnelPath<'a> {
     /// Returns the id of the provider.
     pub fn id(self) -> &'a str {
         match self {
-            Self::Events(id) | Self::Call { id, .. } | Self::Document { id, .. } => id,
+            Self::Events(id)
+            | Self::Call { id, .. }
+            | Self::LlmCall { id, .. }
+            | Self::Document { id, .. } => id,
         }
     }
 }
@@ -89,6 +106,12 @@ pub fn events(id: &RelayId) -> String {
 /// id: empty, or a `/` and the rest.
 pub fn call(id: &RelayId, below: &str) -> String {
     format!("{CALL}{id}{below}")
+}
+
+/// Returns the path, inside the tunnel, of a call to an LLM runtime. `at_runtime` is the path there,
+/// with its `/`.
+pub fn llm_call(id: &RelayId, at_runtime: &str) -> String {
+    format!("{LLM_CALL}{id}{at_runtime}")
 }
 
 /// Returns the path, inside the tunnel, of a document of an id's provider.
@@ -131,6 +154,7 @@ mod tests {
             "/llamapool/events",
             "/mcp-resource-metadata",
             "/mcpx/a",
+            "/llm/a",
             "",
         ] {
             assert_eq!(TunnelPath::parse(unknown), None, "{unknown}");
@@ -145,6 +169,10 @@ mod tests {
             let events = events(&id);
             prop_assert_eq!(TunnelPath::parse(&call), Some(TunnelPath::Call { id: id.as_str(), below: &below }));
             prop_assert_eq!(TunnelPath::parse(&events), Some(TunnelPath::Events(id.as_str())));
+            let at_runtime = format!("/v1{below}");
+            let llm_call = llm_call(&id, &at_runtime);
+            let parsed = TunnelPath::LlmCall { id: id.as_str(), at_runtime: &at_runtime };
+            prop_assert_eq!(TunnelPath::parse(&llm_call), Some(parsed));
             for which in [OAuthDocument::Resource, OAuthDocument::Server, OAuthDocument::OpenId] {
                 let asked = TunnelPath::Document { which, id: id.as_str() };
                 let path = document(which, &id);

@@ -93,6 +93,7 @@ impl ProviderStatus {
             protected: self.is_protected,
             provider,
             bridge: None,
+            llm: None,
         }
     }
 

@@ -4,7 +4,8 @@ use axum::http::Request;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use llamapool_tunnel::{IncomingBody, ServerEnd};
-use llamapool_wire::{Event, MAX_EVENT_BYTES, Offer, RelayId, path};
+use llamapool_wire::llm::MAX_MODELS_BYTES;
+use llamapool_wire::{Event, Offer, RelayId, path};
 
 /// The failure of an event stream: a line that is no event, or a stream that broke off.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ impl OfferStream {
         while let Some(line) = self.next_line().await? {
             match Event::from_line(&line) {
                 Ok(Event::Offer(offer)) => return Ok(Some(offer)),
-                Ok(Event::Unknown) => {}
+                Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a relay sent an event that is none");
                     return Err(EventsError);
@@ -57,7 +58,7 @@ impl OfferStream {
                 let rest = self.buffer.split_off(end + 1);
                 return Ok(Some(std::mem::replace(&mut self.buffer, rest)));
             }
-            if self.buffer.len() > MAX_EVENT_BYTES {
+            if self.buffer.len() > MAX_MODELS_BYTES {
                 return Ok(Some(std::mem::take(&mut self.buffer)));
             }
 
