@@ -4,3 +4,15 @@
 //!
 //! Pure functions on bytes. No I/O, no clock, and no other crate of llamapool: server and worker both
 //! need these words, and the tunnel and MCP must not.
+
+mod assemble;
+mod content;
+mod events;
+mod stream_filter;
+mod usage;
+
+pub use assemble::{AssembleError, Assembler};
+pub use content::{EventMeaning, StreamPosition, StreamReader};
+pub use events::{EventReader, EventTooLarge, Framing, RawEvent};
+pub use stream_filter::StreamFilter;
+pub use usage::{CountSource, Usage, usage_of_answer};
