@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::content::StreamPosition;
 use crate::endpoint::{Dialect, Endpoint};
 
 /// Whether a call that ended with an error was executed.
@@ -215,15 +216,6 @@ fn broken(status: u16, anthropic_status: u16, anthropic_type: &'static str) -> R
         executed: Executed::Perhaps,
         ..refused(status, "server_error", anthropic_status, anthropic_type)
     }
-}
-
-/// How far a stream is, for an error that is added to it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StreamPosition {
-    /// The id of the response, once an event had it. Only for `responses`.
-    pub response_id: Option<String>,
-    /// The last `sequence_number`. Only for `responses`.
-    pub sequence_number: Option<u64>,
 }
 
 /// Returns the body of an error, as JSON. `param` is the name of the member that is wrong, and
