@@ -485,7 +485,7 @@ mod tests {
             )]),
             form(&[("name=other;\r\n name=model", "a")]),
             form(&[("name=model\n", "a")]),
-            format!("--B\r\nContent-Disposition : form-data; name=model\r\n\r\na\r\n--B--"),
+            "--B\r\nContent-Disposition : form-data; name=model\r\n\r\na\r\n--B--".to_owned(),
             format!("--B\r\nX: y\r\n{head}\r\n\r\na\n--B\r\n{head}\r\n\r\nb\r\n--B--"),
             format!("--B\r\n{head}x\r\n\r\n--B\r\n{head}\r\n\r\nb\r\n--B--"),
             format!("--B\r\n{head}\r\n\r\na\r\n--B--\r\n--B\r\n{head}\r\n\r\nb\r\n--B--"),

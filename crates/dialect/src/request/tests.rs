@@ -518,8 +518,8 @@ fn show_takes_the_older_name_of_the_model() {
 
 /// The marks that the beginnings of two prompts have in common.
 fn common(first: &[PrefixMark], second: &[PrefixMark]) -> Option<PrefixMark> {
-    let common = first.iter().filter(|mark| second.contains(mark));
-    common.last().copied()
+    let mut common = first.iter().filter(|mark| second.contains(mark));
+    common.next_back().copied()
 }
 
 fn marks(endpoint: Endpoint, body: &str) -> Vec<PrefixMark> {
