@@ -1,5 +1,5 @@
-//! A walk through a JSON text from value to value: each byte is passed once, whatever is looked at
-//! on the way.
+//! A walk through a JSON text from value to value: each byte is passed once, however much is
+//! looked at on the way.
 //!
 //! The text was validated by `serde_json` before. Reading level by level with `RawValue` would pass a
 //! picture in a message six times.
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 /// The name of a member.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Name<'a> {
-    /// What is between the quotes.
+    /// The text between the quotes.
     raw: &'a str,
     /// Where the member begins.
     pub(super) start: usize,
@@ -153,7 +153,7 @@ impl<'a> Cursor<'a> {
     ) -> Result<Range<usize>, E> {
         self.look()?;
         let start = self.at;
-        self.expect(open)?;
+        self.pass_byte(open)?;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(WalkError::TooDeep.into());
@@ -171,7 +171,7 @@ impl<'a> Cursor<'a> {
                 self.at += 1;
             }
         }
-        self.expect(close)?;
+        self.pass_byte(close)?;
         self.depth -= 1;
         Ok(start..self.at)
     }
@@ -180,13 +180,13 @@ impl<'a> Cursor<'a> {
     fn name(&mut self) -> Result<Name<'a>, WalkError> {
         self.look()?;
         let start = self.at;
-        self.expect(b'"')?;
+        self.pass_byte(b'"')?;
         self.at = start;
         self.pass_string()?;
         let raw = &self.text[start + 1..self.at - 1];
 
         self.look()?;
-        self.expect(b':')?;
+        self.pass_byte(b':')?;
         self.look()?;
         Ok(Name { raw, start })
     }
@@ -204,7 +204,7 @@ impl<'a> Cursor<'a> {
             .ok_or(WalkError::NotJson)
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), WalkError> {
+    fn pass_byte(&mut self, byte: u8) -> Result<(), WalkError> {
         if self.text.as_bytes().get(self.at) != Some(&byte) {
             return Err(WalkError::NotJson);
         }
