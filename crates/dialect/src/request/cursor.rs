@@ -36,6 +36,7 @@ pub(super) enum Kind {
 pub(super) struct Name<'a> {
     /// The text between the quotes.
     raw: &'a str,
+    has_escapes: bool,
     /// Where the member begins.
     pub(super) start: usize,
 }
@@ -67,7 +68,7 @@ impl<'a> Name<'a> {
     /// Returns the name with its escapes resolved. A name with half a surrogate pair stays as it is:
     /// it equals no name that is read.
     pub(super) fn decoded(self) -> Cow<'a, str> {
-        if !self.raw.contains('\\') {
+        if !self.has_escapes {
             return Cow::Borrowed(self.raw);
         }
         let decoded = serde_json::from_str(&format!("\"{}\"", self.raw));
@@ -109,7 +110,9 @@ impl<'a> Cursor<'a> {
         let kind = self.kind()?;
         let start = self.at;
         match kind {
-            Kind::String => self.pass_string()?,
+            Kind::String => {
+                self.pass_string()?;
+            }
             Kind::Object | Kind::Array => self.pass_container()?,
             Kind::Number | Kind::Bool | Kind::Null => self.pass_scalar(),
         }
@@ -178,30 +181,34 @@ impl<'a> Cursor<'a> {
 
     /// Passes over the name of a member, its colon and white space.
     fn name(&mut self) -> Result<Name<'a>, WalkError> {
-        self.look()?;
+        let byte = self.look()?;
         let start = self.at;
-        self.pass_byte(b'"')?;
-        self.at = start;
-        self.pass_string()?;
+        if byte != b'"' {
+            return Err(WalkError::NotJson);
+        }
+        let has_escapes = self.pass_string()?;
         let raw = &self.text[start + 1..self.at - 1];
 
         self.look()?;
         self.pass_byte(b':')?;
         self.look()?;
-        Ok(Name { raw, start })
+        Ok(Name {
+            raw,
+            has_escapes,
+            start,
+        })
     }
 
     /// Passes over white space, and returns the byte behind it.
     fn look(&mut self) -> Result<u8, WalkError> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
-        let spaces = rest.iter().position(|byte| !is_space(byte));
-        self.at += spaces.ok_or(WalkError::NotJson)?;
-        self.text
-            .as_bytes()
-            .get(self.at)
-            .copied()
-            .ok_or(WalkError::NotJson)
+        let bytes = self.text.as_bytes();
+        loop {
+            match bytes.get(self.at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                Some(byte) => return Ok(*byte),
+                None => return Err(WalkError::NotJson),
+            }
+        }
     }
 
     fn pass_byte(&mut self, byte: u8) -> Result<(), WalkError> {
@@ -212,16 +219,19 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn pass_string(&mut self) -> Result<(), WalkError> {
+    /// Passes over a string, and returns whether it has escapes.
+    fn pass_string(&mut self) -> Result<bool, WalkError> {
         let bytes = self.text.as_bytes();
         let mut at = self.at + 1;
+        let mut has_escapes = false;
         loop {
             let rest = bytes.get(at..).ok_or(WalkError::NotJson)?;
             at += memchr2(b'"', b'\\', rest).ok_or(WalkError::NotJson)?;
             if bytes[at] == b'"' {
                 self.at = at + 1;
-                return Ok(());
+                return Ok(has_escapes);
             }
+            has_escapes = true;
             at += 2;
         }
     }

@@ -15,41 +15,43 @@ use crate::endpoint::Endpoint;
 
 /// The byte order mark of UTF-8, which some clients put before their JSON.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
-/// The members that are read, of all endpoints. None of them may be there twice.
-const READ: [&str; 31] = [
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "max_tokens",
+/// The members that are read, of all endpoints, in the order of their names. None of them may be
+/// there twice.
+const READ: [&str; 32] = [
+    "audio",
+    "background",
+    "best_of",
+    "conversation",
+    "documents",
+    "echo",
+    "functions",
+    "images",
+    "input",
+    "instructions",
+    "keep_alive",
     "max_completion_tokens",
     "max_output_tokens",
-    "n",
-    "best_of",
-    "echo",
-    "tools",
-    "functions",
-    "system",
-    "instructions",
-    "input",
-    "prompt",
-    "suffix",
-    "images",
-    "query",
-    "documents",
-    "options",
-    "keep_alive",
-    "return_progress",
-    "store",
-    "background",
-    "previous_response_id",
-    "conversation",
-    "service_tier",
+    "max_tokens",
     "mcp_servers",
+    "messages",
     "modalities",
-    "audio",
+    "model",
+    "n",
+    "name",
+    "options",
+    "previous_response_id",
+    "prompt",
+    "query",
+    "return_progress",
+    "service_tier",
+    "store",
+    "stream",
+    "stream_options",
+    "suffix",
+    "system",
+    "tools",
 ];
-/// The older name of `model` in Ollama's `show`.
+/// The older name of `model` in Ollama's `show`, which is read there alone.
 const SHOWN_NAME: &str = "name";
 
 /// The members of Ollama's `options` that are read, and their names in messages.
@@ -72,8 +74,8 @@ struct Reader {
     endpoint: Endpoint,
     info: RequestInfo,
     spans: JsonSpans,
-    /// The names that were found.
-    names: Vec<&'static str>,
+    /// The names that were found: one bit for each of [`READ`].
+    names: u64,
     /// `name`, in Ollama's `show`.
     shown_name: Option<(Option<String>, Range<usize>)>,
     keep_alive: Option<Cut>,
@@ -120,7 +122,7 @@ impl Reader {
                 ..RequestInfo::new(endpoint)
             },
             spans: JsonSpans::default(),
-            names: Vec::with_capacity(READ.len()),
+            names: 0,
             shown_name: None,
             keep_alive: None,
             is_kept_for_zero: false,
@@ -157,22 +159,26 @@ impl Reader {
     /// Returns the name of a member if it is one that is read.
     fn name(&mut self, name: Name<'_>) -> Result<Option<&'static str>, RequestError> {
         let text = name.decoded();
-        let is_shown_name = self.endpoint == Endpoint::OllamaShow;
-        let also = is_shown_name.then_some(&SHOWN_NAME);
-        let mut known = READ.iter().chain(also).copied();
-
-        let Some(name) = known.clone().find(|known| *known == text) else {
-            let similar = known.find(|known| is_same_but_for_case(known, &text));
-            return similar.map_or(Ok(None), |name| {
+        let Some((bit, name)) = self.read_name(&text) else {
+            let folded = fold(&text);
+            let similar = folded.and_then(|folded| self.read_name(&folded));
+            return similar.map_or(Ok(None), |(_, name)| {
                 let found = shown(&text);
                 Err(RequestError::OtherCase { found, name })
             });
         };
-        if self.names.contains(&name) {
+        if self.names & bit != 0 {
             return Err(RequestError::Duplicate { name });
         }
-        self.names.push(name);
+        self.names |= bit;
         Ok(Some(name))
+    }
+
+    /// Returns a name that is read, and its bit.
+    fn read_name(&self, text: &str) -> Option<(u64, &'static str)> {
+        let at = READ.binary_search(&text).ok()?;
+        let is_read = READ[at] != SHOWN_NAME || self.endpoint == Endpoint::OllamaShow;
+        is_read.then(|| (1 << at, READ[at]))
     }
 
     /// Reads the value of a member.
@@ -384,13 +390,27 @@ fn generates_text(endpoint: Endpoint) -> bool {
     )
 }
 
-/// Returns whether two names are the same for Go, whose JSON takes either: ASCII letters without
-/// regard to case, and the two letters of Unicode that fold to ASCII ones.
-fn is_same_but_for_case(known: &str, found: &str) -> bool {
-    let fold = |char| match char {
+/// Returns a name as Go compares it, whose JSON takes any case: ASCII letters, and the two letters of
+/// Unicode that fold to ASCII ones. `None` if that is the name itself.
+fn fold(name: &str) -> Option<String> {
+    let is_folded = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if name.bytes().all(is_folded) {
+        return None;
+    }
+    let folded = name.chars().map(|char| match char {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
-        other => char::to_ascii_lowercase(&other),
-    };
-    known.chars().eq(found.chars().map(fold))
+        other => other.to_ascii_lowercase(),
+    });
+    Some(folded.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_read_are_in_order_and_have_a_bit_each() {
+        assert!(READ.is_sorted() && READ.len() <= 64);
+    }
 }

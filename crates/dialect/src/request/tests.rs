@@ -228,7 +228,9 @@ fn members_that_differ_in_case_alone_are_refused() {
         ("{\"\u{212a}eep_alive\":0}", "keep_alive"),
         ("{\"me\u{17f}\u{17f}ages\":[]}", "messages"),
         (r#"{"\u004dodel":"a"}"#, "model"),
+        (r#"{"N":1}"#, "n"),
     ];
+    assert!(read(OllamaChat, r#"{"Name":"a","Modelx":1,"\u00e4":1}"#).is_ok());
 
     for (body, expected) in cases {
         match read(OllamaChat, body).unwrap_err() {
@@ -576,6 +578,8 @@ fn the_deepest_marks_are_kept() {
     let last = marks.last().unwrap().bytes;
     let commas = 5000 - 4096;
     assert_eq!(last, 5000 * 15 + commas, "the rest is one block");
+    let marks_of_the_rest = 5;
+    assert_eq!(marks[0].bytes, (4096 - 64 + marks_of_the_rest) * 15);
 }
 
 #[test]
