@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::memchr;
 
 /// The deepest nesting of objects and arrays.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -110,9 +110,7 @@ impl<'a> Cursor<'a> {
         let kind = self.kind()?;
         let start = self.at;
         match kind {
-            Kind::String => {
-                self.pass_string()?;
-            }
+            Kind::String => self.pass_string()?,
             Kind::Object | Kind::Array => self.pass_container()?,
             Kind::Number | Kind::Bool | Kind::Null => self.pass_scalar(),
         }
@@ -186,8 +184,9 @@ impl<'a> Cursor<'a> {
         if byte != b'"' {
             return Err(WalkError::NotJson);
         }
-        let has_escapes = self.pass_string()?;
+        self.pass_string()?;
         let raw = &self.text[start + 1..self.at - 1];
+        let has_escapes = raw.as_bytes().contains(&b'\\');
 
         self.look()?;
         self.pass_byte(b':')?;
@@ -219,20 +218,22 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Passes over a string, and returns whether it has escapes.
-    fn pass_string(&mut self) -> Result<bool, WalkError> {
+    /// Passes over a string. A quote behind an odd number of backslashes is a part of it: looking for
+    /// quotes alone stops at fewer places than looking for escapes as well.
+    fn pass_string(&mut self) -> Result<(), WalkError> {
         let bytes = self.text.as_bytes();
-        let mut at = self.at + 1;
-        let mut has_escapes = false;
+        let start = self.at + 1;
+        let mut from = start;
         loop {
-            let rest = bytes.get(at..).ok_or(WalkError::NotJson)?;
-            at += memchr2(b'"', b'\\', rest).ok_or(WalkError::NotJson)?;
-            if bytes[at] == b'"' {
-                self.at = at + 1;
-                return Ok(has_escapes);
+            let rest = bytes.get(from..).ok_or(WalkError::NotJson)?;
+            let quote = from + memchr(b'"', rest).ok_or(WalkError::NotJson)?;
+            let backslashes = bytes[start..quote].iter().rev();
+            let backslashes = backslashes.take_while(|byte| **byte == b'\\').count();
+            from = quote + 1;
+            if backslashes % 2 == 0 {
+                self.at = from;
+                return Ok(());
             }
-            has_escapes = true;
-            at += 2;
         }
     }
 

@@ -115,6 +115,31 @@ impl Blocks {
         Ok(Items { count, is_list })
     }
 
+    /// Adds a block for the list of tools at the cursor, and calls `visit_type` for the type of each
+    /// one that has some, as it stands in the text.
+    pub(super) fn add_tools(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        mut visit_type: impl FnMut(&str),
+    ) -> Result<(), WalkError> {
+        let mut media = Media::default();
+        let span = cursor.each_item::<WalkError>(|cursor| {
+            if cursor.kind()? != Kind::Object {
+                return Ok(());
+            }
+            cursor.each_member::<WalkError>(|cursor, name| {
+                let value = measure(cursor, Place::Any, &mut media)?;
+                if name.decoded() == "type" {
+                    visit_type(&cursor.text()[value]);
+                }
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+        self.add(Block { span, media });
+        Ok(())
+    }
+
     /// Adds a block for a list of pictures, each of them base64.
     pub(super) fn add_pictures(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WalkError> {
         let mut media = Media::default();

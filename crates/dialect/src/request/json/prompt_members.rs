@@ -71,16 +71,14 @@ impl Reader {
     /// Reads `tools`. Those of other types than these run at the runtime, or elsewhere behind it.
     fn tools(&mut self, cursor: &mut Cursor<'_>) -> Result<(), RequestError> {
         self.info.has_tools |= is_filled_array(cursor)?;
-        if cursor.kind()? == Kind::Array {
-            let mut ahead = Cursor::new(cursor.text(), cursor.at());
-            ahead.each_item::<RequestError>(|tool| {
-                let kind = member_of(tool, "type")?.map(|place| &tool.text()[place]);
-                let known = [r#""function""#, r#""custom""#, "null"];
-                self.has_hosted_tools |= kind.is_some_and(|kind| !known.contains(&kind));
-                Ok(())
-            })?;
+        if cursor.kind()? != Kind::Array {
+            self.info.tools.add_value(cursor)?;
+            return Ok(());
         }
-        self.info.tools.add_value(cursor)?;
+        self.info.tools.add_tools(cursor, |kind| {
+            let is_here = [r#""function""#, r#""custom""#, "null"].contains(&kind);
+            self.has_hosted_tools |= !is_here;
+        })?;
         Ok(())
     }
 
