@@ -46,7 +46,7 @@ pub(super) enum WalkError {
     /// Objects and arrays are nested deeper than [`MAX_DEPTH`].
     TooDeep,
     /// The text is not JSON. Not for a text that was validated.
-    NotJson,
+    NotJsonError,
 }
 
 impl Kind {
@@ -100,7 +100,7 @@ impl<'a> Cursor<'a> {
             b't' | b'f' => Ok(Kind::Bool),
             b'n' => Ok(Kind::Null),
             b'-' | b'0'..=b'9' => Ok(Kind::Number),
-            _ => Err(WalkError::NotJson),
+            _ => Err(WalkError::NotJsonError),
         }
     }
 
@@ -196,17 +196,17 @@ impl<'a> Cursor<'a> {
         let rest = &self.text.as_bytes()[self.at..];
         let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
         let spaces = rest.iter().position(|byte| !is_space(byte));
-        self.at += spaces.ok_or(WalkError::NotJson)?;
+        self.at += spaces.ok_or(WalkError::NotJsonError)?;
         self.text
             .as_bytes()
             .get(self.at)
             .copied()
-            .ok_or(WalkError::NotJson)
+            .ok_or(WalkError::NotJsonError)
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), WalkError> {
         if self.text.as_bytes().get(self.at) != Some(&byte) {
-            return Err(WalkError::NotJson);
+            return Err(WalkError::NotJsonError);
         }
         self.at += 1;
         Ok(())
@@ -216,8 +216,8 @@ impl<'a> Cursor<'a> {
         let bytes = self.text.as_bytes();
         let mut at = self.at + 1;
         loop {
-            let rest = bytes.get(at..).ok_or(WalkError::NotJson)?;
-            at += memchr2(b'"', b'\\', rest).ok_or(WalkError::NotJson)?;
+            let rest = bytes.get(at..).ok_or(WalkError::NotJsonError)?;
+            at += memchr2(b'"', b'\\', rest).ok_or(WalkError::NotJsonError)?;
             if bytes[at] == b'"' {
                 self.at = at + 1;
                 return Ok(());
@@ -239,7 +239,7 @@ impl<'a> Cursor<'a> {
                 Some(b'{' | b'[') => self.depth += 1,
                 Some(b'}' | b']') => self.depth = self.depth.saturating_sub(1),
                 Some(_) => {}
-                None => return Err(WalkError::NotJson),
+                None => return Err(WalkError::NotJsonError),
             }
             self.at += 1;
             if self.depth > MAX_DEPTH {
@@ -323,9 +323,9 @@ mod tests {
     fn texts_that_are_no_json_end_the_walk() {
         for text in ["", " ", "{", "[1", r#"["a"#, r#"["\"#, "[,", "]"] {
             let walked = Cursor::new(text, 0).value();
-            assert_eq!(walked, Err(WalkError::NotJson), "{text}");
+            assert_eq!(walked, Err(WalkError::NotJsonError), "{text}");
         }
         let walked = Cursor::new("[1 2]", 0).each_item::<WalkError>(|_| Ok(()));
-        assert_eq!(walked, Err(WalkError::NotJson));
+        assert_eq!(walked, Err(WalkError::NotJsonError));
     }
 }

@@ -16,7 +16,7 @@ pub enum RequestError {
     Empty,
     /// The body is not JSON.
     #[error("the body is not JSON: {problem}")]
-    NotJson {
+    NotJsonError {
         /// What is wrong, and where.
         problem: String,
     },
@@ -106,7 +106,7 @@ impl From<WalkError> for RequestError {
     fn from(error: WalkError) -> Self {
         match error {
             WalkError::TooDeep => Self::TooDeep,
-            WalkError::NotJson => Self::NotJson {
+            WalkError::NotJsonError => Self::NotJsonError {
                 problem: "a value is missing".to_owned(),
             },
         }

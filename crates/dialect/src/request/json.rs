@@ -86,7 +86,7 @@ struct Reader {
 
 /// Reads the body of a request that is JSON.
 pub(super) fn read(endpoint: Endpoint, body: &[u8]) -> Result<RequestInfo, RequestError> {
-    let not_json = |problem: String| RequestError::NotJson { problem };
+    let not_json = |problem: String| RequestError::NotJsonError { problem };
     let text = std::str::from_utf8(body).map_err(|error| not_json(error.to_string()))?;
     let start = if text.starts_with(BYTE_ORDER_MARK) {
         BYTE_ORDER_MARK.len()

@@ -152,7 +152,7 @@ pub(super) fn first_item(cursor: &Cursor<'_>) -> Result<Option<Kind>, WalkError>
     match ahead.kind() {
         Ok(kind) => Ok(Some(kind)),
         // The end of an empty array is no value.
-        Err(WalkError::NotJson) => Ok(None),
+        Err(WalkError::NotJsonError) => Ok(None),
         Err(error) => Err(error),
     }
 }
