@@ -100,8 +100,10 @@ impl Assembler {
         }
     }
 
-    /// Returns the answer. `ended_orderly` is whether the body of the runtime ended as HTTP ends
-    /// one. Without it the dialect's very last event, as `[DONE]`, must have come.
+    /// Returns the answer, which for `response.failed` is that failed response.
+    ///
+    /// `ended_orderly` is whether the body of the runtime ended as HTTP ends one. Without it the
+    /// dialect's very last event, as `[DONE]`, must have come.
     ///
     /// # Errors
     ///

@@ -97,7 +97,7 @@ impl StreamReader {
             Endpoint::Responses => self.response_event(event, data),
             Endpoint::Messages => self.message_event(data),
             Endpoint::OllamaChat | Endpoint::OllamaGenerate => self.ollama_line(data),
-            _ => self.unknown_event(data),
+            _ => Ok(self.unknown_event(data)),
         };
         read.unwrap_or_else(|NotJsonError| garbage(event))
     }

@@ -214,17 +214,17 @@ impl StreamReader {
         Ok(self.content_or(has_text, EventMeaning::Prelude))
     }
 
-    /// Reads an event of an endpoint that this module has no events of.
-    pub(super) fn unknown_event(&mut self, data: &str) -> Result<EventMeaning, NotJsonError> {
+    /// Reads an event of an endpoint that this module has no events of. It may be anything.
+    pub(super) fn unknown_event(&mut self, data: &str) -> EventMeaning {
         let mut errors = ErrorMembers::default();
-        each_member(data, |member| {
+        let read = each_member(data, |member| {
             self.usage.member(&member.name, member.value);
             errors.take(&member.name, member.value);
             Ok::<(), NotJsonError>(())
-        })?;
-        match errors.error() {
-            Some(error) => Ok(self.failed(error)),
-            None => Ok(EventMeaning::Content),
+        });
+        match (read, errors.error()) {
+            (Ok(()), Some(error)) => self.failed(error),
+            _ => EventMeaning::Content,
         }
     }
 }
