@@ -1,5 +1,5 @@
-//! A walk through a JSON text from value to value: each byte is passed once, whatever is looked at
-//! on the way.
+//! A walk through a JSON text from value to value: each byte is passed once, however much is
+//! looked at on the way.
 //!
 //! The text was validated by `serde_json` before. Reading level by level with `RawValue` would pass a
 //! picture in a message six times.
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 /// The name of a member.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Name<'a> {
-    /// What is between the quotes.
+    /// The text between the quotes.
     raw: &'a str,
     /// Where the member begins.
     pub(super) start: usize,
@@ -46,7 +46,7 @@ pub(super) enum WalkError {
     /// Objects and arrays are nested deeper than [`MAX_DEPTH`].
     TooDeep,
     /// The text is not JSON. Not for a text that was validated.
-    NotJsonError,
+    NotJson,
 }
 
 impl Kind {
@@ -100,7 +100,7 @@ impl<'a> Cursor<'a> {
             b't' | b'f' => Ok(Kind::Bool),
             b'n' => Ok(Kind::Null),
             b'-' | b'0'..=b'9' => Ok(Kind::Number),
-            _ => Err(WalkError::NotJsonError),
+            _ => Err(WalkError::NotJson),
         }
     }
 
@@ -153,7 +153,7 @@ impl<'a> Cursor<'a> {
     ) -> Result<Range<usize>, E> {
         self.look()?;
         let start = self.at;
-        self.expect(open)?;
+        self.pass_byte(open)?;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(WalkError::TooDeep.into());
@@ -171,7 +171,7 @@ impl<'a> Cursor<'a> {
                 self.at += 1;
             }
         }
-        self.expect(close)?;
+        self.pass_byte(close)?;
         self.depth -= 1;
         Ok(start..self.at)
     }
@@ -180,13 +180,13 @@ impl<'a> Cursor<'a> {
     fn name(&mut self) -> Result<Name<'a>, WalkError> {
         self.look()?;
         let start = self.at;
-        self.expect(b'"')?;
+        self.pass_byte(b'"')?;
         self.at = start;
         self.pass_string()?;
         let raw = &self.text[start + 1..self.at - 1];
 
         self.look()?;
-        self.expect(b':')?;
+        self.pass_byte(b':')?;
         self.look()?;
         Ok(Name { raw, start })
     }
@@ -196,17 +196,17 @@ impl<'a> Cursor<'a> {
         let rest = &self.text.as_bytes()[self.at..];
         let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
         let spaces = rest.iter().position(|byte| !is_space(byte));
-        self.at += spaces.ok_or(WalkError::NotJsonError)?;
+        self.at += spaces.ok_or(WalkError::NotJson)?;
         self.text
             .as_bytes()
             .get(self.at)
             .copied()
-            .ok_or(WalkError::NotJsonError)
+            .ok_or(WalkError::NotJson)
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), WalkError> {
+    fn pass_byte(&mut self, byte: u8) -> Result<(), WalkError> {
         if self.text.as_bytes().get(self.at) != Some(&byte) {
-            return Err(WalkError::NotJsonError);
+            return Err(WalkError::NotJson);
         }
         self.at += 1;
         Ok(())
@@ -216,8 +216,8 @@ impl<'a> Cursor<'a> {
         let bytes = self.text.as_bytes();
         let mut at = self.at + 1;
         loop {
-            let rest = bytes.get(at..).ok_or(WalkError::NotJsonError)?;
-            at += memchr2(b'"', b'\\', rest).ok_or(WalkError::NotJsonError)?;
+            let rest = bytes.get(at..).ok_or(WalkError::NotJson)?;
+            at += memchr2(b'"', b'\\', rest).ok_or(WalkError::NotJson)?;
             if bytes[at] == b'"' {
                 self.at = at + 1;
                 return Ok(());
@@ -239,7 +239,7 @@ impl<'a> Cursor<'a> {
                 Some(b'{' | b'[') => self.depth += 1,
                 Some(b'}' | b']') => self.depth = self.depth.saturating_sub(1),
                 Some(_) => {}
-                None => return Err(WalkError::NotJsonError),
+                None => return Err(WalkError::NotJson),
             }
             self.at += 1;
             if self.depth > MAX_DEPTH {
@@ -323,9 +323,9 @@ mod tests {
     fn texts_that_are_no_json_end_the_walk() {
         for text in ["", " ", "{", "[1", r#"["a"#, r#"["\"#, "[,", "]"] {
             let walked = Cursor::new(text, 0).value();
-            assert_eq!(walked, Err(WalkError::NotJsonError), "{text}");
+            assert_eq!(walked, Err(WalkError::NotJson), "{text}");
         }
         let walked = Cursor::new("[1 2]", 0).each_item::<WalkError>(|_| Ok(()));
-        assert_eq!(walked, Err(WalkError::NotJsonError));
+        assert_eq!(walked, Err(WalkError::NotJson));
     }
 }

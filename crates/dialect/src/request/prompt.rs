@@ -41,11 +41,11 @@ pub(super) struct Blocks(pub(super) Vec<Block>);
 pub(super) struct Items {
     /// How many there are.
     pub(super) count: u32,
-    /// Whether they stand in an array.
+    /// True if they stand in an array.
     pub(super) is_list: bool,
 }
 
-/// What a value is, by the place where it stands.
+/// The place where a value stands, by which it is text or base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Anything.
@@ -152,7 +152,7 @@ pub(super) fn first_item(cursor: &Cursor<'_>) -> Result<Option<Kind>, WalkError>
     match ahead.kind() {
         Ok(kind) => Ok(Some(kind)),
         // The end of an empty array is no value.
-        Err(WalkError::NotJsonError) => Ok(None),
+        Err(WalkError::NotJson) => Ok(None),
         Err(error) => Err(error),
     }
 }

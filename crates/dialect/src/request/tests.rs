@@ -532,11 +532,7 @@ fn a_longer_conversation_has_the_marks_of_its_beginning() {
     let first = r#"{"messages":[{"a":1},{"b":2}],"model":"m","tools":[]}"#;
     let second = r#"{"tools":[],"model":"n","messages":[{"a":1}, {"b":2} ,{"c":3}]}"#;
     let other = r#"{"tools":[1],"messages":[{"a":1},{"b":2}]}"#;
-    let (first, second, other) = (
-        marks(ChatCompletions, first),
-        marks(ChatCompletions, second),
-        marks(ChatCompletions, other),
-    );
+    let [first, second, other] = [first, second, other].map(|body| marks(ChatCompletions, body));
 
     assert_eq!((first.len(), second.len()), (3, 4));
     assert_eq!(second[..3], first);
@@ -592,7 +588,7 @@ fn a_picture_is_one_piece_of_a_prefix() {
             &json!({"messages":["s", picture, "t"]}).to_string(),
         )
     };
-    let (first, second) = (chat(&"A".repeat(100_000)), chat(&"B".repeat(100_000)));
+    let [first, second] = ["A", "B"].map(|byte| chat(&byte.repeat(100_000)));
 
     assert_eq!(first.len(), 3);
     assert_eq!(common(&first, &second), Some(first[0]));
@@ -609,7 +605,7 @@ fn a_billing_header_is_no_part_of_a_prefix() {
             "messages":[{"role":"user","content":"hi"}]})
         .to_string()
     };
-    let (first, second) = (body("aaaaa"), body("bbbbb"));
+    let [first, second] = ["aaaaa", "bbbbb"].map(body);
 
     assert_eq!(marks(Messages, &first), marks(Messages, &second));
     assert_eq!(marks(Messages, &first).len(), 2);
