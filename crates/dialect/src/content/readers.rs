@@ -54,7 +54,7 @@ impl StreamReader {
                     content.texts += u64::from(delta_has_content(member.value)?);
                 }
                 "text" => content.texts += u64::from(is_filled(member.value)),
-                "finish_reason" => content.has_end = !is_nothing(member.value),
+                "finish_reason" => content.has_end |= !is_nothing(member.value),
                 "usage" => self.usage.member("usage", member.value),
                 _ => {}
             }
