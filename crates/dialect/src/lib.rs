@@ -31,7 +31,7 @@ pub use error_body::{
     Executed, LlmErrorKind, codex_keep_alive, context_length_message, error_body, keep_alive,
     late_error, model_not_found_message,
 };
-pub use events::{EventReader, EventTooLarge, Framing, RawEvent};
+pub use events::{EventReader, EventTooLargeError, Framing, RawEvent};
 pub use form::FormError;
 pub use models::{ListedModel, ModelsPage, model_json, models_json, models_page_json};
 pub use ollama_lists::{LoadedModel, ollama_ps, ollama_show, ollama_tags, ollama_version};
