@@ -44,7 +44,7 @@ pub(crate) struct Worker {
     pub(crate) resident: Vec<u16>,
     /// The most models that were seen loaded at once, which is the room that is known to be there.
     pub(crate) most_resident: usize,
-    /// When it was last sent a call for a model that it had to load in place of another.
+    /// When the model that it loaded last in place of another was expected to be loaded.
     pub(crate) swapped_at: u64,
     /// Queues of calls that only it may run.
     pub(crate) pinned: Vec<usize>,
@@ -171,7 +171,7 @@ impl Worker {
             return;
         }
         if *warmth == Warmth::Reload || must_swap {
-            self.swapped_at = now;
+            self.swapped_at = now.saturating_add(held.load_time());
         }
         held.resident = None;
         held.loading = match warmth {
