@@ -117,13 +117,13 @@ impl Worker {
 
     /// Returns whether a call may be sent now, its model aside.
     pub(crate) fn is_free(&self) -> bool {
-        match self.breaker.state() {
+        let may_send = match self.breaker.state() {
             BreakerState::Open => false,
             BreakerState::Trial => self.running == 0,
-            BreakerState::Closed => {
-                self.availability != Availability::Draining && self.busy() < self.settings.slots
-            }
-        }
+            BreakerState::Closed => true,
+        };
+        let is_draining = self.availability == Availability::Draining;
+        may_send && !is_draining && self.busy() < self.settings.slots
     }
 
     /// Returns where one of its models stands in the entries of the catalogue.

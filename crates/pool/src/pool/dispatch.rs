@@ -15,7 +15,7 @@ const MAX_QUEUES: usize = 16;
 const MAX_LINES: usize = 64;
 /// The most decisions for one free slot: the first calls may be bound to other workers, or wait for a
 /// loaded model.
-const MAX_TRIES: usize = 8;
+const MAX_TRIES: usize = 4;
 /// The shortest time for which a worker stays with its loaded models while calls wait for others, in
 /// microseconds. With the double of the load time, loading takes a third of a worker's time at most.
 const MIN_QUANTUM: u64 = 10 * SECOND;

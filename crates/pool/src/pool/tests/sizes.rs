@@ -104,12 +104,13 @@ fn a_hundred_thousand_waiting_calls_cost_logarithms() {
     });
     let freed = most(500, |_| {
         let call = running.swap_remove(running.len() / 2);
-        kit.now += SECOND;
         kit.finish(call);
         let started = kit.started();
         assert_eq!(started.len(), 1);
         running.extend(started);
     });
+    kit.now += 31 * SECOND;
+    let ageing = most(1, |_| running.extend(kit.started()));
     let joining = most(20, |at| {
         kit.worker(
             WORKERS + 1 + at as u64,
@@ -121,6 +122,8 @@ fn a_hundred_thousand_waiting_calls_cost_logarithms() {
 
     assert!(arrival <= 8 * log, "{arrival} steps");
     assert!(leaving <= 8 * log, "{leaving} steps");
+    // Every line has one front, which rises once in thirty seconds.
+    assert!(ageing <= u64::from(KEYS) * 2 * log, "{ageing} steps");
     // One decision, the queues of one worker, and the lines of one key.
     assert!(
         freed <= 64 + 5 * MAX_CANDIDATES as u64 + 20 * log,
