@@ -91,10 +91,7 @@ fn no_number_of_workers_adds_candidates() {
     for workers in [36, 37, 100, 143, 145, 1000] {
         let mut kit = Kit::new();
         for id in 1..=workers {
-            match id % 2 {
-                0 => kit.worker(id, 1, &[model("m")]),
-                _ => kit.cold_worker(id, 1, &[model("m")]),
-            };
+            kit.worker(id, 1, &[model("m")]);
         }
 
         let arrival = most(20, |at| {
