@@ -188,7 +188,9 @@ impl RuntimeReply {
 
     /// Server-sent events, each text with the blank line behind it.
     pub fn events(data: &[&str], end: ReplyEnd) -> Self {
-        let pieces = data.iter().map(|data| Bytes::from(format!("data: {data}\n\n")));
+        let pieces = data
+            .iter()
+            .map(|data| Bytes::from(format!("data: {data}\n\n")));
         Self::Pieces("text/event-stream".to_owned(), pieces.collect(), end)
     }
 }

@@ -165,7 +165,9 @@ pub fn relay_config(server_url: &str, id: &str, provider_url: &str) -> RelayConf
 pub fn worker_config(server_url: &str, id: &str, runtime_url: &str) -> RelayConfig {
     let mut config = relay_config(server_url, id, runtime_url);
     let path = llamapool_wire::path::WORKER_CONNECT;
-    config.dial.server_url = format!("{server_url}{path}").parse().expect("the server's URL");
+    config.dial.server_url = format!("{server_url}{path}")
+        .parse()
+        .expect("the server's URL");
     config.providers[0].kind = ProviderKind::Llm(LlmConfig {
         url: runtime_url.parse().expect("the runtime's URL"),
         api_key: None,

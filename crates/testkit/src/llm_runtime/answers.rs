@@ -43,7 +43,10 @@ pub(super) fn poll(shared: &Shared, request: &Arrived) -> Vec<u8> {
     let answer = answer.or_else(|| (path == "/v1/models").then(|| v1_models(&behaviour)));
     match answer {
         Some(answer) => json_answer(200, &answer),
-        None => json_answer(404, &json!({"error": {"message": "File Not Found", "code": 404}})),
+        None => json_answer(
+            404,
+            &json!({"error": {"message": "File Not Found", "code": 404}}),
+        ),
     }
 }
 
@@ -151,13 +154,18 @@ impl Answer<'_> {
     ) -> Vec<Step> {
         let behaviour = self.behaviour;
         let is_native = !word(self, "").starts_with("data:");
-        let content_type = if is_native { "application/x-ndjson" } else { "text/event-stream" };
+        let content_type = if is_native {
+            "application/x-ndjson"
+        } else {
+            "text/event-stream"
+        };
         let mut steps = vec![Step::Write(chunked_head(content_type).into())];
         let write = |text: String| Step::Write(chunk(text.as_bytes()).into());
 
         if self.body["return_progress"] == true {
             let total = behaviour.prompt_tokens;
-            let progress = json!({"total": total, "cache": 0, "processed": total / 2, "time_ms": 1});
+            let progress =
+                json!({"total": total, "cache": 0, "processed": total / 2, "time_ms": 1});
             let event = json!({"choices": [{"index": 0, "delta": {"role": "assistant", "content": null},
                 "finish_reason": null}], "prompt_progress": progress});
             steps.push(write(format!("data: {event}\n\n")));
@@ -251,7 +259,8 @@ impl Answer<'_> {
     }
 
     fn completion(&self) -> Value {
-        let choice = json!({"index": 0, "text": self.behaviour.words.concat(), "finish_reason": "stop"});
+        let choice =
+            json!({"index": 0, "text": self.behaviour.words.concat(), "finish_reason": "stop"});
         json!({"id": "cmpl-1", "object": "text_completion", "model": self.model,
             "choices": [choice], "usage": self.usage()})
     }

@@ -35,7 +35,11 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve(mut reads: BufReader<OwnedReadHalf>, mut writes: OwnedWriteHalf, shared: Arc<Shared>) {
+async fn serve(
+    mut reads: BufReader<OwnedReadHalf>,
+    mut writes: OwnedWriteHalf,
+    shared: Arc<Shared>,
+) {
     while let Some(request) = read_request(&mut reads).await {
         if !answers::is_call(&request) {
             let poll = format!("{} {}", request.method, request.path);
@@ -89,11 +93,7 @@ fn finish(shared: &Shared, number: usize, end: RuntimeCallEnd) {
     shared.changed();
 }
 
-async fn answer(
-    writes: &mut OwnedWriteHalf,
-    request: &Arrived,
-    shared: &Shared,
-) -> RuntimeCallEnd {
+async fn answer(writes: &mut OwnedWriteHalf, request: &Arrived, shared: &Shared) -> RuntimeCallEnd {
     let reply = lock(&shared.behaviour).replies.pop_front();
     let sent = match reply {
         Some(RuntimeReply::Raw(bytes)) => {
@@ -105,7 +105,9 @@ async fn answer(
             writes.write_all(&answer).await
         }
         Some(RuntimeReply::Pieces(content_type, pieces, end)) => {
-            let mut sent = writes.write_all(answers::chunked_head(&content_type).as_bytes()).await;
+            let mut sent = writes
+                .write_all(answers::chunked_head(&content_type).as_bytes())
+                .await;
             for piece in pieces {
                 if sent.is_ok() {
                     sent = writes.write_all(&answers::chunk(&piece)).await;
@@ -143,7 +145,9 @@ async fn own_answer(
             Step::UntilReleased => shared.until(|behaviour| !behaviour.is_held).await,
             Step::UntilReleasedAfter(words) => {
                 let is_free = |after: Option<usize>| after.is_none_or(|after| after > words);
-                shared.until(|behaviour| is_free(behaviour.held_after)).await;
+                shared
+                    .until(|behaviour| is_free(behaviour.held_after))
+                    .await;
             }
         }
     }
@@ -170,7 +174,9 @@ async fn read_request(reads: &mut BufReader<OwnedReadHalf>) -> Option<Arrived> {
         let name: HeaderName = name.parse().ok()?;
         headers.append(name, HeaderValue::from_str(value.trim()).ok()?);
     }
-    let length = headers.get("content-length").and_then(|length| length.to_str().ok());
+    let length = headers
+        .get("content-length")
+        .and_then(|length| length.to_str().ok());
     let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reads.read_exact(&mut body).await.ok()?;
