@@ -58,8 +58,8 @@ struct Known {
 }
 
 impl RuntimeState {
-    /// The state of a runtime that was not asked yet.
-    pub(super) fn new(config: LlmConfig) -> Arc<Self> {
+    /// The state of a runtime that was not asked yet. `label` is its name in the metrics.
+    pub(super) fn new(config: LlmConfig, label: &str) -> Arc<Self> {
         let this = Self {
             info: watch::Sender::default(),
             models: watch::Sender::default(),
@@ -68,7 +68,7 @@ impl RuntimeState {
             reports: Reports::default(),
             gate: CallGate::default(),
             learned: Learned::default(),
-            jobs: JobStats::new(),
+            jobs: JobStats::new(label),
             poll_now: Notify::new(),
             config,
         };
