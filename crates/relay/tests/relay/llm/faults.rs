@@ -107,7 +107,8 @@ async fn a_huge_answer_is_not_collected() {
         llm_provider(config).max_answer_bytes = 1 << 20;
     })
     .await;
-    let event = Bytes::from(format!("data: {CONTENT}\n\n").repeat(1000));
+    let long = CONTENT.replace("\"a\"", &format!("\"{}\"", "a".repeat(10_000)));
+    let event = Bytes::from(format!("data: {long}\n\n"));
     let endless =
         RuntimeReply::Pieces("text/event-stream".into(), vec![], ReplyEnd::Endless(event));
     runtime.reply(endless);
