@@ -31,7 +31,13 @@ use crate::metrics::{Door, Metrics};
 
 /// The paths that are answered also where all places of callers are taken: by them the server is
 /// watched, and gets its relays back.
-const ESSENTIAL_PATHS: [&str; 4] = [path::MCP_CONNECT, "/healthz", "/readyz", "/metrics"];
+const ESSENTIAL_PATHS: [&str; 5] = [
+    path::MCP_CONNECT,
+    path::WORKER_CONNECT,
+    "/healthz",
+    "/readyz",
+    "/metrics",
+];
 
 /// The doors of the public listener.
 pub(crate) struct PublicDoors {
@@ -73,6 +79,7 @@ impl Routes {
             .with_state(doors.state);
         let relays = Router::new()
             .route(path::MCP_CONNECT, any(connect))
+            .route(path::WORKER_CONNECT, any(connect))
             .with_state(doors.connect);
         let documents = Router::new()
             .route("/.well-known/{*name}", any(well_known))

@@ -1,4 +1,4 @@
-//! The door where relays connect: `/api/mcp/connect`.
+//! The door where relays connect: `/api/mcp/connect`, and `/api/workers/connect` for workers.
 //!
 //! Every refusal is an ordinary HTTP answer before the upgrade. After it, `relays` runs the tunnel.
 
@@ -9,11 +9,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use llamapool_wire::{Refusal, SUBPROTOCOL, header as wire, write_ids};
+use llamapool_wire::{Refusal, SUBPROTOCOL, header as wire, path, write_ids};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Auth, RelayRefusedError};
+use crate::auth::{Auth, RelayKind, RelayRefusedError};
 use crate::error;
 use crate::listen::Peer;
 use crate::metrics::{Door, Metrics};
@@ -61,7 +61,11 @@ impl ConnectDoor {
         }
 
         let peer = Peer::of(request.extensions());
-        let identity = self.auth.relay(request.headers(), peer)?;
+        let kind = match request.uri().path() {
+            path::WORKER_CONNECT => RelayKind::Worker,
+            _ => RelayKind::Mcp,
+        };
+        let identity = self.auth.relay(request.headers(), kind, peer)?;
         let accept = check_upgrade(request.method(), request.headers())?;
         let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
             return Err(wrong_version(
@@ -108,7 +112,7 @@ fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<String, RelayRe
         && lists(headers, &header::UPGRADE, "websocket");
     if !is_websocket {
         return Err(wrong_version(
-            "not a WebSocket upgrade; this is where relays connect, see `llamapool mcp --help`",
+            "not a WebSocket upgrade; this is where relays connect, see `llamapool mcp --help` and `llamapool worker --help`",
         ));
     }
     if !lists(headers, &header::SEC_WEBSOCKET_VERSION, "13") {
