@@ -14,6 +14,7 @@ mod doors;
 mod error;
 mod listen;
 mod metrics;
+mod pool;
 mod relays;
 mod routes;
 mod scheduler;

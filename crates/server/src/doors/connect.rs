@@ -17,6 +17,7 @@ use crate::auth::{Auth, RelayKind, RelayRefusedError};
 use crate::error;
 use crate::listen::Peer;
 use crate::metrics::{Door, Metrics};
+use crate::pool::WorkerPool;
 use crate::relays::{Registry, RelaysConfig, Reservations, UPGRADE_TIMEOUT, run_tunnel};
 use crate::scheduler::DrainGate;
 
@@ -24,6 +25,8 @@ use crate::scheduler::DrainGate;
 pub(crate) struct ConnectDoor {
     pub(crate) auth: Arc<Auth>,
     pub(crate) registry: Registry,
+    /// Takes the relays that are workers.
+    pub(crate) pool: WorkerPool,
     /// Closed while the server drains.
     pub(crate) gate: Arc<DrainGate>,
     pub(crate) metrics: Metrics,
@@ -97,7 +100,8 @@ impl ConnectDoor {
         };
 
         let io = TokioIo::new(upgraded);
-        let end = run_tunnel(reservations, io, peer.0, &self.config.tunnel).await;
+        let tunnel = &self.config.tunnel;
+        let end = run_tunnel(reservations, io, peer.0, tunnel, &self.pool).await;
 
         self.metrics.tunnel_ended(&end);
         tracing::info!(%id, reason = %end, "relay disconnected");
