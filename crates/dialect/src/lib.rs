@@ -7,10 +7,12 @@
 
 mod assemble;
 mod content;
+mod content_type;
 mod edits;
 mod endpoint;
 mod error_body;
 mod events;
+mod form;
 mod models;
 mod ollama_lists;
 mod request;
@@ -25,6 +27,7 @@ pub use error_body::{
     Executed, LlmErrorKind, codex_keep_alive, error_body, keep_alive, late_error,
 };
 pub use events::{EventReader, EventTooLarge, Framing, RawEvent};
+pub use form::FormError;
 pub use models::{ListedModel, ModelsPage, model_json, models_json, models_page_json};
 pub use ollama_lists::{LoadedModel, ollama_ps, ollama_show, ollama_tags, ollama_version};
 pub use request::{PrefixMark, RequestError, RequestInfo, TOKENS_OF_MEDIUM, read_request};

@@ -1,13 +1,34 @@
 //! What a request asks for, as far as it matters on the way: read once, with the places of the
-//! members that may be edited.
+//! members that may be edited. Everything else is left to the runtime.
+
+mod cursor;
+mod error;
+mod json;
+mod prefix;
+mod prompt;
+mod spans;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 
+use crate::content_type::ContentType;
 use crate::endpoint::Endpoint;
-use crate::error_body::LlmErrorKind;
+use crate::form;
+
+use self::cursor::MAX_DEPTH;
+use self::prompt::Blocks;
+
+pub use self::error::RequestError;
+pub(crate) use self::error::shown;
+pub(crate) use self::spans::{FormSpans, JsonSpans, Spans, StreamOptions};
 
 /// Tokens that an image, a sound or another file counts for.
 pub const TOKENS_OF_MEDIUM: u64 = 1500;
+/// The longest name of a model, in characters.
+const MAX_MODEL_NAME_CHARS: usize = 256;
+/// The most answers that a request is counted for.
+const MAX_CHOICES: u64 = 128;
 
 /// A request that was read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,7 +46,7 @@ pub struct RequestInfo {
     pub prompt_bytes: u64,
     /// Images, sounds and files in the prompt.
     pub media: u32,
-    /// Inputs of embeddings, documents to be ranked, or prompts; else 1.
+    /// Inputs of embeddings, documents to be ranked, or prompts to be completed; else 1.
     pub inputs: u32,
     /// Whether the prompt is not empty. Ollama loads a model for a request without one.
     pub has_prompt: bool,
@@ -57,6 +78,12 @@ pub struct RequestInfo {
     /// Whether the form of the answer must not be changed: its parts could not be told apart, or
     /// not be put together.
     pub must_stay_as_asked: bool,
+    /// The places of what may be edited.
+    pub(crate) spans: Spans,
+    /// The prompt in the order in which templates use it. Empty where no cache has prompts.
+    tools: Blocks,
+    system: Blocks,
+    messages: Blocks,
 }
 
 /// A place in a prompt where a worker's cache of it may end.
@@ -70,65 +97,95 @@ pub struct PrefixMark {
     pub media: u32,
 }
 
-/// A body that cannot be read, or that says what cannot be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// There is no body.
-    #[error("the body is empty, expected JSON")]
-    Empty,
-}
-
-impl RequestError {
-    /// Returns the kind of the error, which has the status.
-    pub fn kind(&self) -> LlmErrorKind {
-        LlmErrorKind::InvalidRequest
-    }
-
-    /// Returns the name of the member that is wrong. `None` if it is the body as a whole.
-    pub fn param(&self) -> Option<&'static str> {
-        None
-    }
-}
-
 /// Reads the body of a request.
 ///
 /// A body is JSON whatever its `Content-Type`, as `curl -d` claims a form, but for the endpoints
-/// that take forms.
+/// that take forms. A request for which the server answers by itself, or that has no body at its
+/// runtime, is not read.
 pub fn read_request(
-    _endpoint: Endpoint,
-    _content_type: Option<&str>,
+    endpoint: Endpoint,
+    content_type: Option<&str>,
     body: &Bytes,
 ) -> Result<RequestInfo, RequestError> {
-    if body.is_empty() {
-        return Err(RequestError::Empty);
+    let content_type = content_type.map(ContentType::parse).unwrap_or_default();
+    let is_form = content_type.is("multipart/form-data");
+
+    if endpoint.takes_form() && is_form {
+        return form::read(endpoint, content_type.parameter("boundary"), body);
     }
-    Ok(RequestInfo::default())
+    if endpoint.takes_form() && !content_type.is("application/json") {
+        return Err(RequestError::ExpectedForm {
+            found: content_type.described(),
+        });
+    }
+    if !endpoint.takes_json() && !endpoint.takes_form() {
+        return Ok(RequestInfo::new(endpoint));
+    }
+    if is_form {
+        return Err(RequestError::UnexpectedForm);
+    }
+    json::read(endpoint, body)
 }
 
 impl RequestInfo {
+    /// Returns what is true of a request of which nothing is known.
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            choices: 1,
+            inputs: 1,
+            is_repeatable: endpoint.is_repeatable(),
+            must_stay_as_asked: !endpoint.can_stream(),
+            ..Self::default()
+        }
+    }
+
+    /// Counts the prompt.
+    fn measure_prompt(&mut self) {
+        let parts = [&self.tools, &self.system, &self.messages];
+        self.prompt_bytes = parts.iter().map(|part| part.text_bytes()).sum();
+        let media = parts.iter().map(|part| part.media());
+        self.media = media.fold(0, u32::saturating_add);
+    }
+
+    /// Drops the blocks of the prompt, after it was counted.
+    fn forget_prompt(&mut self) {
+        for part in [&mut self.tools, &mut self.system, &mut self.messages] {
+            *part = Blocks::default();
+        }
+    }
+
     /// Returns the tokens of the prompt, estimated from its bytes.
     pub fn estimated_prompt_tokens(&self, bytes_per_token: f64) -> u64 {
         tokens(self.prompt_bytes, self.media, bytes_per_token)
     }
 
-    /// Returns the places where caches of the prompt may end, the deepest last.
+    /// Returns the places where caches of the prompt may end, the deepest last; none for endpoints
+    /// that do not generate text.
     ///
     /// `seed` has the model, the scope in which prompts are compared, and what is random in this
-    /// process.
-    pub fn prefix_marks(&self, _body: &Bytes, _seed: u64) -> Vec<PrefixMark> {
-        Vec::new()
+    /// process. `body` is the one that was read.
+    pub fn prefix_marks(&self, body: &Bytes, seed: u64) -> Vec<PrefixMark> {
+        let parts = [&self.tools, &self.system, &self.messages];
+        let blocks = parts.into_iter().flat_map(|part| &part.0);
+        prefix::marks(body, blocks, seed)
     }
 }
 
-impl PrefixMark {
-    /// Returns the tokens of the prompt up to here, estimated as those of the whole prompt are.
-    pub fn estimated_tokens(&self, bytes_per_token: f64) -> u64 {
-        tokens(self.bytes, self.media, bytes_per_token)
+/// Returns `name` if it can be the name of a model, `None` if it is empty.
+pub(crate) fn model_name(name: String) -> Result<Option<String>, RequestError> {
+    let chars = name.chars().count();
+    if chars > MAX_MODEL_NAME_CHARS {
+        return Err(RequestError::LongModelName { chars });
     }
+    if name.chars().any(char::is_control) {
+        let found = shown(&name);
+        return Err(RequestError::UnprintableModelName { found });
+    }
+    Ok(Some(name).filter(|name| !name.is_empty()))
 }
 
 fn tokens(bytes: u64, media: u32, bytes_per_token: f64) -> u64 {
-    // A ratio that is zero or no number makes no estimate: then each byte is a token.
+    // Zero and what is no number are no ratios: then each byte counts for a token.
     let ratio = if bytes_per_token > 0.0 {
         bytes_per_token
     } else {
