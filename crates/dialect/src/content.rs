@@ -228,8 +228,9 @@ impl StreamReader {
         })?;
 
         self.usage.choice(index);
-        match self.choices.iter_mut().find(|(known, _)| *known == index) {
-            Some((_, finished)) => *finished |= content.has_end,
+        let found = self.choices.iter().position(|(known, _)| *known == index);
+        match found {
+            Some(i) => self.choices[i].1 |= content.has_end,
             None if self.choices.len() < MAX_CHOICES => self.choices.push((index, content.has_end)),
             None => {}
         }
@@ -328,7 +329,9 @@ impl StreamReader {
                 Ok(self.content_or(false, EventMeaning::Prelude))
             }
             "message_delta" => {
-                usage.into_iter().for_each(|usage| self.usage.merge_usage(usage));
+                usage
+                    .into_iter()
+                    .for_each(|usage| self.usage.merge_usage(usage));
                 Ok(self.content_or(true, EventMeaning::Content))
             }
             "content_block_delta" => {

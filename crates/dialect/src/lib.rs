@@ -5,6 +5,7 @@
 //! Pure functions on bytes. No I/O, no clock, and no other crate of llamapool: server and worker both
 //! need these words, and the tunnel and MCP must not.
 
+mod answer;
 mod assemble;
 mod content;
 mod content_type;
@@ -13,12 +14,15 @@ mod endpoint;
 mod error_body;
 mod events;
 mod form;
+mod members;
 mod models;
 mod ollama_lists;
 mod request;
+mod runtime_error;
 mod stream_filter;
 mod usage;
 
+pub use answer::{AnswerMeaning, read_answer};
 pub use assemble::{AssembleError, Assembler};
 pub use content::{EventMeaning, StreamPosition, StreamReader};
 pub use edits::Edits;

@@ -86,7 +86,9 @@ pub(crate) fn is_nothing(value: &str) -> bool {
 
 /// Returns `true` for a string, a list or an object with something in it.
 pub(crate) fn is_filled(value: &str) -> bool {
-    let inside = value.get(1..value.len().saturating_sub(1)).unwrap_or_default();
+    let inside = value
+        .get(1..value.len().saturating_sub(1))
+        .unwrap_or_default();
     match value.as_bytes().first() {
         Some(b'"') => !inside.is_empty(),
         Some(b'[' | b'{') => !inside.trim_ascii().is_empty(),

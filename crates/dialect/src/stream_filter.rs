@@ -8,9 +8,7 @@ use memchr::memmem;
 use crate::content::delta_has_content;
 use crate::endpoint::Endpoint;
 use crate::events::RawEvent;
-use crate::members::{
-    Member, NotJson, each_item, each_member, is_filled, is_nothing, place_of,
-};
+use crate::members::{Member, NotJson, each_item, each_member, is_filled, is_nothing, place_of};
 
 /// What a chunk of usage alone has beside it.
 const ENVELOPE: &[&str] = &["id", "object", "created", "model", "system_fingerprint"];
@@ -65,7 +63,7 @@ impl StreamFilter {
             Ok(Verdict::Drop) => None,
             Ok(Verdict::Cut(cuts)) if !cuts.is_empty() => Some(without(&event, &cuts)),
             // What cannot be read is not changed.
-            Ok(Verdict::Cut(_)) | Err(NotJson) => Some(event.raw),
+            Ok(Verdict::Cut(_)) | Err(_) => Some(event.raw),
         }
     }
 
@@ -89,8 +87,8 @@ impl StreamFilter {
                 PROGRESS => has_progress = true,
                 _ => has_more |= member.value != "null" && !ENVELOPE.contains(&name),
             }
-            let goes = (self.strip_usage && name == "usage")
-                || (self.strip_progress && name == PROGRESS);
+            let goes =
+                (self.strip_usage && name == "usage") || (self.strip_progress && name == PROGRESS);
             places.push(Place::of(&member, data, goes));
             Ok::<(), NotJson>(())
         })?;
