@@ -5,12 +5,23 @@
 //! with a virtual clock, and ten thousand workers run in one test. The server reports events and
 //! carries out decisions.
 
+mod affinity;
+mod breaker;
 mod budget;
 mod call;
+mod catalogue;
+mod choose;
 mod ids;
+mod keys;
 mod model;
+mod pattern;
 mod pool;
+mod queue;
+mod random;
+mod score;
 mod settings;
+mod steps;
+mod timers;
 mod view;
 
 pub use budget::{Budget, BudgetError, BudgetKind, BudgetLimits, Reservation, reserved_tokens};

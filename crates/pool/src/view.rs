@@ -21,6 +21,9 @@ pub struct ModelView {
     pub workers: usize,
     /// Kinds of their runtimes, sorted.
     pub runtimes: Vec<String>,
+    /// Number of variants, by weights and kind of runtime, whose embeddings do not mix. More than one is
+    /// worth a warning.
+    pub variants: usize,
     /// Number of workers that have it loaded.
     pub resident_on: usize,
     /// Free slots of all its workers that take calls.
