@@ -49,6 +49,8 @@ struct Inner {
     state: Mutex<State>,
     ledger: Mutex<Ledger>,
     metrics: LlmMetrics,
+    /// The bounds of the keys, by their numbers.
+    limits: Vec<BudgetLimits>,
     started: Instant,
     next_number: AtomicU64,
     /// When the keeper of the time wakes next, in microseconds.
@@ -98,8 +100,10 @@ impl WorkerPool {
         let mut pool = Pool::new(settings.config);
         let mut ledger = Ledger::default();
         pool.set_aliases(settings.aliases);
+        let mut all_limits = Vec::new();
         for (number, (key, limits)) in (0..).zip(settings.keys) {
-            pool.set_key(KeyId(number), key);
+            all_limits.push(limits);
+            pool.set_key(KeyId(number), key, 0);
             ledger.budget.set_key(KeyId(number), limits);
         }
 
@@ -113,6 +117,7 @@ impl WorkerPool {
             state: Mutex::new(state),
             ledger: Mutex::new(ledger),
             metrics,
+            limits: all_limits,
             started: Instant::now(),
             next_number: AtomicU64::new(1),
             wakes_at: AtomicU64::new(u64::MAX),
@@ -227,6 +232,16 @@ impl WorkerPool {
         let reservation = ledger.budget.reserve(key, tokens, self.now())?;
         drop(ledger);
         Ok(Spending::new(self.clone(), reservation))
+    }
+
+    /// Returns the size of a bucket of a key, `None` without one.
+    pub(crate) fn limit(&self, key: KeyId, kind: BudgetKind) -> Option<u64> {
+        let limits = self.0.limits.get(key.0 as usize)?;
+        match kind {
+            BudgetKind::RequestsPerMinute => limits.requests_per_minute,
+            BudgetKind::TokensPerMinute => limits.tokens_per_minute,
+            BudgetKind::TokensPerDay => limits.tokens_per_day,
+        }
     }
 
     /// Returns what is left in a bucket of a key, and the time until it is full.

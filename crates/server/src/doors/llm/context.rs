@@ -1,7 +1,8 @@
 //! The context of calls to the LLM API.
 
+use std::hash::RandomState;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use llamapool_limits::{Claim, MemoryAccount, MemoryBudget, Owner};
 use llamapool_pool::{
@@ -102,9 +103,10 @@ pub(crate) struct LlmDoor {
     pub(crate) responses: StoredResponses,
     pub(crate) config: LlmConfig,
     pub(crate) bounds: SharedBounds,
-    /// Seeds the hashes of prompts, so that no caller can choose them.
-    pub(crate) seed: u64,
-    pub(crate) unix_start: u64,
+    /// Hashes prompts with a seed of this process, so that no caller can choose the results.
+    pub(crate) hasher: RandomState,
+    /// When the clock of the pool was zero.
+    pub(crate) started: SystemTime,
 }
 
 impl LlmDoor {

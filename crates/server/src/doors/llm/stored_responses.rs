@@ -3,6 +3,7 @@
 //! The ids stay as the runtimes made them: clients compare them.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_pool::KeyId;
@@ -11,13 +12,27 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::pool::PoolWorker;
+
 /// How long a response is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
 /// The longest id of a response that is remembered, in bytes.
 const MAX_ID_BYTES: usize = 256;
 
 /// The workers of the responses that were made last.
-pub(crate) struct StoredResponses(Mutex<LruCache<String, Stored>>);
+///
+/// Clones are the same.
+#[derive(Clone)]
+pub(crate) struct StoredResponses(Arc<Mutex<LruCache<String, Stored>>>);
+
+/// The caller of a call whose response may be stored.
+#[derive(Clone)]
+pub(super) struct ResponseOwner {
+    pub(super) responses: StoredResponses,
+    pub(super) key: KeyId,
+    /// Whether the request lets the runtime keep the response.
+    pub(super) stores: bool,
+}
 
 struct Stored {
     worker: RelayId,
@@ -32,7 +47,7 @@ impl StoredResponses {
         let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
         let mut responses = LruCache::unbounded();
         responses.resize(most);
-        Self(Mutex::new(responses))
+        Self(Arc::new(Mutex::new(responses)))
     }
 
     /// Remembers the worker of a response.
@@ -57,6 +72,30 @@ impl StoredResponses {
             return None;
         }
         (stored.key == key).then(|| stored.worker.clone())
+    }
+}
+
+impl ResponseOwner {
+    /// Remembers the worker of a response, if the runtime there keeps it.
+    pub(super) fn remember(&self, id: &str, worker: &PoolWorker) {
+        if self.stores && worker.keeps_responses() {
+            let worker = &worker.member.id;
+            self.responses.remember(id, self.key, worker);
+        }
+    }
+
+    /// Remembers the worker of a whole answer that is a response.
+    pub(super) fn remember_answer(&self, answer: &[u8], worker: &PoolWorker) {
+        #[derive(serde::Deserialize)]
+        struct Response {
+            id: String,
+        }
+        if !self.stores {
+            return;
+        }
+        if let Ok(response) = serde_json::from_slice::<Response>(answer) {
+            self.remember(&response.id, worker);
+        }
     }
 }
 
