@@ -7,6 +7,8 @@ mod call_state;
 mod dispatch;
 mod gather;
 mod place;
+#[cfg(test)]
+mod tests;
 mod views;
 mod workers;
 

@@ -44,7 +44,7 @@ pub(crate) struct Worker {
     pub(crate) resident: Vec<u16>,
     /// The most models that were seen loaded at once, which is the room that is known to be there.
     pub(crate) most_resident: usize,
-    /// When it was last sent a call for a model that it had to load in place of another.
+    /// When the model that it loaded last in place of another was expected to be loaded.
     pub(crate) swapped_at: u64,
     /// Queues of calls that only it may run.
     pub(crate) pinned: Vec<usize>,
@@ -117,13 +117,13 @@ impl Worker {
 
     /// Returns whether a call may be sent now, its model aside.
     pub(crate) fn is_free(&self) -> bool {
-        match self.breaker.state() {
+        let may_send = match self.breaker.state() {
             BreakerState::Open => false,
             BreakerState::Trial => self.running == 0,
-            BreakerState::Closed => {
-                self.availability != Availability::Draining && self.busy() < self.settings.slots
-            }
-        }
+            BreakerState::Closed => true,
+        };
+        let is_draining = self.availability == Availability::Draining;
+        may_send && !is_draining && self.busy() < self.settings.slots
     }
 
     /// Returns where one of its models stands in the entries of the catalogue.
@@ -171,7 +171,7 @@ impl Worker {
             return;
         }
         if *warmth == Warmth::Reload || must_swap {
-            self.swapped_at = now;
+            self.swapped_at = now.saturating_add(held.load_time());
         }
         held.resident = None;
         held.loading = match warmth {

@@ -2,7 +2,7 @@
 
 use crate::pool::Pool;
 use crate::pool::call_state::{Call, CallState};
-use crate::pool::gather::Decided;
+use crate::pool::gather::{Chosen, Decided};
 use crate::queue::Order;
 use crate::settings::SECOND;
 use crate::steps::step;
@@ -11,12 +11,17 @@ use crate::{CallId, Decision, KeyId, RefusedError};
 
 /// The most queues of a worker that are compared for one free slot. Of more, each time the next ones are.
 const MAX_QUEUES: usize = 16;
-/// The most lines of a queue that are tried for one free slot: the first ones may be bound to other
-/// workers, or wait for a loaded model.
-const MAX_LINES: usize = 8;
+/// The most lines of a queue that are looked at for one free slot.
+const MAX_LINES: usize = 64;
+/// The most decisions for one free slot: the first calls may be bound to other workers, or wait for a
+/// loaded model.
+const MAX_TRIES: usize = 4;
 /// The shortest time for which a worker stays with its loaded models while calls wait for others, in
 /// microseconds. With the double of the load time, loading takes a third of a worker's time at most.
 const MIN_QUANTUM: u64 = 10 * SECOND;
+
+/// What makes a call impossible for a worker: API, context, workers that it must not go to.
+type Kind = (u32, Option<u64>, Option<CallId>);
 
 /// The order of a worker's queues for its free slot.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,35 +152,46 @@ impl Pool {
             return false;
         }
 
+        let mut hopeless: Vec<Kind> = Vec::new();
+        let mut tries = 0;
         for line in self.queues.first_lines(queue, MAX_LINES) {
-            let Some((_, front)) = self.queues.lines[line].front() else {
+            let state = &self.queues.lines[line];
+            let kind = (state.key.api, state.key.num_ctx, state.key.alone);
+            let Some((_, front)) = state.front().filter(|_| !hopeless.contains(&kind)) else {
                 continue;
             };
+            tries += 1;
+            if tries > MAX_TRIES {
+                break;
+            }
             let (gather, calls) = self.gather(now);
             let Some(call) = calls.get(&front.call) else {
                 continue;
             };
             match gather.decide(call, hint) {
-                Decided::Run(chosen) => {
-                    let Some(call) = self.take_waiting(front.call, now) else {
-                        continue;
-                    };
-                    let key = call.key;
-                    let run = self.start(front.call, call, &chosen, now);
-                    self.queues.keys.count(key, -1, 0);
-                    self.queues.update_key(key, now);
-                    self.remove_queue_if_empty(queue);
-                    self.decisions.push(Decision::Run(front.call, run));
-                    return true;
-                }
+                Decided::Run(chosen) => return self.start_waiting(front.call, &chosen, now),
                 Decided::WaitUntil(waited) => {
                     let until = call.queued_at.saturating_add(waited);
                     self.queues.look_again(queue, until, now);
                 }
-                Decided::Wait => {}
+                Decided::Wait => hopeless.push(kind),
             }
         }
         false
+    }
+
+    /// Runs a call that waits. Returns `false` if it does not.
+    fn start_waiting(&mut self, id: CallId, chosen: &Chosen, now: u64) -> bool {
+        let Some((queue, call)) = self.take_waiting(id, now) else {
+            return false;
+        };
+        let key = call.key;
+        let run = self.start(id, call, chosen, now);
+        self.queues.keys.count(key, -1, 0);
+        self.queues.update_key(key, now);
+        self.remove_queue_if_empty(queue);
+        self.decisions.push(Decision::Run(id, run));
+        true
     }
 
     /// Runs calls of a key that waited for the end of others of it.
@@ -198,24 +214,21 @@ impl Pool {
     }
 
     /// Takes a call out of its queue and its timers. It counts as waiting with its key still.
-    fn take_waiting(&mut self, id: CallId, now: u64) -> Option<Call> {
-        let CallState::Waiting { line } = self.calls.get(&id)?.state else {
-            return None;
-        };
-        let mut call = self.calls.remove(&id)?;
-        self.queues.take(line, call.seq, now);
-        self.queues.timers.clear(call.deadline, Timer::Deadline(id));
-        call.state = CallState::Moving;
-        Some(call)
-    }
-
-    /// Removes a waiting call. Returns its entry, `None` if it does not wait.
-    pub(super) fn remove_waiting(&mut self, id: CallId, now: u64) -> Option<usize> {
+    fn take_waiting(&mut self, id: CallId, now: u64) -> Option<(usize, Call)> {
         let CallState::Waiting { line } = self.calls.get(&id)?.state else {
             return None;
         };
         let queue = self.queues.lines[line].queue;
-        let call = self.take_waiting(id, now)?;
+        let mut call = self.calls.remove(&id)?;
+        self.queues.take(line, call.seq, now);
+        self.queues.timers.clear(call.deadline, Timer::Deadline(id));
+        call.state = CallState::Moving;
+        Some((queue, call))
+    }
+
+    /// Removes a waiting call. Returns its entry, `None` if it does not wait.
+    pub(super) fn remove_waiting(&mut self, id: CallId, now: u64) -> Option<usize> {
+        let (queue, call) = self.take_waiting(id, now)?;
         self.queues.keys.count(call.key, -1, 0);
         self.remove_queue_if_empty(queue);
         Some(call.entry.0)

@@ -8,7 +8,7 @@ use crate::queue::Waiting;
 use crate::score::{Warmth, slot_time};
 use crate::settings::SECOND;
 use crate::timers::Timer;
-use crate::{Ask, CallId, Outcome, Placement, Reason, RefusedError, Retry, Run};
+use crate::{Ask, CallId, Decision, Outcome, Placement, Reason, RefusedError, Retry, Run};
 
 /// An estimate of this many times the largest context refuses a prompt. Below it the estimate orders
 /// alone, and the runtime counts.
@@ -178,7 +178,14 @@ impl Pool {
 
         let of = self.queues.queues[queue].waiting;
         self.dispatch_queue(queue, None, now);
-        Placement::Waiting { of }
+        // Those before it may wait for other workers.
+        match self
+            .decisions
+            .pop_if(|decision| matches!(decision, Decision::Run(run, _) if *run == id))
+        {
+            Some(Decision::Run(_, run)) => Placement::Run(run),
+            Some(Decision::Expired(..)) | None => Placement::Waiting { of },
+        }
     }
 
     /// Notes that calls go to a variant: from now on it stays.
