@@ -15,8 +15,8 @@ use llamapool_relay::{
     Reconnect, Relay, RelayConfig, StatusBind, StatusConfig,
 };
 use llamapool_server::{
-    AuthConfig, DataDirConfig, Keys, ListenConfig, LlmConfig, McpConfig, RelaysConfig, Server, ServerConfig,
-    StateConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, LlmConfig, McpConfig, RelaysConfig, Server,
+    ServerConfig, StateConfig,
 };
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, RelayId, Secret};
