@@ -80,7 +80,7 @@ impl LlmRuntime {
             label: status.label().clone(),
             calls: ConnectionPool::new(connector.clone(), &config.url),
             polls: Arc::new(PollClient::new(connector, address.clone())),
-            state: RuntimeState::new(config.clone()),
+            state: RuntimeState::new(config.clone(), status.label()),
             abandoned: Arc::default(),
             health: status.health_reporter(),
             memory: process.memory.clone(),
