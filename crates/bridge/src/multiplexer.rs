@@ -170,6 +170,34 @@ impl Multiplexer {
         }
     }
 
+    /// Takes the response to a request that was sent before the program got another observer.
+    /// Returns false if the line is for that observer. Any other response shows that the program has
+    /// passed over the requests before it: they fail.
+    pub(crate) fn takes_response(&self, line: &Bytes) -> bool {
+        if self.calls().is_empty() {
+            return false;
+        }
+        let Ok((_, messages)) = parse_as_line(line.clone(), parse_messages_tolerant) else {
+            return false;
+        };
+        let is_response = |message: &&Message| message.kind == MessageKind::Response;
+        let Some(response) = messages.iter().find(is_response) else {
+            return false;
+        };
+
+        let routed = self.calls().route(response);
+        if let Some(routed) = &routed {
+            routed.sender.push(routed.part.clone());
+            routed.sender.finish();
+            return true;
+        }
+        let passed_over: Vec<_> = self.calls().take_all().collect();
+        for call in passed_over {
+            call.sender.finish();
+        }
+        false
+    }
+
     /// Fails and cancels the calls that exceed their timeout.
     fn fail_expired_calls(&self) {
         let Some(timeout) = self.call_timeout else {

@@ -14,7 +14,7 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::caller::BridgeCaller;
 use crate::error::ServeResult;
-use crate::launcher::{Launcher, Starter};
+use crate::launcher::{Launcher, SpareUse};
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
 use crate::response::{empty, json};
@@ -91,18 +91,22 @@ impl SharedSession {
     /// Starts a program and initializes its session.
     async fn begin(&self, caller: BridgeCaller) -> Result<Arc<Multiplexer>, CallError> {
         let timeout = self.launcher.config().shared_call_timeout;
-        let starting = self.launcher.start(Starter::Caller(caller), |input| {
-            Arc::new(Multiplexer::new(input, false, timeout))
-        });
-        let session = starting.await?;
+        let program = self
+            .launcher
+            .program_for(caller, SpareUse::SharedSession, |input| {
+                Arc::new(Multiplexer::new(input, false, timeout))
+            });
+        let (session, is_initialized) = program.await?;
         self.program.send_replace(Some(session.clone()));
 
-        let params = initialize_params().to_string();
-        let response = session.request("initialize", &params).await?;
-        if !response.has_result() {
-            session.input.close();
-            let message = "the MCP server did not let the relay initialize a session";
-            return Err(CallError::new(Cause::ProviderGarbage, message));
+        if !is_initialized {
+            let params = initialize_params().to_string();
+            let response = session.request("initialize", &params).await?;
+            if !response.has_result() {
+                session.input.close();
+                let message = "the MCP server did not let the relay initialize a session";
+                return Err(CallError::new(Cause::ProviderGarbage, message));
+            }
         }
 
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
