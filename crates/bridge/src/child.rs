@@ -192,6 +192,11 @@ impl Child {
         self.process.id().unwrap_or_default()
     }
 
+    /// Counts the program's messages in another account from now on.
+    pub(crate) fn count_in(&mut self, memory: &MemoryAccount) {
+        self.lines.count_in(memory);
+    }
+
     /// Passes every line to the observer until the program exits, and then the exit. Once `release`
     /// is cancelled, returns the program between two lines.
     pub(crate) async fn attend<O: ProgramObserver>(

@@ -117,24 +117,38 @@ impl Launcher {
         make_observer: impl FnOnce(ProgramInput) -> Arc<O>,
     ) -> Result<(Arc<O>, bool), CallError> {
         let starter = Starter::Caller(caller);
+        let memory = match spare_use {
+            SpareUse::Session => self.0.memory.of_caller(caller.claims()),
+            // Many callers use it, and each has its own account for what waits for it.
+            SpareUse::SharedSession => self.0.memory.clone(),
+        };
         let Some(spare) = self.0.spare.take(spare_use).await else {
-            let (observer, _) = self.start(starter, make_observer).await?;
+            let (observer, _) = self.start_in(&memory, starter, make_observer).await?;
             return Ok((observer, false));
         };
 
-        let observer = make_observer(spare.handle.input.clone());
+        let observer = make_observer(spare.handle.input.clone().with_memory(&memory));
         let taken = Arc::new(TakenObserver {
             asked_by: spare.asked_by,
             inner: observer.clone(),
         });
-        transfer(spare.handle, starter, taken);
+        transfer(spare.handle, starter, memory, taken);
         Ok((observer, spare.is_initialized))
     }
 
-    /// Starts a program, once few enough others are starting. `make_observer` makes its observer,
-    /// which is given the program's input.
+    /// Starts a program of the bridge itself, once few enough others are starting. `make_observer`
+    /// makes its observer, which is given the program's input.
     pub(crate) async fn start<O: ProgramObserver>(
         &self,
+        make_observer: impl FnOnce(ProgramInput) -> Arc<O>,
+    ) -> Result<(Arc<O>, ProgramHandle), CallError> {
+        self.start_in(&self.0.memory, Starter::Bridge, make_observer)
+            .await
+    }
+
+    async fn start_in<O: ProgramObserver>(
+        &self,
+        memory: &MemoryAccount,
         starter: Starter,
         make_observer: impl FnOnce(ProgramInput) -> Arc<O>,
     ) -> Result<(Arc<O>, ProgramHandle), CallError> {
@@ -152,7 +166,7 @@ impl Launcher {
             &inner.config,
             &inner.tasks,
             &inner.bridge,
-            &inner.memory,
+            memory,
             &log,
         )
         .map_err(|error| self.start_failed(starter, &error))?;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use llamapool_limits::MemoryAccount;
 use llamapool_mcp::{Message, Revision, RpcError, UnambiguousMessage, error_code};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::Mutex;
@@ -53,8 +54,13 @@ impl SharedSession {
         }
     }
 
-    /// Answers a `POST` without a session.
-    pub(crate) async fn post(&self, post: Post, caller: BridgeCaller) -> ServeResult {
+    /// Answers a `POST` without a session. What waits for the caller is counted in `memory`.
+    pub(crate) async fn post(
+        &self,
+        post: Post,
+        caller: BridgeCaller,
+        memory: &MemoryAccount,
+    ) -> ServeResult {
         let [message] = &post.messages[..] else {
             let text = "a batch needs a session of its own";
             return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
@@ -69,7 +75,7 @@ impl SharedSession {
         match message {
             SharedMessage::Request(request) => {
                 let whole = |message, _| json(StatusCode::OK, message);
-                session.call(request).await?.respond(whole).await
+                session.call(request, memory).await?.respond(whole).await
             }
             SharedMessage::Notification(notification) => {
                 session.notify(notification).await?;

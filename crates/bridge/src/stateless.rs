@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
+use llamapool_limits::MemoryAccount;
 use llamapool_mcp::{Message, RpcError, error_code};
 use llamapool_wire::CallError;
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use self::discovery::{Discovery, DiscoveryPatience, discover, is_stateless_error};
 use self::tools::ToolHeaders;
 use crate::error::ServeResult;
-use crate::launcher::{Launcher, Starter};
+use crate::launcher::Launcher;
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
 use crate::response::{empty, json};
@@ -158,7 +159,7 @@ impl Stateless {
     /// Starts the program for a moment. Returns whether it runs: it answers the request that
     /// programs of all revisions know.
     async fn try_to_run(&self) -> bool {
-        let starting = self.launcher.start(Starter::Bridge, |input| {
+        let starting = self.launcher.start(|input| {
             Arc::new(Multiplexer::new(input, false, None))
         });
         let Ok((program, _)) = starting.await else {
@@ -179,8 +180,13 @@ impl Stateless {
         }
     }
 
-    /// Answers a `POST`: a request or notification.
-    pub(crate) async fn post(&self, headers: &HeaderMap, post: Post) -> ServeResult {
+    /// Answers a `POST`: a request or notification. What waits for the caller is counted in `memory`.
+    pub(crate) async fn post(
+        &self,
+        headers: &HeaderMap,
+        post: Post,
+        memory: &MemoryAccount,
+    ) -> ServeResult {
         let [message] = &post.messages[..] else {
             let text = "these revisions have no batches";
             return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
@@ -211,7 +217,7 @@ impl Stateless {
         }
         program
             .multiplexer
-            .call(request)
+            .call(request, memory)
             .await?
             .respond(whole)
             .await
@@ -240,7 +246,7 @@ impl Stateless {
     async fn start(&self) -> Result<Arc<StatelessProgram>, ProgramStartError> {
         let timeout = self.launcher.config().shared_call_timeout;
         loop {
-            let starting = self.launcher.start(Starter::Bridge, |input| {
+            let starting = self.launcher.start(|input| {
                 Arc::new(Multiplexer::new(input, true, timeout))
             });
             let (multiplexer, handle) = starting.await.map_err(ProgramStartError::Failed)?;

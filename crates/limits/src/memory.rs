@@ -78,6 +78,14 @@ impl MemoryAccount {
         self.budget.bytes.take(self.claims, bytes)
     }
 
+    /// Returns the same id's account for one of its callers, and the address of the caller.
+    #[must_use]
+    pub fn of_caller(&self, caller_and_address: [Claim; 2]) -> Self {
+        let [caller, address] = caller_and_address;
+        let [_, _, id] = self.claims;
+        self.budget.account([caller, address, id])
+    }
+
     /// Returns the budget that the account belongs to.
     pub fn budget(&self) -> &MemoryBudget {
         &self.budget
@@ -123,5 +131,23 @@ mod tests {
         drop(taken);
 
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn callers_of_one_id_have_shares_of_their_own() {
+        let budget = MemoryBudget::new(256 * MIB);
+        let all = claims("all", "all", "x");
+        let id = budget.account([Claim { factor: usize::MAX, ..all[0] }, all[1], all[2]]);
+        let of = |caller: &str| {
+            let [caller, address, _] = claims(caller, caller, "");
+            id.of_caller([caller, address])
+        };
+
+        let greedy = of("a");
+        let taken: Vec<_> = (0..256).map_while(|_| greedy.take(MIB).ok()).collect();
+
+        assert_eq!(greedy.take(MIB).err(), Some(ShareError::Owner(0)));
+        assert!(taken.len() >= 200, "{}", taken.len());
+        assert!(of("b").take(10 * MIB).is_ok());
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use llamapool_limits::MemoryAccount;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -116,11 +117,12 @@ pub(super) fn attend_in_task<O: ProgramObserver>(
     }
 }
 
-/// Makes another observer receive what the program writes from now on, for a caller. If the program
-/// has exited meanwhile, the observer receives the exit.
+/// Makes another observer receive what the program writes from now on, for a caller, and counts it in
+/// `memory`. If the program has exited meanwhile, the observer receives the exit.
 pub(super) fn transfer<O: ProgramObserver>(
     handle: ProgramHandle,
     starter: Starter,
+    memory: MemoryAccount,
     observer: Arc<O>,
 ) {
     *handle.startup.starter.lock() = starter;
@@ -128,7 +130,8 @@ pub(super) fn transfer<O: ProgramObserver>(
     tasks.spawn(async move {
         handle.release.cancel();
         match handle.task.await {
-            Ok(TaskEnd::Released(program)) => {
+            Ok(TaskEnd::Released(mut program)) => {
+                program.child.count_in(&memory);
                 // It is not released again.
                 let release = CancellationToken::new();
                 attend(*program, observer, release).await;

@@ -45,7 +45,10 @@ impl ScriptedProgram {
     async fn call(&mut self, text: &str) -> (MultiplexedCall, Message) {
         let request = message(text);
         let request = UnambiguousMessage::check(&request).unwrap();
-        let call = self.multiplexer.call(request).await.unwrap();
+        let call = self.multiplexer
+            .call(request, &MemoryAccount::default())
+            .await
+            .unwrap();
         (call, message(&self.next_input().await))
     }
 

@@ -49,7 +49,8 @@ impl SessionTable {
 
         let id: Box<str> = format!("{:032x}", rand::random::<u128>()).into();
         let replay_bytes = self.launcher.config().replay_bytes;
-        let log = EventLog::new(replay_bytes, self.launcher.memory());
+        let memory = self.launcher.memory().of_caller(caller.claims());
+        let log = EventLog::new(replay_bytes, &memory);
         let open = self.launcher.stats().session_opened();
         let program = self
             .launcher
