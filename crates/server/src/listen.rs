@@ -26,7 +26,8 @@ pub(crate) use request_id::RequestId;
 /// into also bounds how much of an answer waits for its socket; then the tunnel's flow control
 /// holds it back.
 const HEAD_BYTES: u32 = 64 * 1024;
-/// The most connections of a listener for the metrics alone, which has few readers.
+/// The most connections of a listener for the metrics alone. A scraper needs one or two, for
+/// milliseconds, and idle ones give way, so no operator needs more.
 const METRICS_CONNECTIONS: usize = 64;
 
 /// The listeners and the public address of the server.

@@ -85,6 +85,7 @@ impl RelaySettings {
             drain_timeout: sources.value(&DRAIN_TIMEOUT)?,
             tunnel: tunnel(sources)?,
             max_memory: memory::resolve(sources)?,
+            max_starting: program::max_starting(sources)?,
             build: BUILD,
         };
 
