@@ -75,7 +75,7 @@ struct SharedParts {
 impl Server {
     /// Takes the addresses. From here on connections queue up; [`Server::run`] answers them.
     pub async fn bind(config: ServerConfig) -> io::Result<Self> {
-        let data = ServerData::open(&config.data_dir)?;
+        let data = ServerData::open(&config.data_dir, &config.auth.keys)?;
         let records = HolderRecords::open(&data, config.relays.keep_ids)?;
         let head_bytes = config.relays.tunnel.max_header_bytes;
         let public = config.listen.listen(head_bytes)?;
