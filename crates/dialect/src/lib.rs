@@ -4,3 +4,39 @@
 //!
 //! Pure functions on bytes. No I/O, no clock, and no other crate of llamapool: server and worker both
 //! need these words, and the tunnel and MCP must not.
+
+mod answer;
+mod assemble;
+mod content;
+mod content_type;
+mod edits;
+mod endpoint;
+mod error_body;
+mod events;
+<<<<<<< HEAD
+mod members;
+=======
+mod form;
+>>>>>>> dialect-request
+mod models;
+mod ollama_lists;
+mod request;
+mod runtime_error;
+mod stream_filter;
+mod usage;
+
+pub use answer::{AnswerMeaning, read_answer};
+pub use assemble::{AssembleError, Assembler};
+pub use content::{EventMeaning, StreamPosition, StreamReader};
+pub use edits::Edits;
+pub use endpoint::{Dialect, Endpoint, Route, RouteError, dialect_of, is_llm_path, route};
+pub use error_body::{
+    Executed, LlmErrorKind, codex_keep_alive, error_body, keep_alive, late_error,
+};
+pub use events::{EventReader, EventTooLarge, Framing, RawEvent};
+pub use form::FormError;
+pub use models::{ListedModel, ModelsPage, model_json, models_json, models_page_json};
+pub use ollama_lists::{LoadedModel, ollama_ps, ollama_show, ollama_tags, ollama_version};
+pub use request::{PrefixMark, RequestError, RequestInfo, TOKENS_OF_MEDIUM, read_request};
+pub use stream_filter::StreamFilter;
+pub use usage::{CountSource, Usage, usage_of_answer};

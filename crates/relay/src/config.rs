@@ -1,5 +1,7 @@
 //! The configuration of a relay, typed and complete. Reading settings is the executable's concern.
 
+mod llm;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use http::{HeaderMap, Uri};
 use llamapool_bridge::BridgeConfig;
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{BuildInfo, DisplayName, RelayId, Secret};
+
+pub use self::llm::{LlmConfig, ModelAlias, ModelPatterns, RuntimeKind, UpstreamStream};
 
 /// The configuration of a relay.
 #[derive(Debug, Clone)]
@@ -115,6 +119,8 @@ pub enum ProviderKind {
     Http(HttpConfig),
     /// A program that speaks on standard input and output.
     Stdio(BridgeConfig),
+    /// An LLM runtime. A relay of these connects where workers connect.
+    Llm(LlmConfig),
 }
 
 /// A provider that speaks HTTP.

@@ -25,10 +25,17 @@ pub(crate) async fn serve(app: &Arc<App>, dialled: Dialled) -> TunnelEnd {
         server_version,
     } = dialled;
     for (entry, id) in app.providers.iter().zip(&ids) {
-        tracing::info!(
-            %id, server = server_version.as_str(), protected = entry.status.is_protected(),
-            "connected: callers reach it at <server>/api/mcp/id/{id}"
-        );
+        let server = server_version.as_str();
+        match entry.provider.runtime() {
+            Some(_) => tracing::info!(
+                %id, server,
+                "connected: callers reach its models at <server>/v1, and at <server> in the APIs of Anthropic and Ollama"
+            ),
+            None => tracing::info!(
+                %id, server, protected = entry.status.is_protected(),
+                "connected: callers reach it at <server>/api/mcp/id/{id}"
+            ),
+        }
     }
     app.link.set(LinkState::Connected {
         since: Instant::now(),

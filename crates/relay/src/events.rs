@@ -1,4 +1,5 @@
-//! The event stream of one provider: the relay's offer of it, now and at every change.
+//! The event stream of one provider: the relay's offer of it, now and at every change, and the events
+//! of an LLM runtime.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use llamapool_wire::{Event, Offer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::providers::LlmEvents;
 use crate::providers::entry::ProviderEntry;
 use crate::response_body::ResponseBody;
 use crate::status::provider::ProviderState;
@@ -24,6 +26,7 @@ pub(crate) fn stream(entry: Arc<ProviderEntry>, farewell: CancellationToken) -> 
     let mut changes = Changes {
         state: entry.status.subscribe(),
         load: entry.provider.bridge_stats().map(BridgeStats::changes),
+        llm: entry.provider.runtime().cloned().map(LlmEvents::new),
     };
     // The first line is due at once.
     changes.state.mark_changed();
@@ -31,45 +34,66 @@ pub(crate) fn stream(entry: Arc<ProviderEntry>, farewell: CancellationToken) -> 
     let lines = stream::unfold(
         (entry, changes, farewell),
         |(entry, mut changes, farewell)| async move {
-            tokio::select! {
+            let change = tokio::select! {
                 // Biased towards the end: it comes once.
                 biased;
                 () = farewell.cancelled() => return None,
-                changed = changes.next() => changed?,
-            }
-            let offer = Offer {
-                bridge: entry.provider.bridge_stats().map(BridgeStats::snapshot),
-                ..entry.status.offer()
+                change = changes.next() => change?,
             };
-            let line = Bytes::from(Event::Offer(offer).to_line());
+            let event = match change {
+                Change::Event(event) => event,
+                Change::Offer => Event::Offer(Offer {
+                    bridge: entry.provider.bridge_stats().map(BridgeStats::snapshot),
+                    llm: changes.llm.as_mut().map(LlmEvents::offered),
+                    ..entry.status.offer()
+                }),
+            };
+            let line = Bytes::from(event.to_line());
             Some((Ok(Frame::data(line)), (entry, changes, farewell)))
         },
     );
     StreamBody::new(lines).boxed_unsync()
 }
 
-/// The changes of the state of which an offer is made.
+/// The changes of which the server is notified.
 struct Changes {
     state: watch::Receiver<ProviderState>,
     load: Option<watch::Receiver<()>>,
+    llm: Option<LlmEvents>,
+}
+
+/// The next line.
+enum Change {
+    /// An offer is due.
+    Offer,
+    /// This event.
+    Event(Event),
 }
 
 impl Changes {
     /// Waits for the next change. `None` if the state cannot change any more.
-    async fn next(&mut self) -> Option<()> {
-        match &mut self.load {
-            None => self.state.changed().await.ok()?,
-            Some(load) => tokio::select! {
-                changed = self.state.changed() => changed.ok()?,
-                () = changed_after_pause(load) => {}
+    async fn next(&mut self) -> Option<Change> {
+        let change = match (&mut self.load, &mut self.llm) {
+            (Some(load), _) => tokio::select! {
+                changed = self.state.changed() => changed.map(|()| Change::Offer).ok()?,
+                () = changed_after_pause(load) => Change::Offer,
             },
-        }
+            (None, Some(llm)) => tokio::select! {
+                // Biased towards the offer, which is the first line.
+                biased;
+                changed = self.state.changed() => changed.map(|()| Change::Offer).ok()?,
+                event = llm.next() => event.map_or(Change::Offer, Change::Event),
+            },
+            (None, None) => self.state.changed().await.map(|()| Change::Offer).ok()?,
+        };
 
-        self.state.mark_unchanged();
-        if let Some(load) = &mut self.load {
-            load.mark_unchanged();
+        if matches!(change, Change::Offer) {
+            self.state.mark_unchanged();
+            if let Some(load) = &mut self.load {
+                load.mark_unchanged();
+            }
         }
-        Some(())
+        Some(change)
     }
 }
 

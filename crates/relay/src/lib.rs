@@ -9,7 +9,7 @@
 //!
 //! One call goes through `supervisor` (keeps a tunnel up), `connection` (one tunnel), `serve` (one
 //! request of it), `providers::entry` (id, token, counters) and one kind of provider:
-//! `providers::mcp_http` or `providers::mcp_stdio`.
+//! `providers::mcp_http`, `providers::mcp_stdio` or `providers::llm`.
 
 mod app;
 mod backoff;
@@ -28,6 +28,7 @@ mod tls;
 
 pub use config::*;
 pub use dial::{DialError, ProxyError};
+pub use providers::{FindRuntimeError, FoundRuntime, RUNTIME_PORTS, find_runtime};
 pub use relay::{Relay, StartError};
 pub use status::link::LinkState;
 pub use supervisor::DisconnectedError;

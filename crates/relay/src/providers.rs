@@ -4,20 +4,28 @@
 //! [`config::ProviderKind`](crate::config::ProviderKind). What every kind has in common, such as its
 //! id and its token, is in [`entry`].
 
+mod connection;
 pub(crate) mod entry;
+mod llm;
 mod mcp_http;
 mod mcp_stdio;
+mod pool;
 
+pub use self::llm::{FindRuntimeError, FoundRuntime, RUNTIME_PORTS, find_runtime};
+pub(crate) use self::llm::{LlmEvents, RuntimeState};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::mcp_http::fuzzing;
+
+use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, StatusCode};
 use llamapool_bridge::{BridgeConfig, BridgeStats, StartGate};
 use llamapool_limits::{MemoryAccount, MemoryBudget};
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
+use llamapool_wire::{CallError, Cause};
 
+use self::llm::LlmRuntime;
 use self::mcp_http::McpHttp;
 use self::mcp_stdio::McpStdio;
 use crate::config::{ProviderConfig, ProviderKind};
@@ -35,6 +43,17 @@ trait ProviderBackend {
         below: &str,
         call: CallGuard,
     ) -> Result<Response<ResponseBody>, CallError>;
+
+    /// Responds to one call to an LLM runtime. `at_runtime` is the path there.
+    async fn llm_call(
+        &self,
+        _request: Request<IncomingBody>,
+        _at_runtime: &str,
+        mut call: CallGuard,
+    ) -> Result<Response<ResponseBody>, CallError> {
+        call.fail();
+        Err(wrong_kind("the provider with this id is no LLM runtime"))
+    }
 
     /// Attends to the provider and reports its health, for as long as the relay lives.
     async fn run(&self);
@@ -63,6 +82,16 @@ trait ProviderBackend {
     fn bridge_stats(&self) -> Option<&BridgeStats> {
         None
     }
+
+    /// Returns what is known of an LLM runtime, `None` for another provider.
+    fn runtime(&self) -> Option<&Arc<RuntimeState>> {
+        None
+    }
+}
+
+/// Returns the error for a call that another kind of provider takes.
+fn wrong_kind(message: &str) -> CallError {
+    CallError::new(Cause::RelayGarbage, message)
 }
 
 /// What all providers of a relay have from the process.
@@ -91,6 +120,8 @@ pub(crate) enum Provider {
     Http(Box<McpHttp>),
     /// An MCP server that is a program.
     Stdio(Box<McpStdio>),
+    /// An LLM runtime.
+    Llm(Box<LlmRuntime>),
 }
 
 /// Calls a method of whichever kind a provider is.
@@ -99,6 +130,7 @@ macro_rules! dispatch {
         match $provider {
             Provider::Http($backend) => $call,
             Provider::Stdio($backend) => $call,
+            Provider::Llm($backend) => $call,
         }
     };
 }
@@ -128,6 +160,7 @@ impl Provider {
                     process.gate.clone(),
                 )))
             }
+            ProviderKind::Llm(llm) => Self::Llm(Box::new(LlmRuntime::new(llm, process, health))),
         }
     }
 
@@ -139,6 +172,16 @@ impl Provider {
         call: CallGuard,
     ) -> Result<Response<ResponseBody>, CallError> {
         dispatch!(self, backend => backend.call(request, below, call).await)
+    }
+
+    /// Responds to one call to an LLM runtime.
+    pub(crate) async fn llm_call(
+        &self,
+        request: Request<IncomingBody>,
+        at_runtime: &str,
+        call: CallGuard,
+    ) -> Result<Response<ResponseBody>, CallError> {
+        dispatch!(self, backend => backend.llm_call(request, at_runtime, call).await)
     }
 
     /// Responds with one of the provider's OAuth documents, with 404 if there is none.
@@ -169,5 +212,10 @@ impl Provider {
     /// Returns the programs and sessions of a bridge, `None` for a provider without one.
     pub(crate) fn bridge_stats(&self) -> Option<&BridgeStats> {
         dispatch!(self, backend => backend.bridge_stats())
+    }
+
+    /// Returns what is known of an LLM runtime, `None` for another provider.
+    pub(crate) fn runtime(&self) -> Option<&Arc<RuntimeState>> {
+        dispatch!(self, backend => backend.runtime())
     }
 }

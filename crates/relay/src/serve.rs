@@ -1,4 +1,4 @@
-//! Responds to one request from the tunnel: a call to a provider, the stream of its offers, or a
+//! Responds to one request from the tunnel: a call to a provider, the stream of its events, or a
 //! request for its OAuth metadata.
 
 use std::sync::Arc;
@@ -72,7 +72,10 @@ async fn dispatch(
             }
             Ok(response)
         }
-        TunnelPath::LlmCall { .. } => Err(garbage("the provider with this id is no LLM runtime")),
+        TunnelPath::LlmCall { at_runtime, .. } => {
+            // Boxed, so that the future of an MCP call has no room for it.
+            Box::pin(entry.llm_call(request, at_runtime)).await
+        }
         TunnelPath::Document { which, .. } => {
             // Boxed, so that the future of a call has no room for it.
             Box::pin(entry.document(which, request.headers())).await

@@ -23,6 +23,7 @@ mod answer;
 mod caller;
 mod frame_relay;
 mod link;
+mod llm_runtime;
 mod pool;
 mod provider;
 mod raw_http;
@@ -46,12 +47,16 @@ pub use frame_relay::{FrameRelay, FrameRequest, OFFER, Reply};
 pub use link::Link;
 pub use llamapool_relay::RelayConfig;
 pub use llamapool_server::ServerConfig;
+pub use llm_runtime::{
+    LlmRuntime, PlayedRuntime, ReplyEnd, RuntimeBehaviour, RuntimeCall, RuntimeCallEnd,
+    RuntimeModel, RuntimeReply,
+};
 pub use pool::{BUILD, FREE_PORT, Pool, serve_metrics};
 pub use provider::{Provider, event_stream, json_answer};
 pub use raw_http::{BodyEnd, RawHead, RawHttp, http_request};
 pub use raw_provider::{RawProvider, read_head};
 pub use raw_relay::{RawAnswer, RawRelay, Upgrade, raw_request};
-pub use relay::{Relay, http_provider, relay_config, serve_status};
+pub use relay::{Relay, http_provider, llm_provider, relay_config, serve_status, worker_config};
 pub use scripted_provider::{ScriptedProvider, ScriptedRequest};
 pub use snapshot::{json_snapshot, metrics_snapshot};
 pub use status_client::StatusClient;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use llamapool_relay::{
-    DialConfig, HttpConfig, Identity, ProviderConfig, ProviderKind, ProxySettings, Reconnect,
-    RelayConfig, StatusBind, StatusConfig,
+    DialConfig, HttpConfig, Identity, LlmConfig, ModelPatterns, ProviderConfig, ProviderKind,
+    ProxySettings, Reconnect, RelayConfig, StatusBind, StatusConfig, UpstreamStream,
 };
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, Secret};
@@ -29,7 +29,7 @@ pub struct Relay {
 
 impl Relay {
     /// Starts a relay.
-    pub(crate) async fn start(config: RelayConfig) -> Self {
+    pub async fn start(config: RelayConfig) -> Self {
         let runtime = OwnRuntime::start();
         let bound = runtime.spawn(async { llamapool_relay::Relay::bind(config).await });
         let relay = bound
@@ -95,6 +95,19 @@ pub fn http_provider(config: &mut RelayConfig) -> &mut HttpConfig {
     }
 }
 
+/// Returns the runtime of a worker's configuration. Panics unless it is one LLM runtime.
+pub fn llm_provider(config: &mut RelayConfig) -> &mut LlmConfig {
+    match &mut config.providers[..] {
+        [
+            ProviderConfig {
+                kind: ProviderKind::Llm(provider),
+                ..
+            },
+        ] => provider,
+        other => panic!("expected one LLM runtime: {other:?}"),
+    }
+}
+
 /// Gives a relay a status server.
 pub fn serve_status(config: &mut RelayConfig) {
     config.status.bind = StatusBind::Required(FREE_PORT);
@@ -146,4 +159,30 @@ pub fn relay_config(server_url: &str, id: &str, provider_url: &str) -> RelayConf
         max_memory: 1 << 30,
         build: BUILD,
     }
+}
+
+/// Builds the configuration of a worker with one LLM runtime, whose kind it finds out.
+pub fn worker_config(server_url: &str, id: &str, runtime_url: &str) -> RelayConfig {
+    let mut config = relay_config(server_url, id, runtime_url);
+    let path = llamapool_wire::path::WORKER_CONNECT;
+    config.dial.server_url = format!("{server_url}{path}")
+        .parse()
+        .expect("the server's URL");
+    config.providers[0].kind = ProviderKind::Llm(LlmConfig {
+        url: runtime_url.parse().expect("the runtime's URL"),
+        api_key: None,
+        kind: None,
+        version: None,
+        max_concurrency: None,
+        embedding_batch_size: 0,
+        model_poll_interval: Duration::from_secs(30),
+        request_timeout: None,
+        connect_timeout: Duration::from_secs(10),
+        models: ModelPatterns::default(),
+        aliases: Vec::new(),
+        weight: 1000,
+        upstream_stream: UpstreamStream::Auto,
+        max_answer_bytes: 64 << 20,
+    });
+    config
 }

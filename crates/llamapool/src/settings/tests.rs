@@ -91,7 +91,7 @@ fn relay_error(pairs: Pairs<'_>) -> String {
 fn http(provider: &ProviderConfig) -> &HttpConfig {
     match &provider.kind {
         ProviderKind::Http(http) => http,
-        ProviderKind::Stdio(_) => panic!("a program"),
+        ProviderKind::Stdio(_) | ProviderKind::Llm(_) => panic!("no HTTP provider"),
     }
 }
 

@@ -98,6 +98,17 @@ impl ProviderEntry {
         self.provider.call(request, below, call).await
     }
 
+    /// Responds to one call to an LLM runtime. Its callers were admitted by the server.
+    pub(crate) async fn llm_call(
+        &self,
+        request: Request<IncomingBody>,
+        at_runtime: &str,
+    ) -> Result<Response<ResponseBody>, CallError> {
+        let mut call = CallGuard::begin(self.status.calls());
+        self.cover(request.body()).inspect_err(|_| call.fail())?;
+        self.provider.llm_call(request, at_runtime, call).await
+    }
+
     /// Responds with one of the provider's OAuth documents, which need no token.
     pub(crate) async fn document(
         &self,

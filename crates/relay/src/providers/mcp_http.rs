@@ -7,14 +7,12 @@
 mod address;
 mod allowed_paths;
 mod challenge;
-mod connection;
 mod endpoint_event;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod headers;
 mod location;
 mod oauth;
-mod pool;
 mod public_url;
 mod redirect;
 mod replay;
@@ -25,8 +23,6 @@ use std::time::Duration;
 use http::header::{self, HeaderMap};
 use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt;
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::connect::HttpConnector;
 use llamapool_http::ForwardTimeouts;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::path::{self, OAuthDocument};
@@ -39,7 +35,7 @@ use self::location::Exchange;
 use self::oauth::OAuth;
 use self::public_url::ProviderPublicUrl;
 use self::upstream::{AnsweredUrl, ProviderUpstream, Redirects};
-use super::{ProcessSettings, ProviderBackend};
+use super::{ProcessSettings, ProviderBackend, connection, pool};
 use crate::config::HttpConfig;
 use crate::response_body::ResponseBody;
 use crate::status::calls::CallGuard;
@@ -75,15 +71,7 @@ impl McpHttp {
         process: ProcessSettings<'_>,
         health: HealthReporter,
     ) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(config.connect_timeout));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(process.tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let connector = pool::connector(process.tls, config.connect_timeout);
         Self {
             upstream: ProviderUpstream::new(config, connector, process.memory, health.clone()),
             // Where the relay checks a token, the provider's authorization servers are not the

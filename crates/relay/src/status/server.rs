@@ -33,6 +33,7 @@ use super::provider::Health;
 use super::same_user::is_same_user;
 use crate::app::App;
 use crate::config::ProviderKind;
+use crate::providers::RuntimeState;
 use crate::providers::entry::ProviderEntry;
 
 /// Serves the status until the relay ends.
@@ -121,9 +122,10 @@ fn provider(entry: &ProviderEntry) -> Value {
                 .first()
                 .map(|program| program.to_string_lossy()),
         ),
+        ProviderKind::Llm(llm) => (Some(without_query(&llm.url)), None),
     };
     let bridge = entry.provider.bridge_stats().map(BridgeStats::snapshot);
-    json!({
+    let mut provider = json!({
         "id": entry.id(),
         "url": url,
         "command": command,
@@ -133,6 +135,35 @@ fn provider(entry: &ProviderEntry) -> Value {
         "error": error,
         "protected": entry.status.is_protected(),
         "calls": { "in_flight": calls.running(), "totals": totals },
+    });
+    if let Some(runtime) = entry.provider.runtime() {
+        provider["llm"] = llm(runtime);
+    }
+    provider
+}
+
+/// Returns the state of an LLM runtime.
+fn llm(runtime: &RuntimeState) -> Value {
+    let info = runtime.info().borrow().clone();
+    let models = runtime.models().borrow().clone().unwrap_or_default().models;
+    let load = runtime.load().borrow().clone();
+    let names = |indices: &[u16]| -> Vec<String> {
+        let models = indices
+            .iter()
+            .filter_map(|&index| models.get(usize::from(index)));
+        models.map(|model| model.name.clone()).collect()
+    };
+    json!({
+        "runtime": info.runtime,
+        "version": info.version,
+        "max_concurrency": info.max_concurrency,
+        "embedding_batch_size": info.embedding_batch_size,
+        "running": runtime.running(),
+        "elsewhere": load.elsewhere,
+        "abandoned": load.abandoned,
+        "models": models.iter().map(|model| &model.name).collect::<Vec<_>>(),
+        "resident": names(&load.resident),
+        "loading": names(&load.loading),
     })
 }
 

@@ -21,7 +21,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use llamapool_http::{BoxError, host};
 use parking_lot::Mutex;
@@ -42,6 +42,19 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Opens byte streams to the provider.
 pub(super) type Connector = HttpsConnector<HttpConnector>;
+
+/// Returns the connector for http and https, which waits for so long for a connection.
+pub(super) fn connector(tls: rustls::ClientConfig, timeout: Duration) -> Connector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(timeout));
+    HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp)
+}
 
 /// The connections to one provider.
 pub(super) struct ConnectionPool {

@@ -1,0 +1,68 @@
+//! What a whole answer with status 200 is: an answer, an error, or nothing of the dialect.
+
+use crate::endpoint::Endpoint;
+use crate::members::{NotJson, each_member};
+use crate::runtime_error::ErrorMembers;
+
+/// What the body of a 200 is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnswerMeaning {
+    /// An answer of the endpoint.
+    Answer,
+    /// An error that the runtime reports with 200. It counts as if it had been the head.
+    Error {
+        /// The status that the error stands for, 400 to 599; 502 if it names none.
+        status: u16,
+        /// The runtime's words.
+        message: String,
+    },
+    /// Neither: a page of HTML, a JSON value of something else.
+    Garbage,
+}
+
+/// Returns what the whole body of a 200 is. Endpoints whose answers have any type, such as audio,
+/// have no garbage.
+pub fn read_answer(endpoint: Endpoint, body: &[u8]) -> AnswerMeaning {
+    let expected = expected_members(endpoint);
+    let otherwise = || match expected {
+        [] => AnswerMeaning::Answer,
+        _ => AnswerMeaning::Garbage,
+    };
+    let Ok(text) = std::str::from_utf8(body) else {
+        return otherwise();
+    };
+
+    let mut errors = ErrorMembers::default();
+    let mut has_expected = false;
+    let read = each_member(text.trim_ascii(), |member| {
+        has_expected |= expected.contains(&&*member.name) && member.value != "null";
+        errors.take(&member.name, member.value);
+        Ok::<(), NotJson>(())
+    });
+    match (read, errors.error()) {
+        (Err(NotJson), _) => otherwise(),
+        (Ok(()), _) if has_expected => AnswerMeaning::Answer,
+        (Ok(()), Some(error)) => AnswerMeaning::Error {
+            status: error.status,
+            message: error.message,
+        },
+        (Ok(()), None) => otherwise(),
+    }
+}
+
+/// Returns the members of which an answer of the endpoint has at least one. Empty if it may be
+/// anything.
+fn expected_members(endpoint: Endpoint) -> &'static [&'static str] {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Completions => &["choices"],
+        Endpoint::Responses => &["output"],
+        Endpoint::Messages => &["content"],
+        Endpoint::CountTokens | Endpoint::ResponseInputTokens => &["input_tokens"],
+        Endpoint::Embeddings => &["data"],
+        Endpoint::OllamaChat => &["message", "done"],
+        Endpoint::OllamaGenerate => &["response", "done"],
+        Endpoint::OllamaEmbed => &["embeddings"],
+        Endpoint::OllamaEmbeddings => &["embedding"],
+        _ => &[],
+    }
+}

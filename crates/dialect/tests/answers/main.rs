@@ -1,0 +1,13 @@
+//! Answers of runtimes: their events, content, usage and assembly, of recorded ones and of those that
+//! the rules are about.
+
+mod assembly;
+mod assembly_of_messages;
+mod content;
+mod events;
+mod properties;
+mod recordings;
+mod stream_filter;
+mod streams;
+mod usage;
+mod whole_answers;

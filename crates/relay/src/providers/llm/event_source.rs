@@ -1,0 +1,94 @@
+//! The events of a runtime's id besides its offers: models, load, and reports of calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use llamapool_wire::Event;
+use llamapool_wire::llm::{Load, Models, RuntimeInfo};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::RuntimeState;
+
+/// Between two lines about the load: it changes with every call.
+const LOAD_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The events of one runtime, for one stream of them.
+pub(crate) struct LlmEvents {
+    state: Arc<RuntimeState>,
+    info: watch::Receiver<RuntimeInfo>,
+    models: watch::Receiver<Option<Models>>,
+    load: watch::Receiver<Load>,
+    next_load: Instant,
+}
+
+impl LlmEvents {
+    /// The events for a new stream, which begin with the models and the load.
+    pub(crate) fn new(state: Arc<RuntimeState>) -> Self {
+        state.reports.begin();
+        let mut this = Self {
+            info: state.info(),
+            models: state.models(),
+            load: state.load(),
+            next_load: Instant::now(),
+            state,
+        };
+        if this.models.borrow().is_some() {
+            this.models.mark_changed();
+            this.load.mark_changed();
+        }
+        this
+    }
+
+    /// Returns the runtime for an offer, of which the next change is then one.
+    pub(crate) fn offered(&mut self) -> RuntimeInfo {
+        self.info.borrow_and_update().clone()
+    }
+
+    /// Waits until the runtime for an offer has changed. Without loss if the future is dropped.
+    pub(crate) async fn offer_changed(info: &mut watch::Receiver<RuntimeInfo>) {
+        // The sender lives as long as the provider.
+        let _ = info.changed().await;
+        info.mark_changed();
+    }
+
+    /// Waits for the next event, `None` if it is an offer that is due. Without loss if the future is
+    /// dropped.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        let Self {
+            state,
+            info,
+            models,
+            load,
+            next_load,
+        } = self;
+        tokio::select! {
+            // Biased: counts settle budgets, and the indices of a load are those of the models that
+            // were sent before it.
+            biased;
+            report = state.reports.next() => Some(Event::Call(report)),
+            () = Self::offer_changed(info) => None,
+            () = changed(models) => {
+                let models = models.borrow_and_update().clone();
+                Some(Event::Models(models.unwrap_or_default()))
+            }
+            () = changed_since(load, *next_load) => {
+                *next_load = Instant::now() + LOAD_INTERVAL;
+                Some(Event::Load(load.borrow_and_update().clone()))
+            }
+        }
+    }
+}
+
+/// Waits for a change and leaves it noted as one, so that dropping the future loses none.
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    // The sender lives as long as the provider.
+    let _ = receiver.changed().await;
+    receiver.mark_changed();
+}
+
+/// Waits for a change, and for a moment.
+async fn changed_since<T>(receiver: &mut watch::Receiver<T>, moment: Instant) {
+    changed(receiver).await;
+    tokio::time::sleep_until(moment).await;
+}
