@@ -103,11 +103,6 @@ impl Runtime {
         soon(what, reached).await;
     }
 
-    /// Stops the runtime's process without ending it: it accepts connections and answers nothing.
-    pub(crate) async fn stop(&self) {
-        self.process.signal("STOP").await;
-    }
-
     /// Kills the runtime.
     pub(crate) async fn kill(&mut self) {
         self.process.kill().await;
