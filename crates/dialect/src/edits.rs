@@ -1,6 +1,9 @@
 //! Edits of a request's body: some spans are replaced, inserted or cut, everything else stays byte
 //! for byte.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -230,7 +233,8 @@ fn replace(span: &Range<usize>, text: &str) -> Edit {
 /// Returns a text with some of its spans replaced, which do not overlap. Spans beyond its end, which
 /// are those of another text, change nothing.
 fn replace_spans(text: &Bytes, mut changes: Vec<(Range<usize>, String)>) -> Bytes {
-    changes.sort_by_key(|(span, _)| span.start);
+    // What is inserted where a span begins stands before it.
+    changes.sort_by_key(|(span, _)| (span.start, span.end));
     let added: usize = changes.iter().map(|(_, new)| new.len()).sum();
 
     let mut edited = BytesMut::with_capacity(text.len() + added);

@@ -473,3 +473,369 @@ fn without_repeated_slashes(path: &str) -> String {
     }
     clean
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(method: &str, path: &str) -> (Endpoint, String) {
+        let method: Method = method.parse().unwrap();
+        match route(&method, path, false) {
+            Ok(route) => (route.endpoint, route.at_runtime.into_owned()),
+            Err(error) => panic!("{method} {path}: {error}"),
+        }
+    }
+
+    fn error(method: &str, path: &str) -> RouteError {
+        let method: Method = method.parse().unwrap();
+        match route(&method, path, false) {
+            Ok(route) => panic!("{method} {path}: {route:?}"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn both_base_urls_reach_the_same_endpoints() {
+        for (below, endpoint) in [
+            ("chat/completions", Endpoint::ChatCompletions),
+            ("completions", Endpoint::Completions),
+            ("responses", Endpoint::Responses),
+            ("responses/input_tokens", Endpoint::ResponseInputTokens),
+            ("messages", Endpoint::Messages),
+            ("messages/count_tokens", Endpoint::CountTokens),
+            ("embeddings", Endpoint::Embeddings),
+            ("rerank", Endpoint::Rerank),
+            ("audio/transcriptions", Endpoint::Transcriptions),
+            ("audio/translations", Endpoint::Translations),
+            ("audio/speech", Endpoint::Speech),
+            ("images/generations", Endpoint::ImageGenerations),
+            ("images/edits", Endpoint::ImageEdits),
+            ("images/variations", Endpoint::ImageVariations),
+        ] {
+            let at_runtime = format!("/v1/{below}");
+            for base in ["/v1/", "/api/v1/"] {
+                let expected = (endpoint, at_runtime.clone());
+                assert_eq!(found("POST", &format!("{base}{below}")), expected);
+            }
+            assert!(endpoint.is_forwarded() && !endpoint.api().is_empty());
+            assert_eq!(
+                error("GET", &at_runtime),
+                RouteError::WrongMethod { allow: "POST" }
+            );
+        }
+    }
+
+    #[test]
+    fn rerank_has_several_names() {
+        for path in [
+            "/v1/rerank",
+            "/v1/reranking",
+            "/rerank",
+            "/reranking",
+            "/v2/rerank",
+        ] {
+            let expected = (Endpoint::Rerank, "/v1/rerank".to_owned());
+            assert_eq!(found("POST", path), expected);
+        }
+    }
+
+    #[test]
+    fn ollamas_paths_are_at_the_root() {
+        for (path, endpoint) in [
+            ("/api/chat", Endpoint::OllamaChat),
+            ("/api/generate", Endpoint::OllamaGenerate),
+            ("/api/embed", Endpoint::OllamaEmbed),
+            ("/api/embeddings", Endpoint::OllamaEmbeddings),
+            ("/api/show", Endpoint::OllamaShow),
+        ] {
+            assert_eq!(found("POST", path), (endpoint, path.to_owned()));
+            assert_eq!(
+                (endpoint.dialect(), endpoint.api()),
+                (Dialect::Ollama, "ollama")
+            );
+        }
+        for (path, endpoint) in [
+            ("/api/tags", Endpoint::OllamaTags),
+            ("/api/ps", Endpoint::OllamaPs),
+            ("/api/version", Endpoint::OllamaVersion),
+            ("/", Endpoint::Root),
+        ] {
+            for method in ["GET", "HEAD"] {
+                assert_eq!(found(method, path), (endpoint, String::new()));
+            }
+            assert_eq!(
+                error("POST", path),
+                RouteError::WrongMethod { allow: "GET, HEAD" }
+            );
+            assert!(!endpoint.is_forwarded());
+        }
+    }
+
+    #[test]
+    fn what_changes_a_runtime_is_refused_for_all_methods() {
+        for path in [
+            "pull",
+            "push",
+            "create",
+            "copy",
+            "delete",
+            "me",
+            "signout",
+            "blobs/sha256:a",
+        ] {
+            for method in ["POST", "DELETE", "HEAD", "GET"] {
+                let expected = (Endpoint::OllamaManagement, String::new());
+                assert_eq!(found(method, &format!("/api/{path}")), expected);
+            }
+        }
+        assert!(!Endpoint::OllamaManagement.is_forwarded());
+    }
+
+    /// What runtimes have on the same port: loading, writing, files.
+    #[test]
+    fn other_paths_of_runtimes_are_not_found() {
+        for path in [
+            "/slots/0",
+            "/lora-adapters",
+            "/tools",
+            "/props",
+            "/metrics",
+            "/api/state",
+            "/api/mcp/id/x",
+            "/api/workers/connect",
+            "/v1/files",
+            "/v1/realtime",
+            "/v1/%2e%2e/api/state",
+            "/v1/../api/state",
+            "/v1/chat%2Fcompletions",
+            "/v1/chat/completions/x",
+            "/v1/api/state",
+            "/V1/completions",
+            "/v1",
+            "",
+            "v1/completions",
+            "*",
+        ] {
+            assert_eq!(error("POST", path), RouteError::NotFound, "{path}");
+        }
+        let wrong_method = RouteError::WrongMethod { allow: "GET, HEAD" };
+        assert_eq!(error("POST", "/models/load"), wrong_method);
+    }
+
+    /// Clients double, drop and add slashes and `/v1`. A redirect would make a GET of their POST.
+    #[test]
+    fn paths_are_normalized() {
+        for path in [
+            "//v1/chat/completions",
+            "/v1//chat/completions/",
+            "/v1/v1/chat/completions",
+            "/api/v1/v1/chat/completions",
+            "/api//v1/chat///completions//",
+            "/chat/completions",
+            "/chat/completions/",
+        ] {
+            assert_eq!(found("POST", path).0, Endpoint::ChatCompletions, "{path}");
+            assert!(is_llm_path(path), "{path}");
+        }
+        for (path, endpoint) in [
+            ("/completions", Endpoint::Completions),
+            ("/responses", Endpoint::Responses),
+            ("/embeddings", Endpoint::Embeddings),
+            ("/messages", Endpoint::Messages),
+            ("/messages/count_tokens", Endpoint::CountTokens),
+            ("/v1/api/chat", Endpoint::OllamaChat),
+            ("/api/v1/api/chat/", Endpoint::OllamaChat),
+        ] {
+            assert_eq!(found("POST", path).0, endpoint, "{path}");
+        }
+        assert_eq!(found("GET", "/models").0, Endpoint::Models);
+        assert_eq!(found("GET", "/v1/api/tags").0, Endpoint::OllamaTags);
+        assert_eq!(found("GET", "//").0, Endpoint::Root);
+    }
+
+    #[test]
+    fn names_of_models_are_the_rest_of_the_path() {
+        let name = |path| route(&Method::GET, path, false).unwrap().argument.unwrap();
+
+        assert_eq!(name("/v1/models/org/name"), "org/name");
+        assert_eq!(name("/v1/models/org%2Fname%3Aq4"), "org/name:q4");
+        assert_eq!(name("/models/a%252Fb"), "a%2Fb", "decoded once");
+        assert_eq!(name("/v1/models/chat/completions"), "chat/completions");
+        assert_eq!(error("GET", "/v1/models/%ff"), RouteError::NotFound);
+        assert_eq!(found("GET", "/v1/models/").0, Endpoint::Models);
+    }
+
+    #[test]
+    fn stored_responses_have_their_id_in_the_path() {
+        for (method, path, at_runtime) in [
+            ("GET", "/v1/responses/resp_1", "/v1/responses/resp_1"),
+            (
+                "DELETE",
+                "/api/v1/responses/resp_1/",
+                "/v1/responses/resp_1",
+            ),
+            (
+                "POST",
+                "/responses/resp%5F1/cancel",
+                "/v1/responses/resp_1/cancel",
+            ),
+            (
+                "GET",
+                "/v1/responses/resp_1/input_items",
+                "/v1/responses/resp_1/input_items",
+            ),
+        ] {
+            let method: Method = method.parse().unwrap();
+            let route = route(&method, path, false).unwrap();
+
+            assert_eq!(route.endpoint, Endpoint::StoredResponse);
+            assert_eq!(route.at_runtime, at_runtime);
+            assert_eq!(route.argument.as_deref(), Some("resp_1"));
+        }
+        assert_eq!(
+            error("POST", "/v1/responses/resp_1"),
+            RouteError::WrongMethod {
+                allow: "GET, DELETE"
+            }
+        );
+        let long = format!("/v1/responses/{}", "a".repeat(257));
+        for path in [
+            "/v1/responses/..",
+            "/v1/responses/%2e%2e",
+            "/v1/responses/%2e%2e/cancel",
+            "/v1/responses/a%2Fb",
+            "/v1/responses/a%3Fb",
+            "/v1/responses/a%20b",
+            "/v1/responses/%ff",
+            "/v1/responses/a/other",
+            &long,
+        ] {
+            assert_eq!(error("GET", path), RouteError::NotFound, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_for_responses_is_told_apart() {
+        let get = |path, wants_upgrade| route(&Method::GET, path, wants_upgrade);
+
+        assert_eq!(get("/v1/responses", true), Err(RouteError::WebSocket));
+        assert_eq!(get("/responses/", true), Err(RouteError::WebSocket));
+        assert_eq!(
+            get("/v1/responses", false),
+            Err(RouteError::WrongMethod { allow: "POST" })
+        );
+        assert!(get("/v1/models", true).is_ok());
+        assert!(route(&Method::POST, "/v1/responses", true).is_ok());
+    }
+
+    #[test]
+    fn errors_have_a_status_and_say_what_was_expected() {
+        let not_found = RouteError::NotFound.to_string();
+        assert!(not_found.contains("/v1") && not_found.contains("Anthropic"));
+
+        for (error, status) in [
+            (RouteError::NotFound, 404),
+            (RouteError::WrongMethod { allow: "POST" }, 405),
+            (RouteError::WebSocket, 426),
+        ] {
+            assert_eq!(error.kind().status(Dialect::OpenAi), status);
+        }
+    }
+
+    #[test]
+    fn the_servers_own_paths_are_none_of_the_llm_api() {
+        for path in [
+            "/api/state",
+            "/api/state/stream",
+            "/api/mcp/id/x",
+            "/api/workers/connect",
+            "/metrics",
+            "/healthz",
+            "/readyz",
+            "/.well-known/x",
+            "/v10/models",
+            "/api",
+            "/api/v10",
+        ] {
+            assert!(!is_llm_path(path), "{path}");
+        }
+        for path in [
+            "/v1",
+            "/v1/",
+            "/v1/unknown",
+            "/api/v1/unknown",
+            "/api/tags",
+            "/api/blobs/sha256:a",
+            "/models/x",
+            "/",
+            "//v1//x",
+        ] {
+            assert!(is_llm_path(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_path_alone_decides_on_the_dialect_of_an_error() {
+        for (path, dialect) in [
+            ("/v1/messages", Dialect::Anthropic),
+            ("/api/v1/messages/", Dialect::Anthropic),
+            ("/v1/messages/batches", Dialect::Anthropic),
+            ("/messages", Dialect::Anthropic),
+            ("/v1/messagesx", Dialect::OpenAi),
+            ("/v1/chat/completions", Dialect::OpenAi),
+            ("/v1/unknown", Dialect::OpenAi),
+            ("/api/chat", Dialect::Ollama),
+            ("/v1/api/chat", Dialect::Ollama),
+            ("/api/v1/chat/completions", Dialect::OpenAi),
+        ] {
+            assert_eq!(dialect_of(path), dialect, "{path}");
+        }
+    }
+
+    #[test]
+    fn endpoints_say_what_can_be_done_with_them() {
+        assert!(Endpoint::OllamaChat.streams_by_default());
+        assert!(!Endpoint::ChatCompletions.streams_by_default());
+        assert!(Endpoint::Messages.can_stream() && !Endpoint::Embeddings.can_stream());
+        assert!(Endpoint::Rerank.takes_json() && !Endpoint::Rerank.takes_form());
+        assert!(Endpoint::ImageEdits.takes_form() && !Endpoint::ImageEdits.takes_json());
+        assert!(!Endpoint::StoredResponse.takes_json() && !Endpoint::Models.takes_json());
+        assert!(Endpoint::Speech.is_repeatable() && !Endpoint::Transcriptions.is_repeatable());
+    }
+
+    proptest! {
+        /// A worker that looks up what the server sends it finds the same, and its path never leaves
+        /// the two prefixes.
+        #[test]
+        fn a_path_at_the_runtime_is_in_the_table_itself(
+            segments in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "v1", "api", "chat", "completions", "responses", "resp_1", "cancel", "models",
+                    "messages", "..", ".", "", "%2e%2e", "%2F", "tags", "input_items", "embed",
+                ]),
+                0..7,
+            ),
+            method in proptest::sample::select(vec![Method::GET, Method::POST, Method::DELETE]),
+        ) {
+            let path = format!("/{}", segments.join("/"));
+            if let Ok(first) = route(&method, &path, false) {
+                prop_assert!(is_llm_path(&path));
+                if first.endpoint.is_forwarded() {
+                    let again = route(&method, &first.at_runtime, false);
+                    prop_assert_eq!(again.as_ref(), Ok(&first));
+                    prop_assert!(!first.at_runtime.contains(".."));
+                    prop_assert_eq!(dialect_of(&path), first.endpoint.dialect());
+                } else {
+                    prop_assert_eq!(&first.at_runtime, "");
+                }
+            }
+        }
+
+        #[test]
+        fn any_path_is_found_or_not(path in "\\PC{0,40}") {
+            let _ = (route(&Method::GET, &path, false), is_llm_path(&path), dialect_of(&path));
+        }
+    }
+}

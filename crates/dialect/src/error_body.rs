@@ -340,3 +340,216 @@ fn response_code(kind: LlmErrorKind) -> &'static str {
         _ => "invalid_prompt",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INVALID: &str = "invalid_request_error";
+
+    /// The table of errors: word, status, OpenAI's type, Anthropic's status and type, whether the call
+    /// may have been executed, and whether it should be sent again.
+    #[rustfmt::skip]
+    const TABLE: [(&str, u16, &str, u16, &str, Executed, bool); 32] = [
+        ("invalid_request", 400, INVALID, 400, INVALID, Executed::No, false),
+        ("context_length_exceeded", 400, INVALID, 400, INVALID, Executed::No, false),
+        ("unauthorized", 401, INVALID, 401, "authentication_error", Executed::No, false),
+        ("not_offered", 403, "permission_error", 403, "permission_error", Executed::No, false),
+        ("model_not_found", 404, INVALID, 404, "not_found_error", Executed::No, false),
+        ("unsupported_endpoint", 404, INVALID, 404, "not_found_error", Executed::No, false),
+        ("previous_response_not_found", 404, INVALID, 404, "not_found_error", Executed::No, false),
+        ("method_not_allowed", 405, INVALID, 405, INVALID, Executed::No, false),
+        ("request_broken", 408, INVALID, 408, INVALID, Executed::No, true),
+        ("request_too_large", 413, INVALID, 413, "request_too_large", Executed::No, false),
+        ("content_encoding", 415, INVALID, 400, INVALID, Executed::No, false),
+        ("unsupported_media_type", 415, INVALID, 400, INVALID, Executed::No, false),
+        ("websocket_not_supported", 426, INVALID, 426, INVALID, Executed::No, false),
+        ("rate_limited", 429, "rate_limit_error", 429, "rate_limit_error", Executed::No, true),
+        ("too_many_waiting", 429, "rate_limit_error", 429, "rate_limit_error", Executed::No, true),
+        ("budget_exhausted", 429, "insufficient_quota", 429, "rate_limit_error", Executed::No, false),
+        ("queue_full", 503, "server_error", 529, "overloaded_error", Executed::No, true),
+        ("queue_timeout", 503, "server_error", 529, "overloaded_error", Executed::No, true),
+        ("memory_full", 503, "server_error", 529, "overloaded_error", Executed::No, true),
+        ("no_worker", 503, "server_error", 529, "overloaded_error", Executed::No, true),
+        ("worker_offline", 503, "server_error", 529, "overloaded_error", Executed::No, true),
+        ("server_draining", 503, "server_error", 529, "overloaded_error", Executed::No, true),
+        ("runtime_unreachable", 503, "server_error", 529, "overloaded_error", Executed::No, true),
+        ("runtime_busy", 503, "server_error", 529, "overloaded_error", Executed::No, true),
+        ("worker_lost", 502, "server_error", 500, "api_error", Executed::Perhaps, false),
+        ("runtime_closed", 502, "server_error", 500, "api_error", Executed::Perhaps, false),
+        ("runtime_garbage", 502, "server_error", 500, "api_error", Executed::Perhaps, false),
+        ("answer_too_large", 502, "server_error", 500, "api_error", Executed::Perhaps, false),
+        ("stalled", 502, "server_error", 500, "api_error", Executed::Perhaps, false),
+        ("first_token_timeout", 504, "server_error", 504, "timeout_error", Executed::Perhaps, false),
+        ("call_timeout", 504, "server_error", 504, "timeout_error", Executed::Perhaps, false),
+        ("loop", 508, "server_error", 500, "api_error", Executed::No, false),
+    ];
+
+    #[test]
+    fn each_kind_has_its_row() {
+        assert_eq!(LlmErrorKind::ALL.len(), TABLE.len());
+        for (word, status, openai, anthropic_status, anthropic, executed, retry) in TABLE {
+            let kind = LlmErrorKind::from_word(word).unwrap_or_else(|| panic!("{word}"));
+
+            assert_eq!(kind.word(), word);
+            assert_eq!(kind.status(Dialect::OpenAi), status, "{word}");
+            assert_eq!(kind.status(Dialect::Ollama), status, "{word}");
+            assert_eq!(kind.status(Dialect::Anthropic), anthropic_status, "{word}");
+            assert_eq!(
+                (kind.executed(), kind.should_retry()),
+                (executed, retry),
+                "{word}"
+            );
+
+            let body = |dialect| -> Value {
+                let body = error_body(dialect, kind, "m", None, "r");
+                serde_json::from_str(&body).unwrap()
+            };
+            assert_eq!(body(Dialect::OpenAi)["error"]["type"], openai, "{word}");
+            assert_eq!(
+                body(Dialect::Anthropic)["error"]["type"],
+                anthropic,
+                "{word}"
+            );
+        }
+        assert_eq!(LlmErrorKind::from_word("other"), None);
+    }
+
+    /// SDKs send a call again by themselves. Nothing may run twice by that.
+    #[test]
+    fn only_what_was_not_executed_is_to_be_sent_again() {
+        for kind in LlmErrorKind::ALL {
+            let may_retry = kind.should_retry();
+            assert!(!may_retry || kind.executed() == Executed::No, "{kind:?}");
+
+            let status = kind.status(Dialect::OpenAi).as_u16();
+            let is_promise = matches!(status, 429 | 503);
+            assert!(!is_promise || kind.executed() == Executed::No, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn bodies_have_exactly_these_bytes() {
+        let kind = LlmErrorKind::ModelNotFound;
+        let body = |dialect, param| error_body(dialect, kind, "no \"m\"", param, "req_1");
+
+        assert_eq!(
+            body(Dialect::OpenAi, Some("model")),
+            r#"{"error":{"code":"model_not_found","message":"no \"m\"","param":"model","type":"invalid_request_error"}}"#
+        );
+        assert_eq!(
+            body(Dialect::Anthropic, Some("model")),
+            r#"{"error":{"message":"no \"m\" (model_not_found)","type":"not_found_error"},"request_id":"req_1","type":"error"}"#
+        );
+        assert_eq!(body(Dialect::Ollama, None), r#"{"error":"no \"m\""}"#);
+        let unauthorized = error_body(
+            Dialect::OpenAi,
+            LlmErrorKind::Unauthorized,
+            "a key is missing",
+            None,
+            "",
+        );
+        assert_eq!(
+            unauthorized,
+            r#"{"error":{"code":"invalid_api_key","message":"a key is missing","param":null,"type":"invalid_request_error"}}"#
+        );
+    }
+
+    #[test]
+    fn streams_end_with_an_error_of_their_dialect() {
+        let late = |endpoint| {
+            let position = StreamPosition::default();
+            late_error(endpoint, LlmErrorKind::WorkerLost, "a\nb", &position)
+        };
+
+        assert_eq!(
+            late(Endpoint::ChatCompletions),
+            "data: {\"error\":{\"code\":\"worker_lost\",\"message\":\"a\\nb\",\"param\":null,\"type\":\"server_error\"}}\n\n"
+        );
+        assert_eq!(late(Endpoint::Completions), late(Endpoint::ChatCompletions));
+        assert_eq!(
+            late(Endpoint::Messages),
+            "event: error\ndata: {\"error\":{\"message\":\"a\\nb (worker_lost)\",\"type\":\"api_error\"},\"type\":\"error\"}\n\n"
+        );
+        assert_eq!(late(Endpoint::OllamaChat), "{\"error\":\"a\\nb\"}\n");
+    }
+
+    /// Codex passes over `event: error`, takes the stream for a broken one, and asks again.
+    #[test]
+    fn a_response_that_fails_goes_on_where_it_was() {
+        let position = StreamPosition {
+            response_id: Some("r1".to_owned()),
+            sequence_number: Some(1),
+        };
+        let event = late_error(
+            Endpoint::Responses,
+            LlmErrorKind::WorkerLost,
+            "gone",
+            &position,
+        );
+
+        assert_eq!(
+            event,
+            concat!(
+                "event: response.failed\n",
+                r#"data: {"response":{"error":{"code":"server_error","message":"gone (worker_lost)"},"#,
+                r#""id":"r1","object":"response","status":"failed"},"sequence_number":2,"#,
+                r#""type":"response.failed"}"#,
+                "\n\n"
+            )
+        );
+        let first = late_error(
+            Endpoint::Responses,
+            LlmErrorKind::QueueTimeout,
+            "late",
+            &StreamPosition::default(),
+        );
+        let first = String::from_utf8(first.to_vec()).unwrap();
+        assert!(first.contains(r#""sequence_number":0,"#), "{first}");
+    }
+
+    #[test]
+    fn agents_ask_again_only_where_that_may_help() {
+        for (kind, code) in [
+            (LlmErrorKind::WorkerLost, "server_error"),
+            (LlmErrorKind::Stalled, "server_error"),
+            (LlmErrorKind::FirstTokenTimeout, "server_error"),
+            (LlmErrorKind::QueueTimeout, "server_error"),
+            (LlmErrorKind::RateLimited, "rate_limit_exceeded"),
+            (LlmErrorKind::ContextLengthExceeded, "invalid_prompt"),
+            (LlmErrorKind::BudgetExhausted, "invalid_prompt"),
+            (LlmErrorKind::ModelNotFound, "invalid_prompt"),
+            (LlmErrorKind::AnswerTooLarge, "invalid_prompt"),
+        ] {
+            assert_eq!(response_code(kind), code, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn signs_of_life_are_those_of_the_dialect() {
+        let text = Some("queue position=3\nof=12");
+
+        for endpoint in [
+            Endpoint::ChatCompletions,
+            Endpoint::Responses,
+            Endpoint::Transcriptions,
+        ] {
+            assert_eq!(keep_alive(endpoint, None), ":\n\n");
+            assert_eq!(keep_alive(endpoint, text), ": queue position=3 of=12\n\n");
+        }
+        assert_eq!(
+            keep_alive(Endpoint::Messages, None),
+            "event: ping\ndata: {\"type\":\"ping\"}\n\n"
+        );
+        assert_eq!(
+            keep_alive(Endpoint::Messages, text),
+            ": queue position=3 of=12\nevent: ping\ndata: {\"type\":\"ping\"}\n\n"
+        );
+        assert_eq!(keep_alive(Endpoint::OllamaChat, text), " ");
+        assert_eq!(keep_alive(Endpoint::Speech, text), "");
+        assert_eq!(
+            codex_keep_alive(),
+            "event: keepalive\ndata: {\"type\":\"keepalive\"}\n\n"
+        );
+    }
+}

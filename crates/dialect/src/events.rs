@@ -192,6 +192,7 @@ impl EventReader {
         if !is_blank {
             self.read_line(start, end);
         }
+        self.at_start = false;
         if is_blank || self.framing == Framing::Lines {
             self.end_event(self.line);
         }
@@ -201,11 +202,8 @@ impl EventReader {
     /// Reads the line between `start` and `end`.
     fn read_line(&mut self, start: usize, end: usize) {
         let mut start = start;
-        if self.at_start {
-            self.at_start = false;
-            if self.buffer[start..end].starts_with(BOM) {
-                start += BOM.len();
-            }
+        if self.at_start && self.buffer[start..end].starts_with(BOM) {
+            start += BOM.len();
         }
 
         let line = &self.buffer[start..end];
@@ -298,7 +296,8 @@ impl RawEvent {
             let rest = &self.raw[start..];
             let end = start + memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
             let line = &self.raw[start..end];
-            let bom = if line.starts_with(BOM) { BOM.len() } else { 0 };
+            let has_bom = start == 0 && line.starts_with(BOM);
+            let bom = if has_bom { BOM.len() } else { 0 };
             if let Field::Data(from) = field(&line[bom..]) {
                 lines.push(start + bom + from..end);
             }

@@ -331,3 +331,269 @@ impl<'a> Parts<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::endpoint::Endpoint::{ImageEdits, Transcriptions};
+    use crate::request::read_request;
+
+    /// Returns a form of parts, each the rest of its head and its content.
+    fn form(parts: &[(&str, &str)]) -> String {
+        let mut form = String::new();
+        for (head, content) in parts {
+            let head = format!("Content-Disposition: form-data; {head}");
+            form += &format!("--B\r\n{head}\r\n\r\n{content}\r\n");
+        }
+        form + "--B--\r\n"
+    }
+
+    fn read_form(body: &str) -> Result<RequestInfo, RequestError> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        read_request(
+            Transcriptions,
+            Some("multipart/form-data; boundary=B"),
+            &body,
+        )
+    }
+
+    fn error(body: &str) -> String {
+        read_form(body).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_parts_that_matter_are_read() {
+        let body = form(&[
+            (
+                "name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav",
+                "\0\r\n--\r\n-B\n",
+            ),
+            ("name=model", "whisper"),
+            ("name=\"stream\"", "True"),
+            ("name=\"prompt\"", "12345"),
+        ]);
+        let info = read_form(&body).unwrap();
+
+        assert_eq!(info.model.as_deref(), Some("whisper"));
+        assert_eq!(info.stream, Some(true));
+        assert_eq!((info.prompt_bytes, info.media), (5, 1));
+        assert!(info.has_prompt && info.must_stay_as_asked && !info.is_repeatable);
+        assert_eq!(info.prefix_marks(&Bytes::from(body), 1), []);
+    }
+
+    #[test]
+    fn models_and_streams_may_be_missing_or_empty() {
+        let empty = form(&[("name=model", ""), ("name=stream", "")]);
+
+        for body in [empty.as_str(), "--B--", "--B--\r\n"] {
+            let info = read_form(body).unwrap();
+            assert_eq!((info.model, info.stream), (None, None), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_form_may_begin_with_a_line_end_and_pad_its_boundaries() {
+        let body = "\r\n--B \t\r\nContent-Disposition: form-data; name=model\r\n\r\nm\r\n--B--  ";
+
+        assert_eq!(read_form(body).unwrap().model.as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn a_boundary_must_be_one() {
+        let body = Bytes::from(form(&[]));
+        let long = format!("boundary={}", "B".repeat(71));
+        for parameters in [
+            "",
+            "boundary=",
+            "boundary=\"\"",
+            "boundary=\"B C\"",
+            "boundary=B; boundary=C",
+            &long,
+        ] {
+            let content_type = format!("multipart/form-data; {parameters}");
+            let read = read_request(ImageEdits, Some(&content_type), &body);
+            assert_eq!(
+                read,
+                Err(RequestError::Form(FormError::Boundary)),
+                "{parameters}"
+            );
+        }
+        let quoted = Some("multipart/form-data; boundary=\"B\"");
+        assert!(read_request(ImageEdits, quoted, &body).is_ok());
+    }
+
+    #[test]
+    fn forms_that_cannot_be_read_are_named() {
+        let cases = [
+            ("", "the form does not begin with its boundary"),
+            ("x--B--", "the form does not begin with its boundary"),
+            (
+                "--B",
+                "part 1 of the form has a boundary that no line end follows",
+            ),
+            (
+                "--Bx\r\n\r\n",
+                "part 1 of the form has a boundary that no line end follows",
+            ),
+            (
+                "--B\r\nA: b\r\n",
+                "part 1 of the form has no head, or one that is too long",
+            ),
+            (
+                "--B\r\n\r\n\r\n--B--",
+                "part 1 of the form has a line that is no header",
+            ),
+            (
+                "--B\r\nA: b\r\n\r\n\r\n--B--",
+                "part 1 of the form has no header Content-Disposition of form-data",
+            ),
+            ("--B--\r\n--B", "the form does not end with its boundary"),
+            (
+                "--B\r\nContent-Disposition: form-data; name=a\r\n\r\nb",
+                "the form does not end with its boundary",
+            ),
+            (
+                "--B\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--C--",
+                "the form does not end with its boundary",
+            ),
+        ];
+
+        for (body, expected) in cases {
+            assert_eq!(error(body), expected, "{body:?}");
+        }
+    }
+
+    /// Each of these is `model=a` for one reader and something else for another.
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        let head = "Content-Disposition: form-data; name=model";
+        let cases = [
+            form(&[("name=model", "a"), ("name=model", "b")]),
+            form(&[("name=model; name=other", "a")]),
+            form(&[("name=model; name*=utf-8''other", "a")]),
+            form(&[(r#"name="mo\del""#, "a")]),
+            form(&[("name=\"model\"x", "a")]),
+            form(&[("name=\"model\"; filename=\"x\"", "a")]),
+            form(&[("name=model; filename*=utf-8''x", "a")]),
+            form(&[("name=model\r\nContent-Transfer-Encoding: base64", "YQ==")]),
+            form(&[(
+                "name=model\r\ncontent-disposition: form-data; name=other",
+                "a",
+            )]),
+            form(&[("name=other;\r\n name=model", "a")]),
+            form(&[("name=model\n", "a")]),
+            "--B\r\nContent-Disposition : form-data; name=model\r\n\r\na\r\n--B--".to_owned(),
+            format!("--B\r\nX: y\r\n{head}\r\n\r\na\n--B\r\n{head}\r\n\r\nb\r\n--B--"),
+            format!("--B\r\n{head}x\r\n\r\n--B\r\n{head}\r\n\r\nb\r\n--B--"),
+            format!("--B\r\n{head}\r\n\r\na\r\n--B--\r\n--B\r\n{head}\r\n\r\nb\r\n--B--"),
+        ];
+
+        for body in cases {
+            let read = read_form(&body);
+            assert!(
+                matches!(read, Err(RequestError::Form(_))),
+                "{body:?}: {read:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_values_name_their_part() {
+        let cases = [
+            (
+                form(&[("name=model", &"m".repeat(257))]),
+                "model",
+                "the part `model` has 257 bytes, expected at most 256",
+            ),
+            (
+                form(&[("name=model", "a\tb")]),
+                "model",
+                r"`model` is a\tb, expected printable characters",
+            ),
+            (
+                form(&[("name=stream", "maybe")]),
+                "stream",
+                "the part `stream` is maybe, expected true or false",
+            ),
+            (
+                form(&[("name=stream", "1"), ("name=stream", "0")]),
+                "stream",
+                "the part `stream` is there twice, expected once",
+            ),
+        ];
+
+        for (body, param, expected) in cases {
+            let error = read_form(&body).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.param(), Some(param));
+        }
+        let no_text = b"--B\r\nContent-Disposition: form-data; name=model\r\n\r\n\xff\r\n--B--";
+        let no_text = read(Transcriptions, Some("B"), no_text).unwrap_err();
+        assert_eq!(no_text.param(), Some("model"));
+    }
+
+    #[test]
+    fn the_number_of_parts_has_bounds() {
+        let other = ("name=a", "1");
+        let with_model = |before, behind| {
+            let mut parts = vec![other; before];
+            parts.push(("name=model", "m"));
+            parts.extend(vec![other; behind]);
+            form(&parts)
+        };
+        let long_head = format!("name=a\r\nX: {}", "y".repeat(8 * 1024));
+
+        assert!(read_form(&with_model(32, 95)).is_ok());
+        assert_eq!(
+            error(&with_model(33, 0)),
+            "the form has more than 32 parts before `model`"
+        );
+        assert_eq!(
+            error(&with_model(0, 128)),
+            "the form has more than 128 parts"
+        );
+        assert_eq!(
+            error(&form(&[(&long_head, "")])),
+            "part 1 of the form has no head, or one that is too long"
+        );
+    }
+
+    proptest! {
+        /// Whatever is read has its model where it says.
+        #[test]
+        fn mutated_forms_are_read_or_refused(
+            changes in proptest::collection::vec(
+                (any::<proptest::sample::Index>(), 0..3_u8, proptest::sample::select(b"\r\n-B\";=: a\\\0\xff".to_vec())),
+                1..8,
+            ),
+        ) {
+            let body = form(&[("name=\"a\"; filename=\"f\"", "1"), ("name=\"model\"", "m"), ("name=stream", "1")]);
+            let mut bytes = body.into_bytes();
+            for (at, change, byte) in changes {
+                let at = at.index(bytes.len());
+                match change {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            let body = Bytes::from(bytes);
+            let content_type = Some("multipart/form-data; boundary=B");
+
+            if let Ok(info) = read_request(Transcriptions, content_type, &body) {
+                let mut edits = crate::Edits::new();
+                edits.set_model(&info, "other");
+                edits.set_stream(&info, false);
+                let edited = edits.apply(&body);
+                let again = read_request(Transcriptions, content_type, &edited)
+                    .map_err(|error| TestCaseError::fail(format!("{edited:?}: {error}")))?;
+                prop_assert_eq!(again.model.as_deref(), Some("other"));
+                prop_assert_eq!(again.stream, Some(false));
+                prop_assert_eq!(again.media, info.media);
+            }
+        }
+    }
+}

@@ -13,11 +13,8 @@ mod edits;
 mod endpoint;
 mod error_body;
 mod events;
-<<<<<<< HEAD
-mod members;
-=======
 mod form;
->>>>>>> dialect-request
+mod members;
 mod models;
 mod ollama_lists;
 mod request;

@@ -173,3 +173,153 @@ fn owners(names: &[String]) -> String {
         names
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> ListedModel {
+        ListedModel {
+            id: "qwen3:8b".to_owned(),
+            owned_by: vec!["beta".to_owned(), "alpha".to_owned(), "beta".to_owned()],
+            created: 1_795_644_861,
+            context: 32_768,
+            context_max: 32_768,
+            params: 8_190_735_360,
+            size: 4_912_898_304,
+            quantization: "Q4_K_M".to_owned(),
+            inputs: vec!["text".to_owned()],
+            outputs: vec!["text".to_owned()],
+            capabilities: vec!["completion".to_owned(), "tools".to_owned()],
+            apis: vec!["chat".to_owned()],
+            aliases: vec!["qwen3".to_owned()],
+            workers: 2,
+            resident_on: 1,
+            free_slots: 3,
+            runtimes: vec!["ollama".to_owned()],
+            ..ListedModel::default()
+        }
+    }
+
+    fn named(ids: &[&str]) -> Vec<ListedModel> {
+        let models = ids.iter().map(|id| ListedModel {
+            id: (*id).to_owned(),
+            ..ListedModel::default()
+        });
+        models.collect()
+    }
+
+    fn parsed(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_model_serves_the_clients_of_both_dialects() {
+        let expected = json!({
+            "id": "qwen3:8b", "object": "model", "type": "model", "created": 1_795_644_861,
+            "created_at": "2026-11-25T22:14:21Z", "display_name": "qwen3:8b",
+            "lifecycle": "active", "owned_by": "alpha,beta",
+            "context_length": 32_768, "context_window": 32_768, "max_model_len": 32_768,
+            "max_output_tokens": null,
+            "meta": {"n_ctx": 32_768, "n_params": 8_190_735_360_u64, "size": 4_912_898_304_u64},
+            "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
+            "capabilities": ["completion", "tools"], "quantization": "Q4_K_M",
+            "llamapool": {"workers": 2, "resident_on": 1, "free_slots": 3, "waiting": 0,
+                "runtimes": ["ollama"], "apis": ["chat"], "aliases": ["qwen3"]},
+        });
+
+        assert_eq!(parsed(&model_json(&model())), expected);
+        let list = parsed(&models_json(&[model()]));
+        assert_eq!(
+            list,
+            json!({"object": "list", "has_more": false, "first_id": "qwen3:8b",
+                "last_id": "qwen3:8b", "data": [expected]})
+        );
+    }
+
+    #[test]
+    fn a_pool_without_models_has_an_empty_list() {
+        assert_eq!(
+            models_json(&[]),
+            r#"{"data":[],"first_id":null,"has_more":false,"last_id":null,"object":"list"}"#
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let one = parsed(&model_json(&named(&["m"])[0]));
+
+        for name in [
+            "context_length",
+            "context_window",
+            "max_model_len",
+            "quantization",
+        ] {
+            assert!(one[name].is_null(), "{name}");
+        }
+        assert!(one["meta"]["n_ctx"].is_null() && one["meta"]["size"].is_null());
+        assert_eq!(one["created_at"], "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_larger_context_elsewhere_is_said() {
+        let larger = ListedModel {
+            context_max: 131_072,
+            ..model()
+        };
+
+        assert_eq!(
+            parsed(&model_json(&larger))["llamapool"]["context_max"],
+            131_072
+        );
+    }
+
+    #[test]
+    fn ten_thousand_owners_are_a_number() {
+        let many = ListedModel {
+            owned_by: (0..10_000).rev().map(|n| format!("w{n:05}")).collect(),
+            ..model()
+        };
+
+        assert_eq!(
+            parsed(&model_json(&many))["owned_by"],
+            "w00000,w00001,w00002,w00003,w00004,w00005,w00006,w00007,+9992"
+        );
+    }
+
+    #[test]
+    fn a_page_has_the_models_next_to_an_id() {
+        let models = named(&["a", "b", "c", "d"]);
+        let page = |limit, after: Option<&str>, before: Option<&str>| {
+            let page = ModelsPage {
+                limit,
+                after_id: after.map(str::to_owned),
+                before_id: before.map(str::to_owned),
+            };
+            let list = parsed(&models_page_json(&models, &page));
+            let ids = list["data"].as_array().unwrap().iter();
+            let ids: Vec<_> = ids
+                .map(|one| one["id"].as_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(list["first_id"].as_str(), ids.first().map(String::as_str));
+            assert_eq!(list["last_id"].as_str(), ids.last().map(String::as_str));
+            (ids.concat(), list["has_more"] == true)
+        };
+
+        assert_eq!(page(None, None, None), ("abcd".to_owned(), false));
+        assert_eq!(page(Some(2), None, None), ("ab".to_owned(), true));
+        assert_eq!(page(Some(2), Some("b"), None), ("cd".to_owned(), false));
+        assert_eq!(page(Some(1), None, Some("c")), ("b".to_owned(), true));
+        assert_eq!(
+            page(Some(9), Some("a"), Some("d")),
+            ("bc".to_owned(), false)
+        );
+        assert_eq!(page(None, Some("d"), Some("a")), (String::new(), false));
+        assert_eq!(page(Some(0), Some("x"), None), (String::new(), true));
+    }
+
+    #[test]
+    fn moments_beyond_the_year_9999_are_its_end() {
+        assert_eq!(timestamp(u64::MAX), "9999-12-31T23:59:59Z");
+    }
+}

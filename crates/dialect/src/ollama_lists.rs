@@ -139,3 +139,131 @@ fn parameter_size(params: u64) -> String {
         _ => params.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> ListedModel {
+        ListedModel {
+            id: "smollm2:latest".to_owned(),
+            created: 1_795_655_658,
+            context: 2048,
+            params: 134_515_008,
+            size: 98_363_062,
+            digest: "a64d".to_owned(),
+            quantization: "Q4_1".to_owned(),
+            family: "llama".to_owned(),
+            capabilities: vec!["completion".to_owned()],
+            runtimes: vec!["ollama".to_owned()],
+            ..ListedModel::default()
+        }
+    }
+
+    fn parsed(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    /// The members of a recorded answer of Ollama 0.17.4.
+    fn details_of_model() -> Value {
+        json!({"parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"],
+            "parameter_size": "134.52M", "quantization_level": "Q4_1"})
+    }
+
+    #[test]
+    fn tags_have_the_shape_of_ollamas() {
+        let expected = json!({"models": [{"name": "smollm2:latest", "model": "smollm2:latest",
+            "modified_at": "2026-11-26T01:14:18Z", "size": 98_363_062, "digest": "a64d",
+            "details": details_of_model(), "capabilities": ["completion"]}]});
+
+        assert_eq!(parsed(&ollama_tags(&[model()])), expected);
+        assert_eq!(ollama_tags(&[]), r#"{"models":[]}"#);
+    }
+
+    #[test]
+    fn loaded_models_have_the_shape_of_ollamas() {
+        let model = model();
+        let loaded = LoadedModel {
+            model: &model,
+            size: 143_762_688,
+            size_vram: 0,
+            expires_at: Some(1_795_655_961),
+        };
+        let expected = json!({"models": [{"name": "smollm2:latest", "model": "smollm2:latest",
+            "size": 143_762_688, "digest": "a64d", "details": details_of_model(),
+            "expires_at": "2026-11-26T01:19:21Z", "size_vram": 0, "context_length": 2048}]});
+
+        assert_eq!(parsed(&ollama_ps(&[loaded])), expected);
+        let forever = LoadedModel {
+            expires_at: None,
+            ..loaded
+        };
+        assert!(ollama_ps(&[forever]).contains(r#""expires_at":"2318-"#));
+        assert_eq!(ollama_ps(&[]), r#"{"models":[]}"#);
+    }
+
+    #[test]
+    fn details_have_the_context_by_architecture() {
+        let shown = parsed(&ollama_show(&model()));
+
+        assert_eq!(shown["details"], details_of_model());
+        assert_eq!(
+            shown["model_info"],
+            json!({"general.architecture": "llama", "general.parameter_count": 134_515_008,
+                "llama.context_length": 2048})
+        );
+        assert_eq!(shown["capabilities"], json!(["completion"]));
+    }
+
+    /// Editors stop at a null where they expect an object or a list.
+    #[test]
+    fn details_of_an_unknown_model_are_never_null() {
+        let unknown = ListedModel {
+            id: "m".to_owned(),
+            context: 4096,
+            runtimes: vec!["vllm".to_owned()],
+            ..ListedModel::default()
+        };
+        let shown = parsed(&ollama_show(&unknown));
+
+        assert_eq!(shown["model_info"]["unknown.context_length"], 4096);
+        assert_eq!(shown["model_info"]["general.architecture"], "unknown");
+        assert_eq!(shown["capabilities"], json!([]));
+        assert_eq!(shown["details"]["families"], json!([]));
+        assert_eq!(shown["details"]["format"], "");
+        assert!(!shown.to_string().contains("null"));
+    }
+
+    #[test]
+    fn the_version_is_the_lowest_and_always_three_numbers() {
+        let version = |versions: &[&str]| {
+            let text = parsed(&ollama_version(versions.iter().copied()));
+            text["version"].as_str().unwrap().to_owned()
+        };
+
+        assert_eq!(version(&["0.17.4", "0.9.10", "0.12.0"]), "0.9.10");
+        assert_eq!(version(&["v0.13.1-rc2+build"]), "0.13.1");
+        assert_eq!(version(&["0.0.0", "0.14.2"]), "0.14.2");
+        for none in [
+            &[][..],
+            &["0.0.0"],
+            &["", "b7062", "1.2", "1.2.x", "99999999999.1.1"],
+        ] {
+            assert_eq!(version(none), "0.17.4", "{none:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_parameters_are_written_as_ollamas() {
+        for (params, expected) in [
+            (0, ""),
+            (999, "999"),
+            (22_700, "23K"),
+            (134_515_008, "134.52M"),
+            (8_190_735_360, "8.2B"),
+            (1_000_000_000_000, "1.0T"),
+        ] {
+            assert_eq!(parameter_size(params), expected);
+        }
+    }
+}

@@ -171,11 +171,17 @@ fn cuts(places: &[Place]) -> Vec<Range<usize>> {
 /// Returns the bytes of an event without parts of its data.
 fn without(event: &RawEvent, cuts: &[Range<usize>]) -> Bytes {
     let raw = &event.raw;
+    let lines = event.data_lines();
+    let length: usize = lines.iter().map(|line| line.len() + 1).sum();
+    if length != event.data.len() + 1 {
+        return raw.clone();
+    }
+
     let mut kept = Vec::with_capacity(raw.len());
     let mut at = 0;
     // Where the line begins in the data, which joins the lines by one byte.
     let mut offset = 0;
-    for line in event.data_lines() {
+    for line in lines {
         for cut in cuts {
             let from = line.start + cut.start.saturating_sub(offset);
             let to = line.start + cut.end.saturating_sub(offset);

@@ -7,15 +7,19 @@ mod bridge;
 mod demo;
 mod relay;
 mod server;
+mod worker;
 
 use llamapool_settings::{Schema, Sources};
 
-use crate::settings::{BridgeSettings, ConfigError, DemoSettings, RelaySettings, ServerSettings};
+use crate::settings::{
+    BridgeSettings, ConfigError, DemoSettings, RelaySettings, ServerSettings, WorkerSettings,
+};
 
 pub use bridge::ROLE as BRIDGE;
 pub use demo::ROLE as DEMO;
 pub use relay::ROLE as RELAY;
 pub use server::ROLE as SERVER;
+pub use worker::ROLE as WORKER;
 
 /// A role of a process.
 pub struct Role {
@@ -40,6 +44,8 @@ pub enum RoleSettings {
     Server(Box<ServerSettings>),
     /// The relay of MCP providers.
     Relay(Box<RelaySettings>),
+    /// The relay of LLM runtimes.
+    Worker(Box<WorkerSettings>),
     /// A program, served over HTTP on this machine.
     Bridge(Box<BridgeSettings>),
     /// Server, relay and provider in one process.
@@ -47,7 +53,7 @@ pub enum RoleSettings {
 }
 
 /// All roles, in the order of the help.
-pub static ROLES: &[&Role] = &[&SERVER, &RELAY, &BRIDGE, &DEMO];
+pub static ROLES: &[&Role] = &[&SERVER, &RELAY, &WORKER, &BRIDGE, &DEMO];
 
 impl Role {
     /// Returns the role whose subcommand has this name, `None` if there is none.
@@ -66,6 +72,7 @@ impl RoleSettings {
         match self {
             Self::Server(settings) => server::run(*settings),
             Self::Relay(settings) => relay::run(*settings),
+            Self::Worker(settings) => worker::run(*settings),
             Self::Bridge(settings) => bridge::run(*settings),
             Self::Demo(settings) => demo::run(settings),
         }

@@ -19,6 +19,7 @@ mod server;
 mod tunnel;
 mod url;
 mod value;
+mod worker;
 
 pub use bridge::BridgeSettings;
 pub use demo::{DemoProvider, DemoSettings};
@@ -27,11 +28,13 @@ pub use llamapool_settings::Environment;
 pub use logging::{LogFormat, LogLimit, LogSettings};
 pub use relay::RelaySettings;
 pub use server::{GeneratedKey, ServerSettings};
+pub use worker::WorkerSettings;
 
 pub(crate) use bridge::SCHEMA as BRIDGE;
 pub(crate) use demo::SCHEMA as DEMO;
 pub(crate) use relay::SCHEMA as RELAY;
 pub(crate) use server::SCHEMA as SERVER;
+pub(crate) use worker::SCHEMA as WORKER;
 
 #[cfg(test)]
 mod tests;

@@ -160,7 +160,7 @@ impl Provider {
                     process.gate.clone(),
                 )))
             }
-            ProviderKind::Llm(llm) => Self::Llm(Box::new(LlmRuntime::new(llm, process, health))),
+            ProviderKind::Llm(llm) => Self::Llm(Box::new(LlmRuntime::new(llm, process, status))),
         }
     }
 

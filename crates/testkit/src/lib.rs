@@ -47,6 +47,7 @@ pub use frame_relay::{FrameRelay, FrameRequest, OFFER, Reply};
 pub use link::Link;
 pub use llamapool_relay::RelayConfig;
 pub use llamapool_server::ServerConfig;
+pub use llamapool_tunnel::IncomingBody as AnswerBody;
 pub use llm_runtime::{
     LlmRuntime, PlayedRuntime, ReplyEnd, RuntimeBehaviour, RuntimeCall, RuntimeCallEnd,
     RuntimeModel, RuntimeReply,

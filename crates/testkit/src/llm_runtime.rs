@@ -53,6 +53,8 @@ pub struct RuntimeBehaviour {
     /// Whether a slot stays busy when the connection of its call is lost, until
     /// [`LlmRuntime::free_slots`] (llama.cpp).
     pub keeps_slots: bool,
+    /// Whether all slots are shown as idle, whatever runs (llama.cpp).
+    pub shows_idle_slots: bool,
     /// The words of each answer.
     pub words: Vec<String>,
     /// Tokens of each prompt, as the runtime counts them.
@@ -166,6 +168,7 @@ impl Default for RuntimeBehaviour {
             slots: 2,
             busy_elsewhere: 0,
             keeps_slots: false,
+            shows_idle_slots: false,
             words: ["Hello", " you", "."].map(str::to_owned).to_vec(),
             prompt_tokens: 12,
             cached_tokens: 5,

@@ -6,7 +6,7 @@ use super::joined::{Joined, Room, Value, close, write_name};
 use super::tool_calls::{ToolCalls, add_function, write_object};
 use super::{AssembleError, utf8};
 use crate::content::DONE;
-use crate::members::{NotJson, each_item, each_member, is_nothing, whole_number};
+use crate::members::{NotJson, each_item, each_member, is_filled, is_nothing, whole_number};
 use crate::runtime_error::ErrorMembers;
 
 /// The most choices of one answer.
@@ -194,7 +194,7 @@ impl Choice {
                 self.add_delta(&member.name, member.value, room)
             }),
             "text" => {
-                self.has_content |= !is_nothing(value);
+                self.has_content |= is_filled(value);
                 self.content.join("text", value, room)
             }
             "finish_reason" if is_nothing(value) => Ok(()),
@@ -227,11 +227,11 @@ impl Choice {
                 Ok(())
             }
             "function_call" => {
-                self.has_content |= value != "null";
+                self.has_content |= is_filled(value);
                 add_function(&mut self.function_call, value, room)
             }
             _ => {
-                self.has_content |= !is_nothing(value) && value != "[]";
+                self.has_content |= is_filled(value);
                 self.content.join(name, value, room)
             }
         }

@@ -141,7 +141,9 @@ impl Reader {
             match self.name(name)? {
                 Some("keep_alive") => self.keep_alive(cursor, name.start, before)?,
                 Some(known) => self.member(cursor, known)?,
-                None => drop(cursor.value()?),
+                None => {
+                    cursor.value()?;
+                }
             }
             before = Some(cursor.at());
             Ok::<_, RequestError>(())
@@ -254,7 +256,7 @@ impl Reader {
                 cursor.value()?;
             }
             "system" => self.system(cursor)?,
-            "instructions" => drop(self.info.system.add_items(cursor)?),
+            "instructions" => self.info.system.add_value(cursor)?,
             "images" => self.info.messages.add_pictures(cursor)?,
             "suffix" | "query" => self.info.messages.add_value(cursor)?,
             _ => self.inputs(cursor, name)?,

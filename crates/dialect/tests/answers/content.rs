@@ -11,9 +11,10 @@ fn first(endpoint: Endpoint, data: &str) -> (EventMeaning, bool) {
     (meanings[0].clone(), reader.has_content())
 }
 
-fn check(endpoint: Endpoint, cases: &[(&str, EventMeaning, bool)]) {
-    for (data, meaning, has_content) in cases {
-        let expected = (meaning.clone(), *has_content);
+/// Checks that each of these first events is this, and content or not.
+fn check(endpoint: Endpoint, meaning: &EventMeaning, has_content: bool, cases: &[&str]) {
+    for data in cases {
+        let expected = (meaning.clone(), has_content);
         assert_eq!(first(endpoint, data), expected, "{endpoint:?} {data}");
     }
 }
@@ -48,154 +49,115 @@ fn content_of_chat_is_text_a_tool_call_or_an_end() {
         let first = first(Endpoint::ChatCompletions, &delta(prelude));
         assert_eq!(first, (Prelude, false), "{prelude}");
     }
-    check(
-        Endpoint::ChatCompletions,
-        &[
-            (
-                r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
-                Content,
-                true,
-            ),
-            (
-                r#"{"choices":[{"delta":{},"finish_reason":""}]}"#,
-                Prelude,
-                false,
-            ),
-            (
-                r#"{"choices":[{"delta":{},"finish_reason":null}]}"#,
-                Prelude,
-                false,
-            ),
-            (
-                r#"{"choices":[],"usage":{"prompt_tokens":1}}"#,
-                Other,
-                false,
-            ),
-            ("null", Other, false),
-            ("[DONE]", End, false),
-        ],
+    let chat = |meaning, has_content, cases| {
+        check(Endpoint::ChatCompletions, &meaning, has_content, cases);
+    };
+    chat(
+        Content,
+        true,
+        &[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#],
     );
+    let no_ends = [
+        r#"{"choices":[{"delta":{},"finish_reason":""}]}"#,
+        r#"{"choices":[{"delta":{},"finish_reason":null}]}"#,
+    ];
+    chat(Prelude, false, &no_ends);
+    chat(
+        Other,
+        false,
+        &[r#"{"choices":[],"usage":{"prompt_tokens":1}}"#, "null"],
+    );
+    chat(End, false, &["[DONE]"]);
 }
 
 #[test]
-fn content_of_the_other_apis_is_as_they_have_it() {
-    check(
-        Endpoint::Completions,
-        &[
-            (
-                r#"{"choices":[{"text":"a","finish_reason":null}]}"#,
-                Content,
-                true,
-            ),
-            (
-                r#"{"choices":[{"text":"","finish_reason":null}]}"#,
-                Prelude,
-                false,
-            ),
-            (
-                r#"{"choices":[{"text":"","finish_reason":"length"}]}"#,
-                Content,
-                true,
-            ),
-        ],
-    );
-    check(
-        Endpoint::Responses,
-        &[
-            (
-                r#"{"type":"response.created","response":{"id":"r"}}"#,
-                Prelude,
-                false,
-            ),
-            (
-                r#"{"type":"response.queued","response":{"id":"r"}}"#,
-                Prelude,
-                false,
-            ),
-            (
-                r#"{"type":"response.in_progress","response":{}}"#,
-                Prelude,
-                false,
-            ),
-            (
-                r#"{"type":"response.output_item.added","item":{}}"#,
-                Content,
-                true,
-            ),
-            (
-                r#"{"type":"response.output_text.delta","delta":"a"}"#,
-                Content,
-                true,
-            ),
-            (r#"{"type":"response.completed","response":{}}"#, End, true),
-            (r#"{"type":"response.incomplete","response":{}}"#, End, true),
-            (r#"{"type":"keepalive"}"#, Other, false),
-            (r#"{"type":"ping"}"#, Other, false),
-        ],
-    );
+fn content_of_completions_is_text_or_an_end() {
+    let contents = [
+        r#"{"choices":[{"text":"a","finish_reason":null}]}"#,
+        r#"{"choices":[{"text":"","finish_reason":"length"}]}"#,
+    ];
+    let prelude = r#"{"choices":[{"text":"","finish_reason":null}]}"#;
+
+    check(Endpoint::Completions, &Content, true, &contents);
+    check(Endpoint::Completions, &Prelude, false, &[prelude]);
+}
+
+#[test]
+fn content_of_responses_is_all_but_their_begin() {
+    let preludes = [
+        r#"{"type":"response.created","response":{"id":"r"}}"#,
+        r#"{"type":"response.queued","response":{"id":"r"}}"#,
+        r#"{"type":"response.in_progress","response":{}}"#,
+    ];
+    let contents = [
+        r#"{"type":"response.output_item.added","item":{}}"#,
+        r#"{"type":"response.output_text.delta","delta":"a"}"#,
+    ];
+    let ends = [
+        r#"{"type":"response.completed","response":{}}"#,
+        r#"{"type":"response.incomplete","response":{}}"#,
+    ];
+    let others = [r#"{"type":"keepalive"}"#, r#"{"type":"ping"}"#, "[DONE]"];
+
+    check(Endpoint::Responses, &Prelude, false, &preludes);
+    check(Endpoint::Responses, &Content, true, &contents);
+    check(Endpoint::Responses, &End, true, &ends);
+    check(Endpoint::Responses, &Other, false, &others);
+}
+
+#[test]
+fn content_of_messages_begins_with_a_block() {
+    let prelude = r#"{"type":"message_start","message":{"id":"m"}}"#;
+    let contents = [
+        r#"{"type":"content_block_start","index":0}"#,
+        r#"{"type":"content_block_delta","delta":{}}"#,
+        r#"{"type":"message_delta","delta":{}}"#,
+    ];
+    let others = [r#"{"type":"ping"}"#, r#"{"type":"something_new"}"#];
+
+    check(Endpoint::Messages, &Prelude, false, &[prelude]);
+    check(Endpoint::Messages, &Content, true, &contents);
     check(
         Endpoint::Messages,
-        &[
-            (
-                r#"{"type":"message_start","message":{"id":"m"}}"#,
-                Prelude,
-                false,
-            ),
-            (r#"{"type":"ping"}"#, Other, false),
-            (r#"{"type":"content_block_start","index":0}"#, Content, true),
-            (
-                r#"{"type":"content_block_delta","delta":{}}"#,
-                Content,
-                true,
-            ),
-            (r#"{"type":"message_delta","delta":{}}"#, Content, true),
-            (r#"{"type":"message_stop"}"#, End, true),
-            (r#"{"type":"something_new"}"#, Other, false),
-        ],
+        &End,
+        true,
+        &[r#"{"type":"message_stop"}"#],
     );
+    check(Endpoint::Messages, &Other, false, &others);
+}
+
+#[test]
+fn content_of_ollama_is_text_a_tool_call_or_an_end() {
+    let chat = Endpoint::OllamaChat;
+    let contents = [
+        r#"{"message":{"role":"assistant","content":"a"},"done":false}"#,
+        r#"{"message":{"thinking":"a","content":""},"done":false}"#,
+        r#"{"message":{"content":"","tool_calls":[{}]},"done":false}"#,
+    ];
+    let prelude = r#"{"message":{"role":"assistant","content":""},"done":false}"#;
+    check(chat, &Content, true, &contents);
+    check(chat, &Prelude, false, &[prelude]);
     check(
-        Endpoint::OllamaChat,
-        &[
-            (
-                r#"{"message":{"role":"assistant","content":""},"done":false}"#,
-                Prelude,
-                false,
-            ),
-            (
-                r#"{"message":{"role":"assistant","content":"a"},"done":false}"#,
-                Content,
-                true,
-            ),
-            (
-                r#"{"message":{"thinking":"a","content":""},"done":false}"#,
-                Content,
-                true,
-            ),
-            (
-                r#"{"message":{"content":"","tool_calls":[{}]},"done":false}"#,
-                Content,
-                true,
-            ),
-            (r#"{"message":{"content":""},"done":true}"#, End, true),
-        ],
+        chat,
+        &End,
+        true,
+        &[r#"{"message":{"content":""},"done":true}"#],
     );
+
+    let generate = Endpoint::OllamaGenerate;
+    let contents = [
+        r#"{"response":"a","done":false}"#,
+        r#"{"response":"","thinking":"a","done":false}"#,
+    ];
+    let end = r#"{"response":"","done":true,"done_reason":"load"}"#;
+    check(generate, &Content, true, &contents);
     check(
-        Endpoint::OllamaGenerate,
-        &[
-            (r#"{"response":"","done":false}"#, Prelude, false),
-            (r#"{"response":"a","done":false}"#, Content, true),
-            (
-                r#"{"response":"","thinking":"a","done":false}"#,
-                Content,
-                true,
-            ),
-            (
-                r#"{"response":"","done":true,"done_reason":"load"}"#,
-                End,
-                true,
-            ),
-        ],
+        generate,
+        &Prelude,
+        false,
+        &[r#"{"response":"","done":false}"#],
     );
+    check(generate, &End, true, &[end]);
 }
 
 #[test]

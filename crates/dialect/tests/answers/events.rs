@@ -49,6 +49,7 @@ fn fields_are_read_as_whatwg_says() {
         ("id: 7\nretry: 3\nfoo: x\nbar\ndata: a\n\n", &[("", "a")]),
         ("Data: a\n data: b\n\n", &[]),
         ("\u{feff}data: a\n\n\u{feff}data: b\n\n", &[("", "a")]),
+        ("\n\u{feff}data: a\n\n", &[]),
         ("\n\n\ndata: a\n\n\n\n", &[("", "a")]),
         ("data: a:b: c\n\n", &[("", "a:b: c")]),
         ("data: a\n\ndata: [DONE]", &[("", "a"), ("", "[DONE]")]),

@@ -1,6 +1,8 @@
 //! Answers of runtimes: their events, content, usage and assembly, of recorded ones and of those that
 //! the rules are about.
 
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
 mod assembly;
 mod assembly_of_messages;
 mod content;

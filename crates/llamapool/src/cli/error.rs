@@ -11,9 +11,6 @@ use crate::roles::Role;
 use crate::settings::ConfigError;
 use crate::version::version_line;
 
-/// The role of an image that exists already, and that this version does not have.
-const WORKER: &str = "worker";
-
 /// A reason why a command line cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -32,12 +29,6 @@ pub enum CliError {
         /// The word in its place.
         name: String,
     },
-    /// The role of LLM workers.
-    #[error(
-        "LLM workers are not in this version, expected one of {} (see llamapool --help)",
-        commands()
-    )]
-    WorkerUnsupported,
     /// A flag that does not exist.
     #[error("unknown flag {}{}", flag.escape_debug(), Suggestion(suggestion.as_deref()))]
     UnknownFlag {
@@ -60,12 +51,8 @@ pub enum CliError {
 impl CliError {
     /// Returns the error for a command that does not exist.
     pub(super) fn unknown_command(name: &str) -> Self {
-        if name == WORKER {
-            Self::WorkerUnsupported
-        } else {
-            Self::UnknownCommand {
-                name: name.to_owned(),
-            }
+        Self::UnknownCommand {
+            name: name.to_owned(),
         }
     }
 }

@@ -59,11 +59,13 @@ fn the_name_of_a_symlink_is_a_role() {
     let relay = relay("llamapool-mcp --client-id a");
     let demo = role("llamapool-demo --port 9000");
     let relay_on_windows = role("llamapool-mcp.exe");
+    let worker = role("/usr/local/bin/llamapool-worker --worker-id w");
 
     assert_eq!(server.listen.bind.port(), 1);
     assert_eq!(relay.providers[0].id.as_ref().unwrap().as_str(), "a");
     assert!(matches!(demo, RoleSettings::Demo(demo) if demo.port == 9000));
     assert!(matches!(relay_on_windows, RoleSettings::Relay(_)));
+    assert!(matches!(worker, RoleSettings::Worker(_)));
 }
 
 #[test]
@@ -74,22 +76,6 @@ fn an_unknown_name_of_a_symlink_is_an_error() {
         text.starts_with("unknown command \"wroker\", expected one of server"),
         "{text}"
     );
-}
-
-#[test]
-fn the_role_of_the_worker_image_is_not_in_this_version() {
-    for line in [
-        "/usr/local/bin/llamapool-worker",
-        "llamapool worker",
-        "llamapool worker --server-url ws://x",
-    ] {
-        assert_eq!(
-            error(line),
-            "LLM workers are not in this version, expected one of server, mcp, bridge, demo, completions, \
-             man (see llamapool --help)",
-            "{line}"
-        );
-    }
 }
 
 #[test]
@@ -168,8 +154,7 @@ fn an_unknown_flag_is_named_without_its_value() {
 
 #[test]
 fn other_misuse_is_one_line_without_values() {
-    let commands =
-        "expected one of server, mcp, bridge, demo, completions, man (see llamapool --help)";
+    let commands = "expected one of server, mcp, worker, bridge, demo, completions, man (see llamapool --help)";
 
     for (line, text) in [
         ("llamapool", format!("missing command, {commands}")),
@@ -307,7 +292,7 @@ fn every_script_is_valid_in_its_shell() {
 
 #[test]
 fn every_man_page_renders_without_a_warning() {
-    for page in ["", "server", "mcp", "demo", "completions", "man"] {
+    for page in ["", "server", "mcp", "worker", "demo", "completions", "man"] {
         let roff = printed(format!("llamapool man {page}").trim_end());
 
         let arguments = ["-man", "-Tutf8", "-ww", "-z"];

@@ -6,7 +6,7 @@ use llamapool_relay::{Relay, RelayConfig};
 
 use super::{Role, RoleSettings};
 use crate::settings::{self, RelaySettings};
-use crate::stop::run_until_stopped;
+use crate::stop::{Stop, run_until_stopped};
 use crate::telemetry;
 use crate::{open_files, runtime, weak_keys};
 
@@ -32,9 +32,6 @@ have several providers, each a [[provider]] table of the file.",
 };
 
 /// Runs the relay until the process is stopped.
-///
-/// It runs on one thread: calls of one relay wait more than they compute, and hand-overs between
-/// threads would cost more than a second one brings.
 pub(super) fn run(settings: RelaySettings) -> anyhow::Result<()> {
     let _reports = telemetry::install(&settings.log)?;
 
@@ -43,22 +40,30 @@ pub(super) fn run(settings: RelaySettings) -> anyhow::Result<()> {
     let config = settings.config;
     warn_of_weak_keys(&config);
     runtime::on_one_thread(run_until_stopped(async move |stop| {
-        let relay = Relay::bind(config).await?;
-        if let Some(address) = relay.status_address() {
-            tracing::info!(%address, "the status server listens");
-        }
-        if let Some(address) = relay.metrics_address() {
-            tracing::info!(%address, "the metrics are served");
-        }
-
-        relay.run(stop.requested()).await?;
-        tracing::info!("the relay has ended");
-        Ok(())
+        serve(config, stop).await
     }))
 }
 
+/// Serves as a relay until it is requested to stop.
+///
+/// It runs on one thread: calls of one relay wait more than they compute, and hand-overs between
+/// threads would cost more than a second one brings.
+pub(super) async fn serve(config: RelayConfig, stop: Stop) -> anyhow::Result<()> {
+    let relay = Relay::bind(config).await?;
+    if let Some(address) = relay.status_address() {
+        tracing::info!(%address, "the status server listens");
+    }
+    if let Some(address) = relay.metrics_address() {
+        tracing::info!(%address, "the metrics are served");
+    }
+
+    relay.run(stop.requested()).await?;
+    tracing::info!("the relay has ended");
+    Ok(())
+}
+
 /// Warns of keys that can be guessed, unless the server is one on this machine.
-fn warn_of_weak_keys(config: &RelayConfig) {
+pub(super) fn warn_of_weak_keys(config: &RelayConfig) {
     let server = config.dial.server_url.host().unwrap_or_default();
     let address = server.trim_start_matches('[').trim_end_matches(']');
     let is_local = server.eq_ignore_ascii_case("localhost")

@@ -29,6 +29,9 @@ pub enum ConfigError {
     /// More providers than a relay can have.
     #[error("{0} providers, expected at most {MAX_PROVIDERS} for one relay: use another relay")]
     TooManyProviders(usize),
+    /// One of several LLM runtimes has no URL: only a single one is looked for.
+    #[error("provider {0} has no url: expected one for each of several LLM runtimes")]
+    MissingRuntimeUrl(usize),
     /// A bridge without a program.
     #[error("missing program: expected -- PROGRAM ARGUMENT…, or PROVIDER_COMMAND")]
     MissingProgram,
@@ -144,6 +147,7 @@ impl ConfigError {
             Self::Settings(_)
             | Self::Several(_)
             | Self::TooManyProviders(_)
+            | Self::MissingRuntimeUrl(_)
             | Self::MissingProgram
             | Self::UnknownExecutable(_)
             | Self::ProgramsUnsupported

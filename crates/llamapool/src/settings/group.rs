@@ -8,6 +8,8 @@ pub const MAIN: Group = Group::new("Main");
 pub const ACCESS: Group = Group::new("Access");
 /// A provider that is a program.
 pub(super) const PROGRAM: Group = Group::new("Provider that is a program");
+/// An LLM runtime, and what is offered of it.
+pub(super) const RUNTIME: Group = Group::new("LLM runtime");
 /// Proxies and certificates of outgoing connections.
 pub(super) const NETWORK: Group = Group::new("Network");
 /// The relay's status server.
@@ -23,5 +25,5 @@ pub(super) const LOGGING: Group = Group::new("Logging");
 
 /// All sections, in the order of the help.
 pub const ALL: &[Group] = &[
-    MAIN, ACCESS, PROGRAM, NETWORK, STATUS, LIMITS, TIME, TUNNEL, LOGGING,
+    MAIN, ACCESS, RUNTIME, PROGRAM, NETWORK, STATUS, LIMITS, TIME, TUNNEL, LOGGING,
 ];

@@ -1,24 +1,25 @@
 //! The settings of the relay of MCP providers, and their way into its configuration.
 
-mod connection;
+pub(super) mod connection;
 pub(super) mod program;
 mod program_environment;
-mod provider;
-mod status;
+pub(super) mod provider;
+pub(super) mod status;
 
 use std::fmt;
 use std::time::Duration;
 
-use llamapool_relay::RelayConfig;
+use http::Uri;
+use llamapool_relay::{ProviderConfig, RelayConfig};
 use llamapool_settings::value::DURATION;
 use llamapool_settings::{Schema, Setting, SettingsError, Sources, TypedSetting};
 use llamapool_tunnel::TunnelConfig;
 
 use super::error::ConfigError;
-use super::group::{self, TIME, TUNNEL};
+use super::group::{self, MAIN, TIME, TUNNEL};
 use super::logging::{self, LogSettings};
 use super::value::STREAMS;
-use super::{config_file, memory, tunnel};
+use super::{config_file, memory, tunnel, url};
 use crate::version::BUILD;
 
 /// The configuration of a relay process.
@@ -39,6 +40,13 @@ impl fmt::Debug for RelaySettings {
     }
 }
 
+static SERVER_URL: TypedSetting<Uri> = TypedSetting::new(
+    "SERVER_URL",
+    MAIN,
+    url::SERVER_URL,
+    "URL of the server (ws, wss, http or https); without a path, /api/mcp/connect is used.",
+)
+.default("ws://localhost:8080/api/mcp/connect");
 static DRAIN_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "DRAIN_TIMEOUT",
     TIME,
@@ -54,19 +62,23 @@ static TUNNEL_MAX_STREAMS: TypedSetting<u32> = TypedSetting::new(
 )
 .default("4096");
 
-static SETTINGS: &[&Setting] = &[&DRAIN_TIMEOUT.setting, &TUNNEL_MAX_STREAMS.setting];
+static SERVER: &[&Setting] = &[&SERVER_URL.setting];
+
+/// The settings of every role that connects to a server, besides those of its files.
+pub(super) static COMMON: &[&Setting] = &[&DRAIN_TIMEOUT.setting, &TUNNEL_MAX_STREAMS.setting];
 
 /// The settings of `llamapool mcp`.
 pub(crate) static SCHEMA: Schema = Schema {
     groups: group::ALL,
     sections: &[
+        SERVER,
         connection::SETTINGS,
         provider::SETTINGS,
         program::SETTINGS,
         config_file::SETTINGS,
         status::SETTINGS,
         memory::SETTINGS,
-        SETTINGS,
+        COMMON,
         tunnel::SETTINGS,
         logging::SETTINGS,
     ],
@@ -76,23 +88,31 @@ pub(crate) static SCHEMA: Schema = Schema {
 impl RelaySettings {
     /// Reads the configuration from its sources.
     pub fn resolve(sources: &Sources) -> Result<Self, ConfigError> {
-        let config = RelayConfig {
-            identity: connection::identity(sources)?,
-            dial: connection::dial(sources)?,
-            reconnect: connection::reconnect(sources)?,
-            providers: provider::resolve(sources)?,
-            status: status::resolve(sources)?,
-            drain_timeout: sources.value(&DRAIN_TIMEOUT)?,
-            tunnel: tunnel(sources)?,
-            max_memory: memory::resolve(sources)?,
-            build: BUILD,
-        };
-
+        let config = config(sources, &SERVER_URL, provider::resolve(sources)?)?;
         Ok(Self {
             config,
             log: logging::resolve(sources)?,
         })
     }
+}
+
+/// Returns the configuration of a relay with these providers, which dials the URL of a setting.
+pub(super) fn config(
+    sources: &Sources,
+    server_url: &TypedSetting<Uri>,
+    providers: Vec<ProviderConfig>,
+) -> Result<RelayConfig, ConfigError> {
+    Ok(RelayConfig {
+        identity: connection::identity(sources)?,
+        dial: connection::dial(sources, server_url)?,
+        reconnect: connection::reconnect(sources)?,
+        providers,
+        status: status::resolve(sources)?,
+        drain_timeout: sources.value(&DRAIN_TIMEOUT)?,
+        tunnel: tunnel(sources)?,
+        max_memory: memory::resolve(sources)?,
+        build: BUILD,
+    })
 }
 
 /// Returns the configuration of the relay's end of the tunnel, which decides the number of streams.

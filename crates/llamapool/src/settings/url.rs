@@ -7,10 +7,15 @@ use llamapool_settings::value::{expected, non_blank};
 use llamapool_settings::{Syntax, ValueError, ValueType};
 use llamapool_wire::path;
 
-/// The URL that relays connect to.
+/// The URL that relays of MCP providers connect to.
 pub(super) const SERVER_URL: ValueType<Uri> = ValueType {
     syntax: Syntax::Url,
-    parse: server_url,
+    parse: |text| server_url(text, path::MCP_CONNECT),
+};
+/// The URL that workers connect to.
+pub(super) const WORKER_SERVER_URL: ValueType<Uri> = ValueType {
+    syntax: Syntax::Url,
+    parse: |text| server_url(text, path::WORKER_CONNECT),
 };
 /// The URL of a provider.
 pub(super) const PROVIDER_URL: ValueType<Uri> = ValueType {
@@ -29,15 +34,16 @@ pub(super) const PROXY_URL: ValueType<Option<String>> = ValueType {
     parse: |text| Ok(non_blank(text)),
 };
 
-fn server_url(text: &str) -> Result<Uri, ValueError> {
+/// Parses the URL of a server, which has this path where none is given.
+fn server_url(text: &str, connect: &str) -> Result<Uri, ValueError> {
     let url = absolute_url(text, &["ws", "wss", "http", "https"])?;
     if url.path() != "/" && !url.path().is_empty() {
         return Ok(url);
     }
 
     let target = match url.query() {
-        Some(query) => format!("{}?{query}", path::MCP_CONNECT),
-        None => path::MCP_CONNECT.to_owned(),
+        Some(query) => format!("{connect}?{query}"),
+        None => connect.to_owned(),
     };
     let mut parts = url.into_parts();
     parts.path_and_query = PathAndQuery::try_from(target).ok();
@@ -118,8 +124,15 @@ mod tests {
             ("wss://server/behind/a/path", "wss://server/behind/a/path"),
             ("http://[::1]:8080", "http://[::1]:8080/api/mcp/connect"),
         ] {
-            assert_eq!(server_url(text).unwrap().to_string(), url);
+            assert_eq!((SERVER_URL.parse)(text).unwrap().to_string(), url);
         }
+    }
+
+    #[test]
+    fn workers_connect_at_a_path_of_their_own() {
+        let url = (WORKER_SERVER_URL.parse)("wss://server").unwrap();
+
+        assert_eq!(url, "wss://server/api/workers/connect");
     }
 
     #[test]
@@ -135,7 +148,7 @@ mod tests {
             "ws://a:",
             "ws://a b",
         ] {
-            assert!(server_url(bad).is_err(), "{bad}");
+            assert!((SERVER_URL.parse)(bad).is_err(), "{bad}");
         }
     }
 

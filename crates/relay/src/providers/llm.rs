@@ -5,59 +5,87 @@
 //! and nothing else of what a call does here.
 
 mod abandoned;
+mod call;
 mod call_gate;
+mod call_params;
 mod client;
 mod detect;
+mod error;
 mod event_source;
+mod headers;
 mod job_stats;
 mod learned;
+mod meter;
+mod passed_body;
+mod patience;
+mod plan;
 mod poll;
 mod reports;
 mod runtime;
 mod speeds;
 mod state;
+mod stream_answer;
+mod upstream_events;
 
 use std::sync::Arc;
 
 use http::{Request, Response};
+use http_body_util::BodyExt;
+use llamapool_dialect::dialect_of;
+use llamapool_http::ForwardTimeouts;
+use llamapool_limits::MemoryAccount;
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
+use tokio::time::Instant;
 
 use self::abandoned::AbandonedCalls;
+use self::call::{LlmCall, admitted_route};
 use self::client::{PollClient, RuntimeAddress};
 pub(crate) use self::event_source::LlmEvents;
 use self::poll::Poller;
 pub(crate) use self::state::RuntimeState;
-use super::{ProcessSettings, ProviderBackend, pool, wrong_kind};
+use super::pool::{self, ConnectionPool};
+use super::{ProcessSettings, ProviderBackend, wrong_kind};
 use crate::config::LlmConfig;
+use crate::error::request_id;
 use crate::response_body::ResponseBody;
 use crate::status::calls::CallGuard;
-use crate::status::provider::HealthReporter;
+use crate::status::provider::{HealthReporter, ProviderStatus};
 
 pub use self::detect::{FindRuntimeError, FoundRuntime, RUNTIME_PORTS, find_runtime};
 
 /// An LLM runtime.
 pub(crate) struct LlmRuntime {
-    polls: PollClient,
+    label: Arc<str>,
+    address: RuntimeAddress,
+    calls: ConnectionPool,
+    polls: Arc<PollClient>,
     state: Arc<RuntimeState>,
     abandoned: Arc<AbandonedCalls>,
     health: HealthReporter,
+    memory: MemoryAccount,
+    max_header_bytes: u32,
 }
 
 impl LlmRuntime {
-    /// The runtime of a configuration, whose health goes to `health`.
+    /// The runtime of a configuration, which reports its health to `status`.
     pub(super) fn new(
         config: &LlmConfig,
         process: ProcessSettings<'_>,
-        health: HealthReporter,
+        status: &ProviderStatus,
     ) -> Self {
         let address = RuntimeAddress::new(&config.url, config.api_key.as_ref());
         let connector = pool::connector(process.tls, config.connect_timeout);
         Self {
-            polls: PollClient::new(connector.clone(), address.clone()),
-            state: RuntimeState::new(config.clone()),
+            label: status.label().clone(),
+            calls: ConnectionPool::new(connector.clone(), &config.url),
+            polls: Arc::new(PollClient::new(connector, address.clone())),
+            state: RuntimeState::new(config.clone(), status.label()),
             abandoned: Arc::default(),
-            health,
+            health: status.health_reporter(),
+            memory: process.memory.clone(),
+            max_header_bytes: process.max_header_bytes,
+            address,
         }
     }
 }
@@ -73,11 +101,32 @@ impl ProviderBackend for LlmRuntime {
         Err(wrong_kind("the provider with this id is an LLM runtime"))
     }
 
+    async fn llm_call(
+        &self,
+        request: Request<IncomingBody>,
+        at_runtime: &str,
+        mut call: CallGuard,
+    ) -> Result<Response<ResponseBody>, CallError> {
+        let req_id = request_id(request.headers());
+        let responding = async {
+            let route = admitted_route(request.method(), at_runtime)?;
+            LlmCall::read(self, &route, request).await?.respond().await
+        };
+        let response = responding.await.unwrap_or_else(|error| {
+            error.log(&self.label, &req_id);
+            call.fail();
+            error.to_response(dialect_of(at_runtime), &req_id)
+        });
+        let response = ForwardTimeouts::default().carry(response, Instant::now(), call);
+        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+
     async fn run(&self) {
         tokio::join!(
             Poller::new(&self.polls, &self.state, &self.health).run(),
             self.abandoned.watch(&self.state, &self.polls),
             self.polls.sweep(),
+            self.calls.sweep(),
         );
     }
 

@@ -1,5 +1,7 @@
 //! The metrics of a relay for Prometheus, rendered from its state at each scrape.
 
+mod worker;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -35,7 +37,12 @@ fn text(app: &App) -> String {
         "What runs here; always 1.",
         &["component", "version", "sha", "date"],
     );
-    info.with_label_values(&["mcp", build.version, build.sha, build.date])
+    let is_worker = app
+        .providers
+        .iter()
+        .any(|entry| entry.provider.runtime().is_some());
+    let component = if is_worker { "worker" } else { "mcp" };
+    info.with_label_values(&[component, build.version, build.sha, build.date])
         .set(1);
     let losses = counter(
         "llamapool_relay_connection_losses_total",
@@ -57,6 +64,7 @@ fn text(app: &App) -> String {
         link.collect(),
         memory(app),
         by_provider(app),
+        worker::families(app),
     ]
     .concat();
     #[cfg(target_os = "linux")]

@@ -10,6 +10,7 @@
 mod authorization_server;
 mod golden;
 mod hostile_server;
+mod llm;
 mod locations;
 mod oauth;
 mod provider_faults;

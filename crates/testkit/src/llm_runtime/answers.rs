@@ -88,6 +88,7 @@ fn llama_cpp_poll(shared: &Shared, behaviour: &RuntimeBehaviour, path: &str) -> 
             let calls = lock(&shared.calls);
             let running = calls.iter().filter(|call| call.end.is_none()).count() as u32;
             let busy = running + *lock(&shared.kept_slots) + behaviour.busy_elsewhere;
+            let busy = if behaviour.shows_idle_slots { 0 } else { busy };
             let slots = (0..behaviour.slots.max(busy))
                 .map(|id| json!({"id": id, "is_processing": id < busy}));
             Some(slots.collect())

@@ -1,4 +1,5 @@
-//! Settings of the connection to the server: identity, address, proxies, reconnecting.
+//! Settings of the connection to the server: identity, proxies, reconnecting. Its address is a
+//! setting of each role that connects.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,16 +11,9 @@ use llamapool_settings::{Naming, Setting, SettingsError, Sources, TypedSetting};
 use llamapool_wire::{DisplayName, Secret};
 
 use crate::settings::group::{ACCESS, MAIN, NETWORK, TIME};
-use crate::settings::url::{self, PROXY_URL};
+use crate::settings::url::PROXY_URL;
 use crate::settings::value::{NAME, SECRET};
 
-static SERVER_URL: TypedSetting<Uri> = TypedSetting::new(
-    "SERVER_URL",
-    MAIN,
-    url::SERVER_URL,
-    "URL of the server (ws, wss, http or https); without a path, /api/mcp/connect is used.",
-)
-.default("ws://localhost:8080/api/mcp/connect");
 static WORKER_KEY: TypedSetting<Secret> = TypedSetting::new(
     "WORKER_KEY",
     MAIN,
@@ -79,7 +73,7 @@ static NO_PROXY: TypedSetting<Option<String>> = TypedSetting::new(
     "Hosts to connect to without a proxy, separated by commas: names, IP addresses, prefixes, each with an optional port, or *.",
 )
 .naming(Naming::Conventional);
-pub(super) static CONNECT_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+pub(in crate::settings) static CONNECT_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "CONNECT_TIMEOUT",
     TIME,
     POSITIVE_DURATION,
@@ -109,8 +103,7 @@ static RECONNECT_STABLE_AFTER: TypedSetting<Duration> = TypedSetting::new(
 .default("10s");
 
 /// The settings declared here.
-pub(super) static SETTINGS: &[&Setting] = &[
-    &SERVER_URL.setting,
+pub(in crate::settings) static SETTINGS: &[&Setting] = &[
     &WORKER_KEY.setting,
     &WORKER_NAME.setting,
     &RECONNECT.setting,
@@ -127,7 +120,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
 ];
 
 /// Returns the identity of the relay, by default named after the host.
-pub(super) fn identity(sources: &Sources) -> Result<Identity, SettingsError> {
+pub(in crate::settings) fn identity(sources: &Sources) -> Result<Identity, SettingsError> {
     let name = sources
         .explicit(&WORKER_NAME)?
         .filter(|name| !name.as_str().is_empty());
@@ -140,10 +133,13 @@ pub(super) fn identity(sources: &Sources) -> Result<Identity, SettingsError> {
     })
 }
 
-/// Returns the configuration of dialling the server.
-pub(super) fn dial(sources: &Sources) -> Result<DialConfig, SettingsError> {
+/// Returns the configuration of dialling the server, whose URL is a setting of each role.
+pub(in crate::settings) fn dial(
+    sources: &Sources,
+    server_url: &TypedSetting<Uri>,
+) -> Result<DialConfig, SettingsError> {
     Ok(DialConfig {
-        server_url: sources.value(&SERVER_URL)?,
+        server_url: sources.value(server_url)?,
         connect_timeout: sources.value(&CONNECT_TIMEOUT)?,
         ca_file: sources.value(&CA_FILE)?,
         proxies: ProxySettings {
@@ -169,7 +165,7 @@ fn proxy(
 }
 
 /// Returns the configuration of reconnecting. The waits are checked although it may be off.
-pub(super) fn reconnect(sources: &Sources) -> Result<Reconnect, SettingsError> {
+pub(in crate::settings) fn reconnect(sources: &Sources) -> Result<Reconnect, SettingsError> {
     let min = sources.value(&RECONNECT_MIN)?;
     let max = sources.value(&RECONNECT_MAX)?;
     let stable_after = sources.value(&RECONNECT_STABLE_AFTER)?;

@@ -107,7 +107,10 @@ pub(super) fn resolve(sources: &Sources) -> Result<Vec<ProviderConfig>, ConfigEr
     Ok(providers)
 }
 
-fn refuse_duplicate_ids(providers: &[ProviderConfig]) -> Result<(), ConfigError> {
+/// Refuses two providers with one id.
+pub(in crate::settings) fn refuse_duplicate_ids(
+    providers: &[ProviderConfig],
+) -> Result<(), ConfigError> {
     let mut numbers: HashMap<&RelayId, usize> = HashMap::new();
     for (provider, number) in providers.iter().zip(1..) {
         let Some(id) = &provider.id else { continue };

@@ -32,14 +32,14 @@ static METRICS_PORT: TypedSetting<Option<MetricsAddress>> = TypedSetting::new(
 );
 
 /// The settings declared here.
-pub(super) static SETTINGS: &[&Setting] = &[
+pub(in crate::settings) static SETTINGS: &[&Setting] = &[
     &STATUS_ADDR.setting,
     &STATUS_TOKEN.setting,
     &METRICS_PORT.setting,
 ];
 
 /// Returns the configuration of the status server.
-pub(super) fn resolve(sources: &Sources) -> Result<StatusConfig, SettingsError> {
+pub(in crate::settings) fn resolve(sources: &Sources) -> Result<StatusConfig, SettingsError> {
     let bind = match sources.explicit(&STATUS_ADDR)? {
         Some(Listen::Off) => StatusBind::Off,
         Some(Listen::On(address)) => StatusBind::Required(address),

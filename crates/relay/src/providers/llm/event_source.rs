@@ -35,7 +35,6 @@ impl LlmEvents {
         };
         if this.models.borrow().is_some() {
             this.models.mark_changed();
-            this.load.mark_changed();
         }
         this
     }
@@ -70,6 +69,8 @@ impl LlmEvents {
             () = Self::offer_changed(info) => None,
             () = changed(models) => {
                 let models = models.borrow_and_update().clone();
+                // A load has indices of the models before it, so that one follows each list.
+                load.mark_changed();
                 Some(Event::Models(models.unwrap_or_default()))
             }
             () = changed_since(load, *next_load) => {

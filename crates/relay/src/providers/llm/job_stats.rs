@@ -19,17 +19,19 @@ pub(crate) struct JobStats {
 }
 
 impl JobStats {
-    /// Counters of no call yet.
+    /// Counters of no call yet, of the provider with this name in the metrics.
     #[expect(
         clippy::expect_used,
         reason = "the definition in this file is valid, or no worker starts"
     )]
-    pub(super) fn new() -> Self {
+    pub(super) fn new(provider: &str) -> Self {
         let options = HistogramOpts::new(
             "llamapool_worker_job_duration_seconds",
             "Time from the request to the runtime to the end of its answer, of calls that ended.",
         );
-        let options = options.buckets(BUCKETS.to_vec());
+        let options = options
+            .buckets(BUCKETS.to_vec())
+            .const_label("provider", provider);
         Self {
             started: AtomicU64::new(0),
             succeeded: AtomicU64::new(0),

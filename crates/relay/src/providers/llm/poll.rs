@@ -58,11 +58,7 @@ impl<'a> Poller<'a> {
     pub(super) async fn run(mut self) {
         loop {
             let wait = match self.poll().await {
-                Ok(kind) => {
-                    self.late_polls = 0;
-                    self.health.reachable();
-                    self.interval(kind)
-                }
+                Ok(kind) => self.interval(kind),
                 Err(error) => {
                     self.report(&error);
                     RETRY_INTERVAL
@@ -87,19 +83,23 @@ impl<'a> Poller<'a> {
             None => self.identify().await?,
         };
 
-        if Instant::now() >= self.models_due {
+        let is_list_due = Instant::now() >= self.models_due;
+        let models = if is_list_due {
             let version = self.state.version();
-            let models = runtime::models(kind, self.client, &version, &mut self.details).await?;
-            self.models_due = Instant::now() + self.state.config().model_poll_interval;
-            self.state.set_models(models);
+            Some(runtime::models(kind, self.client, &version, &mut self.details).await?)
         } else {
-            self.state.refresh();
-        }
-
+            None
+        };
         let own_before = self.state.gate.running();
         let load = runtime::load(kind, self.client).await?;
         let own = own_before.max(self.state.gate.running());
-        self.state.set_load(load, own);
+
+        if is_list_due {
+            self.models_due = Instant::now() + self.state.config().model_poll_interval;
+        }
+        self.late_polls = 0;
+        self.health.reachable();
+        self.state.set_polled(models, load, own);
         Ok(kind)
     }
 

@@ -58,8 +58,8 @@ struct Known {
 }
 
 impl RuntimeState {
-    /// The state of a runtime that was not asked yet.
-    pub(super) fn new(config: LlmConfig) -> Arc<Self> {
+    /// The state of a runtime that was not asked yet. `label` is its name in the metrics.
+    pub(super) fn new(config: LlmConfig, label: &str) -> Arc<Self> {
         let this = Self {
             info: watch::Sender::default(),
             models: watch::Sender::default(),
@@ -68,7 +68,7 @@ impl RuntimeState {
             reports: Reports::default(),
             gate: CallGate::default(),
             learned: Learned::default(),
-            jobs: JobStats::new(),
+            jobs: JobStats::new(label),
             poll_now: Notify::new(),
             config,
         };
@@ -123,29 +123,22 @@ impl RuntimeState {
         self.update_info(&known);
     }
 
-    /// Sets the models that the runtime has.
-    pub(super) fn set_models(&self, models: Vec<ModelInfo>) {
-        let mut known = self.known.lock();
-        known.polled_models = models;
-        self.update_models(&mut known);
-    }
-
-    /// Sets the load that was polled, while so many calls of this worker ran.
-    pub(super) fn set_load(&self, load: PolledLoad, own: u32) {
+    /// Sets what was polled while so many calls of this worker ran: the load, and the models if the
+    /// list was asked for.
+    pub(super) fn set_polled(&self, models: Option<Vec<ModelInfo>>, load: PolledLoad, own: u32) {
         let mut known = self.known.lock();
         let busy = load.busy.unwrap_or_default();
         let elsewhere = busy.saturating_sub(own.saturating_add(known.abandoned));
         // A call that has just ended holds its slot for a moment: only what lasts counts.
         known.elsewhere = elsewhere.min(known.elsewhere_before);
         known.elsewhere_before = elsewhere;
-        let contexts_change = known.load.resident != load.resident;
         known.load = load;
-        self.update_info(&known);
-        if contexts_change {
-            self.update_models(&mut known);
-        } else {
-            self.update_load(&mut known);
+        if let Some(models) = models {
+            known.polled_models = models;
         }
+        self.update_info(&known);
+        // Also without a new list: contexts come with the load, and lessons end with time.
+        self.update_models(&mut known);
     }
 
     /// Sets how many calls are computed that nobody waits for.
@@ -227,11 +220,6 @@ impl RuntimeState {
         if lesson == Lesson::Lacks {
             self.update_models(&mut self.known.lock());
         }
-    }
-
-    /// Computes the models anew, as lessons about them end with time.
-    pub(super) fn refresh(&self) {
-        self.update_models(&mut self.known.lock());
     }
 
     /// Adds the report of a call that began in a session of the event stream.

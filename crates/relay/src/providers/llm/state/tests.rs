@@ -14,7 +14,7 @@ fn model(name: &str) -> ModelInfo {
 }
 
 fn state(config: LlmConfig) -> Arc<RuntimeState> {
-    let state = RuntimeState::new(config);
+    let state = RuntimeState::new(config, "w1");
     state.set_kind(RuntimeKind::Ollama, "0.17.4".to_owned());
     state
 }
@@ -36,7 +36,11 @@ async fn models_are_those_of_the_patterns_with_aliases() {
     });
 
     assert!(state.models().borrow().is_none());
-    state.set_models(vec![model("a"), model("nomic-embed"), model("b")]);
+    state.set_polled(
+        Some(vec![model("a"), model("nomic-embed"), model("b")]),
+        PolledLoad::default(),
+        0,
+    );
 
     assert_eq!(names(&state), ["a", "b"]);
     let models = state.models().borrow().clone().unwrap().models;
@@ -47,7 +51,11 @@ async fn models_are_those_of_the_patterns_with_aliases() {
 #[tokio::test]
 async fn loaded_models_are_named_by_their_index() {
     let state = state(llm_config("http://a"));
-    state.set_models(vec![model("a"), model("b"), model("c")]);
+    state.set_polled(
+        Some(vec![model("a"), model("b"), model("c")]),
+        PolledLoad::default(),
+        0,
+    );
     let loaded = |name: &str, is_loading| ResidentModel {
         name: name.to_owned(),
         context: 4096,
@@ -59,7 +67,7 @@ async fn loaded_models_are_named_by_their_index() {
         resident,
         ..PolledLoad::default()
     };
-    state.set_load(load, 0);
+    state.set_polled(None, load, 0);
 
     let load = state.load().borrow().clone();
     assert_eq!((load.resident, load.loading), (vec![2], vec![1]));
@@ -80,18 +88,18 @@ async fn only_slots_that_stay_busy_are_used_elsewhere() {
     };
     let elsewhere = || state.load().borrow().elsewhere;
 
-    state.set_load(busy(3), 1);
+    state.set_polled(None, busy(3), 1);
     assert_eq!(elsewhere(), 0);
-    state.set_load(busy(2), 1);
+    state.set_polled(None, busy(2), 1);
     assert_eq!(elsewhere(), 1);
-    state.set_load(busy(1), 1);
+    state.set_polled(None, busy(1), 1);
     assert_eq!(elsewhere(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_api_is_left_out_for_ten_minutes() {
     let state = state(llm_config("http://a"));
-    state.set_models(vec![model("a"), model("b")]);
+    state.set_polled(Some(vec![model("a"), model("b")]), PolledLoad::default(), 0);
     let apis = || {
         state.models().borrow().clone().unwrap().models[0]
             .apis
@@ -101,7 +109,7 @@ async fn a_missing_api_is_left_out_for_ten_minutes() {
     state.learn(Lesson::Lacks, "rerank", "a");
     assert_eq!(apis(), ["chat"]);
     tokio::time::advance(Duration::from_secs(600)).await;
-    state.refresh();
+    state.set_polled(None, PolledLoad::default(), 0);
 
     assert_eq!(apis(), ["chat", "rerank"]);
 }
@@ -116,7 +124,7 @@ async fn a_list_is_cut_to_what_one_event_can_have() {
         ..model(&format!("{number}{long}"))
     });
 
-    state.set_models(models.collect());
+    state.set_polled(Some(models.collect()), PolledLoad::default(), 0);
 
     let models = state.models().borrow().clone().unwrap();
     let count = models.models.len();
@@ -127,7 +135,7 @@ async fn a_list_is_cut_to_what_one_event_can_have() {
 #[tokio::test]
 async fn a_model_counts_as_loaded_once_a_call_went_well() {
     let state = state(llm_config("http://a"));
-    state.set_models(vec![model("a"), model("b")]);
+    state.set_polled(Some(vec![model("a"), model("b")]), PolledLoad::default(), 0);
 
     state.note_success("b", None);
     state.note_success("unknown", None);

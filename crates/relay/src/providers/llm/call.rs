@@ -1,0 +1,297 @@
+//! One call to the runtime: read, checked, sent in the form that suits the runtime, and answered.
+
+mod answer;
+mod refusal;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri, request};
+use http_body_util::{BodyExt, Full};
+use llamapool_dialect::{Endpoint, LlmErrorKind, RequestInfo, Route, read_request, route};
+use llamapool_http::{CollectError, collect, has_dot_segment};
+use llamapool_limits::MemoryAccount;
+use llamapool_tunnel::IncomingBody;
+use llamapool_wire::llm::ResponseForm;
+
+use self::answer::Answered;
+use super::LlmRuntime;
+use super::call_params::CallParams;
+use super::error::LlmError;
+use super::headers::{content_type, prepare_request};
+use super::learned::Lesson;
+use super::meter::{Attempt, CallMeter};
+use super::patience::Patience;
+use super::plan::{Plan, PlanInput};
+use crate::config::RuntimeKind;
+use crate::error::error_chain;
+use crate::providers::pool::{PoolError, ProviderBody, Reuse};
+use crate::response_body::ResponseBody;
+
+/// Bytes of a prompt for one token, where nothing better is known.
+const BYTES_PER_TOKEN: f64 = 4.0;
+
+/// A call that was read.
+pub(super) struct LlmCall<'a> {
+    runtime: &'a LlmRuntime,
+    kind: RuntimeKind,
+    endpoint: Endpoint,
+    method: Method,
+    url: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+    info: RequestInfo,
+    params: CallParams,
+    /// The runtime's name of the model, empty if the call has none.
+    model: String,
+    form: ResponseForm,
+}
+
+/// Returns the line of the table of methods and paths that a call is, which also the server has
+/// looked up: no server may choose what else a worker reaches.
+pub(super) fn admitted_route(method: &Method, at_runtime: &str) -> Result<Route, LlmError> {
+    let refused = |message: String| LlmError::new(LlmErrorKind::NotOffered, message);
+    if has_dot_segment(at_runtime) {
+        return Err(refused(
+            "the path has a segment that could mean `.` or `..`".to_owned(),
+        ));
+    }
+    let route = route(method, at_runtime, false).map_err(|error| refused(error.to_string()))?;
+    if route.endpoint.is_forwarded() && route.at_runtime == at_runtime {
+        Ok(route)
+    } else {
+        Err(refused(
+            "a worker does not forward this path to its runtime".to_owned(),
+        ))
+    }
+}
+
+impl<'a> LlmCall<'a> {
+    /// Reads a request.
+    pub(super) async fn read(
+        runtime: &'a LlmRuntime,
+        route: &Route,
+        request: Request<IncomingBody>,
+    ) -> Result<Self, LlmError> {
+        let (head, body) = request.into_parts();
+        let endpoint = route.endpoint;
+        let kind = runtime.state.kind().unwrap_or(RuntimeKind::OpenAi);
+        let body = whole_body(body, &runtime.memory).await?;
+        let info = read_request(endpoint, Some(content_type(&head.headers)), &body);
+        let info = info.map_err(|error| {
+            LlmError::new(error.kind(), error.to_string()).with_param(error.param())
+        })?;
+
+        let params = CallParams::of(&head.headers);
+        let model = params
+            .model
+            .clone()
+            .or(info.model.clone())
+            .unwrap_or_default();
+        let streams = info.stream.unwrap_or(endpoint.streams_by_default());
+        let of_body = if streams {
+            ResponseForm::Stream
+        } else {
+            ResponseForm::Whole
+        };
+        let (url, method, headers) = Self::head(runtime, route, head, endpoint);
+        Ok(Self {
+            form: params.form.unwrap_or(of_body),
+            runtime,
+            kind,
+            endpoint,
+            method,
+            url,
+            headers,
+            body,
+            info,
+            params,
+            model,
+        })
+    }
+
+    fn head(
+        runtime: &LlmRuntime,
+        route: &Route,
+        mut head: request::Parts,
+        endpoint: Endpoint,
+    ) -> (Uri, Method, HeaderMap) {
+        let query = head.uri.query().map(|query| format!("?{query}"));
+        let path = format!("{}{}", route.at_runtime, query.unwrap_or_default());
+        prepare_request(&mut head.headers, &runtime.address, endpoint.takes_json());
+        (runtime.address.url(&path), head.method, head.headers)
+    }
+
+    /// Sends the call, in another form again if the runtime refuses the first one, and returns the
+    /// response.
+    pub(super) async fn respond(self) -> Result<Response<ResponseBody>, LlmError> {
+        let api = self.endpoint.api();
+        let state = &self.runtime.state;
+        if state.learned.holds(Lesson::Lacks, api, &self.model) {
+            return Err(refusal::lacking(api));
+        }
+        let slot = if takes_slot(self.endpoint) {
+            let slot = state.gate.enter().await;
+            let busy = || {
+                LlmError::new(
+                    LlmErrorKind::RuntimeBusy,
+                    "all slots of the runtime are in use",
+                )
+            };
+            Some(slot.ok_or_else(busy)?)
+        } else {
+            None
+        };
+        let attempt = Attempt {
+            number: self.params.attempt,
+            model: self.model.clone(),
+            endpoint: self.endpoint,
+            estimated_prompt: self.info.estimated_prompt_tokens(BYTES_PER_TOKEN),
+        };
+        let abandoned = self.runtime.abandoned.clone();
+        let mut meter = CallMeter::new(state.clone(), abandoned, slot, attempt);
+
+        let mut plan = self.plan();
+        let mut lesson = None;
+        loop {
+            let answered = self.exchange(&plan, meter).await?;
+            let refused = match answered {
+                Answered::Refused(refused) => refused,
+                Answered::With(response) => {
+                    if let Some(lesson) = lesson {
+                        state.learn(lesson, api, &self.model);
+                    }
+                    return Ok(response);
+                }
+            };
+            match plan.after_refusal(refused.status()) {
+                Some((next, learned)) => {
+                    plan = next;
+                    lesson = Some(learned);
+                    meter = refused.meter;
+                }
+                None => return refused.response(&self),
+            }
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let state = &self.runtime.state;
+        Plan::new(&PlanInput {
+            kind: self.kind,
+            setting: state.config().upstream_stream,
+            endpoint: self.endpoint,
+            info: &self.info,
+            form: self.form,
+            learned: &state.learned,
+            model: &self.model,
+        })
+    }
+
+    /// Sends the call once, in the form of a plan.
+    async fn exchange(&self, plan: &Plan, mut meter: CallMeter) -> Result<Answered, LlmError> {
+        let body = if self.endpoint.takes_json() {
+            plan.body(&self.info, &self.body)
+        } else {
+            self.body.clone()
+        };
+        let mut request = Request::new(full(body));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.url.clone();
+        *request.headers_mut() = self.headers.clone();
+
+        let mut patience = Patience::new(
+            self.runtime.state.clone(),
+            self.runtime.polls.clone(),
+            &self.model,
+            self.info.has_tools,
+        );
+        patience.begin(answer::awaited(plan), self.params.first_content);
+        meter.send();
+        let sending = self.runtime.calls.send(request, Reuse::Pooled, || true);
+        let sent = match patience.wait(sending).await {
+            Ok(sent) => sent,
+            Err(error) => return Err(answer::failed(&mut meter, error)),
+        };
+        match sent {
+            Ok(response) => {
+                self.runtime.health.reachable();
+                self.answer(plan, response, patience, meter).await
+            }
+            Err(error) => Err(self.not_answered(&error, meter)),
+        }
+    }
+
+    fn not_answered(&self, error: &PoolError, mut meter: CallMeter) -> LlmError {
+        match error {
+            PoolError::Unreachable(error) => {
+                meter.was_not_sent();
+                let error = error_chain(&**error);
+                self.runtime.health.unreachable(error.clone());
+                let message = "the worker cannot connect to its runtime";
+                LlmError::new(LlmErrorKind::RuntimeUnreachable, message).with_source(error)
+            }
+            PoolError::Lost(error) => {
+                let (kind, message) = if error.is_parse() || error.is_parse_status() {
+                    (
+                        LlmErrorKind::RuntimeGarbage,
+                        "the runtime's answer is not HTTP, or its head is far too large",
+                    )
+                } else {
+                    (
+                        LlmErrorKind::RuntimeClosed,
+                        "the runtime closed the connection before it answered",
+                    )
+                };
+                let error = LlmError::new(kind, message).with_source(error_chain(error));
+                answer::failed(&mut meter, error)
+            }
+        }
+    }
+
+    /// Interprets the head of an answer, and of some answers the body.
+    async fn answer(
+        &self,
+        plan: &Plan,
+        response: Response<ProviderBody>,
+        patience: Patience,
+        meter: CallMeter,
+    ) -> Result<Answered, LlmError> {
+        answer::read(self, plan, response, patience, meter).await
+    }
+}
+
+/// Returns whether a call of an endpoint computes, so that it takes a slot.
+fn takes_slot(endpoint: Endpoint) -> bool {
+    !matches!(
+        endpoint,
+        Endpoint::CountTokens
+            | Endpoint::ResponseInputTokens
+            | Endpoint::StoredResponse
+            | Endpoint::OllamaShow
+    )
+}
+
+/// Takes the whole body of a request. The server bounds it, and here the memory does.
+async fn whole_body(body: IncomingBody, memory: &MemoryAccount) -> Result<Bytes, LlmError> {
+    let out_of_memory = |error: String| {
+        let message = "the memory of the worker for calls is in use, see MAX_MEMORY";
+        LlmError::new(LlmErrorKind::MemoryFull, message).with_source(error)
+    };
+    body.cover_window(memory.clone())
+        .map_err(|error| out_of_memory(error.to_string()))?;
+    let capacity = memory.budget().capacity();
+    collect(body, capacity, memory)
+        .await
+        .map_err(|error| match error {
+            CollectError::Broken => LlmError::new(
+                LlmErrorKind::RequestBroken,
+                "the body of the request broke off",
+            ),
+            error => out_of_memory(error.to_string()),
+        })
+}
+
+fn full(body: Bytes) -> crate::providers::connection::RequestBody {
+    Full::from(body)
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
