@@ -18,7 +18,7 @@ use llamapool_relay::{
     StatusConfig, UpstreamStream,
 };
 use llamapool_server::{
-    AuthConfig, DataDirConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, LlmConfig, McpConfig, RelaysConfig, Server, ServerConfig,
     StateConfig,
 };
 use llamapool_tunnel::TunnelConfig;
@@ -99,11 +99,13 @@ fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConf
                 api: Some(api_key.clone()),
                 worker: Some(worker_key.clone()),
                 session: None,
+                llm: std::sync::Arc::default(),
             },
             ..AuthConfig::default()
         },
         relays: RelaysConfig::default(),
         mcp: McpConfig::default(),
+        llm: LlmConfig::default(),
         state: StateConfig::default(),
         max_memory: MAX_MEMORY,
         data_dir: DataDirConfig::None,

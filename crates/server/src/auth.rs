@@ -4,21 +4,29 @@
 
 pub(crate) mod cors;
 mod extract;
+mod llm_keys;
 mod origin_policy;
 mod principal;
 mod relay_identity;
+
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_limits::network_of;
 use llamapool_wire::{CallError, CallerTag, Secret, bearer};
 
+use self::llm_keys::LlmKeys;
 use self::principal::CallerTagKey;
 use crate::listen::{CallerAddress, Peer, PublicUrl};
 
 pub(crate) use extract::{AccessControl, Prober};
+pub use llm_keys::{KeyClass, KeyDigest, LlmKey};
+pub(crate) use llm_keys::{LlmKeyError, LlmParty, remove_keys};
 pub(crate) use origin_policy::{HostAndOrigin, OriginPolicy};
-pub(crate) use principal::{AllowedOrigin, Caller, CallerOwners, Operator, Principal};
-pub(crate) use relay_identity::{RelayIdentity, RelayRefusedError};
+pub(crate) use principal::{
+    AllowedOrigin, Caller, CallerOwners, LlmCaller, Operator, Principal,
+};
+pub(crate) use relay_identity::{RelayIdentity, RelayKind, RelayRefusedError};
 
 /// The keys, and the accepted values of `Origin` and `Host`.
 #[derive(Debug, Clone, Default)]
@@ -43,12 +51,15 @@ pub struct Keys {
     /// Seals the session ids of shared ids; `None`: a key of this server does, which is in its data
     /// directory, or is one of this run. The worker key does not: every relay has it.
     pub session: Option<Secret>,
+    /// Open the LLM API, beside the API key, and nothing else.
+    pub llm: Arc<[LlmKey]>,
 }
 
 /// Proves identities by the keys and the origin policy.
 pub(crate) struct Auth {
     api: Option<Secret>,
     worker: Option<Secret>,
+    llm: LlmKeys,
     policy: OriginPolicy,
     caller_tags: CallerTagKey,
     /// Finds the addresses of callers.
@@ -72,6 +83,7 @@ impl Auth {
         Self {
             api: keys.api.clone(),
             worker: keys.worker.clone(),
+            llm: LlmKeys::new(keys.llm.clone()),
             policy,
             caller_tags: CallerTagKey::default(),
             public_url,
@@ -119,6 +131,41 @@ impl Auth {
         })
     }
 
+    /// Admits a call to the LLM API by where it comes from. Returns the origin of the page, if a
+    /// browser calls.
+    pub(crate) fn llm_origin(
+        &self,
+        source: &HostAndOrigin<'_>,
+        uri: &Uri,
+    ) -> Result<Option<AllowedOrigin>, CallError> {
+        self.policy.check(source, uri)?;
+        Ok(source.origin_value().cloned().map(AllowedOrigin::new))
+    }
+
+    /// Returns the caller of the LLM API that presents a key.
+    pub(crate) fn llm_caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<LlmCaller, LlmKeyError> {
+        let party = self.llm.party(self.api.as_ref(), headers)?;
+        let principal = match party {
+            LlmParty::Anyone => Principal::Anonymous,
+            LlmParty::Operator => Principal::ApiKey,
+            LlmParty::Key(place) => Principal::LlmKey(self.llm.name(place)),
+        };
+        let address = self.public_url.caller_address(headers, peer);
+        let owners = match party {
+            LlmParty::Key(place) => CallerOwners::of_key(address, place),
+            LlmParty::Anyone | LlmParty::Operator => CallerOwners::of(address, headers),
+        };
+        Ok(LlmCaller {
+            party,
+            principal,
+            owners,
+        })
+    }
+
     /// Returns the parties that the shares of a caller count for.
     fn owners(&self, headers: &HeaderMap, peer: Peer) -> CallerOwners {
         CallerOwners::of(self.public_url.caller_address(headers, peer), headers)
@@ -149,6 +196,7 @@ impl Auth {
     pub(crate) fn relay(
         &self,
         headers: &HeaderMap,
+        kind: RelayKind,
         peer: Peer,
     ) -> Result<RelayIdentity, RelayRefusedError> {
         let is_admitted = self
@@ -162,7 +210,7 @@ impl Auth {
             CallerAddress::Network(network) => network,
             CallerAddress::Named(_) => network_of(peer.0.ip()),
         };
-        RelayIdentity::read(headers, network)
+        RelayIdentity::read(headers, kind, network)
     }
 
     /// Removes the server's own keys from a call: a caller that sends one by mistake must not hand
@@ -197,6 +245,7 @@ mod tests {
             api: Some(Secret::new("api")),
             worker: Some(Secret::new("worker")),
             session: None,
+            llm: Arc::default(),
         };
         let policy = OriginPolicy::new(&AuthConfig::default(), None, [0, 0, 0, 0].into());
         Auth::new(&keys, policy, PublicUrl::new(None, false))
@@ -246,17 +295,17 @@ mod tests {
         headers.insert(wire::ID, HeaderValue::from_static("mcp-1234"));
         headers.insert(wire::NAME, HeaderValue::from_static("Al%C3%A9"));
 
-        let relay = auth().relay(&headers, Peer::default()).unwrap();
+        let relay = auth().relay(&headers, RelayKind::Mcp, Peer::default()).unwrap();
         assert_eq!(relay.ids, [Some("mcp-1234".parse().unwrap())]);
         assert_eq!(relay.name.as_str(), "Alé");
 
         headers.insert(wire::ID, HeaderValue::from_static("a/b"));
-        let refused = auth().relay(&headers, Peer::default()).unwrap_err();
+        let refused = auth().relay(&headers, RelayKind::Mcp, Peer::default()).unwrap_err();
         assert_eq!(refused.refusal, Refusal::InvalidHeader);
 
         let wrong_key = HeaderValue::from_static("Bearer api");
         headers.insert(header::AUTHORIZATION, wrong_key);
-        let refused = auth().relay(&headers, Peer::default()).unwrap_err();
+        let refused = auth().relay(&headers, RelayKind::Mcp, Peer::default()).unwrap_err();
         assert_eq!(refused.refusal, Refusal::WrongKey);
     }
 

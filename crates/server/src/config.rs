@@ -9,6 +9,7 @@ use llamapool_wire::BuildInfo;
 
 use crate::auth::AuthConfig;
 use crate::data_dir::DataDirConfig;
+use crate::doors::llm::LlmConfig;
 use crate::doors::mcp::McpConfig;
 use crate::doors::state::StateConfig;
 use crate::listen::ListenConfig;
@@ -25,6 +26,8 @@ pub struct ServerConfig {
     pub relays: RelaysConfig,
     /// Calls to MCP providers.
     pub mcp: McpConfig,
+    /// Calls to LLM runtimes.
+    pub llm: LlmConfig,
     /// The state API.
     pub state: StateConfig,
     /// The bytes that the process may hold for callers: unread bytes, collected answers, buffers of

@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod health;
+pub(crate) mod llm;
 pub(crate) mod mcp;
 pub(crate) mod metrics;
 pub(crate) mod state;

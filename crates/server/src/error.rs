@@ -1,12 +1,22 @@
 //! Makes every answer that is not a provider's: the only place where an error gets its status and
 //! its body.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use llamapool_dialect::{Dialect, LlmErrorKind, error_body};
 use llamapool_http::{JSON_TYPE, json_response};
 use llamapool_wire::{
     CallError, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
 };
+
+use crate::doors::llm::LlmError;
+
+/// Whether a client may send a call again, which the SDKs of OpenAI and Anthropic obey.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// The same as `Retry-After`, in milliseconds.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// The format of error bodies that the callers of a door read.
 pub(crate) trait ErrorBody {
@@ -33,6 +43,43 @@ impl ErrorBody for JsonRpc {
 pub(crate) fn failed_call<B: ErrorBody>(failure: &CallError, req_id: &str) -> Response<Body> {
     let body = Body::from(B::render(failure, req_id));
     failure.response_with(B::CONTENT_TYPE, body)
+}
+
+/// Returns the answer to a call to the LLM API that llamapool itself must answer.
+pub(crate) fn failed_llm_call(
+    failure: &LlmError,
+    dialect: Dialect,
+    req_id: &str,
+) -> Response<Body> {
+    let LlmError { kind, param, .. } = failure;
+    let body = error_body(dialect, *kind, &failure.message, *param, req_id);
+    let mut response = json_response(kind.status(dialect), body);
+
+    let headers = response.headers_mut();
+    headers.insert(wire::ERROR, HeaderValue::from_static(kind.word()));
+    let retry = if kind.should_retry() { "true" } else { "false" };
+    headers.insert(SHOULD_RETRY, HeaderValue::from_static(retry));
+    let known = failure.retry_after;
+    let default = kind
+        .should_retry()
+        .then_some(Duration::from_secs(RETRY_AFTER_SECONDS.into()));
+    if let Some(wait) = known.or(default) {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(header::RETRY_AFTER, millis.div_ceil(1000).max(1).into());
+        headers.insert(RETRY_AFTER_MS, millis.into());
+    }
+    let allow = failure.allow.map(HeaderValue::from_static);
+    headers.extend(allow.map(|allow| (header::ALLOW, allow)));
+    match kind {
+        LlmErrorKind::Unauthorized => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        LlmErrorKind::WebSocketNotSupported => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    response
 }
 
 /// Returns the answer to a call whose session is gone for good: the one answer of llamapool's own

@@ -14,14 +14,16 @@ mod doors;
 mod error;
 mod listen;
 mod metrics;
+mod pool;
 mod relays;
 mod routes;
 mod scheduler;
 mod server;
 
-pub use auth::{AuthConfig, Keys};
+pub use auth::{AuthConfig, KeyClass, KeyDigest, Keys, LlmKey};
 pub use config::ServerConfig;
 pub use data_dir::DataDirConfig;
+pub use doors::llm::{AffinityScope, LlmConfig, ModelAlias};
 pub use doors::mcp::{McpConfig, TrustedPages};
 pub use doors::state::StateConfig;
 pub use listen::ListenConfig;

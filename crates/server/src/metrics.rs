@@ -41,6 +41,8 @@ pub(crate) enum Door {
     Edge,
     /// Calls to MCP providers, and the documents about them.
     Mcp,
+    /// Calls to LLM runtimes.
+    Llm,
     /// The door where relays connect.
     Relay,
     /// State, health and metrics.
@@ -77,6 +79,14 @@ impl Metrics {
     pub(crate) fn durations(&self, name: &str, label_name: &str) -> HistogramVec {
         let opts = HistogramOpts::new(name, DURATIONS).buckets(BUCKETS.to_vec());
         register(&self.registry, HistogramVec::new(opts, &[label_name]))
+    }
+
+    /// Adds a counter with these labels.
+    pub(crate) fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        register(
+            &self.registry,
+            IntCounterVec::new(Opts::new(name, help), labels),
+        )
     }
 
     /// Counts an error of llamapool's own.
@@ -117,6 +127,7 @@ impl Door {
         match self {
             Self::Edge => "edge",
             Self::Mcp => "mcp",
+            Self::Llm => "llm",
             Self::Relay => "relay",
             Self::State => "state",
         }

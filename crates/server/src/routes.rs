@@ -1,7 +1,7 @@
 //! The table of routes: which door is where.
 //!
-//! Calls are what the server is for, and their door is recognized by the prefix of their path: they
-//! do not go through the router.
+//! Calls are what the server is for, and their doors are recognized by their paths: they do not go
+//! through the router.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use axum::http::{Response, Uri};
 use axum::routing::{any, get};
 use hyper::body::Incoming;
 use llamapool_http::listen::{Handler, Overload};
+use llamapool_dialect::is_llm_path;
 use llamapool_http::{ListenerStreams, is_of_the_connection, sse};
 use llamapool_mcp::is_listening;
 use llamapool_wire::{CallError, Cause, header as wire, path};
@@ -21,6 +22,7 @@ use tower_service::Service;
 use crate::auth::{Auth, HostAndOrigin};
 use crate::doors::connect::{ConnectDoor, connect};
 use crate::doors::health::{HealthApi, healthz, readyz};
+use crate::doors::llm::LlmDoor;
 use crate::doors::mcp::McpDoor;
 use crate::doors::metrics::{MetricsApi, metrics};
 use crate::doors::state::{StateApi, state, state_stream};
@@ -31,11 +33,18 @@ use crate::metrics::{Door, Metrics};
 
 /// The paths that are answered also where all places of callers are taken: by them the server is
 /// watched, and gets its relays back.
-const ESSENTIAL_PATHS: [&str; 4] = [path::MCP_CONNECT, "/healthz", "/readyz", "/metrics"];
+const ESSENTIAL_PATHS: [&str; 5] = [
+    path::MCP_CONNECT,
+    path::WORKER_CONNECT,
+    "/healthz",
+    "/readyz",
+    "/metrics",
+];
 
 /// The doors of the public listener.
 pub(crate) struct PublicDoors {
     pub(crate) mcp: Arc<McpDoor>,
+    pub(crate) llm: Arc<LlmDoor>,
     pub(crate) well_known: Arc<WellKnownDoor>,
     pub(crate) connect: Arc<ConnectDoor>,
     pub(crate) state: Arc<StateApi>,
@@ -62,6 +71,7 @@ struct RouteTable {
 struct CallRoute {
     auth: Arc<Auth>,
     mcp: Arc<McpDoor>,
+    llm: Arc<LlmDoor>,
 }
 
 impl Routes {
@@ -73,6 +83,7 @@ impl Routes {
             .with_state(doors.state);
         let relays = Router::new()
             .route(path::MCP_CONNECT, any(connect))
+            .route(path::WORKER_CONNECT, any(connect))
             .with_state(doors.connect);
         let documents = Router::new()
             .route("/.well-known/{*name}", any(well_known))
@@ -90,6 +101,7 @@ impl Routes {
         let calls = CallRoute {
             auth,
             mcp: doors.mcp,
+            llm: doors.llm,
         };
         Self::new(Some(calls), router, counters, doors.listeners)
     }
@@ -189,7 +201,7 @@ impl Routes {
             return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
         }
 
-        if let Some(CallRoute { auth, mcp }) = &self.0.calls
+        if let Some(CallRoute { auth, mcp, .. }) = &self.0.calls
             && is_call(request.uri().path())
         {
             let caller = match auth.caller(&source, request.headers(), request.uri(), peer) {
@@ -202,6 +214,14 @@ impl Routes {
                 return answer.map(|body| Body::new(self.0.listeners.add(body)));
             }
             return answer;
+        }
+
+        if let Some(CallRoute { auth, llm, .. }) = &self.0.calls
+            && is_llm_path(request.uri().path())
+        {
+            // Boxed, as calls to MCP providers would carry its size along.
+            let origin = auth.llm_origin(&source, request.uri());
+            return Box::pin(llm.answer(origin, peer, req_id, request)).await;
         }
 
         request.extensions_mut().insert(peer);

@@ -2,6 +2,7 @@
 //! depends on all others.
 
 use std::future::Future;
+use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,12 +26,14 @@ use crate::data_dir::ServerData;
 use crate::directory::Directory;
 use crate::doors::connect::ConnectDoor;
 use crate::doors::health::HealthApi;
+use crate::doors::llm::{LlmDoor, SharedBounds, StoredResponses};
 use crate::doors::mcp::{McpDoor, SessionSeal, mcp_metrics};
 use crate::doors::metrics::MetricsApi;
 use crate::doors::state::{StateApi, StateSources};
 use crate::doors::well_known::WellKnownDoor;
 use crate::listen::PublicUrl;
 use crate::metrics::Metrics;
+use crate::pool::{LlmMetrics, WorkerPool};
 use crate::relays::{HolderRecords, Registry};
 use crate::routes::{PublicDoors, Routes};
 use crate::scheduler::DrainGate;
@@ -57,6 +60,9 @@ struct SharedParts {
     public_url: PublicUrl,
     directory: Directory,
     registry: Registry,
+    /// The workers and the calls that wait for them.
+    pool: WorkerPool,
+    started: SystemTime,
     memory: MemoryBudget,
     /// Every call passes it; closing it is draining.
     gate: Arc<DrainGate>,
@@ -116,6 +122,8 @@ impl Server {
         let mut keepers = JoinSet::new();
         let registry = shared.registry.clone();
         keepers.spawn(async move { registry.keep_records().await });
+        let pool = shared.pool.clone();
+        keepers.spawn(async move { pool.keep_time().await });
 
         let mut listeners = JoinSet::new();
         let routes = shared.public_routes(&config);
@@ -152,6 +160,7 @@ impl SharedParts {
         );
         let directory = Directory::new(config.mcp.max_calls_per_id);
         let counters = Metrics::new();
+        let pool = worker_pool(config, &counters);
         let public_url = PublicUrl::new(
             config.listen.public_url.clone(),
             config.listen.trust_forwarded,
@@ -166,6 +175,8 @@ impl SharedParts {
                 records,
                 counters.clone(),
             ),
+            pool,
+            started: SystemTime::now(),
             session_key: config.auth.keys.session.clone().unwrap_or(own_key),
             directory,
             gate: Arc::default(),
@@ -234,6 +245,7 @@ impl SharedParts {
                 mcp: mcp.clone(),
             }),
             mcp,
+            llm: Arc::new(self.llm_door(config)),
             connect: Arc::new(self.connect_door(config)),
             state: Arc::new(self.state_api(config)),
             health: self.health_api(),
@@ -274,6 +286,25 @@ impl SharedParts {
         }
     }
 
+    fn llm_door(&self, config: &ServerConfig) -> LlmDoor {
+        LlmDoor {
+            auth: self.auth.clone(),
+            pool: self.pool.clone(),
+            gate: self.gate.clone(),
+            memory: self.memory.clone(),
+            responses: StoredResponses::new(config.llm.remembered_responses),
+            config: config.llm.clone(),
+            bounds: SharedBounds {
+                max_request_bytes: config.mcp.max_request_bytes,
+                max_answer_bytes: config.mcp.max_answer_bytes,
+                call_timeout: config.mcp.call_timeout,
+                stream_keepalive: config.mcp.stream_keepalive,
+            },
+            hasher: RandomState::new(),
+            started: self.started,
+        }
+    }
+
     fn connect_door(&self, config: &ServerConfig) -> ConnectDoor {
         let send_timeout = config.listen.send_timeout;
         let mut relays = config.relays.clone();
@@ -281,6 +312,7 @@ impl SharedParts {
         ConnectDoor {
             auth: self.auth.clone(),
             registry: self.registry.clone(),
+            pool: self.pool.clone(),
             gate: self.gate.clone(),
             metrics: self.counters.clone(),
             config: relays,
@@ -295,7 +327,7 @@ impl SharedParts {
             calls: self.calls.clone(),
             gate: self.gate.clone(),
             memory: self.memory.clone(),
-            started: SystemTime::now(),
+            started: self.started,
             build: config.build,
         };
         StateApi::new(self.access(), sources, &config.state, self.farewell.clone())
@@ -324,4 +356,12 @@ impl SharedParts {
             metrics: self.counters.clone(),
         }
     }
+}
+
+/// Returns the pool of workers, with the keys of the LLM API.
+fn worker_pool(config: &ServerConfig, counters: &Metrics) -> WorkerPool {
+    let settings = config.llm.pool_settings(&config.auth.keys, rand::random());
+    let names = settings.keys.iter().map(|(key, _)| key.name.clone());
+    let metrics = LlmMetrics::new(counters, names.collect());
+    WorkerPool::new(settings, metrics)
 }

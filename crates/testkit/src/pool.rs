@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use llamapool_relay::RelayConfig;
 use llamapool_server::{
-    AuthConfig, DataDirConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, LlmConfig, McpConfig, RelaysConfig, Server, ServerConfig,
     StateConfig,
 };
 use llamapool_wire::{BuildInfo, Secret};
@@ -150,6 +150,7 @@ fn server_config() -> ServerConfig {
                 api: Some(Secret::new(API_KEY)),
                 worker: Some(Secret::new(WORKER_KEY)),
                 session: None,
+                llm: std::sync::Arc::default(),
             },
             ..AuthConfig::default()
         },
@@ -160,6 +161,7 @@ fn server_config() -> ServerConfig {
             stream_keepalive: Duration::ZERO,
             ..McpConfig::default()
         },
+        llm: LlmConfig::default(),
         state: StateConfig::default(),
         data_dir: DataDirConfig::None,
         drain_timeout: ServerConfig::DRAIN_TIMEOUT,

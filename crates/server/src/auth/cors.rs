@@ -15,6 +15,10 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTION
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Last-Event-ID, Retry-After, X-Request-Id, Llamapool-Error",
 );
+/// The headers that a client of the LLM API reads of an answer.
+const LLM_EXPOSED: HeaderValue = HeaderValue::from_static(
+    "X-Request-Id, Request-Id, Retry-After, Retry-After-Ms, X-Should-Retry, Llamapool-Error, Llamapool-Route, X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, X-RateLimit-Reset-Requests, X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, X-RateLimit-Reset-Tokens",
+);
 /// The seconds for which a browser may remember the answer to a preflight: the most that any of them
 /// does.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
@@ -53,9 +57,18 @@ pub(crate) fn preflight(
 
 /// Lets a browser's page read an answer, in place of the provider's own answers about origins.
 pub(crate) fn expose(headers: &mut HeaderMap, origin: &AllowedOrigin) {
+    expose_headers(headers, origin, EXPOSED);
+}
+
+/// The same for an answer of the LLM API.
+pub(crate) fn expose_llm(headers: &mut HeaderMap, origin: &AllowedOrigin) {
+    expose_headers(headers, origin, LLM_EXPOSED);
+}
+
+fn expose_headers(headers: &mut HeaderMap, origin: &AllowedOrigin, exposed: HeaderValue) {
     remove_headers(headers, |name| name.as_str().starts_with("access-control-"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.value().clone());
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
 }
 

@@ -1,11 +1,13 @@
 //! The identities of requests. Only `auth` makes them.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use llamapool_limits::{Claim, Owner};
 use llamapool_wire::CallerTag;
 
+use super::llm_keys::LlmParty;
 use crate::listen::{CallerAddress, Peer};
 
 /// The factors of the shares of a caller and of its address (see [`llamapool_limits::FairShare`]):
@@ -23,6 +25,19 @@ pub(crate) enum Principal {
     Anonymous,
     /// Presented the API key.
     ApiKey,
+    /// Presented a key of the LLM API, of this name.
+    LlmKey(Arc<str>),
+}
+
+/// A caller of the LLM API.
+#[derive(Debug, Clone)]
+pub(crate) struct LlmCaller {
+    /// The key whose rights and bounds it has.
+    pub(crate) party: LlmParty,
+    /// The party that it acts for.
+    pub(crate) principal: Principal,
+    /// The parties that its shares count for.
+    pub(crate) owners: CallerOwners,
 }
 
 /// A caller of providers that the origin policy admits.
@@ -66,10 +81,11 @@ pub(crate) struct Operator(Principal);
 impl Principal {
     /// Returns the word for it in the log. `None` for an anonymous one, of which there is nothing
     /// to log.
-    pub(crate) fn label(&self) -> Option<&'static str> {
+    pub(crate) fn label(&self) -> Option<&str> {
         match self {
             Self::Anonymous => None,
             Self::ApiKey => Some("api_key"),
+            Self::LlmKey(name) => Some(name),
         }
     }
 }
@@ -88,6 +104,16 @@ impl CallerOwners {
             caller,
             address,
             has_token: token.is_some(),
+        }
+    }
+
+    /// Returns the parties of a request with the key of this number: whichever address it is used
+    /// from, it is one caller.
+    pub(super) fn of_key(address: CallerAddress<'_>, key: usize) -> Self {
+        Self {
+            caller: Owner::of(&("llm key", key)),
+            address: Owner::of(&("address", address)),
+            has_token: true,
         }
     }
 

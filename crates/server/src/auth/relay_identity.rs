@@ -4,9 +4,19 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use llamapool_limits::Network;
 use llamapool_wire::{DisplayName, InstanceId, Refusal, RelayId, Secret, header as wire, read_ids};
 
+/// The kind of a relay, fixed by the path that it dialled. All holders of an id have the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RelayKind {
+    /// Its providers are MCP servers.
+    Mcp,
+    /// Its providers are LLM runtimes.
+    Worker,
+}
+
 /// A relay that presented the worker key, and what it asks for.
 #[derive(Debug)]
 pub(crate) struct RelayIdentity {
+    pub(crate) kind: RelayKind,
     /// The ids that it wants, one for each of its providers; `None` where the server assigns it.
     pub(crate) ids: Vec<Option<RelayId>>,
     pub(crate) name: DisplayName,
@@ -29,7 +39,11 @@ pub(crate) struct RelayRefusedError {
 
 impl RelayIdentity {
     /// Reads the identity of a relay that has presented the worker key.
-    pub(super) fn read(headers: &HeaderMap, network: Network) -> Result<Self, RelayRefusedError> {
+    pub(super) fn read(
+        headers: &HeaderMap,
+        kind: RelayKind,
+        network: Network,
+    ) -> Result<Self, RelayRefusedError> {
         let instance = text(headers, wire::INSTANCE)?
             .ok_or_else(|| invalid(format!("the {} header is missing", wire::INSTANCE)))?;
         let ids = read_ids(headers).map_err(invalid)?;
@@ -37,6 +51,7 @@ impl RelayIdentity {
         let version = display_name(headers, wire::VERSION)?;
 
         Ok(Self {
+            kind,
             ids,
             name,
             version,

@@ -12,6 +12,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::member::Member;
+use crate::auth::RelayKind;
 use crate::calls::CallStats;
 
 /// The most ids without a relay whose statistics are kept. Those that were left first are forgotten
@@ -52,6 +53,14 @@ pub(crate) struct Listing {
     pub(crate) stats: Arc<McpCallStats>,
     /// The calls that it may have at once. `None`: as many as its relays take.
     pub(crate) calls: Option<FairShare>,
+}
+
+impl Listing {
+    /// Returns whether the id is that of an LLM runtime, which is called by the LLM API alone.
+    pub(crate) fn is_of_workers(&self) -> bool {
+        let mut members = self.members.iter();
+        members.any(|member| member.identity.kind == RelayKind::Worker)
+    }
 }
 
 impl Directory {

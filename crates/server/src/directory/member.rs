@@ -12,7 +12,9 @@ use parking_lot::Mutex;
 
 use super::relay_tag::RelayTag;
 use crate::auth::RelayIdentity;
-use crate::scheduler::{Candidate, DrainGate, IdClaim, Place, PlaceClaims, PlaceError, Runner};
+use crate::scheduler::{
+    Candidate, DrainGate, IdClaim, Pass, Place, PlaceClaims, PlaceError, Runner,
+};
 
 /// One connected relay under one of its ids: its tunnel, and its offer there.
 #[derive(Debug)]
@@ -80,6 +82,11 @@ impl Member {
     /// Replaces the offer.
     pub(crate) fn set_offer(&self, offer: Offer) {
         *self.offer.lock() = CurrentOffer::new(offer);
+    }
+
+    /// Admits a call that does not take one of the places for MCP calls. `None` if it is leaving.
+    pub(crate) fn enter(&self) -> Option<Pass> {
+        self.gate.enter()
     }
 
     /// Takes no new calls from now on, and waits until those that run are over.

@@ -1,4 +1,4 @@
-//! The door where relays connect: `/api/mcp/connect`.
+//! The door where relays connect: `/api/mcp/connect`, and `/api/workers/connect` for workers.
 //!
 //! Every refusal is an ordinary HTTP answer before the upgrade. After it, `relays` runs the tunnel.
 
@@ -9,14 +9,15 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use llamapool_wire::{Refusal, SUBPROTOCOL, header as wire, write_ids};
+use llamapool_wire::{Refusal, SUBPROTOCOL, header as wire, path, write_ids};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Auth, RelayRefusedError};
+use crate::auth::{Auth, RelayKind, RelayRefusedError};
 use crate::error;
 use crate::listen::Peer;
 use crate::metrics::{Door, Metrics};
+use crate::pool::WorkerPool;
 use crate::relays::{Registry, RelaysConfig, Reservations, UPGRADE_TIMEOUT, run_tunnel};
 use crate::scheduler::DrainGate;
 
@@ -24,6 +25,8 @@ use crate::scheduler::DrainGate;
 pub(crate) struct ConnectDoor {
     pub(crate) auth: Arc<Auth>,
     pub(crate) registry: Registry,
+    /// Takes the relays that are workers.
+    pub(crate) pool: WorkerPool,
     /// Closed while the server drains.
     pub(crate) gate: Arc<DrainGate>,
     pub(crate) metrics: Metrics,
@@ -61,7 +64,11 @@ impl ConnectDoor {
         }
 
         let peer = Peer::of(request.extensions());
-        let identity = self.auth.relay(request.headers(), peer)?;
+        let kind = match request.uri().path() {
+            path::WORKER_CONNECT => RelayKind::Worker,
+            _ => RelayKind::Mcp,
+        };
+        let identity = self.auth.relay(request.headers(), kind, peer)?;
         let accept = check_upgrade(request.method(), request.headers())?;
         let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
             return Err(wrong_version(
@@ -93,7 +100,8 @@ impl ConnectDoor {
         };
 
         let io = TokioIo::new(upgraded);
-        let end = run_tunnel(reservations, io, peer.0, &self.config.tunnel).await;
+        let tunnel = &self.config.tunnel;
+        let end = run_tunnel(reservations, io, peer.0, tunnel, &self.pool).await;
 
         self.metrics.tunnel_ended(&end);
         tracing::info!(%id, reason = %end, "relay disconnected");
@@ -108,7 +116,7 @@ fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<String, RelayRe
         && lists(headers, &header::UPGRADE, "websocket");
     if !is_websocket {
         return Err(wrong_version(
-            "not a WebSocket upgrade; this is where relays connect, see `llamapool mcp --help`",
+            "not a WebSocket upgrade; this is where relays connect, see `llamapool mcp --help` and `llamapool worker --help`",
         ));
     }
     if !lists(headers, &header::SEC_WEBSOCKET_VERSION, "13") {

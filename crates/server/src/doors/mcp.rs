@@ -137,6 +137,7 @@ impl McpDoor {
         let listing = self
             .directory
             .find(&target.id)
+            .filter(|listing| !listing.is_of_workers())
             .ok_or_else(|| failure::offline(&target.id))?;
         let (admission, permit) = admission::admit(self, &listing, target, request, &caller)?;
         let memory = admission::account(self, &caller, &admission.member)

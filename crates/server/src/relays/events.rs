@@ -1,4 +1,5 @@
-//! The event stream of one id of a relay: its offers, one JSON line each, until it leaves the id.
+//! The event stream of one id of a relay: its offers, and those of a worker about
+//! its runtime, one JSON line each, until it leaves the id.
 
 use axum::http::Request;
 use bytes::Bytes;
@@ -13,12 +14,12 @@ use llamapool_wire::{Event, Offer, RelayId, path};
 pub(super) struct EventsError;
 
 /// The lines of an id's event stream.
-pub(super) struct OfferStream {
+pub(super) struct EventStream {
     body: IncomingBody,
     buffer: Vec<u8>,
 }
 
-impl OfferStream {
+impl EventStream {
     /// Requests the events of an id. Returns the stream and its first offer.
     pub(super) async fn open(
         tunnel: &ServerEnd,
@@ -33,23 +34,30 @@ impl OfferStream {
             body: answer.into_body(),
             buffer: Vec::new(),
         };
-        let offer = events.next_offer().await?.ok_or(EventsError)?;
+        let offer = events.first_offer().await?;
         Ok((events, offer))
     }
 
-    /// Waits for the next offer. Returns `None` when the relay leaves the id.
-    pub(super) async fn next_offer(&mut self) -> Result<Option<Offer>, EventsError> {
-        while let Some(line) = self.next_line().await? {
-            match Event::from_line(&line) {
-                Ok(Event::Offer(offer)) => return Ok(Some(offer)),
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "a relay sent an event that is none");
-                    return Err(EventsError);
-                }
+    /// Waits for the next event. Returns `None` when the relay leaves the id.
+    pub(super) async fn next_event(&mut self) -> Result<Option<Event>, EventsError> {
+        let Some(line) = self.next_line().await? else {
+            return Ok(None);
+        };
+        let event = Event::from_line(&line).map_err(|error| {
+            tracing::warn!(%error, "a relay sent an event that is none");
+            EventsError
+        })?;
+        Ok(Some(event))
+    }
+
+    /// Waits for the first offer: what comes before it is about nothing yet.
+    async fn first_offer(&mut self) -> Result<Offer, EventsError> {
+        loop {
+            match self.next_event().await?.ok_or(EventsError)? {
+                Event::Offer(offer) => return Ok(offer),
+                _ => continue,
             }
         }
-        Ok(None)
     }
 
     async fn next_line(&mut self) -> Result<Option<Vec<u8>>, EventsError> {

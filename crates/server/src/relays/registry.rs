@@ -371,8 +371,11 @@ impl RegistryState {
 }
 
 /// Returns whether two relays may hold an id together or after each other without a ping: the same
-/// process again, or two with the same secret.
+/// process again, or two of one kind with the same secret.
 fn may_share(holder: &RelayIdentity, newcomer: &RelayIdentity) -> bool {
+    if holder.kind != newcomer.kind {
+        return false;
+    }
     let share_a_secret = match (&holder.secret, &newcomer.secret) {
         (Some(one), Some(other)) => one.matches(other.expose().as_bytes()),
         _ => false,

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use llamapool_tunnel::{CloseCode, CloseReason, ServerEnd, TunnelConfig, TunnelEnd};
+use llamapool_wire::{Event, Offer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::events::{EventsError, OfferStream};
+use super::events::{EventsError, EventStream};
 use super::registration::{Registration, Reservations};
+use crate::auth::RelayKind;
 use crate::directory::{Member, RelayTunnel};
+use crate::pool::{WorkerPool, WorkerSeat};
 
 /// The time from the upgrade to the first event of each of the relay's ids; a relay has nothing to
 /// do in between. The upgrade itself has as long.
@@ -24,6 +27,7 @@ pub(crate) async fn run_tunnel<S>(
     io: S,
     remote: SocketAddr,
     config: &TunnelConfig,
+    pool: &WorkerPool,
 ) -> TunnelEnd
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -35,7 +39,7 @@ where
     // A pong is no offer: a relay that only answers pings is not waited for longer than a silent
     // one.
     let patience = UPGRADE_TIMEOUT.min(config.silence);
-    let opening = try_join_all(reservations.ids().map(|id| OfferStream::open(&tunnel, id)));
+    let opening = try_join_all(reservations.ids().map(|id| EventStream::open(&tunnel, id)));
     // Biased towards the driver, without which nothing else moves.
     let opened = tokio::select! {
         biased;
@@ -59,7 +63,14 @@ where
     for registration in &registrations {
         log_connected(registration.member());
     }
-    let registered = registrations.into_iter().zip(streams).collect();
+    let registered = registrations.into_iter().zip(streams);
+    let registered = registered
+        .map(|(registration, events)| Registered {
+            seat: join_pool(pool, registration.member()),
+            registration,
+            events,
+        })
+        .collect();
 
     // Each branch drops the registrations before the close handshake, as above: no call is to be
     // sent to a tunnel that takes none.
@@ -78,10 +89,8 @@ where
 
 /// Follows the events of all ids until the tunnel is of no more use. Returns how to close it then,
 /// and why it ended.
-async fn follow_all(registered: Vec<(Registration, OfferStream)>) -> (CloseReason, TunnelEnd) {
-    let following = registered
-        .into_iter()
-        .map(|(registration, events)| follow(registration, events));
+async fn follow_all(registered: Vec<Registered>) -> (CloseReason, TunnelEnd) {
+    let following = registered.into_iter().map(follow);
 
     match try_join_all(following).await {
         Ok(_) => (CloseReason::Done, TunnelEnd::ClosedByPeer(CloseCode(1000))),
@@ -92,27 +101,65 @@ async fn follow_all(registered: Vec<(Registration, OfferStream)>) -> (CloseReaso
     }
 }
 
+/// One id of a relay that takes calls.
+struct Registered {
+    registration: Registration,
+    /// Its membership in the pool, if it is a worker.
+    seat: Option<WorkerSeat>,
+    events: EventStream,
+}
+
 /// Follows the events of one id until the relay has left it and its calls are over; the other ids
 /// stay.
-async fn follow(registration: Registration, mut events: OfferStream) -> Result<(), EventsError> {
+async fn follow(registered: Registered) -> Result<(), EventsError> {
+    let Registered {
+        registration,
+        seat,
+        mut events,
+    } = registered;
     let member = registration.member();
-    while let Some(offer) = events.next_offer().await? {
-        let current = member.offer().offer;
-        if offer.provider != current.provider || offer.draining != current.draining {
-            tracing::info!(
-                id = %member.id,
-                draining = offer.draining,
-                provider = ?offer.provider,
-                "relay offers"
-            );
+    while let Some(event) = events.next_event().await? {
+        match (event, &seat) {
+            (Event::Offer(offer), seat) => {
+                log_offer(member, &offer);
+                if let Some(seat) = seat {
+                    seat.set_offer(&offer);
+                }
+                member.set_offer(offer);
+            }
+            (Event::Models(models), Some(seat)) => seat.set_models(models),
+            (Event::Load(load), Some(seat)) => seat.set_load(load),
+            (Event::Call(report), Some(seat)) => seat.report(&report),
+            (_, _) => {}
         }
-        member.set_offer(offer);
     }
     drop(events);
 
+    if let Some(seat) = &seat {
+        seat.leave();
+    }
     member.drain().await;
     tracing::debug!(id = %member.id, "the relay has left this id");
     Ok(())
+}
+
+/// Logs an offer that differs from the last one in what operators look for.
+fn log_offer(member: &Member, offer: &Offer) {
+    let current = member.offer().offer;
+    if offer.provider != current.provider || offer.draining != current.draining {
+        tracing::info!(
+            id = %member.id,
+            draining = offer.draining,
+            provider = ?offer.provider,
+            "relay offers"
+        );
+    }
+}
+
+/// Adds a relay to the pool, if it is a worker.
+fn join_pool(pool: &WorkerPool, member: &Arc<Member>) -> Option<WorkerSeat> {
+    let is_worker = member.identity.kind == RelayKind::Worker;
+    is_worker.then(|| pool.join(member.clone(), &member.offer().offer))
 }
 
 fn log_connected(member: &Member) {
@@ -126,7 +173,7 @@ fn log_connected(member: &Member) {
         protected,
         "relay connected"
     );
-    if !protected {
+    if !protected && identity.kind == RelayKind::Mcp {
         tracing::warn!(
             id = %member.id,
             "anyone who reaches this server can call this id: its relay has no AUTH_TOKEN"

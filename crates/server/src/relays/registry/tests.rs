@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::data_dir::{DataDirConfig, ServerData};
+use crate::auth::RelayKind;
 use crate::directory::RelayTunnel;
 use crate::relays::registration::Registration;
 
@@ -36,6 +37,7 @@ fn network(last: u8) -> Network {
 
 fn relay(ids: &[&str]) -> RelayIdentity {
     RelayIdentity {
+        kind: RelayKind::Mcp,
         ids: ids
             .iter()
             .map(|id| (!id.is_empty()).then(|| id.parse().unwrap()))

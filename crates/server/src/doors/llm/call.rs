@@ -1,0 +1,184 @@
+//! A call to the LLM API while it runs: what others see of it, and its end. Its end is the end of
+//! this value, however it comes.
+
+use std::sync::Arc;
+
+use llamapool_dialect::{Dialect, Endpoint};
+use llamapool_pool::{CallId, KeyId};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::context::LlmDoor;
+use super::error::LlmError;
+use crate::auth::Principal;
+use crate::calls::Outcome;
+use crate::pool::EndedCall;
+use crate::scheduler::Pass;
+
+/// A call to the LLM API. Dropping it counts and logs the call, and leaves the server's gate.
+#[must_use]
+pub(super) struct Call {
+    pub(super) door: Arc<LlmDoor>,
+    pub(super) req_id: String,
+    pub(super) endpoint: Endpoint,
+    pub(super) key: KeyId,
+    pub(super) started: Instant,
+    principal: Principal,
+    /// The name that the caller asked for.
+    requested: String,
+    model: Option<Arc<str>>,
+    worker: Option<String>,
+    outcome: Option<Outcome>,
+    failure: Option<(&'static str, String)>,
+    progress: Arc<CallProgress>,
+    _server: Pass,
+}
+
+/// How far a call is, for the lines that its caller may see while it waits.
+#[derive(Debug, Default)]
+pub(super) struct CallProgress(Mutex<Stage>);
+
+/// The stage of a call before its first content.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Stage {
+    /// It is being read.
+    #[default]
+    Begun,
+    /// It may be waiting in the queue of a model, since then.
+    Queued {
+        call: CallId,
+        model: Arc<str>,
+        since: Instant,
+    },
+    /// Its worker loads the model.
+    Loading(Arc<str>),
+    /// Its worker reads the prompt.
+    Reading,
+}
+
+/// What a call begins with.
+pub(super) struct Begin {
+    pub(super) req_id: String,
+    pub(super) endpoint: Endpoint,
+    pub(super) key: KeyId,
+    pub(super) principal: Principal,
+    pub(super) pass: Pass,
+}
+
+impl Call {
+    /// Begins a call.
+    pub(super) fn begin(door: Arc<LlmDoor>, begin: Begin) -> Self {
+        Self {
+            door,
+            req_id: begin.req_id,
+            endpoint: begin.endpoint,
+            key: begin.key,
+            started: Instant::now(),
+            principal: begin.principal,
+            requested: String::new(),
+            model: None,
+            worker: None,
+            outcome: None,
+            failure: None,
+            progress: Arc::default(),
+            _server: begin.pass,
+        }
+    }
+
+    /// Returns the dialect of its answers.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.endpoint.dialect()
+    }
+
+    /// Returns how far it is, for as long as it has no content.
+    pub(super) fn progress(&self) -> &Arc<CallProgress> {
+        &self.progress
+    }
+
+    /// Sets the name of the model that the caller asks for.
+    pub(super) fn set_requested_model(&mut self, name: Option<&str>) {
+        self.requested = name.unwrap_or_default().to_owned();
+    }
+
+    /// Returns the name of the model that the caller asked for.
+    pub(super) fn requested_model(&self) -> &str {
+        &self.requested
+    }
+
+    /// Sets the model, once it is found.
+    pub(super) fn set_model(&mut self, model: Arc<str>) {
+        self.model = Some(model);
+    }
+
+    /// Returns the model in the catalogue.
+    pub(super) fn model(&self) -> Arc<str> {
+        self.model.clone().unwrap_or_else(|| "".into())
+    }
+
+    /// Sets the name of the worker of the current attempt.
+    pub(super) fn set_worker(&mut self, worker: &str) {
+        self.worker = Some(worker.to_owned());
+    }
+
+    /// Records the outcome of an answer that went down whole.
+    pub(super) fn complete(&mut self, status: u16) {
+        let outcome = if status >= 500 {
+            Outcome::ProviderError
+        } else {
+            Outcome::Ok
+        };
+        self.outcome.get_or_insert(outcome);
+    }
+
+    /// Records that the answer broke off after its head.
+    pub(super) fn broke_off(&mut self, error: &LlmError) {
+        self.outcome = Some(Outcome::Broken);
+        self.failure = Some((error.kind.word(), error.log_message()));
+        self.door.pool.metrics().refused(error.kind.word());
+    }
+
+    /// Records that llamapool answers with an error of its own.
+    pub(super) fn fail(&mut self, error: &LlmError) {
+        self.outcome = Some(Outcome::Failed);
+        self.failure = Some((error.kind.word(), error.log_message()));
+        self.door.pool.metrics().refused(error.kind.word());
+    }
+}
+
+impl CallProgress {
+    /// Sets the stage.
+    pub(super) fn set(&self, stage: Stage) {
+        *self.0.lock() = stage;
+    }
+
+    /// Returns the stage.
+    pub(super) fn get(&self) -> Stage {
+        self.0.lock().clone()
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let outcome = self.outcome.unwrap_or(Outcome::CallerLeft);
+        let duration = self.started.elapsed();
+        self.door.pool.metrics().ended(EndedCall {
+            model: self.model.as_ref(),
+            key: self.key,
+            outcome,
+            duration,
+        });
+
+        let req_id = self.req_id.as_str();
+        let principal = self.principal.label();
+        let endpoint = self.endpoint.api();
+        let model = self.model.as_deref();
+        let worker = self.worker.as_deref();
+        let ms = duration.as_secs_f64() * 1000.0;
+        let outcome = outcome.label();
+        let cause = self.failure.as_ref().map(|(cause, _)| *cause);
+        let error = self.failure.as_ref().map(|(_, error)| error.as_str());
+        tracing::debug!(
+            req_id, principal, endpoint, model, worker, outcome, ms, cause, error, "LLM call"
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! The pool of workers as the rest of the server uses it: one lock around the decisions of
+//! `llamapool-pool`, the calls that wait for them, and what each attempt used.
+//!
+//! The lock is short and never held over an await. A call that waits gets its decision through a
+//! channel of its own; a receiver that is gone gives the place back at once.
+
+mod handle;
+mod ledger;
+mod running;
+mod stats;
+mod worker;
+
+pub(crate) use handle::{PoolSettings, WorkerPool};
+pub(crate) use ledger::{Estimate, Spending};
+pub(crate) use running::RunningCall;
+pub(crate) use stats::{AnswerTimes, EndedCall, LlmMetrics};
+pub(crate) use worker::{PoolWorker, WorkerSeat};

@@ -1,0 +1,476 @@
+//! The handle of the pool: the one lock, the calls that wait, and the clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use llamapool_pool::{
+    Ask, BudgetError, BudgetKind, BudgetLimits, CallId, Decision, KeyId, KeySettings, KeyView,
+    ModelView, Placement, Pool, PoolConfig, QueueEntry, RefusedError, Resolution, ResolvedModel,
+    Retry, Run, ServerAlias, WorkerId, WorkerView,
+};
+use llamapool_wire::llm::CallReport;
+use llamapool_wire::{Offer, RelayId};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::ledger::{Ledger, LedgerEvent, Spending};
+use super::running::RunningCall;
+use super::stats::LlmMetrics;
+use super::worker::{PoolWorker, WorkerSeat, availability};
+use crate::directory::Member;
+
+/// How long the queue is shown as it was once computed: computing it costs as much as all calls
+/// that wait.
+const QUEUE_VIEW_AGE: Duration = Duration::from_secs(2);
+/// The most waiting calls whose places are computed.
+const QUEUE_VIEW: usize = 10_000;
+/// The time for which workers that left are counted as gone, in microseconds.
+const GONE_FOR: u64 = 600_000_000;
+/// The most workers that left and are counted as gone.
+const MAX_GONE: usize = 4096;
+
+/// The pool of workers. Clones are the same pool.
+#[derive(Clone)]
+pub(crate) struct WorkerPool(Arc<Inner>);
+
+/// What a pool begins with.
+pub(crate) struct PoolSettings {
+    pub(crate) config: PoolConfig,
+    /// The settings and bounds of each key, in the order of their numbers.
+    pub(crate) keys: Vec<(KeySettings, BudgetLimits)>,
+    /// The further names of models.
+    pub(crate) aliases: Vec<ServerAlias>,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    ledger: Mutex<Ledger>,
+    metrics: LlmMetrics,
+    /// The bounds of the keys, by their numbers.
+    limits: Vec<BudgetLimits>,
+    started: Instant,
+    next_number: AtomicU64,
+    /// When the keeper of the time wakes next, in microseconds.
+    wakes_at: AtomicU64,
+    /// Notified when it must wake earlier.
+    earlier: Notify,
+    queue_view: Mutex<Option<(Instant, Arc<[QueueEntry]>)>>,
+}
+
+struct State {
+    pool: Pool,
+    waiting: HashMap<CallId, Waiting>,
+    workers: HashMap<WorkerId, Arc<PoolWorker>>,
+    /// When workers left, the latest last.
+    left: VecDeque<u64>,
+}
+
+/// The end of a wait: a worker, or why there is none.
+type Verdict = Result<RunningCall, RefusedError>;
+
+/// The end of a wait on its way. A receiver that is gone drops the running call, which frees its
+/// slot.
+type Dispatch = (oneshot::Sender<Verdict>, Verdict);
+
+/// The sender of the decision to a call that waits.
+struct Waiting {
+    key: KeyId,
+    sender: oneshot::Sender<Verdict>,
+}
+
+/// What a call gets at once.
+enum Placed {
+    Done(Verdict),
+    Waits(Ticket),
+}
+
+/// A call that waits. Dropping it leaves the queue.
+struct Ticket {
+    pool: WorkerPool,
+    call: CallId,
+    verdict: oneshot::Receiver<Verdict>,
+}
+
+impl WorkerPool {
+    /// Returns a pool without workers.
+    pub(crate) fn new(settings: PoolSettings, metrics: LlmMetrics) -> Self {
+        let mut pool = Pool::new(settings.config);
+        let mut ledger = Ledger::default();
+        pool.set_aliases(settings.aliases);
+        let mut all_limits = Vec::new();
+        for (number, (key, limits)) in (0..).zip(settings.keys) {
+            all_limits.push(limits);
+            pool.set_key(KeyId(number), key, 0);
+            ledger.budget.set_key(KeyId(number), limits);
+        }
+
+        let state = State {
+            pool,
+            waiting: HashMap::new(),
+            workers: HashMap::new(),
+            left: VecDeque::new(),
+        };
+        Self(Arc::new(Inner {
+            state: Mutex::new(state),
+            ledger: Mutex::new(ledger),
+            metrics,
+            limits: all_limits,
+            started: Instant::now(),
+            next_number: AtomicU64::new(1),
+            wakes_at: AtomicU64::new(u64::MAX),
+            earlier: Notify::new(),
+            queue_view: Mutex::new(None),
+        }))
+    }
+
+    /// Adds a worker, which takes calls once it has sent its models.
+    pub(crate) fn join(&self, member: Arc<Member>, offer: &Offer) -> WorkerSeat {
+        let id = WorkerId(self.next_number());
+        let runtime = offer.llm.clone().unwrap_or_default();
+        let worker = Arc::new(PoolWorker::new(id, member, runtime));
+
+        let mut state = self.0.state.lock();
+        let now = self.now();
+        state.workers.insert(id, worker.clone());
+        state.pool.worker_joined(id, worker.settings(), now);
+        state.pool.set_availability(id, availability(offer), now);
+        let dispatches = self.decide(&mut state, now);
+        drop(state);
+
+        send_all(dispatches);
+        WorkerSeat::new(self.clone(), worker)
+    }
+
+    /// Removes a worker.
+    pub(super) fn leave(&self, worker: &PoolWorker) {
+        let mut state = self.0.state.lock();
+        let now = self.now();
+        state.workers.remove(&worker.id);
+        state.pool.worker_left(worker.id, now);
+        state.left.push_back(now);
+        if state.left.len() > MAX_GONE {
+            state.left.pop_front();
+        }
+        let dispatches = self.decide(&mut state, now);
+        drop(state);
+
+        send_all(dispatches);
+    }
+
+    /// Changes the pool, and carries out what follows from it.
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Pool, u64) -> R) -> R {
+        let mut state = self.0.state.lock();
+        let now = self.now();
+        let result = change(&mut state.pool, now);
+        let dispatches = self.decide(&mut state, now);
+        drop(state);
+
+        send_all(dispatches);
+        result
+    }
+
+    /// Places a call, and waits until it has a worker. Dropping the future leaves the queue.
+    pub(crate) async fn place(&self, ask: Ask) -> Result<RunningCall, RefusedError> {
+        let (call, key) = (ask.call, ask.key);
+        self.placed(call, key, |pool, now| pool.place(ask, now))
+            .await
+    }
+
+    /// Places a call again that ran, with the place in the queue that it had.
+    pub(super) async fn retry(
+        &self,
+        call: CallId,
+        key: KeyId,
+        why: Retry,
+    ) -> Result<RunningCall, RefusedError> {
+        self.placed(call, key, |pool, now| pool.retry(call, why, now))
+            .await
+    }
+
+    async fn placed(
+        &self,
+        call: CallId,
+        key: KeyId,
+        place: impl FnOnce(&mut Pool, u64) -> Placement,
+    ) -> Result<RunningCall, RefusedError> {
+        // In a block of its own: the lock must not be held over the await.
+        let placed = {
+            let mut state = self.0.state.lock();
+            let now = self.now();
+            let placed = match place(&mut state.pool, now) {
+                Placement::Run(run) => Placed::Done(self.running(&state, call, key, run)),
+                Placement::Waiting { .. } => Placed::Waits(self.wait(&mut state, call, key)),
+                Placement::Refused(error) => Placed::Done(Err(error)),
+            };
+            let dispatches = self.decide(&mut state, now);
+            drop(state);
+            send_all(dispatches);
+            placed
+        };
+        match placed {
+            Placed::Done(verdict) => verdict,
+            Placed::Waits(ticket) => ticket.verdict().await,
+        }
+    }
+
+    fn wait(&self, state: &mut State, call: CallId, key: KeyId) -> Ticket {
+        let (sender, verdict) = oneshot::channel();
+        state.waiting.insert(call, Waiting { key, sender });
+        Ticket {
+            pool: self.clone(),
+            call,
+            verdict,
+        }
+    }
+
+    /// Takes a request and tokens out of the buckets of a key.
+    pub(crate) fn reserve(&self, key: KeyId, tokens: u64) -> Result<Spending, BudgetError> {
+        let mut ledger = self.0.ledger.lock();
+        let reservation = ledger.budget.reserve(key, tokens, self.now())?;
+        drop(ledger);
+        Ok(Spending::new(self.clone(), reservation))
+    }
+
+    /// Returns the size of a bucket of a key, `None` without one.
+    pub(crate) fn limit(&self, key: KeyId, kind: BudgetKind) -> Option<u64> {
+        let limits = self.0.limits.get(key.0 as usize)?;
+        match kind {
+            BudgetKind::RequestsPerMinute => limits.requests_per_minute,
+            BudgetKind::TokensPerMinute => limits.tokens_per_minute,
+            BudgetKind::TokensPerDay => limits.tokens_per_day,
+        }
+    }
+
+    /// Returns what is left in a bucket of a key, and the time until it is full.
+    pub(crate) fn remaining(&self, key: KeyId, kind: BudgetKind) -> Option<(u64, Duration)> {
+        let ledger = self.0.ledger.lock();
+        let (left, micros) = ledger.budget.remaining(key, kind, self.now())?;
+        Some((left, Duration::from_micros(micros)))
+    }
+
+    /// Takes the report of a worker about an attempt.
+    pub(super) fn report(&self, worker: WorkerId, report: &CallReport) {
+        let event = self.with_ledger(|ledger, now| ledger.report(worker, report, now));
+        self.carry_out(event);
+    }
+
+    /// Finds the model of a name.
+    pub(crate) fn resolve(&self, name: &str, api: &str, key: KeyId) -> Resolution {
+        self.0.state.lock().pool.resolve(name, api, key)
+    }
+
+    /// Returns the names of the models that a key may use with an API.
+    pub(crate) fn model_names(&self, api: &str, key: KeyId) -> Vec<Arc<str>> {
+        self.0.state.lock().pool.model_names(api, key)
+    }
+
+    /// Returns the bytes of text per token, and the largest context, of a model.
+    pub(crate) fn measures(&self, model: &ResolvedModel) -> (f64, Option<u64>) {
+        let state = self.0.state.lock();
+        let bytes_per_token = state.pool.bytes_per_token(model);
+        (bytes_per_token, state.pool.largest_context(model))
+    }
+
+    /// Returns the models that a key may use.
+    pub(crate) fn models(&self, key: KeyId) -> Vec<ModelView> {
+        let now = self.now();
+        self.0.state.lock().pool.models(key, now)
+    }
+
+    /// Returns the workers with what the pool knows of each, the oldest first.
+    pub(crate) fn workers(&self) -> Vec<(Arc<PoolWorker>, WorkerView)> {
+        let state = self.0.state.lock();
+        let views = state.pool.workers();
+        let workers = views.into_iter().filter_map(|view| {
+            let worker = state.workers.get(&view.id)?;
+            Some((worker.clone(), view))
+        });
+        workers.collect()
+    }
+
+    /// Returns the worker that is connected under an id.
+    pub(crate) fn worker_of_id(&self, id: &RelayId) -> Option<Arc<PoolWorker>> {
+        let state = self.0.state.lock();
+        let mut workers = state.workers.values();
+        workers.find(|worker| worker.member.id == *id).cloned()
+    }
+
+    /// Returns the number of workers that left not long ago.
+    pub(crate) fn gone(&self) -> usize {
+        let since = self.now().saturating_sub(GONE_FOR);
+        let state = self.0.state.lock();
+        state.left.iter().filter(|&&at| at >= since).count()
+    }
+
+    /// Returns the keys.
+    pub(crate) fn keys(&self) -> Vec<KeyView> {
+        self.0.state.lock().pool.keys()
+    }
+
+    /// Returns the number of calls that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.state.lock().pool.waiting()
+    }
+
+    /// Returns the calls that wait, in the order in which they would run.
+    pub(crate) fn queue(&self) -> Arc<[QueueEntry]> {
+        let mut view = self.0.queue_view.lock();
+        if let Some((at, queue)) = &*view
+            && at.elapsed() < QUEUE_VIEW_AGE
+        {
+            return queue.clone();
+        }
+        let now = self.now();
+        let queue: Arc<[_]> = self.0.state.lock().pool.queue(QUEUE_VIEW, now).into();
+        *view = Some((Instant::now(), queue.clone()));
+        queue
+    }
+
+    /// Returns the metrics of the calls.
+    pub(crate) fn metrics(&self) -> &LlmMetrics {
+        &self.0.metrics
+    }
+
+    /// Returns a number that no call, attempt or worker has had.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.0.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns the time of the pool, in microseconds.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Carries out what is due at a certain time. Never returns.
+    pub(crate) async fn keep_time(&self) {
+        loop {
+            let earlier = self.0.earlier.notified();
+            let next = self.next_deadline();
+            self.0.wakes_at.store(next, Ordering::SeqCst);
+            // Again, as it may have moved before the store.
+            let next = next.min(self.next_deadline());
+
+            let at = self.0.started.checked_add(Duration::from_micros(next));
+            let due = async {
+                match at.filter(|_| next < u64::MAX) {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Not biased: both lead to the same look.
+            tokio::select! {
+                () = due => {}
+                () = earlier => {}
+            }
+            self.look();
+        }
+    }
+
+    /// Carries out what is due now.
+    fn look(&self) {
+        self.change(|_, _| ());
+        let due = self.with_ledger(Ledger::due);
+        self.carry_out(due);
+    }
+
+    /// Carries out what happened to attempts.
+    pub(super) fn carry_out(&self, events: impl IntoIterator<Item = LedgerEvent>) {
+        for event in events {
+            let frees = match event {
+                LedgerEvent::Freed(call, outcome) => Some((call, outcome)),
+                LedgerEvent::Settled(settled) => {
+                    self.0.metrics.record(&settled);
+                    settled.frees
+                }
+            };
+            if let Some((call, outcome)) = frees {
+                self.change(|pool, now| pool.finished(call, outcome, now));
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> u64 {
+        let of_pool = self.0.state.lock().pool.next_deadline();
+        let of_ledger = self.0.ledger.lock().next_deadline();
+        of_pool
+            .into_iter()
+            .chain(of_ledger)
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// Wakes the keeper of the time if it would wake too late.
+    fn wake_by(&self, deadline: Option<u64>) {
+        let Some(deadline) = deadline else { return };
+        if deadline < self.0.wakes_at.load(Ordering::SeqCst) {
+            self.0.earlier.notify_one();
+        }
+    }
+
+    /// Changes the ledger, and wakes the keeper of the time for what it added.
+    pub(super) fn with_ledger<R>(&self, change: impl FnOnce(&mut Ledger, u64) -> R) -> R {
+        let mut ledger = self.0.ledger.lock();
+        let result = change(&mut ledger, self.now());
+        let deadline = ledger.next_deadline();
+        drop(ledger);
+        self.wake_by(deadline);
+        result
+    }
+
+    /// Takes the decisions that follow from a change. The result is to be carried out without the
+    /// lock.
+    fn decide(&self, state: &mut State, now: u64) -> Vec<Dispatch> {
+        let mut dispatches = Vec::new();
+        for decision in state.pool.take_decisions(now) {
+            let (call, run) = match decision {
+                Decision::Run(call, run) => (call, Ok(run)),
+                Decision::Expired(call, error) => (call, Err(error)),
+            };
+            // A call leaves this table and the pool at once, so each decision finds its call.
+            if let Some(Waiting { key, sender }) = state.waiting.remove(&call) {
+                let verdict = run.and_then(|run| self.running(state, call, key, run));
+                dispatches.push((sender, verdict));
+            }
+        }
+        self.wake_by(state.pool.next_deadline());
+        dispatches
+    }
+
+    fn running(&self, state: &State, call: CallId, key: KeyId, run: Run) -> Verdict {
+        let worker = state.workers.get(&run.worker).cloned();
+        let worker = worker.ok_or(RefusedError::NoWorker)?;
+        Ok(RunningCall::new(self.clone(), call, key, worker, run))
+    }
+}
+
+impl Ticket {
+    /// Waits for the decision.
+    async fn verdict(mut self) -> Verdict {
+        let verdict = (&mut self.verdict).await;
+        verdict.unwrap_or(Err(RefusedError::NoWorker))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.pool.0.state.lock();
+        if state.waiting.remove(&self.call).is_none() {
+            return;
+        }
+        let now = self.pool.now();
+        state.pool.cancel(self.call, now);
+        let dispatches = self.pool.decide(&mut state, now);
+        drop(state);
+        send_all(dispatches);
+    }
+}
+
+/// Sends each decision to the call that waits for it.
+fn send_all(dispatches: Vec<Dispatch>) {
+    for (sender, verdict) in dispatches {
+        drop(sender.send(verdict));
+    }
+}

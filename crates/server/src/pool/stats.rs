@@ -1,0 +1,338 @@
+//! The counts of the LLM API: by worker, model and key, for the state, and for Prometheus.
+//!
+//! Models are counted under names of the catalogue, which workers choose, and beyond a bound
+//! together as `other`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use llamapool_pool::KeyId;
+use llamapool_wire::llm::{CallEnd, CallReport};
+use parking_lot::Mutex;
+use prometheus::{HistogramVec, IntCounterVec};
+
+use super::ledger::SettledAttempt;
+use crate::calls::Outcome;
+use crate::metrics::{Door, Metrics};
+
+/// The most models that are counted by themselves.
+const MAX_MODELS: usize = 1000;
+/// The name of all other models together.
+const OTHER: &str = "other";
+
+/// The counts of the calls at one worker.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerTotals {
+    pub(crate) succeeded: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) processing_ms: AtomicU64,
+    pub(crate) tokens_in: AtomicU64,
+    pub(crate) tokens_out: AtomicU64,
+    pub(crate) embeddings: AtomicU64,
+    pub(crate) embedding_ms: AtomicU64,
+    /// Milliseconds of calls that wrote tokens.
+    pub(crate) decode_ms: AtomicU64,
+    last_error: Mutex<Option<String>>,
+    per_model: Mutex<HashMap<Arc<str>, ModelTotals>>,
+}
+
+/// The counts of one model at one worker.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct ModelTotals {
+    pub(crate) success: u64,
+    pub(crate) error: u64,
+    pub(crate) tokens_in: u64,
+    pub(crate) tokens_out: u64,
+}
+
+/// The tokens of one key.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct KeyTotals {
+    pub(crate) calls: u64,
+    pub(crate) tokens_in: u64,
+    pub(crate) tokens_out: u64,
+}
+
+/// The counts of all calls. Clones are the same counts.
+#[derive(Clone)]
+pub(crate) struct LlmMetrics(Arc<Counts>);
+
+struct Counts {
+    metrics: Metrics,
+    completed: AtomicU64,
+    failed: AtomicU64,
+    keys: Mutex<HashMap<KeyId, KeyTotals>>,
+    key_names: Vec<String>,
+    /// The models that are counted by themselves.
+    models: Mutex<HashSet<Arc<str>>>,
+    requests: IntCounterVec,
+    tokens: IntCounterVec,
+    embeddings: IntCounterVec,
+    durations: HistogramVec,
+    first_tokens: HistogramVec,
+    queue_waits: HistogramVec,
+    attempts: IntCounterVec,
+    failovers: IntCounterVec,
+    prefix_tokens: IntCounterVec,
+    wasted_tokens: IntCounterVec,
+    key_tokens: IntCounterVec,
+}
+
+/// A call that is over, as far as it is counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndedCall<'a> {
+    pub(crate) model: Option<&'a Arc<str>>,
+    pub(crate) key: KeyId,
+    pub(crate) outcome: Outcome,
+    pub(crate) duration: Duration,
+}
+
+impl WorkerTotals {
+    /// Counts an attempt that failed before the runtime had it.
+    pub(crate) fn count_failure(&self, model: &Arc<str>, error: String) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        *self.last_error.lock() = Some(error);
+        self.count_model(model, |totals| totals.error += 1);
+    }
+
+    /// Returns the last failure.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().clone()
+    }
+
+    /// Returns the counts of each model, by name.
+    pub(crate) fn per_model(&self) -> Vec<(Arc<str>, ModelTotals)> {
+        let mut models: Vec<_> = self
+            .per_model
+            .lock()
+            .iter()
+            .map(|(name, totals)| (name.clone(), *totals))
+            .collect();
+        models.sort_by(|one, other| one.0.cmp(&other.0));
+        models
+    }
+
+    fn count_model(&self, model: &Arc<str>, count: impl FnOnce(&mut ModelTotals)) {
+        let mut models = self.per_model.lock();
+        if models.len() >= MAX_MODELS && !models.contains_key(model) {
+            count(models.entry(OTHER.into()).or_default());
+        } else {
+            count(models.entry(model.clone()).or_default());
+        }
+    }
+
+    fn count(&self, model: &Arc<str>, report: &CallReport) {
+        let add = |counter: &AtomicU64, more| {
+            counter.fetch_add(more, Ordering::Relaxed);
+        };
+        let is_failure = report.end == CallEnd::Failed;
+        add(if is_failure { &self.failed } else { &self.succeeded }, 1);
+        add(&self.processing_ms, report.total_ms);
+        add(&self.tokens_in, report.prompt);
+        add(&self.tokens_out, report.completion);
+        if report.embeddings > 0 {
+            add(&self.embeddings, report.embeddings);
+            add(&self.embedding_ms, report.total_ms);
+        }
+        if report.completion > 0 {
+            add(&self.decode_ms, report.total_ms);
+        }
+        self.count_model(model, |totals| {
+            if is_failure {
+                totals.error += 1;
+            } else {
+                totals.success += 1;
+            }
+            totals.tokens_in += report.prompt;
+            totals.tokens_out += report.completion;
+        });
+    }
+}
+
+impl LlmMetrics {
+    /// Adds the counts to the metrics. `key_names` are those of the keys, by their numbers.
+    pub(crate) fn new(metrics: &Metrics, key_names: Vec<String>) -> Self {
+        let counts = Counts {
+            completed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            keys: Mutex::default(),
+            key_names,
+            models: Mutex::default(),
+            requests: metrics.counter(
+                "llamapool_model_requests_total",
+                "Calls to the LLM API that are over, by model and outcome; those refused before their model was found do not count.",
+                &["model", "outcome"],
+            ),
+            tokens: metrics.counter(
+                "llamapool_model_tokens_total",
+                "Tokens of calls that were answered, by model and kind: in, out. Estimated where a runtime reports none.",
+                &["model", "kind"],
+            ),
+            embeddings: metrics.counter(
+                "llamapool_model_embeddings_total",
+                "Vectors of embeddings that were made, by model.",
+                &["model"],
+            ),
+            durations: metrics.durations("llamapool_request_duration_seconds", "model"),
+            first_tokens: metrics.durations("llamapool_first_token_seconds", "model"),
+            queue_waits: metrics.durations("llamapool_queue_wait_seconds", "class"),
+            attempts: metrics.counter(
+                "llamapool_attempts_total",
+                "Attempts of calls that reached a worker, by outcome: answered, failed.",
+                &["outcome"],
+            ),
+            failovers: metrics.counter(
+                "llamapool_failovers_total",
+                "Attempts after which a call was sent to another worker, by cause.",
+                &["cause"],
+            ),
+            prefix_tokens: metrics.counter(
+                "llamapool_prefix_tokens_total",
+                "Tokens of prompts that were in the cache of their worker, by kind: predicted, cached.",
+                &["kind"],
+            ),
+            wasted_tokens: metrics.counter(
+                "llamapool_wasted_tokens_total",
+                "Tokens of attempts that another attempt followed, which no key is charged for.",
+                &[],
+            ),
+            key_tokens: metrics.counter(
+                "llamapool_key_tokens_total",
+                "Tokens of calls that were answered, by key and kind: in, out.",
+                &["key", "kind"],
+            ),
+            metrics: metrics.clone(),
+        };
+        Self(Arc::new(counts))
+    }
+
+    /// Counts a call that is over.
+    pub(crate) fn ended(&self, call: EndedCall<'_>) {
+        let counts = &self.0;
+        let total = if call.outcome.is_error() {
+            &counts.failed
+        } else {
+            &counts.completed
+        };
+        total.fetch_add(1, Ordering::Relaxed);
+        counts.keys.lock().entry(call.key).or_default().calls += 1;
+
+        let Some(model) = call.model else { return };
+        let model = self.model_label(model);
+        counts
+            .requests
+            .with_label_values(&[&*model, call.outcome.label()])
+            .inc();
+        counts
+            .durations
+            .with_label_values(&[&*model])
+            .observe(call.duration.as_secs_f64());
+    }
+
+    /// Counts an error of llamapool's own.
+    pub(crate) fn refused(&self, word: &'static str) {
+        self.0.metrics.refused(Door::Llm, word);
+    }
+
+    /// Counts an attempt after which the call went to another worker.
+    pub(crate) fn failed_over(&self, cause: &'static str) {
+        self.0.attempts.with_label_values(&["failed"]).inc();
+        self.0.failovers.with_label_values(&[cause]).inc();
+    }
+
+    /// Counts an attempt that has the answer of its call.
+    pub(crate) fn answered(&self, model: &Arc<str>, class: &'static str, waits: AnswerTimes) {
+        let counts = &self.0;
+        counts.attempts.with_label_values(&["answered"]).inc();
+        counts
+            .queue_waits
+            .with_label_values(&[class])
+            .observe(waits.queued.as_secs_f64());
+        let model = self.model_label(model);
+        counts
+            .first_tokens
+            .with_label_values(&[&*model])
+            .observe(waits.first_content.as_secs_f64());
+        counts
+            .prefix_tokens
+            .with_label_values(&["predicted"])
+            .inc_by(waits.predicted_prefix);
+    }
+
+    /// Counts an attempt that is over in every respect.
+    pub(super) fn record(&self, settled: &SettledAttempt) {
+        let counts = &self.0;
+        let report = &settled.report;
+        settled.worker.totals.count(&settled.model, report);
+        let Some(key) = settled.key else {
+            let wasted = report.prompt + report.completion;
+            counts.wasted_tokens.with_label_values::<&str>(&[]).inc_by(wasted);
+            return;
+        };
+
+        let model = self.model_label(&settled.model);
+        let kinds = [("in", report.prompt), ("out", report.completion)];
+        for (kind, tokens) in kinds {
+            counts.tokens.with_label_values(&[&*model, kind]).inc_by(tokens);
+            if let Some(name) = counts.key_names.get(key.0 as usize) {
+                counts.key_tokens.with_label_values(&[name, kind]).inc_by(tokens);
+            }
+        }
+        if report.embeddings > 0 {
+            let embeddings = counts.embeddings.with_label_values(&[&*model]);
+            embeddings.inc_by(report.embeddings);
+        }
+        let cached = counts.prefix_tokens.with_label_values(&["cached"]);
+        cached.inc_by(report.cached);
+
+        let mut keys = counts.keys.lock();
+        let totals = keys.entry(key).or_default();
+        totals.tokens_in += report.prompt;
+        totals.tokens_out += report.completion;
+    }
+
+    /// Returns the number of calls that went well or were left by their callers, and of those that
+    /// failed.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (
+            self.0.completed.load(Ordering::Relaxed),
+            self.0.failed.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Returns the counts of a key.
+    pub(crate) fn key(&self, key: KeyId) -> KeyTotals {
+        self.0.keys.lock().get(&key).copied().unwrap_or_default()
+    }
+
+    /// Returns the name of a key, empty if it has none.
+    pub(crate) fn key_name(&self, key: KeyId) -> &str {
+        self.0.key_names.get(key.0 as usize).map_or("", |name| name)
+    }
+
+    /// Returns the name that a model is counted under.
+    fn model_label(&self, model: &Arc<str>) -> Arc<str> {
+        let mut models = self.0.models.lock();
+        if models.contains(model) {
+            return model.clone();
+        }
+        if models.len() >= MAX_MODELS {
+            return OTHER.into();
+        }
+        models.insert(model.clone());
+        model.clone()
+    }
+}
+
+/// The times up to an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AnswerTimes {
+    /// In the queue.
+    pub(crate) queued: Duration,
+    /// From the request to first content.
+    pub(crate) first_content: Duration,
+    /// Tokens of the prompt that were expected in the worker's cache.
+    pub(crate) predicted_prefix: u64,
+}
