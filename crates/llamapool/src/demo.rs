@@ -18,7 +18,7 @@ use llamapool_relay::{
     StatusConfig, UpstreamStream,
 };
 use llamapool_server::{
-    AuthConfig, DataDirConfig, Keys, ListenConfig, LlmConfig, McpConfig, RelaysConfig, Server, ServerConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig,
     StateConfig,
 };
 use llamapool_tunnel::TunnelConfig;
@@ -105,7 +105,7 @@ fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConf
         },
         relays: RelaysConfig::default(),
         mcp: McpConfig::default(),
-        llm: LlmConfig::default(),
+        llm: llamapool_server::LlmConfig::default(),
         state: StateConfig::default(),
         max_memory: MAX_MEMORY,
         data_dir: DataDirConfig::None,
