@@ -1,5 +1,5 @@
 //! Rates and budgets of keys: requests and tokens per minute, tokens per day. Tokens are reserved before
-//! a call runs, so that concurrent calls cannot overdraw, and settled when the counts are known.
+//! a call runs, so that concurrent calls cannot overdraw, and settled when the counts have arrived.
 //!
 //! Each bound is a bucket that refills evenly. A call that used more than it reserved leaves a debt,
 //! which later calls wait for.

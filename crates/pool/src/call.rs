@@ -189,7 +189,7 @@ impl Ask {
     /// The most marks of a prompt; of more, the longest prefixes are kept.
     pub const MAX_MARKS: usize = 64;
 
-    /// Returns a call with a prompt of no known length that may wait, takes a slot, and has no further
+    /// Returns a call with a prompt of unstated length that may wait, takes a slot, and has no further
     /// wishes.
     pub fn new(call: CallId, key: KeyId, model: ResolvedModel, api: &'static str) -> Self {
         Self {

@@ -19,11 +19,21 @@ pub(crate) struct Wish {
 pub(crate) enum Choice {
     /// The candidate of this index runs the call.
     Run(usize),
-    /// A busy worker is expected to be faster than each free one. The call goes to a free one after
-    /// having waited so many microseconds in all.
-    WaitUntil(u64),
+    /// A busy worker is expected to be faster than each free one.
+    WaitFor(Preferred),
     /// No candidate has a free slot.
     Wait,
+}
+
+/// A busy worker that a call waits for. All times are microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Preferred {
+    /// How long the call waits in all, before it goes to a free one.
+    pub(crate) longest: u64,
+    /// Until a slot is expected to be free.
+    pub(crate) wait: u64,
+    /// Until first content is expected.
+    pub(crate) expected: u64,
 }
 
 /// Chooses the candidate with the smallest expected time. Of two, one whose context is expected to hold
@@ -59,7 +69,11 @@ pub(crate) fn choose(candidates: &[Candidate], wish: &Wish, typical: &Typical) -
         u64::MAX
     });
     if is_worth_it && wish.waited < longest {
-        Choice::WaitUntil(longest)
+        Choice::WaitFor(Preferred {
+            longest,
+            wait: best.wait,
+            expected: later,
+        })
     } else {
         Choice::Run(free)
     }
@@ -101,6 +115,14 @@ mod tests {
 
     fn run(candidates: &[Candidate], wish: &Wish) -> Choice {
         choose(candidates, wish, &Typical::of(candidates, 0.0, 0.0))
+    }
+
+    fn wait_for(longest: u64, wait: u64, expected: u64) -> Choice {
+        Choice::WaitFor(Preferred {
+            longest,
+            wait,
+            expected,
+        })
     }
 
     #[test]
@@ -147,7 +169,10 @@ mod tests {
             ..WISH
         };
 
-        assert_eq!(run(&both, &WISH), Choice::WaitUntil(12_001_000));
+        assert_eq!(
+            run(&both, &WISH),
+            wait_for(12_001_000, 2 * SECOND, 6_001_000)
+        );
         assert_eq!(run(&both, &after), Choice::Run(1));
     }
 
@@ -189,7 +214,8 @@ mod tests {
         assert_eq!(run(&[small.clone(), slow], &WISH), Choice::Run(1));
         assert_eq!(run(std::slice::from_ref(&small), &WISH), Choice::Run(0));
         let both = [small, busy];
-        assert_eq!(run(&both, &WISH), Choice::WaitUntil(30 * SECOND));
+        let waits = wait_for(30 * SECOND, SECOND, 101_001_000);
+        assert_eq!(run(&both, &WISH), waits);
         assert_eq!(run(&both, &late), Choice::Run(0));
     }
 

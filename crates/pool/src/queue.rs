@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use slab::Slab;
 
+use crate::affinity::HOLDERS;
 use crate::keys::Keys;
 use crate::steps::step;
 use crate::timers::{Timer, Timers};
@@ -43,12 +44,31 @@ pub(crate) struct Waiting {
     pub(crate) queued_at: u64,
 }
 
+/// What the front of a line waits for, though a slot is free. As long as it holds, only a worker that
+/// becomes free is looked at for it. All times are microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// The number of arrival of the front.
+    pub(crate) seq: u64,
+    /// The state of the queue: it ends when a worker got worse.
+    pub(crate) epoch: u64,
+    /// When the front stops waiting.
+    pub(crate) until: u64,
+    /// When the preferred worker is expected to have a free slot.
+    pub(crate) free_at: u64,
+    /// When first content is expected then.
+    pub(crate) content_at: u64,
+    /// Workers with a beginning of its prompt, by serial; 0 for none.
+    pub(crate) holders: [u32; HOLDERS],
+}
+
 /// One line.
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) queue: usize,
     pub(crate) key: LineKey,
     pub(crate) calls: BTreeMap<u64, Waiting>,
+    pub(crate) standing: Option<Standing>,
     order: Option<Order>,
     age_at: Option<u64>,
 }
@@ -66,6 +86,8 @@ pub(crate) struct Queue {
     pub(crate) waiting: usize,
     /// When its front call stops waiting for a worker with the model loaded.
     pub(crate) warm_timer: Option<u64>,
+    /// Rises when a worker of its model got worse.
+    pub(crate) epoch: u64,
 }
 
 /// All queues, with the keys and timers by which they are ordered.
@@ -120,6 +142,7 @@ impl Queues {
             order: BTreeSet::new(),
             waiting: 0,
             warm_timer: None,
+            epoch: 0,
         })
     }
 
@@ -149,6 +172,7 @@ impl Queues {
             queue,
             key: key.clone(),
             calls: BTreeMap::new(),
+            standing: None,
             order: None,
             age_at: None,
         });
@@ -172,6 +196,17 @@ impl Queues {
         self.waiting -= 1;
         self.update_line(line, now);
         true
+    }
+
+    /// Returns what the front of a line waits for, if that still holds.
+    pub(crate) fn standing(&self, line: usize, now: u64) -> Option<Standing> {
+        let line = self.lines.get(line)?;
+        let (seq, _) = line.front()?;
+        let epoch = self.queues[line.queue].epoch;
+        line.standing.filter(|standing| {
+            let holds = standing.seq == seq && standing.epoch == epoch;
+            holds && now < standing.until && now < standing.free_at
+        })
     }
 
     /// Sets when a queue is looked at again for calls that wait for a loaded model. An earlier moment

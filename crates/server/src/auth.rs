@@ -23,9 +23,7 @@ pub(crate) use extract::{AccessControl, Prober};
 pub use llm_keys::{KeyClass, KeyDigest, LlmKey};
 pub(crate) use llm_keys::{LlmKeyError, LlmParty, remove_keys};
 pub(crate) use origin_policy::{HostAndOrigin, OriginPolicy};
-pub(crate) use principal::{
-    AllowedOrigin, Caller, CallerOwners, LlmCaller, Operator, Principal,
-};
+pub(crate) use principal::{AllowedOrigin, Caller, CallerOwners, LlmCaller, Operator, Principal};
 pub(crate) use relay_identity::{RelayIdentity, RelayKind, RelayRefusedError};
 
 /// The keys, and the accepted values of `Origin` and `Host`.
@@ -295,17 +293,23 @@ mod tests {
         headers.insert(wire::ID, HeaderValue::from_static("mcp-1234"));
         headers.insert(wire::NAME, HeaderValue::from_static("Al%C3%A9"));
 
-        let relay = auth().relay(&headers, RelayKind::Mcp, Peer::default()).unwrap();
+        let relay = auth()
+            .relay(&headers, RelayKind::Mcp, Peer::default())
+            .unwrap();
         assert_eq!(relay.ids, [Some("mcp-1234".parse().unwrap())]);
         assert_eq!(relay.name.as_str(), "Alé");
 
         headers.insert(wire::ID, HeaderValue::from_static("a/b"));
-        let refused = auth().relay(&headers, RelayKind::Mcp, Peer::default()).unwrap_err();
+        let refused = auth()
+            .relay(&headers, RelayKind::Mcp, Peer::default())
+            .unwrap_err();
         assert_eq!(refused.refusal, Refusal::InvalidHeader);
 
         let wrong_key = HeaderValue::from_static("Bearer api");
         headers.insert(header::AUTHORIZATION, wrong_key);
-        let refused = auth().relay(&headers, RelayKind::Mcp, Peer::default()).unwrap_err();
+        let refused = auth()
+            .relay(&headers, RelayKind::Mcp, Peer::default())
+            .unwrap_err();
         assert_eq!(refused.refusal, Refusal::WrongKey);
     }
 

@@ -77,7 +77,12 @@ impl Metrics {
 
     /// Adds a histogram of call times, by one label.
     pub(crate) fn durations(&self, name: &str, label_name: &str) -> HistogramVec {
-        let opts = HistogramOpts::new(name, DURATIONS).buckets(BUCKETS.to_vec());
+        self.histogram(name, DURATIONS, label_name)
+    }
+
+    /// Adds a histogram of times in seconds, by one label.
+    pub(crate) fn histogram(&self, name: &str, help: &str, label_name: &str) -> HistogramVec {
+        let opts = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
         register(&self.registry, HistogramVec::new(opts, &[label_name]))
     }
 

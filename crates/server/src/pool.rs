@@ -13,5 +13,5 @@ mod worker;
 pub(crate) use handle::{PoolSettings, WorkerPool};
 pub(crate) use ledger::{Estimate, Spending};
 pub(crate) use running::RunningCall;
-pub(crate) use stats::{AnswerTimes, EndedCall, LlmMetrics};
+pub(crate) use stats::{AnswerTimes, EndedCall, LlmMetrics, ModelTotals};
 pub(crate) use worker::{PoolWorker, WorkerSeat};

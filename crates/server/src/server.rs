@@ -325,6 +325,7 @@ impl SharedParts {
         let sources = StateSources {
             directory: self.directory.clone(),
             calls: self.calls.clone(),
+            pool: self.pool.clone(),
             gate: self.gate.clone(),
             memory: self.memory.clone(),
             started: self.started,
@@ -345,6 +346,7 @@ impl SharedParts {
             access,
             metrics: self.counters.clone(),
             directory: self.directory.clone(),
+            pool: self.pool.clone(),
             memory: self.memory.clone(),
             build: config.build,
         })

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use llamapool_relay::RelayConfig;
 use llamapool_server::{
-    AuthConfig, DataDirConfig, Keys, ListenConfig, LlmConfig, McpConfig, RelaysConfig, Server, ServerConfig,
-    StateConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, LlmConfig, McpConfig, RelaysConfig, Server,
+    ServerConfig, StateConfig,
 };
 use llamapool_wire::{BuildInfo, Secret};
 use tokio::sync::oneshot;

@@ -63,9 +63,20 @@ impl RawAnswer {
 
 /// The upgrade that a relay asks for, with all its headers.
 #[derive(Clone)]
-pub struct Upgrade(Vec<(String, String)>);
+pub struct Upgrade {
+    path: &'static str,
+    headers: Vec<(String, String)>,
+}
 
 impl Upgrade {
+    /// Builds the upgrade of a real worker, with an instance id of its own.
+    pub fn for_worker(id: &str) -> Self {
+        Self {
+            path: llamapool_wire::path::WORKER_CONNECT,
+            ..Self::for_id(id)
+        }
+    }
+
     /// Builds the upgrade of a real relay, with an instance id of its own.
     pub fn for_id(id: &str) -> Self {
         let instance = format!("{:032x}", random_bits());
@@ -84,34 +95,38 @@ impl Upgrade {
             ("llamapool-instance", &instance),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self(headers.to_vec())
+        Self {
+            path: llamapool_wire::path::MCP_CONNECT,
+            headers: headers.to_vec(),
+        }
     }
 
     /// Sets the only value of a header.
     pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.0.retain(|(other, _)| other != name);
+        self.headers.retain(|(other, _)| other != name);
         self.with_another(name, value)
     }
 
     /// Adds one more value of a header.
     pub fn with_another(mut self, name: &str, value: &str) -> Self {
-        self.0.push((name.to_owned(), value.to_owned()));
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Removes a header.
     pub fn without(mut self, name: &str) -> Self {
-        self.0.retain(|(other, _)| other != name);
+        self.headers.retain(|(other, _)| other != name);
         self
     }
 
     /// Formats the head of the request.
     pub fn head(&self, method: &str) -> String {
-        let headers = self.0.iter();
+        let headers = self.headers.iter();
         let headers: String = headers
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
-        format!("{method} /api/mcp/connect HTTP/1.1\r\n{headers}\r\n")
+        let path = self.path;
+        format!("{method} {path} HTTP/1.1\r\n{headers}\r\n")
     }
 
     /// Sends the upgrade to a server. Returns its answer.

@@ -58,6 +58,19 @@ pub enum ConfigError {
         /// The directory.
         directory: PathBuf,
     },
+    /// Two keys of the LLM API with the same name or key.
+    #[error("key {one} and key {other} have the same {what}: expected another one for each")]
+    DuplicateKey {
+        /// Number of the first key, from 1.
+        one: usize,
+        /// Number of the other key.
+        other: usize,
+        /// What is the same: `name` or `key`.
+        what: &'static str,
+    },
+    /// More keys than a server can have.
+    #[error("{0} keys, expected at most {1}")]
+    TooManyKeys(usize, usize),
     /// A key that can be guessed, on a server that is public.
     #[error(
         "{0} has fewer than {least} characters and PUBLIC_URL is https: use a long random key, such as the \

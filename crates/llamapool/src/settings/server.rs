@@ -3,6 +3,8 @@
 mod auth;
 mod data_dir;
 mod listen;
+mod llm;
+mod llm_keys;
 mod mcp;
 mod relays;
 mod state;
@@ -61,6 +63,8 @@ pub(crate) static SCHEMA: Schema = Schema {
         listen::SETTINGS,
         config_file::SETTINGS,
         mcp::SETTINGS,
+        llm_keys::SETTINGS,
+        llm::SETTINGS,
         relays::SETTINGS,
         state::SETTINGS,
         memory::SETTINGS,
@@ -68,7 +72,7 @@ pub(crate) static SCHEMA: Schema = Schema {
         tunnel::SETTINGS,
         logging::SETTINGS,
     ],
-    entry_table: None,
+    entry_table: Some("key"),
 };
 
 impl ServerSettings {
@@ -83,6 +87,7 @@ impl ServerSettings {
             auth: auth::resolve(sources, &mut generated)?,
             relays: relays::resolve(sources)?,
             mcp: mcp::resolve(sources)?,
+            llm: llm::resolve(sources)?,
             state: state::resolve(sources)?,
             max_memory: memory::resolve(sources)?,
             drain_timeout: sources.value(&DRAIN_TIMEOUT)?,

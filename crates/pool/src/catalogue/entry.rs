@@ -141,7 +141,7 @@ impl Entry {
     }
 
     /// Returns when calls that wait for a holder are given up, `None` while there is one. Calls that are
-    /// bound to a variant wait as long as the variant is known.
+    /// bound to a variant wait as long as the variant is remembered.
     pub(crate) fn gives_up_at(&self, max_wait: u64) -> Option<u64> {
         let wait = if self.variant_of.is_some() {
             KNOWN
@@ -196,7 +196,7 @@ pub(crate) fn average(average: &mut f64, value: f64) {
     *average += (value - *average) * NEWEST;
 }
 
-/// The same for a value that is 0 while it is not known.
+/// The same for a value that is 0 before the first one.
 fn average_from_first(known: &mut f64, value: f64) {
     if value <= 0.0 {
         return;

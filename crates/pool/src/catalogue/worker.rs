@@ -8,7 +8,7 @@ use crate::score::{Warmth, load_time_of_size};
 use crate::settings::SECOND;
 use crate::{Availability, BreakerState, PoolModel, PoolSpeed, WorkerId, WorkerSettings};
 
-/// The rest of a call of others, of which nothing is known, in microseconds.
+/// The rest of a call of others, of which nothing is measured, in microseconds.
 const FOREIGN_REST: u64 = 2 * SECOND;
 /// The shortest expected wait for a busy worker, in microseconds: estimates run out, calls go on.
 const SHORTEST_WAIT: u64 = SECOND / 100;
@@ -42,7 +42,7 @@ pub(crate) struct Worker {
     pub(crate) round_trip: u64,
     /// Its loaded models.
     pub(crate) resident: Vec<u16>,
-    /// The most models that were seen loaded at once, which is the room that is known to be there.
+    /// The most models that were seen loaded at once, which is the room that is proven to be there.
     pub(crate) most_resident: usize,
     /// When the model that it loaded last in place of another was expected to be loaded.
     pub(crate) swapped_at: u64,
@@ -228,7 +228,7 @@ impl HeldModel {
         }
     }
 
-    /// Takes over what is known of the same model from an earlier list.
+    /// Takes over the measurements of the same model from an earlier list.
     pub(crate) fn inherit(&mut self, before: &Self) {
         if before.model.context == self.model.context {
             self.context = before.context;

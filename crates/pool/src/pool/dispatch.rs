@@ -1,9 +1,11 @@
 //! Who is next: what follows for waiting calls from a slot that became free, and from time that passed.
 
+use crate::affinity::HOLDERS;
+use crate::choose::Preferred;
 use crate::pool::Pool;
 use crate::pool::call_state::{Call, CallState};
 use crate::pool::gather::{Chosen, Decided};
-use crate::queue::Order;
+use crate::queue::{Order, Standing};
 use crate::settings::SECOND;
 use crate::steps::step;
 use crate::timers::Timer;
@@ -12,9 +14,9 @@ use crate::{CallId, Decision, KeyId, RefusedError};
 /// The most queues of a worker that are compared for one free slot. Of more, each time the next ones are.
 const MAX_QUEUES: usize = 16;
 /// The most lines of a queue that are looked at for one free slot.
-const MAX_LINES: usize = 64;
-/// The most decisions for one free slot: the first calls may be bound to other workers, or wait for a
-/// loaded model.
+const MAX_LINES: usize = 16;
+/// The most decisions about one queue for one free slot: the first calls may be bound to other workers, or
+/// begin to wait for a busy one.
 const MAX_TRIES: usize = 4;
 /// The shortest time for which a worker stays with its loaded models while calls wait for others, in
 /// microseconds. With the double of the load time, loading takes a third of a worker's time at most.
@@ -160,6 +162,9 @@ impl Pool {
             let Some((_, front)) = state.front().filter(|_| !hopeless.contains(&kind)) else {
                 continue;
             };
+            if !self.is_worth_a_decision(line, front.call, hint, now) {
+                continue;
+            }
             tries += 1;
             if tries > MAX_TRIES {
                 break;
@@ -170,14 +175,75 @@ impl Pool {
             };
             match gather.decide(call, hint) {
                 Decided::Run(chosen) => return self.start_waiting(front.call, &chosen, now),
-                Decided::WaitUntil(waited) => {
-                    let until = call.queued_at.saturating_add(waited);
-                    self.queues.look_again(queue, until, now);
+                Decided::WaitFor(preferred, holders) => {
+                    self.stand(line, &preferred, holders, now);
                 }
                 Decided::Wait => hopeless.push(kind),
             }
         }
         false
+    }
+
+    /// Returns whether a line's front could go to a free worker now. One that waits for a busy worker has
+    /// declined those that were free before.
+    fn is_worth_a_decision(
+        &mut self,
+        line: usize,
+        call: CallId,
+        hint: Option<usize>,
+        now: u64,
+    ) -> bool {
+        step();
+        let Some(standing) = self.queues.standing(line, now) else {
+            return true;
+        };
+        let (gather, calls) = self.gather(now);
+        let worker = hint.zip(calls.get(&call));
+        worker.is_some_and(|(at, call)| gather.may_be_better(call, at, &standing))
+    }
+
+    /// Notes what the front of a line waits for.
+    pub(super) fn stand(
+        &mut self,
+        line: usize,
+        preferred: &Preferred,
+        holders: [u32; HOLDERS],
+        now: u64,
+    ) {
+        let state = &mut self.queues.lines[line];
+        let Some((seq, front)) = state.front() else {
+            return;
+        };
+        let queue = state.queue;
+        let until = front.queued_at.saturating_add(preferred.longest);
+        state.standing = Some(Standing {
+            seq,
+            epoch: self.queues.queues[queue].epoch,
+            until,
+            free_at: now.saturating_add(preferred.wait),
+            content_at: now.saturating_add(preferred.expected),
+            holders,
+        });
+        self.queues.look_again(queue, until, now);
+    }
+
+    /// Decides anew about calls that may wait for a worker which got worse: it left, drains, failed, or
+    /// unloaded a model.
+    pub(super) fn reconsider(&mut self, queues: Vec<usize>, now: u64) {
+        for queue in queues {
+            if let Some(state) = self.queues.queues.get_mut(queue) {
+                state.epoch += 1;
+                while self.dispatch_queue(queue, None, now) {}
+            }
+        }
+    }
+
+    /// Returns the queues that wait for models of a worker.
+    pub(super) fn queues_with_calls(&self, at: usize) -> Vec<usize> {
+        let members = self.catalogue.workers[at].memberships.iter();
+        members
+            .filter_map(|member| self.catalogue.entries[member.entry].queue)
+            .collect()
     }
 
     /// Runs a call that waits. Returns `false` if it does not.
@@ -266,9 +332,10 @@ impl Pool {
     fn expire(&mut self, id: CallId, now: u64) {
         if let Some(entry) = self.remove_waiting(id, now) {
             let entry = self.catalogue.entries.get(entry);
-            let why = match entry.is_some_and(|entry| entry.attached > 0) {
-                true => RefusedError::QueueTimeout,
-                false => RefusedError::NoWorker,
+            let why = if entry.is_some_and(|entry| entry.attached > 0) {
+                RefusedError::QueueTimeout
+            } else {
+                RefusedError::NoWorker
             };
             self.decisions.push(Decision::Expired(id, why));
         }

@@ -4,8 +4,9 @@
 use crate::PoolConfig;
 use crate::affinity::{Affinity, HOLDERS};
 use crate::catalogue::{Catalogue, Entry, Group, HeldModel, Worker};
-use crate::choose::{Choice, Wish, choose};
+use crate::choose::{Choice, Preferred, Wish, choose};
 use crate::pool::call_state::Call;
+use crate::queue::Standing;
 use crate::random::{Random, hash_text, mix};
 use crate::score::{Candidate, Typical};
 use crate::steps::step;
@@ -42,8 +43,8 @@ pub(crate) struct Chosen {
 #[derive(Debug)]
 pub(crate) enum Decided {
     Run(Box<Chosen>),
-    /// Wait for a loaded model, until the call has waited so many microseconds in all.
-    WaitUntil(u64),
+    /// Wait for a busy worker, though others are free.
+    WaitFor(Preferred, [u32; HOLDERS]),
     Wait,
 }
 
@@ -91,7 +92,14 @@ impl Gather<'_> {
         };
         match choose(&candidates, &wish, &typical) {
             Choice::Wait => Decided::Wait,
-            Choice::WaitUntil(waited) => Decided::WaitUntil(waited),
+            Choice::WaitFor(preferred) => {
+                let mut holders = [0; HOLDERS];
+                let near = (0..candidates.len()).filter(|at| matched[*at] > 0);
+                for (holder, at) in holders.iter_mut().zip(near) {
+                    *holder = self.catalogue.workers[candidates[at].worker].serial;
+                }
+                Decided::WaitFor(preferred, holders)
+            }
             Choice::Run(at) => {
                 let candidate = candidates[at].clone();
                 let to_content = candidate.to_first_content(call.prompt_tokens, &typical);
@@ -103,6 +111,31 @@ impl Gather<'_> {
                 }))
             }
         }
+    }
+
+    /// Returns whether a worker that became free may be better than what a call waits for: then all
+    /// candidates are worth a look.
+    pub(crate) fn may_be_better(mut self, call: &Call, at: usize, standing: &Standing) -> bool {
+        let Some(entry) = self.catalogue.entries.get(call.entry.0) else {
+            return false;
+        };
+        let serial = self.catalogue.workers.get(at).map(|worker| worker.serial);
+        if serial.is_some_and(|serial| standing.holders.contains(&serial)) {
+            return true;
+        }
+        let Some((candidate, _)) = self.candidate(call, at, 0) else {
+            return false;
+        };
+
+        let typical = Typical::of(
+            std::slice::from_ref(&candidate),
+            entry.prefill,
+            entry.decode,
+        );
+        let at_once = candidate.expected(call.prompt_tokens, &typical);
+        let wait = standing.free_at.saturating_sub(self.now);
+        let later = standing.content_at.saturating_sub(self.now);
+        at_once <= later.saturating_add(wait)
     }
 
     fn candidates(&mut self, call: &Call, entry: &Entry, hint: Option<usize>) -> Vec<Matched> {

@@ -1,6 +1,8 @@
 //! Calls from their arrival to their end.
 
+use crate::affinity::HOLDERS;
 use crate::catalogue::average;
+use crate::choose::Preferred;
 use crate::pool::Pool;
 use crate::pool::call_state::{Call, CallState, Running};
 use crate::pool::gather::{Chosen, Decided, scope};
@@ -8,7 +10,7 @@ use crate::queue::Waiting;
 use crate::score::{Warmth, slot_time};
 use crate::settings::SECOND;
 use crate::timers::Timer;
-use crate::{Ask, CallId, Decision, Outcome, Placement, Reason, RefusedError, Retry, Run};
+use crate::{Ask, CallId, Outcome, Placement, Reason, RefusedError, Retry, Run};
 
 /// An estimate of this many times the largest context refuses a prompt. Below it the estimate orders
 /// alone, and the runtime counts.
@@ -83,19 +85,24 @@ impl Pool {
             return Placement::Refused(RefusedError::ModelGone);
         }
         self.use_pin(call.entry.0);
-        let queue = self.queue_of(&call);
-        let is_next = queue.is_none_or(|queue| self.queues.queues[queue].order.is_empty());
+        // Fronts of other lines that wait though workers are free have declined those.
+        let queue = self.queue_of(&call).map(|queue| &self.queues.queues[queue]);
+        let is_next = queue.is_none_or(|queue| !queue.lines.contains_key(&call.line(id)));
         let may_run = self.queues.keys.may_run(call.key);
+        let mut waits_for = None;
         if !call.takes_slot || (is_next && may_run) {
-            let decided = self.gather(now).0.decide(&call, None);
-            if let Decided::Run(chosen) = decided {
-                return Placement::Run(self.start(id, call, &chosen, now));
+            match self.gather(now).0.decide(&call, None) {
+                Decided::Run(chosen) => {
+                    return Placement::Run(self.start(id, call, &chosen, now));
+                }
+                Decided::WaitFor(preferred, holders) => waits_for = Some((preferred, holders)),
+                Decided::Wait => {}
             }
         }
 
         match self.refusal(&call, may_run, now) {
             Some(refused) => Placement::Refused(refused),
-            None => self.wait(id, call, now),
+            None => self.wait((id, call), waits_for, now),
         }
     }
 
@@ -144,7 +151,12 @@ impl Pool {
     }
 
     /// Puts a call into its queue. One that had a worker before is within the bounds already.
-    fn wait(&mut self, id: CallId, mut call: Call, now: u64) -> Placement {
+    fn wait(
+        &mut self,
+        (id, mut call): (CallId, Call),
+        preferred: Option<(Preferred, [u32; HOLDERS])>,
+        now: u64,
+    ) -> Placement {
         let key = self.queues.keys.get(call.key);
         let waiting = key.map_or(0, |key| key.waiting);
         let max_waiting = key.and_then(|key| key.settings.max_waiting);
@@ -177,15 +189,10 @@ impl Pool {
         self.watch_entry(entry);
 
         let of = self.queues.queues[queue].waiting;
-        self.dispatch_queue(queue, None, now);
-        // Those before it may wait for other workers.
-        match self
-            .decisions
-            .pop_if(|decision| matches!(decision, Decision::Run(run, _) if *run == id))
-        {
-            Some(Decision::Run(_, run)) => Placement::Run(run),
-            Some(Decision::Expired(..)) | None => Placement::Waiting { of },
+        if let Some((preferred, holders)) = preferred {
+            self.stand(line, &preferred, holders, now);
         }
+        Placement::Waiting { of }
     }
 
     /// Notes that calls go to a variant: from now on it stays.

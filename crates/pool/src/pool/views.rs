@@ -161,6 +161,9 @@ impl Pool {
         let mut list = Vec::new();
         for queue in queues {
             let left = max.saturating_sub(list.len());
+            if left == 0 {
+                break;
+            }
             let calls = self.dry_run(queue, left, now);
             let entries = calls.iter().enumerate().map(|(at, call)| (at + 1, *call));
             list.extend(
@@ -212,12 +215,14 @@ impl Pool {
         let mut parked: Vec<(u64, CallId)> = Vec::new();
         for line in queue.lines.values() {
             let state = &self.queues.lines[*line];
-            let calls = state.calls.iter();
+            let calls = state.calls.iter().take(max);
             if !self.queues.keys.may_run(state.key.key) {
                 parked.extend(calls.map(|(seq, waiting)| (*seq, waiting.call)));
                 continue;
             }
+            let calls: Vec<_> = calls.collect();
             let calls = calls
+                .into_iter()
                 .rev()
                 .map(|(seq, waiting)| (*seq, waiting.call, waiting.queued_at));
             rest.insert(*line, calls.collect());

@@ -37,11 +37,13 @@ impl Pool {
         state.abandoned = load.abandoned;
 
         let mut is_changed = false;
+        let mut is_unloaded = false;
         for (index, held) in (0u16..).zip(&mut state.models) {
             let was_resident = held.resident.is_some();
             let is_resident = load.resident.contains(&index);
             held.report(is_resident, load.loading.contains(&index), now);
             is_changed |= was_resident != is_resident;
+            is_unloaded |= was_resident && !is_resident;
         }
         if is_changed {
             state.count_resident();
@@ -51,6 +53,9 @@ impl Pool {
             self.catalogue.learn_speed(at, speed);
         }
         self.worker_changed(at, now);
+        if is_unloaded {
+            self.reconsider(self.queues_with_calls(at), now);
+        }
     }
 
     /// Sets whether a worker takes new calls.
@@ -62,6 +67,7 @@ impl Pool {
         if std::mem::replace(&mut state.availability, availability) != availability {
             self.catalogue.version += 1;
             self.worker_changed(at, now);
+            self.reconsider(self.queues_with_calls(at), now);
         }
     }
 
@@ -85,11 +91,13 @@ impl Pool {
         let Some(at) = self.catalogue.worker_index(worker) else {
             return;
         };
+        let waiting = self.queues_with_calls(at);
         let left = self.catalogue.leave(at, now);
         for queue in left.into_iter().flat_map(|worker| worker.pinned) {
             self.expire_queue(queue, RefusedError::WorkerOffline, now);
         }
         self.watch_absent(now);
+        self.reconsider(waiting, now);
     }
 
     /// Counts evidence against a worker: refused connections, 502, 503, 504, streams that broke off or
@@ -102,6 +110,7 @@ impl Pool {
         if let Some(until) = state.breaker.fail(key, now) {
             self.queues.timers.set(until, Timer::Trial(state.serial));
             self.worker_changed(at, now);
+            self.reconsider(self.queues_with_calls(at), now);
         }
     }
 

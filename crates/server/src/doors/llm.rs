@@ -78,7 +78,12 @@ impl LlmDoor {
             self.pool.metrics().refused(error.kind.word());
             let cause = error.kind.word();
             let message = error.log_message();
-            tracing::debug!(req_id = req_id.as_str(), cause, error = message, "call refused");
+            tracing::debug!(
+                req_id = req_id.as_str(),
+                cause,
+                error = message,
+                "call refused"
+            );
             failed_llm_call(&error, dialect, req_id.as_str())
         });
         headers::mark(answer.headers_mut(), dialect, req_id.as_str());
@@ -110,9 +115,10 @@ impl LlmDoor {
             return self.list(&route, key_of(caller.party), &request);
         }
 
-        let pass = self.gate.enter().ok_or_else(|| {
-            LlmError::new(LlmErrorKind::ServerDraining, "the server is draining")
-        })?;
+        let pass = self
+            .gate
+            .enter()
+            .ok_or_else(|| LlmError::new(LlmErrorKind::ServerDraining, "the server is draining"))?;
         let begin = Begin {
             req_id: req_id.as_str().to_owned(),
             endpoint: route.endpoint,

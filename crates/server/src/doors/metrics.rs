@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::extract::{FromRef, State};
@@ -18,6 +19,7 @@ use crate::auth::{AccessControl, Operator};
 use crate::calls::Outcome;
 use crate::directory::{Directory, McpCallStats};
 use crate::metrics::{Metrics, defined};
+use crate::pool::WorkerPool;
 
 const TEXT_FORMAT: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -32,6 +34,7 @@ pub(crate) struct MetricsApi {
     pub(crate) access: AccessControl,
     pub(crate) metrics: Metrics,
     pub(crate) directory: Directory,
+    pub(crate) pool: WorkerPool,
     pub(crate) memory: MemoryBudget,
     pub(crate) build: BuildInfo,
 }
@@ -75,8 +78,10 @@ impl MetricsApi {
         families.extend(build_info(&self.build));
         families.extend(connected(&self.directory));
         families.extend(memory(&self.memory));
+        families.extend(queue(&self.pool));
         if detail == Detail::WithIds {
             families.extend(by_id(&self.directory));
+            families.extend(by_worker(&self.pool));
         }
         families.retain(|family| !family.get_metric().is_empty());
 
@@ -141,6 +146,83 @@ fn memory(budget: &MemoryBudget) -> Vec<MetricFamily> {
     );
     set_only(&most, budget.capacity());
     [used.collect(), most.collect()].concat()
+}
+
+/// Returns the calls that wait for LLM runtimes, and the slots that would serve them at once.
+fn queue(pool: &WorkerPool) -> Vec<MetricFamily> {
+    let waiting = gauge(
+        "llamapool_autoscale_waiting_slots",
+        "Calls to LLMs that wait now: as many more slots would serve them at once.",
+        &[],
+    );
+    set_only(&waiting, pool.waiting());
+    let length = gauge(
+        "llamapool_queue_length",
+        "Calls to LLMs that wait now, by model and class; the first 10000 in the order of dispatch.",
+        &["model", "class"],
+    );
+    for entry in pool.queue().iter() {
+        let model = pool.metrics().model_label(&entry.model);
+        length
+            .with_label_values(&[&*model, entry.class.as_str()])
+            .inc();
+    }
+    [waiting.collect(), length.collect()].concat()
+}
+
+/// Returns the statistics of every worker that is connected.
+fn by_worker(pool: &WorkerPool) -> Vec<MetricFamily> {
+    let tokens = counter(
+        "llamapool_worker_tokens_total",
+        "Tokens of the attempts at a worker since it connected, by kind: in, out.",
+        &["worker_id", "kind"],
+    );
+    let seconds = counter(
+        "llamapool_worker_processing_seconds_total",
+        "Whole seconds of the attempts at a worker since it connected.",
+        &["worker_id"],
+    );
+    let embeddings = counter(
+        "llamapool_worker_embeddings_total",
+        "Vectors of embeddings that a worker made since it connected.",
+        &["worker_id"],
+    );
+    let embedding_seconds = counter(
+        "llamapool_worker_embedding_processing_seconds_total",
+        "Whole seconds of the attempts for embeddings at a worker since it connected.",
+        &["worker_id"],
+    );
+    let in_flight = gauge(
+        "llamapool_worker_calls_in_flight",
+        "Calls that hold slots of a worker now.",
+        &["worker_id"],
+    );
+
+    for (worker, view) in pool.workers() {
+        let id = worker.member.id.as_str();
+        let totals = &worker.totals;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        tokens
+            .with_label_values(&[id, "in"])
+            .inc_by(get(&totals.tokens_in));
+        tokens
+            .with_label_values(&[id, "out"])
+            .inc_by(get(&totals.tokens_out));
+        seconds
+            .with_label_values(&[id])
+            .inc_by(get(&totals.processing_ms) / 1000);
+        embeddings
+            .with_label_values(&[id])
+            .inc_by(get(&totals.embeddings));
+        embedding_seconds
+            .with_label_values(&[id])
+            .inc_by(get(&totals.embedding_ms) / 1000);
+        in_flight.with_label_values(&[id]).set(view.running.into());
+    }
+    let counters = [tokens, seconds, embeddings, embedding_seconds];
+    let mut families: Vec<_> = counters.iter().flat_map(Collector::collect).collect();
+    families.extend(in_flight.collect());
+    families
 }
 
 /// Returns the statistics of every id.
@@ -229,6 +311,7 @@ mod tests {
             },
             metrics: metrics.clone(),
             directory: Directory::new(0),
+            pool: WorkerPool::empty(&metrics),
             memory: MemoryBudget::new(1 << 30),
             build: BuildInfo {
                 version: "1.2.3",

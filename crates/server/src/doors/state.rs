@@ -1,5 +1,6 @@
 //! The state API, for people and dashboards: `/api/state` and its stream.
 
+mod llm;
 mod snapshot;
 mod stream;
 

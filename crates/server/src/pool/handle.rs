@@ -95,6 +95,9 @@ struct Ticket {
 }
 
 impl WorkerPool {
+    /// The number of the key of the operator, and of everyone on an open server.
+    pub(crate) const OPERATOR: KeyId = KeyId(0);
+
     /// Returns a pool without workers.
     pub(crate) fn new(settings: PoolSettings, metrics: LlmMetrics) -> Self {
         let mut pool = Pool::new(settings.config);
@@ -472,5 +475,19 @@ impl Drop for Ticket {
 fn send_all(dispatches: Vec<Dispatch>) {
     for (sender, verdict) in dispatches {
         drop(sender.send(verdict));
+    }
+}
+
+#[cfg(test)]
+impl WorkerPool {
+    /// Returns a pool without workers and with one key.
+    pub(crate) fn empty(metrics: &crate::metrics::Metrics) -> Self {
+        let settings = PoolSettings {
+            config: PoolConfig::default(),
+            keys: vec![(KeySettings::default(), BudgetLimits::default())],
+            aliases: Vec::new(),
+        };
+        let names = vec!["api_key".to_owned()];
+        Self::new(settings, LlmMetrics::new(metrics, names))
     }
 }

@@ -250,7 +250,9 @@ impl Ledger {
             Phase::Sent | Phase::Abandoned => None,
         };
 
-        let estimate = charged.as_ref().map_or(Estimate::default(), |one| one.estimate);
+        let estimate = charged
+            .as_ref()
+            .map_or(Estimate::default(), |one| one.estimate);
         let total_ms = now.saturating_sub(attempt.began) / 1000;
         let report = attempt.report.unwrap_or_default();
         let report = completed(report, number, estimate, total_ms);
@@ -279,12 +281,7 @@ impl Ledger {
 }
 
 /// Returns a report with estimates in place of what it does not have.
-fn completed(
-    report: CallReport,
-    number: u64,
-    estimate: Estimate,
-    total_ms: u64,
-) -> CallReport {
+fn completed(report: CallReport, number: u64, estimate: Estimate, total_ms: u64) -> CallReport {
     let or = |counted: u64, estimated: u64| if counted > 0 { counted } else { estimated };
     let is_counted = is_trusted(&report);
     let prompt = if is_counted {
@@ -320,4 +317,3 @@ fn outcome(report: &CallReport) -> Outcome {
 fn is_trusted(report: &CallReport) -> bool {
     matches!(report.source, CountSource::Usage | CountSource::Timings)
 }
-

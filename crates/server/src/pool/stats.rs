@@ -128,7 +128,14 @@ impl WorkerTotals {
             counter.fetch_add(more, Ordering::Relaxed);
         };
         let is_failure = report.end == CallEnd::Failed;
-        add(if is_failure { &self.failed } else { &self.succeeded }, 1);
+        add(
+            if is_failure {
+                &self.failed
+            } else {
+                &self.succeeded
+            },
+            1,
+        );
         add(&self.processing_ms, report.total_ms);
         add(&self.tokens_in, report.prompt);
         add(&self.tokens_out, report.completion);
@@ -175,9 +182,21 @@ impl LlmMetrics {
                 "Vectors of embeddings that were made, by model.",
                 &["model"],
             ),
-            durations: metrics.durations("llamapool_request_duration_seconds", "model"),
-            first_tokens: metrics.durations("llamapool_first_token_seconds", "model"),
-            queue_waits: metrics.durations("llamapool_queue_wait_seconds", "class"),
+            durations: metrics.histogram(
+                "llamapool_request_duration_seconds",
+                "Time from a call to an LLM to the last byte of its answer, by model.",
+                "model",
+            ),
+            first_tokens: metrics.histogram(
+                "llamapool_first_token_seconds",
+                "Time from sending a call to its worker to the first content of its answer, by model.",
+                "model",
+            ),
+            queue_waits: metrics.histogram(
+                "llamapool_queue_wait_seconds",
+                "Time that calls with an answer waited for a worker, by the class that the caller asked for; key: that of its key.",
+                "class",
+            ),
             attempts: metrics.counter(
                 "llamapool_attempts_total",
                 "Attempts of calls that reached a worker, by outcome: answered, failed.",
@@ -268,16 +287,25 @@ impl LlmMetrics {
         settled.worker.totals.count(&settled.model, report);
         let Some(key) = settled.key else {
             let wasted = report.prompt + report.completion;
-            counts.wasted_tokens.with_label_values::<&str>(&[]).inc_by(wasted);
+            counts
+                .wasted_tokens
+                .with_label_values::<&str>(&[])
+                .inc_by(wasted);
             return;
         };
 
         let model = self.model_label(&settled.model);
         let kinds = [("in", report.prompt), ("out", report.completion)];
         for (kind, tokens) in kinds {
-            counts.tokens.with_label_values(&[&*model, kind]).inc_by(tokens);
+            counts
+                .tokens
+                .with_label_values(&[&*model, kind])
+                .inc_by(tokens);
             if let Some(name) = counts.key_names.get(key.0 as usize) {
-                counts.key_tokens.with_label_values(&[name, kind]).inc_by(tokens);
+                counts
+                    .key_tokens
+                    .with_label_values(&[name, kind])
+                    .inc_by(tokens);
             }
         }
         if report.embeddings > 0 {
@@ -313,7 +341,7 @@ impl LlmMetrics {
     }
 
     /// Returns the name that a model is counted under.
-    fn model_label(&self, model: &Arc<str>) -> Arc<str> {
+    pub(crate) fn model_label(&self, model: &Arc<str>) -> Arc<str> {
         let mut models = self.0.models.lock();
         if models.contains(model) {
             return model.clone();

@@ -10,7 +10,7 @@ use llamapool_tunnel::{CloseCode, CloseReason, ServerEnd, TunnelConfig, TunnelEn
 use llamapool_wire::{Event, Offer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::events::{EventsError, EventStream};
+use super::events::{EventStream, EventsError};
 use super::registration::{Registration, Reservations};
 use crate::auth::RelayKind;
 use crate::directory::{Member, RelayTunnel};

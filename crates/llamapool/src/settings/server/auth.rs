@@ -6,9 +6,10 @@ use http::Uri;
 use http::uri::Scheme;
 use llamapool_server::{AuthConfig, Keys};
 use llamapool_settings::value::SWITCH;
-use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
+use llamapool_settings::{Setting, Sources, TypedSetting};
 use llamapool_wire::Secret;
 
+use super::llm_keys;
 use crate::settings::address::{HOSTS, ORIGINS};
 use crate::settings::error::ConfigError;
 use crate::settings::group::ACCESS;
@@ -135,11 +136,12 @@ fn keys_without_auth(sources: &Sources) -> Result<Keys, ConfigError> {
 
     Ok(Keys {
         session: sources.explicit(&SESSION_KEY)?,
+        llm: llm_keys::resolve(sources)?.into(),
         ..Keys::default()
     })
 }
 
-fn keys(sources: &Sources, generated: &mut Vec<GeneratedKey>) -> Result<Keys, SettingsError> {
+fn keys(sources: &Sources, generated: &mut Vec<GeneratedKey>) -> Result<Keys, ConfigError> {
     let mut generate = |kind: fn(Secret) -> GeneratedKey| {
         let secret = Secret::random();
         generated.push(kind(secret.clone()));
@@ -155,6 +157,7 @@ fn keys(sources: &Sources, generated: &mut Vec<GeneratedKey>) -> Result<Keys, Se
         api: Some(api),
         worker: Some(worker),
         session: sources.explicit(&SESSION_KEY)?,
+        llm: llm_keys::resolve(sources)?.into(),
     })
 }
 

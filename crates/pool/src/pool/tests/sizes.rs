@@ -165,5 +165,5 @@ fn a_waiting_call_takes_few_bytes() {
     assert!(call <= 240, "{call}");
     assert!(call + waiting + timer <= 300, "{}", call + waiting + timer);
     assert!(size_of::<Running>() <= 80, "{}", size_of::<Running>());
-    assert!(size_of::<Line>() <= 200, "{}", size_of::<Line>());
+    assert!(size_of::<Line>() <= 240, "{}", size_of::<Line>());
 }

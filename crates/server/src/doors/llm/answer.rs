@@ -105,7 +105,10 @@ impl Answering {
         match collect(body, most, &self.memory).await {
             Ok(body) => {
                 slot.count_output(body.len() as u64 / BYTES_PER_TOKEN);
-                if let Some(worker) = slot.worker().filter(|_| call.endpoint == Endpoint::Responses) {
+                if let Some(worker) = slot
+                    .worker()
+                    .filter(|_| call.endpoint == Endpoint::Responses)
+                {
                     owner.remember_answer(&body, worker);
                 }
                 call.complete(head.status.as_u16());
@@ -143,12 +146,14 @@ fn prepare_head(call: &Call, head: &mut response::Parts, route: Option<&headers:
     headers::to_caller(&mut head.headers);
     let route = route.filter(|_| call.door.config.route_header);
     let route = route.and_then(headers::RouteOfCall::to_header);
-    head.headers.extend(route.map(|route| (headers::ROUTE, route)));
+    head.headers
+        .extend(route.map(|route| (headers::ROUTE, route)));
     headers::add_limits(&mut head.headers, &call.door, call.key, call.dialect());
 }
 
 fn whole_response(mut head: response::Parts, body: Bytes) -> Response<Body> {
-    head.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    head.headers
+        .insert(header::CONTENT_LENGTH, body.len().into());
     head.headers.remove(header::TRANSFER_ENCODING);
     if head.status == StatusCode::NO_CONTENT {
         head.headers.remove(header::CONTENT_LENGTH);

@@ -103,7 +103,10 @@ fn tunnel_request(
     let model = request.model.as_deref().unwrap_or_default();
     let fields: [(HeaderName, String); 5] = [
         (wire::ATTEMPT, request.attempt.to_string()),
-        (wire::MODEL, utf8_percent_encode(model, MODEL_NAME).to_string()),
+        (
+            wire::MODEL,
+            utf8_percent_encode(model, MODEL_NAME).to_string(),
+        ),
         (wire::RESPONSE_FORM, request.form.as_str().to_owned()),
         (
             wire::FIRST_CONTENT_TIMEOUT,

@@ -76,7 +76,11 @@ impl ContentCoding {
     ) -> Result<Bytes, DecodeError> {
         match self {
             Self::Identity => Ok(body),
-            Self::Gzip => read_all(flate2::read::MultiGzDecoder::new(&body[..]), max_bytes, memory),
+            Self::Gzip => read_all(
+                flate2::read::MultiGzDecoder::new(&body[..]),
+                max_bytes,
+                memory,
+            ),
             Self::Deflate => read_all(flate2::read::ZlibDecoder::new(&body[..]), max_bytes, memory),
             Self::Zstd => {
                 let decoder = ruzstd::decoding::StreamingDecoder::new(&body[..]);
@@ -177,7 +181,10 @@ mod tests {
             (ContentCoding::Zstd, zstd(&huge)),
         ] {
             let decoded = coding.decode(body, MAX_BYTES, &account);
-            assert!(matches!(decoded, Err(DecodeError::TooLarge(MAX_BYTES))), "{coding:?}");
+            assert!(
+                matches!(decoded, Err(DecodeError::TooLarge(MAX_BYTES))),
+                "{coding:?}"
+            );
         }
         assert_eq!(account.budget().used(), 0);
     }
@@ -192,9 +199,15 @@ mod tests {
             (ContentCoding::Zstd, zstd(&body)),
         ] {
             let cut = whole.slice(..whole.len() / 2);
-            assert!(matches!(decode(coding, cut), Err(DecodeError::Invalid(_))), "{coding:?}");
+            assert!(
+                matches!(decode(coding, cut), Err(DecodeError::Invalid(_))),
+                "{coding:?}"
+            );
             let other = Bytes::from_static(b"{\"model\":\"m\"}");
-            assert!(matches!(decode(coding, other), Err(DecodeError::Invalid(_))), "{coding:?}");
+            assert!(
+                matches!(decode(coding, other), Err(DecodeError::Invalid(_))),
+                "{coding:?}"
+            );
         }
     }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use llamapool_limits::{Claim, MemoryAccount, MemoryBudget, Owner};
-use llamapool_pool::{
-    BudgetLimits, Class, KeyId, KeySettings, PoolConfig, ServerAlias,
-};
+use llamapool_pool::{BudgetLimits, Class, KeyId, KeySettings, PoolConfig, ServerAlias};
 
 use super::stored_responses::StoredResponses;
 use crate::auth::{Auth, KeyClass, Keys, LlmCaller, LlmKey, LlmParty};
@@ -125,7 +123,7 @@ impl LlmDoor {
 /// first one.
 pub(super) fn key_of(party: LlmParty) -> KeyId {
     match party {
-        LlmParty::Anyone | LlmParty::Operator => KeyId(0),
+        LlmParty::Anyone | LlmParty::Operator => WorkerPool::OPERATOR,
         LlmParty::Key(place) => KeyId(u32::try_from(place + 1).unwrap_or(u32::MAX)),
     }
 }

@@ -190,7 +190,8 @@ impl ErrorText {
     /// A runtime that still loads the model answers 503 so (llama.cpp, vLLM).
     fn is_loading(&self) -> bool {
         let message = self.message();
-        self.has_word("unavailable_error") || message.contains("loading model")
+        self.has_word("unavailable_error")
+            || message.contains("loading model")
             || message.contains("model is loading")
     }
 
@@ -258,9 +259,11 @@ mod tests {
 
     #[test]
     fn errors_of_runtimes_decide_whether_a_call_goes_on() {
-        let loading = r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#;
+        let loading =
+            r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#;
         let overflow = r#"{"error":{"code":400,"message":"request (5000 tokens) exceeds the available context size (4096 tokens)","type":"exceed_context_size_error"}}"#;
-        let unloaded = r#"{"error":{"message":"Failed to load model \"x\"","type":"invalid_request_error"}}"#;
+        let unloaded =
+            r#"{"error":{"message":"Failed to load model \"x\"","type":"invalid_request_error"}}"#;
 
         for (status, body, next, is_evidence) in [
             (503, loading, Next::WhenLoaded, false),
@@ -272,7 +275,12 @@ mod tests {
             (400, overflow, Next::LargerContext, false),
             (400, unloaded, Next::OtherWorker, false),
             (400, r#"{"error":"bad"}"#, Next::Final, false),
-            (404, r#"{"error":"model 'x' not found"}"#, Next::OtherWorker, false),
+            (
+                404,
+                r#"{"error":"model 'x' not found"}"#,
+                Next::OtherWorker,
+                false,
+            ),
             (401, "{}", Next::Final, false),
             (422, "{}", Next::Final, false),
         ] {

@@ -104,7 +104,9 @@ pub(super) fn refuse_loop(headers: &HeaderMap) -> Result<(), LlmError> {
     if entries < MAX_VIA {
         return Ok(());
     }
-    let message = format!("the request went through llamapool {entries} times: a worker of this pool asks the pool itself");
+    let message = format!(
+        "the request went through llamapool {entries} times: a worker of this pool asks the pool itself"
+    );
     Err(LlmError::new(LlmErrorKind::Loop, message))
 }
 
@@ -113,7 +115,9 @@ pub(super) fn to_worker(headers: &mut HeaderMap, takes_json: bool) {
     strip_hop_by_hop(headers, |name| name == header::CONTENT_TYPE);
     remove_keys(headers);
     remove_headers(headers, |name| {
-        ENDS_HERE.contains(name) || is_own_or_of_browsers(name) || reserved::is_reserved_in_request(name)
+        ENDS_HERE.contains(name)
+            || is_own_or_of_browsers(name)
+            || reserved::is_reserved_in_request(name)
     });
     let identity = HeaderValue::from_static("identity");
     headers.insert(header::ACCEPT_ENCODING, identity);

@@ -49,19 +49,12 @@ pub(super) async fn take(
 fn check_memory(declared: Option<u64>, memory: &MemoryAccount) -> Result<(), LlmError> {
     let declared = declared.and_then(|declared| usize::try_from(declared).ok());
     match declared.filter(|&declared| declared > UNCOUNTED_BYTES) {
-        Some(declared) => memory
-            .take(declared)
-            .map(drop)
-            .map_err(LlmError::no_memory),
+        Some(declared) => memory.take(declared).map(drop).map_err(LlmError::no_memory),
         None => Ok(()),
     }
 }
 
-async fn collected(
-    door: &LlmDoor,
-    body: Body,
-    memory: &MemoryAccount,
-) -> Result<Bytes, LlmError> {
+async fn collected(door: &LlmDoor, body: Body, memory: &MemoryAccount) -> Result<Bytes, LlmError> {
     let max_bytes = door.bounds.max_request_bytes;
     let idle = door.config.body_timeout;
     let pace = RequestPace {

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use llamapool_dialect::{
-    Endpoint, ListedModel, LoadedModel, LlmErrorKind, ModelsPage, Route, model_json,
+    Endpoint, ListedModel, LlmErrorKind, LoadedModel, ModelsPage, Route, model_json,
     models_page_json, ollama_ps, ollama_show, ollama_tags, ollama_version,
 };
 use llamapool_http::json_response;
@@ -50,8 +50,8 @@ pub(super) fn answer(
 /// Returns the details of a model, where no worker with Ollama has it.
 pub(super) fn show(door: &LlmDoor, key: KeyId, name: &str) -> Result<Response<Body>, LlmError> {
     let models = door.listed(key);
-    let model = find(&models, name)
-        .ok_or_else(|| LlmError::model_not_found(name, Endpoint::OllamaShow))?;
+    let model =
+        find(&models, name).ok_or_else(|| LlmError::model_not_found(name, Endpoint::OllamaShow))?;
     Ok(json_response(StatusCode::OK, ollama_show(model)))
 }
 
@@ -177,7 +177,9 @@ fn tagged(body: String, request: &ListRequest<'_>) -> Response<Body> {
     let known = request.headers.get(header::IF_NONE_MATCH);
     let is_known = known.is_some_and(|known| {
         let known = String::from_utf8_lossy(known.as_bytes());
-        known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)
+        known
+            .split(',')
+            .any(|one| one.trim().trim_start_matches("W/") == tag)
     });
     let mut response = if is_known && *request.method != Method::HEAD {
         let mut unchanged = Response::new(Body::empty());

@@ -62,11 +62,7 @@ pub(super) enum Piece {
 
 impl LiveBody {
     /// Takes an answer apart, into its head and its body.
-    pub(super) fn of(
-        live: LiveAnswer,
-        endpoint: Endpoint,
-        owner: ResponseOwner,
-    ) -> (Parts, Self) {
+    pub(super) fn of(live: LiveAnswer, endpoint: Endpoint, owner: ResponseOwner) -> (Parts, Self) {
         let (head, body) = live.answer.response.into_parts();
         let slot = Slot {
             running: live.running,
@@ -104,7 +100,10 @@ impl LiveBody {
 
     /// Returns how far the stream is.
     pub(super) fn position(&self) -> StreamPosition {
-        let follower = self.events.as_ref().and_then(|events| events.follower.as_ref());
+        let follower = self
+            .events
+            .as_ref()
+            .and_then(|events| events.follower.as_ref());
         follower.map(StreamReader::position).unwrap_or_default()
     }
 

@@ -168,7 +168,8 @@ impl ReadRequest {
     ) -> Ask {
         let call = CallId(door.pool.next_number());
         let wishes = party.wishes;
-        let micros = |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let micros =
+            |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let deadline = wishes
             .timeout
             .map(|timeout| door.pool.now().saturating_add(micros(timeout)));
@@ -177,7 +178,11 @@ impl ReadRequest {
         let has_pictures = self.info.media > 0;
         Ask {
             prompt_tokens,
-            prompt_bytes: if has_pictures { 0 } else { self.info.prompt_bytes },
+            prompt_bytes: if has_pictures {
+                0
+            } else {
+                self.info.prompt_bytes
+            },
             output_tokens: self.info.max_output_tokens,
             marks: self.marks(door, party.key, &model),
             class,
@@ -223,7 +228,11 @@ impl ReadRequest {
 }
 
 fn missing_model(names: &[Arc<str>]) -> LlmError {
-    let listed: Vec<_> = names.iter().take(LISTED_NAMES).map(|name| &**name).collect();
+    let listed: Vec<_> = names
+        .iter()
+        .take(LISTED_NAMES)
+        .map(|name| &**name)
+        .collect();
     let message = match &listed[..] {
         [] => "`model` is missing, and there is no model yet".to_owned(),
         listed => format!("`model` is missing, expected one of: {}", listed.join(", ")),

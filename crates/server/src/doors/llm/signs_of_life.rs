@@ -149,7 +149,11 @@ mod tests {
         let of_others = signs(Endpoint::Responses, false, 70).await;
 
         let has_event = |(_, sign): &&(u64, String)| sign.contains("event: keepalive");
-        let events: Vec<_> = of_codex.iter().filter(has_event).map(|(at, _)| *at).collect();
+        let events: Vec<_> = of_codex
+            .iter()
+            .filter(has_event)
+            .map(|(at, _)| *at)
+            .collect();
         assert_eq!(events, [60]);
         assert_eq!(of_others.iter().filter(has_event).count(), 0);
         assert_eq!(of_others.len(), 4);

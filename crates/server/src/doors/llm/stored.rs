@@ -30,8 +30,7 @@ use crate::pool::PoolWorker;
 pub(super) fn worker(door: &LlmDoor, id: &str, key: KeyId) -> Result<Arc<PoolWorker>, LlmError> {
     let kept_by = door.responses.worker(id, key).ok_or_else(|| {
         let message = format!("no response with the id `{id}` is kept by a worker of this pool");
-        LlmError::new(LlmErrorKind::PreviousResponseNotFound, message)
-            .about("previous_response_id")
+        LlmError::new(LlmErrorKind::PreviousResponseNotFound, message).about("previous_response_id")
     })?;
     door.pool.worker_of_id(&kept_by).ok_or_else(|| {
         let message = format!("the worker that keeps the response `{id}` is away");

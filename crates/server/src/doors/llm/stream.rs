@@ -110,9 +110,8 @@ impl EarlyStream {
                 let waited = since.elapsed().as_secs();
                 let queue = self.door.pool.queue();
                 let entry = queue.iter().find(|entry| entry.call == call);
-                let place = entry.map(|entry| {
-                    format!("position={} of={} ", entry.position, entry.of)
-                });
+                let place =
+                    entry.map(|entry| format!("position={} of={} ", entry.position, entry.of));
                 let place = place.unwrap_or_default();
                 Some(format!("queue {place}model={model} waited={waited}"))
             }
@@ -239,7 +238,8 @@ fn begin(
         Ok(CallAnswer::OfRuntime(answer)) => {
             let kind = kind_of_status(answer.status());
             let message = super::attempt::message_of(answer.body());
-            let message = message.unwrap_or_else(|| format!("the runtime answered {}", answer.status()));
+            let message =
+                message.unwrap_or_else(|| format!("the runtime answered {}", answer.status()));
             LlmError::new(kind, message)
         }
         Err(error) => error,

@@ -11,8 +11,13 @@ use llamapool_mcp::MethodLabel;
 use llamapool_wire::{BridgeLoad, BuildInfo, ProviderHealth, RelayId};
 use serde::Serialize;
 
+use super::llm::{
+    KeyState, LlmJobs, LlmSnapshot, ModelState, QueuedCall, WorkerState, WorkersSummary,
+};
+
 use crate::calls::{CallMetrics, Outcome};
 use crate::directory::{Directory, Listing, McpCallStats, Member};
+use crate::pool::WorkerPool;
 use crate::scheduler::DrainGate;
 
 /// The most calls in flight that are listed one by one; the oldest are.
@@ -22,6 +27,7 @@ const LISTED_CALLS: usize = 1000;
 pub(crate) struct StateSources {
     pub(crate) directory: Directory,
     pub(crate) calls: CallMetrics<MethodLabel>,
+    pub(crate) pool: WorkerPool,
     pub(crate) gate: Arc<DrainGate>,
     pub(crate) memory: MemoryBudget,
     pub(crate) started: SystemTime,
@@ -33,8 +39,12 @@ pub(crate) struct StateSources {
 struct Snapshot {
     server: ServerState,
     workers_summary: WorkersSummary,
-    models: [(); 0],
-    workers: [(); 0],
+    models: Vec<ModelState>,
+    workers: Vec<WorkerState>,
+    /// The waiting calls to LLM runtimes, in the order in which they would run.
+    queue: Vec<QueuedCall>,
+    keys: Vec<KeyState>,
+    llm: LlmJobs,
     mcp: Mcp,
 }
 
@@ -53,15 +63,6 @@ struct ServerState {
     /// Bytes that are held for callers, and the most that may be (`MAX_MEMORY`).
     memory_used_bytes: usize,
     memory_max_bytes: usize,
-}
-
-#[derive(Default, Serialize)]
-struct WorkersSummary {
-    connected: usize,
-    working: usize,
-    idle: usize,
-    not_ready: usize,
-    gone: usize,
 }
 
 #[derive(Serialize)]
@@ -129,13 +130,18 @@ struct CallState {
 
 /// Returns the state now, as JSON.
 pub(super) fn to_json(sources: &StateSources) -> String {
-    let listings = sources.directory.listings();
+    let mut listings = sources.directory.listings();
+    listings.retain(|listing| !listing.is_of_workers());
     let stats = sources.directory.all_stats();
+    let llm: LlmSnapshot = super::llm::snapshot(&sources.pool);
     let snapshot = Snapshot {
-        server: server_state(sources),
-        workers_summary: WorkersSummary::default(),
-        models: [],
-        workers: [],
+        server: server_state(sources, llm.queue_len),
+        workers_summary: llm.summary,
+        models: llm.models,
+        workers: llm.workers,
+        queue: llm.queue,
+        keys: llm.keys,
+        llm: llm.jobs,
         mcp: Mcp {
             clients: listings.iter().filter_map(client_state).collect(),
             sessions: active_calls(&stats),
@@ -144,8 +150,9 @@ pub(super) fn to_json(sources: &StateSources) -> String {
     serde_json::to_string(&snapshot).unwrap_or_default()
 }
 
-fn server_state(sources: &StateSources) -> ServerState {
+fn server_state(sources: &StateSources, queue_len: usize) -> ServerState {
     let (completed, failed) = sources.calls.totals();
+    let (llm_completed, llm_failed) = sources.pool.metrics().totals();
     let now = SystemTime::now();
     let uptime = now.duration_since(sources.started).unwrap_or_default();
     let state = if sources.gate.is_closed() {
@@ -162,9 +169,9 @@ fn server_state(sources: &StateSources) -> ServerState {
         state,
         uptime_s: uptime.as_secs(),
         jobs_inflight_total: sources.gate.running(),
-        jobs_completed_total: completed,
-        jobs_failed_total: failed,
-        scheduler_queue_len: 0,
+        jobs_completed_total: completed + llm_completed,
+        jobs_failed_total: failed + llm_failed,
+        scheduler_queue_len: queue_len,
         memory_used_bytes: sources.memory.used(),
         memory_max_bytes: sources.memory.capacity(),
     }
@@ -276,6 +283,6 @@ fn active_calls(stats: &[(RelayId, Arc<McpCallStats>)]) -> Option<Vec<CallState>
     (!calls.is_empty()).then_some(calls)
 }
 
-fn time(time: SystemTime) -> String {
+pub(super) fn time(time: SystemTime) -> String {
     humantime::format_rfc3339_nanos(time).to_string()
 }

@@ -14,8 +14,8 @@ use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::data_dir::{DataDirConfig, ServerData};
 use crate::auth::RelayKind;
+use crate::data_dir::{DataDirConfig, ServerData};
 use crate::directory::RelayTunnel;
 use crate::relays::registration::Registration;
 

@@ -1,0 +1,241 @@
+//! Settings of calls to LLM runtimes.
+
+use std::time::Duration;
+
+use llamapool_server::{AffinityScope, LlmConfig, ModelAlias};
+use llamapool_settings::value::{
+    COUNT, COUNT_OR_ZERO, DURATION, POSITIVE_DURATION, SWITCH, expected, items,
+};
+use llamapool_settings::{
+    Setting, SettingsError, Sources, Syntax, TypedSetting, ValueError, ValueType,
+};
+
+use crate::settings::group::{LIMITS, RUNTIME, TIME};
+
+/// Aliases of models, one a line.
+const ALIASES: ValueType<Vec<ModelAlias>> = ValueType {
+    syntax: Syntax::List,
+    parse: aliases,
+};
+/// The scope of prompts that are compared.
+const SCOPE: ValueType<AffinityScope> = ValueType {
+    syntax: Syntax::Text,
+    parse: |text| match text.trim() {
+        "pool" => Ok(AffinityScope::Pool),
+        "key" => Ok(AffinityScope::Key),
+        _ => expected("pool or key"),
+    },
+};
+/// Whether something of a request is passed on or taken out.
+const PASS_OR_STRIP: ValueType<bool> = ValueType {
+    syntax: Syntax::Text,
+    parse: |text| match text.trim() {
+        "pass" => Ok(true),
+        "strip" => Ok(false),
+        _ => expected("pass or strip"),
+    },
+};
+
+static LLM_QUEUE_SIZE: TypedSetting<usize> = TypedSetting::new(
+    "LLM_QUEUE_SIZE",
+    LIMITS,
+    COUNT_OR_ZERO,
+    "Most calls to LLMs that wait for a worker; 0: none waits.",
+)
+.default("1000");
+static LLM_QUEUE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "LLM_QUEUE_TIMEOUT",
+    TIME,
+    POSITIVE_DURATION,
+    "Longest wait of a call to an LLM for a worker.",
+)
+.default("10m");
+static LLM_QUEUE_UPDATE: TypedSetting<Duration> = TypedSetting::new(
+    "LLM_QUEUE_UPDATE",
+    TIME,
+    POSITIVE_DURATION,
+    "Interval of the comments with the place in the queue, in streams of callers that wait.",
+)
+.default("10s");
+static LLM_AGEING: TypedSetting<Duration> = TypedSetting::new(
+    "LLM_AGEING",
+    TIME,
+    DURATION,
+    "Wait after which a call to an LLM rises by one class; 0: never.",
+)
+.default("30s");
+static LLM_HEAD_PATIENCE: TypedSetting<Duration> = TypedSetting::new(
+    "LLM_HEAD_PATIENCE",
+    TIME,
+    DURATION,
+    "Time for which the headers of a stream are held back, so that a failure has its own status.",
+)
+.default("10s");
+static LLM_FIRST_TOKEN_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "LLM_FIRST_TOKEN_TIMEOUT",
+    TIME,
+    POSITIVE_DURATION,
+    "Longest wait for the first content of an LLM's answer.",
+)
+.default("10m");
+static LLM_TOKEN_IDLE: TypedSetting<Duration> = TypedSetting::new(
+    "LLM_TOKEN_IDLE",
+    TIME,
+    POSITIVE_DURATION,
+    "Longest pause between two events of an LLM's answer, where its runtime shows no work.",
+)
+.default("2m");
+static LLM_BODY_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "LLM_BODY_TIMEOUT",
+    TIME,
+    DURATION,
+    "Longest pause of a caller inside the body of a call to an LLM; 0: no limit but 10 minutes for \
+     all of it.",
+)
+.default("60s");
+static LLM_AFFINITY_ENTRIES: TypedSetting<usize> = TypedSetting::new(
+    "LLM_AFFINITY_ENTRIES",
+    LIMITS,
+    COUNT,
+    "Most beginnings of prompts that are remembered, 48 bytes each, to find the worker that has \
+     them in its cache.",
+)
+.default("262144");
+static LLM_AFFINITY_SCOPE: TypedSetting<AffinityScope> = TypedSetting::new(
+    "LLM_AFFINITY_SCOPE",
+    RUNTIME,
+    SCOPE,
+    "Compares beginnings of prompts of all callers (pool), or of each key by itself (key).",
+)
+.default("pool");
+static LLM_ALIAS_FALLBACK: TypedSetting<bool> = TypedSetting::new(
+    "LLM_ALIAS_FALLBACK",
+    RUNTIME,
+    SWITCH,
+    "Lets another quantization stand in for a model that no worker has.",
+)
+.default("true");
+static LLM_ALIASES: TypedSetting<Vec<ModelAlias>> = TypedSetting::new(
+    "LLM_ALIASES",
+    RUNTIME,
+    ALIASES,
+    "Further names of models, as ALIAS=MODEL or ALIAS=MODEL|MODEL, of which the first with a worker \
+     is taken; * at the end of an alias stands for anything.",
+);
+static LLM_REMEMBERED_RESPONSES: TypedSetting<usize> = TypedSetting::new(
+    "LLM_REMEMBERED_RESPONSES",
+    LIMITS,
+    COUNT,
+    "Most stored responses whose worker is remembered, for an hour each.",
+)
+.default("65536");
+static LLM_ROUTE_HEADER: TypedSetting<bool> = TypedSetting::new(
+    "LLM_ROUTE_HEADER",
+    RUNTIME,
+    SWITCH,
+    "Adds Llamapool-Route to answers: worker, model, reason, wait, attempts.",
+)
+.default("true");
+static LLM_BILLING_HEADER: TypedSetting<bool> = TypedSetting::new(
+    "LLM_BILLING_HEADER",
+    RUNTIME,
+    PASS_OR_STRIP,
+    "Whether the first block of Claude Code's prompts, which changes with every request and voids \
+     caches, is passed on: pass or strip.",
+)
+.default("strip");
+static LLM_KEEP_ALIVE: TypedSetting<bool> = TypedSetting::new(
+    "LLM_KEEP_ALIVE",
+    RUNTIME,
+    PASS_OR_STRIP,
+    "Whether keep_alive of callers with a key of their own, which pins and unloads Ollama's models, \
+     is passed on: pass or strip.",
+)
+.default("strip");
+
+/// The settings declared here.
+pub(super) static SETTINGS: &[&Setting] = &[
+    &LLM_ALIASES.setting,
+    &LLM_ALIAS_FALLBACK.setting,
+    &LLM_AFFINITY_SCOPE.setting,
+    &LLM_ROUTE_HEADER.setting,
+    &LLM_BILLING_HEADER.setting,
+    &LLM_KEEP_ALIVE.setting,
+    &LLM_QUEUE_SIZE.setting,
+    &LLM_AFFINITY_ENTRIES.setting,
+    &LLM_REMEMBERED_RESPONSES.setting,
+    &LLM_QUEUE_TIMEOUT.setting,
+    &LLM_QUEUE_UPDATE.setting,
+    &LLM_AGEING.setting,
+    &LLM_HEAD_PATIENCE.setting,
+    &LLM_FIRST_TOKEN_TIMEOUT.setting,
+    &LLM_TOKEN_IDLE.setting,
+    &LLM_BODY_TIMEOUT.setting,
+];
+
+/// Returns the configuration.
+pub(super) fn resolve(sources: &Sources) -> Result<LlmConfig, SettingsError> {
+    Ok(LlmConfig {
+        queue_size: sources.value(&LLM_QUEUE_SIZE)?,
+        queue_timeout: sources.value(&LLM_QUEUE_TIMEOUT)?,
+        queue_update: sources.value(&LLM_QUEUE_UPDATE)?,
+        ageing: sources.value(&LLM_AGEING)?,
+        head_patience: sources.value(&LLM_HEAD_PATIENCE)?,
+        first_token_timeout: sources.value(&LLM_FIRST_TOKEN_TIMEOUT)?,
+        token_idle_timeout: sources.value(&LLM_TOKEN_IDLE)?,
+        body_timeout: sources.value(&LLM_BODY_TIMEOUT)?,
+        affinity_entries: sources.value(&LLM_AFFINITY_ENTRIES)?,
+        affinity_scope: sources.value(&LLM_AFFINITY_SCOPE)?,
+        alias_fallback: sources.value(&LLM_ALIAS_FALLBACK)?,
+        remembered_responses: sources.value(&LLM_REMEMBERED_RESPONSES)?,
+        route_header: sources.value(&LLM_ROUTE_HEADER)?,
+        strips_billing_header: !sources.value(&LLM_BILLING_HEADER)?,
+        passes_keep_alive: sources.value(&LLM_KEEP_ALIVE)?,
+        aliases: sources.value(&LLM_ALIASES)?,
+    })
+}
+
+fn aliases(text: &str) -> Result<Vec<ModelAlias>, ValueError> {
+    let aliases = text.lines().flat_map(items).map(|item| {
+        let (name, targets) = item.split_once('=')?;
+        let targets: Vec<_> = targets
+            .split('|')
+            .map(|one| one.trim().to_owned())
+            .collect();
+        let is_good = targets.iter().all(|target| !target.is_empty());
+        is_good.then(|| ModelAlias {
+            name: name.trim().to_owned(),
+            targets,
+        })
+    });
+    match aliases.collect() {
+        Some(aliases) => Ok(aliases),
+        None => expected("ALIAS=MODEL or ALIAS=MODEL|MODEL, as in claude-*=qwen3:32b"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_has_one_model_or_several() {
+        let found = aliases("claude-*=qwen3:32b|qwen3:8b, =llama3\ngpt-4o = qwen3:8b").unwrap();
+
+        let found: Vec<_> = found
+            .iter()
+            .map(|alias| (alias.name.as_str(), alias.targets.join("|")))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("claude-*", "qwen3:32b|qwen3:8b".to_owned()),
+                ("", "llama3".to_owned()),
+                ("gpt-4o", "qwen3:8b".to_owned()),
+            ]
+        );
+        for bad in ["a", "a=", "a=b|"] {
+            assert!(aliases(bad).is_err(), "{bad}");
+        }
+    }
+}

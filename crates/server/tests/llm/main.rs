@@ -1,0 +1,17 @@
+//! The LLM API: callers, the server, and workers, in one process.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and so may the helpers of tests"
+)]
+
+mod calls;
+mod errors;
+mod failover;
+mod keys;
+mod kit;
+mod lists;
+mod queue;
+mod responses;
+mod runtimes;
+mod streams;

@@ -1,0 +1,185 @@
+//! Calls that wait: their order, their bounds, and what their callers see.
+
+use std::time::Duration;
+
+use llamapool_testkit::{PendingCall, soon};
+use serde_json::json;
+
+use crate::kit::{
+    CHAT, CHUNK, COMPLETION, DONE, call, chat, read, request, server, server_with_worker, start,
+    until_waiting, worker,
+};
+
+#[tokio::test]
+async fn calls_wait_for_a_slot_in_their_order() {
+    let (server, mut worker) = server_with_worker(1).await;
+    let mut calls = Vec::new();
+    for number in 0..3 {
+        let mut body = chat(false);
+        body["seed"] = json!(number);
+        calls.push(start(&server, CHAT, &body));
+        if number > 0 {
+            until_waiting(&server, number).await;
+        } else {
+            server
+                .until("the first call runs", |state| {
+                    state["workers"][0]["inflight"] == 1
+                })
+                .await;
+        }
+    }
+
+    for (number, pending) in calls.iter_mut().enumerate() {
+        let call = worker.next_call().await;
+        assert_eq!(call.json()["seed"], number);
+        assert!(!worker.has_call(), "one slot, one call");
+        call.answer_json(200, COMPLETION);
+        assert_eq!(read(pending).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_the_queue_gives_way() {
+    let (server, mut worker) = server_with_worker(1).await;
+    let mut running = start(&server, CHAT, &chat(false));
+    let first = worker.next_call().await;
+    let leaving = start(&server, CHAT, &chat(false));
+    until_waiting(&server, 1).await;
+
+    drop(leaving);
+    until_waiting(&server, 0).await;
+    first.answer_json(200, COMPLETION);
+
+    assert_eq!(read(&mut running).await.status(), 200);
+    assert!(!worker.has_call());
+}
+
+#[tokio::test]
+async fn a_full_queue_and_a_refused_wait_are_503() {
+    let server = server(|config| config.queue_size = 1).await;
+    let mut worker = worker(&server, "alpha", 1).await;
+    let _running = start(&server, CHAT, &chat(false));
+    let _first = worker.next_call().await;
+
+    let refused = request(&server, CHAT, &chat(false)).header("llamapool-queue", "refuse");
+    let refused = soon("an answer", refused.send()).await.unwrap();
+    let _waiting = start(&server, CHAT, &chat(false));
+    until_waiting(&server, 1).await;
+    let full = call(&server, CHAT, &chat(false)).await;
+
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["llamapool-error"], "queue_full");
+    assert_eq!(full.status(), 503);
+    assert_eq!(full.header("llamapool-error"), Some("queue_full"));
+    assert_eq!(full.header("x-should-retry"), Some("true"));
+}
+
+#[tokio::test]
+async fn a_wait_ends_at_its_deadline() {
+    let (server, mut worker) = server_with_worker(1).await;
+    let _running = start(&server, CHAT, &chat(false));
+    let _first = worker.next_call().await;
+
+    let waiting = request(&server, CHAT, &chat(false)).header("llamapool-queue-timeout", "0.05");
+    let answer = soon("an answer", waiting.send()).await.unwrap();
+
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["llamapool-error"], "queue_timeout");
+}
+
+#[tokio::test]
+async fn a_lower_class_waits_for_the_others() {
+    let (server, mut worker) = server_with_worker(1).await;
+    let mut running = start(&server, CHAT, &chat(false));
+    let first = worker.next_call().await;
+    let low = request(
+        &server,
+        CHAT,
+        &json!({ "model": "m", "seed": 1, "messages": [] }),
+    );
+    let mut low = PendingCall::start(low.header("llamapool-class", "low"));
+    until_waiting(&server, 1).await;
+    let mut normal = start(
+        &server,
+        CHAT,
+        &json!({ "model": "m", "seed": 2, "messages": [] }),
+    );
+    until_waiting(&server, 2).await;
+
+    first.answer_json(200, COMPLETION);
+    read(&mut running).await;
+    let second = worker.next_call().await;
+    assert_eq!(second.json()["seed"], 2);
+    second.answer_json(200, COMPLETION);
+    read(&mut normal).await;
+    let third = worker.next_call().await;
+    assert_eq!(third.json()["seed"], 1);
+    third.answer_json(200, COMPLETION);
+
+    assert_eq!(read(&mut low).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_waiting_stream_shows_its_place_and_then_the_answer() {
+    let (server, mut worker) = server_with_worker(1).await;
+    let mut running = start(&server, CHAT, &chat(false));
+    let first = worker.next_call().await;
+    let show = request(&server, CHAT, &chat(true)).header("llamapool-queue", "show");
+    let mut waiting = PendingCall::start(show);
+
+    let mut answer = waiting.answer().await;
+    let line = soon("the place", answer.chunk()).await.unwrap().unwrap();
+    first.answer_json(200, COMPLETION);
+    read(&mut running).await;
+    let pieces = worker.next_call().await.stream("text/event-stream");
+    pieces.send(Ok(CHUNK.into())).await.unwrap();
+    pieces.send(Ok(DONE.into())).await.unwrap();
+    drop(pieces);
+    let rest = soon("the answer", answer.text()).await.unwrap();
+
+    let line = String::from_utf8(line.to_vec()).unwrap();
+    assert!(line.starts_with(": queue "), "{line}");
+    assert!(line.contains("model=m"), "{line}");
+    let events: String = rest
+        .split_inclusive("\n\n")
+        .filter(|event| !event.starts_with(':'))
+        .collect();
+    assert_eq!(events, format!("{CHUNK}{DONE}"));
+}
+
+#[tokio::test]
+async fn a_call_that_fails_behind_its_head_says_why() {
+    let server = server(|config| config.head_patience = Duration::ZERO).await;
+    let mut worker = worker(&server, "alpha", 1).await;
+    let mut pending = start(&server, CHAT, &chat(true));
+
+    let answer = pending.answer().await;
+    worker.next_call().await.fail("first_token_timeout");
+    let (text, ended_well) = crate::kit::read_broken(answer).await;
+
+    assert!(text.contains("first_token_timeout"), "{text}");
+    assert!(!text.contains("[DONE]"), "{text}");
+    assert!(!ended_well);
+}
+
+#[tokio::test]
+async fn the_state_lists_waiting_calls() {
+    let (server, mut worker) = server_with_worker(1).await;
+    let _running = start(&server, CHAT, &chat(false));
+    let _first = worker.next_call().await;
+    let _waiting = start(&server, CHAT, &chat(false));
+
+    let state = server
+        .until("the call is listed", |state| {
+            state["queue"]
+                .as_array()
+                .is_some_and(|queue| !queue.is_empty())
+        })
+        .await;
+
+    let queued = &state["queue"][0];
+    assert_eq!(queued["model"], "m");
+    assert_eq!(queued["position"], 1);
+    assert_eq!(queued["key"], "api_key");
+    assert_eq!(state["models"][0]["waiting"], 1);
+}

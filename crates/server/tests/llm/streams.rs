@@ -1,0 +1,132 @@
+//! Streams: signs of life, and what is no stream of events.
+
+use std::time::Duration;
+
+use llamapool_testkit::{Pool, ScriptedWorker, ServerConfig, WorkerSetup, soon};
+use serde_json::json;
+
+use crate::kit::{CHAT, CHUNK, chat, start};
+
+/// Starts a server whose streams get a sign of life after a short silence.
+async fn lively() -> (Pool, ScriptedWorker) {
+    let server = Pool::with(|config: &mut ServerConfig| {
+        config.mcp.stream_keepalive = Duration::from_millis(20);
+    })
+    .await;
+    let mut setup = WorkerSetup::new(&["m"], 2);
+    let more = ["ollama", "speech", "transcriptions"].map(str::to_owned);
+    setup.models[0].apis.extend(more);
+    let worker = ScriptedWorker::connect(&server, "alpha", setup).await;
+    (server, worker)
+}
+
+#[tokio::test]
+async fn a_silent_stream_gets_the_sign_of_life_of_its_dialect() {
+    let mut body = chat(true);
+    body["max_tokens"] = json!(8);
+    for (path, content_type, sign) in [
+        (CHAT, "text/event-stream", ":\n\n"),
+        (
+            "/v1/messages",
+            "text/event-stream",
+            "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+        ),
+        ("/api/chat", "application/x-ndjson", " "),
+    ] {
+        let (server, mut worker) = lively().await;
+        let mut pending = start(&server, path, &body);
+        let first = if path == "/api/chat" {
+            "{\"message\":{\"content\":\"a\"}}\n"
+        } else {
+            CHUNK
+        };
+
+        let pieces = worker.next_call().await.stream(content_type);
+        pieces.send(Ok(first.into())).await.unwrap();
+        let mut answer = pending.answer().await;
+        let event = soon("the event", answer.chunk()).await.unwrap().unwrap();
+        let life = soon("a sign of life", answer.chunk())
+            .await
+            .unwrap()
+            .unwrap();
+        // Half an event: no sign is put into it.
+        pieces.send(Ok(first[..8].to_owned().into())).await.unwrap();
+        pieces.send(Ok(first[8..].to_owned().into())).await.unwrap();
+        drop(pieces);
+        let rest = soon("the rest", answer.text()).await.unwrap();
+
+        assert_eq!(event, first, "{path}");
+        assert_eq!(life, sign, "{path}");
+        assert!(rest.ends_with(first), "{path}: {rest:?}");
+        assert_eq!(rest.replace(sign, ""), first, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn audio_goes_down_as_it_comes_and_without_signs() {
+    let (server, mut worker) = lively().await;
+    let mut pending = start(&server, "/v1/audio/speech", &json!({ "model": "m" }));
+
+    let pieces = worker.next_call().await.stream("audio/mpeg");
+    pieces.send(Ok("one".into())).await.unwrap();
+    let mut answer = pending.answer().await;
+    let first = soon("the first piece", answer.chunk())
+        .await
+        .unwrap()
+        .unwrap();
+    pieces.send(Ok("two".into())).await.unwrap();
+    drop(pieces);
+    let rest = soon("the rest", answer.text()).await.unwrap();
+
+    assert_eq!(first, "one");
+    assert_eq!(rest, "two");
+}
+
+#[tokio::test]
+async fn the_content_type_of_an_answer_decides_whether_it_streams() {
+    let (server, mut worker) = lively().await;
+    let form = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--x--\r\n";
+    let request = server
+        .http
+        .post(format!("{}/v1/audio/transcriptions", server.url))
+        .bearer_auth(llamapool_testkit::API_KEY)
+        .header("content-type", "multipart/form-data; boundary=x")
+        .body(form);
+    let mut pending = llamapool_testkit::PendingCall::start(request);
+
+    let call = worker.next_call().await;
+    let content_type = call.headers["content-type"].clone();
+    let body = call.body.clone();
+    let pieces = call.stream("text/event-stream");
+    pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
+    let mut answer = pending.answer().await;
+    let first = soon("the first event", answer.chunk())
+        .await
+        .unwrap()
+        .unwrap();
+
+    assert_eq!(content_type, "multipart/form-data; boundary=x");
+    assert_eq!(body, form);
+    assert_eq!(first, "data: 1\n\n");
+    drop(pieces);
+}
+
+#[tokio::test]
+async fn a_runtimes_own_last_error_is_the_only_one() {
+    let (server, mut worker) = lively().await;
+    let mut pending = start(&server, CHAT, &chat(true));
+    let error = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
+
+    let pieces = worker.next_call().await.stream("text/event-stream");
+    pieces.send(Ok(CHUNK.into())).await.unwrap();
+    pieces.send(Ok(error.into())).await.unwrap();
+    let answer = pending.answer().await;
+    pieces
+        .send(Err(std::io::Error::other("failed")))
+        .await
+        .unwrap();
+    let (text, ended_well) = crate::kit::read_broken(answer).await;
+
+    assert_eq!(text.replace(":\n\n", ""), format!("{CHUNK}{error}"));
+    assert!(!ended_well);
+}
