@@ -5,8 +5,6 @@
 #   docker build --target mcp-worker -t llamapool-mcp-worker .
 #   docker build --target worker     -t llamapool-worker .
 #
-# `worker` is for LLM workers, which are not in this version: its image says so, and ends with code 64.
-#
 # BASE_IMAGE must have glibc, as new as the build image's or newer, and libgcc_s: a Debian, or a distroless "cc" image.
 ARG BUILD_IMAGE=rust:1-slim-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
@@ -50,6 +48,8 @@ ENV STATUS_ADDR=0.0.0.0:4555
 EXPOSE 4555
 ENTRYPOINT ["/usr/local/bin/llamapool-mcp"]
 
-# A place that is kept: see above.
 FROM program AS worker
+# The status page, where a published port can reach it.
+ENV STATUS_ADDR=0.0.0.0:4555
+EXPOSE 4555
 ENTRYPOINT ["/usr/local/bin/llamapool-worker"]

@@ -20,6 +20,7 @@ LABELS = {
     "frp": "frp (raw TCP)",
     "chisel": "chisel (raw TCP, SSH)",
     "llamapool": "llamapool",
+    "llamapool-assembled": "llamapool, which assembles a stream",
     "nfrx": "nfrx, the original in Go",
     "rust-mcp-proxy": "mcp-proxy (Rust)",
     "fastmcp-proxy": "fastmcp's proxy",

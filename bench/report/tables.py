@@ -8,7 +8,7 @@ from report.numbers import text
 
 
 def all_tables(figures):
-    tables = [calls, ratios, apart, cpu, latency, events, many_streams, bulk, stdio, sessions, idle_relays, reconnect, slow_link,
+    tables = [calls, ratios, apart, cpu, latency, events, many_streams, bulk, llm, stdio, sessions, idle_relays, reconnect, slow_link,
               cold_start, sizes]
     return "\n\n".join(part for part in (table(figures) for table in tables) if part)
 
@@ -83,6 +83,19 @@ def bulk(figures):
                ("growth of the private side, MB", of(figures, "bulk growth private"))]
     return _table("Large bodies", """
         One at a time over one connection. Growth is the peak of resident memory over what it was before.""", columns)
+
+
+# --- LLMs ---------------------------------------------------------------------------------------------------------------------
+
+
+def llm(figures):
+    columns = [(f"{connections(case)}, calls a second", of(figures, "llm", case)) for case in figures.cases("llm")]
+    columns += [(f"{side} side, µs a call", of(figures, f"llm cpu {side}", "16")) for side in ("public", "private")]
+    columns += [("first token, ms", of(figures, "llm first")), ("each token, ms", of(figures, "llm token")),
+                ("left to noticed, ms", of(figures, "llm left"))]
+    return _table("Calls to an LLM runtime that costs nothing", """
+        Requests and answers of 1 KB; processor time with 16 connections. Tokens are events of a stream, from when the runtime
+        made one to when it was read. The last column is the time from the caller's close to the close at the runtime.""", columns)
 
 
 # --- Programs -----------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-CALL_LUA = Path(__file__).resolve().parent.parent / "lua" / "call.lua"
+SCRIPTS = Path(__file__).resolve().parent.parent / "lua"
 # The time that a load generator may take in addition to its duration before it is ended.
 GRACE_SECONDS = 20
 
@@ -35,7 +35,7 @@ class Calls:
 def at_full_speed(route, connections, seconds):
     """Each connection sends the next call when the last one was answered."""
     headers = [f"{name}: {value}" for name, value in route.headers.items()]
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", CALL_LUA, route.url, "--",
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", SCRIPTS / route.script, route.url, "--",
                route.tool, *headers]
     out, cpu = _run(command, seconds)
     said = json.loads(out.splitlines()[-1])

@@ -55,6 +55,7 @@ def install_all():
         parts.add(name, "", None, lambda n=name, p=package: debian(n, p))
     parts.add("llamapool", "", None, build_llamapool)
     parts.add("http-echo", "", None, lambda: build_provider("http-echo"))
+    parts.add("llm-mock", "", None, lambda: build_provider("llm-mock"))
     parts.add("stdio-echo", "", None, lambda: build_provider("stdio-echo"))
     # rathole's own lock file is too old for today's compilers; only its features for plain TCP are needed.
     cargo(parts, "rathole", "0.5.0", ["--no-default-features", "--features", "server,client"])
@@ -72,7 +73,7 @@ def install_all():
 
 # Programs of Debian's packages, without which there is no run.
 TOOLS = {"cc": "gcc", "setpriv": "util-linux", "wrk": "wrk", "curl": "curl", "ip": "iproute2", "nginx": "nginx-light"}
-NEEDED = ["cc", "setpriv", "wrk", "curl", "llamapool", "http-echo", "stdio-echo"]
+NEEDED = ["cc", "setpriv", "wrk", "curl", "llamapool", "http-echo", "llm-mock", "stdio-echo"]
 
 
 # --- From where ---------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
     BENCH_PEERS=~/peers ./bench/run
 
-Those that are there join the run: `nfrx` with `nfrx-mcp`, `frps` with `frpc`, `chisel`. Each is a Go program that no package of
+Those that are there join the run: `nfrx` with `nfrx-mcp` and with `nfrx-llm`, `frps` with `frpc`, `chisel`. Each is a Go program that no package of
 Debian, crates.io, npm or PyPI has, and this repository has neither their code nor a way to build it.
 """
 
@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 # The programs of each peer, all of which it needs.
-PEERS = {"nfrx (the original llamapool)": ["nfrx", "nfrx-mcp"], "frp": ["frps", "frpc"], "chisel": ["chisel"]}
+PEERS = {"nfrx (the original llamapool)": ["nfrx", "nfrx-mcp"], "nfrx for LLMs": ["nfrx", "nfrx-llm"], "frp": ["frps", "frpc"], "chisel": ["chisel"]}
 # Peers that cannot run here at all.
 NEVER = {"OpenAI tunnel-client": "its public end is OpenAI's own"}
 

@@ -17,6 +17,8 @@ class Plan:
     gateway_connections: tuple
     # Longer, as some answer a handful of calls a second.
     gateway_seconds: int
+    # Connections of calls to an LLM runtime.
+    llm_connections: tuple
     # Calls at a fixed rate, in calls a second: far below the capacity of the slowest tunnel.
     fixed_rate: int
     fixed_connections: int
@@ -43,6 +45,7 @@ MIB = 1024 * 1024
 
 WHOLE = Plan(
     rounds=5, call_seconds=2, warm_seconds=1, connections=(1, 16, 32, 128, 512), gateway_connections=(1, 32), gateway_seconds=4,
+    llm_connections=(1, 16, 64),
     fixed_rate=1000, fixed_connections=32, fixed_seconds=4,
     lone_streams=(50, 10, 5), many_streams=1000, many_streams_seconds=4,
     bulk_bytes=256 * MIB, relays=(100, 1000, 5000), reconnecting=1000, herd_rounds=2, sessions=50,
@@ -51,6 +54,7 @@ WHOLE = Plan(
 
 QUICK = Plan(
     rounds=3, call_seconds=1, warm_seconds=1, connections=(1, 32, 128), gateway_connections=(32,), gateway_seconds=2,
+    llm_connections=(1, 16),
     fixed_rate=1000, fixed_connections=32, fixed_seconds=2,
     lone_streams=(20, 5, 5), many_streams=200, many_streams_seconds=2,
     bulk_bytes=64 * MIB, relays=(100,), reconnecting=100, herd_rounds=2, sessions=10,

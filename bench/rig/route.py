@@ -5,6 +5,7 @@ A route has no speed; it only declares the loads that it supports.
 
 from dataclasses import dataclass, field
 
+from rig.chat_client import wait_until_answered
 from rig.mcp_client import wait_until_called
 
 # A gateway in Python on a busy machine takes seconds until it answers.
@@ -25,6 +26,8 @@ class Route:
     in_session: bool = False
     headers: dict = field(default_factory=dict)
     tool: str = "echo"
+    # The script of the load generator that makes its requests.
+    script: str = "call.lua"
 
     def wait(self):
         """Waits until a call is answered with its own id."""
@@ -33,6 +36,18 @@ class Route:
 
     def pids(self, role):
         return [process.pid for process in self.processes if process.role == role]
+
+
+@dataclass
+class ChatRoute(Route):
+    """A path of a call to an LLM runtime."""
+
+    script: str = "chat.lua"
+
+    def wait(self):
+        """Waits until a chat is answered."""
+        wait_until_answered(self.url, self.headers, START_SECONDS)
+        return self
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""Checks that the compose example runs the same server as the tests: `check_compose.py`, exit code 0 if so.
+"""Checks that the compose example runs the same server as the tests, and that the images of both examples are those of the
+Dockerfile: `check_compose.py`, exit code 0 if so.
 
 It is not among the Rust tests, because it needs a YAML parser and a shell's reading of the clock's command. `clock.py` is changed
 only together with the example and the walkthrough.
@@ -11,6 +12,7 @@ import yaml
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE / "../../examples/mcp-proxy/compose.yaml"
+LLM_EXAMPLE = HERE / "../../examples/llm-pool/compose.yaml"
 
 
 def main() -> None:
@@ -21,6 +23,12 @@ def main() -> None:
     assert app.strip() == (HERE / "clock.py").read_text().strip(), f"clock.py is not the example's app:\n{app}"
     assert release in command, f"the example does not install {release}: {command[:4]}"
 
+    check_images(services)
+    check_images(yaml.safe_load(LLM_EXAMPLE.read_text())["services"])
+    print("compose.yaml and clock.py agree")
+
+
+def check_images(services: dict) -> None:
     dockerfile = (HERE / "../../Dockerfile").read_text().splitlines()
     targets = {line.split(" AS ")[1].strip() for line in dockerfile if " AS " in line}
     told = {line.removeprefix("ARG ") for line in dockerfile if line.startswith("ARG LLAMAPOOL_")}
@@ -29,7 +37,6 @@ def main() -> None:
         target = build["target"]
         assert target in targets, f"service {name} is built from {target}, which the Dockerfile does not have: {targets}"
         assert set(build["args"]) == told, f"service {name} is built with {build['args']}, and the Dockerfile takes {told}"
-    print("compose.yaml and clock.py agree")
 
 
 def clock_command(clock: dict) -> list[str]:

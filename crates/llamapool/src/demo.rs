@@ -1,9 +1,11 @@
-//! Server, relay and a small MCP server in one process.
+//! Server, relay and a small provider in one process: an MCP server, or an LLM runtime.
 //!
 //! The three are the real ones and talk over real sockets, all on loopback. The commands that are
 //! printed can be pasted into a shell.
 
 mod clock;
+mod echo_model;
+mod introduction;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,38 +13,48 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use llamapool_relay::{
-    DialConfig, HttpConfig, Identity, LinkState, ProviderConfig, ProviderKind, ProxySettings,
-    Reconnect, Relay, RelayConfig, StatusBind, StatusConfig,
+    DialConfig, HttpConfig, Identity, LinkState, LlmConfig, ModelPatterns, ProviderConfig,
+    ProviderKind, ProxySettings, Reconnect, Relay, RelayConfig, RuntimeKind, StatusBind,
+    StatusConfig, UpstreamStream,
 };
 use llamapool_server::{
-    AuthConfig, DataDirConfig, Keys, ListenConfig, LlmConfig, McpConfig, RelaysConfig, Server,
-    ServerConfig, StateConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig,
+    StateConfig,
 };
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, RelayId, Secret};
 use tokio::sync::{oneshot, watch};
 
+use crate::settings::DemoProvider;
 use crate::stop::Stop;
 use crate::version::BUILD;
 
-/// Id of the demo's MCP server.
+/// Id of the demo's provider.
 const ID: &str = "demo";
 /// Most bytes that the demo's server holds for callers.
 const MAX_MEMORY: usize = 256 << 20;
+/// Longest wait for a connection; all of them are on loopback.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The provider, once it is bound.
+enum BoundProvider {
+    Mcp(clock::Clock),
+    Llm(echo_model::EchoModel),
+}
 
 /// Runs the demo until it is requested to stop.
-pub(crate) async fn run(port: u16, stop: Stop) -> anyhow::Result<()> {
+pub(crate) async fn run(kind: DemoProvider, port: u16, stop: Stop) -> anyhow::Result<()> {
     let api_key = Secret::random();
     let worker_key = Secret::random();
 
-    let provider = clock::Clock::bind()
+    let provider = BoundProvider::bind(kind)
         .await
-        .context("the demo's MCP server")?;
+        .context("the demo's provider")?;
     let server = Server::bind(server_config(port, &api_key, &worker_key))
         .await
         .context("use --port to choose another port")?;
     let address = server.address()?;
-    let relay = Relay::bind(relay_config(address, provider.url()?, &worker_key)?).await?;
+    let relay = Relay::bind(relay_config(address, &provider, &worker_key)?).await?;
     let link = relay.link();
 
     // The relay ends first: for a relay that is not stopping yet, a server that ends is a lost
@@ -60,53 +72,23 @@ pub(crate) async fn run(port: u16, stop: Stop) -> anyhow::Result<()> {
 
     tokio::select! {
         result = both => result.map_err(Into::into),
-        result = provider.run() => result.context("the demo's MCP server"),
-        error = present(link, address, &api_key) => error,
+        result = provider.run() => result.context("the demo's provider"),
+        error = present(link, introduction::text(kind, address, &api_key)) => error,
     }
 }
 
 /// Prints the introduction once the relay is connected. It returns only an error.
-async fn present(
-    mut link: watch::Receiver<LinkState>,
-    server: SocketAddr,
-    api_key: &Secret,
-) -> anyhow::Result<()> {
+async fn present(mut link: watch::Receiver<LinkState>, introduction: String) -> anyhow::Result<()> {
     let is_connected = |state: &LinkState| matches!(state, LinkState::Connected { .. });
     if link.wait_for(is_connected).await.is_err() {
         bail!("the demo's relay has ended");
     }
 
-    let text = introduction(server, api_key);
     std::io::stdout()
-        .write_all(text.as_bytes())
+        .write_all(introduction.as_bytes())
         .context("standard output")?;
 
     std::future::pending().await
-}
-
-fn introduction(server: SocketAddr, api_key: &Secret) -> String {
-    let url = format!("http://{server}");
-    let api_key = api_key.expose();
-    let call = |id: u32, method: &str, params: &str| {
-        format!(
-            "curl -s -X POST {url}/api/mcp/id/{ID} \\\n  -H 'Content-Type: application/json' \\\n  \
-             -d '{{\"jsonrpc\": \"2.0\", \"id\": {id}, \"method\": \"{method}\", \"params\": {params}}}'\n"
-        )
-    };
-
-    format!(
-        "\nA small MCP server is reached through llamapool at\n\n    {url}/api/mcp/id/{ID}\n\n\
-         Who is connected:\n\ncurl -s {url}/api/state -H 'Authorization: Bearer {api_key}'\n\n\
-         Which tools it has:\n\n{}\n\
-         Call one:\n\n{}\n\
-         Ctrl-C ends the demo.\n",
-        call(2, "tools/list", "{}"),
-        call(
-            3,
-            "tools/call",
-            "{\"name\": \"time/now\", \"arguments\": {}}"
-        ),
-    )
 }
 
 fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConfig {
@@ -123,7 +105,7 @@ fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConf
         },
         relays: RelaysConfig::default(),
         mcp: McpConfig::default(),
-        llm: LlmConfig::default(),
+        llm: llamapool_server::LlmConfig::default(),
         state: StateConfig::default(),
         max_memory: MAX_MEMORY,
         data_dir: DataDirConfig::None,
@@ -134,11 +116,9 @@ fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConf
 
 fn relay_config(
     server: SocketAddr,
-    provider: String,
+    provider: &BoundProvider,
     worker_key: &Secret,
 ) -> anyhow::Result<RelayConfig> {
-    let connect_timeout = Duration::from_secs(10);
-
     Ok(RelayConfig {
         identity: Identity {
             name: DisplayName::new("Demo"),
@@ -146,8 +126,8 @@ fn relay_config(
             client_secret: None,
         },
         dial: DialConfig {
-            server_url: format!("ws://{server}{}", llamapool_wire::path::MCP_CONNECT).parse()?,
-            connect_timeout,
+            server_url: format!("ws://{server}{}", provider.connect_path()).parse()?,
+            connect_timeout: CONNECT_TIMEOUT,
             ca_file: None,
             proxies: ProxySettings::default(),
         },
@@ -155,14 +135,7 @@ fn relay_config(
         providers: vec![ProviderConfig {
             id: Some(ID.parse::<RelayId>()?),
             auth_token: None,
-            kind: ProviderKind::Http(HttpConfig {
-                url: provider.parse()?,
-                headers: http::HeaderMap::new(),
-                publishes_oauth: false,
-                connect_timeout,
-                probe_interval: Duration::from_secs(10),
-                redirect_replay_bytes: 1 << 20,
-            }),
+            kind: provider.config()?,
         }],
         status: StatusConfig {
             bind: StatusBind::Off,
@@ -175,4 +148,58 @@ fn relay_config(
         max_starting: None,
         build: BUILD,
     })
+}
+
+impl BoundProvider {
+    async fn bind(kind: DemoProvider) -> anyhow::Result<Self> {
+        Ok(match kind {
+            DemoProvider::Mcp => Self::Mcp(clock::Clock::bind().await?),
+            DemoProvider::Llm => Self::Llm(echo_model::EchoModel::bind().await?),
+        })
+    }
+
+    /// Serves until it is dropped, or fails.
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Mcp(clock) => clock.run().await,
+            Self::Llm(model) => model.run().await,
+        }
+    }
+
+    /// Returns the path of the server that a relay of this provider dials.
+    fn connect_path(&self) -> &'static str {
+        match self {
+            Self::Mcp(_) => llamapool_wire::path::MCP_CONNECT,
+            Self::Llm(_) => llamapool_wire::path::WORKER_CONNECT,
+        }
+    }
+
+    fn config(&self) -> anyhow::Result<ProviderKind> {
+        Ok(match self {
+            Self::Mcp(clock) => ProviderKind::Http(HttpConfig {
+                url: clock.url()?.parse()?,
+                headers: http::HeaderMap::new(),
+                publishes_oauth: false,
+                connect_timeout: CONNECT_TIMEOUT,
+                probe_interval: Duration::from_secs(10),
+                redirect_replay_bytes: 1 << 20,
+            }),
+            Self::Llm(model) => ProviderKind::Llm(LlmConfig {
+                url: model.url()?.parse()?,
+                api_key: None,
+                kind: Some(RuntimeKind::OpenAi),
+                version: None,
+                max_concurrency: None,
+                embedding_batch_size: 0,
+                model_poll_interval: Duration::from_secs(30),
+                request_timeout: None,
+                connect_timeout: CONNECT_TIMEOUT,
+                models: ModelPatterns::default(),
+                aliases: Vec::new(),
+                weight: 1000,
+                upstream_stream: UpstreamStream::Auto,
+                max_answer_bytes: 1 << 20,
+            }),
+        })
+    }
 }

@@ -23,7 +23,7 @@ mod value;
 mod worker;
 
 pub use bridge::BridgeSettings;
-pub use demo::DemoSettings;
+pub use demo::{DemoProvider, DemoSettings};
 pub use error::ConfigError;
 pub use llamapool_settings::Environment;
 pub use logging::{LogFormat, LogLimit, LogSettings};

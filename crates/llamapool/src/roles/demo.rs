@@ -8,12 +8,13 @@ use crate::{demo, runtime, telemetry};
 /// Server, relay and provider in one process.
 pub static ROLE: Role = Role {
     name: "demo",
-    summary: "Runs server, relay and a small MCP server on this machine",
+    summary: "Runs server, relay and a small MCP server or LLM on this machine",
     introduction: "\
 Runs a server, a relay and a small MCP server on this machine, connected to each other, and prints \
-commands that call it.",
+commands that call it. With --llm it is a worker and a small LLM runtime.",
     examples: &[
         "llamapool demo",
+        "llamapool demo --llm",
         "llamapool demo --port 9000 --log-level debug",
     ],
     schema: &settings::DEMO,
@@ -24,8 +25,8 @@ commands that call it.",
 pub(super) fn run(settings: DemoSettings) -> anyhow::Result<()> {
     let _reports = telemetry::install(&settings.log)?;
 
-    let port = settings.port;
+    let DemoSettings { provider, port, .. } = settings;
     runtime::on_all_cores(run_until_stopped(async move |stop| {
-        demo::run(port, stop).await
+        demo::run(provider, port, stop).await
     }))
 }

@@ -1,0 +1,202 @@
+//! A caller that leaves frees the slot of the runtime: while it waits, while its prompt is read, while its answer is
+//! written, and whether it streams or not.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::runtimes::{Runtime, SMOLLM2, chat, with_end};
+use crate::workers::{LlmPool, Whole};
+
+/// The longest from the caller's leave to a free slot. llama.cpp looks after each batch; without the worker's help a
+/// slot stays busy for 9 to 32 s.
+const LIMIT: Duration = Duration::from_millis(500);
+/// More tokens than are written before the test is over.
+const MANY: u32 = 1500;
+
+/// A prompt that takes many seconds to read.
+fn long_prompt() -> String {
+    "The llama crosses the pool. ".repeat(200)
+}
+
+/// Sends a call by a task of its own. Aborting the task is the caller's leave.
+fn start(pool: &LlmPool, path: &'static str, body: Value) -> JoinHandle<Whole> {
+    let url = pool.url.clone();
+    tokio::spawn(async move { Whole::read(crate::workers::send(&url, path, &body).await).await })
+}
+
+/// Waits until no slot of llama.cpp computes. Returns how long that took.
+async fn freed(runtime: &Runtime) -> Duration {
+    let left = Instant::now();
+    runtime.until_busy_slots(0).await;
+    left.elapsed()
+}
+
+async fn one_slot() -> (Runtime, LlmPool, crate::harness::Process) {
+    let runtime = Runtime::llama_cpp(&["slots=1", "batch=16", "context=4096"]).await;
+    let pool = LlmPool::start().await;
+    let worker = pool.worker("alpha", &runtime).await;
+    (runtime, pool, worker)
+}
+
+#[tokio::test]
+async fn a_stream_that_is_left_frees_its_slot() {
+    let (runtime, pool, _worker) = one_slot().await;
+    let mut request = chat(SMOLLM2, "Tell a long story.", MANY);
+    request["stream"] = json!(true);
+
+    let streaming = pool
+        .stream_until("/v1/chat/completions", &request, r#""content":""#)
+        .await;
+    drop(streaming);
+    let took = freed(&runtime).await;
+
+    assert!(took < LIMIT, "{took:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_left_frees_its_slot_while_written() {
+    let (runtime, pool, _worker) = one_slot().await;
+
+    for (path, request) in [
+        ("/v1/chat/completions", chat(SMOLLM2, "Tell a story.", MANY)),
+        (
+            "/v1/messages",
+            json!({ "model": SMOLLM2, "max_tokens": MANY, "messages": [{ "role": "user", "content": "Tell a story." }] }),
+        ),
+    ] {
+        let call = start(&pool, path, request);
+        until_written(&runtime).await;
+        call.abort();
+        let took = freed(&runtime).await;
+
+        assert!(took < LIMIT, "{path}: {took:?}");
+    }
+}
+
+/// Waits until a slot has written some tokens.
+async fn until_written(runtime: &Runtime) {
+    let written = async {
+        loop {
+            let slots = runtime.get("/slots").await;
+            let decoded = &slots[0]["next_token"];
+            let decoded = decoded.get(0).unwrap_or(decoded)["n_decoded"].as_u64();
+            if slots[0]["is_processing"] == true && decoded > Some(2) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    crate::harness::soon("tokens are written", written).await;
+}
+
+#[tokio::test]
+async fn a_chat_that_is_left_while_read_frees_its_slot() {
+    let (runtime, pool, _worker) = one_slot().await;
+
+    for stream in [false, true] {
+        let mut request = chat(SMOLLM2, &long_prompt(), MANY);
+        request["stream"] = json!(stream);
+        request["cache_prompt"] = json!(false);
+        let call = start(&pool, "/v1/chat/completions", request);
+        runtime.until_busy_slots(1).await;
+        call.abort();
+        let took = freed(&runtime).await;
+
+        assert!(took < LIMIT, "stream: {stream}, {took:?}");
+    }
+}
+
+/// `messages` has no sign of reading, so that the slot stays busy, and the state reports it until it is free.
+#[tokio::test]
+async fn what_a_runtime_still_computes_is_reported() {
+    let (runtime, pool, _worker) = one_slot().await;
+    let messages =
+        json!([{ "role": "user", "content": "The llama crosses the pool. ".repeat(60) }]);
+    let request = json!({ "model": SMOLLM2, "max_tokens": 4, "messages": messages });
+
+    let call = start(&pool, "/v1/messages", request);
+    runtime.until_busy_slots(1).await;
+    call.abort();
+
+    pool.until("the call is abandoned", |state| {
+        state["workers"][0]["abandoned"] == 1
+    })
+    .await;
+    runtime.until_busy_slots(0).await;
+    pool.until("the slot is free", |state| {
+        state["workers"][0]["abandoned"] == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_left_in_the_queue_never_reaches_a_runtime() {
+    let runtime = Runtime::scripted(&[]).await;
+    let pool = LlmPool::start().await;
+    let _worker = pool
+        .worker_with("alpha", &runtime, &[("MAX_CONCURRENCY", "1")])
+        .await;
+    let mut endless = chat("endless", "Go on.", 5);
+    endless["stream"] = json!(true);
+    let running = pool
+        .stream_until("/v1/chat/completions", &endless, "more")
+        .await;
+
+    let waiting = start(&pool, "/v1/chat/completions", chat("scripted", "Wait.", 5));
+    pool.until("it waits", |state| {
+        state["server"]["scheduler_queue_len"] == 1
+    })
+    .await;
+    waiting.abort();
+    pool.until("it has left", |state| {
+        state["server"]["scheduler_queue_len"] == 0
+    })
+    .await;
+    drop(running);
+    runtime
+        .until_calls("the running one is cancelled", |calls| {
+            with_end(calls, "cancelled") == 1
+        })
+        .await;
+
+    assert_eq!(runtime.calls().await.len(), 1);
+    let answer = pool
+        .ask("/v1/chat/completions", &chat("scripted", "Now.", 5))
+        .await;
+    assert_eq!(answer.status, 200, "the place is free again: {answer:?}");
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_is_left_is_cancelled_at_ollama() {
+    let runtime = Runtime::scripted(&[]).await;
+    let pool = LlmPool::start().await;
+    let _worker = pool.worker("alpha", &runtime).await;
+
+    for (count, (path, body)) in [
+        ("/v1/chat/completions", chat("endless", "Go on.", 5)),
+        (
+            "/api/chat",
+            json!({ "model": "endless", "stream": false, "messages": [] }),
+        ),
+        (
+            "/v1/messages",
+            json!({ "model": "endless", "max_tokens": 5, "messages": [] }),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let call = start(&pool, path, body);
+        runtime
+            .until_calls("it runs", |calls| with_end(calls, "runs") == 1)
+            .await;
+        call.abort();
+        runtime
+            .until_calls("it is cancelled", |calls| {
+                with_end(calls, "cancelled") == count + 1
+            })
+            .await;
+    }
+}
