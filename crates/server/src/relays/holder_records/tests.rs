@@ -4,13 +4,14 @@ use llamapool_limits::network_of;
 use llamapool_wire::{DisplayName, InstanceId};
 
 use super::*;
-use crate::auth::Keys;
+use crate::auth::{Keys, RelayKind};
 use crate::data_dir::DataDirConfig;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn relay(secret: &str) -> RelayIdentity {
     RelayIdentity {
+        kind: RelayKind::Mcp,
         ids: Vec::new(),
         name: DisplayName::default(),
         version: DisplayName::default(),
