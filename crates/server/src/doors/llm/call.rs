@@ -147,8 +147,8 @@ impl Call {
 }
 
 impl Call {
-    /// Logs the call. What may have been executed and still failed is a warning: no caller can cause
-    /// it at will.
+    /// Logs the call. One that failed although it may have been executed is a warning: no caller
+    /// can cause that at will.
     fn log(&self, outcome: &'static str, duration: Duration) {
         let req_id = self.req_id.as_str();
         let principal = self.principal.label();
