@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use llamapool_wire::Secret;
 
-use crate::config::Keys;
+use crate::auth::Keys;
 
 /// The file with the key of this server.
 const KEY_FILE: &str = "key";

@@ -90,7 +90,7 @@ impl Registry {
             let listings = self.directory.listings();
             listings.into_iter().map(|listing| listing.id).collect()
         };
-        let count_failure = || self.counters.data_not_written();
+        let count_failure = || self.metrics.data_not_written();
         self.records.keep_written(held, count_failure).await;
     }
 

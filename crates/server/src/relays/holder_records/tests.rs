@@ -4,7 +4,7 @@ use llamapool_limits::network_of;
 use llamapool_wire::{DisplayName, InstanceId};
 
 use super::*;
-use crate::config::Keys;
+use crate::auth::Keys;
 use crate::data_dir::DataDirConfig;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -14,7 +14,7 @@ use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::config::Keys;
+use crate::auth::Keys;
 use crate::data_dir::{DataDirConfig, ServerData};
 use crate::directory::RelayTunnel;
 use crate::relays::registration::Registration;
