@@ -56,27 +56,21 @@ struct Inner {
     has_named_variables: AtomicBool,
 }
 
-/// Returns the claims of one bridge on the memory that all have in common. Its callers are told
-/// apart by the server.
-fn memory_claims() -> [Claim; 3] {
+/// Returns the claim of one bridge on the memory that all have in common.
+fn memory_claim() -> Claim {
     static BRIDGES: AtomicU64 = AtomicU64::new(0);
     let number = BRIDGES.fetch_add(1, Ordering::Relaxed);
-    let bridge = Claim {
+    Claim {
         owner: Owner::of(&("bridge", number)),
         factor: BRIDGE_MEMORY_FACTOR,
-    };
-    let all = |name| Claim {
-        owner: Owner::of(&name),
-        factor: usize::MAX,
-    };
-    [all("callers"), all("addresses"), bridge]
+    }
 }
 
 impl Launcher {
     pub(crate) fn new(config: BridgeConfig, health: BridgeHealth, gate: StartGate) -> Self {
         let limiter = StartLimiter::new(config.starts.max_per_minute);
         Self(Arc::new(Inner {
-            memory: config.memory.account(memory_claims()),
+            memory: config.memory.account_of_id(memory_claim()),
             config,
             tasks: TaskTracker::new(),
             bridge: CancellationToken::new(),

@@ -41,6 +41,16 @@ impl MemoryBudget {
         self.bytes.used()
     }
 
+    /// Returns the account of an id whose callers count as one, without a share of their own; see
+    /// [`MemoryAccount::of_caller`].
+    pub fn account_of_id(&self, id: Claim) -> MemoryAccount {
+        let all = |name| Claim {
+            owner: Owner::of(&name),
+            factor: usize::MAX,
+        };
+        self.account([all("callers"), all("addresses"), id])
+    }
+
     /// Returns the account of these parties.
     pub fn account(&self, claims: MemoryClaims) -> MemoryAccount {
         MemoryAccount {
@@ -136,8 +146,8 @@ mod tests {
     #[test]
     fn callers_of_one_id_have_shares_of_their_own() {
         let budget = MemoryBudget::new(256 * MIB);
-        let all = claims("all", "all", "x");
-        let id = budget.account([Claim { factor: usize::MAX, ..all[0] }, all[1], all[2]]);
+        let [_, _, id] = claims("", "", "x");
+        let id = budget.account_of_id(id);
         let of = |caller: &str| {
             let [caller, address, _] = claims(caller, caller, "");
             id.of_caller([caller, address])

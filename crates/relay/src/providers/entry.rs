@@ -43,7 +43,7 @@ impl ProviderEntry {
             .as_ref()
             .map_or_else(|| format!("#{place}"), RelayId::to_string);
         let status = ProviderStatus::new(label.as_str().into(), config.auth_token.is_some());
-        let account = shared.memory.account(memory_claims(place));
+        let account = shared.memory.account_of_id(memory_claim(place));
         let settings = ProcessSettings {
             max_header_bytes: tunnel.max_header_bytes,
             tls,
@@ -135,15 +135,10 @@ impl ProviderEntry {
 /// The factor of the share that one provider has of the memory: one greedy provider leaves a ninth.
 const PROVIDER_MEMORY_FACTOR: usize = 8;
 
-/// Returns the claims of the provider at a place on the memory that all have in common.
-fn memory_claims(place: usize) -> [Claim; 3] {
-    let provider = Claim {
+/// Returns the claim of the provider at a place on the memory that all have in common.
+fn memory_claim(place: usize) -> Claim {
+    Claim {
         owner: Owner::of(&("provider", place)),
         factor: PROVIDER_MEMORY_FACTOR,
-    };
-    let all = |name| Claim {
-        owner: Owner::of(&name),
-        factor: usize::MAX,
-    };
-    [all("callers"), all("addresses"), provider]
+    }
 }
