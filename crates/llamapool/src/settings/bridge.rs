@@ -12,7 +12,8 @@ use llamapool_settings::value::{COUNT, DURATION};
 use llamapool_settings::{Schema, Setting, Sources, TypedSetting};
 use llamapool_wire::Secret;
 
-use super::address::{HOSTS, IP, PORT as PORT_NUMBER};
+use super::address::{IP, PORT as PORT_NUMBER};
+use super::allowed_hosts::ALLOWED_HOSTS;
 use super::error::ConfigError;
 use super::group::{self, ACCESS, LIMITS, MAIN, TIME};
 use super::logging::{self, LogSettings};
@@ -55,13 +56,6 @@ static AUTH_TOKEN: TypedSetting<Secret> = TypedSetting::new(
     SECRET,
     "Bearer token required of callers; without it, anyone who reaches the address can call.",
 );
-static ALLOWED_HOSTS: TypedSetting<Vec<String>> = TypedSetting::new(
-    "ALLOWED_HOSTS",
-    ACCESS,
-    HOSTS,
-    "Accepted host names of requests (Host header), without port.",
-)
-.described_default("any; on a loopback address: loopback names");
 static MAX_CONNECTIONS: TypedSetting<usize> = TypedSetting::new(
     "MAX_CONNECTIONS",
     LIMITS,
