@@ -159,9 +159,9 @@ impl Stateless {
     /// Starts the program for a moment. Returns whether it runs: it answers the request that
     /// programs of all revisions know.
     async fn try_to_run(&self) -> bool {
-        let starting = self.launcher.start(|input| {
-            Arc::new(Multiplexer::new(input, false, None))
-        });
+        let starting = self
+            .launcher
+            .start(|input| Arc::new(Multiplexer::new(input, false, None)));
         let Ok((program, _)) = starting.await else {
             return false;
         };
@@ -246,9 +246,9 @@ impl Stateless {
     async fn start(&self) -> Result<Arc<StatelessProgram>, ProgramStartError> {
         let timeout = self.launcher.config().shared_call_timeout;
         loop {
-            let starting = self.launcher.start(|input| {
-                Arc::new(Multiplexer::new(input, true, timeout))
-            });
+            let starting = self
+                .launcher
+                .start(|input| Arc::new(Multiplexer::new(input, true, timeout)));
             let (multiplexer, handle) = starting.await.map_err(ProgramStartError::Failed)?;
             let spare = self.launcher.spare();
             spare.put(handle, multiplexer.clone());

@@ -110,10 +110,12 @@ impl SparePlace {
     /// seconds at most. `None`: there is none that can be used so.
     pub(super) async fn take(&self, spare_use: SpareUse) -> Option<SpareProgram> {
         let mut state = self.state.subscribe();
-        let answered = state.wait_for(|state| {
-            !matches!(state, SpareState::Asked(program) if program.suits(spare_use))
-        });
-        let answered = tokio::time::timeout(CALLER_PATIENCE, answered).await.is_ok();
+        let answered = state.wait_for(
+            |state| !matches!(state, SpareState::Asked(program) if program.suits(spare_use)),
+        );
+        let answered = tokio::time::timeout(CALLER_PATIENCE, answered)
+            .await
+            .is_ok();
 
         let mut taken = None;
         self.state.send_if_modified(|state| {

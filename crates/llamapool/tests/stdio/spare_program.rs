@@ -77,7 +77,7 @@ async fn a_caller_initializes_a_program_that_is_silent_before() {
         .post(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#)
         .header("mcp-protocol-version", "2026-07-28")
         .header("mcp-method", "tools/list");
-    let (status, _) = mcp_error(send(modern).await).await;
+    let (status, ..) = mcp_error(send(modern).await).await;
     assert_eq!(status, 400, "it supports older revisions alone");
 }
 
