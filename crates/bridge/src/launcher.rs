@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::start_limiter::StartLimiter;
-pub(crate) use self::start_limiter::Starter;
+pub(crate) use self::program_task::ProgramHandle;
 use self::program_task::{LaunchedProgram, Startup, attend_in_task, transfer};
 use self::spare_program::TakenObserver;
-pub(crate) use self::program_task::ProgramHandle;
 pub(crate) use self::spare_program::{SparePlace, SpareUse};
+use self::start_limiter::StartLimiter;
+pub(crate) use self::start_limiter::Starter;
 use crate::caller::BridgeCaller;
 use crate::child::{Child, Exit, ProgramObserver};
 use crate::config::BridgeConfig;
@@ -156,14 +156,8 @@ impl Launcher {
         };
         let log = ProgramLog::new(self.0.config.label.clone(), is_retry);
         let inner = &self.0;
-        let child = Child::start(
-            &inner.config,
-            &inner.tasks,
-            &inner.bridge,
-            memory,
-            &log,
-        )
-        .map_err(|error| self.start_failed(starter, &error))?;
+        let child = Child::start(&inner.config, &inner.tasks, &inner.bridge, memory, &log)
+            .map_err(|error| self.start_failed(starter, &error))?;
         log.started(&inner.config.command, starter == Starter::Bridge);
 
         let observer = make_observer(child.input.clone());
