@@ -50,7 +50,9 @@ impl Post {
         match collect(body, max_bytes, memory).await {
             Ok(text) if text.len() <= UNCOUNTED_BYTES => Ok(Self::parse(text)?),
             Ok(text) => {
-                let copy = memory.take(text.len()).map_err(BridgeCaller::out_of_memory)?;
+                let copy = memory
+                    .take(text.len())
+                    .map_err(BridgeCaller::out_of_memory)?;
                 Ok(Self::parse(held_with(text, copy))?)
             }
             Err(CollectError::OutOfMemory(error)) => Err(BridgeCaller::out_of_memory(error).into()),

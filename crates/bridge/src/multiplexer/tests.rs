@@ -45,7 +45,8 @@ impl ScriptedProgram {
     async fn call(&mut self, text: &str) -> (MultiplexedCall, Message) {
         let request = message(text);
         let request = UnambiguousMessage::check(&request).unwrap();
-        let call = self.multiplexer
+        let call = self
+            .multiplexer
             .call(request, &MemoryAccount::default())
             .await
             .unwrap();
@@ -182,7 +183,10 @@ async fn a_call_fails_when_the_program_accepts_no_more() {
     let request = message(CALL);
     let request = UnambiguousMessage::check(&request).unwrap();
 
-    let call = multiplexer.call(request).await.unwrap();
+    let call = multiplexer
+        .call(request, &MemoryAccount::default())
+        .await
+        .unwrap();
     let whole = |message, _| crate::response::json(http::StatusCode::OK, message);
     let failed = tokio::time::timeout(PATIENCE, call.respond(whole))
         .await
@@ -532,7 +536,10 @@ async fn all_calls_fail_when_the_program_exits() {
 
     let again = message(CALL);
     let again = UnambiguousMessage::check(&again).unwrap();
-    let again = program.multiplexer.call(again).await;
+    let again = program
+        .multiplexer
+        .call(again, &MemoryAccount::default())
+        .await;
 
     assert_eq!(again.map(|_| ()).unwrap_err().cause, Cause::ProviderExited);
 
