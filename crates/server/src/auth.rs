@@ -200,7 +200,11 @@ mod tests {
             session: None,
         };
         let policy = OriginPolicy::new(&AuthConfig::default(), None, [0, 0, 0, 0].into());
-        Auth::new(&keys, policy, PublicUrl::new(None, ForwardedTrust::Untrusted))
+        Auth::new(
+            &keys,
+            policy,
+            PublicUrl::new(None, ForwardedTrust::Untrusted),
+        )
     }
 
     fn with(values: &[&'static str]) -> HeaderMap {

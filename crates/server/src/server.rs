@@ -152,8 +152,7 @@ impl SharedParts {
         );
         let directory = Directory::new(config.mcp.max_calls_per_id);
         let counters = Metrics::new();
-        let public_url =
-            PublicUrl::new(config.listen.public_url.clone(), config.listen.trust());
+        let public_url = PublicUrl::new(config.listen.public_url.clone(), config.listen.trust());
         Self {
             auth: Arc::new(Auth::new(&config.auth.keys, policy, public_url.clone())),
             public_url,

@@ -200,8 +200,10 @@ mod tests {
 
     #[test]
     fn a_configured_address_counts_before_any_request() {
-        let configured =
-            PublicUrl::new(Some(Uri::from_static("https://pool.example/llama/")), trusting(&[]));
+        let configured = PublicUrl::new(
+            Some(Uri::from_static("https://pool.example/llama/")),
+            trusting(&[]),
+        );
         assert_eq!(
             of(&configured, &[HOST, FORWARDED]).as_deref(),
             Some("https://pool.example/llama/p")
@@ -293,9 +295,15 @@ mod tests {
 
     #[test]
     fn an_invalid_host_gives_no_address() {
-        assert_eq!(of(&PublicUrl::new(None, ForwardedTrust::Untrusted), &[]), None);
         assert_eq!(
-            of(&PublicUrl::new(None, ForwardedTrust::Untrusted), &[(header::HOST, "a b")]),
+            of(&PublicUrl::new(None, ForwardedTrust::Untrusted), &[]),
+            None
+        );
+        assert_eq!(
+            of(
+                &PublicUrl::new(None, ForwardedTrust::Untrusted),
+                &[(header::HOST, "a b")]
+            ),
             None
         );
     }
