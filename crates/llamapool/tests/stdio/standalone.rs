@@ -161,10 +161,7 @@ async fn listeners_end_soon_after_a_signal() {
         .header("mcp-method", "subscriptions/listen")
         .json(&subscribe);
     let subscription = send(subscription).await;
-    assert_eq!(
-        subscription.headers()["content-type"],
-        "text/event-stream"
-    );
+    assert_eq!(subscription.headers()["content-type"], "text/event-stream");
 
     bridge.process.signal("TERM").await;
     bridge.process.event("draining").await;
