@@ -163,9 +163,7 @@ pub(in crate::settings) static SETTINGS: &[&Setting] = &[
 
 /// Returns the most programs of the process that start at the same time, `None` if the number
 /// depends on the machine.
-pub(in crate::settings) fn max_starting(
-    sources: &Sources,
-) -> Result<Option<usize>, SettingsError> {
+pub(in crate::settings) fn max_starting(sources: &Sources) -> Result<Option<usize>, SettingsError> {
     sources.explicit(&PROVIDER_MAX_STARTING)
 }
 
