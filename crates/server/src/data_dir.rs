@@ -277,7 +277,10 @@ mod tests {
         drop(first);
         assert_eq!(open().unwrap().key.expose(), key);
         assert_ne!(
-            ServerData::open(&DataDirConfig::None, &Keys::default()).unwrap().key.expose(),
+            ServerData::open(&DataDirConfig::None, &Keys::default())
+                .unwrap()
+                .key
+                .expose(),
             key
         );
     }
