@@ -226,8 +226,7 @@ impl<L: Fn(&str) -> Location> TableTexts<'_, L> {
 }
 
 /// Reads the text of a setting from a value of a file.
-type TextReader =
-    fn(&Setting, Location, &Value, &Environment) -> Result<SourceText, SettingsError>;
+type TextReader = fn(&Setting, Location, &Value, &Environment) -> Result<SourceText, SettingsError>;
 
 /// Returns the key of an entry table that names a file with the value of a setting.
 fn entry_file_key(setting: &Setting) -> Option<String> {
