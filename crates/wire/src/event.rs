@@ -245,7 +245,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_offer_survives_its_line(draining: bool, protected: bool, provider in health()) {
-            let event = Event::Offer(Offer { draining, protected, provider, bridge: None });
+            let event = Event::Offer(Offer { draining, protected, provider, bridge: None, llm: None });
             prop_assert_eq!(Event::from_line(event.to_line().as_bytes()).unwrap(), event);
         }
 
@@ -254,7 +254,7 @@ mod tests {
             provider in health(),
             hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         ) {
-            let mut line = Event::Offer(Offer { draining: true, protected: true, provider, bridge: None }).to_line().into_bytes();
+            let mut line = Event::Offer(Offer { draining: true, protected: true, provider, bridge: None, llm: None }).to_line().into_bytes();
             for (place, byte) in hits {
                 let place = place.index(line.len());
                 line[place] = byte;
