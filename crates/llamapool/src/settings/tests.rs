@@ -423,7 +423,7 @@ fn trusted_proxies_are_addresses_or_networks() {
 
 #[test]
 fn the_number_of_starting_programs_is_of_the_process() {
-    let program = ("PROVIDER_COMMAND", "cat");
+    let program = ("PROVIDER_COMMAND", "/bin/cat");
 
     assert_eq!(relay(&[program]).config.max_starting, None);
     let relay = relay(&[program, ("PROVIDER_MAX_STARTING", "3")]);
