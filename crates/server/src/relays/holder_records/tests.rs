@@ -136,13 +136,19 @@ async fn a_write_that_fails_is_counted_and_tried_again() {
 
     records.record(&id(), &relay("open-sesame"));
     for _ in 0..3 {
-        failures.recv().await.unwrap();
+        let counted = tokio::time::timeout(2 * RETRY_PAUSE, failures.recv());
+        counted.await.unwrap().unwrap();
     }
     std::fs::remove_dir(&obstacle).unwrap();
 
     let file = folder.path().join(FILE);
-    while !file.exists() {
-        tokio::time::sleep(WRITE_PAUSE).await;
-    }
+    let written = async {
+        while !file.exists() {
+            tokio::time::sleep(WRITE_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(2 * RETRY_PAUSE, written)
+        .await
+        .unwrap();
     assert!(std::fs::read_to_string(file).unwrap().contains("mine"));
 }
