@@ -156,10 +156,12 @@ impl ConfigError {
             Self::SecretForProgram(_)
             | Self::ProgramNotFound { .. }
             | Self::DirectoryNotFound { .. }
-            | Self::DuplicateId { .. } => true,
+            | Self::DuplicateId { .. }
+            | Self::DuplicateKey { .. } => true,
             Self::Settings(_)
             | Self::Several(_)
             | Self::TooManyProviders(_)
+            | Self::TooManyKeys(_, _)
             | Self::MissingRuntimeUrl(_)
             | Self::MissingProgram
             | Self::UnknownExecutable(_)
