@@ -234,7 +234,9 @@ impl LlmDoor {
             }
         }
         call.fail(&error);
-        failed_llm_call(&error, call.dialect(), &call.req_id)
+        let mut response = failed_llm_call(&error, call.dialect(), &call.req_id);
+        headers::add_limits(response.headers_mut(), self, call.key, call.dialect());
+        response
     }
 }
 

@@ -5,7 +5,7 @@ use llamapool_wire::llm::{CallReport, CountSource};
 use serde_json::json;
 
 use crate::kit::{
-    CHAT, CHUNK, COMPLETION, DONE, call, chat, read, request, server, server_with_worker, start,
+    CHAT, CHUNK, COMPLETION, DONE, call, chat, read, request, server_with_worker, start,
 };
 
 #[tokio::test]

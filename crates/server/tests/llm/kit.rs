@@ -6,58 +6,58 @@ use llamapool_testkit::{
 };
 use serde_json::{Value, json};
 
-pub const CHAT: &str = "/v1/chat/completions";
-pub const CHUNK: &str =
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const CHUNK: &str =
     "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
-pub const DONE: &str = "data: [DONE]\n\n";
-pub const COMPLETION: &str =
+pub(crate) const DONE: &str = "data: [DONE]\n\n";
+pub(crate) const COMPLETION: &str =
     r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"content":"hi"}}]}"#;
 
 /// Starts a server whose settings of the LLM API are changed by `configure` first.
-pub async fn server(configure: impl FnOnce(&mut LlmConfig)) -> Pool {
+pub(crate) async fn server(configure: impl FnOnce(&mut LlmConfig)) -> Pool {
     Pool::with(|config: &mut ServerConfig| configure(&mut config.llm)).await
 }
 
 /// Starts a server, and connects a worker with the model `m` and so many slots.
-pub async fn server_with_worker(slots: u32) -> (Pool, ScriptedWorker) {
+pub(crate) async fn server_with_worker(slots: u32) -> (Pool, ScriptedWorker) {
     let server = server(|_| {}).await;
     let worker = worker(&server, "alpha", slots).await;
     (server, worker)
 }
 
 /// Connects a worker with the model `m`.
-pub async fn worker(server: &Pool, id: &str, slots: u32) -> ScriptedWorker {
+pub(crate) async fn worker(server: &Pool, id: &str, slots: u32) -> ScriptedWorker {
     ScriptedWorker::connect(server, id, WorkerSetup::new(&["m"], slots)).await
 }
 
 /// Returns a request for a chat with the model `m`.
-pub fn chat(stream: bool) -> Value {
+pub(crate) fn chat(stream: bool) -> Value {
     json!({ "model": "m", "stream": stream, "messages": [{ "role": "user", "content": "hi" }] })
 }
 
 /// Builds a request with the API key.
-pub fn request(server: &Pool, path: &str, body: &Value) -> reqwest::RequestBuilder {
+pub(crate) fn request(server: &Pool, path: &str, body: &Value) -> reqwest::RequestBuilder {
     let request = server.http.post(format!("{}{path}", server.url));
     request.bearer_auth(API_KEY).json(body)
 }
 
 /// Starts a call that runs on its own.
-pub fn start(server: &Pool, path: &str, body: &Value) -> PendingCall {
+pub(crate) fn start(server: &Pool, path: &str, body: &Value) -> PendingCall {
     PendingCall::start(request(server, path, body))
 }
 
 /// Waits for the answer of a call, and reads it to its end.
-pub async fn read(call: &mut PendingCall) -> Answer {
+pub(crate) async fn read(call: &mut PendingCall) -> Answer {
     Answer::read(call.answer().await).await
 }
 
 /// Sends a call, and reads its answer to its end.
-pub async fn call(server: &Pool, path: &str, body: &Value) -> Answer {
+pub(crate) async fn call(server: &Pool, path: &str, body: &Value) -> Answer {
     read(&mut start(server, path, body)).await
 }
 
 /// Reads a body until it breaks off or ends. Returns its text, and whether it ended well.
-pub async fn read_broken(mut answer: reqwest::Response) -> (String, bool) {
+pub(crate) async fn read_broken(mut answer: reqwest::Response) -> (String, bool) {
     let mut text = Vec::new();
     loop {
         match soon("a piece of the answer", answer.chunk()).await {
@@ -69,7 +69,7 @@ pub async fn read_broken(mut answer: reqwest::Response) -> (String, bool) {
 }
 
 /// Waits until so many calls wait.
-pub async fn until_waiting(server: &Pool, number: u64) {
+pub(crate) async fn until_waiting(server: &Pool, number: u64) {
     let what = format!("{number} calls wait");
     server
         .until(&what, |state| {

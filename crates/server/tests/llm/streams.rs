@@ -44,19 +44,17 @@ async fn a_silent_stream_gets_the_sign_of_life_of_its_dialect() {
         let pieces = worker.next_call().await.stream(content_type);
         pieces.send(Ok(first.into())).await.unwrap();
         let mut answer = pending.answer().await;
-        let event = soon("the event", answer.chunk()).await.unwrap().unwrap();
-        let life = soon("a sign of life", answer.chunk())
-            .await
-            .unwrap()
-            .unwrap();
+        let mut seen = String::new();
+        while !seen.contains(&format!("{first}{sign}")) {
+            let more = soon("a sign of life", answer.chunk()).await.unwrap();
+            seen.push_str(std::str::from_utf8(&more.unwrap()).unwrap());
+        }
         // Half an event: no sign is put into it.
         pieces.send(Ok(first[..8].to_owned().into())).await.unwrap();
         pieces.send(Ok(first[8..].to_owned().into())).await.unwrap();
         drop(pieces);
         let rest = soon("the rest", answer.text()).await.unwrap();
 
-        assert_eq!(event, first, "{path}");
-        assert_eq!(life, sign, "{path}");
         assert!(rest.ends_with(first), "{path}: {rest:?}");
         assert_eq!(rest.replace(sign, ""), first, "{path}");
     }
@@ -100,14 +98,14 @@ async fn the_content_type_of_an_answer_decides_whether_it_streams() {
     let pieces = call.stream("text/event-stream");
     pieces.send(Ok("data: 1\n\n".into())).await.unwrap();
     let mut answer = pending.answer().await;
-    let first = soon("the first event", answer.chunk())
-        .await
-        .unwrap()
-        .unwrap();
+    let mut first = String::new();
+    while !first.contains("data: 1\n\n") {
+        let more = soon("the first event", answer.chunk()).await.unwrap();
+        first.push_str(std::str::from_utf8(&more.unwrap()).unwrap());
+    }
 
     assert_eq!(content_type, "multipart/form-data; boundary=x");
     assert_eq!(body, form);
-    assert_eq!(first, "data: 1\n\n");
     drop(pieces);
 }
 

@@ -58,17 +58,6 @@ impl SignsOfLife {
         self.last_event = self.last;
     }
 
-    /// Returns whether such a stream has places for signs.
-    pub(super) fn fit(&self, framing: Option<Framing>) -> bool {
-        let expected = match self.endpoint.dialect() {
-            Dialect::Ollama => Framing::Lines,
-            Dialect::OpenAi | Dialect::Anthropic => Framing::Sse,
-        };
-        !self.interval.is_zero()
-            && framing == Some(expected)
-            && !keep_alive(self.endpoint, None).is_empty()
-    }
-
     /// Waits until a sign is due.
     pub(super) async fn due(&mut self) {
         if self.interval.is_zero() {
@@ -98,6 +87,15 @@ impl SignsOfLife {
         both.extend_from_slice(&codex_keep_alive());
         both.freeze()
     }
+}
+
+/// Returns whether a stream of an endpoint, with this framing, has places for signs.
+pub(super) fn fit(endpoint: Endpoint, framing: Option<Framing>) -> bool {
+    let expected = match endpoint.dialect() {
+        Dialect::Ollama => Framing::Lines,
+        Dialect::OpenAi | Dialect::Anthropic => Framing::Sse,
+    };
+    framing == Some(expected) && !keep_alive(endpoint, None).is_empty()
 }
 
 /// Returns whether a request is one of Codex.

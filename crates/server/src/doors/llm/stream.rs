@@ -23,7 +23,7 @@ use super::context::LlmDoor;
 use super::dispatch::{CallAnswer, ReadyCall};
 use super::error::LlmError;
 use super::live_body::{LiveBody, Piece};
-use super::signs_of_life::SignsOfLife;
+use super::signs_of_life::{self, SignsOfLife};
 use super::stored_responses::ResponseOwner;
 
 /// A call that runs up to the first content of its answer.
@@ -124,7 +124,7 @@ pub(super) fn live(call: Call, body: LiveBody, is_codex: bool) -> Body {
     let endpoint = call.endpoint;
     let keepalive = call.door.bounds.stream_keepalive;
     let signs = SignsOfLife::new(endpoint, is_codex, keepalive);
-    let takes_signs = signs.fit(body.framing());
+    let takes_signs = signs_of_life::fit(endpoint, body.framing());
     body_of(Streaming {
         endpoint,
         keepalive,
@@ -220,13 +220,11 @@ fn begin(
     let error = match answer {
         Ok(CallAnswer::Live(live)) => {
             let (_, body) = LiveBody::of(*live, early.endpoint, early.owner.clone());
-            let signs = SignsOfLife::new(early.endpoint, early.is_codex, Duration::MAX);
-            if signs.fit(body.framing()) {
-                let takes_signs = !early.door.bounds.stream_keepalive.is_zero();
+            if signs_of_life::fit(early.endpoint, body.framing()) {
                 let live = Live {
                     call,
                     body,
-                    takes_signs,
+                    takes_signs: true,
                 };
                 return (None, Phase::Live(Box::new(live)));
             }
