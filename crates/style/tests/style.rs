@@ -12,7 +12,7 @@ const ALLOWED: &[Allowed] = &[
     allowed("bench-provider", "expect", 10.0, TEST_CODE),
     allowed("relay", "expect", 1.0, DEFINED_METRICS),
     allowed("server", "expect", 1.0, DEFINED_METRICS),
-    allowed("testkit", "expect", 87.0, TEST_CODE),
+    allowed("testkit", "expect", 92.0, TEST_CODE),
     allowed("testkit", "unwrap, panic!", 5.0, TEST_CODE),
 ];
 

@@ -9,11 +9,12 @@ mod connection;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -232,7 +233,7 @@ impl LlmRuntime {
 
     /// Changes the behaviour. Calls that are held look at it again.
     pub fn change(&self, change: impl FnOnce(&mut RuntimeBehaviour)) {
-        change(&mut lock(&self.shared.behaviour));
+        change(&mut self.shared.behaviour.lock());
         self.shared.changed();
     }
 
@@ -243,18 +244,18 @@ impl LlmRuntime {
 
     /// Frees the slots of calls whose connection was lost.
     pub fn free_slots(&self) {
-        *lock(&self.shared.kept_slots) = 0;
+        *self.shared.kept_slots.lock() = 0;
         self.shared.changed();
     }
 
     /// Returns the calls so far, in the order of their arrival.
     pub fn calls(&self) -> Vec<RuntimeCall> {
-        lock(&self.shared.calls).clone()
+        self.shared.calls.lock().clone()
     }
 
     /// Returns the methods and paths of the polls so far, such as `GET /api/ps`.
     pub fn polls(&self) -> Vec<String> {
-        lock(&self.shared.polls).clone()
+        self.shared.polls.lock().clone()
     }
 
     /// Waits for the call of a number, from 0, and returns it.
@@ -274,7 +275,7 @@ impl LlmRuntime {
         let found = async {
             loop {
                 changes.borrow_and_update();
-                if let Some(found) = find(&lock(&self.shared.calls)) {
+                if let Some(found) = find(&self.shared.calls.lock()) {
                     return found;
                 }
                 changes.changed().await.expect("the runtime lives");
@@ -290,7 +291,7 @@ impl Shared {
     }
 
     fn behaviour(&self) -> RuntimeBehaviour {
-        lock(&self.behaviour).clone()
+        self.behaviour.lock().clone()
     }
 
     /// Waits until the behaviour satisfies a condition.
@@ -298,15 +299,11 @@ impl Shared {
         let mut changes = self.changes.subscribe();
         loop {
             changes.borrow_and_update();
-            if is_so(&lock(&self.behaviour)) {
+            if is_so(&self.behaviour.lock()) {
                 return;
             }
             // The sender lives as long as this.
             let _ = changes.changed().await;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,6 +30,8 @@ fn tables_of_settings_are_those_of_the_code() {
     }
     let provider = markdown::entry_table(roles::RELAY.schema);
     expected = with_part(&expected, "settings:provider", &provider);
+    let runtime = markdown::entry_table(roles::WORKER.schema);
+    expected = with_part(&expected, "settings:runtime", &runtime);
 
     assert_current("docs/reference/settings.md", &expected);
 }

@@ -19,6 +19,7 @@ use llamapool_testkit::{
 use llamapool_wire::Event;
 use llamapool_wire::llm::{CallReport, Load, Models};
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 /// The id of the worker of every test.
 const ID: &str = "w1";
@@ -42,6 +43,9 @@ pub(super) struct Response {
     pub(super) headers: HeaderMap,
     pub(super) body: llamapool_testkit::AnswerBody,
 }
+
+/// A call whose response has not begun. Dropping it cancels it.
+pub(super) struct Pending(JoinSet<Response>);
 
 /// A call, and the demands that the server has of it.
 #[derive(Clone)]
@@ -90,9 +94,29 @@ impl Worker {
     }
 
     /// Sends a call in a task of its own.
-    pub(super) fn begin(&self, call: Call) -> tokio::task::JoinHandle<Response> {
+    pub(super) fn begin(&self, call: Call) -> Pending {
         let tunnel = self.tunnel.clone();
-        tokio::spawn(async move { respond(&tunnel, call).await })
+        let mut task = JoinSet::new();
+        task.spawn(async move { respond(&tunnel, call).await });
+        Pending(task)
+    }
+}
+
+impl Pending {
+    /// Returns whether there is no head yet.
+    pub(super) fn has_no_head(&mut self) -> bool {
+        self.0.try_join_next().is_none()
+    }
+
+    /// Waits for the head.
+    pub(super) async fn head(mut self) -> Response {
+        let head = soon("the head", self.0.join_next()).await;
+        head.expect("a task").unwrap()
+    }
+
+    /// Cancels the call.
+    pub(super) fn cancel(self) {
+        drop(self);
     }
 }
 

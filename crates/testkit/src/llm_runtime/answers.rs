@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::connection::Arrived;
-use super::{PlayedRuntime, RuntimeBehaviour, Shared, lock};
+use super::{PlayedRuntime, RuntimeBehaviour, Shared};
 
 /// A step of an answer.
 pub(super) enum Step {
@@ -85,9 +85,9 @@ fn llama_cpp_poll(shared: &Shared, behaviour: &RuntimeBehaviour, path: &str) -> 
             "build_info": "b7062", "modalities": {"vision": false, "audio": false},
             "chat_template_caps": {"supports_tools": true}})),
         "/slots" => {
-            let calls = lock(&shared.calls);
+            let calls = shared.calls.lock();
             let running = calls.iter().filter(|call| call.end.is_none()).count() as u32;
-            let busy = running + *lock(&shared.kept_slots) + behaviour.busy_elsewhere;
+            let busy = running + *shared.kept_slots.lock() + behaviour.busy_elsewhere;
             let busy = if behaviour.shows_idle_slots { 0 } else { busy };
             let slots = (0..behaviour.slots.max(busy))
                 .map(|id| json!({"id": id, "is_processing": id < busy}));

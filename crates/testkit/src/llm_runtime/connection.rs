@@ -11,7 +11,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinSet;
 
 use super::answers::{self, Step};
-use super::{ReplyEnd, RuntimeCall, RuntimeCallEnd, RuntimeReply, Shared, lock};
+use super::{ReplyEnd, RuntimeCall, RuntimeCallEnd, RuntimeReply, Shared};
 
 /// A request that has arrived.
 pub(super) struct Arrived {
@@ -43,7 +43,7 @@ async fn serve(
     while let Some(request) = read_request(&mut reads).await {
         if !answers::is_call(&request) {
             let poll = format!("{} {}", request.method, request.path);
-            lock(&shared.polls).push(poll);
+            shared.polls.lock().push(poll);
             let answer = answers::poll(&shared, &request);
             if writes.write_all(&answer).await.is_err() {
                 return;
@@ -71,7 +71,7 @@ async fn serve(
 }
 
 fn begin(shared: &Shared, request: &Arrived) -> usize {
-    let mut calls = lock(&shared.calls);
+    let mut calls = shared.calls.lock();
     calls.push(RuntimeCall {
         method: request.method.clone(),
         path: request.path.clone(),
@@ -86,15 +86,15 @@ fn begin(shared: &Shared, request: &Arrived) -> usize {
 }
 
 fn finish(shared: &Shared, number: usize, end: RuntimeCallEnd) {
-    if end == RuntimeCallEnd::Closed && lock(&shared.behaviour).keeps_slots {
-        *lock(&shared.kept_slots) += 1;
+    if end == RuntimeCallEnd::Closed && shared.behaviour.lock().keeps_slots {
+        *shared.kept_slots.lock() += 1;
     }
-    lock(&shared.calls)[number].end = Some(end);
+    shared.calls.lock()[number].end = Some(end);
     shared.changed();
 }
 
 async fn answer(writes: &mut OwnedWriteHalf, request: &Arrived, shared: &Shared) -> RuntimeCallEnd {
-    let reply = lock(&shared.behaviour).replies.pop_front();
+    let reply = shared.behaviour.lock().replies.pop_front();
     let sent = match reply {
         Some(RuntimeReply::Raw(bytes)) => {
             let _ = writes.write_all(&bytes).await;

@@ -20,6 +20,8 @@ pub(crate) struct LlmEvents {
     models: watch::Receiver<Option<Models>>,
     load: watch::Receiver<Load>,
     next_load: Instant,
+    /// The last load that was sent, `None` if the models were sent after it.
+    sent_load: Option<Load>,
 }
 
 impl LlmEvents {
@@ -31,6 +33,7 @@ impl LlmEvents {
             models: state.models(),
             load: state.load(),
             next_load: Instant::now(),
+            sent_load: None,
             state,
         };
         if this.models.borrow().is_some() {
@@ -54,12 +57,27 @@ impl LlmEvents {
     /// Waits for the next event, `None` if it is an offer that is due. Without loss if the future is
     /// dropped.
     pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            let event = self.next_change().await?;
+            let Event::Load(load) = event else {
+                return Some(event);
+            };
+            // A load that has changed back is no news.
+            if self.sent_load.as_ref() != Some(&load) {
+                self.sent_load = Some(load.clone());
+                return Some(Event::Load(load));
+            }
+        }
+    }
+
+    async fn next_change(&mut self) -> Option<Event> {
         let Self {
             state,
             info,
             models,
             load,
             next_load,
+            sent_load,
         } = self;
         tokio::select! {
             // Biased: counts settle budgets, and the indices of a load are those of the models that
@@ -71,6 +89,7 @@ impl LlmEvents {
                 let models = models.borrow_and_update().clone();
                 // A load has indices of the models before it, so that one follows each list.
                 load.mark_changed();
+                *sent_load = None;
                 Some(Event::Models(models.unwrap_or_default()))
             }
             () = changed_since(load, *next_load) => {

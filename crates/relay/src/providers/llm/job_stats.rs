@@ -15,15 +15,12 @@ pub(crate) struct JobStats {
     started: AtomicU64,
     succeeded: AtomicU64,
     failed: AtomicU64,
-    pub(crate) durations: Histogram,
+    /// `None` if its definition in this file is not valid.
+    pub(crate) durations: Option<Histogram>,
 }
 
 impl JobStats {
     /// Counters of no call yet, of the provider with this name in the metrics.
-    #[expect(
-        clippy::expect_used,
-        reason = "the definition in this file is valid, or no worker starts"
-    )]
     pub(super) fn new(provider: &str) -> Self {
         let options = HistogramOpts::new(
             "llamapool_worker_job_duration_seconds",
@@ -36,7 +33,7 @@ impl JobStats {
             started: AtomicU64::new(0),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            durations: Histogram::with_opts(options).expect("a valid definition"),
+            durations: Histogram::with_opts(options).ok(),
         }
     }
 
@@ -53,7 +50,9 @@ impl JobStats {
             &self.failed
         };
         total.fetch_add(1, Ordering::Relaxed);
-        self.durations.observe(duration.as_secs_f64());
+        if let Some(durations) = &self.durations {
+            durations.observe(duration.as_secs_f64());
+        }
     }
 
     /// Returns how many calls were started, how many succeeded, and how many did not.

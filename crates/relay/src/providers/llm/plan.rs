@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn only_runtimes_that_do_not_abort_are_streamed_for_whole_answers() {
+    fn whole_answers_are_streamed_where_runtimes_do_not_abort() {
         let body = r#"{"model":"m","messages":[]}"#;
         let with_tools = r#"{"model":"m","messages":[],"tools":[{"type":"function"}]}"#;
         let assembles = |kind, body| plan(kind, ResponseForm::Whole, body).0.assembles;

@@ -48,7 +48,7 @@ pub(super) enum Beginning {
     /// The first content.
     Content(Box<StreamAnswer>),
     /// An error in the place of an answer: its status, and the JSON that the runtime sent.
-    Error(u16, Bytes, CallMeter),
+    Error(u16, Bytes, Box<CallMeter>),
 }
 
 /// What is needed to read an answer with events.
@@ -67,23 +67,13 @@ impl StreamAnswer {
     }
 
     /// An answer that is put together, within the memory of an account.
-    ///
-    /// # Errors
-    ///
-    /// If the answers of the endpoint cannot be.
     pub(super) fn assembling(
         parts: StreamParts,
-        max_bytes: usize,
+        assembler: Assembler,
         memory: &MemoryAccount,
-    ) -> Result<Self, StreamParts> {
-        let Some(assembler) = Assembler::new(parts.endpoint, max_bytes) else {
-            return Err(parts);
-        };
+    ) -> Self {
         let memory = CountedMemory::new(memory);
-        Ok(Self::new(
-            parts,
-            Target::Assembling(Box::new(assembler), memory, 0),
-        ))
+        Self::new(parts, Target::Assembling(Box::new(assembler), memory, 0))
     }
 
     fn new(parts: StreamParts, target: Target) -> Self {
@@ -250,7 +240,7 @@ impl StreamAnswer {
     /// Returns the error that the runtime sent in the place of an answer, as if it had been its head.
     fn error_instead(self, status: u16, data: Bytes) -> Result<Beginning, LlmError> {
         if self.meter.stream.has_failed() {
-            return Ok(Beginning::Error(status, data, self.meter));
+            return Ok(Beginning::Error(status, data, Box::new(self.meter)));
         }
         let mut this = self;
         let message = "the runtime's answer has an event that is not JSON";

@@ -98,9 +98,10 @@ fn jobs(runtimes: &[&RuntimeState]) -> Vec<MetricFamily> {
 
 /// Returns the durations of all runtimes as one family, which has a name once.
 fn durations(runtimes: &[&RuntimeState]) -> Vec<MetricFamily> {
-    let families = runtimes
+    let durations = runtimes
         .iter()
-        .flat_map(|runtime| runtime.jobs.durations.collect());
+        .filter_map(|runtime| runtime.jobs.durations.as_ref());
+    let families = durations.flat_map(Collector::collect);
     let merged = families.reduce(|mut all, family| {
         let metrics = [all.get_metric(), family.get_metric()].concat();
         all.set_metric(metrics);

@@ -1,8 +1,7 @@
 //! What callers get: streams byte for byte, and whole answers put together where that frees the
 //! runtime.
 
-use futures_util::FutureExt;
-use llamapool_testkit::{LlmRuntime, PlayedRuntime, ReplyEnd, RuntimeReply, llm_provider, soon};
+use llamapool_testkit::{LlmRuntime, PlayedRuntime, ReplyEnd, RuntimeReply, llm_provider};
 use serde_json::json;
 
 use super::{Call, MOMENT, Worker};
@@ -91,13 +90,13 @@ async fn the_head_comes_with_the_first_content() {
         let mut pending = worker.begin(call);
         runtime.call(0).await;
         tokio::time::sleep(MOMENT).await;
-        assert!((&mut pending).now_or_never().is_none());
+        assert!(pending.has_no_head());
         runtime.change(|behaviour| {
             behaviour.is_held = false;
             behaviour.held_after = Some(1);
         });
 
-        let response = soon("the head", pending).await.unwrap();
+        let response = pending.head().await;
         assert_eq!(response.status, 200);
         runtime.change(|behaviour| behaviour.held_after = None);
         assert!(response.text().await.contains("Hello"));

@@ -42,7 +42,7 @@ async fn a_call_that_waits_is_cancelled_at_once_in_every_form() {
             runtime.call(0).await;
 
             let cancelled = Instant::now();
-            pending.abort();
+            pending.cancel();
             let end = runtime.ended(0).await;
             let waited = cancelled.elapsed();
 
@@ -66,7 +66,7 @@ async fn a_slot_that_stays_busy_is_reported_until_it_is_idle() {
     let pending = worker.begin(Call::chat_stream());
     runtime.call(0).await;
 
-    pending.abort();
+    pending.cancel();
     runtime.ended(0).await;
     let abandoned = |wanted: u32| {
         move |event| match event {

@@ -40,7 +40,7 @@ async fn an_answer_that_is_not_http_is_garbage() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_before_content_is_an_error_with_a_status() {
+async fn a_connection_that_ends_before_content_has_a_status() {
     let closed = RuntimeReply::Raw(Bytes::new());
     let broken = RuntimeReply::events(&[ROLE], ReplyEnd::Broken);
     let short = RuntimeReply::events(&[ROLE], ReplyEnd::Orderly);

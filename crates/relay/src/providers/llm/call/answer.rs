@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{Response, StatusCode, response};
 use llamapool_dialect::{
-    AnswerMeaning, Endpoint, Framing, LlmErrorKind, read_answer, usage_of_answer,
+    AnswerMeaning, Assembler, Endpoint, Framing, LlmErrorKind, read_answer, usage_of_answer,
 };
 use llamapool_http::{CollectError, collect};
 use llamapool_wire::llm::{CallEnd, ResponseForm};
@@ -33,7 +33,7 @@ pub(super) enum Answered {
     /// A response for the server.
     With(Response<ResponseBody>),
     /// The runtime refused it with a status.
-    Refused(Refused),
+    Refused(Box<Refused>),
 }
 
 /// Returns what the head of an answer comes with.
@@ -133,13 +133,11 @@ impl AnswerReader<'_> {
         };
 
         let is_whole = call.form == ResponseForm::Whole && call.endpoint.takes_json();
-        let answer = if is_whole {
-            let memory = &call.runtime.memory;
-            StreamAnswer::assembling(parts, config.max_answer_bytes, memory)
-        } else {
-            Ok(StreamAnswer::passing(parts))
+        let assembler = Assembler::new(call.endpoint, config.max_answer_bytes);
+        let answer = match assembler.filter(|_| is_whole) {
+            Some(assembler) => StreamAnswer::assembling(parts, assembler, &call.runtime.memory),
+            None => StreamAnswer::passing(parts),
         };
-        let answer = answer.unwrap_or_else(StreamAnswer::passing);
         match answer.begin(call.params.idle).await? {
             Beginning::Content(answer) => {
                 if answer.assembles() {
@@ -152,7 +150,7 @@ impl AnswerReader<'_> {
             }
             Beginning::Error(status, data, meter) => {
                 replace_body(&mut self.head.headers, JSON);
-                Ok(error_instead(self.head, status, data, meter))
+                Ok(error_instead(self.head, status, data, *meter))
             }
         }
     }
@@ -184,11 +182,11 @@ impl AnswerReader<'_> {
 
     async fn refused(mut self, body: ProviderBody) -> Result<Answered, LlmError> {
         let body = self.collect(body).await?;
-        Ok(Answered::Refused(Refused {
+        Ok(Answered::Refused(Box::new(Refused {
             head: self.head,
             body,
             meter: self.meter,
-        }))
+        })))
     }
 
     async fn collect(&mut self, body: ProviderBody) -> Result<Bytes, LlmError> {
@@ -209,7 +207,7 @@ fn error_instead(
     meter: CallMeter,
 ) -> Answered {
     head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    Answered::Refused(Refused { head, body, meter })
+    Answered::Refused(Box::new(Refused { head, body, meter }))
 }
 
 fn not_collected(error: CollectError) -> LlmError {

@@ -100,9 +100,13 @@ fn models_of(list: &Value) -> Result<Vec<ModelInfo>, PollError> {
     let models = models.iter().take(MAX_MODELS).map(|model| {
         let meta = &model["meta"];
         let architecture = &model["architecture"];
+        let name = text(model, "id");
+        let mut aliases = texts(model, "aliases");
+        // Its own name is among them.
+        aliases.retain(|alias| *alias != name);
         ModelInfo {
-            name: text(model, "id"),
-            aliases: texts(model, "aliases"),
+            name,
+            aliases,
             size: number(meta, "size"),
             params: number(meta, "n_params"),
             quantization: text(meta, "ftype"),
@@ -145,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_model_of_llama_cpp_is_read() {
-        let list = json!({"object": "list", "data": [{"id": "smollm2", "aliases": ["small"],
+        let list = json!({"object": "list", "data": [{"id": "smollm2", "aliases": ["smollm2", "small"],
             "created": 1795644861, "meta": {"n_ctx": 2048, "n_ctx_train": 8192,
             "n_params": 134515008, "size": 98363062, "ftype": "Q4_1"}}]});
         let props = json!({"total_slots": 2, "chat_template_caps": {"supports_tools": true},

@@ -154,7 +154,8 @@ mod tests {
     fn the_list_of_lm_studio_has_models_and_residency() {
         let models = models_of(&list_of_0_4()).unwrap();
 
-        let (gemma, nomic) = (&models[0], &models[1]);
+        let gemma = &models[0];
+        let nomic = &models[1];
         assert_eq!(gemma.info.name, "gemma-3-270m-it-qat");
         assert_eq!(
             (gemma.info.context, gemma.info.context_trained),
