@@ -14,6 +14,8 @@ use crate::document::{assert_current, read, root, with_part};
 /// Each example file, and the role that reads it.
 const EXAMPLES: &[(&str, &Role)] = &[
     ("server.toml", &roles::SERVER),
+    ("llm-server.toml", &roles::SERVER),
+    ("worker.toml", &roles::WORKER),
     ("relay.toml", &roles::RELAY),
     ("relay-several.toml", &roles::RELAY),
 ];

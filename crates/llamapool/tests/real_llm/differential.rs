@@ -21,8 +21,14 @@ const VOLATILE: &[&str] = &[
     "request_id",
 ];
 
+const MESSAGES: &str = "/v1/messages";
+
 /// Asks for the same in both ways. `stream` is the form that the caller wants.
 async fn both(pool: &LlmPool, runtime: &Runtime, path: &str, body: &Value) -> [Whole; 2] {
+    if path == MESSAGES {
+        // It ignores `cache_prompt`, and counts what the cache had: the prompt is there from now on.
+        Whole::read(send(&runtime.url, path, body).await).await;
+    }
     let direct = Whole::read(send(&runtime.url, path, body).await).await;
     let through = pool.ask(path, body).await;
 
@@ -134,7 +140,8 @@ async fn completions_are_assembled_as_the_runtime_answers() {
         "/v1/completions",
         &[
             json!({ "prompt": "The sky is", "max_tokens": 12 }),
-            json!({ "prompt": "Grüße 🦙", "max_tokens": 8, "logprobs": 2 }),
+            // Only streamed, llama.cpp leaves out a character that ends in mid-air.
+            json!({ "prompt": "Grüße 🦙, says the", "max_tokens": 8, "logprobs": 2 }),
         ],
     )
     .await;
@@ -157,7 +164,7 @@ async fn messages_are_assembled_as_the_runtime_answers() {
     let user = json!([{ "role": "user", "content": "Name a colour." }]);
 
     assert_same(
-        "/v1/messages",
+        MESSAGES,
         &[
             json!({ "messages": user, "max_tokens": 12 }),
             json!({ "system": "Be brief.", "messages": user, "max_tokens": 6 }),
@@ -181,7 +188,7 @@ async fn refusals_of_the_runtime_are_its_own() {
             "/v1/chat/completions",
             json!({ "messages": [], "grammar": "broken(" }),
         ),
-        ("/v1/messages", json!({ "max_tokens": 5 })),
+        (MESSAGES, json!({ "max_tokens": 5 })),
         (
             "/v1/chat/completions",
             json!({ "messages": [{ "role": "user", "content": long }] }),
