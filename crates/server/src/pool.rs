@@ -14,4 +14,4 @@ pub(crate) use handle::{PoolSettings, WorkerPool};
 pub(crate) use ledger::{Estimate, Spending};
 pub(crate) use running::RunningCall;
 pub(crate) use stats::{AnswerTimes, EndedCall, LlmMetrics, ModelTotals};
-pub(crate) use worker::{PoolWorker, WorkerSeat};
+pub(crate) use worker::{PoolWorker, Reported, WorkerSeat};

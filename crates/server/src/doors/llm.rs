@@ -48,8 +48,8 @@ pub(crate) use error::LlmError;
 pub(crate) use stored_responses::StoredResponses;
 
 impl LlmDoor {
-    /// Answers one request to a path of the LLM API. `origin` is the result of `auth` about where it
-    /// comes from.
+    /// Answers one request to a path of the LLM API. `origin` is the verdict of `auth` about the
+    /// page that it comes from.
     pub(crate) async fn answer(
         self: &Arc<Self>,
         origin: Result<Option<AllowedOrigin>, CallError>,
@@ -107,7 +107,7 @@ impl LlmDoor {
         let is_public = matches!(route.endpoint, Endpoint::Root | Endpoint::OllamaVersion);
         let caller = self.auth.llm_caller(request.headers(), peer);
         if is_public && caller.is_err() {
-            // What a client probes before it has a key tells nothing of the pool.
+            // Clients probe it before they have a key, and it reveals nothing of the pool.
             return self.list(&route, key_of(LlmParty::Anyone), &request);
         }
         let caller = caller.map_err(refused_key)?;

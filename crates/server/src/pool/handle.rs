@@ -177,7 +177,8 @@ impl WorkerPool {
 
     /// Places a call, and waits until it has a worker. Dropping the future leaves the queue.
     pub(crate) async fn place(&self, ask: Ask) -> Result<RunningCall, RefusedError> {
-        let (call, key) = (ask.call, ask.key);
+        let call = ask.call;
+        let key = ask.key;
         self.placed(call, key, |pool, now| pool.place(ask, now))
             .await
     }
@@ -283,7 +284,7 @@ impl WorkerPool {
         self.0.state.lock().pool.models(key, now)
     }
 
-    /// Returns the workers with what the pool knows of each, the oldest first.
+    /// Returns the workers with the pool's view of each, the oldest first.
     pub(crate) fn workers(&self) -> Vec<(Arc<PoolWorker>, WorkerView)> {
         let state = self.0.state.lock();
         let views = state.pool.workers();

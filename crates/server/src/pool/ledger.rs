@@ -88,7 +88,7 @@ pub(crate) struct SettledAttempt {
     pub(crate) key: Option<KeyId>,
     /// The counts, from the worker or estimated.
     pub(crate) report: CallReport,
-    /// The call whose slot it frees, with what is known of it.
+    /// The call whose slot it frees, with its counts.
     pub(super) frees: Option<(CallId, Outcome)>,
 }
 

@@ -103,7 +103,8 @@ impl RunningCall {
         self.abandon_attempt();
         self.progress = Progress::Released;
         let pool = self.pool.clone();
-        let (call, key) = (self.call, self.key);
+        let call = self.call;
+        let key = self.key;
         drop(self);
         pool.retry(call, key, why).await
     }

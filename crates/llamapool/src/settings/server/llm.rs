@@ -50,13 +50,13 @@ static LLM_QUEUE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "Longest wait of a call to an LLM for a worker.",
 )
 .default("10m");
-static LLM_QUEUE_UPDATE: TypedSetting<Duration> = TypedSetting::new(
-    "LLM_QUEUE_UPDATE",
+static LLM_QUEUE_UPDATE_SECONDS: TypedSetting<usize> = TypedSetting::new(
+    "LLM_QUEUE_UPDATE_SECONDS",
     TIME,
-    POSITIVE_DURATION,
-    "Interval of the comments with the place in the queue, in streams of callers that wait.",
+    COUNT,
+    "Interval in seconds of the comments with the place in the queue, in streams of callers that wait.",
 )
-.default("10s");
+.default("10");
 static LLM_AGEING: TypedSetting<Duration> = TypedSetting::new(
     "LLM_AGEING",
     TIME,
@@ -165,7 +165,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &LLM_AFFINITY_ENTRIES.setting,
     &LLM_REMEMBERED_RESPONSES.setting,
     &LLM_QUEUE_TIMEOUT.setting,
-    &LLM_QUEUE_UPDATE.setting,
+    &LLM_QUEUE_UPDATE_SECONDS.setting,
     &LLM_AGEING.setting,
     &LLM_HEAD_PATIENCE.setting,
     &LLM_FIRST_TOKEN_TIMEOUT.setting,
@@ -178,7 +178,7 @@ pub(super) fn resolve(sources: &Sources) -> Result<LlmConfig, SettingsError> {
     Ok(LlmConfig {
         queue_size: sources.value(&LLM_QUEUE_SIZE)?,
         queue_timeout: sources.value(&LLM_QUEUE_TIMEOUT)?,
-        queue_update: sources.value(&LLM_QUEUE_UPDATE)?,
+        queue_update: Duration::from_secs(sources.value(&LLM_QUEUE_UPDATE_SECONDS)? as u64),
         ageing: sources.value(&LLM_AGEING)?,
         head_patience: sources.value(&LLM_HEAD_PATIENCE)?,
         first_token_timeout: sources.value(&LLM_FIRST_TOKEN_TIMEOUT)?,

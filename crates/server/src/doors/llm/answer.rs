@@ -18,7 +18,7 @@ use super::stored_responses::ResponseOwner;
 use super::stream::{self, EarlyStream};
 use crate::error::failed_llm_call;
 
-/// The bytes of a whole answer for each token of it, where nothing better is known.
+/// The bytes of a whole answer for each token of it, where no count was reported.
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// Runs a call that is not answered as a stream, and makes its answer.
@@ -59,7 +59,7 @@ pub(super) async fn streamed(ready: ReadyCall) -> Response<Body> {
     response
 }
 
-/// What an answer needs to know of its call.
+/// The parts of a call that its answer needs.
 pub(super) struct Answering {
     pub(super) memory: MemoryAccount,
     pub(super) owner: ResponseOwner,

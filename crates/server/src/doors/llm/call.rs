@@ -2,8 +2,9 @@
 //! this value, however it comes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use llamapool_dialect::{Dialect, Endpoint};
+use llamapool_dialect::{Dialect, Endpoint, Executed, LlmErrorKind};
 use llamapool_pool::{CallId, KeyId};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -29,7 +30,7 @@ pub(super) struct Call {
     model: Option<Arc<str>>,
     worker: Option<String>,
     outcome: Option<Outcome>,
-    failure: Option<(&'static str, String)>,
+    failure: Option<(LlmErrorKind, String)>,
     progress: Arc<CallProgress>,
     _server: Pass,
 }
@@ -133,15 +134,52 @@ impl Call {
     /// Records that the answer broke off after its head.
     pub(super) fn broke_off(&mut self, error: &LlmError) {
         self.outcome = Some(Outcome::Broken);
-        self.failure = Some((error.kind.word(), error.log_message()));
+        self.failure = Some((error.kind, error.log_message()));
         self.door.pool.metrics().refused(error.kind.word());
     }
 
     /// Records that llamapool answers with an error of its own.
     pub(super) fn fail(&mut self, error: &LlmError) {
         self.outcome = Some(Outcome::Failed);
-        self.failure = Some((error.kind.word(), error.log_message()));
+        self.failure = Some((error.kind, error.log_message()));
         self.door.pool.metrics().refused(error.kind.word());
+    }
+}
+
+impl Call {
+    /// Logs the call. One that failed although it may have been executed is a warning: no caller
+    /// can cause that at will.
+    fn log(&self, outcome: &'static str, duration: Duration) {
+        let req_id = self.req_id.as_str();
+        let principal = self.principal.label();
+        let endpoint = self.endpoint.api();
+        let model = self.model.as_deref();
+        let worker = self.worker.as_deref();
+        let ms = duration.as_secs_f64() * 1000.0;
+        let cause = self.failure.as_ref().map(|(kind, _)| kind.word());
+        let error = self.failure.as_ref().map(|(_, error)| error.as_str());
+        let is_serious = self
+            .failure
+            .as_ref()
+            .is_some_and(|(kind, _)| kind.executed() == Executed::Perhaps);
+        if is_serious {
+            tracing::warn!(
+                req_id,
+                principal,
+                endpoint,
+                model,
+                worker,
+                outcome,
+                ms,
+                cause,
+                error,
+                "LLM call failed"
+            );
+        } else {
+            tracing::debug!(
+                req_id, principal, endpoint, model, worker, outcome, ms, cause, error, "LLM call"
+            );
+        }
     }
 }
 
@@ -168,17 +206,6 @@ impl Drop for Call {
             duration,
         });
 
-        let req_id = self.req_id.as_str();
-        let principal = self.principal.label();
-        let endpoint = self.endpoint.api();
-        let model = self.model.as_deref();
-        let worker = self.worker.as_deref();
-        let ms = duration.as_secs_f64() * 1000.0;
-        let outcome = outcome.label();
-        let cause = self.failure.as_ref().map(|(cause, _)| *cause);
-        let error = self.failure.as_ref().map(|(_, error)| error.as_str());
-        tracing::debug!(
-            req_id, principal, endpoint, model, worker, outcome, ms, cause, error, "LLM call"
-        );
+        self.log(outcome.label(), duration);
     }
 }

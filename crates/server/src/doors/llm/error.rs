@@ -18,7 +18,7 @@ pub(crate) struct LlmError {
     pub(crate) message: String,
     /// The member of the request that is wrong.
     pub(crate) param: Option<&'static str>,
-    /// When the call may work, where that is known.
+    /// When the call may work, if there is a time.
     pub(crate) retry_after: Option<Duration>,
     /// The methods of the path, if the method is wrong.
     pub(crate) allow: Option<&'static str>,

@@ -60,7 +60,7 @@ pub(super) struct Attempts {
     errors: u32,
 }
 
-/// The members of an error's body that tell what it is about.
+/// The members of an error's body that name its subject.
 #[derive(Default, Deserialize)]
 struct ErrorText {
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What is known of a request once its body is here: the model, the bounds of its key, its prompt,
+//! The facts of a request once its body is here: the model, the bounds of its key, its prompt,
 //! its place among the keys.
 
 use std::hash::BuildHasher;

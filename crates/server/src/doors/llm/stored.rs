@@ -26,7 +26,7 @@ use crate::pool::PoolWorker;
 ///
 /// # Errors
 ///
-/// The response is not known, is another key's, or its worker is away.
+/// The response is not remembered, is another key's, or its worker is away.
 pub(super) fn worker(door: &LlmDoor, id: &str, key: KeyId) -> Result<Arc<PoolWorker>, LlmError> {
     let kept_by = door.responses.worker(id, key).ok_or_else(|| {
         let message = format!("no response with the id `{id}` is kept by a worker of this pool");

@@ -63,7 +63,7 @@ impl StoredResponses {
         self.0.lock().put(id.to_owned(), stored);
     }
 
-    /// Returns the id of the worker of a response. `None` if it is not known, or is another key's.
+    /// Returns the id of the worker of a response. `None` if it is not remembered, or is another key's.
     pub(super) fn worker(&self, id: &str, key: KeyId) -> Option<RelayId> {
         let mut responses = self.0.lock();
         let stored = responses.get(id)?;

@@ -75,7 +75,7 @@ struct Live {
 }
 
 impl EarlyStream {
-    /// Returns what the stream of a call needs to know of it.
+    /// Returns the parts of a call that its stream needs.
     pub(super) fn of(ready: &ReadyCall) -> Self {
         Self {
             door: ready.call.door.clone(),

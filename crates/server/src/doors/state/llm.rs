@@ -11,7 +11,7 @@ use llamapool_pool::{
 use serde::Serialize;
 
 use super::snapshot::time;
-use crate::pool::{ModelTotals, PoolWorker, WorkerPool};
+use crate::pool::{ModelTotals, PoolWorker, Reported, WorkerPool};
 
 /// The most waiting calls that are listed one by one.
 const LISTED_CALLS: usize = 1000;
@@ -187,16 +187,6 @@ fn worker_state(worker: &PoolWorker, view: &WorkerView) -> WorkerState {
     let embeddings = get(&totals.embeddings);
     let names = |names: &[Arc<str>]| names.iter().map(|name| name.to_string()).collect();
     let models: Vec<String> = names(&view.models);
-    let speed = reported.load.speed.iter().filter_map(|speed| {
-        let model = reported.models.get(usize::from(speed.model))?;
-        Some(SpeedState {
-            model: model.name.clone(),
-            prefill_tokens_per_second: speed.prefill,
-            decode_tokens_per_second: speed.decode,
-            load_ms: speed.load_ms,
-        })
-    });
-
     WorkerState {
         id: member.id.to_string(),
         name: worker.name().to_owned(),
@@ -229,7 +219,7 @@ fn worker_state(worker: &PoolWorker, view: &WorkerView) -> WorkerState {
         loading: names(&view.loading),
         elsewhere: view.elsewhere,
         abandoned: view.abandoned,
-        speed: speed.collect(),
+        speed: speeds(&reported),
         breaker: match view.breaker {
             BreakerState::Closed => "closed",
             BreakerState::Open => "open",
@@ -237,6 +227,19 @@ fn worker_state(worker: &PoolWorker, view: &WorkerView) -> WorkerState {
         },
         remote_addr: member.tunnel.remote.to_string(),
     }
+}
+
+fn speeds(reported: &Reported) -> Vec<SpeedState> {
+    let speeds = reported.load.speed.iter().filter_map(|speed| {
+        let model = reported.models.get(usize::from(speed.model))?;
+        Some(SpeedState {
+            model: model.name.clone(),
+            prefill_tokens_per_second: speed.prefill,
+            decode_tokens_per_second: speed.decode,
+            load_ms: speed.load_ms,
+        })
+    });
+    speeds.collect()
 }
 
 fn status(view: &WorkerView) -> &'static str {
