@@ -3,6 +3,8 @@
 //!
 //! The id of a request is copied from its text. Of the rest, only the method is looked for.
 
+pub mod server;
+
 use memchr::memmem;
 
 /// Appends the response to `message` to `out`, without a line end. Appends nothing if `message` is a

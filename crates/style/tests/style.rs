@@ -9,7 +9,7 @@ use llamapool_style::{Allowed, find_packages, findings_below, table, unneeded, v
 
 /// The exceptions from the bounds.
 const ALLOWED: &[Allowed] = &[
-    allowed("bench-provider", "expect", 20.0, TEST_CODE),
+    allowed("bench-provider", "expect", 13.0, TEST_CODE),
     allowed("relay", "expect", 1.0, DEFINED_METRICS),
     allowed("server", "expect", 1.0, DEFINED_METRICS),
     allowed("testkit", "expect", 102.0, TEST_CODE),

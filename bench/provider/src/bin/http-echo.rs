@@ -8,69 +8,23 @@
 //! It does as little as possible, so that the proxies in front of it are measured.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bench_provider::server::{AnyBody, serve};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpSocket;
-use tokio::task::spawn_local;
 use tokio::time::{Interval, interval};
-
-type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Enough for the response to a call.
 const ANSWER_BYTES: usize = 256;
 const PIECE: usize = 64 * 1024;
 
 fn main() {
-    let mut words = std::env::args().skip(1);
-    let port = words
-        .next()
-        .and_then(|port| port.parse().ok())
-        .expect("http-echo PORT [ADDRESS]");
-    let address = words
-        .next()
-        .unwrap_or_else(|| "127.0.0.1".to_owned())
-        .parse()
-        .expect("an IPv4 address");
-
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, serve(address, port));
-}
-
-async fn serve(address: IpAddr, port: u16) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_reuseaddr(true).expect("a socket option");
-    socket
-        .bind(SocketAddr::new(address, port))
-        .expect("the port is free");
-
-    // A backlog for the largest burst: a connection that does not fit is repeated a second later,
-    // and that second would be measured.
-    let listener = socket.listen(4096).expect("a socket that listens");
-
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let _ = stream.set_nodelay(true);
-        spawn_local(async move {
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service_fn(answer))
-                .await;
-        });
-    }
+    serve("http-echo PORT [ADDRESS]", answer);
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infallible> {

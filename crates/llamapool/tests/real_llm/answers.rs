@@ -1,6 +1,6 @@
 //! The API itself: what reaches the runtime, what the answers have on them, and what is not offered.
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 
 use crate::harness::{API_KEY, http_request, soon};
@@ -84,7 +84,7 @@ async fn the_callers_key_and_origin_end_at_the_server() {
         .iter()
         .collect();
     assert_eq!(allowed, ["https://chat.example"]);
-    let received = header_names(&runtime.calls().await[0]["headers"]);
+    let received = received(&runtime.calls().await[0]["headers"]);
     assert_eq!(received["authorization"], "Bearer of-the-runtime");
     assert_eq!(received["x-stainless-lang"], "js");
     for name in ["origin", "cookie", "openai-organization", "x-forwarded-for"] {
@@ -92,17 +92,14 @@ async fn the_callers_key_and_origin_end_at_the_server() {
     }
 }
 
-fn header_names(headers: &Value) -> HeaderMap {
+/// Returns headers that the runtime received.
+fn received(headers: &Value) -> HeaderMap {
     let headers = headers.as_object().unwrap().iter();
-    headers
-        .map(|(name, value)| {
-            (
-                name.parse().unwrap(),
-                value.as_str().unwrap().parse().unwrap(),
-            )
-        })
-        .map(|(name, value): (reqwest::header::HeaderName, _)| (name, value))
-        .collect()
+    let headers = headers.map(|(name, value)| {
+        let name: HeaderName = name.parse().unwrap();
+        (name, value.as_str().unwrap().parse().unwrap())
+    });
+    headers.collect()
 }
 
 #[tokio::test]

@@ -28,10 +28,8 @@ async fn two_workers_share_the_calls_of_a_model() {
         assert_eq!(with_end(&runtime.calls().await, "runs"), 1);
     }
     let models = pool.state().await["models"].clone();
-    let model = models.as_array().unwrap().iter();
-    let model = model
-        .clone()
-        .find(|model| model["name"] == "endless:latest");
+    let mut listed = models.as_array().unwrap().iter();
+    let model = listed.find(|model| model["name"] == "endless:latest");
     assert_eq!(model.unwrap()["workers"], 2, "{models}");
     drop((first, second));
 }
@@ -112,7 +110,7 @@ async fn a_worker_that_drains_finishes_what_runs() {
         state["workers"][0]["status"] == "draining"
     })
     .await;
-    running.until(&" more".repeat(1)).await;
+    running.again("more").await;
 
     assert!(worker.is_running());
     drop(running);

@@ -120,6 +120,12 @@ impl Streaming {
         soon("the text arrives", arrived).await;
     }
 
+    /// Reads on until some text has arrived once more.
+    pub(crate) async fn again(&mut self, text: &str) {
+        self.text.clear();
+        self.until(text).await;
+    }
+
     /// Reads to the end. Returns what came and whether the answer ended well.
     pub(crate) async fn rest(mut self) -> (String, bool) {
         let mut pieces = self.response.bytes_stream();
