@@ -60,7 +60,9 @@ async fn call(
 ) -> (MultiplexedCall, Message) {
     let request = message(text);
     let request = UnambiguousMessage::check(&request).expect("one meaning");
-    let call = multiplexer.call(request).await.expect("a program");
+    let memory = MemoryAccount::default();
+    let call = multiplexer.call(request, &memory).await;
+    let call = call.expect("a program");
     let line = input.next_line().await.expect("input").expect("a line");
     (call, message(&line))
 }
