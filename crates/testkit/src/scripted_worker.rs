@@ -83,10 +83,10 @@ impl ScriptedWorker {
 
         let (events, lines) = mpsc::channel(64);
         let (sender, calls) = mpsc::channel(64);
-        let lines = std::sync::Mutex::new(Some(lines));
+        let lines = parking_lot::Mutex::new(Some(lines));
         let handler = move |request: Request<IncomingBody>| {
             let is_call = request.uri().path().starts_with("/llm/");
-            let lines = lines.lock().expect("no panic").take().filter(|_| !is_call);
+            let lines = lines.lock().take().filter(|_| !is_call);
             answer_request(request, sender.clone(), lines)
         };
         let mut tasks = JoinSet::new();
