@@ -213,7 +213,17 @@ def call_tool(id, params):
     tool(id, params.get("arguments", {}), params.get("_meta", {}).get("progressToken"))
 
 
-METHODS = {"initialize": initialize, "server/discover": discover, "tools/list": list_tools, "tools/call": call_tool}
+def subscribe(id, params):
+    """Has no answer: the stream stays open for notifications."""
+
+
+METHODS = {
+    "initialize": initialize,
+    "server/discover": discover,
+    "subscriptions/listen": subscribe,
+    "tools/list": list_tools,
+    "tools/call": call_tool,
+}
 
 
 def take(message):

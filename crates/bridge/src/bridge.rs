@@ -107,17 +107,12 @@ impl Bridge {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let post = Post::read(
-            headers,
-            body,
-            self.max_message_bytes,
-            self.launcher.memory(),
-        )
-        .await?;
+        let memory = self.launcher.memory().of_caller(caller.claims());
+        let post = Post::read(headers, body, self.max_message_bytes, &memory).await?;
         match (post.era(headers), &self.shared_session) {
-            (Era::Stateless, _) => self.stateless.post(headers, post).await,
+            (Era::Stateless, _) => self.stateless.post(headers, post, &memory).await,
             (Era::Sessions, Some(shared)) if is_without_session(headers, &post) => {
-                shared.post(post, caller).await
+                shared.post(post, caller, &memory).await
             }
             (Era::Sessions, _) => self.sessions.post(headers, post, caller).await,
         }

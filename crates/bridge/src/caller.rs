@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, header};
-use llamapool_limits::{Claim, Owner, network_of};
-use llamapool_wire::CallerTag;
+use llamapool_limits::{Claim, Owner, ShareError, network_of};
+use llamapool_wire::{CallError, CallerTag, Cause, header as wire};
 
 /// The part of what is shared that one network can hold: eight ninths.
 const NETWORK_FACTOR: usize = 8;
@@ -45,8 +45,14 @@ impl BridgeCaller {
         }
     }
 
+    /// Returns the caller that the headers of a call name, as the server has sent them.
+    pub fn of_tagged(headers: &HeaderMap) -> Self {
+        let tag = headers.get(wire::CALLER);
+        Self::of_tag(tag.and_then(CallerTag::parse))
+    }
+
     /// Returns the claims on what callers share: of the token, and of the network.
-    pub(crate) fn claims(self) -> [Claim; 2] {
+    pub fn claims(self) -> [Claim; 2] {
         let factor = if self.has_token {
             TOKEN_FACTOR
         } else {
@@ -62,6 +68,21 @@ impl BridgeCaller {
                 factor: NETWORK_FACTOR,
             },
         ]
+    }
+
+    /// Returns the failure of a call for which there is no memory. `error` is of an account with
+    /// the claims of the caller.
+    pub fn out_of_memory(error: ShareError) -> CallError {
+        let message = match error {
+            ShareError::Full => "the memory for calls is in use, see MAX_MEMORY",
+            ShareError::Owner(0 | 1) => {
+                "the calls of this caller hold their share of the memory, see MAX_MEMORY"
+            }
+            ShareError::Owner(_) => {
+                "the calls to this id hold their share of the memory, see MAX_MEMORY"
+            }
+        };
+        CallError::new(Cause::RelayMemoryFull, message)
     }
 }
 

@@ -80,6 +80,18 @@ impl Exit {
         }
     }
 
+    /// Returns the exit of a program that is not attended to any more: the runtime ends.
+    pub(crate) fn unattended() -> Self {
+        Self {
+            status: None,
+            reason: None,
+            last_stderr_line: String::new(),
+            has_closed_input: false,
+            is_requested: true,
+            has_answered: true,
+        }
+    }
+
     /// Returns the failure of a call that was waiting for the program.
     pub(crate) fn failure(&self) -> CallError {
         // A program that has answered nothing was only asked how to talk to it.
@@ -118,7 +130,15 @@ impl fmt::Display for Exit {
     }
 }
 
-/// A program that runs and has no observer yet.
+/// How attending to a program ended.
+pub(crate) enum Attended {
+    /// The program exited, and its observer has received the exit.
+    Exited(Exit),
+    /// Another observer is to attend to the program. No line is lost.
+    Released(Box<Child>),
+}
+
+/// A program that runs and has no observer.
 pub(crate) struct Child {
     pub(crate) input: ProgramInput,
     process: Process,
@@ -126,6 +146,8 @@ pub(crate) struct Child {
     /// The task that logs standard error.
     stderr: JoinHandle<()>,
     last_line: LastLine,
+    /// True once the program wrote a message.
+    has_answered: bool,
 }
 
 impl Child {
@@ -161,6 +183,7 @@ impl Child {
             lines: LineReader::new(stdout, config.max_message_bytes, memory),
             stderr,
             last_line: log.last_line.clone(),
+            has_answered: false,
         })
     }
 
@@ -169,21 +192,44 @@ impl Child {
         self.process.id().unwrap_or_default()
     }
 
-    /// Passes every line to the observer until the program exits, and then the exit.
-    pub(crate) async fn attend<O: ProgramObserver>(mut self, observer: Arc<O>) -> Exit {
+    /// Counts the program's messages in another account from now on.
+    pub(crate) fn count_in(&mut self, memory: &MemoryAccount) {
+        self.lines.count_in(memory);
+    }
+
+    /// Passes every line to the observer until the program exits, and then the exit. Once `release`
+    /// is cancelled, returns the program between two lines.
+    pub(crate) async fn attend<O: ProgramObserver>(
+        mut self,
+        observer: Arc<O>,
+        release: &CancellationToken,
+    ) -> Attended {
         let pid = self.pid();
-        let mut has_answered = false;
         let reason = loop {
-            match self.next(pid).await {
+            let next = tokio::select! {
+                // Biased towards the release, so that a program that writes all the time is
+                // released, too. Reading a line can be given up without losing any of it.
+                biased;
+                () = release.cancelled() => return Attended::Released(Box::new(self)),
+                next = self.next(pid) => next,
+            };
+            match next {
                 Ok(Some(line)) => {
-                    has_answered = has_answered || is_message(&line);
+                    self.has_answered = self.has_answered || is_message(&line);
                     observer.on_line(line).await;
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error.to_string()),
             }
         };
+        Attended::Exited(self.end(&observer, reason).await)
+    }
 
+    /// Ends a program that has closed its output, or whose output is unusable for a `reason`, and
+    /// passes the exit to the observer.
+    async fn end<O: ProgramObserver>(mut self, observer: &Arc<O>, reason: Option<String>) -> Exit {
+        let pid = self.pid();
+        let has_answered = self.has_answered;
         let has_closed_input = self.input.is_broken();
         let is_requested = self.input.is_closed() && !has_closed_input && reason.is_none();
         // A program that has closed its output, or whose output is unusable, has nothing to live

@@ -25,9 +25,11 @@ use crate::config::BridgeConfig;
 use crate::health::BridgeEvents;
 use crate::start_gate::StartGate;
 
-/// The bounds of the connections.
+/// The bounds of a connection. They are those that a server has by default. No operator needs others
+/// here: the callers are programs on this machine or a reverse proxy, which open another connection
+/// when one was closed, and calls are not bounded by them. The number of connections is a setting.
 const LIMITS: ListenLimits = ListenLimits {
-    max_connections: 1024,
+    max_connections: 0,
     header_timeout: Duration::from_secs(30),
     idle_timeout: Duration::from_secs(120),
     send_timeout: Duration::from_secs(60),
@@ -48,6 +50,10 @@ pub struct HttpServerConfig {
     pub auth_token: Option<Secret>,
     /// The accepted hosts; empty: any host, on loopback the names of this machine.
     pub allowed_hosts: Vec<String>,
+    /// The most open connections of callers.
+    pub max_connections: usize,
+    /// The most programs that start at the same time; `None`: as many as suit the machine.
+    pub max_starting: Option<usize>,
     /// How long running calls may take to finish when the server is stopped.
     pub drain_timeout: Duration,
 }
@@ -83,8 +89,12 @@ impl HttpServer {
     ///
     /// If the address cannot be listened on.
     pub async fn bind(config: HttpServerConfig, bridge: BridgeConfig) -> io::Result<Self> {
-        let listener = Listener::bind(config.bind, LIMITS)?;
-        let bridge = Bridge::new(bridge, LogEvents, StartGate::new());
+        let limits = ListenLimits {
+            max_connections: config.max_connections,
+            ..LIMITS
+        };
+        let listener = Listener::bind(config.bind, limits)?;
+        let bridge = Bridge::new(bridge, LogEvents, StartGate::new(config.max_starting));
         Ok(Self {
             endpoint: Arc::new(Endpoint::new(&config, bridge)),
             listener,

@@ -1,6 +1,8 @@
 //! Starts programs: so many at once, so many in a minute, and after a growing wait while they exit
 //! before their first message. Logs what is started, that it still loads, and why it ended.
 
+mod program_task;
+mod spare_program;
 mod start_limiter;
 
 use std::sync::Arc;
@@ -14,20 +16,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::program_task::ProgramHandle;
+use self::program_task::{LaunchedProgram, Startup, attend_in_task, transfer};
+use self::spare_program::TakenObserver;
+pub(crate) use self::spare_program::{SparePlace, SpareUse};
 use self::start_limiter::StartLimiter;
 pub(crate) use self::start_limiter::Starter;
-use crate::child::{Child, Exit, ProgramObserver, is_message};
+use crate::caller::BridgeCaller;
+use crate::child::{Child, Exit, ProgramObserver};
 use crate::config::BridgeConfig;
 use crate::health::BridgeHealth;
 use crate::program_input::ProgramInput;
 use crate::program_log::ProgramLog;
-use crate::start_gate::{StartGate, Starting};
+use crate::start_gate::StartGate;
 use crate::stats::BridgeStats;
 
-/// After how long a program that has not written a message is reported for the first time. Each
-/// further wait is twice as long, up to the longest.
-const FIRST_REPORT: Duration = Duration::from_secs(10);
-const LONGEST_REPORT_WAIT: Duration = Duration::from_secs(5 * 60);
 /// The factor of the share that one bridge has of the memory: one greedy bridge leaves a ninth.
 const BRIDGE_MEMORY_FACTOR: usize = 8;
 
@@ -48,31 +51,26 @@ struct Inner {
     health: BridgeHealth,
     gate: StartGate,
     limiter: Mutex<StartLimiter>,
+    spare: SparePlace,
     /// Set once the withheld variables were logged.
     has_named_variables: AtomicBool,
 }
 
-/// Returns the claims of one bridge on the memory that all have in common. Its callers are told
-/// apart by the server.
-fn memory_claims() -> [Claim; 3] {
+/// Returns the claim of one bridge on the memory that all have in common.
+fn memory_claim() -> Claim {
     static BRIDGES: AtomicU64 = AtomicU64::new(0);
     let number = BRIDGES.fetch_add(1, Ordering::Relaxed);
-    let bridge = Claim {
+    Claim {
         owner: Owner::of(&("bridge", number)),
         factor: BRIDGE_MEMORY_FACTOR,
-    };
-    let all = |name| Claim {
-        owner: Owner::of(&name),
-        factor: usize::MAX,
-    };
-    [all("callers"), all("addresses"), bridge]
+    }
 }
 
 impl Launcher {
     pub(crate) fn new(config: BridgeConfig, health: BridgeHealth, gate: StartGate) -> Self {
         let limiter = StartLimiter::new(config.starts.max_per_minute);
         Self(Arc::new(Inner {
-            memory: config.memory.account(memory_claims()),
+            memory: config.memory.account_of_id(memory_claim()),
             config,
             tasks: TaskTracker::new(),
             bridge: CancellationToken::new(),
@@ -80,6 +78,7 @@ impl Launcher {
             health,
             gate,
             limiter: Mutex::new(limiter),
+            spare: SparePlace::new(),
             has_named_variables: AtomicBool::new(false),
         }))
     }
@@ -102,13 +101,51 @@ impl Launcher {
         self.0.config.label.as_deref()
     }
 
-    /// Starts a program, once few enough others are starting. `make_observer` makes its observer,
-    /// which is given the program's input.
+    /// Gives a caller a program: the spare one, or else one that is started. `make_observer` makes
+    /// its observer, which is given the program's input. Also returns whether the bridge has
+    /// initialized the program.
+    pub(crate) async fn program_for<O: ProgramObserver>(
+        &self,
+        caller: BridgeCaller,
+        spare_use: SpareUse,
+        make_observer: impl FnOnce(ProgramInput) -> Arc<O>,
+    ) -> Result<(Arc<O>, bool), CallError> {
+        let starter = Starter::Caller(caller);
+        let memory = match spare_use {
+            SpareUse::Session => self.0.memory.of_caller(caller.claims()),
+            // Many callers use it, and each has its own account for what waits for it.
+            SpareUse::SharedSession => self.0.memory.clone(),
+        };
+        let Some(spare) = self.0.spare.take(spare_use).await else {
+            let (observer, _) = self.start_in(&memory, starter, make_observer).await?;
+            return Ok((observer, false));
+        };
+
+        let observer = make_observer(spare.handle.input.clone().with_memory(&memory));
+        let taken = Arc::new(TakenObserver {
+            asked_by: spare.asked_by,
+            inner: observer.clone(),
+        });
+        transfer(spare.handle, starter, memory, taken);
+        Ok((observer, spare.is_initialized))
+    }
+
+    /// Starts a program of the bridge itself, once few enough others are starting. `make_observer`
+    /// makes its observer, which is given the program's input.
     pub(crate) async fn start<O: ProgramObserver>(
         &self,
+        make_observer: impl FnOnce(ProgramInput) -> Arc<O>,
+    ) -> Result<(Arc<O>, ProgramHandle), CallError> {
+        self.start_in(&self.0.memory, Starter::Bridge, make_observer)
+            .await
+    }
+
+    async fn start_in<O: ProgramObserver>(
+        &self,
+        memory: &MemoryAccount,
         starter: Starter,
         make_observer: impl FnOnce(ProgramInput) -> Arc<O>,
-    ) -> Result<Arc<O>, CallError> {
+    ) -> Result<(Arc<O>, ProgramHandle), CallError> {
         self.limiter().check(starter, Instant::now())?;
         let starting = self.0.gate.enter(starter.caller()).await;
 
@@ -119,33 +156,27 @@ impl Launcher {
         };
         let log = ProgramLog::new(self.0.config.label.clone(), is_retry);
         let inner = &self.0;
-        let child = Child::start(
-            &inner.config,
-            &inner.tasks,
-            &inner.bridge,
-            &inner.memory,
-            &log,
-        )
-        .map_err(|error| self.start_failed(starter, &error))?;
+        let child = Child::start(&inner.config, &inner.tasks, &inner.bridge, memory, &log)
+            .map_err(|error| self.start_failed(starter, &error))?;
         log.started(&inner.config.command, starter == Starter::Bridge);
 
         let observer = make_observer(child.input.clone());
-        let running = self.0.stats.program_started();
-        let launcher = self.clone();
-        let first_message = Arc::new(FirstMessageObserver {
-            launcher: self.clone(),
-            starter,
-            inner: observer.clone(),
-            has_answered: AtomicBool::new(false),
-            log,
-            starting: Mutex::new(Some(starting)),
-        });
-        self.0.tasks.spawn(async move {
-            let _running = running;
-            let exit = attend(child, &first_message).await;
-            launcher.note_exit(starter, &exit, &first_message.log);
-        });
-        Ok(observer)
+        let program = LaunchedProgram {
+            child,
+            startup: Arc::new(Startup::new(self.clone(), starter, log, starting)),
+            running: self.0.stats.program_started(),
+        };
+        let handle = attend_in_task(program, observer.clone());
+        Ok((observer, handle))
+    }
+
+    /// Returns the place of the program that the bridge has asked for its revisions.
+    pub(crate) fn spare(&self) -> &SparePlace {
+        &self.0.spare
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
     }
 
     /// Returns whether any program of this bridge has ever written a message.
@@ -269,66 +300,5 @@ impl Launcher {
 
     fn limiter(&self) -> MutexGuard<'_, StartLimiter> {
         self.0.limiter.lock()
-    }
-}
-
-/// Attends to a program until its exit, and reports that it has not answered yet.
-async fn attend<O: ProgramObserver>(child: Child, observer: &Arc<FirstMessageObserver<O>>) -> Exit {
-    let started = Instant::now();
-    let attending = child.attend(observer.clone());
-    tokio::pin!(attending);
-
-    let mut wait = FIRST_REPORT;
-    loop {
-        if let Ok(exit) = tokio::time::timeout(wait, &mut attending).await {
-            return exit;
-        }
-        if observer.has_answered() {
-            return attending.await;
-        }
-        // A program that takes so long waits for something, and computes little.
-        observer.leave_gate();
-        observer.log.still_starting(started.elapsed());
-        wait = (2 * wait).min(LONGEST_REPORT_WAIT);
-    }
-}
-
-/// Reports the first message of a program as health, and passes everything on.
-struct FirstMessageObserver<O> {
-    launcher: Launcher,
-    starter: Starter,
-    inner: Arc<O>,
-    has_answered: AtomicBool,
-    log: ProgramLog,
-    /// The place in the gate, until the first message.
-    starting: Mutex<Option<Starting>>,
-}
-
-impl<O> FirstMessageObserver<O> {
-    fn has_answered(&self) -> bool {
-        self.has_answered.load(Ordering::Relaxed)
-    }
-
-    fn leave_gate(&self) {
-        drop(self.starting.lock().take());
-    }
-}
-
-impl<O: ProgramObserver> ProgramObserver for FirstMessageObserver<O> {
-    async fn on_line(&self, line: bytes::Bytes) {
-        // Only the first message shows that starting works: an old session must not hide that no
-        // new one can begin. Package runners print lines that are no messages.
-        if !self.has_answered() && is_message(&line) {
-            self.has_answered.store(true, Ordering::Relaxed);
-            self.log.answered();
-            self.leave_gate();
-            self.launcher.first_message(self.starter);
-        }
-        self.inner.on_line(line).await;
-    }
-
-    fn on_exit(&self, exit: &Exit) {
-        self.leave_gate();
-        self.inner.on_exit(exit);
     }
 }

@@ -58,6 +58,15 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
+    /// Counts what is read from now on in another account. If that has no room for the line that is
+    /// being read, nothing changes.
+    pub(crate) fn count_in(&mut self, memory: &MemoryAccount) {
+        let mut memory = CountedMemory::new(memory);
+        if memory.cover(self.buffer.len()).is_ok() {
+            self.memory = memory;
+        }
+    }
+
     /// Returns the next line that is not blank, without its line end; `None` at the end of the
     /// source. Bytes after the last line end count as a line. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, LineError> {

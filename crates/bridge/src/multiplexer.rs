@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
+use llamapool_limits::MemoryAccount;
 use llamapool_mcp::{
     Message, MessageKind, UnambiguousMessage, error_code, parse_messages_tolerant,
 };
@@ -89,17 +90,19 @@ impl Multiplexer {
         }
     }
 
-    /// Sends a request of a caller to the program. Does not wait for the response.
+    /// Sends a request of a caller to the program. Does not wait for the response, which is counted
+    /// in the caller's `memory` while it waits for the caller.
     pub(crate) async fn call(
         self: &Arc<Self>,
         request: UnambiguousMessage<'_>,
+        memory: &MemoryAccount,
     ) -> Result<MultiplexedCall, CallError> {
         let purpose = if request.method() == "subscriptions/listen" {
             CallPurpose::Subscription
         } else {
             CallPurpose::Request
         };
-        self.send(request, purpose).await
+        self.send(request, purpose, memory).await
     }
 
     /// Sends a notification to the program, and waits until it is written.
@@ -128,7 +131,8 @@ impl Multiplexer {
         let request = Message::parse(text.into()).map_err(|_| garbage())?;
         let request = UnambiguousMessage::check(&request).map_err(|_| garbage())?;
 
-        let call = self.send(request, CallPurpose::Own).await?;
+        let memory = self.input.memory();
+        let call = self.send(request, CallPurpose::Own, memory).await?;
         let mut receiver = call.receiver;
         let _guard = call.guard;
         let responded = async {
@@ -170,6 +174,34 @@ impl Multiplexer {
         }
     }
 
+    /// Takes the response to a request that was sent before the program got another observer.
+    /// Returns false if the line is for that observer. Any other response shows that the program has
+    /// passed over the requests before it: they fail.
+    pub(crate) fn takes_response(&self, line: &Bytes) -> bool {
+        if self.calls().is_empty() {
+            return false;
+        }
+        let Ok((_, messages)) = parse_as_line(line.clone(), parse_messages_tolerant) else {
+            return false;
+        };
+        let is_response = |message: &&Message| message.kind == MessageKind::Response;
+        let Some(response) = messages.iter().find(is_response) else {
+            return false;
+        };
+
+        let routed = self.calls().route(response);
+        if let Some(routed) = &routed {
+            routed.sender.push(routed.part.clone());
+            routed.sender.finish();
+            return true;
+        }
+        let passed_over: Vec<_> = self.calls().take_all().collect();
+        for call in passed_over {
+            call.sender.finish();
+        }
+        false
+    }
+
     /// Fails and cancels the calls that exceed their timeout.
     fn fail_expired_calls(&self) {
         let Some(timeout) = self.call_timeout else {
@@ -201,8 +233,9 @@ impl Multiplexer {
         self: &Arc<Self>,
         request: UnambiguousMessage<'_>,
         purpose: CallPurpose,
+        memory: &MemoryAccount,
     ) -> Result<MultiplexedCall, CallError> {
-        let (sender, receiver) = event_queue(WAITING_BYTES, self.input.memory());
+        let (sender, receiver) = event_queue(WAITING_BYTES, memory);
         let (id, text) = {
             let mut calls = self.calls();
             if let Some(failure) = &calls.failure {

@@ -5,12 +5,13 @@ use http::StatusCode;
 use http::header::{self, HeaderMap};
 use http_body::Body;
 use llamapool_http::{CollectError, UNCOUNTED_BYTES, collect, held_with};
-use llamapool_limits::{MemoryAccount, ShareError};
+use llamapool_limits::MemoryAccount;
 use llamapool_mcp::{
     Message, MessageError, Revision, RpcError, error_code, header as mcp, parse_messages,
 };
 use llamapool_wire::{CallError, Cause};
 
+use crate::caller::BridgeCaller;
 use crate::error::ServeError;
 use crate::rewrite::parse_as_line;
 
@@ -49,10 +50,12 @@ impl Post {
         match collect(body, max_bytes, memory).await {
             Ok(text) if text.len() <= UNCOUNTED_BYTES => Ok(Self::parse(text)?),
             Ok(text) => {
-                let copy = memory.take(text.len()).map_err(out_of_memory)?;
+                let copy = memory
+                    .take(text.len())
+                    .map_err(BridgeCaller::out_of_memory)?;
                 Ok(Self::parse(held_with(text, copy))?)
             }
-            Err(CollectError::OutOfMemory(error)) => Err(out_of_memory(error).into()),
+            Err(CollectError::OutOfMemory(error)) => Err(BridgeCaller::out_of_memory(error).into()),
             Err(CollectError::TooLarge(_)) => {
                 let message = format!(
                     "the message has more than {max_bytes} bytes, see PROVIDER_MAX_MESSAGE_BYTES"
@@ -111,17 +114,6 @@ impl Post {
             Era::Sessions
         }
     }
-}
-
-/// Returns the failure of a message for which there is no memory.
-pub(crate) fn out_of_memory(error: ShareError) -> CallError {
-    let message = match error {
-        ShareError::Full => "the memory for messages is in use, see MAX_MEMORY",
-        ShareError::Owner(_) => {
-            "the calls to this id hold their share of the memory for messages, see MAX_MEMORY"
-        }
-    };
-    CallError::new(Cause::RelayMemoryFull, message)
 }
 
 /// Checks the media types that a client must accept and send (MCP 2025-11-25, streamable HTTP,

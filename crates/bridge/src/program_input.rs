@@ -106,6 +106,14 @@ impl ProgramInput {
         Self { provider, ..self }
     }
 
+    /// Returns the same input, with another account of the memory for messages of the program.
+    pub(crate) fn with_memory(self, memory: &MemoryAccount) -> Self {
+        Self {
+            memory: memory.clone(),
+            ..self
+        }
+    }
+
     /// Returns the name of the provider in the log.
     pub(crate) fn provider(&self) -> Option<Arc<str>> {
         self.provider.clone()

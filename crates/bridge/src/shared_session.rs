@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use llamapool_limits::MemoryAccount;
 use llamapool_mcp::{Message, Revision, RpcError, UnambiguousMessage, error_code};
 use llamapool_wire::{CallError, Cause};
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::caller::BridgeCaller;
 use crate::error::ServeResult;
-use crate::launcher::{Launcher, Starter};
+use crate::launcher::{Launcher, SpareUse};
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
 use crate::response::{empty, json};
@@ -53,8 +54,13 @@ impl SharedSession {
         }
     }
 
-    /// Answers a `POST` without a session.
-    pub(crate) async fn post(&self, post: Post, caller: BridgeCaller) -> ServeResult {
+    /// Answers a `POST` without a session. What waits for the caller is counted in `memory`.
+    pub(crate) async fn post(
+        &self,
+        post: Post,
+        caller: BridgeCaller,
+        memory: &MemoryAccount,
+    ) -> ServeResult {
         let [message] = &post.messages[..] else {
             let text = "a batch needs a session of its own";
             return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
@@ -69,7 +75,7 @@ impl SharedSession {
         match message {
             SharedMessage::Request(request) => {
                 let whole = |message, _| json(StatusCode::OK, message);
-                session.call(request).await?.respond(whole).await
+                session.call(request, memory).await?.respond(whole).await
             }
             SharedMessage::Notification(notification) => {
                 session.notify(notification).await?;
@@ -91,18 +97,22 @@ impl SharedSession {
     /// Starts a program and initializes its session.
     async fn begin(&self, caller: BridgeCaller) -> Result<Arc<Multiplexer>, CallError> {
         let timeout = self.launcher.config().shared_call_timeout;
-        let starting = self.launcher.start(Starter::Caller(caller), |input| {
-            Arc::new(Multiplexer::new(input, false, timeout))
-        });
-        let session = starting.await?;
+        let program = self
+            .launcher
+            .program_for(caller, SpareUse::SharedSession, |input| {
+                Arc::new(Multiplexer::new(input, false, timeout))
+            });
+        let (session, is_initialized) = program.await?;
         self.program.send_replace(Some(session.clone()));
 
-        let params = initialize_params().to_string();
-        let response = session.request("initialize", &params).await?;
-        if !response.has_result() {
-            session.input.close();
-            let message = "the MCP server did not let the relay initialize a session";
-            return Err(CallError::new(Cause::ProviderGarbage, message));
+        if !is_initialized {
+            let params = initialize_params().to_string();
+            let response = session.request("initialize", &params).await?;
+            if !response.has_result() {
+                session.input.close();
+                let message = "the MCP server did not let the relay initialize a session";
+                return Err(CallError::new(Cause::ProviderGarbage, message));
+            }
         }
 
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;

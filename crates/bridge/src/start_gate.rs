@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::caller::BridgeCaller;
 
-/// The fewest programs that start at once.
+/// The fewest programs that start at once, where no number is set.
 const FEWEST: usize = 4;
 /// So many programs start at once for each core.
 const PER_CORE: usize = 2;
@@ -37,15 +37,10 @@ pub(crate) struct Starting {
 }
 
 impl StartGate {
-    /// Creates a gate that suits the machine.
-    pub fn new() -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self::with_places((PER_CORE * cores).max(FEWEST))
-    }
-
-    fn with_places(places: usize) -> Self {
+    /// Creates a gate that so many programs pass at once; `None`: as many as suit the machine.
+    pub fn new(places: Option<usize>) -> Self {
         Self {
-            places: FairShare::new(places),
+            places: FairShare::new(places.unwrap_or_else(suitable_places)),
             left: Arc::new(Notify::new()),
         }
     }
@@ -75,10 +70,9 @@ impl StartGate {
     }
 }
 
-impl Default for StartGate {
-    fn default() -> Self {
-        Self::new()
-    }
+fn suitable_places() -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    (PER_CORE * cores).max(FEWEST)
 }
 
 impl Drop for Starting {
@@ -101,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_caller_with_many_starts_leaves_room_for_another() {
-        let gate = StartGate::with_places(4);
+        let gate = StartGate::new(Some(4));
         let enter = |network| gate.enter(caller(network)).now_or_never();
 
         let many: Vec<_> = (0..10).map(|_| enter(1)).collect();
@@ -112,7 +106,7 @@ mod tests {
 
     #[test]
     fn bridges_leave_half_to_callers() {
-        let gate = StartGate::with_places(4);
+        let gate = StartGate::new(Some(4));
 
         let own: Vec<_> = (0..10).map(|_| gate.enter(None).now_or_never()).collect();
 
@@ -122,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_that_is_left_is_taken_by_one_that_waits() {
-        let gate = StartGate::with_places(1);
+        let gate = StartGate::new(Some(1));
         let first = gate.enter(caller(1)).await;
         let mut second = Box::pin(gate.enter(caller(2)));
 

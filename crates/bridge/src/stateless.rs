@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
+use llamapool_limits::MemoryAccount;
 use llamapool_mcp::{Message, RpcError, error_code};
 use llamapool_wire::CallError;
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use self::discovery::{Discovery, DiscoveryPatience, discover, is_stateless_error};
 use self::tools::ToolHeaders;
 use crate::error::ServeResult;
-use crate::launcher::{Launcher, Starter};
+use crate::launcher::Launcher;
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
 use crate::response::{empty, json};
@@ -119,7 +120,16 @@ impl Stateless {
         }
 
         self.program.send_replace(ProgramState::Older);
-        match self.attend_to_health().await {}
+        let idle = self.launcher.config().sessions.idle;
+        let expiring = async {
+            self.launcher.spare().expire(idle).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            // In any order: neither ends.
+            () = expiring => {}
+            never = self.attend_to_health() => match never {},
+        }
     }
 
     /// Finds out, whenever a start failed, whether programs can be started. Never returns.
@@ -149,10 +159,10 @@ impl Stateless {
     /// Starts the program for a moment. Returns whether it runs: it answers the request that
     /// programs of all revisions know.
     async fn try_to_run(&self) -> bool {
-        let starting = self.launcher.start(Starter::Bridge, |input| {
-            Arc::new(Multiplexer::new(input, false, None))
-        });
-        let Ok(program) = starting.await else {
+        let starting = self
+            .launcher
+            .start(|input| Arc::new(Multiplexer::new(input, false, None)));
+        let Ok((program, _)) = starting.await else {
             return false;
         };
 
@@ -170,8 +180,13 @@ impl Stateless {
         }
     }
 
-    /// Answers a `POST`: a request or notification.
-    pub(crate) async fn post(&self, headers: &HeaderMap, post: Post) -> ServeResult {
+    /// Answers a `POST`: a request or notification. What waits for the caller is counted in `memory`.
+    pub(crate) async fn post(
+        &self,
+        headers: &HeaderMap,
+        post: Post,
+        memory: &MemoryAccount,
+    ) -> ServeResult {
         let [message] = &post.messages[..] else {
             let text = "these revisions have no batches";
             return Err(RpcError::bad_request(error_code::INVALID_REQUEST, text).into());
@@ -202,7 +217,7 @@ impl Stateless {
         }
         program
             .multiplexer
-            .call(request)
+            .call(request, memory)
             .await?
             .respond(whole)
             .await
@@ -231,46 +246,68 @@ impl Stateless {
     async fn start(&self) -> Result<Arc<StatelessProgram>, ProgramStartError> {
         let timeout = self.launcher.config().shared_call_timeout;
         loop {
-            let starting = self.launcher.start(Starter::Bridge, |input| {
-                Arc::new(Multiplexer::new(input, true, timeout))
-            });
-            let multiplexer = starting.await.map_err(ProgramStartError::Failed)?;
+            let starting = self
+                .launcher
+                .start(|input| Arc::new(Multiplexer::new(input, true, timeout)));
+            let (multiplexer, handle) = starting.await.map_err(ProgramStartError::Failed)?;
+            let spare = self.launcher.spare();
+            spare.put(handle, multiplexer.clone());
 
             let config = self.launcher.config();
             let patience = DiscoveryPatience {
                 revisions: config.era_patience,
                 start: config.starts.patience,
             };
-            match discover(&multiplexer, patience).await {
-                Discovery::Stateless { supported } => {
+            match discover(&multiplexer, spare, patience).await {
+                Discovery::Stateless { supported } if spare.remove() => {
                     return Ok(Arc::new(StatelessProgram {
                         multiplexer,
                         tools: ToolHeaders::default(),
                         supported,
                     }));
                 }
-                // It may treat that session as begun: another program takes its place, which now
-                // starts sooner.
-                Discovery::StatelessButInitialized => multiplexer.input.close(),
-                Discovery::Older => {
-                    multiplexer.input.close();
+                // It may treat that session as begun, or is a caller's: another program takes its
+                // place, which now starts sooner.
+                Discovery::Stateless { .. } | Discovery::StatelessButInitialized => {
+                    self.end_spare(&multiplexer);
+                }
+                Discovery::Older { is_initialized } => {
+                    self.keep_spare(&multiplexer, is_initialized);
                     return Err(ProgramStartError::Older);
                 }
                 Discovery::Silent => {
-                    multiplexer.input.close();
+                    self.end_spare(&multiplexer);
                     let failure = self.launcher.note_silence(patience.start);
                     return Err(ProgramStartError::Failed(failure));
                 }
-                // A program that runs otherwise, and exits when it is asked, supports only older
-                // revisions.
+                // A program that runs otherwise, and exits when it is asked or passes over the
+                // question, supports only older revisions.
                 Discovery::Exited(_) if self.launcher.has_answered() => {
+                    spare.remove();
                     return Err(ProgramStartError::Older);
                 }
                 Discovery::Exited(failure) => {
+                    spare.remove();
                     let failure = self.launcher.not_started().unwrap_or(failure);
                     return Err(ProgramStartError::Failed(failure));
                 }
             }
+        }
+    }
+
+    /// Keeps the program that was asked for the first caller that can use it.
+    fn keep_spare(&self, multiplexer: &Multiplexer, is_initialized: bool) {
+        if is_initialized && !self.launcher.config().shared_session {
+            self.end_spare(multiplexer);
+        } else {
+            self.launcher.spare().keep();
+        }
+    }
+
+    /// Ends the program that was asked, unless a caller has taken it.
+    fn end_spare(&self, multiplexer: &Multiplexer) {
+        if self.launcher.spare().remove() {
+            multiplexer.input.close();
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What a whole answer with status 200 is: an answer, an error, or nothing of the dialect.
+//! Whole answers with status 200: an answer, an error, or nothing of the dialect.
 
 use crate::endpoint::Endpoint;
-use crate::members::{NotJson, each_member};
+use crate::members::{NotJsonError, each_member};
 use crate::runtime_error::ErrorMembers;
 
-/// What the body of a 200 is.
+/// The kind of the body of a 200.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerMeaning {
     /// An answer of the endpoint.
@@ -37,10 +37,10 @@ pub fn read_answer(endpoint: Endpoint, body: &[u8]) -> AnswerMeaning {
     let read = each_member(text.trim_ascii(), |member| {
         has_expected |= expected.contains(&&*member.name) && member.value != "null";
         errors.take(&member.name, member.value);
-        Ok::<(), NotJson>(())
+        Ok::<(), NotJsonError>(())
     });
     match (read, errors.error()) {
-        (Err(NotJson), _) => otherwise(),
+        (Err(NotJsonError), _) => otherwise(),
         (Ok(()), _) if has_expected => AnswerMeaning::Answer,
         (Ok(()), Some(error)) => AnswerMeaning::Error {
             status: error.status,

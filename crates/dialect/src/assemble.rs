@@ -16,7 +16,7 @@ use self::responses::Responses;
 use crate::content::DONE;
 use crate::endpoint::Endpoint;
 use crate::events::RawEvent;
-use crate::members::NotJson;
+use crate::members::NotJsonError;
 use crate::runtime_error::RuntimeError;
 
 /// Puts the events of a stream together to the answer that the runtime would have given without one.
@@ -45,7 +45,7 @@ pub enum AssembleError {
     /// An event is not what the dialect sends.
     #[error("an event of the stream is not {expected}")]
     Malformed {
-        /// What was expected.
+        /// The expectation.
         expected: &'static str,
     },
     /// The runtime reported an error inside the stream.
@@ -59,7 +59,7 @@ pub enum AssembleError {
     /// The stream ended without what ends an answer of the dialect.
     #[error("the stream ended without {expected}")]
     Incomplete {
-        /// What was expected.
+        /// The expectation.
         expected: &'static str,
     },
 }
@@ -100,8 +100,10 @@ impl Assembler {
         }
     }
 
-    /// Returns the answer. `ended_orderly` is whether the body of the runtime ended as HTTP ends
-    /// one. Without it the dialect's very last event, as `[DONE]`, must have come.
+    /// Returns the answer, which for `response.failed` is that failed response.
+    ///
+    /// `ended_orderly` is whether the body of the runtime ended as HTTP ends one. Without it the
+    /// dialect's very last event, as `[DONE]`, must have come.
     ///
     /// # Errors
     ///
@@ -117,8 +119,8 @@ impl Assembler {
     }
 }
 
-impl From<NotJson> for AssembleError {
-    fn from(NotJson: NotJson) -> Self {
+impl From<NotJsonError> for AssembleError {
+    fn from(NotJsonError: NotJsonError) -> Self {
         Self::Malformed {
             expected: "a JSON object of the dialect",
         }
@@ -134,6 +136,6 @@ impl From<RuntimeError> for AssembleError {
     }
 }
 
-fn utf8(data: &[u8]) -> Result<&str, NotJson> {
-    std::str::from_utf8(data).map_err(|_| NotJson)
+fn utf8(data: &[u8]) -> Result<&str, NotJsonError> {
+    std::str::from_utf8(data).map_err(|_| NotJsonError)
 }

@@ -1,12 +1,12 @@
-//! What the events of an answer mean: first content, progress, errors inside a 200, the orderly end,
+//! The meaning of events: first content, progress, errors inside a 200, the orderly end,
 //! and the position that a late error needs.
+
+mod readers;
 
 use crate::endpoint::Endpoint;
 use crate::events::RawEvent;
-use crate::members::{
-    NotJson, decoded, each_item, each_member, is_filled, is_nothing, whole_number,
-};
-use crate::runtime_error::{ErrorMembers, RuntimeError};
+use crate::members::{NotJsonError, decoded, each_member, is_filled};
+use crate::runtime_error::RuntimeError;
 use crate::usage::{Usage, UsageReader};
 
 /// The last event of streams of chat and completions.
@@ -28,7 +28,7 @@ pub struct StreamReader {
     position: StreamPosition,
 }
 
-/// What one event is.
+/// The meaning of one event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventMeaning {
     /// An event of the dialect that comes before content, such as `response.created`.
@@ -49,7 +49,7 @@ pub enum EventMeaning {
         /// The runtime's words.
         message: String,
     },
-    /// A comment, a sign of life, usage, or what the dialect does not know.
+    /// A comment, a sign of life, usage, or an event that is new to the dialect.
     Other,
     /// The last event of the dialect. It may be first content too: look at
     /// [`StreamReader::has_content`], and at [`StreamReader::is_complete`].
@@ -66,8 +66,8 @@ pub struct StreamPosition {
 }
 
 impl StreamReader {
-    /// Creates a reader of the stream of an endpoint. Where an endpoint has no events that are known
-    /// here, the head of the answer is first content.
+    /// Creates a reader of the stream of an endpoint. Where an endpoint has no events in this
+    /// table, the head of the answer is first content.
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
@@ -97,9 +97,9 @@ impl StreamReader {
             Endpoint::Responses => self.response_event(event, data),
             Endpoint::Messages => self.message_event(data),
             Endpoint::OllamaChat | Endpoint::OllamaGenerate => self.ollama_line(data),
-            _ => self.unknown_event(data),
+            _ => Ok(self.unknown_event(data)),
         };
-        read.unwrap_or_else(|NotJson| garbage(event))
+        read.unwrap_or_else(|NotJsonError| garbage(event))
     }
 
     /// Returns `true` after first content.
@@ -174,222 +174,6 @@ impl StreamReader {
         }
     }
 
-    /// Reads a chunk of chat or completions.
-    fn chunk(&mut self, data: &str) -> Result<EventMeaning, NotJson> {
-        let mut errors = ErrorMembers::default();
-        let mut progress = None;
-        let mut content = Content::default();
-        each_member(data, |member| {
-            match &*member.name {
-                "choices" => each_item(member.value, |choice| {
-                    content.add(self.choice(choice)?);
-                    Ok::<(), NotJson>(())
-                })?,
-                "prompt_progress" => progress = share_of(member.value),
-                name => {
-                    self.usage.member(name, member.value);
-                    errors.take(name, member.value);
-                }
-            }
-            Ok::<(), NotJson>(())
-        })?;
-
-        if let Some(error) = errors.error() {
-            return Ok(self.failed(error));
-        }
-        self.usage.content(content.texts);
-        let otherwise = match progress {
-            Some(share) => EventMeaning::Progress { share },
-            None if content.has_choices => EventMeaning::Prelude,
-            None => EventMeaning::Other,
-        };
-        Ok(self.content_or(content.texts > 0 || content.has_end, otherwise))
-    }
-
-    /// Reads one choice of a chunk.
-    fn choice(&mut self, choice: &str) -> Result<Content, NotJson> {
-        let mut index = 0;
-        let mut content = Content {
-            has_choices: true,
-            ..Content::default()
-        };
-        each_member(choice, |member| {
-            match &*member.name {
-                "index" => index = whole_number(member.value).unwrap_or(0),
-                "delta" if member.value.starts_with('{') => {
-                    content.texts += u64::from(delta_has_content(member.value)?);
-                }
-                "text" => content.texts += u64::from(is_filled(member.value)),
-                "finish_reason" => content.has_end = !is_nothing(member.value),
-                "usage" => self.usage.member("usage", member.value),
-                _ => {}
-            }
-            Ok::<(), NotJson>(())
-        })?;
-
-        self.usage.choice(index);
-        let found = self.choices.iter().position(|(known, _)| *known == index);
-        match found {
-            Some(i) => self.choices[i].1 |= content.has_end,
-            None if self.choices.len() < MAX_CHOICES => self.choices.push((index, content.has_end)),
-            None => {}
-        }
-        Ok(content)
-    }
-
-    /// Reads an event of `responses`.
-    fn response_event(&mut self, event: &RawEvent, data: &str) -> Result<EventMeaning, NotJson> {
-        let mut errors = ErrorMembers::default();
-        let mut kind = None;
-        let mut response = None;
-        each_member(data, |member| {
-            match &*member.name {
-                "type" => kind = Some(member.value),
-                "response" => response = Some(member.value),
-                "sequence_number" => {
-                    let number = whole_number(member.value);
-                    self.position.sequence_number = number.or(self.position.sequence_number);
-                }
-                _ => {}
-            }
-            errors.take(&member.name, member.value);
-            Ok::<(), NotJson>(())
-        })?;
-
-        let kind = event_kind(event, kind);
-        let response = match response {
-            Some(response) if kind.starts_with("response.") && response.starts_with('{') => {
-                self.response(response)?
-            }
-            _ => ErrorMembers::default(),
-        };
-        match kind.as_str() {
-            "" if errors.error().is_some() => Ok(self.failed(errors.described())),
-            "error" => Ok(self.failed(errors.described())),
-            "response.failed" => Ok(self.failed(response.described())),
-            "" | "keepalive" | "ping" => Ok(EventMeaning::Other),
-            "response.created" | "response.queued" | "response.in_progress" => {
-                Ok(self.content_or(false, EventMeaning::Prelude))
-            }
-            "response.completed" | "response.incomplete" => Ok(self.end()),
-            kind => {
-                self.usage.content(u64::from(kind.ends_with(".delta")));
-                Ok(self.content_or(true, EventMeaning::Content))
-            }
-        }
-    }
-
-    /// Reads the `response` of an event.
-    fn response<'a>(&mut self, response: &'a str) -> Result<ErrorMembers<'a>, NotJson> {
-        let mut errors = ErrorMembers::default();
-        each_member(response, |member| {
-            match &*member.name {
-                "id" if self.position.response_id.is_none() => {
-                    self.position.response_id = decoded(member.value);
-                }
-                "usage" => self.usage.member("usage", member.value),
-                "error" => {
-                    errors.take("error", member.value);
-                }
-                _ => {}
-            }
-            Ok::<(), NotJson>(())
-        })?;
-        Ok(errors)
-    }
-
-    /// Reads an event of `messages`.
-    fn message_event(&mut self, data: &str) -> Result<EventMeaning, NotJson> {
-        let mut errors = ErrorMembers::default();
-        let mut kind = None;
-        let mut message = None;
-        let mut usage = None;
-        each_member(data, |member| {
-            match &*member.name {
-                "type" => kind = decoded(member.value),
-                "message" => message = Some(member.value),
-                "usage" => usage = Some(member.value),
-                _ => {}
-            }
-            errors.take(&member.name, member.value);
-            Ok::<(), NotJson>(())
-        })?;
-
-        if let Some(error) = errors.error() {
-            return Ok(self.failed(error));
-        }
-        match kind.as_deref().unwrap_or_default() {
-            "message_start" => {
-                each_member(message.ok_or(NotJson)?, |member| {
-                    if member.name == "usage" {
-                        self.usage.start_usage(member.value);
-                    }
-                    Ok::<(), NotJson>(())
-                })?;
-                Ok(self.content_or(false, EventMeaning::Prelude))
-            }
-            "message_delta" => {
-                usage
-                    .into_iter()
-                    .for_each(|usage| self.usage.merge_usage(usage));
-                Ok(self.content_or(true, EventMeaning::Content))
-            }
-            "content_block_delta" => {
-                self.usage.content(1);
-                Ok(self.content_or(true, EventMeaning::Content))
-            }
-            "content_block_start" | "content_block_stop" => {
-                Ok(self.content_or(true, EventMeaning::Content))
-            }
-            "message_stop" => Ok(self.end()),
-            _ => Ok(EventMeaning::Other),
-        }
-    }
-
-    /// Reads a line of Ollama's `chat` or `generate`.
-    fn ollama_line(&mut self, data: &str) -> Result<EventMeaning, NotJson> {
-        let mut errors = ErrorMembers::default();
-        let mut is_done = false;
-        let mut has_text = false;
-        each_member(data, |member| {
-            match &*member.name {
-                "message" if member.value.starts_with('{') => {
-                    has_text |= delta_has_content(member.value)?;
-                }
-                "response" | "thinking" => has_text |= is_filled(member.value),
-                "done" => is_done = member.value == "true",
-                name => {
-                    self.usage.member(name, member.value);
-                    errors.take(name, member.value);
-                }
-            }
-            Ok::<(), NotJson>(())
-        })?;
-
-        if let Some(error) = errors.error() {
-            return Ok(self.failed(error));
-        }
-        self.usage.content(u64::from(has_text));
-        if is_done {
-            return Ok(self.end());
-        }
-        Ok(self.content_or(has_text, EventMeaning::Prelude))
-    }
-
-    /// Reads an event of an endpoint whose events are not known here.
-    fn unknown_event(&mut self, data: &str) -> Result<EventMeaning, NotJson> {
-        let mut errors = ErrorMembers::default();
-        each_member(data, |member| {
-            self.usage.member(&member.name, member.value);
-            errors.take(&member.name, member.value);
-            Ok::<(), NotJson>(())
-        })?;
-        match errors.error() {
-            Some(error) => Ok(self.failed(error)),
-            None => Ok(EventMeaning::Content),
-        }
-    }
-
     fn end(&mut self) -> EventMeaning {
         self.has_content = true;
         self.has_ended = true;
@@ -397,24 +181,7 @@ impl StreamReader {
     }
 }
 
-/// What the choices of a chunk have.
-#[derive(Debug, Default)]
-struct Content {
-    has_choices: bool,
-    has_end: bool,
-    /// How many of them have text or tool calls.
-    texts: u64,
-}
-
-impl Content {
-    fn add(&mut self, other: Self) {
-        self.has_choices |= other.has_choices;
-        self.has_end |= other.has_end;
-        self.texts += other.texts;
-    }
-}
-
-/// Returns `true` if the events of the endpoint are known here.
+/// Returns `true` if this module has the events of the endpoint.
 fn has_events(endpoint: Endpoint) -> bool {
     matches!(
         endpoint,
@@ -428,11 +195,11 @@ fn has_events(endpoint: Endpoint) -> bool {
 }
 
 /// Returns `true` if a delta has more than a role.
-pub(crate) fn delta_has_content(delta: &str) -> Result<bool, NotJson> {
+pub(crate) fn delta_has_content(delta: &str) -> Result<bool, NotJsonError> {
     let mut has_content = false;
     each_member(delta, |member| {
         has_content |= member.name != "role" && is_filled(member.value);
-        Ok::<(), NotJson>(())
+        Ok::<(), NotJsonError>(())
     })?;
     Ok(has_content)
 }
@@ -444,23 +211,6 @@ pub(crate) fn event_kind(event: &RawEvent, kind: Option<&str>) -> String {
         String::from_utf8_lossy(name).into_owned()
     };
     kind.and_then(decoded).unwrap_or_else(name)
-}
-
-/// Returns the share of the prompt that was read, `None` if it is not told.
-fn share_of(progress: &str) -> Option<f32> {
-    let mut total = None;
-    let mut processed = None;
-    each_member(progress, |member| {
-        match &*member.name {
-            "total" => total = whole_number(member.value),
-            "processed" => processed = whole_number(member.value),
-            _ => {}
-        }
-        Ok::<(), NotJson>(())
-    })
-    .ok()?;
-    let share = processed? as f32 / total.filter(|total| *total > 0)? as f32;
-    Some(share.clamp(0.0, 1.0))
 }
 
 fn garbage(event: &RawEvent) -> EventMeaning {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use crate::request::{FormSpans, JsonSpans, RequestInfo, Spans, StreamOptions};
+use crate::request::{FormSpans, JsonSpans, RequestInfo, Spans, StreamOptions, place_of_inputs};
 
 /// The byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -20,7 +20,7 @@ pub struct Edits {
     edits: Vec<(Target, Edit)>,
 }
 
-/// What is edited.
+/// The part of a body that an edit is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     Model,
@@ -29,13 +29,19 @@ enum Target {
     ReturnProgress,
     KeepAlive,
     BillingHeader,
+    Inputs,
 }
 
-/// What is done.
+/// A change of the text.
 #[derive(Debug, Clone)]
 enum Edit {
     /// A span is replaced. An empty text cuts it.
     Replace { span: Range<usize>, text: String },
+    /// Of a span only a part is kept.
+    Keep {
+        span: Range<usize>,
+        part: Range<usize>,
+    },
     /// A member is added to the object, behind its `{`.
     Insert {
         at: usize,
@@ -74,6 +80,10 @@ impl Edits {
         for (_, edit) in self.edits {
             match edit {
                 Edit::Replace { span, text } => changes.push((span, text)),
+                Edit::Keep { span, part } => {
+                    changes.push((span.start..part.start, String::new()));
+                    changes.push((part.end..span.end, String::new()));
+                }
                 Edit::Insert { at, members, text } => match &mut inserted {
                     Some((_, _, others)) => {
                         others.push(',');
@@ -178,6 +188,21 @@ impl Edits {
         }
     }
 
+    /// Keeps some inputs of embeddings alone, of which `items` are the numbers, from 0. Where one of
+    /// them is not there, or the inputs are no list, all are kept. `body` is the one that was read.
+    pub fn select_inputs(&mut self, info: &RequestInfo, body: &Bytes, items: Range<usize>) {
+        let Spans::Json(JsonSpans {
+            inputs: Some(list), ..
+        }) = &info.spans
+        else {
+            return;
+        };
+        if let Some(part) = place_of_inputs(body, list, &items) {
+            let span = list.start + 1..list.end - 1;
+            self.set(Target::Inputs, Edit::Keep { span, part });
+        }
+    }
+
     /// Replaces the value of a member, or inserts the member.
     fn set_member(
         &mut self,
@@ -233,7 +258,7 @@ fn replace(span: &Range<usize>, text: &str) -> Edit {
 /// Returns a text with some of its spans replaced, which do not overlap. Spans beyond its end, which
 /// are those of another text, change nothing.
 fn replace_spans(text: &Bytes, mut changes: Vec<(Range<usize>, String)>) -> Bytes {
-    // What is inserted where a span begins stands before it.
+    // An insertion stands before a span that begins at the same place.
     changes.sort_by_key(|(span, _)| (span.start, span.end));
     let added: usize = changes.iter().map(|(_, new)| new.len()).sum();
 

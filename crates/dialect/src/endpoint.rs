@@ -23,7 +23,7 @@ pub enum Dialect {
     Ollama,
 }
 
-/// What a path asks for.
+/// The purpose of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `POST /v1/chat/completions`.
@@ -85,7 +85,7 @@ pub enum Endpoint {
 /// A path that was found in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// What it asks for.
+    /// The purpose of the path.
     pub endpoint: Endpoint,
     /// The path at the runtime. Empty if the server answers by itself.
     pub at_runtime: Cow<'static, str>,
@@ -362,8 +362,8 @@ const PATHS: &[(&str, Entry)] = &[
     ("/", answered(Endpoint::Root, GET)),
 ];
 
-/// What the root takes as well, for clients whose base URL lacks `/v1`: these, and what is below
-/// them.
+/// Paths that the root takes as well, with those below them, for clients whose base URL lacks
+/// `/v1`.
 const ALSO_AT_ROOT: [&str; 8] = [
     "/chat/completions",
     "/completions",

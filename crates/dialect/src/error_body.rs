@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::content::StreamPosition;
 use crate::endpoint::{Dialect, Endpoint};
+use crate::request::{MAX_MODEL_NAME_CHARS, escaped};
 
-/// Whether a call that ended with an error was executed.
+/// The possibility that a call that ended with an error was executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Executed {
     /// It certainly was not.
@@ -44,7 +45,7 @@ kinds! {
     InvalidRequest = "invalid_request",
     /// The key is missing or wrong.
     Unauthorized = "unauthorized",
-    /// The pool does not offer this to the key, or to anybody.
+    /// The pool does not offer this, or not to this key.
     NotOffered = "not_offered",
     /// No worker ever had the model, or the key may not use it.
     ModelNotFound = "model_not_found",
@@ -54,7 +55,7 @@ kinds! {
     MethodNotAllowed = "method_not_allowed",
     /// A WebSocket was asked for.
     WebSocketNotSupported = "websocket_not_supported",
-    /// No runtime is known to keep this response.
+    /// The server remembers no worker for this response.
     PreviousResponseNotFound = "previous_response_not_found",
     /// The body of the request did not arrive in time.
     RequestBroken = "request_broken",
@@ -76,7 +77,7 @@ kinds! {
     QueueTimeout = "queue_timeout",
     /// The memory for bodies of requests is used up.
     MemoryFull = "memory_full",
-    /// The model is known, and none of its workers takes calls.
+    /// All workers with the model are away, or drain.
     NoWorker = "no_worker",
     /// The one worker that can answer is away.
     WorkerOffline = "worker_offline",
@@ -235,6 +236,21 @@ pub fn error_body(
     body.to_string()
 }
 
+/// Returns the message of [`LlmErrorKind::ModelNotFound`], which Ollama's clients read.
+pub fn model_not_found_message(dialect: Dialect, model: &str) -> String {
+    let model = escaped(model, MAX_MODEL_NAME_CHARS);
+    match dialect {
+        Dialect::Ollama => format!("model '{model}' not found"),
+        Dialect::OpenAi | Dialect::Anthropic => format!("the model `{model}` does not exist"),
+    }
+}
+
+/// Returns the message of [`LlmErrorKind::ContextLengthExceeded`]: agents shorten their conversation
+/// when they read these words. Both numbers are tokens.
+pub fn context_length_message(prompt: u64, maximum: u64) -> String {
+    format!("prompt is too long: {prompt} tokens > {maximum} maximum")
+}
+
 /// Returns the last event of a stream that fails after its head. The stream is broken off after it,
 /// so that no reader takes the answer for a complete one.
 ///
@@ -282,7 +298,7 @@ pub fn keep_alive(endpoint: Endpoint, text: Option<&str>) -> Bytes {
 }
 
 /// Returns the sign of life that resets Codex's idle timer, which comments do not. For streams of
-/// `responses` to Codex alone: other clients stop at events that they do not know.
+/// `responses` to Codex alone: other clients stop at events of unknown types.
 pub fn codex_keep_alive() -> Bytes {
     Bytes::from_static(b"event: keepalive\ndata: {\"type\":\"keepalive\"}\n\n")
 }
@@ -453,6 +469,25 @@ mod tests {
             unauthorized,
             r#"{"error":{"code":"invalid_api_key","message":"a key is missing","param":null,"type":"invalid_request_error"}}"#
         );
+    }
+
+    #[test]
+    fn messages_that_clients_read_have_their_words() {
+        let not_found = |dialect| model_not_found_message(dialect, "x\n");
+        let body = error_body(
+            Dialect::Anthropic,
+            LlmErrorKind::ContextLengthExceeded,
+            &context_length_message(5000, 4096),
+            None,
+            "r",
+        );
+
+        assert_eq!(not_found(Dialect::Ollama), r"model 'x\n' not found");
+        assert_eq!(
+            not_found(Dialect::OpenAi),
+            r"the model `x\n` does not exist"
+        );
+        assert!(body.contains(r#""prompt is too long: 5000 tokens > 4096 maximum (context_"#));
     }
 
     #[test]

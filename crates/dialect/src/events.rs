@@ -1,7 +1,7 @@
 //! Events of an answer: server-sent events and lines of JSON, cut out of pieces of any size.
 //!
 //! Each event keeps its exact bytes, separators included: all events one after the other are the
-//! stream. What the events mean is in `content`.
+//! stream. Their meaning is in `content`.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use memchr::{memchr, memchr2};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// How the events of a stream are told apart.
+/// The way in which a stream is divided into events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// Server-sent events (WHATWG HTML, 9.2).
@@ -57,7 +57,7 @@ pub struct RawEvent {
 /// An event of a stream is larger than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event of the stream is larger than {max} bytes")]
-pub struct EventTooLarge {
+pub struct EventTooLargeError {
     /// The bound in bytes.
     pub max: usize,
 }
@@ -111,8 +111,8 @@ impl EventReader {
     ///
     /// # Errors
     ///
-    /// [`EventTooLarge`], now and for all further bytes.
-    pub fn push(&mut self, piece: Bytes) -> Result<(), EventTooLarge> {
+    /// [`EventTooLargeError`], now and for all further bytes.
+    pub fn push(&mut self, piece: Bytes) -> Result<(), EventTooLargeError> {
         self.buffer.extend_from_slice(&piece);
         while !self.is_too_large && self.take_line() {}
 
@@ -124,7 +124,7 @@ impl EventReader {
             self.is_too_large = true;
         }
         if self.is_too_large {
-            return Err(EventTooLarge {
+            return Err(EventTooLargeError {
                 max: self.max_event_bytes,
             });
         }
@@ -263,7 +263,7 @@ impl EventReader {
     }
 }
 
-/// What a line of a server-sent event is, with the place where its value begins.
+/// A line of a server-sent event, with the place where its value begins.
 enum Field {
     /// A comment.
     Nothing,

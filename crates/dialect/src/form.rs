@@ -1,7 +1,7 @@
 //! Forms of `multipart/form-data` (RFC 7578): the parts `model` and `stream`, and where they are.
 //!
-//! Readers of forms differ in what they forgive. What two of them could read in different ways is an
-//! error here, so that a runtime finds the model that the key was checked for.
+//! Readers of forms differ in what they forgive. A form that two of them could read in different
+//! ways is an error here, so that a runtime finds the model that the key was checked for.
 
 use std::ops::Range;
 
@@ -41,7 +41,7 @@ pub enum FormError {
     Part {
         /// The number of the part, from 1.
         part: usize,
-        /// What is wrong with it.
+        /// The problem of the part.
         problem: &'static str,
     },
     /// There are too many parts.
@@ -92,7 +92,7 @@ impl FormError {
 struct Part<'a> {
     name: &'a str,
     is_file: bool,
-    /// Whether the content is coded in a way that readers may resolve or not.
+    /// True if the content is coded in a way that readers may resolve or not.
     is_encoded: bool,
     content: Range<usize>,
 }
@@ -230,7 +230,7 @@ impl<'a> Parts<'a> {
         };
         let rest = &self.body[at..];
         if let Some(behind) = rest.strip_prefix(b"--") {
-            // What stands there is no part for a strict reader, and may be one for another.
+            // A strict reader finds no part behind the end, and another one may.
             let is_end = behind.trim_ascii().is_empty();
             self.at = None;
             return if is_end {

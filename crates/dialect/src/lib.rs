@@ -28,9 +28,10 @@ pub use content::{EventMeaning, StreamPosition, StreamReader};
 pub use edits::Edits;
 pub use endpoint::{Dialect, Endpoint, Route, RouteError, dialect_of, is_llm_path, route};
 pub use error_body::{
-    Executed, LlmErrorKind, codex_keep_alive, error_body, keep_alive, late_error,
+    Executed, LlmErrorKind, codex_keep_alive, context_length_message, error_body, keep_alive,
+    late_error, model_not_found_message,
 };
-pub use events::{EventReader, EventTooLarge, Framing, RawEvent};
+pub use events::{EventReader, EventTooLargeError, Framing, RawEvent};
 pub use form::FormError;
 pub use models::{ListedModel, ModelsPage, model_json, models_json, models_page_json};
 pub use ollama_lists::{LoadedModel, ollama_ps, ollama_show, ollama_tags, ollama_version};

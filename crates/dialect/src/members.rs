@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 /// The text is not the kind of JSON that was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotJson;
+pub(crate) struct NotJsonError;
 
 /// A member of an object.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Member<'a> {
 }
 
 /// Calls `visit` for each member of an object, in order.
-pub(crate) fn each_member<'a, E: From<NotJson>>(
+pub(crate) fn each_member<'a, E: From<NotJsonError>>(
     object: &'a str,
     visit: impl FnMut(Member<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -39,12 +39,12 @@ pub(crate) fn each_member<'a, E: From<NotJson>>(
     let walked = reader.deserialize_map(walk).and_then(|()| reader.end());
     match failure {
         Some(failure) => Err(failure),
-        None => walked.map_err(|_| NotJson.into()),
+        None => walked.map_err(|_| NotJsonError.into()),
     }
 }
 
 /// Calls `visit` for each item of a list, in order.
-pub(crate) fn each_item<'a, E: From<NotJson>>(
+pub(crate) fn each_item<'a, E: From<NotJsonError>>(
     list: &'a str,
     visit: impl FnMut(&'a str) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -58,7 +58,7 @@ pub(crate) fn each_item<'a, E: From<NotJson>>(
     let walked = reader.deserialize_seq(walk).and_then(|()| reader.end());
     match failure {
         Some(failure) => Err(failure),
-        None => walked.map_err(|_| NotJson.into()),
+        None => walked.map_err(|_| NotJsonError.into()),
     }
 }
 

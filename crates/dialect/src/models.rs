@@ -32,9 +32,9 @@ pub struct ListedModel {
     pub quantization: String,
     /// Family, such as `qwen3`; empty if unknown.
     pub family: String,
-    /// What goes in: `text`, `image`, `audio`.
+    /// Kinds of input: `text`, `image`, `audio`.
     pub inputs: Vec<String>,
-    /// What comes out: `text`, `embedding`, `image`, `audio`.
+    /// Kinds of output: `text`, `embedding`, `image`, `audio`.
     pub outputs: Vec<String>,
     /// Capabilities in Ollama's words: `completion`, `tools`, `vision`, `thinking`, `embedding`.
     pub capabilities: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the server answers in Ollama's API by itself: the models, the loaded ones, the details of
+//! Answers of Ollama's API that the server makes by itself: the models, the loaded ones, the details of
 //! one, and a version.
 
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use crate::models::{ListedModel, timestamp};
 const SPOKEN_VERSION: [u32; 3] = [0, 17, 4];
 /// A moment that clients show as "forever".
 const NEVER: &str = "2318-01-01T00:00:00Z";
-/// What stands for the architecture of a model whose family is not known.
+/// The architecture of a model without a family.
 const UNKNOWN_ARCHITECTURE: &str = "unknown";
 
 /// A model that is loaded, for `GET /api/ps`.
@@ -97,7 +97,7 @@ pub fn ollama_version<'a>(versions: impl IntoIterator<Item = &'a str>) -> String
     json!({ "version": format!("{major}.{minor}.{patch}") }).to_string()
 }
 
-/// Returns the three numbers that a version begins with. What follows them is left out.
+/// Returns the three numbers that a version begins with. The rest is left out.
 fn version_numbers(version: &str) -> Option<[u32; 3]> {
     let version = version.trim().trim_start_matches('v');
     let end = version.find(|char: char| !char.is_ascii_digit() && char != '.');

@@ -1,5 +1,5 @@
-//! What a request asks for, as far as it matters on the way: read once, with the places of the
-//! members that may be edited. Everything else is left to the runtime.
+//! The members of a request that matter on the way: read once, with the places of those that may be
+//! edited. Everything else is left to the runtime.
 
 mod cursor;
 mod error;
@@ -10,23 +10,25 @@ mod spans;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::content_type::ContentType;
 use crate::endpoint::Endpoint;
 use crate::form;
 
-use self::cursor::MAX_DEPTH;
+use self::cursor::{Cursor, MAX_DEPTH, WalkError};
 use self::prompt::Blocks;
 
 pub use self::error::RequestError;
-pub(crate) use self::error::shown;
+pub(crate) use self::error::{escaped, shown};
 pub(crate) use self::spans::{FormSpans, JsonSpans, Spans, StreamOptions};
 
 /// Tokens that an image, a sound or another file counts for.
 pub const TOKENS_OF_MEDIUM: u64 = 1500;
 /// The longest name of a model, in characters.
-const MAX_MODEL_NAME_CHARS: usize = 256;
+pub(crate) const MAX_MODEL_NAME_CHARS: usize = 256;
 /// The most answers that a request is counted for.
 const MAX_CHOICES: u64 = 128;
 
@@ -48,20 +50,20 @@ pub struct RequestInfo {
     pub media: u32,
     /// Inputs of embeddings, documents to be ranked, or prompts to be completed; else 1.
     pub inputs: u32,
-    /// Whether the prompt is not empty. Ollama loads a model for a request without one.
+    /// True if the prompt is not empty. Ollama loads a model for a request without one.
     pub has_prompt: bool,
-    /// Whether there are tools.
+    /// True if there are tools.
     pub has_tools: bool,
-    /// Whether the call may be sent again after a runtime may have begun with it, if it is not one
+    /// True if the call may be sent again after a runtime may have begun with it, if it is not one
     /// that [`stores`](Self::stores) at a runtime that keeps responses.
     pub is_repeatable: bool,
-    /// Whether the caller asked for the usage in the stream.
+    /// True if the caller asked for the usage in the stream.
     pub wants_usage: bool,
-    /// Whether the caller asked for llama.cpp's progress events.
+    /// True if the caller asked for llama.cpp's progress events.
     pub wants_progress: bool,
-    /// Whether a runtime that keeps responses keeps this one.
+    /// True if a runtime that keeps responses keeps this one.
     pub stores: bool,
-    /// Whether the response is made in the background.
+    /// True if the response is made in the background.
     pub is_background: bool,
     /// The response that this one goes on from.
     pub previous_response: Option<String>,
@@ -71,12 +73,12 @@ pub struct RequestInfo {
     pub num_ctx: Option<u64>,
     /// The layers that Ollama is to load onto the GPU.
     pub num_gpu: Option<i64>,
-    /// Whether the caller lowers the class of the call.
+    /// True if the caller lowers the class of the call.
     pub wants_low_priority: bool,
-    /// Whether the request asks Ollama to unload the model at once, and for nothing else.
+    /// True if the request asks Ollama to unload the model at once, and for nothing else.
     pub is_unload: bool,
-    /// Whether the form of the answer must not be changed: its parts could not be told apart, or
-    /// not be put together.
+    /// True if the form of the answer must not be changed, because an answer could not be assembled
+    /// from its events.
     pub must_stay_as_asked: bool,
     /// The places of what may be edited.
     pub(crate) spans: Spans,
@@ -99,8 +101,8 @@ pub struct PrefixMark {
 
 /// Reads the body of a request.
 ///
-/// A body is JSON whatever its `Content-Type`, as `curl -d` claims a form, but for the endpoints
-/// that take forms. A request for which the server answers by itself, or that has no body at its
+/// A body is JSON under any `Content-Type`, as `curl -d` claims a form, except where the endpoint
+/// takes forms. A request for which the server answers by itself, or that has no body at its
 /// runtime, is not read.
 pub fn read_request(
     endpoint: Endpoint,
@@ -169,6 +171,34 @@ impl RequestInfo {
         let blocks = parts.into_iter().flat_map(|part| &part.0);
         prefix::marks(body, blocks, seed)
     }
+}
+
+/// Returns the place of some inputs of the list at `list` in a body: from the beginning of the first
+/// one to the end of the last one. `None` if one of them is not there.
+pub(crate) fn place_of_inputs(
+    body: &[u8],
+    list: &Range<usize>,
+    items: &Range<usize>,
+) -> Option<Range<usize>> {
+    let text = std::str::from_utf8(body).ok()?;
+    text.get(list.clone())?;
+    let mut cursor = Cursor::new(text, list.start);
+    let mut at = 0;
+    let mut start = None;
+    let mut end = None;
+    let walked = cursor.each_item::<WalkError>(|cursor| {
+        let value = cursor.value()?;
+        if at == items.start {
+            start = Some(value.start);
+        }
+        at += 1;
+        if at == items.end {
+            end = Some(value.end);
+        }
+        Ok(())
+    });
+    walked.ok()?;
+    Some(start?..end?).filter(|place| place.start < place.end)
 }
 
 /// Returns `name` if it can be the name of a model, `None` if it is empty.

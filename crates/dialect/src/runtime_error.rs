@@ -1,6 +1,6 @@
 //! Errors that a runtime reports inside a 200: in an event, or as the whole answer.
 
-use crate::members::{NotJson, decoded, each_member, is_filled, whole_number};
+use crate::members::{NotJsonError, decoded, each_member, is_filled, whole_number};
 
 /// The status of an error that names none.
 const UNKNOWN_STATUS: u16 = 502;
@@ -81,7 +81,7 @@ impl<'a> ErrorMembers<'a> {
     pub(crate) fn described(&self) -> RuntimeError {
         let mut inner = ErrorMembers::default();
         let inner_is_object = self.error.is_some_and(|error| {
-            each_member::<NotJson>(error, |member| {
+            each_member::<NotJsonError>(error, |member| {
                 inner.take(&member.name, member.value);
                 Ok(())
             })

@@ -8,14 +8,16 @@ use memchr::memmem;
 use crate::content::delta_has_content;
 use crate::endpoint::Endpoint;
 use crate::events::RawEvent;
-use crate::members::{Member, NotJson, each_item, each_member, is_filled, is_nothing, place_of};
+use crate::members::{
+    Member, NotJsonError, each_item, each_member, is_filled, is_nothing, place_of,
+};
 
-/// What a chunk of usage alone has beside it.
+/// The members that a chunk of usage alone has beside it.
 const ENVELOPE: &[&str] = &["id", "object", "created", "model", "system_fingerprint"];
 
 const PROGRESS: &str = "prompt_progress";
 
-/// What the caller had not asked for, and does not get.
+/// The parts that the caller had not asked for, and does not get.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamFilter {
     /// The counts of tokens.
@@ -24,14 +26,14 @@ pub struct StreamFilter {
     pub strip_progress: bool,
 }
 
-/// What the choices of a chunk have.
+/// The contents of the choices of a chunk.
 struct Choices {
     is_empty: bool,
     has_content: bool,
     cuts: Vec<Range<usize>>,
 }
 
-/// What becomes of a chunk.
+/// The decision about a chunk.
 enum Verdict {
     Drop,
     /// These parts of its data go, in order and apart. None: it stays as it is.
@@ -48,7 +50,7 @@ struct Place {
 impl StreamFilter {
     /// Returns the bytes of an event as the caller gets them, `None` if it gets nothing of it.
     ///
-    /// Whatever is not taken out stays byte for byte. Only the chunks of chat and completions have
+    /// Everything else stays byte for byte. Only the chunks of chat and completions have
     /// something to take out.
     pub fn apply(&self, endpoint: Endpoint, event: RawEvent) -> Option<Bytes> {
         let is_chunk = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
@@ -62,7 +64,7 @@ impl StreamFilter {
         match self.verdict(data) {
             Ok(Verdict::Drop) => None,
             Ok(Verdict::Cut(cuts)) if !cuts.is_empty() => Some(without(&event, &cuts)),
-            // What cannot be read is not changed.
+            // An event that is not JSON is not changed.
             Ok(Verdict::Cut(_)) | Err(_) => Some(event.raw),
         }
     }
@@ -73,7 +75,7 @@ impl StreamFilter {
         (self.strip_usage && has(b"\"usage\"")) || (self.strip_progress && has(PROGRESS.as_bytes()))
     }
 
-    fn verdict(&self, data: &str) -> Result<Verdict, NotJson> {
+    fn verdict(&self, data: &str) -> Result<Verdict, NotJsonError> {
         let mut has_usage = false;
         let mut has_progress = false;
         let mut has_more = false;
@@ -90,7 +92,7 @@ impl StreamFilter {
             let goes =
                 (self.strip_usage && name == "usage") || (self.strip_progress && name == PROGRESS);
             places.push(Place::of(&member, data, goes));
-            Ok::<(), NotJson>(())
+            Ok::<(), NotJsonError>(())
         })?;
 
         let is_usage = has_usage && !has_more && !has_progress && choices.is_empty;
@@ -105,7 +107,7 @@ impl StreamFilter {
     }
 
     /// Reads the choices of a chunk.
-    fn choices(&self, data: &str, value: &str) -> Result<Choices, NotJson> {
+    fn choices(&self, data: &str, value: &str) -> Result<Choices, NotJsonError> {
         let mut choices = Choices::none();
         if value == "null" {
             return Ok(choices);
@@ -123,10 +125,10 @@ impl StreamFilter {
                 };
                 let goes = self.strip_usage && name == "usage";
                 places.push(Place::of(&member, data, goes));
-                Ok::<(), NotJson>(())
+                Ok::<(), NotJsonError>(())
             })?;
             choices.cuts.append(&mut cuts(&places));
-            Ok::<(), NotJson>(())
+            Ok::<(), NotJsonError>(())
         })?;
         Ok(choices)
     }

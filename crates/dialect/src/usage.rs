@@ -1,7 +1,7 @@
 //! Counts of tokens and embeddings, and how far they can be trusted.
 
 use crate::endpoint::Endpoint;
-use crate::members::{NotJson, each_item, each_member, is_filled, whole_number};
+use crate::members::{NotJsonError, each_item, each_member, is_filled, whole_number};
 
 /// The counts of one answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum CountSource {
     Usage,
     /// The runtime's timings or native counts. Trusted.
     Timings,
-    /// Events with content that passed, or counts that are known to leave something out.
+    /// Events with content that passed, or counts that leave something out.
     Events,
     /// Nothing was counted.
     #[default]
@@ -55,7 +55,7 @@ struct Counts {
 }
 
 impl CountSource {
-    /// Returns `true` for counts that the runtime made and that are not known to be wrong.
+    /// Returns `true` for counts of the runtime that leave nothing out.
     pub fn is_trusted(self) -> bool {
         matches!(self, Self::Usage | Self::Timings)
     }
@@ -80,11 +80,11 @@ pub fn usage_of_answer(endpoint: Endpoint, body: &[u8]) -> Usage {
             (_, "choices") => reader.has_many_choices = count_items(member.value)? > 1,
             _ => {}
         }
-        Ok::<(), NotJson>(())
+        Ok::<(), NotJsonError>(())
     });
     match read {
         Ok(()) => reader.usage(endpoint),
-        Err(NotJson) => Usage::default(),
+        Err(NotJsonError) => Usage::default(),
     }
 }
 
@@ -116,7 +116,7 @@ impl UsageReader {
         }
     }
 
-    /// Takes the `usage` of `message_start`. What it has as output is not counted yet.
+    /// Takes the `usage` of `message_start`. Its output is not counted yet.
     pub(crate) fn start_usage(&mut self, value: &str) {
         self.usage.read_usage(value);
         self.usage.completion = None;
@@ -210,7 +210,7 @@ impl Counts {
                 _ => return Ok(()),
             };
             *place = whole_number(member.value).or(*place);
-            Ok::<(), NotJson>(())
+            Ok::<(), NotJsonError>(())
         });
         if read.is_ok() {
             *self = counts;
@@ -223,7 +223,7 @@ impl Counts {
             if member.name == "cached_tokens" {
                 self.cached = whole_number(member.value).or(self.cached);
             }
-            Ok::<(), NotJson>(())
+            Ok::<(), NotJsonError>(())
         });
     }
 
@@ -238,7 +238,7 @@ impl Counts {
                 "predicted_n" => counts.completion = whole_number(member.value),
                 _ => {}
             }
-            Ok::<(), NotJson>(())
+            Ok::<(), NotJsonError>(())
         });
         if parsed.is_ok() {
             counts.prompt = read.map(|read| read.saturating_add(counts.cached.unwrap_or(0)));
@@ -247,11 +247,11 @@ impl Counts {
     }
 }
 
-fn count_items(list: &str) -> Result<u64, NotJson> {
+fn count_items(list: &str) -> Result<u64, NotJsonError> {
     let mut count = 0;
     each_item(list, |_| {
         count += 1;
-        Ok::<(), NotJson>(())
+        Ok::<(), NotJsonError>(())
     })?;
     Ok(count)
 }

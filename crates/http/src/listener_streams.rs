@@ -197,6 +197,27 @@ mod tests {
         assert_eq!(streams.open(), 0);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_ends_two_seconds_after_its_last_message() {
+        let streams = ListenerStreams::new();
+        let second = Duration::from_secs(1);
+        let sleep = Box::pin(tokio::time::sleep(second));
+        let mut body = Box::pin(streams.add(Pieces(vec![second; 3], sleep)));
+        let began = Instant::now();
+
+        let read = async {
+            let mut pieces = 0;
+            while body.frame().await.unwrap().is_ok() {
+                pieces += 1;
+            }
+            pieces
+        };
+        let (pieces, ()) = tokio::join!(read, streams.end_when_idle(|| 1));
+
+        assert_eq!(pieces, 3);
+        assert!(began.elapsed() >= 5 * second && began.elapsed() < 6 * second);
+    }
+
     #[tokio::test]
     async fn a_stream_that_ends_by_itself_ends_well() {
         let streams = ListenerStreams::new();

@@ -41,6 +41,16 @@ impl MemoryBudget {
         self.bytes.used()
     }
 
+    /// Returns the account of an id whose callers count as one, without a share of their own; see
+    /// [`MemoryAccount::of_caller`].
+    pub fn account_of_id(&self, id: Claim) -> MemoryAccount {
+        let all = |name| Claim {
+            owner: Owner::of(&name),
+            factor: usize::MAX,
+        };
+        self.account([all("callers"), all("addresses"), id])
+    }
+
     /// Returns the account of these parties.
     pub fn account(&self, claims: MemoryClaims) -> MemoryAccount {
         MemoryAccount {
@@ -76,6 +86,14 @@ impl MemoryAccount {
     /// share.
     pub fn take(&self, bytes: usize) -> Result<MemoryShare, ShareError> {
         self.budget.bytes.take(self.claims, bytes)
+    }
+
+    /// Returns the same id's account for one of its callers, and the address of the caller.
+    #[must_use]
+    pub fn of_caller(&self, caller_and_address: [Claim; 2]) -> Self {
+        let [caller, address] = caller_and_address;
+        let [_, _, id] = self.claims;
+        self.budget.account([caller, address, id])
     }
 
     /// Returns the budget that the account belongs to.
@@ -123,5 +141,23 @@ mod tests {
         drop(taken);
 
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn callers_of_one_id_have_shares_of_their_own() {
+        let budget = MemoryBudget::new(256 * MIB);
+        let [_, _, id] = claims("", "", "x");
+        let id = budget.account_of_id(id);
+        let of = |caller: &str| {
+            let [caller, address, _] = claims(caller, caller, "");
+            id.of_caller([caller, address])
+        };
+
+        let greedy = of("a");
+        let taken: Vec<_> = (0..256).map_while(|_| greedy.take(MIB).ok()).collect();
+
+        assert_eq!(greedy.take(MIB).err(), Some(ShareError::Owner(0)));
+        assert!(taken.len() >= 200, "{}", taken.len());
+        assert!(of("b").take(10 * MIB).is_ok());
     }
 }

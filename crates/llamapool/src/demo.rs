@@ -145,6 +145,7 @@ fn relay_config(
         drain_timeout: Duration::from_secs(60),
         tunnel: TunnelConfig::default(),
         max_memory: MAX_MEMORY,
+        max_starting: None,
         build: BUILD,
     })
 }

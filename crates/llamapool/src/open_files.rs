@@ -3,6 +3,7 @@
 //! Login shells and systemd start processes with a soft limit of 1024, whatever the system allows:
 //! for programs that wait with `select`, which llamapool does not.
 
+use llamapool_bridge::HttpServerConfig;
 use llamapool_server::ServerConfig;
 
 /// The open files of a relay or bridge at most: each program that it starts inherits the limit, and
@@ -47,20 +48,34 @@ pub(crate) fn raise(_: u64) -> Option<usize> {
 /// Lowers the bound of callers' connections to what the limit of open files leaves, and warns. A
 /// quarter is for relays, each of which is a connection.
 pub(crate) fn fit(config: &mut ServerConfig, open_files: usize) {
-    let connections = config.listen.max_connections;
     let available = open_files.saturating_sub(RESERVED);
     let relays = config.relays.max_relays.min(available / 4);
-    let fitting = (available - relays).max(1);
+    lower(
+        &mut config.listen.max_connections,
+        available - relays,
+        open_files,
+    );
+}
 
-    if fitting < connections {
+/// Lowers the bound of a bridge's connections likewise. A half is for its programs, each of which
+/// takes some files.
+pub(crate) fn fit_bridge(config: &mut HttpServerConfig, open_files: usize) {
+    let available = open_files.saturating_sub(RESERVED);
+    lower(&mut config.max_connections, available / 2, open_files);
+}
+
+fn lower(max_connections: &mut usize, fitting: usize, open_files: usize) {
+    let configured = *max_connections;
+    let fitting = fitting.max(1);
+    if fitting < configured {
         tracing::warn!(
             open_files,
             max_connections = fitting,
-            configured = connections,
+            configured,
             "MAX_CONNECTIONS is lowered to what the limit of open files leaves: raise that limit \
              (ulimit -n, LimitNOFILE)"
         );
-        config.listen.max_connections = fitting;
+        *max_connections = fitting;
     }
 }
 
@@ -86,5 +101,22 @@ mod tests {
         assert_eq!(fitted(1024, &[("MAX_CONNECTIONS", "100")]), 100);
         assert_eq!(fitted(524_288, &[]), 50_000);
         assert_eq!(fitted(100, &[]), 1);
+    }
+
+    #[test]
+    fn a_bridge_leaves_half_of_the_open_files_to_programs() {
+        let mut config = HttpServerConfig {
+            bind: ([127, 0, 0, 1], 0).into(),
+            auth_token: None,
+            allowed_hosts: Vec::new(),
+            max_connections: 1024,
+            max_starting: None,
+            drain_timeout: std::time::Duration::ZERO,
+        };
+
+        fit_bridge(&mut config, 8192);
+        assert_eq!(config.max_connections, 1024);
+        fit_bridge(&mut config, 1024);
+        assert_eq!(config.max_connections, (1024 - RESERVED) / 2);
     }
 }

@@ -6,6 +6,7 @@
 //! and read in its `resolve`; flag, variable, key, help and documents follow.
 
 mod address;
+mod allowed_hosts;
 mod bridge;
 mod config_file;
 mod demo;

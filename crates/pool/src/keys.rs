@@ -83,6 +83,13 @@ impl Keys {
         self.keys.get(&key).is_none_or(Key::may_run)
     }
 
+    /// Returns whether the number of its running calls has a bound, so that the end of one may let
+    /// another run.
+    pub(crate) fn is_bounded(&self, key: KeyId) -> bool {
+        let key = self.keys.get(&key);
+        key.is_some_and(|key| key.settings.max_concurrency.is_some())
+    }
+
     /// Returns whether a key may use a model of this name.
     pub(crate) fn allows(&self, key: KeyId, name: &str) -> bool {
         self.keys

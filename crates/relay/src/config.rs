@@ -33,6 +33,9 @@ pub struct RelayConfig {
     /// The bytes that the process may hold for callers: unread bytes, collected messages, kept
     /// events.
     pub max_memory: usize,
+    /// The most programs that start at the same time, over all providers; `None`: as many as suit
+    /// the machine.
+    pub max_starting: Option<usize>,
     /// The build of the program.
     pub build: BuildInfo,
 }

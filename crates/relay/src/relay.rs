@@ -78,7 +78,7 @@ impl Relay {
 
         let shared = SharedResources {
             memory: MemoryBudget::new(config.max_memory),
-            gate: StartGate::new(),
+            gate: StartGate::new(config.max_starting),
         };
         let providers = config
             .providers

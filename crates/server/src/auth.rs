@@ -237,6 +237,7 @@ mod tests {
     use llamapool_wire::{Refusal, header as wire};
 
     use super::*;
+    use crate::listen::ForwardedTrust;
 
     fn auth() -> Auth {
         let keys = Keys {
@@ -246,7 +247,11 @@ mod tests {
             llm: Arc::default(),
         };
         let policy = OriginPolicy::new(&AuthConfig::default(), None, [0, 0, 0, 0].into());
-        Auth::new(&keys, policy, PublicUrl::new(None, false))
+        Auth::new(
+            &keys,
+            policy,
+            PublicUrl::new(None, ForwardedTrust::Untrusted),
+        )
     }
 
     fn with(values: &[&'static str]) -> HeaderMap {

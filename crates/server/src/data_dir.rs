@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use llamapool_wire::Secret;
 
+use crate::auth::Keys;
+
 /// The file with the key of this server.
 const KEY_FILE: &str = "key";
 /// The file whose lock shows that a process has the directory.
@@ -21,9 +23,11 @@ const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// The choice of the data directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum DataDirConfig {
-    /// No directory: everything is remembered for the run only.
+    /// No directory, on purpose: everything is remembered for the run only.
     #[default]
     None,
+    /// No directory, because none is set and the environment names no place for one.
+    NoPlace,
     /// The default directory; without it, if it cannot be had.
     Default(PathBuf),
     /// The configured directory; the server does not start without it.
@@ -50,31 +54,73 @@ pub(crate) struct ServerData {
 }
 
 impl ServerData {
-    /// Opens the data directory, if there is to be one, and reads or makes the key in it.
+    /// Opens the data directory, if there is to be one, and reads or makes the key in it. Warns of
+    /// what a restart loses without it, unless there is to be none.
     ///
     /// # Errors
     ///
     /// If a configured directory cannot be used, or any directory has a file that cannot be read.
-    pub(crate) fn open(config: &DataDirConfig) -> io::Result<Self> {
+    pub(crate) fn open(config: &DataDirConfig, keys: &Keys) -> io::Result<Self> {
         let directory = match config {
-            DataDirConfig::None => None,
-            DataDirConfig::Required(path) => Some(DataDir::open(path)?),
-            DataDirConfig::Default(path) => DataDir::open(path)
-                .inspect_err(|error| {
-                    tracing::warn!(
-                        %error,
-                        "no data directory: after a restart ids are not kept for the relays that \
-                         held them; set DATA_DIR, or DATA_DIR=off if that is intended"
-                    );
-                })
-                .ok(),
+            DataDirConfig::None => return Ok(Self::of_this_run()),
+            DataDirConfig::NoPlace => {
+                warn_of_no_directory(keys, &"neither DATA_DIR nor HOME is set");
+                return Ok(Self::of_this_run());
+            }
+            DataDirConfig::Required(path) => DataDir::open(path)?,
+            DataDirConfig::Default(path) => match DataDir::open(path) {
+                Ok(directory) => directory,
+                Err(error) => {
+                    warn_of_no_directory(keys, &error);
+                    return Ok(Self::of_this_run());
+                }
+            },
         };
 
-        let key = match &directory {
-            Some(directory) => directory.key()?,
-            None => Secret::random(),
-        };
-        Ok(Self { key, directory })
+        if let Some(key) = directory.key()? {
+            return Ok(Self {
+                key,
+                directory: Some(directory),
+            });
+        }
+        let key = Secret::random();
+        match directory.write(KEY_FILE, key.expose().as_bytes()) {
+            Ok(()) => Ok(Self {
+                key,
+                directory: Some(directory),
+            }),
+            // A full disk, where there was no server before.
+            Err(error) if matches!(config, DataDirConfig::Default(_)) => {
+                warn_of_no_directory(keys, &error);
+                Ok(Self::of_this_run())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of_this_run() -> Self {
+        Self {
+            key: Secret::random(),
+            directory: None,
+        }
+    }
+}
+
+/// Warns of what a restart loses.
+fn warn_of_no_directory(keys: &Keys, error: &dyn std::fmt::Display) {
+    if keys.session.is_some() {
+        tracing::warn!(
+            %error,
+            "no data directory: after a restart ids are not kept for the relays that held them; \
+             set DATA_DIR, or DATA_DIR=off if that is intended"
+        );
+    } else {
+        tracing::warn!(
+            %error,
+            "no data directory: after a restart sessions of ids that several relays share are not \
+             found, and ids are not kept for the relays that held them; set DATA_DIR, or \
+             SESSION_KEY for the sessions alone, or DATA_DIR=off if that is intended"
+        );
     }
 }
 
@@ -131,19 +177,17 @@ impl DataDir {
         io::Error::other(format!("{}: {error}", self.path(name).display()))
     }
 
-    fn key(&self) -> io::Result<Secret> {
-        if let Some(content) = self.read(KEY_FILE)? {
-            let text = String::from_utf8_lossy(&content);
-            if text.trim().is_empty() {
-                let wrong = "the key is empty; delete the file to get a new one";
-                return Err(self.error(KEY_FILE, &wrong));
-            }
-            return Ok(Secret::new(text.trim()));
+    /// Reads the key. `None` if there is none yet.
+    fn key(&self) -> io::Result<Option<Secret>> {
+        let Some(content) = self.read(KEY_FILE)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&content);
+        if text.trim().is_empty() {
+            let wrong = "the key is empty; delete the file to get a new one";
+            return Err(self.error(KEY_FILE, &wrong));
         }
-
-        let key = Secret::random();
-        self.write(KEY_FILE, key.expose().as_bytes())?;
-        Ok(key)
+        Ok(Some(Secret::new(text.trim())))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -215,7 +259,7 @@ mod tests {
     fn a_key_outlives_the_process_and_one_process_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let config = DataDirConfig::Required(folder.path().to_owned());
-        let open = || ServerData::open(&config);
+        let open = || ServerData::open(&config, &Keys::default());
 
         let first = open().unwrap();
         let key = first.key.expose().to_owned();
@@ -227,14 +271,31 @@ mod tests {
             "{error}"
         );
         let fallback = DataDirConfig::Default(folder.path().to_owned());
-        let fallback = ServerData::open(&fallback).unwrap();
+        let fallback = ServerData::open(&fallback, &Keys::default()).unwrap();
         assert!(fallback.directory.is_none() && fallback.key.expose() != key);
 
         drop(first);
         assert_eq!(open().unwrap().key.expose(), key);
         assert_ne!(
-            ServerData::open(&DataDirConfig::None).unwrap().key.expose(),
+            ServerData::open(&DataDirConfig::None, &Keys::default())
+                .unwrap()
+                .key
+                .expose(),
             key
         );
+    }
+
+    /// A directory in the place of a file cannot be written, as nothing can on a full disk.
+    #[test]
+    fn a_default_directory_that_is_full_ends_no_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        fs::create_dir(path.join("key.new")).unwrap();
+        let open = |config| ServerData::open(&config, &Keys::default());
+
+        let data = open(DataDirConfig::Default(path.clone())).unwrap();
+        assert!(data.directory.is_none());
+        let required = open(DataDirConfig::Required(path)).err().unwrap();
+        assert!(required.to_string().contains("key"), "{required}");
     }
 }

@@ -12,10 +12,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::http::Uri;
+use ipnet::IpNet;
 use llamapool_http::listen::{ListenLimits, Listener, Versions};
 
 pub(crate) use peer::{CallerAddress, Peer};
-pub(crate) use public_url::{Address, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, PublicUrl};
+pub(crate) use public_url::{
+    Address, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, ForwardedTrust, PublicUrl,
+};
 pub(crate) use request_id::RequestId;
 
 /// The least bound of a request's head, in bytes: one that is larger than what the tunnel carries
@@ -23,7 +26,8 @@ pub(crate) use request_id::RequestId;
 /// into also bounds how much of an answer waits for its socket; then the tunnel's flow control
 /// holds it back.
 const HEAD_BYTES: u32 = 64 * 1024;
-/// The most connections of a listener for the metrics alone, which has few readers.
+/// The most connections of a listener for the metrics alone. A scraper needs one or two, for
+/// milliseconds, and idle ones give way, so no operator needs more.
 const METRICS_CONNECTIONS: usize = 64;
 
 /// The listeners and the public address of the server.
@@ -35,8 +39,10 @@ pub struct ListenConfig {
     pub metrics_bind: Option<SocketAddr>,
     /// The public address of the server; `None`: the one that each request addresses.
     pub public_url: Option<Uri>,
-    /// Set if `X-Forwarded-*` is believed, because a reverse proxy in front sets it.
+    /// Set if `X-Forwarded-*` is believed, because a reverse proxy in front sets it or appends to it.
     pub trust_forwarded: bool,
+    /// The networks of further proxies in front of that one.
+    pub trusted_proxies: Vec<IpNet>,
     /// The most open connections of callers; a relay's stops counting here with its upgrade.
     pub max_connections: usize,
     /// The time for the head of a request on an open connection.
@@ -55,10 +61,20 @@ impl ListenConfig {
             metrics_bind: None,
             public_url: None,
             trust_forwarded: false,
+            trusted_proxies: Vec::new(),
             max_connections: 50_000,
             header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
             send_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// Returns the reverse proxies whose word is believed.
+    pub(crate) fn trust(&self) -> ForwardedTrust {
+        if self.trust_forwarded {
+            ForwardedTrust::Proxies(self.trusted_proxies.clone())
+        } else {
+            ForwardedTrust::Untrusted
         }
     }
 

@@ -8,7 +8,7 @@
 use llamapool_tunnel::TunnelEnd;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::relays::HolderChange;
 
@@ -22,6 +22,7 @@ const DURATIONS: &str = "Time from a call's arrival to the last byte of its answ
 const LOSSES: &str =
     "Tunnels that ended, by reason; ends that this server asked for count as closed.";
 const HOLDER_CHANGES: &str = "Ids that went from one relay process to another without a CLIENT_SECRET that both have, by the network of the newcomer: same, other. A relay that was restarted counts, too.";
+const DATA_FAILURES: &str = "Attempts to write the data directory that failed, such as on a full disk. The server goes on with what it has in memory, and tries again every 10 s.";
 const REFUSALS: &str =
     "Requests that llamapool answered with an error of its own, by door and reason.";
 
@@ -32,6 +33,7 @@ pub(crate) struct Metrics {
     losses: IntCounterVec,
     refusals: IntCounterVec,
     holder_changes: IntCounterVec,
+    data_failures: IntCounter,
 }
 
 /// The part of the server that refused a request.
@@ -61,6 +63,9 @@ impl Metrics {
         let changes = Opts::new("llamapool_id_holder_changes_total", HOLDER_CHANGES);
         let holder_changes = register(&registry, IntCounterVec::new(changes, &["network"]));
 
+        let failures = Opts::new("llamapool_data_dir_write_failures_total", DATA_FAILURES);
+        let data_failures = register(&registry, IntCounter::with_opts(failures));
+
         #[cfg(target_os = "linux")]
         keep(
             &registry,
@@ -72,6 +77,7 @@ impl Metrics {
             losses,
             refusals,
             holder_changes,
+            data_failures,
         }
     }
 
@@ -108,6 +114,11 @@ impl Metrics {
             HolderChange::OtherNetwork => "other",
         };
         self.holder_changes.with_label_values(&[network]).inc();
+    }
+
+    /// Counts an attempt to write the data directory that failed.
+    pub(crate) fn data_not_written(&self) {
+        self.data_failures.inc();
     }
 
     /// Counts a tunnel that ended.

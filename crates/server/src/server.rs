@@ -81,7 +81,7 @@ struct SharedParts {
 impl Server {
     /// Takes the addresses. From here on connections queue up; [`Server::run`] answers them.
     pub async fn bind(config: ServerConfig) -> io::Result<Self> {
-        let data = ServerData::open(&config.data_dir)?;
+        let data = ServerData::open(&config.data_dir, &config.auth.keys)?;
         let records = HolderRecords::open(&data, config.relays.keep_ids)?;
         let head_bytes = config.relays.tunnel.max_header_bytes;
         let public = config.listen.listen(head_bytes)?;
@@ -161,10 +161,7 @@ impl SharedParts {
         let directory = Directory::new(config.mcp.max_calls_per_id);
         let counters = Metrics::new();
         let pool = worker_pool(config, &counters);
-        let public_url = PublicUrl::new(
-            config.listen.public_url.clone(),
-            config.listen.trust_forwarded,
-        );
+        let public_url = PublicUrl::new(config.listen.public_url.clone(), config.listen.trust());
         Self {
             auth: Arc::new(Auth::new(&config.auth.keys, policy, public_url.clone())),
             public_url,

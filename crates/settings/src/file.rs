@@ -88,27 +88,13 @@ impl Reading<'_> {
         };
 
         self.refuse_unknown_keys(&document);
-        let location = |key: &str| Location::key(key, self.path);
+        let texts = TableTexts {
+            table: &document,
+            environment: self.environment,
+            location: |key: &str| Location::key(key, self.path),
+        };
         let layer = Layer::build(self.schema, self.problems, |setting| {
-            let texts = setting.keys().into_iter().filter_map(|key| {
-                let value = document.get(&key)?;
-                Some(source_text(
-                    setting,
-                    location(&key),
-                    value,
-                    self.environment,
-                ))
-            });
-            let of_files = file_keys(setting).filter_map(|key| {
-                let value = document.get(&key)?;
-                Some(text_in_file(
-                    setting,
-                    location(&key),
-                    value,
-                    self.environment,
-                ))
-            });
-            texts.chain(of_files).collect()
+            texts.of(setting, setting.keys(), file_keys(setting))
         });
 
         SettingsFile { layer, entries }
@@ -140,24 +126,14 @@ impl Reading<'_> {
     fn entry(&mut self, name: String, document: &Table) -> Entry {
         self.refuse_unknown_entry_keys(&name, document);
 
-        let location = |key: &str| Location::key(&format!("{key} of {name}"), self.path);
+        let texts = TableTexts {
+            table: document,
+            environment: self.environment,
+            location: |key: &str| Location::key(&format!("{key} of {name}"), self.path),
+        };
         let layer = Layer::build(self.schema, self.problems, |setting| {
-            let Some(key) = setting.entry.map(|entry| entry.key) else {
-                return Vec::new();
-            };
-            let text = document
-                .get(key)
-                .map(|value| source_text(setting, location(key), value, self.environment));
-            let of_file = entry_file_key(setting).and_then(|key| {
-                let value = document.get(&key)?;
-                Some(text_in_file(
-                    setting,
-                    location(&key),
-                    value,
-                    self.environment,
-                ))
-            });
-            text.into_iter().chain(of_file).collect()
+            let key = setting.entry.map(|entry| entry.key.to_owned());
+            texts.of(setting, key, entry_file_key(setting))
         });
 
         Entry {
@@ -218,6 +194,39 @@ impl Reading<'_> {
 fn file_keys(setting: &Setting) -> impl Iterator<Item = String> + use<> {
     setting.file_names().map(|name| key_name(&name))
 }
+
+/// The texts of settings in one table of a file.
+struct TableTexts<'a, L> {
+    table: &'a Table,
+    environment: &'a Environment,
+    /// Makes the location of a key.
+    location: L,
+}
+
+impl<L: Fn(&str) -> Location> TableTexts<'_, L> {
+    /// Returns the texts of a setting: the values of `keys`, and the contents of the files that
+    /// `file_keys` name.
+    fn of(
+        &self,
+        setting: &Setting,
+        keys: impl IntoIterator<Item = String>,
+        file_keys: impl IntoIterator<Item = String>,
+    ) -> Vec<Result<SourceText, SettingsError>> {
+        let read = |key: String, read: TextReader| {
+            let value = self.table.get(&key)?;
+            let location = (self.location)(&key);
+            Some(read(setting, location, value, self.environment))
+        };
+        let texts = keys.into_iter().filter_map(|key| read(key, source_text));
+        let of_files = file_keys
+            .into_iter()
+            .filter_map(|key| read(key, text_in_file));
+        texts.chain(of_files).collect()
+    }
+}
+
+/// Reads the text of a setting from a value of a file.
+type TextReader = fn(&Setting, Location, &Value, &Environment) -> Result<SourceText, SettingsError>;
 
 /// Returns the key of an entry table that names a file with the value of a setting.
 fn entry_file_key(setting: &Setting) -> Option<String> {

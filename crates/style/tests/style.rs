@@ -12,8 +12,8 @@ const ALLOWED: &[Allowed] = &[
     allowed("bench-provider", "expect", 13.0, TEST_CODE),
     allowed("relay", "expect", 1.0, DEFINED_METRICS),
     allowed("server", "expect", 1.0, DEFINED_METRICS),
-    allowed("testkit", "expect", 92.0, TEST_CODE),
-    allowed("testkit", "unwrap, panic!", 5.0, TEST_CODE),
+    allowed("testkit", "expect", 102.0, TEST_CODE),
+    allowed("testkit", "unwrap, panic!", 6.0, TEST_CODE),
 ];
 
 const DEFINED_METRICS: &str =

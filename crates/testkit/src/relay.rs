@@ -157,6 +157,7 @@ pub fn relay_config(server_url: &str, id: &str, provider_url: &str) -> RelayConf
         drain_timeout: Duration::from_secs(60),
         tunnel: TunnelConfig::default(),
         max_memory: 1 << 30,
+        max_starting: None,
         build: BUILD,
     }
 }

@@ -88,8 +88,13 @@ pub enum ProviderHealth {
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
     /// The line exceeds [`MAX_EVENT_BYTES`], or [`MAX_MODELS_BYTES`] if it is a list of models.
-    #[error("the event line has {0} bytes, expected at most {MAX_EVENT_BYTES}")]
-    TooLong(usize),
+    #[error("the event line has {bytes} bytes, expected at most {max}")]
+    TooLong {
+        /// The length of the line.
+        bytes: usize,
+        /// The bound that it exceeds.
+        max: usize,
+    },
     /// The line is not the JSON of an event.
     #[error("the event line is not an event")]
     Json(#[from] serde_json::Error),
@@ -106,13 +111,16 @@ impl Event {
 
     /// Parses a line. Its texts are cut and have no control characters.
     pub fn from_line(line: &[u8]) -> Result<Self, EventError> {
-        if line.len() > MAX_MODELS_BYTES {
-            return Err(EventError::TooLong(line.len()));
+        let bytes = line.len();
+        if bytes > MAX_MODELS_BYTES {
+            let max = MAX_MODELS_BYTES;
+            return Err(EventError::TooLong { bytes, max });
         }
 
         let mut event = serde_json::from_slice(line)?;
-        if line.len() > MAX_EVENT_BYTES && !matches!(event, Self::Models(_)) {
-            return Err(EventError::TooLong(line.len()));
+        if bytes > MAX_EVENT_BYTES && !matches!(event, Self::Models(_)) {
+            let max = MAX_EVENT_BYTES;
+            return Err(EventError::TooLong { bytes, max });
         }
         event.sanitize();
         Ok(event)
@@ -227,9 +235,11 @@ mod tests {
 
         assert_eq!(error.chars().count(), MAX_ERROR_CHARS);
         assert!(!error.contains('\u{1b}'));
+
+        let too_long = vec![b' '; MAX_MODELS_BYTES + 1];
         assert!(matches!(
-            Event::from_line(&vec![b' '; MAX_EVENT_BYTES + 1]),
-            Err(EventError::TooLong(_))
+            Event::from_line(&too_long),
+            Err(EventError::TooLong { .. })
         ));
     }
 

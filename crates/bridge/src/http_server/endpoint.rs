@@ -10,7 +10,11 @@ use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use llamapool_http::host::AllowedHosts;
-use llamapool_http::{BodyEnd, BodyObserver, BoxError, ForwardTimeouts, json_response};
+use llamapool_http::{
+    BodyEnd, BodyObserver, BoxError, ForwardTimeouts, ListenerStreams, json_response, sse,
+};
+use llamapool_mcp::header::LAST_EVENT_ID;
+use llamapool_mcp::is_listening;
 use llamapool_wire::{CallError, Cause, Secret, header as wire};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -37,9 +41,10 @@ pub(super) struct Endpoint {
     bridge: Bridge,
     hosts: AllowedHosts,
     auth_token: Option<Secret>,
-    /// Counts the calls whose response is not complete. Streams of listeners are not calls: they
-    /// last until the caller or the bridge ends them.
+    /// Counts the calls whose response is not complete.
     calls: TaskTracker,
+    /// Those of them on which a client only listens.
+    listeners: ListenerStreams,
     is_closed: AtomicBool,
 }
 
@@ -61,6 +66,7 @@ impl Endpoint {
             hosts: AllowedHosts::new(&config.allowed_hosts, config.bind.ip()),
             auth_token: config.auth_token.clone(),
             calls: TaskTracker::new(),
+            listeners: ListenerStreams::new(),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -80,9 +86,18 @@ impl Endpoint {
         self.calls.len()
     }
 
-    /// Waits until no call is running. Call it after [`Self::close`].
+    /// Waits until no call is running, and ends the event streams on which clients only listen once
+    /// they are idle. Call it after [`Self::close`].
     pub(super) async fn calls_finished(&self) {
-        self.calls.wait().await;
+        let ending_listeners = async {
+            self.listeners.end_when_idle(|| self.running_calls()).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            // In any order: only the calls have an end.
+            () = self.calls.wait() => {}
+            () = ending_listeners => {}
+        }
     }
 
     /// Answers a request that is refused before it is read.
@@ -158,7 +173,10 @@ impl Endpoint {
         B::Error: Into<BoxError>,
     {
         // Counted before `is_closed` is read, so that a drain that begins now waits for this call.
-        let call = (request.method() != Method::GET).then(|| RunningCall {
+        // A stream that is resumed is not counted: its call was, until its first caller left.
+        let is_resumed =
+            request.method() == Method::GET && request.headers().contains_key(LAST_EVENT_ID);
+        let call = (!is_resumed).then(|| RunningCall {
             _token: self.calls.token(),
         });
         if self.is_closed.load(Ordering::SeqCst) {
@@ -167,11 +185,15 @@ impl Endpoint {
         }
 
         let caller = BridgeCaller::of_request(peer, request.headers());
+        let only_listens = is_listening(request.method(), request.headers());
         let response = self.bridge.serve(request, caller).await?;
         let Some(call) = call else {
             return Ok(response.map(|body| body.boxed_unsync()));
         };
         let response = ForwardTimeouts::default().carry(response, Instant::now(), call);
+        if only_listens && sse::is_event_stream(response.headers()) {
+            return Ok(response.map(|body| self.listeners.add(body).boxed_unsync()));
+        }
         Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 

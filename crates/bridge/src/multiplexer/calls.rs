@@ -97,6 +97,11 @@ impl Calls {
         (id, replace_spans(&request.text, changes))
     }
 
+    /// Returns whether no call is pending.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Removes a call.
     pub(super) fn remove(&mut self, id: i64) -> Option<PendingCall> {
         let call = self.pending.remove(&id)?;

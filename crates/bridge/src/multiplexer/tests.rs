@@ -45,7 +45,11 @@ impl ScriptedProgram {
     async fn call(&mut self, text: &str) -> (MultiplexedCall, Message) {
         let request = message(text);
         let request = UnambiguousMessage::check(&request).unwrap();
-        let call = self.multiplexer.call(request).await.unwrap();
+        let call = self
+            .multiplexer
+            .call(request, &MemoryAccount::default())
+            .await
+            .unwrap();
         (call, message(&self.next_input().await))
     }
 
@@ -90,9 +94,48 @@ fn assert_waits(call: &mut MultiplexedCall) {
     assert!(call.receiver.poll_next(&mut context).is_pending());
 }
 
+fn line(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
 const LOG: &str =
     r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"secret"}}"#;
+
+/// The bridge has asked, and then a caller has got the program.
+#[tokio::test]
+async fn a_late_response_is_not_for_the_next_observer() {
+    let mut program = ScriptedProgram::new();
+    let (mut call, received) = program.call(CALL).await;
+    let response = format!(
+        r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#,
+        id_of(&received)
+    );
+
+    assert!(!program.multiplexer.takes_response(&line(LOG)));
+    assert!(!program.multiplexer.takes_response(&line("downloading")));
+    assert_waits(&mut call);
+    assert!(program.multiplexer.takes_response(&line(&response)));
+
+    assert_eq!(
+        next(&mut call).await.unwrap(),
+        r#"whole {"jsonrpc":"2.0","id":1,"result":{}}"#
+    );
+    assert!(!program.multiplexer.takes_response(&line(&response)));
+}
+
+#[tokio::test]
+async fn another_response_passes_over_earlier_requests() {
+    let mut program = ScriptedProgram::new();
+    let (mut call, _) = program.call(CALL).await;
+
+    let taken = program
+        .multiplexer
+        .takes_response(&line(r#"{"jsonrpc":"2.0","id":"theirs","result":{}}"#));
+
+    assert!(!taken);
+    assert!(matches!(call.receiver.next().await, Ok(None)));
+}
 
 #[tokio::test]
 async fn equal_ids_never_meet_and_keep_their_spelling() {
@@ -140,7 +183,10 @@ async fn a_call_fails_when_the_program_accepts_no_more() {
     let request = message(CALL);
     let request = UnambiguousMessage::check(&request).unwrap();
 
-    let call = multiplexer.call(request).await.unwrap();
+    let call = multiplexer
+        .call(request, &MemoryAccount::default())
+        .await
+        .unwrap();
     let whole = |message, _| crate::response::json(http::StatusCode::OK, message);
     let failed = tokio::time::timeout(PATIENCE, call.respond(whole))
         .await
@@ -490,7 +536,10 @@ async fn all_calls_fail_when_the_program_exits() {
 
     let again = message(CALL);
     let again = UnambiguousMessage::check(&again).unwrap();
-    let again = program.multiplexer.call(again).await;
+    let again = program
+        .multiplexer
+        .call(again, &MemoryAccount::default())
+        .await;
 
     assert_eq!(again.map(|_| ()).unwrap_err().cause, Cause::ProviderExited);
 

@@ -13,7 +13,7 @@ use super::event_log::EventLog;
 use super::places::{SessionPlace, SessionPlaces, choose};
 use super::session::Session;
 use crate::caller::BridgeCaller;
-use crate::launcher::{Launcher, Starter};
+use crate::launcher::{Launcher, SpareUse};
 
 /// The interval between two checks for abandoned and old sessions.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,12 +49,15 @@ impl SessionTable {
 
         let id: Box<str> = format!("{:032x}", rand::random::<u128>()).into();
         let replay_bytes = self.launcher.config().replay_bytes;
-        let log = EventLog::new(replay_bytes, self.launcher.memory());
+        let memory = self.launcher.memory().of_caller(caller.claims());
+        let log = EventLog::new(replay_bytes, &memory);
         let open = self.launcher.stats().session_opened();
-        let starting = self.launcher.start(Starter::Caller(caller), |input| {
-            Arc::new(Session::new(id.clone(), input, log, open, place))
-        });
-        let session = starting.await?;
+        let program = self
+            .launcher
+            .program_for(caller, SpareUse::Session, |input| {
+                Arc::new(Session::new(id.clone(), input, log, open, place))
+            });
+        let (session, _) = program.await?;
 
         self.by_id.lock().insert(id, session.clone());
         Ok(session)

@@ -14,6 +14,7 @@ use llamapool_wire::CallError;
 use serde_json::json;
 
 use super::tools::client_meta;
+use crate::launcher::SparePlace;
 use crate::multiplexer::Multiplexer;
 use crate::shared_session::initialize_params;
 
@@ -28,7 +29,10 @@ pub(super) enum Discovery {
     /// It supports such revisions, and was also asked to initialize a session meanwhile.
     StatelessButInitialized,
     /// It supports only older revisions.
-    Older,
+    Older {
+        /// True if the bridge has asked it to initialize a session.
+        is_initialized: bool,
+    },
     /// It exited.
     Exited(CallError),
     /// It has answered nothing at all.
@@ -44,8 +48,13 @@ pub(super) struct DiscoveryPatience {
     pub(super) start: Duration,
 }
 
-/// Asks a program for its revisions.
-pub(super) async fn discover(program: &Arc<Multiplexer>, patience: DiscoveryPatience) -> Discovery {
+/// Asks a program for its revisions. It is in the place of the spare program, and a caller that
+/// takes it asks the second question.
+pub(super) async fn discover(
+    program: &Arc<Multiplexer>,
+    spare: &SparePlace,
+    patience: DiscoveryPatience,
+) -> Discovery {
     let params = json!({ "_meta": client_meta() }).to_string();
     let discovering = program.request("server/discover", &params);
     tokio::pin!(discovering);
@@ -53,17 +62,25 @@ pub(super) async fn discover(program: &Arc<Multiplexer>, patience: DiscoveryPati
         return answer.map_or_else(Discovery::Exited, |answer| judge(&answer));
     }
 
+    let left = patience.start.saturating_sub(patience.revisions);
+    if !spare.begin_initialize() {
+        return match tokio::time::timeout(left, discovering).await {
+            Ok(answer) => answer.map_or_else(Discovery::Exited, |answer| judge(&answer)),
+            Err(_) => Discovery::Silent,
+        };
+    }
     let params = initialize_params().to_string();
     let initializing = program.request("initialize", &params);
     tokio::pin!(initializing);
-    let left = patience.start.saturating_sub(patience.revisions);
-    let first = tokio::time::timeout(left, select(discovering, initializing)).await;
-    match first {
+    let older = Discovery::Older {
+        is_initialized: true,
+    };
+    match tokio::time::timeout(left, select(discovering, initializing)).await {
         Ok(Either::Left((Ok(answer), _))) => match judge(&answer) {
             Discovery::Stateless { .. } => Discovery::StatelessButInitialized,
-            other => other,
+            _ => older,
         },
-        Ok(Either::Right((Ok(_), _))) => Discovery::Older,
+        Ok(Either::Right((Ok(_), _))) => older,
         Ok(Either::Left((Err(failure), _)) | Either::Right((Err(failure), _))) => {
             Discovery::Exited(failure)
         }
@@ -74,7 +91,9 @@ pub(super) async fn discover(program: &Arc<Multiplexer>, patience: DiscoveryPati
 /// Judges the answer to the question for the revisions.
 fn judge(answer: &Message) -> Discovery {
     if !answer.has_result() && !is_stateless_error(answer.error_code) {
-        return Discovery::Older;
+        return Discovery::Older {
+            is_initialized: false,
+        };
     }
 
     let result = answer.result().unwrap_or_default();

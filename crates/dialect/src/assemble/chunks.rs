@@ -6,7 +6,7 @@ use super::joined::{Joined, Room, Value, close, write_name};
 use super::tool_calls::{ToolCalls, add_function, write_object};
 use super::{AssembleError, utf8};
 use crate::content::DONE;
-use crate::members::{NotJson, each_item, each_member, is_filled, is_nothing, whole_number};
+use crate::members::{NotJsonError, each_item, each_member, is_filled, is_nothing, whole_number};
 use crate::runtime_error::ErrorMembers;
 
 /// The most choices of one answer.
@@ -14,7 +14,7 @@ const MAX_CHOICES: usize = 128;
 /// Members that come behind the choices, as in answers without a stream.
 const LAST_MEMBERS: &[&str] = &["usage", "timings"];
 
-/// What the text of a choice is in.
+/// The place of the text of a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A message.
@@ -74,7 +74,7 @@ impl Chunks {
                 "choices" if member.value == "null" => Ok(()),
                 "choices" => each_item(member.value, |choice| self.add_choice(choice)),
                 "object" => self.members.last(name, self.kind.object(), &mut self.room),
-                // What is not in answers without a stream.
+                // Answers without a stream have neither.
                 "error" | "prompt_progress" => Ok(()),
                 _ => self.members.last(name, member.value, &mut self.room),
             }
@@ -149,7 +149,7 @@ impl Chunks {
                 "index" => index = whole_number(member.value).unwrap_or(0),
                 _ => rest.push(member),
             }
-            Ok::<(), NotJson>(())
+            Ok::<(), NotJsonError>(())
         })?;
 
         let found = self.choices.iter().position(|choice| choice.index == index);

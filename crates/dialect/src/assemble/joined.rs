@@ -6,7 +6,7 @@ use crate::members::{is_nothing, items_inside, text_inside};
 
 /// The most members of one object that is put together.
 const MAX_MEMBERS: usize = 256;
-/// What a member takes beside its bytes.
+/// The memory of a member beside its bytes.
 const MEMBER_BYTES: usize = 64;
 
 /// The bytes that an answer may still take.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::joined::{Joined, Room, close, write_name};
 use super::tool_calls::write_object;
 use super::{AssembleError, utf8};
-use crate::members::{NotJson, decoded, each_member, is_filled, text_inside, whole_number};
+use crate::members::{NotJsonError, decoded, each_member, is_filled, text_inside, whole_number};
 use crate::runtime_error::ErrorMembers;
 
 /// The most blocks of content of one message.
@@ -187,7 +187,7 @@ impl Messages {
 }
 
 impl<'a> Members<'a> {
-    fn read(data: &'a str, errors: &mut ErrorMembers<'a>) -> Result<Self, NotJson> {
+    fn read(data: &'a str, errors: &mut ErrorMembers<'a>) -> Result<Self, NotJsonError> {
         let mut members = Self::default();
         each_member(data, |member| {
             let value = member.value;
@@ -205,7 +205,7 @@ impl<'a> Members<'a> {
                     members.rest.push((name, value));
                 }
             }
-            Ok::<(), NotJson>(())
+            Ok::<(), NotJsonError>(())
         })?;
         Ok(members)
     }
@@ -239,8 +239,8 @@ impl Block {
 
     /// Returns the input of a tool that came in parts, `None` if nothing of it came.
     ///
-    /// What is no JSON object, because it is empty or the answer was cut at its longest, is `{}`, as
-    /// in answers of runtimes without a stream.
+    /// Anything but a JSON object becomes `{}`, as in answers of llama.cpp without a stream: nothing,
+    /// or the begin of an object in an answer that reached its longest.
     fn input(&self) -> Option<String> {
         let inside = self.partial_json.as_deref()?;
         let json: Option<String> = decoded(&format!("\"{inside}\""));
@@ -248,7 +248,8 @@ impl Block {
         if json.is_empty() && self.members.get("input").is_some() {
             return None;
         }
-        let is_object = each_member(json, |_| Ok::<(), NotJson>(())).is_ok() && is_filled(json);
+        let is_object =
+            each_member(json, |_| Ok::<(), NotJsonError>(())).is_ok() && is_filled(json);
         Some(if is_object { json } else { "{}" }.to_owned())
     }
 }

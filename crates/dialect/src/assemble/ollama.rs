@@ -29,6 +29,7 @@ impl Ollama {
 
     pub(super) fn event(&mut self, data: &[u8]) -> Result<(), AssembleError> {
         let mut errors = ErrorMembers::default();
+        let mut is_done = false;
         each_member(utf8(data)?, |member| {
             let name = &*member.name;
             let value = member.value;
@@ -39,11 +40,14 @@ impl Ollama {
                 "response" | "thinking" => self.members.join(name, value, &mut self.room),
                 "logprobs" => self.members.append(name, value, &mut self.room),
                 _ => {
-                    self.is_done |= name == "done" && value == "true";
+                    if name == "done" {
+                        is_done = value == "true";
+                    }
                     self.members.last(name, value, &mut self.room)
                 }
             }
         })?;
+        self.is_done |= is_done;
         match errors.error() {
             Some(error) => Err(error.into()),
             None => Ok(()),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{AssembleError, utf8};
 use crate::content::event_kind;
 use crate::events::RawEvent;
-use crate::members::{NotJson, each_member};
+use crate::members::{NotJsonError, each_member};
 use crate::runtime_error::ErrorMembers;
 
 /// The last events.
@@ -48,7 +48,7 @@ impl Responses {
                 "response" => response = Some(member.value),
                 _ => {}
             }
-            Ok::<(), NotJson>(())
+            Ok::<(), NotJsonError>(())
         })?;
 
         let kind = event_kind(event, kind);

@@ -3,7 +3,9 @@
 
 use super::AssembleError;
 use super::joined::{Joined, Room, close, write_name};
-use crate::members::{Member, NotJson, decoded, each_item, each_member, is_nothing, whole_number};
+use crate::members::{
+    Member, NotJsonError, decoded, each_item, each_member, is_nothing, whole_number,
+};
 
 /// The most tool calls of one choice.
 const MAX_CALLS: usize = 1024;
@@ -26,7 +28,7 @@ struct ToolCall {
     custom: Joined,
 }
 
-/// What one part of a call has.
+/// One part of a call.
 #[derive(Default)]
 struct Part<'a> {
     index: Option<u64>,
@@ -122,7 +124,7 @@ impl<'a> Part<'a> {
                 }
                 _ => part.members.push(member),
             }
-            Ok::<(), NotJson>(())
+            Ok::<(), NotJsonError>(())
         })?;
         Ok(part)
     }
@@ -174,7 +176,7 @@ pub(super) fn write_object(object: &Joined, out: &mut String) {
     close(out, '}');
 }
 
-fn has_name(function: &str) -> Result<bool, NotJson> {
+fn has_name(function: &str) -> Result<bool, NotJsonError> {
     if function == "null" {
         return Ok(false);
     }
@@ -182,7 +184,7 @@ fn has_name(function: &str) -> Result<bool, NotJson> {
     each_member(function, |member| {
         let is_name = member.name == "name";
         has_name |= is_name && decoded(member.value).is_some_and(|name| !name.is_empty());
-        Ok::<(), NotJson>(())
+        Ok::<(), NotJsonError>(())
     })?;
     Ok(has_name)
 }

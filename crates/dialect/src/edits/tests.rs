@@ -6,7 +6,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::endpoint::Endpoint::{self, ChatCompletions, Messages, OllamaGenerate, Transcriptions};
+use crate::endpoint::Endpoint::{
+    self, ChatCompletions, Embeddings, Messages, OllamaGenerate, Transcriptions,
+};
 use crate::request::read_request;
 
 /// Returns a JSON body after some edits.
@@ -182,6 +184,36 @@ fn the_billing_header_is_cut_from_messages() {
     }
     let elsewhere = format!("[{header},{other}]");
     assert_eq!(strip(ChatCompletions, &elsewhere), kept(&elsewhere));
+}
+
+#[test]
+fn inputs_of_embeddings_are_divided() {
+    let body = Bytes::from_static(br#"{"input" : [ "a,]" , [1,2] ,"c" ],"model":"m","x":1.0}"#);
+    let info = read_request(Embeddings, None, &body).unwrap();
+    let part = |items: Range<usize>| {
+        let mut edits = Edits::new();
+        edits.set_model(&info, "n");
+        edits.select_inputs(&info, &body, items);
+        String::from_utf8(edits.apply(&body).to_vec()).unwrap()
+    };
+    let with = |inputs: &str| format!(r#"{{"input" : [{inputs}],"model":"n","x":1.0}}"#);
+
+    assert_eq!(part(0..1), with(r#""a,]""#));
+    assert_eq!(part(1..3), with(r#"[1,2] ,"c""#));
+    assert_eq!(part(0..3), with(r#""a,]" , [1,2] ,"c""#));
+    for (from, to) in [(0, 4), (3, 4), (1, 1), (2, 1)] {
+        assert_eq!(
+            part(from..to),
+            with(r#" "a,]" , [1,2] ,"c" "#),
+            "{from}..{to}"
+        );
+    }
+    let tokens = r#"{"input":[1,2,3]}"#;
+    let whole = edited(Embeddings, tokens, |edits, info| {
+        let body = Bytes::from_static(br#"{"input":[1,2,3]}"#);
+        edits.select_inputs(info, &body, 0..1);
+    });
+    assert_eq!(whole, tokens, "the tokens of one input");
 }
 
 #[test]

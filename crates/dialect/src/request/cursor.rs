@@ -1,5 +1,5 @@
-//! A walk through a JSON text from value to value: each byte is passed once, whatever is looked at
-//! on the way.
+//! A walk through a JSON text from value to value: each byte is passed once, however much is
+//! looked at on the way.
 //!
 //! The text was validated by `serde_json` before. Reading level by level with `RawValue` would pass a
 //! picture in a message six times.
@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::memchr;
 
 /// The deepest nesting of objects and arrays.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -34,8 +34,9 @@ pub(super) enum Kind {
 /// The name of a member.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Name<'a> {
-    /// What is between the quotes.
+    /// The text between the quotes.
     raw: &'a str,
+    has_escapes: bool,
     /// Where the member begins.
     pub(super) start: usize,
 }
@@ -67,7 +68,7 @@ impl<'a> Name<'a> {
     /// Returns the name with its escapes resolved. A name with half a surrogate pair stays as it is:
     /// it equals no name that is read.
     pub(super) fn decoded(self) -> Cow<'a, str> {
-        if !self.raw.contains('\\') {
+        if !self.has_escapes {
             return Cow::Borrowed(self.raw);
         }
         let decoded = serde_json::from_str(&format!("\"{}\"", self.raw));
@@ -153,7 +154,7 @@ impl<'a> Cursor<'a> {
     ) -> Result<Range<usize>, E> {
         self.look()?;
         let start = self.at;
-        self.expect(open)?;
+        self.pass_byte(open)?;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(WalkError::TooDeep.into());
@@ -171,40 +172,45 @@ impl<'a> Cursor<'a> {
                 self.at += 1;
             }
         }
-        self.expect(close)?;
+        self.pass_byte(close)?;
         self.depth -= 1;
         Ok(start..self.at)
     }
 
     /// Passes over the name of a member, its colon and white space.
     fn name(&mut self) -> Result<Name<'a>, WalkError> {
-        self.look()?;
+        let byte = self.look()?;
         let start = self.at;
-        self.expect(b'"')?;
-        self.at = start;
+        if byte != b'"' {
+            return Err(WalkError::NotJson);
+        }
         self.pass_string()?;
         let raw = &self.text[start + 1..self.at - 1];
+        let has_escapes = raw.as_bytes().contains(&b'\\');
 
         self.look()?;
-        self.expect(b':')?;
+        self.pass_byte(b':')?;
         self.look()?;
-        Ok(Name { raw, start })
+        Ok(Name {
+            raw,
+            has_escapes,
+            start,
+        })
     }
 
     /// Passes over white space, and returns the byte behind it.
     fn look(&mut self) -> Result<u8, WalkError> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
-        let spaces = rest.iter().position(|byte| !is_space(byte));
-        self.at += spaces.ok_or(WalkError::NotJson)?;
-        self.text
-            .as_bytes()
-            .get(self.at)
-            .copied()
-            .ok_or(WalkError::NotJson)
+        let bytes = self.text.as_bytes();
+        loop {
+            match bytes.get(self.at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                Some(byte) => return Ok(*byte),
+                None => return Err(WalkError::NotJson),
+            }
+        }
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), WalkError> {
+    fn pass_byte(&mut self, byte: u8) -> Result<(), WalkError> {
         if self.text.as_bytes().get(self.at) != Some(&byte) {
             return Err(WalkError::NotJson);
         }
@@ -212,17 +218,22 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    /// Passes over a string. A quote behind an odd number of backslashes is a part of it: looking for
+    /// quotes alone stops at fewer places than looking for escapes as well.
     fn pass_string(&mut self) -> Result<(), WalkError> {
         let bytes = self.text.as_bytes();
-        let mut at = self.at + 1;
+        let start = self.at + 1;
+        let mut from = start;
         loop {
-            let rest = bytes.get(at..).ok_or(WalkError::NotJson)?;
-            at += memchr2(b'"', b'\\', rest).ok_or(WalkError::NotJson)?;
-            if bytes[at] == b'"' {
-                self.at = at + 1;
+            let rest = bytes.get(from..).ok_or(WalkError::NotJson)?;
+            let quote = from + memchr(b'"', rest).ok_or(WalkError::NotJson)?;
+            let backslashes = bytes[start..quote].iter().rev();
+            let backslashes = backslashes.take_while(|byte| **byte == b'\\').count();
+            from = quote + 1;
+            if backslashes % 2 == 0 {
+                self.at = from;
                 return Ok(());
             }
-            at += 2;
         }
     }
 

@@ -17,13 +17,13 @@ pub enum RequestError {
     /// The body is not JSON.
     #[error("the body is not JSON: {problem}")]
     NotJson {
-        /// What is wrong, and where.
+        /// The problem and its place.
         problem: String,
     },
     /// The body is JSON, and no object.
     #[error("the body is {found}, expected an object")]
     NotAnObject {
-        /// What it is.
+        /// The kind of its value.
         found: &'static str,
     },
     /// The body is nested too deeply.
@@ -51,7 +51,7 @@ pub enum RequestError {
         name: &'static str,
         /// The value, or its kind.
         found: String,
-        /// What it should be.
+        /// The values that it may have.
         expected: &'static str,
     },
     /// The name of a model is too long.
@@ -113,20 +113,24 @@ impl From<WalkError> for RequestError {
     }
 }
 
-/// Returns the beginning of a text of the caller, without control characters.
+/// Returns the beginning of a text of the caller, with escapes for control characters.
 pub(crate) fn shown(text: &str) -> String {
-    let is_long = text.chars().nth(MAX_SHOWN_CHARS).is_some();
-    let mut shown: String = text
-        .chars()
-        .take(MAX_SHOWN_CHARS)
-        .flat_map(|char| {
-            let escaped = char.is_control().then(|| char.escape_default());
-            let plain = (!char.is_control()).then_some(char);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect();
-    if is_long {
+    let mut shown = escaped(text, MAX_SHOWN_CHARS);
+    if text.chars().nth(MAX_SHOWN_CHARS).is_some() {
         shown.push('…');
     }
     shown
+}
+
+/// Returns the first characters of a text of the caller, with escapes for control characters.
+pub(crate) fn escaped(text: &str, max_chars: usize) -> String {
+    let mut escaped = String::with_capacity(text.len().min(max_chars));
+    for char in text.chars().take(max_chars) {
+        if char.is_control() {
+            escaped.extend(char.escape_default());
+        } else {
+            escaped.push(char);
+        }
+    }
+    escaped
 }

@@ -1,56 +1,57 @@
 //! Reading of JSON bodies.
 
+mod prompt_members;
+mod values;
+
 use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use super::cursor::{Cursor, Kind, Name, WalkError};
-use super::prompt::first_item;
+use self::values::{conversation, flag, has_audio, integer, model, positive, string};
+use super::cursor::{Cursor, Kind, Name};
 use super::spans::{JsonSpans, Spans, StreamOptions};
-use super::{MAX_CHOICES, RequestError, RequestInfo, model_name, shown};
-use crate::endpoint::{Dialect, Endpoint};
+use super::{MAX_CHOICES, RequestError, RequestInfo, shown};
+use crate::endpoint::Endpoint;
 
 /// The byte order mark of UTF-8, which some clients put before their JSON.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
-/// The beginning of the block that Claude Code puts first into `system`. It differs in each request,
-/// so that no cache of a prompt behind it is ever right.
-const BILLING_HEADER: &str = "x-anthropic-billing-header:";
-
-/// The members that are read, of all endpoints. None of them may be there twice.
-const READ: [&str; 31] = [
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "max_tokens",
+/// The members that are read, of all endpoints, in the order of their names. None of them may be
+/// there twice.
+const READ: [&str; 32] = [
+    "audio",
+    "background",
+    "best_of",
+    "conversation",
+    "documents",
+    "echo",
+    "functions",
+    "images",
+    "input",
+    "instructions",
+    "keep_alive",
     "max_completion_tokens",
     "max_output_tokens",
-    "n",
-    "best_of",
-    "echo",
-    "tools",
-    "functions",
-    "system",
-    "instructions",
-    "input",
-    "prompt",
-    "suffix",
-    "images",
-    "query",
-    "documents",
-    "options",
-    "keep_alive",
-    "return_progress",
-    "store",
-    "background",
-    "previous_response_id",
-    "conversation",
-    "service_tier",
+    "max_tokens",
     "mcp_servers",
+    "messages",
     "modalities",
-    "audio",
+    "model",
+    "n",
+    "name",
+    "options",
+    "previous_response_id",
+    "prompt",
+    "query",
+    "return_progress",
+    "service_tier",
+    "store",
+    "stream",
+    "stream_options",
+    "suffix",
+    "system",
+    "tools",
 ];
-/// The older name of `model` in Ollama's `show`.
+/// The older name of `model` in Ollama's `show`, which is read there alone.
 const SHOWN_NAME: &str = "name";
 
 /// The members of Ollama's `options` that are read, and their names in messages.
@@ -68,19 +69,19 @@ struct Cut {
     end: usize,
 }
 
-/// What is found while a body is read.
+/// A body that is being read.
 struct Reader {
     endpoint: Endpoint,
     info: RequestInfo,
     spans: JsonSpans,
-    /// The names that were found.
-    names: Vec<&'static str>,
+    /// The names that were found: one bit for each of [`READ`].
+    names: u64,
     /// `name`, in Ollama's `show`.
     shown_name: Option<(Option<String>, Range<usize>)>,
     keep_alive: Option<Cut>,
-    /// Whether `keep_alive` is zero.
+    /// True if `keep_alive` is zero.
     is_kept_for_zero: bool,
-    /// Whether tools run elsewhere, where they may have an effect.
+    /// True if tools run elsewhere, where they may have an effect.
     has_hosted_tools: bool,
 }
 
@@ -121,7 +122,7 @@ impl Reader {
                 ..RequestInfo::new(endpoint)
             },
             spans: JsonSpans::default(),
-            names: Vec::with_capacity(READ.len()),
+            names: 0,
             shown_name: None,
             keep_alive: None,
             is_kept_for_zero: false,
@@ -158,22 +159,26 @@ impl Reader {
     /// Returns the name of a member if it is one that is read.
     fn name(&mut self, name: Name<'_>) -> Result<Option<&'static str>, RequestError> {
         let text = name.decoded();
-        let is_shown_name = self.endpoint == Endpoint::OllamaShow;
-        let also = is_shown_name.then_some(&SHOWN_NAME);
-        let mut known = READ.iter().chain(also).copied();
-
-        let Some(name) = known.clone().find(|known| *known == text) else {
-            let similar = known.find(|known| is_same_but_for_case(known, &text));
-            return similar.map_or(Ok(None), |name| {
+        let Some((bit, name)) = self.read_name(&text) else {
+            let folded = fold(&text);
+            let similar = folded.and_then(|folded| self.read_name(&folded));
+            return similar.map_or(Ok(None), |(_, name)| {
                 let found = shown(&text);
                 Err(RequestError::OtherCase { found, name })
             });
         };
-        if self.names.contains(&name) {
+        if self.names & bit != 0 {
             return Err(RequestError::Duplicate { name });
         }
-        self.names.push(name);
+        self.names |= bit;
         Ok(Some(name))
+    }
+
+    /// Returns a name that is read, and its bit.
+    fn read_name(&self, text: &str) -> Option<(u64, &'static str)> {
+        let at = READ.binary_search(&text).ok()?;
+        let is_read = READ[at] != SHOWN_NAME || self.endpoint == Endpoint::OllamaShow;
+        is_read.then(|| (1 << at, READ[at]))
     }
 
     /// Reads the value of a member.
@@ -240,95 +245,6 @@ impl Reader {
             }
         };
         self.info.must_stay_as_asked |= must_stay;
-        Ok(())
-    }
-
-    /// Reads a member that is a part of the prompt, or says what the prompt is for.
-    fn prompt(&mut self, cursor: &mut Cursor<'_>, name: &'static str) -> Result<(), RequestError> {
-        match name {
-            "tools" => self.tools(cursor)?,
-            "functions" => {
-                self.info.has_tools |= is_filled_array(cursor)?;
-                self.info.tools.add_value(cursor)?;
-            }
-            "mcp_servers" => {
-                self.has_hosted_tools |= is_filled_array(cursor)?;
-                cursor.value()?;
-            }
-            "system" => self.system(cursor)?,
-            "instructions" => self.info.system.add_value(cursor)?,
-            "images" => self.info.messages.add_pictures(cursor)?,
-            "suffix" | "query" => self.info.messages.add_value(cursor)?,
-            _ => self.inputs(cursor, name)?,
-        }
-        Ok(())
-    }
-
-    /// Reads `messages`, `input`, `prompt` or `documents`.
-    fn inputs(&mut self, cursor: &mut Cursor<'_>, name: &'static str) -> Result<(), RequestError> {
-        let items = self.info.messages.add_items(cursor)?;
-
-        let is_the_prompt = match self.endpoint {
-            Endpoint::OllamaChat => name == "messages",
-            Endpoint::OllamaGenerate => name == "prompt",
-            _ => true,
-        };
-        self.info.has_prompt |= is_the_prompt && items.count > 0;
-
-        let counted = match self.endpoint {
-            Endpoint::Embeddings | Endpoint::OllamaEmbed => "input",
-            Endpoint::Rerank => "documents",
-            Endpoint::Completions => "prompt",
-            _ => return Ok(()),
-        };
-        if name == counted {
-            self.info.inputs = items.count.max(1);
-            // A stream of several completions mixes their pieces.
-            self.info.must_stay_as_asked |= items.is_list;
-        }
-        Ok(())
-    }
-
-    /// Reads `tools`. Those of other types than these run at the runtime, or elsewhere behind it.
-    fn tools(&mut self, cursor: &mut Cursor<'_>) -> Result<(), RequestError> {
-        self.info.has_tools |= is_filled_array(cursor)?;
-        if cursor.kind()? == Kind::Array {
-            let mut ahead = Cursor::new(cursor.text(), cursor.at());
-            ahead.each_item::<RequestError>(|tool| {
-                let kind = member_of(tool, "type")?.map(|place| &tool.text()[place]);
-                let known = [r#""function""#, r#""custom""#, "null"];
-                self.has_hosted_tools |= kind.is_some_and(|kind| !known.contains(&kind));
-                Ok(())
-            })?;
-        }
-        self.info.tools.add_value(cursor)?;
-        Ok(())
-    }
-
-    /// Reads `system`. A first block that differs in each request is no part of the prompt.
-    fn system(&mut self, cursor: &mut Cursor<'_>) -> Result<(), RequestError> {
-        let has_header = self.endpoint.dialect() == Dialect::Anthropic;
-        if !has_header || cursor.kind()? != Kind::Array {
-            self.info.system.add_items(cursor)?;
-            return Ok(());
-        }
-
-        let mut is_first = true;
-        let mut header: Option<Range<usize>> = None;
-        cursor.each_item::<RequestError>(|cursor| {
-            if let Some(header) = header.take() {
-                self.spans.billing_header = Some(header.start..cursor.at());
-            }
-            if std::mem::take(&mut is_first) && is_billing_header(cursor)? {
-                header = Some(cursor.value()?);
-            } else {
-                self.info.system.add_value(cursor)?;
-            }
-            Ok(())
-        })?;
-        if header.is_some() {
-            self.spans.billing_header = header;
-        }
         Ok(())
     }
 
@@ -474,144 +390,27 @@ fn generates_text(endpoint: Endpoint) -> bool {
     )
 }
 
-/// Reads the name of a model.
-fn model(cursor: &mut Cursor<'_>) -> Result<(Option<String>, Range<usize>), RequestError> {
-    cursor.kind()?;
-    let start = cursor.at();
-    let name = string(cursor, "model")?;
-    let name = name.map(model_name).transpose()?.flatten();
-    Ok((name, start..cursor.at()))
-}
-
-/// Reads a string or null.
-fn string(cursor: &mut Cursor<'_>, name: &'static str) -> Result<Option<String>, RequestError> {
-    let kind = cursor.kind()?;
-    let value = cursor.value()?;
-    let text = &cursor.text()[value];
-    match kind {
-        Kind::Null => Ok(None),
-        Kind::String => serde_json::from_str(text)
-            .map(Some)
-            .map_err(|_| wrong(name, text, "a string of Unicode characters")),
-        _ => Err(wrong(name, text, "a string")),
+/// Returns a name as Go compares it, whose JSON takes any case: ASCII letters, and the two letters of
+/// Unicode that fold to ASCII ones. `None` if that is the name itself.
+fn fold(name: &str) -> Option<String> {
+    let is_folded = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if name.bytes().all(is_folded) {
+        return None;
     }
-}
-
-/// Reads a boolean or null.
-fn flag(
-    cursor: &mut Cursor<'_>,
-    name: &'static str,
-) -> Result<(Option<bool>, Range<usize>), RequestError> {
-    let value = cursor.value()?;
-    let flag = match &cursor.text()[value.clone()] {
-        "true" => Some(true),
-        "false" => Some(false),
-        "null" => None,
-        other => return Err(wrong(name, other, "true or false")),
-    };
-    Ok((flag, value))
-}
-
-/// Reads an integer. `None` for everything else: whether that is right, the runtime decides.
-fn integer(cursor: &mut Cursor<'_>) -> Result<Option<i64>, WalkError> {
-    let value = cursor.value()?;
-    Ok(cursor.text()[value].parse().ok())
-}
-
-fn positive(number: Option<i64>) -> Option<u64> {
-    number
-        .and_then(|number| u64::try_from(number).ok())
-        .filter(|number| *number > 0)
-}
-
-/// Reads `conversation`: its id, or an object that has it.
-fn conversation(cursor: &mut Cursor<'_>) -> Result<Option<String>, RequestError> {
-    const NAME: &str = "conversation";
-    if cursor.kind()? != Kind::Object {
-        return string(cursor, NAME);
-    }
-    let id = member_of(cursor, "id")?;
-    cursor.value()?;
-    match id {
-        Some(id) => string(&mut Cursor::new(cursor.text(), id.start), NAME),
-        None => Err(wrong(NAME, "an object without `id`", "one with it")),
-    }
-}
-
-/// Reads `modalities`, and returns whether the answer is spoken.
-fn has_audio(cursor: &mut Cursor<'_>) -> Result<bool, WalkError> {
-    if cursor.kind()? != Kind::Array {
-        cursor.value()?;
-        return Ok(false);
-    }
-    let mut has_audio = false;
-    cursor.each_item::<WalkError>(|cursor| {
-        let value = cursor.value()?;
-        has_audio |= &cursor.text()[value] == r#""audio""#;
-        Ok(())
-    })?;
-    Ok(has_audio)
-}
-
-/// Returns whether the value at the cursor is an array with items.
-fn is_filled_array(cursor: &mut Cursor<'_>) -> Result<bool, WalkError> {
-    Ok(cursor.kind()? == Kind::Array && first_item(cursor)?.is_some())
-}
-
-/// Returns whether the value at the cursor is the block that Claude Code puts first.
-fn is_billing_header(cursor: &mut Cursor<'_>) -> Result<bool, WalkError> {
-    let text = member_of(cursor, "text")?.map(|place| &cursor.text()[place]);
-    let text = text.and_then(|text| text.strip_prefix('"'));
-    Ok(text.is_some_and(|text| text.starts_with(BILLING_HEADER)))
-}
-
-/// Returns the place of a member's value in the object at the cursor, which stays where it is.
-/// `None` if there is no such member, or no object.
-fn member_of(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Range<usize>>, WalkError> {
-    if cursor.kind()? != Kind::Object {
-        return Ok(None);
-    }
-    let mut ahead = Cursor::new(cursor.text(), cursor.at());
-    let walked = ahead.each_member::<Search>(|cursor, found| {
-        if found.decoded() == name {
-            return Err(Search::Found(cursor.value()?));
-        }
-        Ok(())
-    });
-    match walked {
-        Err(Search::Found(value)) => Ok(Some(value)),
-        Err(Search::Failed(error)) => Err(error),
-        Ok(_) => Ok(None),
-    }
-}
-
-/// The end of a search, before the end of the object.
-enum Search {
-    Found(Range<usize>),
-    Failed(WalkError),
-}
-
-impl From<WalkError> for Search {
-    fn from(error: WalkError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-fn wrong(name: &'static str, found: &str, expected: &'static str) -> RequestError {
-    RequestError::WrongValue {
-        name,
-        found: shown(found),
-        expected,
-    }
-}
-
-/// Returns whether two names are the same for Go, whose JSON takes either: ASCII letters without
-/// regard to case, and the two letters of Unicode that fold to ASCII ones.
-fn is_same_but_for_case(known: &str, found: &str) -> bool {
-    let fold = |char| match char {
+    let folded = name.chars().map(|char| match char {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
-        other => char::to_ascii_lowercase(&other),
-    };
-    known.chars().eq(found.chars().map(fold))
+        other => other.to_ascii_lowercase(),
+    });
+    Some(folded.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_read_are_in_order_and_have_a_bit_each() {
+        assert!(READ.is_sorted() && READ.len() <= 64);
+    }
 }

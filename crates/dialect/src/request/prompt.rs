@@ -41,11 +41,11 @@ pub(super) struct Blocks(pub(super) Vec<Block>);
 pub(super) struct Items {
     /// How many there are.
     pub(super) count: u32,
-    /// Whether they stand in an array.
+    /// True if they stand in an array.
     pub(super) is_list: bool,
 }
 
-/// What a value is, by the place where it stands.
+/// The place where a value stands, by which it is text or base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Anything.
@@ -113,6 +113,31 @@ impl Blocks {
             self.add_value(cursor)
         })?;
         Ok(Items { count, is_list })
+    }
+
+    /// Adds a block for the list of tools at the cursor, and calls `visit_type` for the type of each
+    /// one that has some, as it stands in the text.
+    pub(super) fn add_tools(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        mut visit_type: impl FnMut(&str),
+    ) -> Result<(), WalkError> {
+        let mut media = Media::default();
+        let span = cursor.each_item::<WalkError>(|cursor| {
+            if cursor.kind()? != Kind::Object {
+                return Ok(());
+            }
+            cursor.each_member::<WalkError>(|cursor, name| {
+                let value = measure(cursor, Place::Any, &mut media)?;
+                if name.decoded() == "type" {
+                    visit_type(&cursor.text()[value]);
+                }
+                Ok(())
+            })?;
+            Ok(())
+        })?;
+        self.add(Block { span, media });
+        Ok(())
     }
 
     /// Adds a block for a list of pictures, each of them base64.

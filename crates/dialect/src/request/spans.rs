@@ -25,6 +25,8 @@ pub(crate) struct JsonSpans {
     pub(crate) model: Option<Range<usize>>,
     /// The value of `stream`.
     pub(crate) stream: Option<Range<usize>>,
+    /// The value of `input`, if it is a list of inputs of embeddings.
+    pub(crate) inputs: Option<Range<usize>>,
     /// The value of `return_progress`.
     pub(crate) return_progress: Option<Range<usize>>,
     /// `stream_options`.
@@ -47,7 +49,7 @@ pub(crate) enum StreamOptions {
     Object {
         /// Behind the `{`.
         start: usize,
-        /// Whether it has members.
+        /// True if it has members.
         has_members: bool,
         /// The value of `include_usage`.
         include_usage: Option<Range<usize>>,

@@ -228,7 +228,9 @@ fn members_that_differ_in_case_alone_are_refused() {
         ("{\"\u{212a}eep_alive\":0}", "keep_alive"),
         ("{\"me\u{17f}\u{17f}ages\":[]}", "messages"),
         (r#"{"\u004dodel":"a"}"#, "model"),
+        (r#"{"N":1}"#, "n"),
     ];
+    assert!(read(OllamaChat, r#"{"Name":"a","Modelx":1,"\u00e4":1}"#).is_ok());
 
     for (body, expected) in cases {
         match read(OllamaChat, body).unwrap_err() {
@@ -532,11 +534,7 @@ fn a_longer_conversation_has_the_marks_of_its_beginning() {
     let first = r#"{"messages":[{"a":1},{"b":2}],"model":"m","tools":[]}"#;
     let second = r#"{"tools":[],"model":"n","messages":[{"a":1}, {"b":2} ,{"c":3}]}"#;
     let other = r#"{"tools":[1],"messages":[{"a":1},{"b":2}]}"#;
-    let (first, second, other) = (
-        marks(ChatCompletions, first),
-        marks(ChatCompletions, second),
-        marks(ChatCompletions, other),
-    );
+    let [first, second, other] = [first, second, other].map(|body| marks(ChatCompletions, body));
 
     assert_eq!((first.len(), second.len()), (3, 4));
     assert_eq!(second[..3], first);
@@ -580,6 +578,8 @@ fn the_deepest_marks_are_kept() {
     let last = marks.last().unwrap().bytes;
     let commas = 5000 - 4096;
     assert_eq!(last, 5000 * 15 + commas, "the rest is one block");
+    let marks_of_the_rest = 5;
+    assert_eq!(marks[0].bytes, (4096 - 64 + marks_of_the_rest) * 15);
 }
 
 #[test]
@@ -592,7 +592,7 @@ fn a_picture_is_one_piece_of_a_prefix() {
             &json!({"messages":["s", picture, "t"]}).to_string(),
         )
     };
-    let (first, second) = (chat(&"A".repeat(100_000)), chat(&"B".repeat(100_000)));
+    let [first, second] = ["A", "B"].map(|byte| chat(&byte.repeat(100_000)));
 
     assert_eq!(first.len(), 3);
     assert_eq!(common(&first, &second), Some(first[0]));
@@ -609,7 +609,7 @@ fn a_billing_header_is_no_part_of_a_prefix() {
             "messages":[{"role":"user","content":"hi"}]})
         .to_string()
     };
-    let (first, second) = (body("aaaaa"), body("bbbbb"));
+    let [first, second] = ["aaaaa", "bbbbb"].map(body);
 
     assert_eq!(marks(Messages, &first), marks(Messages, &second));
     assert_eq!(marks(Messages, &first).len(), 2);

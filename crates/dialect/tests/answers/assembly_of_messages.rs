@@ -287,9 +287,15 @@ fn lines_of_ollama_are_joined_into_the_last_one() {
 fn lines_of_ollama_without_done_are_short() {
     let line = r#"{"message":{"content":"a"},"done":false}"#;
     let last = r#"{"message":{"content":"a"},"done":true}"#;
+    let twice = r#"{"message":{"content":"a"},"done":true,"done":false}"#;
     let endpoint = Endpoint::OllamaChat;
 
-    for data in [vec![], vec![line], vec![line, r#"{"done":"true"}"#]] {
+    for data in [
+        vec![],
+        vec![line],
+        vec![line, r#"{"done":"true"}"#],
+        vec![twice],
+    ] {
         let short = assemble(endpoint, &data);
         assert!(
             matches!(short, Err(AssembleError::Incomplete { .. })),

@@ -184,8 +184,14 @@ fn the_head_is_first_content_where_events_are_not_known() {
 
         assert!(reader.has_content() && reader.is_complete(), "{endpoint:?}");
     }
-    let text = r#"{"type":"transcript.text.delta","delta":"a"}"#;
-    assert_eq!(first(Endpoint::Transcriptions, text), (Content, true));
+    for data in [
+        r#"{"type":"transcript.text.delta","delta":"a"}"#,
+        "text",
+        "7",
+    ] {
+        let expected = (Content, true);
+        assert_eq!(first(Endpoint::Transcriptions, data), expected, "{data}");
+    }
 }
 
 #[test]
@@ -233,6 +239,10 @@ fn the_status_of_an_error_is_its_code_or_its_type() {
         (r#"{"error":{"message":"m","code":"404"}}"#, 404),
         (r#"{"error":{"message":"m"},"code":503}"#, 503),
         (r#"{"error":{"message":"m","code":599}}"#, 599),
+        (
+            r#"{"error":{"message":"m","code":400,"type":"not_found_error"}}"#,
+            400,
+        ),
         (r#"{"error":{"message":"m","code":600}}"#, 502),
         (r#"{"error":{"message":"m","code":200}}"#, 502),
         (

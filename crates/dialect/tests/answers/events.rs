@@ -1,7 +1,7 @@
 //! Streams as events, by WHATWG HTML 9.2 and line by line.
 
 use bytes::Bytes;
-use llamapool_dialect::{EventReader, EventTooLarge, Framing, RawEvent};
+use llamapool_dialect::{EventReader, EventTooLargeError, Framing, RawEvent};
 
 use crate::streams::{MAX_BYTES, events_of_pieces};
 
@@ -156,7 +156,7 @@ fn a_larger_event_is_an_error_from_then_on() {
                 .map(|piece| reader.push(Bytes::copy_from_slice(piece)))
                 .collect();
 
-            assert_eq!(pushed.last(), Some(&Err(EventTooLarge { max: 10 })));
+            assert_eq!(pushed.last(), Some(&Err(EventTooLargeError { max: 10 })));
             assert!(reader.push(Bytes::from_static(b"data: d\n\n")).is_err());
             assert_eq!(reader.next().unwrap().data, "aa");
             assert_eq!(reader.finish(), None);

@@ -189,14 +189,11 @@ fn chunks(content: &str, calls: &[Call], cuts: &[usize], habits: Habits) -> Vec<
         let index = if habits.has_one_index { 0 } else { i };
         let parts = parts_of_json_text(&ascii_json_text(&call.arguments), cuts);
         for (n, part) in parts.iter().enumerate() {
-            let head = match n == 0 || habits.repeats {
-                true => format!("\"id\":\"c{i}\",\"type\":\"function\","),
-                false => String::new(),
-            };
-            let name = match n == 0 || habits.repeats {
-                true => format!("\"name\":\"{}\",", call.name),
-                false => String::new(),
-            };
+            let has_head = n == 0 || habits.repeats;
+            let head = has_head.then(|| format!("\"id\":\"c{i}\",\"type\":\"function\","));
+            let head = head.unwrap_or_default();
+            let name = has_head.then(|| format!("\"name\":\"{}\",", call.name));
+            let name = name.unwrap_or_default();
             chunks.push(delta_chunk(
                 &format!(
                     "{{\"tool_calls\":[{{\"index\":{index},{head}\"function\":{{{name}\"arguments\":\"{part}\"}}}}]}}"

@@ -397,9 +397,10 @@ fn recorded_answers_are_answers_of_their_endpoint_alone() {
     ];
     for (name, endpoint) in answers {
         for (_, other) in answers {
-            let expected = match endpoint == other {
-                true => AnswerMeaning::Answer,
-                false => AnswerMeaning::Garbage,
+            let expected = if endpoint == other {
+                AnswerMeaning::Answer
+            } else {
+                AnswerMeaning::Garbage
             };
             assert_eq!(
                 read_answer(other, &body(name)),

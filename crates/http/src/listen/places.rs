@@ -23,7 +23,10 @@ use super::Overload;
 const NETWORK_FACTOR: usize = 8;
 /// The spare places that one network may have: half of them.
 const SPARE_FACTOR: usize = 1;
-/// The spare places: for probes, metrics and relays, which take milliseconds each.
+/// The spare places: for probes, metrics and relays, which take milliseconds each. So they serve
+/// thousands of such requests in a second, and more of them would not help: they are no room for
+/// callers, for which there is `MAX_CONNECTIONS`. They are few, because each is an open file beyond
+/// that number.
 const SPARE_PLACES: usize = 32;
 /// The part of all places that is made free at once, so that the search for idle connections is
 /// rare: one of so many.

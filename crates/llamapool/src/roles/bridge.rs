@@ -34,9 +34,14 @@ server and no relay, and listens on this machine only unless BIND_ADDR is set.",
 /// It runs on one thread, as the relay does: its calls wait for the program more than they compute.
 pub(super) fn run(settings: BridgeSettings) -> anyhow::Result<()> {
     let _reports = telemetry::install(&settings.log)?;
-    open_files::raise(open_files::WITH_PROGRAMS);
+    let open_files = open_files::raise(open_files::WITH_PROGRAMS);
 
-    let BridgeSettings { http, program, .. } = settings;
+    let BridgeSettings {
+        mut http, program, ..
+    } = settings;
+    if let Some(open_files) = open_files {
+        open_files::fit_bridge(&mut http, open_files);
+    }
     let bind = http.bind;
     if !bind.ip().is_loopback() && http.auth_token.is_none() {
         tracing::warn!("AUTH_TOKEN is not set: anyone who reaches the address can call");

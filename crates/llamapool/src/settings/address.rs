@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
 use llamapool_settings::value::{expected, items, non_blank};
 use llamapool_settings::{Syntax, ValueError, ValueType};
 
@@ -44,6 +45,12 @@ pub(super) const HOSTS: ValueType<Vec<String>> = ValueType {
     parse: |text| items(text).map(host).collect(),
 };
 
+/// IP addresses and networks of them.
+pub(super) const NETWORKS: ValueType<Vec<IpNet>> = ValueType {
+    syntax: Syntax::List,
+    parse: |text| items(text).map(network).collect(),
+};
+
 /// The address of a listener that can be switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listen {
@@ -72,6 +79,13 @@ fn ip(text: &str) -> Result<IpAddr, ValueError> {
     text.trim()
         .parse()
         .or_else(|_| expected("an IP address such as 0.0.0.0, 127.0.0.1 or ::"))
+}
+
+fn network(text: &str) -> Result<IpNet, ValueError> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .or_else(|_| expected("IP addresses or networks such as 10.0.0.0/8, 192.0.2.1 or fd00::/8"))
 }
 
 fn listen(text: &str) -> Result<Listen, ValueError> {

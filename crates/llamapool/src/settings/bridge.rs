@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use llamapool_bridge::{BridgeConfig, HttpServerConfig};
 use llamapool_limits::MemoryBudget;
-use llamapool_settings::value::DURATION;
+use llamapool_settings::value::{COUNT, DURATION};
 use llamapool_settings::{Schema, Setting, Sources, TypedSetting};
 use llamapool_wire::Secret;
 
-use super::address::{HOSTS, IP, PORT as PORT_NUMBER};
+use super::address::{IP, PORT as PORT_NUMBER};
+use super::allowed_hosts::ALLOWED_HOSTS;
 use super::error::ConfigError;
-use super::group::{self, ACCESS, MAIN, TIME};
+use super::group::{self, ACCESS, LIMITS, MAIN, TIME};
 use super::logging::{self, LogSettings};
 use super::relay::program;
 use super::value::SECRET;
@@ -55,13 +56,13 @@ static AUTH_TOKEN: TypedSetting<Secret> = TypedSetting::new(
     SECRET,
     "Bearer token required of callers; without it, anyone who reaches the address can call.",
 );
-static ALLOWED_HOSTS: TypedSetting<Vec<String>> = TypedSetting::new(
-    "ALLOWED_HOSTS",
-    ACCESS,
-    HOSTS,
-    "Accepted host names of requests (Host header), without port.",
+static MAX_CONNECTIONS: TypedSetting<usize> = TypedSetting::new(
+    "MAX_CONNECTIONS",
+    LIMITS,
+    COUNT,
+    "Most open connections of callers, fewer where the system allows fewer open files.",
 )
-.described_default("any; on a loopback address: loopback names");
+.default("1024");
 static DRAIN_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "DRAIN_TIMEOUT",
     TIME,
@@ -75,6 +76,7 @@ static SETTINGS: &[&Setting] = &[
     &BIND_ADDR.setting,
     &AUTH_TOKEN.setting,
     &ALLOWED_HOSTS.setting,
+    &MAX_CONNECTIONS.setting,
     &DRAIN_TIMEOUT.setting,
 ];
 
@@ -102,6 +104,8 @@ impl BridgeSettings {
             bind: SocketAddr::new(sources.value(&BIND_ADDR)?, sources.value(&PORT)?),
             auth_token: sources.explicit(&AUTH_TOKEN)?,
             allowed_hosts: sources.value(&ALLOWED_HOSTS)?,
+            max_connections: sources.value(&MAX_CONNECTIONS)?,
+            max_starting: program::max_starting(sources)?,
             drain_timeout: sources.value(&DRAIN_TIMEOUT)?,
         };
         let log = logging::resolve(sources)?;

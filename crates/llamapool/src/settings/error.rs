@@ -161,7 +161,7 @@ impl ConfigError {
             Self::Settings(_)
             | Self::Several(_)
             | Self::TooManyProviders(_)
-            | Self::TooManyKeys(_, _)
+            | Self::TooManyKeys(..)
             | Self::MissingRuntimeUrl(_)
             | Self::MissingProgram
             | Self::UnknownExecutable(_)

@@ -88,7 +88,11 @@ pub(crate) static SCHEMA: Schema = Schema {
 impl RelaySettings {
     /// Reads the configuration from its sources.
     pub fn resolve(sources: &Sources) -> Result<Self, ConfigError> {
-        let config = config(sources, &SERVER_URL, provider::resolve(sources)?)?;
+        let config = RelayConfig {
+            max_starting: program::max_starting(sources)?,
+            ..config(sources, &SERVER_URL, provider::resolve(sources)?)?
+        };
+
         Ok(Self {
             config,
             log: logging::resolve(sources)?,
@@ -111,6 +115,8 @@ pub(super) fn config(
         drain_timeout: sources.value(&DRAIN_TIMEOUT)?,
         tunnel: tunnel(sources)?,
         max_memory: memory::resolve(sources)?,
+        // Workers start no programs.
+        max_starting: None,
         build: BUILD,
     })
 }

@@ -407,6 +407,41 @@ fn lists_are_separated_by_commas_or_arrays() {
 }
 
 #[test]
+fn trusted_proxies_are_addresses_or_networks() {
+    let given = server(&[("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1,fd00::/8")]);
+
+    let networks = given.config.listen.trusted_proxies.iter();
+    let networks: Vec<_> = networks.map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"]);
+    assert!(server(&[]).config.listen.trusted_proxies.is_empty());
+    let error = server_error(&[("TRUSTED_PROXIES", "10.0.0.0/33")]);
+    assert!(
+        error.contains("10.0.0.0/33") && error.contains("IP addresses or networks"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_number_of_starting_programs_is_of_the_process() {
+    let program = ("PROVIDER_COMMAND", "/bin/cat");
+
+    assert_eq!(relay(&[program]).config.max_starting, None);
+    let relay = relay(&[program, ("PROVIDER_MAX_STARTING", "3")]);
+    assert_eq!(relay.config.max_starting, Some(3));
+
+    let settings = [
+        program,
+        ("PROVIDER_MAX_STARTING", "5"),
+        ("MAX_CONNECTIONS", "7"),
+    ];
+    let bridge = match environment(&settings).resolve(&roles::BRIDGE).unwrap() {
+        RoleSettings::Bridge(settings) => settings.http,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((bridge.max_starting, bridge.max_connections), (Some(5), 7));
+}
+
+#[test]
 fn no_secret_of_a_server_shows_in_debug_output() {
     let given = server(&[("API_KEY", "hunter2"), ("WORKER_KEY", "hunter3")]);
     let generated = server(&[]);

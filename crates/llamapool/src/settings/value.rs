@@ -1,6 +1,6 @@
 //! Values that only llamapool has: ids, names, secrets, numbers of the tunnel.
 
-use llamapool_settings::value::{expected, non_blank, secret_text, size_within};
+use llamapool_settings::value::{expected, items, non_blank, secret_text, size_within};
 use llamapool_settings::{Syntax, ValueError, ValueType};
 use llamapool_wire::{DisplayName, RelayId, Secret};
 
@@ -63,6 +63,21 @@ fn streams(text: &str) -> Result<u32, ValueError> {
         Ok(count) if count >= 1 && u64::from(count) <= MAX_TUNNEL_NUMBER => Ok(count),
         _ => expected(format!("a whole number, 1 to {MAX_TUNNEL_NUMBER}")),
     }
+}
+
+/// Returns whether a text can be the name of a model.
+pub(super) fn is_model_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !c.is_control())
+}
+
+/// Parses patterns of names of models, separated by commas or one a line.
+pub(super) fn model_patterns(text: &str) -> Result<Vec<&str>, ValueError> {
+    let patterns: Vec<_> = text.lines().flat_map(items).collect();
+    let is_pattern = |pattern: &&str| is_model_name(pattern.trim_start_matches('!'));
+    if !patterns.iter().all(is_pattern) {
+        return expected("names of models, with * for any text and ! in front to leave some out");
+    }
+    Ok(patterns)
 }
 
 #[cfg(test)]

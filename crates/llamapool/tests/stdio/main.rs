@@ -26,6 +26,7 @@ mod session_limits;
 mod several_providers;
 mod shared_session;
 mod slow_starts;
+mod spare_program;
 mod standalone;
 mod stateless;
 mod stream_routing;

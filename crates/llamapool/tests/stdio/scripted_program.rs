@@ -124,14 +124,30 @@ impl ScriptedProgram {
         until_all_ended(&self.mark).await;
     }
 
-    /// Waits until the relay has probed the program for its revisions, and the probed process has
-    /// ended.
+    /// Waits until the program has answered the relay's question for its revisions.
     pub(crate) async fn until_probed(&self, pool: &Pool) {
-        pool.until_client(&self.id, "it was probed and has ended", |client| {
-            let bridge = &client["relays"][0]["bridge"];
-            bridge["started_total"] == 1 && bridge["children"] == 0
+        pool.until_client(&self.id, "it was probed", |client| {
+            client["provider"]["status"] == "reachable"
         })
         .await;
+    }
+
+    /// Waits until the program that was probed has ended, as no caller has used it for
+    /// `SESSION_IDLE_TIMEOUT`.
+    pub(crate) async fn until_spare_ended(&self, pool: &Pool) {
+        self.until_probed(pool).await;
+        pool.until_client(&self.id, "the probed program has ended", |client| {
+            client["relays"][0]["bridge"]["children"] == 0
+        })
+        .await;
+    }
+
+    /// Returns how many programs the relay has started for it.
+    pub(crate) async fn started(&self, pool: &Pool) -> u64 {
+        let client = pool.client(&self.id).await;
+        client["relays"][0]["bridge"]["started_total"]
+            .as_u64()
+            .unwrap()
     }
 }
 

@@ -34,7 +34,7 @@ async fn abandoned_sessions_leave_neither_programs_nor_memory() {
         ("PROVIDER_MAX_STARTS", "10000"),
     ];
     let program = ScriptedProgram::start_with(&pool, "abandoned", &[], &settings).await;
-    program.until_probed(&pool).await;
+    program.until_spare_ended(&pool).await;
 
     let mut begun = 0;
     let mut refused = 0;
@@ -169,8 +169,7 @@ async fn a_running_call_keeps_its_session() {
     let pool = Pool::start().await;
     let program =
         ScriptedProgram::start_with(&pool, "runs", &[], &[("SESSION_IDLE_TIMEOUT", "300ms")]).await;
-
-    program.until_probed(&pool).await;
+    program.until_spare_ended(&pool).await;
     let session = program.session().await;
 
     let running = session
@@ -227,9 +226,9 @@ async fn program_starts_per_minute_are_limited() {
     let program =
         ScriptedProgram::start_with(&pool, "starts", &[], &[("PROVIDER_MAX_STARTS", "3")]).await;
 
-    // The first start was the probe for its revisions.
+    // The first session is that of the program that was probed for its revisions.
     program.until_probed(&pool).await;
-    for _ in 0..2 {
+    for _ in 0..3 {
         send(program.session().await.delete()).await;
     }
     let error = abandoned(&program).await.unwrap_err();

@@ -138,3 +138,47 @@ async fn one_relay_serves_programs_and_http_providers() {
     until_all_ended(&other_mark).await;
     relay.ended().await;
 }
+
+/// Ten programs would otherwise write lines of which none can be told from another's. What a program
+/// says at each of its retries is in the log once.
+#[tokio::test]
+async fn every_line_about_a_program_names_its_provider() {
+    let pool = Pool::start().await;
+    let obstacle = NamedTempFile::new().unwrap();
+    let ends = format!("exits-while={}", obstacle.path().display());
+    let command = |traits: &[&str]| serde_json::to_string(&command(traits)).unwrap();
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    write!(
+        file,
+        "[[provider]]\nid = 'ends'\ncommand = {}\n[[provider]]\nid = 'runs'\ncommand = {}\n",
+        command(&[&ends]),
+        command(&[]),
+    )
+    .unwrap();
+
+    let mut relay = start_relay(&pool, &file);
+    let end = relay
+        .event("the provider's program has ended by itself")
+        .await;
+    relay
+        .nth_line(3, "it has ended three times", |line| {
+            line.contains("ended by itself")
+        })
+        .await;
+
+    assert_eq!(
+        (&end["provider"], &end["last_words"]),
+        (&json!("ends"), &json!("not while there is this file"))
+    );
+    for about_a_program in ["started the provider's program", "the provider says"] {
+        for line in relay.lines_with(about_a_program) {
+            let event: Value = serde_json::from_str(&line).unwrap();
+            let provider = event["provider"].as_str().unwrap_or_default();
+            assert!(["ends", "runs"].contains(&provider), "{line}");
+        }
+    }
+    let said = relay.lines_with("\"the provider says\"");
+    let at_info = said.iter().filter(|line| line.contains("INFO")).count();
+    assert!(said.len() >= 3, "{said:?}");
+    assert_eq!(at_info, 1, "{said:?}");
+}

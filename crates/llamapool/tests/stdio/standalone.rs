@@ -22,12 +22,17 @@ struct Standalone {
 impl Standalone {
     /// Starts a bridge on any free port and waits until it listens.
     async fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[]).await
+    }
+
+    /// Like `start`, with a program that has these traits.
+    async fn start_with(flags: &[&str], traits: &[&str]) -> Self {
         let mark = new_mark();
         let marked = format!("{MARK}={mark}");
         let mut arguments = vec!["bridge", "--port", "0", "--provider-env", &marked];
         arguments.extend(flags);
         arguments.push("--");
-        arguments.extend(command(&[]));
+        arguments.extend(command(traits));
 
         let mut process = Process::llamapool(&arguments, &[]);
         let event = process.event("the bridge listens").await;
@@ -133,6 +138,38 @@ async fn a_signal_ends_the_bridge_and_every_program() {
     assert!(status.success(), "{status}");
     until_all_ended(&bridge.mark).await;
     drop((listener, running));
+}
+
+/// Streams of listeners have no end of their own.
+#[tokio::test]
+async fn listeners_end_soon_after_a_signal() {
+    let flags = ["--drain-timeout", "5m"];
+    let mut bridge = Standalone::start_with(&flags, &["modern", "dual"]).await;
+    let session = bridge.session().await;
+    let listener = session.listen().await;
+    let subscribe = json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "subscriptions/listen",
+        "params": { "_meta": { "io.modelcontextprotocol/protocolVersion": "2026-07-28" } },
+    });
+    let subscription = bridge
+        .http
+        .post(format!("{}/mcp", bridge.address))
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "subscriptions/listen")
+        .json(&subscribe);
+    let subscription = send(subscription).await;
+    assert_eq!(subscription.headers()["content-type"], "text/event-stream");
+
+    bridge.process.signal("TERM").await;
+    bridge.process.event("draining").await;
+    let status = bridge.process.ended().await;
+
+    assert!(status.success(), "{status}");
+    until_all_ended(&bridge.mark).await;
+    drop((listener, subscription));
 }
 
 #[tokio::test]

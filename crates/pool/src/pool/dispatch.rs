@@ -265,9 +265,6 @@ impl Pool {
         let Some(state) = self.queues.keys.get(key) else {
             return;
         };
-        if state.settings.max_concurrency.is_none() {
-            return;
-        }
         let lines = state.lines.iter().filter_map(|line| {
             let state = &self.queues.lines[*line];
             state.front().map(|(seq, _)| (seq, state.queue))

@@ -276,7 +276,9 @@ impl Pool {
         if let Some((at, _)) = worker {
             self.worker_changed(at, now);
         }
-        self.dispatch_key(key, now);
+        if self.queues.keys.is_bounded(key) {
+            self.dispatch_key(key, now);
+        }
         placement
     }
 
@@ -372,7 +374,9 @@ impl Pool {
         if let Some((at, _)) = worker {
             self.worker_changed(at, now);
         }
-        self.dispatch_key(call.key, now);
+        if self.queues.keys.is_bounded(call.key) {
+            self.dispatch_key(call.key, now);
+        }
     }
 
     /// Takes a call off its worker, and charges its key with the time that it held a slot. Returns the

@@ -36,9 +36,11 @@ pub fn proxy(url: &str, exceptions: &str, server: &str) {
         }
         Err(error) => error.to_string(),
     };
-    let is_login = url
-        .rsplit_once('@')
-        .is_some_and(|(login, host)| login.contains("hunter2") && !host.contains("hunter2"));
+    // A scheme is shown: it is no part of the login.
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    let is_login = url.rsplit_once('@').is_some_and(|(login, host)| {
+        login.contains("hunter2") && !host.contains("hunter2") && !scheme.contains("hunter2")
+    });
     assert!(!is_login || !shown.contains("hunter2"), "{shown}");
 }
 

@@ -6,7 +6,8 @@
 use std::sync::OnceLock;
 
 use http::{HeaderMap, Method, Request, Response};
-use llamapool_limits::{Claim, MemoryAccount, Owner, ShareError};
+use llamapool_bridge::BridgeCaller;
+use llamapool_limits::{Claim, MemoryAccount, Owner};
 use llamapool_tunnel::{IncomingBody, TunnelConfig};
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause, RelayId};
@@ -42,7 +43,7 @@ impl ProviderEntry {
             .as_ref()
             .map_or_else(|| format!("#{place}"), RelayId::to_string);
         let status = ProviderStatus::new(label.as_str().into(), config.auth_token.is_some());
-        let account = shared.memory.account(memory_claims(place));
+        let account = shared.memory.account_of_id(memory_claim(place));
         let settings = ProcessSettings {
             max_header_bytes: tunnel.max_header_bytes,
             tls,
@@ -93,7 +94,7 @@ impl ProviderEntry {
         }
 
         self.check_token(request.headers())
-            .and_then(|()| self.cover(request.body()))
+            .and_then(|()| self.cover(&request))
             .inspect_err(|_| call.fail())?;
         self.provider.call(request, below, call).await
     }
@@ -119,16 +120,11 @@ impl ProviderEntry {
     }
 
     /// Takes memory for a request that has not arrived whole, before more of it arrives.
-    fn cover(&self, body: &IncomingBody) -> Result<(), CallError> {
-        body.cover_window(self.memory.clone()).map_err(|error| {
-            let message = match error {
-                ShareError::Full => "the memory for calls is in use, see MAX_MEMORY",
-                ShareError::Owner(_) => {
-                    "the calls to this id hold their share of the memory, see MAX_MEMORY"
-                }
-            };
-            CallError::new(Cause::RelayMemoryFull, message)
-        })
+    fn cover(&self, request: &Request<IncomingBody>) -> Result<(), CallError> {
+        let caller = BridgeCaller::of_tagged(request.headers());
+        let account = self.memory.of_caller(caller.claims());
+        let covered = request.body().cover_window(account);
+        covered.map_err(BridgeCaller::out_of_memory)
     }
 
     /// Checks the relay's own token, `AUTH_TOKEN`, where one is configured.
@@ -149,15 +145,10 @@ impl ProviderEntry {
 /// The factor of the share that one provider has of the memory: one greedy provider leaves a ninth.
 const PROVIDER_MEMORY_FACTOR: usize = 8;
 
-/// Returns the claims of the provider at a place on the memory that all have in common.
-fn memory_claims(place: usize) -> [Claim; 3] {
-    let provider = Claim {
+/// Returns the claim of the provider at a place on the memory that all have in common.
+fn memory_claim(place: usize) -> Claim {
+    Claim {
         owner: Owner::of(&("provider", place)),
         factor: PROVIDER_MEMORY_FACTOR,
-    };
-    let all = |name| Claim {
-        owner: Owner::of(&name),
-        factor: usize::MAX,
-    };
-    [all("callers"), all("addresses"), provider]
+    }
 }

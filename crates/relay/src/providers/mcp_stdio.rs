@@ -10,7 +10,7 @@ use llamapool_bridge::{
 };
 use llamapool_http::ForwardTimeouts;
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::{CallError, CallerTag, header as wire};
+use llamapool_wire::CallError;
 use tokio::time::Instant;
 
 use super::ProviderBackend;
@@ -45,8 +45,7 @@ impl ProviderBackend for McpStdio {
         mut call: CallGuard,
     ) -> Result<Response<ResponseBody>, CallError> {
         let response = if matches!(below, "" | "/") {
-            let tag = request.headers().get(wire::CALLER);
-            let caller = BridgeCaller::of_tag(tag.and_then(CallerTag::parse));
+            let caller = BridgeCaller::of_tagged(request.headers());
             let served = self.0.serve(request, caller).await;
             served.inspect_err(|_| call.fail())?
         } else {

@@ -16,7 +16,9 @@ use tower_service::Service;
 
 use super::local_only::{refusal, without_browsers};
 
-/// The bounds of the connections. A person, a probe and a scraper each need one or two.
+/// The bounds of the connections. A person, a probe and a scraper each need one or two, for
+/// milliseconds, and idle ones give way, so no operator needs more. A connection that is refused
+/// finds the paths below answered all the same.
 const LIMITS: ListenLimits = ListenLimits {
     max_connections: 64,
     header_timeout: Duration::from_secs(10),

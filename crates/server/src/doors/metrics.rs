@@ -292,7 +292,7 @@ mod tests {
     use super::*;
     use crate::auth::{Auth, AuthConfig, Keys, OriginPolicy};
     use crate::doors::mcp::mcp_metrics;
-    use crate::listen::PublicUrl;
+    use crate::listen::{ForwardedTrust, PublicUrl};
     use crate::metrics::Door;
 
     #[test]
@@ -305,7 +305,7 @@ mod tests {
                 auth: Arc::new(Auth::new(
                     &Keys::default(),
                     policy,
-                    PublicUrl::new(None, false),
+                    PublicUrl::new(None, ForwardedTrust::Untrusted),
                 )),
                 metrics: metrics.clone(),
             },

@@ -21,12 +21,16 @@ pub(crate) enum CallerAddress<'a> {
 impl<'a> CallerAddress<'a> {
     /// Parses an address that a proxy names, with or without a port.
     pub(crate) fn of(text: &'a str) -> Self {
+        let network = Self::ip_of(text).map(|ip| Self::Network(network_of(ip)));
+        network.unwrap_or(Self::Named(text))
+    }
+
+    /// Returns the IP address in what a proxy names, `None` if it is none.
+    pub(crate) fn ip_of(text: &str) -> Option<IpAddr> {
         let with_port = || text.parse().map(|address: SocketAddr| address.ip());
         let bare = text.trim_start_matches('[').trim_end_matches(']');
-        match bare.parse::<IpAddr>().or_else(|_| with_port()) {
-            Ok(ip) => Self::Network(network_of(ip)),
-            Err(_) => Self::Named(text),
-        }
+        let ip = bare.parse::<IpAddr>().or_else(|_| with_port()).ok()?;
+        Some(ip.to_canonical())
     }
 }
 

@@ -1,11 +1,13 @@
 //! The public address of this server: configured as `PUBLIC_URL`, or taken from a request.
 //!
 //! A request is believed only where it cannot lie about more than itself: the host that it
-//! addresses, and, with `TRUST_FORWARDED`, what the reverse proxies in front add. Of several the
-//! first counts, which the caller itself has reached.
+//! addresses, and, with `TRUST_FORWARDED`, what the reverse proxies in front add. Most proxies append
+//! to what a caller has sent, so of several entries the last is that of the peer, and those before it
+//! count only as far as `TRUSTED_PROXIES` names the proxies that were passed.
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use ipnet::IpNet;
 
 use super::peer::{CallerAddress, Peer};
 
@@ -17,7 +19,17 @@ pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forward
 #[derive(Debug, Clone)]
 pub(crate) struct PublicUrl {
     configured: Option<Uri>,
-    trusts_forwarded: bool,
+    trust: ForwardedTrust,
+}
+
+/// The reverse proxies whose word about a request is believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum ForwardedTrust {
+    /// None: the peer is the caller.
+    #[default]
+    Untrusted,
+    /// The peer, and the proxies in front of it that have an address in one of these networks.
+    Proxies(Vec<IpNet>),
 }
 
 /// The public address, as one request addresses it.
@@ -33,11 +45,8 @@ pub(crate) struct Address {
 
 impl PublicUrl {
     /// Returns the source of the public address.
-    pub(crate) fn new(configured: Option<Uri>, trusts_forwarded: bool) -> Self {
-        Self {
-            configured,
-            trusts_forwarded,
-        }
+    pub(crate) fn new(configured: Option<Uri>, trust: ForwardedTrust) -> Self {
+        Self { configured, trust }
     }
 
     /// Returns the address under which the sender of this request reaches the server. `None` if the
@@ -51,38 +60,38 @@ impl PublicUrl {
             });
         }
 
-        let forwarded = |name: &HeaderName| self.forwarded(headers, name).next();
         let addressed = uri.authority().map(Authority::as_str);
-        let host = forwarded(&FORWARDED_HOST)
+        let host = self
+            .forwarded(headers, &FORWARDED_HOST)
             .or(addressed)
             .or_else(|| headers.get(header::HOST)?.to_str().ok())?;
         let authority: Authority = host.parse().ok()?;
 
         Some(Address {
-            scheme: scheme(forwarded(&FORWARDED_PROTO)),
+            scheme: scheme(self.forwarded(headers, &FORWARDED_PROTO)),
             authority: authority.as_str().to_owned(),
             path: String::new(),
         })
     }
 
-    /// Returns the `X-Forwarded-For` of a request: the peer, behind those that a trusted proxy
-    /// names.
+    /// Returns the `X-Forwarded-For` of a request: the peer, behind the caller and the proxies that
+    /// a trusted proxy names. What the caller itself has put in front of that is left out.
     pub(crate) fn forwarded_for(&self, headers: &HeaderMap, peer: Peer) -> Option<HeaderValue> {
         let peer = peer.0.ip().to_string();
-        let mut callers = String::new();
+        let mut path = String::new();
 
-        for caller in self.forwarded(headers, &FORWARDED_FOR) {
-            callers.push_str(caller);
-            callers.push_str(", ");
+        for address in self.trusted_path(headers).into_iter().rev() {
+            path.push_str(address);
+            path.push_str(", ");
         }
-        callers.push_str(&peer);
+        path.push_str(&peer);
 
-        HeaderValue::try_from(callers).ok()
+        HeaderValue::try_from(path).ok()
     }
 
-    /// Returns the IP address of the caller: the peer's, or the first that a trusted proxy names.
+    /// Returns the IP address of the caller: the peer's, or the one that a trusted proxy names.
     pub(crate) fn caller_ip(&self, headers: &HeaderMap, peer: Peer) -> String {
-        let named = self.forwarded(headers, &FORWARDED_FOR).next();
+        let named = self.trusted_path(headers).pop();
         named.map_or_else(|| peer.0.ip().to_string(), str::to_owned)
     }
 
@@ -92,27 +101,56 @@ impl PublicUrl {
         headers: &'a HeaderMap,
         peer: Peer,
     ) -> CallerAddress<'a> {
-        let named = self.forwarded(headers, &FORWARDED_FOR).next();
+        let named = self.trusted_path(headers).pop();
         named.map_or_else(|| peer.into(), CallerAddress::of)
     }
 
-    /// Returns the entries of a header of the proxies in front, the outermost first: several lines
-    /// are one list (RFC 9110, section 5.3).
-    fn forwarded<'a>(
-        &self,
-        headers: &'a HeaderMap,
-        name: &HeaderName,
-    ) -> impl Iterator<Item = &'a str> + use<'a> {
-        let lines = headers
-            .get_all(name)
-            .into_iter()
-            .filter_map(|line| line.to_str().ok());
-        let entries = lines
-            .flat_map(|line| line.split(','))
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty());
-        entries.take(if self.trusts_forwarded { usize::MAX } else { 0 })
+    /// Returns the addresses in `X-Forwarded-For` that trusted proxies have put there, the peer's
+    /// first. Each proxy appends the address that it was called from, so the entries are believed
+    /// from the right up to the first one that is no trusted proxy: the caller. Those in front of it
+    /// are that caller's own words.
+    fn trusted_path<'a>(&self, headers: &'a HeaderMap) -> Vec<&'a str> {
+        let ForwardedTrust::Proxies(proxies) = &self.trust else {
+            return Vec::new();
+        };
+        let is_proxy = |entry: &str| {
+            CallerAddress::ip_of(entry)
+                .is_some_and(|ip| proxies.iter().any(|network| network.contains(&ip)))
+        };
+
+        let mut path = Vec::new();
+        for entry in entries(headers, &FORWARDED_FOR) {
+            path.push(entry);
+            if !is_proxy(entry) {
+                break;
+            }
+        }
+        path
     }
+
+    /// Returns the entry of another header of the proxies that the outermost trusted one has made. A
+    /// proxy in between may replace the header, which then has fewer entries: the first counts.
+    fn forwarded<'a>(&self, headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+        if self.trust == ForwardedTrust::Untrusted {
+            return None;
+        }
+        let proxies = self.trusted_path(headers).len().max(1);
+        entries(headers, name).take(proxies).last()
+    }
+}
+
+/// Returns the entries of a header of the proxies in front, the one that was added last first: several
+/// lines are one list (RFC 9110, section 5.3).
+fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers
+        .get_all(name)
+        .into_iter()
+        .rev()
+        .filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.rsplit(','))
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
 }
 
 impl Address {
@@ -144,14 +182,28 @@ mod tests {
             .map(|address| address.url("/p"))
     }
 
+    fn trusting(proxies: &[&str]) -> ForwardedTrust {
+        ForwardedTrust::Proxies(proxies.iter().map(|it| it.parse().unwrap()).collect())
+    }
+
+    fn lines(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        let mut lines = HeaderMap::new();
+        for (name, value) in pairs {
+            lines.append(name, HeaderValue::from_static(value));
+        }
+        lines
+    }
+
     const HOST: (HeaderName, &str) = (header::HOST, "pool.example:8080");
     const PROTO: (HeaderName, &str) = (FORWARDED_PROTO, "https");
     const FORWARDED: (HeaderName, &str) = (FORWARDED_HOST, "public.example");
 
     #[test]
     fn a_configured_address_counts_before_any_request() {
-        let configured =
-            PublicUrl::new(Some(Uri::from_static("https://pool.example/llama/")), true);
+        let configured = PublicUrl::new(
+            Some(Uri::from_static("https://pool.example/llama/")),
+            trusting(&[]),
+        );
         assert_eq!(
             of(&configured, &[HOST, FORWARDED]).as_deref(),
             Some("https://pool.example/llama/p")
@@ -162,74 +214,96 @@ mod tests {
     fn a_proxy_is_believed_only_if_that_is_configured() {
         let all = [HOST, PROTO, FORWARDED];
         assert_eq!(
-            of(&PublicUrl::new(None, false), &all).as_deref(),
+            of(&PublicUrl::new(None, ForwardedTrust::Untrusted), &all).as_deref(),
             Some("http://pool.example:8080/p")
         );
         assert_eq!(
-            of(&PublicUrl::new(None, true), &all).as_deref(),
+            of(&PublicUrl::new(None, trusting(&[])), &all).as_deref(),
             Some("https://public.example/p")
         );
         assert_eq!(
-            of(&PublicUrl::new(None, true), &[HOST]).as_deref(),
+            of(&PublicUrl::new(None, trusting(&[])), &[HOST]).as_deref(),
             Some("http://pool.example:8080/p")
         );
     }
 
     #[test]
-    fn of_several_proxies_the_outermost_counts() {
-        let trusting = PublicUrl::new(None, true);
-        for lists in [
-            &[
-                (FORWARDED_HOST, "public.example, inner"),
-                (FORWARDED_PROTO, "https,http"),
-            ][..],
-            &[
-                (FORWARDED_HOST, " ,public.example"),
-                (FORWARDED_PROTO, "HTTPS"),
-            ],
-        ] {
-            assert_eq!(
-                of(&trusting, lists).as_deref(),
-                Some("https://public.example/p"),
-                "{lists:?}"
-            );
-        }
-
-        let mut lines = HeaderMap::new();
-        for (name, value) in [
-            (FORWARDED_HOST, "public.example"),
-            (FORWARDED_HOST, "inner"),
-            (FORWARDED_FOR, "1.1.1.1"),
-            (FORWARDED_FOR, "2.2.2.2, 3.3.3.3"),
-        ] {
-            lines.append(name, HeaderValue::from_static(value));
-        }
-        assert_eq!(
-            trusting
-                .of(&lines, &Uri::from_static("/"))
-                .unwrap()
-                .authority,
-            "public.example"
-        );
-
+    fn the_peer_is_believed_about_its_own_entry_alone() {
+        let one_proxy = PublicUrl::new(None, trusting(&[]));
+        let lists = [
+            (FORWARDED_FOR, "6.6.6.6, 192.0.2.7"),
+            (FORWARDED_HOST, "evil.example, public.example"),
+            (FORWARDED_PROTO, "http, https"),
+        ];
+        let headers = lines(&lists);
         let peer = Peer::default();
         let ip = peer.0.ip();
-        assert_eq!(
-            trusting.forwarded_for(&lines, peer).unwrap(),
-            &*format!("1.1.1.1, 2.2.2.2, 3.3.3.3, {ip}")
-        );
-        assert_eq!(trusting.caller_ip(&lines, peer), "1.1.1.1");
 
-        let wary = PublicUrl::new(None, false);
-        assert_eq!(wary.forwarded_for(&lines, peer).unwrap(), &*ip.to_string());
-        assert_eq!(wary.caller_ip(&lines, peer), ip.to_string());
+        assert_eq!(one_proxy.caller_ip(&headers, peer), "192.0.2.7");
+        assert_eq!(
+            one_proxy.caller_address(&headers, peer),
+            CallerAddress::of("192.0.2.7")
+        );
+        assert_eq!(
+            one_proxy.forwarded_for(&headers, peer).unwrap(),
+            &*format!("192.0.2.7, {ip}")
+        );
+        assert_eq!(
+            of(&one_proxy, &lists).as_deref(),
+            Some("https://public.example/p")
+        );
+
+        let wary = PublicUrl::new(None, ForwardedTrust::Untrusted);
+        assert_eq!(wary.caller_ip(&headers, peer), ip.to_string());
+        assert_eq!(
+            wary.forwarded_for(&headers, peer).unwrap(),
+            &*ip.to_string()
+        );
+    }
+
+    #[test]
+    fn proxies_with_names_are_passed_over() {
+        let public = PublicUrl::new(None, trusting(&["10.0.0.0/8", "2001:db8::/32"]));
+        let lists = [
+            (FORWARDED_FOR, "6.6.6.6"),
+            (FORWARDED_FOR, "192.0.2.7, [2001:db8::1]:4711"),
+            (FORWARDED_FOR, " , 10.1.2.3"),
+            (FORWARDED_HOST, "evil.example, public.example, edge"),
+            (FORWARDED_HOST, "inner"),
+            (FORWARDED_PROTO, "HTTPS"),
+        ];
+        let headers = lines(&lists);
+        let peer = Peer::default();
+
+        assert_eq!(public.caller_ip(&headers, peer), "192.0.2.7");
+        assert_eq!(
+            public.forwarded_for(&headers, peer).unwrap(),
+            &*format!("192.0.2.7, [2001:db8::1]:4711, 10.1.2.3, {}", peer.0.ip())
+        );
+        assert_eq!(
+            public.of(&headers, &Uri::from_static("/")).unwrap(),
+            Address {
+                scheme: "https",
+                authority: "public.example".into(),
+                path: String::new()
+            }
+        );
+
+        let all_named = lines(&[(FORWARDED_FOR, "10.0.0.1, 10.0.0.2")]);
+        assert_eq!(public.caller_ip(&all_named, peer), "10.0.0.1");
     }
 
     #[test]
     fn an_invalid_host_gives_no_address() {
-        assert_eq!(of(&PublicUrl::new(None, false), &[]), None);
         assert_eq!(
-            of(&PublicUrl::new(None, false), &[(header::HOST, "a b")]),
+            of(&PublicUrl::new(None, ForwardedTrust::Untrusted), &[]),
+            None
+        );
+        assert_eq!(
+            of(
+                &PublicUrl::new(None, ForwardedTrust::Untrusted),
+                &[(header::HOST, "a b")]
+            ),
             None
         );
     }

@@ -27,6 +27,10 @@ const FILE: &str = "ids.json";
 /// The least time between two writes of the file: however many relays come, the disk gets one
 /// small file a second.
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
+/// The time between two attempts to write the file while the disk is full or cannot be written.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// So many attempts that fail are one warning: one an hour.
+const FAILURES_PER_WARNING: u32 = 360;
 /// How often the ids that are held now are recorded as held: a crash loses as much of the time for
 /// which they are kept.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
@@ -157,27 +161,51 @@ impl HolderRecords {
         self.0.changed.notify_one();
     }
 
-    /// Writes the records to the data directory whenever they have changed. Never returns.
-    /// `held` returns the ids that are held now.
-    pub(crate) async fn keep_written(&self, held: impl Fn() -> Vec<RelayId>) {
+    /// Writes the records to the data directory whenever they have changed, and until that has
+    /// worked: a disk may be full for a while. Never returns. `held` returns the ids that are held
+    /// now, and `count_failure` is called for each attempt that fails.
+    pub(crate) async fn keep_written(
+        &self,
+        held: impl Fn() -> Vec<RelayId>,
+        count_failure: impl Fn(),
+    ) {
         let mut refreshed = tokio::time::Instant::now();
+        let mut failures = 0_u32;
         loop {
             let next_refresh = refreshed + REFRESH_INTERVAL;
             let changed = tokio::time::timeout_at(next_refresh, self.0.changed.notified());
-            if changed.await.is_err() {
+            if failures == 0 && changed.await.is_err() {
                 refreshed = next_refresh;
                 self.refresh(&held());
             }
 
-            self.write().await;
-            tokio::time::sleep(WRITE_PAUSE).await;
+            let Err(error) = self.try_to_write().await else {
+                if failures > 0 {
+                    tracing::info!(failures, "the holders of ids are written again");
+                }
+                failures = 0;
+                tokio::time::sleep(WRITE_PAUSE).await;
+                continue;
+            };
+            count_failure();
+            if failures.is_multiple_of(FAILURES_PER_WARNING) {
+                warn_of_lost_records(&error);
+            }
+            failures = failures.saturating_add(1);
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
     /// Writes the records to the data directory, if there is one.
     pub(crate) async fn write(&self) {
+        if let Err(error) = self.try_to_write().await {
+            warn_of_lost_records(&error);
+        }
+    }
+
+    async fn try_to_write(&self) -> std::io::Result<()> {
         let Some(directory) = self.0.directory.clone() else {
-            return;
+            return Ok(());
         };
         let records = self.clone();
         let writing = tokio::task::spawn_blocking(move || {
@@ -191,9 +219,7 @@ impl HolderRecords {
         });
 
         // A task that panicked has said so.
-        if let Ok(Err(error)) = writing.await {
-            tracing::warn!(%error, "the holders of ids are not written: a restart forgets the newest");
-        }
+        writing.await.unwrap_or(Ok(()))
     }
 
     fn secret_digest(&self, id: &RelayId, secret: &Secret) -> Digest {
@@ -216,6 +242,10 @@ impl HolderRecords {
     fn digest(&self, parts: &[&[u8]]) -> Digest {
         digest(&self.0.key, parts)
     }
+}
+
+fn warn_of_lost_records(error: &std::io::Error) {
+    tracing::warn!(%error, "the holders of ids are not written: a restart forgets the newest");
 }
 
 fn digest(key: &hmac::Key, parts: &[&[u8]]) -> Digest {

@@ -90,7 +90,8 @@ impl Registry {
             let listings = self.directory.listings();
             listings.into_iter().map(|listing| listing.id).collect()
         };
-        self.records.keep_written(held).await;
+        let count_failure = || self.metrics.data_not_written();
+        self.records.keep_written(held, count_failure).await;
     }
 
     /// Writes the records of the holders of ids, at the end of the server.

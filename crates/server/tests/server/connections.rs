@@ -7,8 +7,14 @@ use llamapool_testkit::{
     Pool, Provider, RawHttp, ScriptedProvider, event_stream, http_request, metric, raw_request,
     soon,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// The bytes of one request over HTTP/2: preface, SETTINGS, and HEADERS of `GET /healthz`.
+const H2_PROBE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+    \x00\x00\x00\x04\x00\x00\x00\x00\x00\
+    \x00\x00\x17\x01\x05\x00\x00\x00\x01\
+    \x82\x86\x04\x08/healthz\x01\x09localhost";
 /// The head of a request that a caller leaves open.
 const PROBE: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
@@ -105,6 +111,8 @@ async fn busy_connections_keep_their_places_and_leave_some() {
 async fn a_connection_without_a_call_is_closed_after_a_time() {
     let pool = Pool::with(|config| {
         config.listen.idle_timeout = Duration::from_millis(200);
+        // It also ends idle connections of HTTP/1.
+        config.listen.header_timeout = Duration::from_secs(3600);
     })
     .await;
     let h2 = reqwest::Client::builder().http2_prior_knowledge();
@@ -124,6 +132,12 @@ async fn a_connection_without_a_call_is_closed_after_a_time() {
 
     let ended = soon("the server closes it", kept.try_head()).await;
     assert_eq!(ended, None);
+    let mut kept = idle_connections(&pool.url, 1).await.remove(0);
+    kept.write_all(H2_PROBE).await.unwrap();
+    let mut received = Vec::new();
+    let ended = kept.read_to_end(&mut received);
+    soon("the server closes it", ended).await.unwrap();
+    assert!(received.len() > 100, "the request was answered");
     // Its client opens another one, unharmed.
     let answer = h2
         .get(format!("{}/healthz", pool.url))

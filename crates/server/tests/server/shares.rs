@@ -49,10 +49,16 @@ async fn provider() -> Provider {
 
 /// Begins a call to `open` and sends only the beginning of its body.
 async fn unfinished_call(pool: &Pool, token: &str) -> RawHttp {
+    unfinished_call_from(pool, token, "127.0.0.1").await
+}
+
+/// As `unfinished_call`, with an `X-Forwarded-For`.
+async fn unfinished_call_from(pool: &Pool, token: &str, forwarded_for: &str) -> RawHttp {
     let mut caller = RawHttp::connect(&pool.url).await;
     let request = format!(
         "POST /api/mcp/id/open HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n\
-         accept: application/json, text/event-stream\r\ncontent-length: 100\r\n\r\n{{"
+         x-forwarded-for: {forwarded_for}\r\naccept: application/json, text/event-stream\r\n\
+         content-length: 100\r\n\r\n{{"
     );
     caller.send(request).await;
     caller
@@ -98,6 +104,57 @@ async fn one_caller_gets_a_fair_share_of_a_relay() {
     let is_idle = |client: &serde_json::Value| client["inflight"] == 0;
     pool.until_client("open", "all have left", is_idle).await;
     assert_eq!(call(&pool, "open", "greedy").await.status().as_u16(), 200);
+}
+
+/// Most proxies append the address of the caller to what the caller has sent.
+#[tokio::test]
+async fn addresses_that_a_caller_prepends_gain_nothing() {
+    let provider = provider().await;
+    let pool = Pool::with(|server| server.listen.trust_forwarded = true).await;
+    let _relay = relay_with_two_ids(&pool, &provider).await;
+
+    let mut greedy = Vec::new();
+    for number in 0..PLACES {
+        let forwarded_for = format!("10.0.0.{number}, 192.0.2.1");
+        greedy.push(unfinished_call_from(&pool, &number.to_string(), &forwarded_for).await);
+    }
+
+    let series = r#"llamapool_refusals_total{door="mcp",reason="caller_share"}"#;
+    pool.until_metric(series, u64::from(PLACES) - 89).await;
+}
+
+/// An unfinished body holds 48 KiB of a relay's memory, here a tenth.
+#[tokio::test]
+async fn one_caller_leaves_memory_of_a_relay_to_others() {
+    let provider = provider().await;
+    let pool = Pool::start().await;
+    let _relay = pool
+        .relay_with("open", &provider.url, |relay| {
+            relay.max_memory = 10 * 48 * 1024;
+        })
+        .await;
+    let large = |token: &'static str| {
+        let request = pool.http.post(pool.mcp("open")).bearer_auth(token);
+        soon("an answer", request.body("x".repeat(200_000)).send())
+    };
+
+    let mut greedy = Vec::new();
+    let refusal = soon("the share of the caller is used up", async {
+        loop {
+            greedy.push(unfinished_call(&pool, "greedy").await);
+            let answer = large("greedy").await.unwrap();
+            if answer.status() == 503 {
+                return answer.text().await.unwrap();
+            }
+        }
+    });
+
+    let refusal = refusal.await;
+    assert!(
+        refusal.contains("the calls of this caller hold their share of the memory"),
+        "{refusal}"
+    );
+    assert_eq!(large("modest").await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -95,7 +95,10 @@ async fn home(request: RequestBuilder) -> String {
 #[tokio::test]
 async fn callers_behind_one_proxy_are_spread_and_keep_to_their_relay() {
     let two = Two::with(
-        |server| server.listen.trust_forwarded = true,
+        |server| {
+            server.listen.trust_forwarded = true;
+            server.listen.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        },
         |relay| relay.providers[0].auth_token = Some(Secret::new("of all")),
     )
     .await;

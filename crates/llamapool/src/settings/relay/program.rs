@@ -11,7 +11,7 @@ use llamapool_settings::value::{
     COMMAND, COUNT, DURATION, MEMORY, MEMORY_OR_ZERO, PATH, POSITIVE_DURATION, SWITCH, VARIABLES,
     Variable,
 };
-use llamapool_settings::{EntryScope, EntrySources, Setting, Sources, TypedSetting};
+use llamapool_settings::{EntryScope, EntrySources, Setting, SettingsError, Sources, TypedSetting};
 
 use super::program_environment::ProgramEnvironment;
 use crate::settings::error::{ConfigError, ProgramHint};
@@ -99,6 +99,14 @@ static PROVIDER_MAX_STARTS: TypedSetting<usize> = TypedSetting::new(
 )
 .default("120")
 .entry("max_starts", EntryScope::Shared);
+static PROVIDER_MAX_STARTING: TypedSetting<usize> = TypedSetting::new(
+    "PROVIDER_MAX_STARTING",
+    PROGRAM,
+    COUNT,
+    "Most programs that start at the same time, over all providers; a program starts until its \
+     first message, or for 10s. Further starts wait.",
+)
+.described_default("two per core, at least 4");
 static PROVIDER_START_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "PROVIDER_START_TIMEOUT",
     PROGRAM,
@@ -146,11 +154,18 @@ pub(in crate::settings) static SETTINGS: &[&Setting] = &[
     &SHARED_SESSION.setting,
     &SHARED_CALL_TIMEOUT.setting,
     &PROVIDER_MAX_STARTS.setting,
+    &PROVIDER_MAX_STARTING.setting,
     &PROVIDER_START_TIMEOUT.setting,
     &PROVIDER_MAX_MESSAGE_BYTES.setting,
     &PROVIDER_REPLAY_BYTES.setting,
     &PROVIDER_ERA_TIMEOUT.setting,
 ];
+
+/// Returns the most programs of the process that start at the same time, `None` if the number
+/// depends on the machine.
+pub(in crate::settings) fn max_starting(sources: &Sources) -> Result<Option<usize>, SettingsError> {
+    sources.explicit(&PROVIDER_MAX_STARTING)
+}
 
 /// Returns the configuration of a provider that is a program, `None` if this provider is none.
 ///

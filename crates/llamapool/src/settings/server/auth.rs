@@ -10,7 +10,8 @@ use llamapool_settings::{Setting, Sources, TypedSetting};
 use llamapool_wire::Secret;
 
 use super::llm_keys;
-use crate::settings::address::{HOSTS, ORIGINS};
+use crate::settings::address::ORIGINS;
+use crate::settings::allowed_hosts::ALLOWED_HOSTS;
 use crate::settings::error::ConfigError;
 use crate::settings::group::ACCESS;
 use crate::settings::value::SECRET;
@@ -67,13 +68,6 @@ static ALLOWED_ORIGINS: TypedSetting<Vec<String>> = TypedSetting::new(
     ORIGINS,
     "Browser origins that can call (CORS), such as https://inspector.example, or * for all.",
 );
-static ALLOWED_HOSTS: TypedSetting<Vec<String>> = TypedSetting::new(
-    "ALLOWED_HOSTS",
-    ACCESS,
-    HOSTS,
-    "Accepted host names of requests (Host header), without port.",
-)
-.described_default("any; on a loopback address: loopback names");
 
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[

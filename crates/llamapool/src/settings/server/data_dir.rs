@@ -70,7 +70,7 @@ fn default(environment: &Environment, port: u16) -> DataDirConfig {
     };
     let states =
         directory("XDG_STATE_HOME").or_else(|| Some(directory("HOME")?.join(".local/state")));
-    states.map_or(DataDirConfig::None, |states| {
+    states.map_or(DataDirConfig::NoPlace, |states| {
         DataDirConfig::Default(states.join("llamapool").join(format!("server-{port}")))
     })
 }
@@ -90,6 +90,7 @@ mod tests {
             port,
         ) {
             DataDirConfig::Default(path) => path.to_str().map(str::to_owned),
+            DataDirConfig::NoPlace => Some("no place".to_owned()),
             other => {
                 assert_eq!(other, DataDirConfig::None);
                 None
@@ -110,7 +111,8 @@ mod tests {
             Some("/var/lib/a")
         );
         assert_eq!(of(&[home], 0), None);
-        assert_eq!(of(&[], 8080), None);
-        assert_eq!(of(&[("HOME", "relative")], 8080), None);
+        assert_eq!(of(&[], 8080).as_deref(), Some("no place"));
+        let relative = of(&[("HOME", "relative")], 8080);
+        assert_eq!(relative.as_deref(), Some("no place"));
     }
 }

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::Uri;
+use ipnet::IpNet;
 use llamapool_server::ListenConfig;
 use llamapool_settings::value::{COUNT, DURATION, POSITIVE_DURATION, SWITCH};
 use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
 
-use crate::settings::address::{ANY_PORT, IP, PORT as PORT_NUMBER, PORT_OR_NONE};
+use crate::settings::address::{ANY_PORT, IP, NETWORKS, PORT as PORT_NUMBER, PORT_OR_NONE};
 use crate::settings::group::{ACCESS, LIMITS, MAIN, TIME};
 use crate::settings::url;
 
@@ -34,9 +35,18 @@ static TRUST_FORWARDED: TypedSetting<bool> = TypedSetting::new(
     "TRUST_FORWARDED",
     ACCESS,
     SWITCH,
-    "Trusts X-Forwarded-For, -Proto and -Host; only behind a reverse proxy that sets them itself.",
+    "Trusts X-Forwarded-For, -Proto and -Host, of each the last entry; only behind a reverse proxy \
+     that sets them or appends to them.",
 )
 .default("false");
+static TRUSTED_PROXIES: TypedSetting<Vec<IpNet>> = TypedSetting::new(
+    "TRUSTED_PROXIES",
+    ACCESS,
+    NETWORKS,
+    "Addresses or networks of further reverse proxies in front of that one. With TRUST_FORWARDED \
+     their entries in X-Forwarded-For are passed over: the entry before them is the caller.",
+)
+.described_default("none");
 static MAX_CONNECTIONS: TypedSetting<usize> = TypedSetting::new(
     "MAX_CONNECTIONS",
     LIMITS,
@@ -75,6 +85,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &METRICS_PORT.setting,
     &PUBLIC_URL.setting,
     &TRUST_FORWARDED.setting,
+    &TRUSTED_PROXIES.setting,
     &MAX_CONNECTIONS.setting,
     &HEADER_TIMEOUT.setting,
     &IDLE_TIMEOUT.setting,
@@ -95,6 +106,7 @@ pub(super) fn resolve(sources: &Sources) -> Result<ListenConfig, SettingsError> 
         metrics_bind: metrics_port.map(|port| SocketAddr::new(ip, port)),
         public_url: sources.value(&PUBLIC_URL)?,
         trust_forwarded: sources.value(&TRUST_FORWARDED)?,
+        trusted_proxies: sources.value(&TRUSTED_PROXIES)?,
         max_connections: sources.value(&MAX_CONNECTIONS)?,
         header_timeout: sources.value(&HEADER_TIMEOUT)?,
         idle_timeout: sources.value(&IDLE_TIMEOUT)?,

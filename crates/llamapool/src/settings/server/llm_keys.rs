@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use llamapool_server::{KeyClass, KeyDigest, LlmKey};
-use llamapool_settings::value::{COUNT, TEXT, expected, items};
+use llamapool_settings::value::{COUNT, TEXT, expected};
 use llamapool_settings::{
     EntryScope, EntrySources, Setting, Sources, Syntax, TypedSetting, ValueError, ValueType,
 };
@@ -13,7 +13,7 @@ use llamapool_wire::Secret;
 
 use crate::settings::error::ConfigError;
 use crate::settings::group::{ACCESS, LIMITS};
-use crate::settings::value::SECRET;
+use crate::settings::value::{SECRET, model_patterns};
 
 /// The most keys of a server.
 const MAX_KEYS: usize = 10_000;
@@ -33,7 +33,10 @@ const CLASS: ValueType<KeyClass> = ValueType {
 /// Patterns of names of models.
 const PATTERNS: ValueType<Vec<String>> = ValueType {
     syntax: Syntax::List,
-    parse: |text| Ok(text.lines().flat_map(items).map(str::to_owned).collect()),
+    parse: |text| {
+        let patterns = model_patterns(text)?;
+        Ok(patterns.into_iter().map(str::to_owned).collect())
+    },
 };
 /// A SHA-256 in hexadecimal digits.
 const SHA256: ValueType<KeyDigest> = ValueType {
@@ -179,16 +182,14 @@ fn key(entry: &EntrySources<'_>, number: usize) -> Result<Option<LlmKey>, Config
         Some(secret) => Some(LlmKey::digest_of(&secret)),
         None => entry.explicit(&LLM_KEY_SHA256)?,
     };
-    let Some(digest) = digest else {
-        return Ok(None);
-    };
 
     let name = entry.value(&LLM_KEY_NAME)?;
     let name = name.unwrap_or_else(|| format!("key {number}"));
     let weight = entry.value(&LLM_KEY_WEIGHT)?.min(MAX_WEIGHT);
     let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let large = |count: usize| count as u64;
-    Ok(Some(LlmKey {
+    // Wrong values are refused without a key, too.
+    let key = LlmKey {
         weight: small(weight),
         class: entry.value(&LLM_KEY_CLASS)?,
         models: entry.value(&LLM_KEY_MODELS)?,
@@ -198,8 +199,9 @@ fn key(entry: &EntrySources<'_>, number: usize) -> Result<Option<LlmKey>, Config
         tokens_per_minute: entry.explicit(&LLM_KEY_TOKENS_PER_MINUTE)?.map(large),
         tokens_per_day: entry.explicit(&LLM_KEY_TOKENS_PER_DAY)?.map(large),
         expires: entry.explicit(&LLM_KEY_EXPIRES)?,
-        ..LlmKey::new(name, digest)
-    }))
+        ..LlmKey::new(name, digest.unwrap_or_default())
+    };
+    Ok(digest.map(|_| key))
 }
 
 fn refuse_duplicates(keys: &[LlmKey]) -> Result<(), ConfigError> {

@@ -4,6 +4,8 @@ use llamapool_relay::{ModelAlias, ModelPatterns, RuntimeKind, UpstreamStream};
 use llamapool_settings::value::{expected, items};
 use llamapool_settings::{Syntax, ValueError, ValueType};
 
+use crate::settings::value::{is_model_name, model_patterns};
+
 /// The most calls at once that can be set.
 const MAX_CONCURRENT_CALLS: u32 = 65_536;
 /// The bounds of a weight.
@@ -80,10 +82,7 @@ fn concurrency(text: &str) -> Result<Option<u32>, ValueError> {
 }
 
 fn patterns(text: &str) -> Result<ModelPatterns, ValueError> {
-    if items(text).any(|pattern| !is_name(pattern.trim_start_matches('!'))) {
-        return expected("names of models, with * for any text and ! in front to leave some out");
-    }
-    Ok(ModelPatterns::new(items(text)))
+    Ok(ModelPatterns::new(model_patterns(text)?))
 }
 
 /// Parses aliases, separated by commas or one a line.
@@ -91,19 +90,18 @@ fn aliases(text: &str) -> Result<Vec<ModelAlias>, ValueError> {
     let aliases = text.lines().flat_map(items).map(|item| {
         let (alias, model) = item.split_once('=')?;
         let names = [alias.trim(), model.trim()];
-        names.iter().all(|name| is_name(name)).then(|| ModelAlias {
-            alias: names[0].to_owned(),
-            model: names[1].to_owned(),
-        })
+        names
+            .iter()
+            .all(|name| is_model_name(name))
+            .then(|| ModelAlias {
+                alias: names[0].to_owned(),
+                model: names[1].to_owned(),
+            })
     });
     match aliases.collect() {
         Some(aliases) => Ok(aliases),
         None => expected("ALIAS=MODEL, as in gpt-4o=qwen3:8b"),
     }
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !c.is_control())
 }
 
 fn weight(text: &str) -> Result<u32, ValueError> {

@@ -146,7 +146,11 @@ fn workers() -> impl Strategy<Value = Vec<u32>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// `|Sᵢ/wᵢ − Sⱼ/wⱼ| ≤ (P + 1) · C · (1/wᵢ + 1/wⱼ)` for keys with calls waiting throughout, and no free
     /// slot while a call waits, and no more calls than slots.

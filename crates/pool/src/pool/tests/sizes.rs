@@ -87,6 +87,26 @@ fn a_decision_costs_the_same_in_a_crowd() {
 }
 
 #[test]
+fn no_number_of_workers_adds_candidates() {
+    for workers in [36, 37, 100, 143, 145, 1000] {
+        let mut kit = Kit::new();
+        for id in 1..=workers {
+            kit.worker(id, 1, &[model("m")]);
+        }
+
+        let arrival = most(20, |at| {
+            let ask = kit.ask("m", KeyId(at as u32));
+            kit.run(ask);
+        });
+
+        assert!(
+            arrival <= 5 * MAX_CANDIDATES as u64,
+            "{arrival} steps of {workers}"
+        );
+    }
+}
+
+#[test]
 fn a_hundred_thousand_waiting_calls_cost_logarithms() {
     let mut kit = crowd();
     let mut running = fill(&mut kit);

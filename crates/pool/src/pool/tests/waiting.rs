@@ -229,6 +229,23 @@ fn a_key_runs_no_more_calls_than_it_may() {
 }
 
 #[test]
+fn a_lifted_bound_of_a_key_frees_its_calls() {
+    let mut kit = Kit::new();
+    kit.worker(1, 8, &[model("m")]);
+    let settings = KeySettings {
+        max_concurrency: Some(0),
+        ..KeySettings::default()
+    };
+    kit.key(KEY, settings);
+    let first = waiting(&mut kit, KEY);
+    let second = waiting(&mut kit, KEY);
+
+    kit.key(KEY, KeySettings::default());
+
+    assert_eq!(kit.started(), [first, second]);
+}
+
+#[test]
 fn a_call_that_failed_keeps_its_place() {
     let mut kit = Kit::new();
     kit.worker(1, 1, &[model("m")]);

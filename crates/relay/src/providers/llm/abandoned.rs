@@ -16,7 +16,7 @@ use super::state::RuntimeState;
 
 /// Between two looks at the slots.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a call counts at the most: then whatever computes is not it.
+/// The longest time that a call counts: what the runtime computes then is another one.
 const LIMIT: Duration = Duration::from_secs(600);
 /// The most calls that are watched: more than any runtime has slots.
 const MAX_CALLS: usize = 4096;

@@ -40,7 +40,7 @@ impl CallGate {
         self.0.freed.notify_waiters();
     }
 
-    /// Sets how many slots compute answers that nobody waits for.
+    /// Sets the number of slots that compute answers of callers that have left.
     pub(super) fn set_abandoned(&self, abandoned: u32) {
         self.0.state.lock().abandoned = abandoned;
         self.0.freed.notify_waiters();

@@ -1,7 +1,7 @@
 //! Finds out which kind of runtime answers at a URL, and whether one runs on this machine.
 //!
-//! A search asks on loopback alone, and with `GET` alone: whatever else listens there must neither
-//! be changed nor become public by a guess.
+//! A search asks on loopback alone, and with `GET` alone: other programs that listen there must
+//! neither be changed nor become public by a guess.
 
 use std::time::Duration;
 

@@ -126,7 +126,7 @@ pub(super) fn shows_work(kind: RuntimeKind) -> bool {
     )
 }
 
-/// Returns whether a runtime of the kind ends a call whose connection is lost, whatever it is doing.
+/// Returns whether a runtime of the kind ends a call whose connection is lost, in any phase.
 pub(super) fn aborts_at_once(kind: RuntimeKind) -> bool {
     matches!(kind, RuntimeKind::Vllm | RuntimeKind::Sglang)
 }

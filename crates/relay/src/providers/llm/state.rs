@@ -141,7 +141,7 @@ impl RuntimeState {
         self.update_models(&mut known);
     }
 
-    /// Sets how many calls are computed that nobody waits for.
+    /// Sets the number of calls that the runtime computes for callers that have left.
     pub(super) fn set_abandoned(&self, abandoned: u32) {
         let mut known = self.known.lock();
         known.abandoned = abandoned;

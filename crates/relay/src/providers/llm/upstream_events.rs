@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use llamapool_dialect::{EventReader, EventTooLarge, Framing, RawEvent};
+use llamapool_dialect::{EventReader, EventTooLargeError, Framing, RawEvent};
 
 use crate::error::error_chain;
 use crate::providers::pool::ProviderBody;
@@ -22,7 +22,7 @@ pub(super) enum UpstreamEventsError {
     Broken(String),
     /// An event is too large.
     #[error(transparent)]
-    TooLarge(#[from] EventTooLarge),
+    TooLarge(#[from] EventTooLargeError),
 }
 
 impl UpstreamEvents {

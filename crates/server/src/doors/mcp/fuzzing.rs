@@ -14,7 +14,9 @@ use super::sse_to_json;
 use super::target::Target;
 use crate::auth::{Auth, AuthConfig, HostAndOrigin, Keys, OriginPolicy};
 use crate::directory::RelayTag;
-use crate::listen::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Peer, PublicUrl, RequestId};
+use crate::listen::{
+    FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, ForwardedTrust, Peer, PublicUrl, RequestId,
+};
 
 /// The keys of the server, which no provider may see.
 const KEY: &str = "hunter2hunter2";
@@ -86,14 +88,16 @@ pub fn call_head(sent: HeaderMap, uri: &Uri) {
     if let Ok(source) = HostAndOrigin::read(&sent) {
         let _ = policy.check(&source, uri);
     }
-    let auth = Auth::new(&keys, policy, PublicUrl::new(None, true));
+    let any = |network: &str| network.parse().ok();
+    let trusting = ForwardedTrust::Proxies(["10.0.0.0/8"].into_iter().filter_map(any).collect());
+    let auth = Auth::new(&keys, policy, PublicUrl::new(None, trusting.clone()));
     let _ = (
         auth.operator(&sent, uri).is_ok(),
         auth.relay(&sent, Peer::default()).is_ok(),
     );
 
-    for trusts_forwarded in [false, true] {
-        let public = PublicUrl::new(None, trusts_forwarded);
+    for trust in [ForwardedTrust::Untrusted, trusting] {
+        let public = PublicUrl::new(None, trust);
         let address = public.of(&sent, uri);
         let req_id = RequestId::of(&sent);
         let forwarding = Forwarding {

@@ -4,12 +4,14 @@ use llamapool_limits::network_of;
 use llamapool_wire::{DisplayName, InstanceId};
 
 use super::*;
+use crate::auth::{Keys, RelayKind};
 use crate::data_dir::DataDirConfig;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn relay(secret: &str) -> RelayIdentity {
     RelayIdentity {
+        kind: RelayKind::Mcp,
         ids: Vec::new(),
         name: DisplayName::default(),
         version: DisplayName::default(),
@@ -26,7 +28,7 @@ fn id() -> RelayId {
 /// Opens the records of a server that was just started.
 fn open(folder: &tempfile::TempDir, keep: Duration) -> std::io::Result<HolderRecords> {
     let config = DataDirConfig::Required(folder.path().to_owned());
-    HolderRecords::open(&ServerData::open(&config)?, keep)
+    HolderRecords::open(&ServerData::open(&config, &Keys::default())?, keep)
 }
 
 #[tokio::test]
@@ -57,7 +59,7 @@ async fn a_change_is_written_without_being_asked() {
     let records = open(&folder, HOUR).unwrap();
     let keeper = records.clone();
     let mut keeping = tokio::task::JoinSet::new();
-    keeping.spawn(async move { keeper.keep_written(Vec::new).await });
+    keeping.spawn(async move { keeper.keep_written(Vec::new, || {}).await });
 
     records.record(&id(), &relay("ours"));
 
@@ -103,7 +105,7 @@ fn a_broken_file_stops_the_start_and_is_named() {
 
 #[test]
 fn an_id_is_kept_for_a_time_that_each_holding_begins_anew() {
-    let data = ServerData::open(&DataDirConfig::None).unwrap();
+    let data = ServerData::open(&DataDirConfig::None, &Keys::default()).unwrap();
     let records = HolderRecords::open(&data, HOUR).unwrap();
     records.record(&id(), &relay("ours"));
     let an_hour_ago = table::seconds(SystemTime::now() - HOUR);
@@ -116,4 +118,38 @@ fn an_id_is_kept_for_a_time_that_each_holding_begins_anew() {
     let forgetful = HolderRecords::open(&data, Duration::ZERO).unwrap();
     forgetful.record(&id(), &relay("ours"));
     assert_eq!(forgetful.check(&id(), &relay("")), Ok(()));
+}
+
+/// A directory in the place of a file cannot be written, as nothing can on a full disk.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_fails_is_counted_and_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = open(&folder, HOUR).unwrap();
+    let obstacle = folder.path().join(format!("{FILE}.new"));
+    std::fs::create_dir(&obstacle).unwrap();
+    let (count, mut failures) = tokio::sync::mpsc::unbounded_channel();
+    let keeper = records.clone();
+    let mut keeping = tokio::task::JoinSet::new();
+    keeping.spawn(async move {
+        let count_failure = || count.send(()).unwrap();
+        keeper.keep_written(Vec::new, count_failure).await;
+    });
+
+    records.record(&id(), &relay("open-sesame"));
+    for _ in 0..3 {
+        let counted = tokio::time::timeout(2 * RETRY_PAUSE, failures.recv());
+        counted.await.unwrap().unwrap();
+    }
+    std::fs::remove_dir(&obstacle).unwrap();
+
+    let file = folder.path().join(FILE);
+    let written = async {
+        while !file.exists() {
+            tokio::time::sleep(WRITE_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(2 * RETRY_PAUSE, written)
+        .await
+        .unwrap();
+    assert!(std::fs::read_to_string(file).unwrap().contains("mine"));
 }

@@ -14,7 +14,7 @@ use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::auth::RelayKind;
+use crate::auth::{Keys, RelayKind};
 use crate::data_dir::{DataDirConfig, ServerData};
 use crate::directory::RelayTunnel;
 use crate::relays::registration::Registration;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const KEEP: Duration = Duration::from_secs(3600);
 
 fn registry(max_relays: usize) -> Registry {
-    let data = ServerData::open(&DataDirConfig::None).unwrap();
+    let data = ServerData::open(&DataDirConfig::None, &Keys::default()).unwrap();
     let records = HolderRecords::open(&data, KEEP).unwrap();
     Registry::new(Directory::new(0), max_relays, records, Metrics::new())
 }

@@ -121,7 +121,7 @@ impl AnswerReader<'_> {
         } else {
             MAX_EVENT_BYTES
         };
-        // From here on content is waited for, whatever was asked for.
+        // From here on the wait is for content, in both forms.
         self.patience
             .begin(WaitFor::FirstContent, call.params.first_content);
         let parts = StreamParts {
