@@ -1,6 +1,7 @@
 //! A call goes to another worker as long as nothing of its answer was seen, and never afterwards.
 
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::runtimes::{Runtime, chat, with_end};
 use crate::workers::{LlmPool, Streaming, send};
@@ -19,12 +20,13 @@ async fn a_killed_workers_call_is_answered_by_another() {
         let url = pool.url.clone();
         let mut request = chat("scripted", "Hello", 5);
         request["stream"] = json!(stream);
-        let call = tokio::spawn(async move { send(&url, "/v1/chat/completions", &request).await });
+        let mut call = JoinSet::new();
+        call.spawn(async move { send(&url, "/v1/chat/completions", &request).await });
         slow.until_calls("the slow one has it", |calls| calls.len() == number)
             .await;
         let second = pool.worker("quick", &quick).await;
         first.kill().await;
-        let answer = call.await.unwrap();
+        let answer = call.join_next().await.unwrap().unwrap();
 
         assert_eq!(answer.status(), 200);
         let route = answer.headers()["llamapool-route"]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::harness::Process;
 use crate::runtimes::{Runtime, SMOLLM2, chat, with_end};
@@ -24,10 +24,12 @@ fn long_prompt() -> String {
     "The llama crosses the pool. ".repeat(200)
 }
 
-/// Sends a call by a task of its own. Aborting the task is the caller's leave.
-fn start(pool: &LlmPool, path: &'static str, body: Value) -> JoinHandle<Whole> {
+/// Sends a call by a task of its own. Dropping the task is the caller's leave.
+fn start(pool: &LlmPool, path: &'static str, body: Value) -> JoinSet<Whole> {
     let url = pool.url.clone();
-    tokio::spawn(async move { Whole::read(send(&url, path, &body).await).await })
+    let mut call = JoinSet::new();
+    call.spawn(async move { Whole::read(send(&url, path, &body).await).await });
+    call
 }
 
 /// A llama.cpp with one slot and small batches behind a worker.
@@ -93,7 +95,7 @@ async fn an_answer_that_is_left_frees_its_slot_while_written() {
     ] {
         let call = start(&slot.pool, path, request);
         until_written(&slot.runtime).await;
-        call.abort();
+        drop(call);
 
         slot.assert_freed(path).await;
     }
@@ -125,7 +127,7 @@ async fn a_chat_that_is_left_while_read_frees_its_slot() {
         request["cache_prompt"] = json!(false);
         let call = start(&slot.pool, "/v1/chat/completions", request);
         slot.runtime.until_busy_slots(1).await;
-        call.abort();
+        drop(call);
 
         slot.assert_freed(&format!("stream: {stream}")).await;
     }
@@ -141,7 +143,7 @@ async fn what_a_runtime_still_computes_is_reported() {
 
     let call = start(&slot.pool, "/v1/messages", request);
     slot.runtime.until_busy_slots(1).await;
-    call.abort();
+    drop(call);
 
     slot.pool
         .until("the call is abandoned", |state| {
@@ -174,7 +176,7 @@ async fn a_call_that_is_left_in_the_queue_never_reaches_a_runtime() {
         state["server"]["scheduler_queue_len"] == 1
     })
     .await;
-    waiting.abort();
+    drop(waiting);
     pool.until("it has left", |state| {
         state["server"]["scheduler_queue_len"] == 0
     })
@@ -217,7 +219,7 @@ async fn a_whole_answer_that_is_left_is_cancelled_at_ollama() {
         runtime
             .until_calls("it runs", |calls| with_end(calls, "runs") == 1)
             .await;
-        call.abort();
+        drop(call);
         runtime
             .until_calls("it is cancelled", |calls| {
                 with_end(calls, "cancelled") == count + 1

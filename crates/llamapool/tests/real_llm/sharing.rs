@@ -1,6 +1,7 @@
 //! Several workers behind one API: load is shared, and what waits comes next.
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::runtimes::{Runtime, SMOLLM2, chat, with_end};
 use crate::workers::{LlmPool, send};
@@ -64,16 +65,16 @@ async fn a_call_that_waits_gets_the_next_free_place() {
     let path = "/v1/chat/completions";
     let running = pool.stream_until(path, &endless(), "more").await;
     let url = pool.url.clone();
-    let waiting = tokio::spawn(async move { send(&url, path, &chat("scripted", "Hi", 5)).await });
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { send(&url, path, &chat("scripted", "Hi", 5)).await });
     pool.until("it waits", |state| {
         state["server"]["scheduler_queue_len"] == 1
     })
     .await;
 
     drop(running);
-    let answer = crate::harness::soon("it is answered", waiting)
-        .await
-        .unwrap();
+    let answer = crate::harness::soon("it is answered", waiting.join_next()).await;
+    let answer = answer.unwrap().unwrap();
 
     assert_eq!(answer.status(), 200);
     assert_eq!(pool.state().await["server"]["scheduler_queue_len"], 0);

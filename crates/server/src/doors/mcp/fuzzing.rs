@@ -12,7 +12,7 @@ use super::cookies;
 use super::session_seal::{Purpose, SessionSeal};
 use super::sse_to_json;
 use super::target::Target;
-use crate::auth::{Auth, AuthConfig, HostAndOrigin, Keys, OriginPolicy};
+use crate::auth::{Auth, AuthConfig, HostAndOrigin, Keys, OriginPolicy, RelayKind};
 use crate::directory::RelayTag;
 use crate::listen::{
     FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, ForwardedTrust, Peer, PublicUrl, RequestId,
@@ -93,7 +93,7 @@ pub fn call_head(sent: HeaderMap, uri: &Uri) {
     let auth = Auth::new(&keys, policy, PublicUrl::new(None, trusting.clone()));
     let _ = (
         auth.operator(&sent, uri).is_ok(),
-        auth.relay(&sent, Peer::default()).is_ok(),
+        auth.relay(&sent, RelayKind::Mcp, Peer::default()).is_ok(),
     );
 
     for trust in [ForwardedTrust::Untrusted, trusting] {
