@@ -4,13 +4,35 @@ A cell is the median of the rounds with the smallest and the largest in brackets
 """
 
 from paths import LABELS
-from report.numbers import text
+from report.numbers import number, text
 
 
 def all_tables(figures):
     tables = [calls, ratios, apart, cpu, latency, events, many_streams, bulk, llm, stdio, sessions, idle_relays, reconnect, slow_link,
               cold_start, sizes]
     return "\n\n".join(part for part in (table(figures) for table in tables) if part)
+
+
+def summary(figures, versions):
+    """Returns llamapool beside each tunnel in one small table, for the README. Empty if none was measured.
+
+    Every cell is the factor by which llamapool is better: a peer is better where it is below 1.
+    """
+    better, slower = (lambda measure, case="": lambda peer: figures.ratio(measure, "llamapool", peer, case),
+                      lambda measure, case="": lambda peer: figures.ratio(measure, peer, "llamapool", case))
+    case = only(figures, "latency p50")
+    columns = {"calls a second, 1 connection": better("calls", "1"), "32 connections": better("calls", "32"),
+               "latency (p50)": slower("latency p50", case), "upload": better("upload"), "download": better("download")}
+    lines = []
+    for peer in ("rathole", "frp", "chisel", "nfrx"):
+        cells = [cell(peer) for cell in columns.values()]
+        if any(cells):
+            shown = [f"{number(cell.value)}×" if cell else "–" for cell in cells]
+            version = next((version for name, version in versions.items() if name.split(" ")[0] == peer), "")
+            lines.append(f"| {LABELS[peer].replace(peer, f'{peer} {version}'.strip(), 1)} | {' | '.join(shown)} |")
+    if not lines:
+        return ""
+    return "\n".join([f"| llamapool compared with | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns), *lines])
 
 
 # --- Calls --------------------------------------------------------------------------------------------------------------------

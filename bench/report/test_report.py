@@ -8,7 +8,7 @@ from pathlib import Path
 
 from report.figures import Figures, percentile
 from report.numbers import number, text
-from report.tables import all_tables
+from report.tables import all_tables, summary
 from rig.event_reader import Stream
 
 
@@ -33,6 +33,12 @@ class Report(unittest.TestCase):
         table = all_tables(Figures(samples("llamapool", [10])))
         self.assertIn("| llamapool | 10.0 |", table)
         self.assertNotIn("rathole", table)
+
+    def test_the_summary_says_by_which_factor_llamapool_is_better(self):
+        both = samples("llamapool", [20]) + samples("frp", [10])
+        late = samples("llamapool", [8], "latency p50") + samples("frp", [2], "latency p50")
+        row = summary(Figures(both + late), {"frp": "0.70.1"}).splitlines()[-1]
+        self.assertEqual(row, "| frp 0.70.1 (raw TCP) | – | 2.00× | 0.25× | – | – |")
 
     def test_numbers_have_three_digits_that_count(self):
         self.assertEqual([number(value) for value in (12345, 104.4, 12.34, 0.123, 0)],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from report.figures import Figures, percentile
 from report.pictures import all_pictures
-from report.tables import all_tables
+from report.tables import all_tables, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -32,8 +32,10 @@ def publish(result):
         (DOCS / "reference" / f"performance-{name}.svg").write_text(picture)
     shown = "\n\n".join(f"![{name}](performance-{name}.svg)" for name in pictures)
     between(DOCS / "reference" / "performance.md", "measured", f"{shown}\n\n{measured(findings)}")
-    between(ROOT / "README.md", "how-fast", "![tools/call a second through llamapool and what one would use instead]"
-            f"(docs/reference/performance-calls.svg)\n\n{_circumstances(findings)}")
+    parts = ["![tools/call a second through llamapool and what one would use instead](docs/reference/performance-calls.svg)",
+             summary(figures, findings["versions"]),
+             f"Below 1× the other is better. {_circumstances(findings)} [All figures](docs/reference/performance.md)."]
+    between(ROOT / "README.md", "how-fast", "\n\n".join(part for part in parts if part))
 
 
 def between(document, marker, text):
