@@ -4,6 +4,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use serde_json::Value;
+
 use crate::harness::{Pool, Process, Settings, WORKER_KEY};
 use crate::processes::{MARK, MarkedProcess, processes_with, until_all_ended};
 use crate::session_client::Session;
@@ -142,12 +144,19 @@ impl ScriptedProgram {
         .await;
     }
 
-    /// Returns how many programs the relay has started for it.
-    pub(crate) async fn started(&self, pool: &Pool) -> u64 {
-        let client = pool.client(&self.id).await;
-        client["relays"][0]["bridge"]["started_total"]
-            .as_u64()
-            .unwrap()
+    /// Checks how many programs the relay has started for it. The state is behind for a moment.
+    pub(crate) async fn assert_started(&self, pool: &Pool, count: u64) {
+        let total = |client: &Value| client["relays"][0]["bridge"]["started_total"].as_u64();
+        let client = pool.until_client(&self.id, "the programs are counted", |client| {
+            total(client).is_some_and(|total| total >= count)
+        });
+
+        assert_eq!(total(&client.await), Some(count));
+        assert!(
+            self.programs().len() as u64 <= count,
+            "{:#?}",
+            self.programs()
+        );
     }
 }
 

@@ -27,7 +27,7 @@ async fn the_first_session_gets_the_probed_program() {
     let pid = first.call_tool("pid", json!({})).await["pid"].clone();
     assert_eq!(pid, probed.pid);
     assert_ne!(second.call_tool("pid", json!({})).await["pid"], pid);
-    assert_eq!(program.started(&pool).await, 2, "one for each session");
+    program.assert_started(&pool, 2).await;
 
     assert_eq!(send(first.delete()).await.status(), 200);
     probed.ended().await;
@@ -58,7 +58,7 @@ async fn a_caller_waits_for_the_program_that_is_probed() {
         session.call_tool("echo", json!({})).await["echo"],
         json!({})
     );
-    assert_eq!(program.started(&pool).await, 1);
+    program.assert_started(&pool, 1).await;
 }
 
 /// Some programs answer nothing before they are initialized. The caller's own `initialize` is then
@@ -70,7 +70,7 @@ async fn a_caller_initializes_a_program_that_is_silent_before() {
 
     let session = program.session().await;
 
-    assert_eq!(program.started(&pool).await, 1);
+    program.assert_started(&pool, 1).await;
     let lines = session.received_lines().await;
     assert_eq!(lines.concat().matches("\"initialize\"").count(), 1);
     let modern = program
@@ -97,7 +97,7 @@ async fn the_shared_session_gets_the_probed_program() {
         };
 
         assert_eq!(pid_without_session(&program).await, probed.pid, "{id}");
-        assert_eq!(program.started(&pool).await, 1, "{id}");
+        program.assert_started(&pool, 1).await;
     }
 }
 
@@ -117,7 +117,7 @@ async fn no_session_begins_with_an_initialized_program() {
         lines[0].contains(&initialize_request("2025-06-18")),
         "{lines:?}"
     );
-    assert_eq!(program.started(&pool).await, 2);
+    program.assert_started(&pool, 2).await;
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn an_unused_program_ends_after_the_idle_timeout() {
         session.call_tool("echo", json!({})).await["echo"],
         json!({})
     );
-    assert_eq!(program.started(&pool).await, 2);
+    program.assert_started(&pool, 2).await;
 }
 
 /// The end of a program that a caller has taken is that of its session, and reported as such.
