@@ -39,7 +39,7 @@ pub struct LlmRuntime {
     /// Its address.
     pub address: SocketAddr,
     shared: Arc<Shared>,
-    _server: JoinSet<()>,
+    server: JoinSet<()>,
 }
 
 /// The way in which a runtime behaves. All of it may change at any time.
@@ -227,8 +227,13 @@ impl LlmRuntime {
             url: format!("http://{address}"),
             address,
             shared,
-            _server: server,
+            server,
         }
+    }
+
+    /// Ends the runtime. Its port refuses connections from then on.
+    pub async fn stop(mut self) {
+        self.server.shutdown().await;
     }
 
     /// Changes the behaviour. Calls that are held look at it again.

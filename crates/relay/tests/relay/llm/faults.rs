@@ -170,7 +170,7 @@ async fn a_stream_that_ends_too_early_is_broken_off() {
 async fn a_runtime_that_is_gone_is_unreachable_and_not_reported() {
     let runtime = LlmRuntime::start(PlayedRuntime::LlamaCpp).await;
     let mut worker = Worker::start(&runtime).await;
-    drop(runtime);
+    runtime.stop().await;
 
     let response = worker.send(Call::chat_stream()).await;
 
