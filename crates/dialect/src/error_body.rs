@@ -251,16 +251,18 @@ pub fn context_length_message(prompt: u64, maximum: u64) -> String {
     format!("prompt is too long: {prompt} tokens > {maximum} maximum")
 }
 
-/// Returns the last event of a stream that fails after its head. The stream is broken off after it,
-/// so that no reader takes the answer for a complete one.
+/// Returns the last event of a stream that fails after its head. Unless [`ends_in_order`], the
+/// stream is broken off after it, so that no reader takes the answer for a complete one.
 ///
 /// `position` is how far the stream has gone down to the caller. Where no event of `responses` has,
-/// the caller of this function puts an id of its own there.
+/// the caller of this function puts an id of its own there. `is_repeatable` is whether the call may
+/// be executed twice, which decides whether agents send it again.
 pub fn late_error(
     endpoint: Endpoint,
     kind: LlmErrorKind,
     message: &str,
     position: &StreamPosition,
+    is_repeatable: bool,
 ) -> Bytes {
     let event = match endpoint.dialect() {
         Dialect::Anthropic => {
@@ -269,11 +271,19 @@ pub fn late_error(
         }
         Dialect::Ollama => format!("{}\n", json!({ "error": message })),
         Dialect::OpenAi if endpoint == Endpoint::Responses => {
-            response_failed(kind, message, position)
+            response_failed(response_code(kind, is_repeatable), kind, message, position)
         }
         Dialect::OpenAi => format!("data: {}\n\n", openai_error(kind, message, None)),
     };
     event.into()
+}
+
+/// Returns whether a stream that failed ends in order after its last event.
+///
+/// `response.failed` is an end of the API itself. Codex reports a broken connection instead of the
+/// failure before it, and sends the call again whatever the failure was.
+pub fn ends_in_order(endpoint: Endpoint) -> bool {
+    endpoint == Endpoint::Responses
 }
 
 /// Returns the sign of life that is sent between two events. Empty for endpoints whose streams have
@@ -329,7 +339,12 @@ fn anthropic_error(kind: LlmErrorKind, message: &str, request_id: Option<&str>) 
 }
 
 /// Codex passes over `event: error` and sends the call again, up to five times.
-fn response_failed(kind: LlmErrorKind, message: &str, position: &StreamPosition) -> String {
+fn response_failed(
+    code: &str,
+    kind: LlmErrorKind,
+    message: &str,
+    position: &StreamPosition,
+) -> String {
     let failed = json!({
         "type": "response.failed",
         "sequence_number": position.sequence_number.map_or(0, |last| last.saturating_add(1)),
@@ -338,7 +353,7 @@ fn response_failed(kind: LlmErrorKind, message: &str, position: &StreamPosition)
             "object": "response",
             "status": "failed",
             "error": {
-                "code": response_code(kind),
+                "code": code,
                 "message": format!("{message} ({})", kind.word()),
             },
         },
@@ -346,13 +361,19 @@ fn response_failed(kind: LlmErrorKind, message: &str, position: &StreamPosition)
     format!("event: response.failed\ndata: {failed}\n\n")
 }
 
-/// Returns the code of a failed response. Agents send a call again after `server_error` and
-/// `rate_limit_exceeded`, and end with the message after `invalid_prompt`.
-fn response_code(kind: LlmErrorKind) -> &'static str {
+/// Returns the code of a failed response. Codex 0.171.0 sends a call again, five times, after
+/// `server_error`, `rate_limit_exceeded` and every word that it does not know. It ends after
+/// `invalid_prompt`, with the message, and after `context_length_exceeded` and
+/// `insufficient_quota`, with messages of its own.
+fn response_code(kind: LlmErrorKind, is_repeatable: bool) -> &'static str {
     match kind {
         LlmErrorKind::RateLimited | LlmErrorKind::TooManyWaiting => "rate_limit_exceeded",
-        LlmErrorKind::AnswerTooLarge => "invalid_prompt",
-        _ if kind.should_retry() || kind.executed() == Executed::Perhaps => "server_error",
+        LlmErrorKind::BudgetExhausted => "insufficient_quota",
+        LlmErrorKind::ContextLengthExceeded => "context_length_exceeded",
+        // The same call would end in the same way.
+        LlmErrorKind::AnswerTooLarge | LlmErrorKind::CallTimeout => "invalid_prompt",
+        _ if kind.should_retry() => "server_error",
+        _ if kind.executed() == Executed::Perhaps && is_repeatable => "server_error",
         _ => "invalid_prompt",
     }
 }
@@ -494,7 +515,7 @@ mod tests {
     fn streams_end_with_an_error_of_their_dialect() {
         let late = |endpoint| {
             let position = StreamPosition::default();
-            late_error(endpoint, LlmErrorKind::WorkerLost, "a\nb", &position)
+            late_error(endpoint, LlmErrorKind::WorkerLost, "a\nb", &position, true)
         };
 
         assert_eq!(
@@ -521,6 +542,7 @@ mod tests {
             LlmErrorKind::WorkerLost,
             "gone",
             &position,
+            true,
         );
 
         assert_eq!(
@@ -538,6 +560,7 @@ mod tests {
             LlmErrorKind::QueueTimeout,
             "late",
             &StreamPosition::default(),
+            true,
         );
         let first = String::from_utf8(first.to_vec()).unwrap();
         assert!(first.contains(r#""sequence_number":0,"#), "{first}");
@@ -545,18 +568,33 @@ mod tests {
 
     #[test]
     fn agents_ask_again_only_where_that_may_help() {
-        for (kind, code) in [
-            (LlmErrorKind::WorkerLost, "server_error"),
-            (LlmErrorKind::Stalled, "server_error"),
-            (LlmErrorKind::FirstTokenTimeout, "server_error"),
-            (LlmErrorKind::QueueTimeout, "server_error"),
-            (LlmErrorKind::RateLimited, "rate_limit_exceeded"),
-            (LlmErrorKind::ContextLengthExceeded, "invalid_prompt"),
-            (LlmErrorKind::BudgetExhausted, "invalid_prompt"),
-            (LlmErrorKind::ModelNotFound, "invalid_prompt"),
-            (LlmErrorKind::AnswerTooLarge, "invalid_prompt"),
+        use LlmErrorKind::{
+            AnswerTooLarge, BudgetExhausted, CallTimeout, ContextLengthExceeded, FirstTokenTimeout,
+            ModelNotFound, QueueTimeout, RateLimited, Stalled, WorkerLost,
+        };
+
+        for (kind, code, code_if_not_repeatable) in [
+            (WorkerLost, "server_error", "invalid_prompt"),
+            (Stalled, "server_error", "invalid_prompt"),
+            (FirstTokenTimeout, "server_error", "invalid_prompt"),
+            (QueueTimeout, "server_error", "server_error"),
+            (RateLimited, "rate_limit_exceeded", "rate_limit_exceeded"),
+            (
+                ContextLengthExceeded,
+                "context_length_exceeded",
+                "context_length_exceeded",
+            ),
+            (BudgetExhausted, "insufficient_quota", "insufficient_quota"),
+            (ModelNotFound, "invalid_prompt", "invalid_prompt"),
+            (AnswerTooLarge, "invalid_prompt", "invalid_prompt"),
+            (CallTimeout, "invalid_prompt", "invalid_prompt"),
         ] {
-            assert_eq!(response_code(kind), code, "{kind:?}");
+            assert_eq!(response_code(kind, true), code, "{kind:?}");
+            assert_eq!(
+                response_code(kind, false),
+                code_if_not_repeatable,
+                "{kind:?}"
+            );
         }
     }
 

@@ -28,8 +28,8 @@ pub use content::{EventMeaning, StreamPosition, StreamReader};
 pub use edits::Edits;
 pub use endpoint::{Dialect, Endpoint, Route, RouteError, dialect_of, is_llm_path, route};
 pub use error_body::{
-    Executed, LlmErrorKind, codex_keep_alive, context_length_message, error_body, keep_alive,
-    late_error, model_not_found_message,
+    Executed, LlmErrorKind, codex_keep_alive, context_length_message, ends_in_order, error_body,
+    keep_alive, late_error, model_not_found_message,
 };
 pub use events::{EventReader, EventTooLargeError, Framing, RawEvent};
 pub use form::FormError;

@@ -400,6 +400,10 @@ fn what_may_have_an_effect_is_not_repeatable() {
             r#"{"tools":[{"type":"function"},{"type":"custom"}]}"#,
         ),
         (
+            Responses,
+            r#"{"tools":[{"type":"namespace","name":"mcp__a","tools":[{"type":"function"}]}]}"#,
+        ),
+        (
             Messages,
             r#"{"tools":[{"name":"f"},{"type":null}],"mcp_servers":[]}"#,
         ),

@@ -34,7 +34,7 @@ pub(crate) fn file_server() -> PathBuf {
 }
 
 /// Returns a file or folder of a part.
-fn file(part: &str, name: &str) -> PathBuf {
+pub(crate) fn file(part: &str, name: &str) -> PathBuf {
     let how = "run ./test once, then: LLAMAPOOL_PARTS=$PWD/target/parts cargo test -p llamapool --test real";
     let Some(parts) = std::env::var_os("LLAMAPOOL_PARTS") else {
         panic!("LLAMAPOOL_PARTS does not say where the real parts are: {how}");

@@ -27,7 +27,7 @@ impl Runtime {
     pub(crate) async fn llama_cpp(options: &[&str]) -> Self {
         let mut command = program(LLAMA_CPP, "llama_cpp.py");
         command.args(options);
-        Self::of(Process::start(command)).await
+        Self::started(command).await
     }
 
     /// Starts an Ollama with options of `scripted_ollama.py`.
@@ -40,15 +40,17 @@ impl Runtime {
             .env("PATH", PATH)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PYTHONUTF8", "1");
-        Self::of(Process::start(command)).await
+        Self::started(command).await
     }
 
     /// Starts the server of embeddings.
     pub(crate) async fn embeddings() -> Self {
-        Self::of(Process::start(program(NANO_E5, "nano_e5.py"))).await
+        Self::started(program(NANO_E5, "nano_e5.py")).await
     }
 
-    async fn of(mut process: Process) -> Self {
+    /// Starts a program that prints its port, and waits until it accepts requests.
+    pub(crate) async fn started(command: tokio::process::Command) -> Self {
+        let mut process = Process::start(command);
         let ready = process
             .line("ready", |line| line.starts_with("ready "))
             .await;

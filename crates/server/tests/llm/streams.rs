@@ -128,3 +128,33 @@ async fn a_runtimes_own_last_error_is_the_only_one() {
     assert_eq!(text.replace(":\n\n", ""), format!("{CHUNK}{error}"));
     assert!(!ended_well);
 }
+
+/// `response.failed` is an end of that API, and Codex does not see it before a broken connection.
+#[tokio::test]
+async fn a_response_that_fails_ends_in_order() {
+    let (server, mut worker) = lively().await;
+    let delta = "event: response.output_text.delta\n\
+        data: {\"type\":\"response.output_text.delta\",\"sequence_number\":4,\"delta\":\"a\"}\n\n";
+
+    for (tool, code) in [
+        ("namespace", "server_error"),
+        ("web_search", "invalid_prompt"),
+    ] {
+        let body = json!({
+            "model": "m", "stream": true, "store": false, "input": "hi", "tools": [{ "type": tool }],
+        });
+        let mut pending = start(&server, "/v1/responses", &body);
+        let pieces = worker.next_call().await.stream("text/event-stream");
+        pieces.send(Ok(delta.into())).await.unwrap();
+        let answer = pending.answer().await;
+        let lost = std::io::Error::other("lost");
+        pieces.send(Err(lost)).await.unwrap();
+        let (text, ended_well) = crate::kit::read_broken(answer).await;
+
+        assert!(ended_well, "{text}");
+        let last = text.trim_end().rsplit("\n\n").next().unwrap();
+        assert!(last.starts_with("event: response.failed\n"), "{text}");
+        assert!(last.contains(&format!(r#""code":"{code}""#)), "{last}");
+        assert!(last.contains(r#""sequence_number":5"#), "{last}");
+    }
+}

@@ -76,7 +76,9 @@ impl Reader {
             return Ok(());
         }
         self.info.tools.add_tools(cursor, |kind| {
-            let is_here = [r#""function""#, r#""custom""#, "null"].contains(&kind);
+            // A namespace holds functions under a name of their own: Codex names MCP servers so.
+            let here = [r#""function""#, r#""custom""#, r#""namespace""#, "null"];
+            let is_here = here.contains(&kind);
             self.has_hosted_tools |= !is_here;
         })?;
         Ok(())

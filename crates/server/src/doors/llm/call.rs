@@ -24,6 +24,8 @@ pub(super) struct Call {
     pub(super) endpoint: Endpoint,
     pub(super) key: KeyId,
     pub(super) started: Instant,
+    /// Whether it may be executed twice, wherever its second run would be.
+    pub(super) is_repeatable: bool,
     principal: Principal,
     /// The name that the caller asked for.
     requested: String,
@@ -75,6 +77,7 @@ impl Call {
             endpoint: begin.endpoint,
             key: begin.key,
             started: Instant::now(),
+            is_repeatable: false,
             principal: begin.principal,
             requested: String::new(),
             model: None,

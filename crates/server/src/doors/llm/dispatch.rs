@@ -43,7 +43,8 @@ pub(super) struct ReadyCall {
 
 impl Prepared {
     /// Returns the call with this.
-    pub(super) fn with(self, call: Call) -> ReadyCall {
+    pub(super) fn with(self, mut call: Call) -> ReadyCall {
+        call.is_repeatable = self.request.is_repeatable_anywhere();
         ReadyCall {
             call,
             request: self.request,

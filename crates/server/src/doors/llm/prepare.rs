@@ -215,6 +215,12 @@ impl ReadRequest {
         self.info.is_repeatable && !(self.info.stores && worker.keeps_responses())
     }
 
+    /// Returns whether its caller may send the call again after it may have been executed, by
+    /// whatever worker.
+    pub(super) fn is_repeatable_anywhere(&self) -> bool {
+        self.info.is_repeatable && !self.info.stores
+    }
+
     fn marks(&self, door: &LlmDoor, key: KeyId, model: &ResolvedModel) -> Vec<PrefixMark> {
         let scope = (door.config.affinity_scope == AffinityScope::Key).then_some(key.0);
         let seed = door.hasher.hash_one((&model.name, scope));

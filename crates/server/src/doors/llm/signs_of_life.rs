@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use llamapool_dialect::{Dialect, Endpoint, Framing, codex_keep_alive, keep_alive};
 use tokio::time::{Instant, Sleep};
 
-/// The silence after which Codex gets an event: comments do not reset its timer.
-const CODEX_SILENCE: Duration = Duration::from_secs(60);
+/// The intervals of silence after which Codex gets an event: comments do not reset its timer.
+const CODEX_INTERVALS: u32 = 4;
 
 /// The clock of the signs of life of one stream.
 pub(super) struct SignsOfLife {
@@ -78,7 +78,7 @@ impl SignsOfLife {
         self.last = Instant::now();
         self.alarm.as_mut().reset(self.last + self.interval);
         let comment = keep_alive(self.endpoint, text);
-        if !self.is_codex || self.last_event.elapsed() < CODEX_SILENCE {
+        if !self.is_codex || self.last_event.elapsed() < self.interval * CODEX_INTERVALS {
             return comment;
         }
 

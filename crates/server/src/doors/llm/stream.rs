@@ -1,5 +1,6 @@
 //! The body of a streamed answer: whole events as they come, signs of life between them, and, if it
-//! fails, a last event with the reason before it is broken off.
+//! fails, a last event with the reason before it is broken off. A stream of `responses` ends in order
+//! after that event, which its API has for it.
 //!
 //! The body is a future that is polled with the caller's connection. Dropping it, when the caller
 //! leaves, drops the call wherever it is: in the queue, at the worker, in the middle of its answer.
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use http_body::Frame;
 use http_body_util::StreamBody;
-use llamapool_dialect::{Endpoint, LlmErrorKind, StreamPosition, late_error};
+use llamapool_dialect::{Endpoint, LlmErrorKind, StreamPosition, ends_in_order, late_error};
 use llamapool_http::BoxError;
 
 use super::call::{Call, CallProgress, Stage};
@@ -202,12 +203,15 @@ impl Live {
     /// event has one.
     fn fail(&mut self, error: &LlmError) -> (Option<Bytes>, Phase) {
         self.call.broke_off(error);
-        if self.body.has_failed() || self.body.framing().is_none() {
+        if self.body.framing().is_none() {
             return (None, Phase::Breaking);
         }
-        let position = self.body.position();
-        let event = late_error(self.call.endpoint, error.kind, &error.message, &position);
-        (Some(event), Phase::Breaking)
+        let phase = phase_after_error(self.call.endpoint);
+        if self.body.has_failed() {
+            return (None, phase);
+        }
+        let event = last_event(&self.call, error, &self.body.position());
+        (Some(event), phase)
     }
 }
 
@@ -243,9 +247,27 @@ fn begin(
         Err(error) => error,
     };
     call.fail(&error);
-    let position = StreamPosition::default();
-    let event = late_error(early.endpoint, error.kind, &error.message, &position);
-    (Some(event), Phase::Breaking)
+    let event = last_event(&call, &error, &StreamPosition::default());
+    (Some(event), phase_after_error(call.endpoint))
+}
+
+/// Returns the event that ends a stream with an error.
+fn last_event(call: &Call, error: &LlmError, position: &StreamPosition) -> Bytes {
+    late_error(
+        call.endpoint,
+        error.kind,
+        &error.message,
+        position,
+        call.is_repeatable,
+    )
+}
+
+/// Returns what follows the last event of a stream that failed.
+fn phase_after_error(endpoint: Endpoint) -> Phase {
+    if ends_in_order(endpoint) {
+        return Phase::Over;
+    }
+    Phase::Breaking
 }
 
 /// Returns the kind of a runtime's own error, where its status cannot be sent any more.

@@ -1,0 +1,187 @@
+//! The agents, each with an empty home and the configuration of `docs/guides/llm.md`, word for word but for the host, the
+//! model and the id.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::harness::API_KEY;
+use crate::parts::{self, PATH, root};
+use crate::runtimes::Runtime;
+
+/// The part with Codex.
+const CODEX: &str = "codex-0.171.0";
+/// The part with opencode.
+const OPENCODE: &str = "opencode-1.18.33";
+/// The longest that an agent may take: Codex asks again for half a minute.
+const LONGEST: Duration = Duration::from_secs(180);
+/// A port on which nothing listens. Agents look for updates and lists of models outside, and find nothing.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// An agent that is set up.
+pub(crate) struct Agent {
+    home: TempDir,
+    command: Command,
+}
+
+/// What an agent printed.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// The events, each a JSON object.
+    pub(crate) events: Vec<Value>,
+}
+
+impl Agent {
+    /// Sets Codex up for a model of a server, with MCP servers at these ids.
+    pub(crate) fn codex(server_url: &str, model: &str, ids: &[&str]) -> Self {
+        let guide = guide("toml", "model_provider");
+        let (alone, mcp) = guide.split_once("[mcp_servers").expect("an MCP server");
+        let mcp = ids
+            .iter()
+            .map(|id| format!("[mcp_servers{}\n", mcp.replace("notes", id)));
+        let configuration = alone.to_owned() + &mcp.collect::<String>();
+        Self::codex_with(&configuration, server_url, model)
+    }
+
+    /// Sets Codex up for a model of a server, without MCP servers, with more settings of the provider, and allowed to
+    /// search the web or not.
+    pub(crate) fn codex_alone(
+        server_url: &str,
+        model: &str,
+        settings: &str,
+        searches: bool,
+    ) -> Self {
+        const DISABLED: &str = r#"web_search = "disabled""#;
+        let guide = guide("toml", "model_provider");
+        assert!(guide.contains(DISABLED), "{guide}");
+        let (alone, _) = guide.split_once("[mcp_servers").expect("an MCP server");
+        let search = if searches { "" } else { DISABLED };
+        let configuration = alone.replace(DISABLED, search) + settings;
+        Self::codex_with(&configuration, server_url, model)
+    }
+
+    fn codex_with(configuration: &str, server_url: &str, model: &str) -> Self {
+        let program = parts::file(CODEX, "node_modules/@openai/codex/bin/codex.js");
+        let mut command = Command::new("node");
+        command
+            .arg(program)
+            .args(["exec", "--strict-config", "--skip-git-repo-check", "--json"]);
+        let configuration = configuration
+            .replace("https://host", server_url)
+            .replace("qwen3:8b", model);
+        Self::set_up(command, ".codex/config.toml", &configuration)
+    }
+
+    /// Sets opencode up for a model of a server, with MCP servers at these ids.
+    pub(crate) fn opencode(server_url: &str, model: &str, ids: &[&str]) -> Self {
+        let program = parts::file(OPENCODE, "node_modules/opencode-linux-x64/bin/opencode");
+        let mut command = Command::new(program);
+        command.args(["run", "--format", "json"]);
+        let configuration = guide("json", "opencode.ai")
+            .replace("https://host", server_url)
+            .replace("qwen3:8b", model);
+        let mut configuration: Value = serde_json::from_str(&configuration).unwrap();
+        let mcp = configuration["mcp"]["notes"].to_string();
+        for id in ids {
+            let server: Value = serde_json::from_str(&mcp.replace("notes", id)).unwrap();
+            configuration["mcp"][*id] = server;
+        }
+        let configuration = configuration.to_string();
+        Self::set_up(command, ".config/opencode/opencode.json", &configuration)
+    }
+
+    fn set_up(mut command: Command, file: &str, configuration: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, configuration).unwrap();
+        let work = home.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+
+        command
+            .current_dir(work)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("HOME", home.path())
+            .env("HTTP_PROXY", NOWHERE)
+            .env("HTTPS_PROXY", NOWHERE)
+            .env("NO_PROXY", "127.0.0.1")
+            .env("LLAMAPOOL_KEY", API_KEY)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        Self { home, command }
+    }
+
+    /// Gives the agent a task and waits until it is through with it.
+    pub(crate) async fn work(mut self, task: &str) -> Report {
+        self.command.arg(task);
+        let output = tokio::time::timeout(LONGEST, self.command.output()).await;
+        let output = output.expect("the agent ends").expect("it starts");
+        drop(self.home);
+
+        let text = String::from_utf8_lossy(&output.stdout);
+        let events: Vec<Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!events.is_empty(), "no events:\n{text}\n{errors}");
+        Report { events }
+    }
+}
+
+impl Report {
+    /// Returns the last text that the agent wrote, in its own form of events.
+    pub(crate) fn text(&self) -> &str {
+        let texts = self.events.iter().filter_map(|event| {
+            let codex = &event["item"];
+            let is_codex = codex["type"] == "agent_message" && event["type"] == "item.completed";
+            let text = if is_codex {
+                &codex["text"]
+            } else {
+                &event["part"]["text"]
+            };
+            text.as_str()
+        });
+        texts.last().unwrap_or_else(|| panic!("no text: {self:?}"))
+    }
+
+    /// Returns the message with which Codex gave up.
+    pub(crate) fn failure(&self) -> &str {
+        let last = self.events.last().unwrap();
+        assert_eq!(last["type"], "turn.failed", "{self:?}");
+        last["error"]["message"].as_str().unwrap()
+    }
+}
+
+/// Starts the runtime with a script and more options.
+pub(crate) async fn scripted(script: Option<&Path>, options: &[&str]) -> Runtime {
+    let mut command = Command::new("python3");
+    command
+        .arg(root().join("tests/parts/scripted_agent_runtime.py"))
+        .args(options)
+        .args(script.map(|script| format!("script={}", script.display())))
+        .env_clear()
+        .env("PATH", PATH)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONUTF8", "1");
+    Runtime::started(command).await
+}
+
+/// Returns the first block of the guide in a language that contains a text.
+fn guide(language: &str, text: &str) -> String {
+    let guide = std::fs::read_to_string(root().join("docs/guides/llm.md")).unwrap();
+    let mut blocks = guide.split("\n```").skip(1).step_by(2);
+    let opening = format!("{language}\n");
+    let found = blocks.find_map(|block| {
+        let block = block.strip_prefix(&opening)?;
+        block.contains(text).then(|| block.to_owned())
+    });
+    found.unwrap_or_else(|| panic!("the guide has no {language} with {text}"))
+}
