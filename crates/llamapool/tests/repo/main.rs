@@ -8,5 +8,6 @@ mod document;
 mod errors;
 mod files;
 mod links;
+mod parts;
 mod security;
 mod settings;
