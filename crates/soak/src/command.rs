@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::llm;
 use crate::plant::Plant;
 use crate::program::Era;
 use crate::site::Executables;
@@ -49,6 +50,11 @@ fn run(llamapool: &Path, words: &[&str]) -> anyhow::Result<ExitCode> {
             };
             let program = program::run(era, Path::new(journal), plant.parse()?);
             runtime(1)?.block_on(program)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["runtime", name, port, journal] => {
+            let runtime_of_llms = llm::run_runtime(name, port.parse()?, Path::new(journal));
+            runtime(1)?.block_on(runtime_of_llms)?;
             Ok(ExitCode::SUCCESS)
         }
         ["soak", rest @ ..] => {

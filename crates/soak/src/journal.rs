@@ -8,6 +8,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Cancellation, Execution};
@@ -35,7 +36,7 @@ impl Journal {
     }
 
     /// Appends a record.
-    pub(crate) fn record(&self, record: &Record) -> std::io::Result<()> {
+    pub(crate) fn record(&self, record: &impl Serialize) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
         (&self.file).write_all(&line)
@@ -43,7 +44,7 @@ impl Journal {
 }
 
 /// Takes all records out of a journal. Writers append to the emptied file.
-pub(crate) fn take(path: &Path) -> anyhow::Result<Vec<Record>> {
+pub(crate) fn take<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)

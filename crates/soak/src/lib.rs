@@ -4,7 +4,7 @@
 //! meet processes and connections; then everything settles, and the history of the window is
 //! checked and dropped. [`check`] is a pure function. The test target `history` of the crate
 //! `llamapool` runs this crate's [`main`]: without arguments a short run, with `soak` a long one,
-//! and with `provider` and `program` the peers of the processes under test.
+//! and with `provider`, `program` and `runtime` the peers of the processes under test.
 
 pub mod check;
 pub mod history;
@@ -17,6 +17,7 @@ mod fault;
 mod http_provider;
 mod inject;
 mod journal;
+mod llm;
 mod picture;
 mod plant;
 mod process;

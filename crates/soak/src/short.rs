@@ -9,6 +9,7 @@ use anyhow::ensure;
 use tokio::time::Instant;
 
 use crate::fault::Deaths;
+use crate::llm::{self, LlmPlan};
 use crate::plant::Plant;
 use crate::site::{Executables, Site};
 use crate::soak::{progress, say};
@@ -17,6 +18,15 @@ use crate::window::{self, Memory, WindowPlan, WindowResult};
 
 /// The seed of the short run.
 const SEED: u64 = 20_260_728;
+
+/// The name of the run with calls to LLMs.
+const LLM: &str = "no_call_to_an_llm_is_lost_repeated_or_mixed_up_under_faults";
+/// The time in which callers call LLMs in a window, and the callers.
+const LLM_WINDOW: Duration = Duration::from_secs(25);
+const LLM_CALLERS: usize = 16;
+/// Windows of calls to LLMs: in a run, and in one that is to be large.
+const LLM_WINDOWS: u64 = 1;
+const LARGE_LLM_WINDOWS: u64 = 10;
 
 /// A short run.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +48,8 @@ pub(crate) async fn run(executables: &Executables, words: &[&str]) -> anyhow::Re
         .filter(|(name, _)| is_wanted(name))
         .collect();
 
-    say(&format!("\nrunning {} tests", trials.len()));
+    let number = trials.len() + usize::from(is_wanted(&LLM.to_owned()));
+    say(&format!("\nrunning {number} tests"));
     // Those without faults are short of work: they run at once. The one under faults runs alone.
     let (calm, stormy): (Vec<_>, Vec<_>) = trials
         .iter()
@@ -48,9 +59,12 @@ pub(crate) async fn run(executables: &Executables, words: &[&str]) -> anyhow::Re
     for trial in stormy {
         passed.push(run_trial(trial, executables).await);
     }
+    if is_wanted(&LLM.to_owned()) {
+        passed.push(report(LLM, run_llm(executables).await));
+    }
     let failed = passed.iter().filter(|passed| !**passed).count();
     let word = ["ok", "FAILED"][usize::from(failed > 0)];
-    let passed = trials.len() - failed;
+    let passed = passed.len() - failed;
     say(&format!(
         "\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n"
     ));
@@ -63,7 +77,12 @@ pub(crate) async fn run(executables: &Executables, words: &[&str]) -> anyhow::Re
 
 /// Runs a trial and prints its result. Returns whether it passed.
 async fn run_trial((name, trial): &(String, Trial), executables: &Executables) -> bool {
-    match trial.run(executables).await {
+    report(name, trial.run(executables).await)
+}
+
+/// Prints the result of a test. Returns whether it passed.
+fn report(name: &str, result: anyhow::Result<()>) -> bool {
+    match result {
         Ok(()) => {
             say(&format!("test {name} ... ok"));
             true
@@ -73,6 +92,28 @@ async fn run_trial((name, trial): &(String, Trial), executables: &Executables) -
             false
         }
     }
+}
+
+/// Runs windows of calls to LLMs, each with a seed of its own unless `HISTORY_SEED` has one.
+async fn run_llm(executables: &Executables) -> anyhow::Result<()> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    // As for generated cases: `./test --large` sets ten times as many as the default of 256.
+    let is_large = number("PROPTEST_CASES").is_some_and(|cases| cases > 256);
+    let windows = if is_large {
+        LARGE_LLM_WINDOWS
+    } else {
+        LLM_WINDOWS
+    };
+    let seed = number("HISTORY_SEED").unwrap_or_else(|| rand::random::<u32>().into());
+    for seed in (seed..).take(usize::try_from(windows)?) {
+        let plan = LlmPlan {
+            seed,
+            lasting: LLM_WINDOW,
+            callers: LLM_CALLERS,
+        };
+        llm::run(executables, plan).await?;
+    }
+    Ok(())
 }
 
 fn trials() -> Vec<(String, Trial)> {

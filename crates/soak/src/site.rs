@@ -234,7 +234,7 @@ fn id_state(client: &Value) -> IdState {
 }
 
 /// Returns a port that no process listens on.
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     let mut rng = rand::rng();
     let mut tries = (0..1000).map(|_| rng.random_range(PORTS));
     tries

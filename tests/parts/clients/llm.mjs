@@ -1,4 +1,4 @@
-// OpenAI's and Anthropic's TypeScript clients: `llm.mjs SDK ACTION…`, with the environment, actions and output of `llm.py`.
+// OpenAI's, Anthropic's and Ollama's TypeScript clients: `llm.mjs SDK ACTION…`, with the environment, actions and output of `llm.py`.
 
 import { part, saw } from './walk.mjs';
 
@@ -105,14 +105,49 @@ function anthropic() {
     };
 }
 
+function ollama() {
+    const { Ollama } = sdk('ollama');
+    const client = new Ollama({ host: url, headers: { Authorization: `Bearer ${apiKey}` } });
+    const asked = { model, messages, options: { num_predict: MAX_TOKENS, temperature: 0 } };
+    const text = ({ message }) => message.content;
+    const names = ({ models }) => ({ models: models.map((found) => found.model) });
+    const calls = (found) => ({
+        calls: found.flatMap(({ message }) => message.tool_calls ?? []).map((call) => [call.function.name, call.function.arguments]),
+    });
+    return {
+        list: async () => names(await client.list()),
+        resident: async () => names(await client.ps()),
+        answer: async () => {
+            const found = await client.chat(asked);
+            return { text: text(found), input: found.prompt_eval_count, output: found.eval_count };
+        },
+        stream: async () => streamed(await client.chat({ ...asked, stream: true }), text),
+        leave: async () => {
+            const events = await client.chat({ ...asked, stream: true });
+            return streamed(events, text, () => events.abort());
+        },
+        tool: async () => calls([await client.chat({ ...asked, tools })]),
+        'tool-stream': async () => {
+            const found = [];
+            for await (const event of await client.chat({ ...asked, tools, stream: true })) found.push(event);
+            return calls(found);
+        },
+        embed: async () => {
+            const { embeddings } = await client.embed({ model, input: ['a llama', 'a pool'] });
+            const first = embeddings[0].slice(0, 4).map((number) => Number(number.toFixed(5)));
+            return { lengths: embeddings.map(({ length }) => length), first };
+        },
+    };
+}
+
 const [name, ...actions] = process.argv.slice(2);
-const client = { openai, responses, anthropic }[name]();
+const client = { openai, responses, anthropic, ollama }[name]();
 for (const action of actions) {
     brought = [];
     try {
         saw(action, await client[action]());
     } catch (error) {
-        const { status = null, message } = error;
+        const { status_code: ofOllama = null, status = ofOllama, message } = error;
         saw(action, { error: error.constructor.name, status, message, text: brought.join('') });
     }
 }

@@ -1,6 +1,7 @@
 """The Python clients of LLM APIs: `llm.py SDK ACTION…`, each action reported as a line of JSON.
 
-SDK is `openai`, `responses` (OpenAI's other API), `anthropic`, `ollama`, `langchain` or `litellm`. The environment has
+SDK is `openai`, `responses` (OpenAI's other API), `anthropic`, `ollama`, `langchain`, `langchain-ollama` or `litellm`. The
+environment has
 LLAMAPOOL_URL (the root), LLAMAPOOL_KEY and LLAMAPOOL_MODEL. Actions:
 
     list     {"saw": "list", "models": […]}
@@ -202,6 +203,41 @@ def langchain() -> dict[str, Callable[[], dict]]:
     return {"answer": answer, "stream": lambda: streamed(chunk.content for chunk in client.stream(ASKED)), "embed": embed, "tool": tool}
 
 
+def langchain_ollama() -> dict[str, Callable[[], dict]]:
+    from langchain_ollama import ChatOllama, OllamaEmbeddings
+
+    headers = {"headers": {"Authorization": f"Bearer {KEY}"}}
+    client = ChatOllama(base_url=URL, model=MODEL, num_predict=MAX_TOKENS, temperature=0, client_kwargs=headers)
+
+    def found_in_list() -> dict:
+        # It has no list of its own: asked to, it looks its model up in Ollama's before the first call.
+        return {"models": [ChatOllama(base_url=URL, model=MODEL, client_kwargs=headers, validate_model_on_init=True).model]}
+
+    def answer() -> dict:
+        found = client.invoke(ASKED)
+        return {"text": found.content, "input": found.usage_metadata["input_tokens"], "output": found.usage_metadata["output_tokens"]}
+
+    def leave() -> dict:
+        chunks = client.stream(ASKED)
+        return first((chunk.content for chunk in chunks), chunks.close)
+
+    def tool() -> dict:
+        return {"calls": [[call["name"], call["args"]] for call in client.bind_tools([TOOL]).invoke(ASKED).tool_calls]}
+
+    def embed() -> dict:
+        embeddings = OllamaEmbeddings(base_url=URL, model=MODEL, client_kwargs=headers)
+        return vectors(embeddings.embed_documents(["a llama", "a pool"]))
+
+    return {
+        "list": found_in_list,
+        "answer": answer,
+        "stream": lambda: streamed(chunk.content for chunk in client.stream(ASKED)),
+        "embed": embed,
+        "tool": tool,
+        "leave": leave,
+    }
+
+
 def litellm() -> dict[str, Callable[[], dict]]:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     from litellm import completion, embedding
@@ -225,7 +261,8 @@ def litellm() -> dict[str, Callable[[], dict]]:
 
 
 def main(sdk: str, names: list[str]) -> None:
-    actions = {"openai": openai, "responses": responses, "anthropic": anthropic, "ollama": ollama, "langchain": langchain, "litellm": litellm}[sdk]()
+    sdks = [openai, responses, anthropic, ollama, langchain, langchain_ollama, litellm]
+    actions = next(of for of in sdks if of.__name__ == sdk.replace("-", "_"))()
     for name in names:
         brought.clear()
         try:

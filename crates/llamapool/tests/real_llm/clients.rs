@@ -168,6 +168,30 @@ async fn the_ollama_sdk_talks_to_an_ollama_in_the_pool() {
 }
 
 #[tokio::test]
+async fn other_clients_of_ollamas_api_talk_to_one_in_the_pool() {
+    let runtime = Runtime::scripted(&[]).await;
+    let pool = LlmPool::start().await;
+    let _worker = pool.worker("alpha", &runtime).await;
+
+    for client in ["node ollama", "python langchain-ollama"] {
+        let actions = ["list", "answer", "stream", "embed"];
+        let seen = through(&pool, client, "scripted:latest", &actions).await;
+
+        let models = seen[0]["models"].as_array().unwrap();
+        assert!(
+            models.contains(&json!("scripted:latest")),
+            "{client}: {seen:?}"
+        );
+        assert_eq!(seen[1]["text"], WORDS, "{client}: {seen:?}");
+        assert_eq!(seen[1]["input"], 12, "{client}: {seen:?}");
+        assert_eq!(seen[1]["output"], 6, "{client}: {seen:?}");
+        assert_eq!(seen[2]["text"], WORDS, "{client}: {seen:?}");
+        assert_eq!(seen[2]["events"], 6, "{client}: {seen:?}");
+        assert_eq!(seen[3]["lengths"], json!([8, 8]), "{client}: {seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn embeddings_are_those_of_the_runtime_in_both_encodings() {
     let runtime = Runtime::embeddings().await;
     let pool = LlmPool::start().await;
@@ -202,6 +226,8 @@ async fn two_calls_of_tools_arrive_as_two() {
         ("python anthropic", &["tool", "tool-stream"]),
         ("python ollama", &["tool", "tool-stream"]),
         ("python langchain", &["tool"]),
+        ("python langchain-ollama", &["tool"]),
+        ("node ollama", &["tool", "tool-stream"]),
         ("node openai", &["tool"]),
         ("node anthropic", &["tool", "tool-stream"]),
     ] {
@@ -222,8 +248,11 @@ async fn an_error_in_mid_stream_is_one_to_the_sdk() {
         ("python openai", "APIError"),
         ("python anthropic", "APIStatusError"),
         ("python ollama", "ResponseError"),
+        ("python langchain-ollama", "ResponseError"),
         ("node openai", "APIError"),
         ("node anthropic", "APIError"),
+        // Its class for a late error is the language's own.
+        ("node ollama", "Error"),
     ] {
         for model in ["error", "breaks"] {
             let seen = through(&pool, client, model, &["stream"]).await;
@@ -235,7 +264,7 @@ async fn an_error_in_mid_stream_is_one_to_the_sdk() {
     for call in runtime.calls().await {
         assert_eq!(call["end"], "broken", "{call}");
     }
-    assert_eq!(runtime.calls().await.len(), 10, "no call was made twice");
+    assert_eq!(runtime.calls().await.len(), 14, "no call was made twice");
 }
 
 #[tokio::test]
@@ -248,8 +277,10 @@ async fn a_wrong_key_is_refused_in_each_sdks_own_words() {
         ("python openai", "AuthenticationError"),
         ("python anthropic", "AuthenticationError"),
         ("python ollama", "ResponseError"),
+        ("python langchain-ollama", "ResponseError"),
         ("node openai", "AuthenticationError"),
         ("node anthropic", "AuthenticationError"),
+        ("node ollama", "ResponseError"),
     ] {
         let seen = run(
             client,
@@ -290,7 +321,12 @@ async fn sdks_do_not_repeat_a_call_that_may_have_run() {
     let pool = LlmPool::start().await;
     let _worker = pool.worker("alpha", &runtime).await;
 
-    for client in ["python openai", "node openai", "python anthropic"] {
+    for client in [
+        "python openai",
+        "node openai",
+        "python anthropic",
+        "node anthropic",
+    ] {
         let before = runtime.calls().await.len();
         let seen = through(&pool, client, "breaks", &["answer"]).await;
 
@@ -303,6 +339,32 @@ async fn sdks_do_not_repeat_a_call_that_may_have_run() {
     }
 }
 
+/// They repeat 503 twice by themselves, and a header invites them to.
+#[tokio::test]
+async fn sdks_repeat_a_call_that_certainly_did_not_run() {
+    let runtime = Runtime::scripted(&[]).await;
+    let pool = LlmPool::start().await;
+    let _worker = pool.worker("alpha", &runtime).await;
+
+    let clients = [
+        "python openai",
+        "node openai",
+        "python anthropic",
+        "node anthropic",
+    ];
+    for client in clients {
+        let before = runtime.calls().await.len();
+        let seen = through(&pool, client, "fails", &["answer"]).await;
+
+        assert_eq!(seen[0]["status"], 503, "{client}: {seen:?}");
+        let calls = runtime.calls().await.len() - before;
+        assert_eq!(calls, 3, "{client}: {seen:?}");
+    }
+    let seen = through(&pool, "python openai", "fails", &["once"]).await;
+    assert_eq!(seen[0]["status"], 503, "{seen:?}");
+    assert_eq!(runtime.calls().await.len(), 13);
+}
+
 #[tokio::test]
 async fn an_sdk_that_leaves_ends_the_call_at_the_runtime() {
     let runtime = Runtime::scripted(&[]).await;
@@ -313,8 +375,10 @@ async fn an_sdk_that_leaves_ends_the_call_at_the_runtime() {
         "python openai",
         "python anthropic",
         "python ollama",
+        "python langchain-ollama",
         "node openai",
         "node anthropic",
+        "node ollama",
     ];
     for (count, client) in clients.into_iter().enumerate() {
         let seen = through(&pool, client, "endless", &["leave"]).await;

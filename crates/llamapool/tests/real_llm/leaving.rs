@@ -63,6 +63,7 @@ impl OneSlot {
         let left = Instant::now();
         self.runtime.until_busy_slots(0).await;
         let took = left.elapsed();
+        println!("{what}: the slot is idle {took:?} after the leave");
         assert!(took < self.limit, "{what}: {took:?} of {:?}", self.limit);
     }
 }
@@ -86,18 +87,32 @@ async fn a_stream_that_is_left_frees_its_slot() {
 async fn an_answer_that_is_left_frees_its_slot_while_written() {
     let slot = OneSlot::start().await;
 
+    let messages = json!([{ "role": "user", "content": "Tell a story." }]);
     for (path, request) in [
         ("/v1/chat/completions", chat(SMOLLM2, "Tell a story.", MANY)),
         (
+            "/v1/completions",
+            json!({ "model": SMOLLM2, "max_tokens": MANY, "prompt": "Once upon a time" }),
+        ),
+        (
             "/v1/messages",
-            json!({ "model": SMOLLM2, "max_tokens": MANY, "messages": [{ "role": "user", "content": "Tell a story." }] }),
+            json!({ "model": SMOLLM2, "max_tokens": MANY, "messages": messages }),
+        ),
+        (
+            "/v1/responses",
+            json!({ "model": SMOLLM2, "max_output_tokens": MANY, "input": "Tell a story." }),
         ),
     ] {
-        let call = start(&slot.pool, path, request);
-        until_written(&slot.runtime).await;
-        drop(call);
+        for stream in [false, true] {
+            let mut request = request.clone();
+            request["stream"] = json!(stream);
+            let call = start(&slot.pool, path, request);
+            until_written(&slot.runtime).await;
+            drop(call);
 
-        slot.assert_freed(path).await;
+            slot.assert_freed(&format!("{path} while written, stream: {stream}"))
+                .await;
+        }
     }
 }
 
@@ -129,7 +144,8 @@ async fn a_chat_that_is_left_while_read_frees_its_slot() {
         slot.runtime.until_busy_slots(1).await;
         drop(call);
 
-        slot.assert_freed(&format!("stream: {stream}")).await;
+        slot.assert_freed(&format!("while read, stream: {stream}"))
+            .await;
     }
 }
 
@@ -156,6 +172,35 @@ async fn what_a_runtime_still_computes_is_reported() {
             state["workers"][0]["abandoned"] == 0
         })
         .await;
+}
+
+/// The task of llama.cpp's slot has a number, which every request raises.
+#[tokio::test]
+async fn a_call_that_is_left_in_the_queue_takes_no_slot() {
+    let slot = OneSlot::start().await;
+    let path = "/v1/chat/completions";
+    let mut story = chat(SMOLLM2, "Tell a long story.", MANY);
+    story["stream"] = json!(true);
+    let writing = slot.pool.stream_until(path, &story, r#""content":""#).await;
+    let task = slot.runtime.get("/slots").await[0]["id_task"].clone();
+
+    let waiting = start(&slot.pool, path, chat(SMOLLM2, "Wait.", 5));
+    slot.pool
+        .until("it waits", |state| {
+            state["server"]["scheduler_queue_len"] == 1
+        })
+        .await;
+    drop(waiting);
+    slot.pool
+        .until("it has left", |state| {
+            state["server"]["scheduler_queue_len"] == 0
+        })
+        .await;
+    drop(writing);
+    slot.assert_freed("a stream, with one that had left the queue")
+        .await;
+
+    assert_eq!(slot.runtime.get("/slots").await[0]["id_task"], task);
 }
 
 #[tokio::test]

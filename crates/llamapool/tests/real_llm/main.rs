@@ -19,6 +19,8 @@ mod clients;
 mod differential;
 mod failover;
 mod leaving;
+mod prompt_cache;
+mod replays;
 mod residency;
 mod runtimes;
 mod sharing;

@@ -230,3 +230,19 @@ async fn a_caller_that_leaves_while_a_call_fails_over_ends_it() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn an_answer_after_an_execution_invites_no_retry() {
+    let server = server(|_| {}).await;
+    let mut alpha = worker(&server, "alpha", 1).await;
+    let mut beta = worker(&server, "beta", 1).await;
+    let mut pending = start(&server, CHAT, &chat(false));
+
+    next_of(&mut alpha, &mut beta).await.fail("runtime_closed");
+    next_of(&mut alpha, &mut beta).await.answer_json(503, "{}");
+    let answer = read(&mut pending).await;
+
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.header("llamapool-error"), Some("runtime_closed"));
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+}

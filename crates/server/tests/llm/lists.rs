@@ -1,5 +1,6 @@
 //! The lists of models, which no worker is asked for.
 
+use llamapool_server::ModelAlias;
 use llamapool_testkit::{ScriptedWorker, WorkerSetup, soon};
 use serde_json::{Value, json};
 
@@ -27,6 +28,41 @@ async fn the_catalogue_is_listed_in_every_dialect() {
     assert!(show.json()["model_info"].is_object(), "{}", show.text());
     assert_eq!(none.status(), 404);
     assert_eq!(none.header("llamapool-error"), Some("model_not_found"));
+}
+
+/// Clients that offer nothing but names of a list must find the aliases there.
+#[tokio::test]
+async fn aliases_without_a_star_are_listed_like_models() {
+    let alias = |name: &str, target: &str| ModelAlias {
+        name: name.to_owned(),
+        targets: vec!["away".to_owned(), target.to_owned()],
+    };
+    let server = server(|config| {
+        config.aliases = vec![
+            alias("claude-local", "m"),
+            alias("claude-*", "m"),
+            alias("", "m"),
+            alias("gone", "nowhere"),
+        ];
+    })
+    .await;
+    let setup = WorkerSetup::new(&["m"], 1);
+    let _worker = ScriptedWorker::connect(&server, "alpha", setup).await;
+
+    let models = server.get("/v1/models").await.json();
+    let one = server.get("/v1/models/claude-local").await.json();
+    let tags = server.get("/api/tags").await.json();
+    let ps = server.get("/api/ps").await.json();
+
+    let ids = |list: &Value, name: &str| -> Vec<Value> {
+        let list = list.as_array().unwrap();
+        list.iter().map(|model| model[name].clone()).collect()
+    };
+    assert_eq!(ids(&models["data"], "id"), ["m", "claude-local"]);
+    assert_eq!(ids(&tags["models"], "name"), ["m", "claude-local"]);
+    assert_eq!(ids(&ps["models"], "name"), ["m"], "it is loaded once");
+    assert_eq!(one["id"], "claude-local");
+    assert_eq!(one["context_length"], 32_768);
 }
 
 #[tokio::test]

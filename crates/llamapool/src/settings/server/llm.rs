@@ -96,9 +96,9 @@ static LLM_BODY_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
 static LLM_AFFINITY_ENTRIES: TypedSetting<usize> = TypedSetting::new(
     "LLM_AFFINITY_ENTRIES",
     LIMITS,
-    COUNT,
+    COUNT_OR_ZERO,
     "Most beginnings of prompts that are remembered, 48 bytes each, to find the worker that has \
-     them in its cache.",
+     them in its cache; 0: none.",
 )
 .default("262144");
 static LLM_AFFINITY_SCOPE: TypedSetting<AffinityScope> = TypedSetting::new(

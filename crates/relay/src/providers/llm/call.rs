@@ -26,6 +26,9 @@ use crate::error::error_chain;
 use crate::providers::pool::{PoolError, ProviderBody, Reuse};
 use crate::response_body::ResponseBody;
 
+/// Bodies above this many bytes are read on a thread that may block: 10 MiB take up to 30 ms, in which
+/// the only other thread would pass no event of any call on.
+const BLOCKING_BYTES: usize = 1 << 20;
 /// Bytes of a prompt for one token, where nothing better is known.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
@@ -75,10 +78,7 @@ impl<'a> LlmCall<'a> {
         let endpoint = route.endpoint;
         let kind = runtime.state.kind().unwrap_or(RuntimeKind::OpenAi);
         let body = whole_body(body, &runtime.memory).await?;
-        let info = read_request(endpoint, Some(content_type(&head.headers)), &body);
-        let info = info.map_err(|error| {
-            LlmError::new(error.kind(), error.to_string()).with_param(error.param())
-        })?;
+        let info = read_info(endpoint, content_type(&head.headers), &body).await?;
 
         let params = CallParams::of(&head.headers);
         let model = params
@@ -268,6 +268,26 @@ fn takes_slot(endpoint: Endpoint) -> bool {
             | Endpoint::StoredResponse
             | Endpoint::OllamaShow
     )
+}
+
+/// Reads what matters of a body.
+async fn read_info(
+    endpoint: Endpoint,
+    content_type: &str,
+    body: &Bytes,
+) -> Result<RequestInfo, LlmError> {
+    let info = if body.len() < BLOCKING_BYTES {
+        read_request(endpoint, Some(content_type), body)
+    } else {
+        let body = body.clone();
+        let content_type = content_type.to_owned();
+        let read = move || read_request(endpoint, Some(&content_type), &body);
+        tokio::task::spawn_blocking(read).await.map_err(|error| {
+            LlmError::new(LlmErrorKind::InvalidRequest, "the body cannot be read")
+                .with_source(error.to_string())
+        })?
+    };
+    info.map_err(|error| LlmError::new(error.kind(), error.to_string()).with_param(error.param()))
 }
 
 /// Takes the whole body of a request. The server bounds it, and here the memory does.

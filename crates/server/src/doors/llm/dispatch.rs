@@ -159,8 +159,11 @@ impl Running {
 
             call.progress().set(queued.clone());
             match self.after(call, running, &failed).await {
-                Some(next) => running = next,
-                None => return failed.answer.into(),
+                Some(next) => {
+                    running = next;
+                    self.attempts.remember(failed);
+                }
+                None => return self.attempts.answer(failed).into(),
             }
         }
     }

@@ -58,6 +58,8 @@ pub(super) struct Attempts {
     pub(super) count: u32,
     /// Those that ended with an error of the runtime after which one more may follow.
     errors: u32,
+    /// The answer to the last one that a runtime may have executed.
+    executed: Option<FailedAnswer>,
 }
 
 /// The members of an error's body that name its subject.
@@ -96,7 +98,43 @@ impl Attempts {
     }
 }
 
+impl Attempts {
+    /// Keeps the answer to an attempt after which another follows, if it may have been executed.
+    pub(super) fn remember(&mut self, failed: FailedAttempt) {
+        if failed.may_have_run() {
+            self.executed = Some(failed.answer);
+        }
+    }
+
+    /// Returns the answer to the call after its last attempt. One that promises that nothing was
+    /// executed would not be true of the call where an earlier attempt may have been.
+    pub(super) fn answer(self, last: FailedAttempt) -> FailedAnswer {
+        match self.executed {
+            Some(executed) if last.promises_no_execution() => executed,
+            _ => last.answer,
+        }
+    }
+}
+
 impl FailedAttempt {
+    /// Returns whether a runtime may have executed the call.
+    fn may_have_run(&self) -> bool {
+        match &self.answer {
+            FailedAnswer::Own(error) => error.kind.executed() == Executed::Perhaps,
+            FailedAnswer::OfRuntime(answer) => {
+                answer.status().is_server_error() && !self.promises_no_execution()
+            }
+        }
+    }
+
+    /// Returns whether the answer invites its caller to send the call again, as nothing was executed.
+    fn promises_no_execution(&self) -> bool {
+        match &self.answer {
+            FailedAnswer::Own(error) => error.kind.should_retry(),
+            FailedAnswer::OfRuntime(answer) => matches!(answer.status().as_u16(), 429 | 503 | 529),
+        }
+    }
+
     /// Returns the failure of an attempt that ended with an error of llamapool's own, here or at
     /// the worker.
     pub(super) fn own(error: LlmError) -> Self {
@@ -321,6 +359,30 @@ mod tests {
         assert_eq!(attempts.after(&busy, true), Some(Retry::OtherWorker));
         assert_eq!(attempts.after(&busy, true), Some(Retry::OtherWorker));
         assert_eq!(attempts.after(&busy, true), None);
+    }
+
+    #[test]
+    fn no_answer_denies_what_an_earlier_attempt_executed() {
+        let after = |earlier: Vec<FailedAttempt>, last| {
+            let mut attempts = Attempts::default();
+            earlier.into_iter().for_each(|one| attempts.remember(one));
+            match attempts.answer(last) {
+                FailedAnswer::Own(error) => error.kind.word().to_owned(),
+                FailedAnswer::OfRuntime(answer) => answer.status().as_str().to_owned(),
+            }
+        };
+        let lost = || own(LlmErrorKind::WorkerLost);
+        let offline = || own(LlmErrorKind::WorkerOffline);
+
+        assert_eq!(after(vec![lost()], answered(503, "busy")), "worker_lost");
+        assert_eq!(after(vec![lost(), offline()], offline()), "worker_lost");
+        assert_eq!(after(vec![answered(500, "{}")], offline()), "500");
+        assert_eq!(after(vec![lost()], answered(400, "{}")), "400");
+        assert_eq!(
+            after(vec![answered(503, "busy")], offline()),
+            "worker_offline"
+        );
+        assert_eq!(after(vec![], answered(503, "busy")), "503");
     }
 
     #[test]

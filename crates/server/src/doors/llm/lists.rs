@@ -33,9 +33,9 @@ pub(super) fn answer(
     request: &ListRequest<'_>,
 ) -> Result<Response<Body>, LlmError> {
     let body = match request.route.endpoint {
-        Endpoint::Models => models_page_json(&door.listed(key), &page(request.query)),
+        Endpoint::Models => models_page_json(&door.names(key), &page(request.query)),
         Endpoint::Model => one_model(door, key, request.route)?,
-        Endpoint::OllamaTags => ollama_tags(&door.listed(key)),
+        Endpoint::OllamaTags => ollama_tags(&door.names(key)),
         Endpoint::OllamaPs => loaded(door, key),
         Endpoint::OllamaVersion => version(door),
         Endpoint::OllamaManagement => {
@@ -64,6 +64,26 @@ impl LlmDoor {
             .into_iter()
             .map(|view| listed_model(view, started))
             .collect()
+    }
+
+    /// Returns the same, and the server's aliases that stand for one of them: some clients offer
+    /// nothing but names of a list, and Claude Code of those only what begins with `claude`.
+    fn names(&self, key: KeyId) -> Vec<ListedModel> {
+        let models = self.listed(key);
+        let is_name = |name: &str| !name.is_empty() && !name.ends_with('*');
+        let aliases = self.config.aliases.iter().filter(|alias| {
+            is_name(&alias.name) && models.iter().all(|model| model.id != alias.name)
+        });
+        let named: Vec<_> = aliases
+            .filter_map(|alias| {
+                let target = alias.targets.iter().find_map(|name| find(&models, name))?;
+                Some(ListedModel {
+                    id: alias.name.clone(),
+                    ..target.clone()
+                })
+            })
+            .collect();
+        models.into_iter().chain(named).collect()
     }
 }
 
@@ -111,7 +131,7 @@ fn find<'a>(models: &'a [ListedModel], name: &str) -> Option<&'a ListedModel> {
 
 fn one_model(door: &LlmDoor, key: KeyId, route: &Route) -> Result<String, LlmError> {
     let name = route.argument.as_deref().unwrap_or_default();
-    let models = door.listed(key);
+    let models = door.names(key);
     let model = find(&models, name);
     let model = model.ok_or_else(|| LlmError::model_not_found(name, route.endpoint))?;
     Ok(model_json(model))
