@@ -8,6 +8,7 @@ LLAMAPOOL_URL (the root), LLAMAPOOL_KEY and LLAMAPOOL_MODEL. Actions:
     stream   {"saw": "stream", "text": …, "events": events with text}
     embed    {"saw": "embed", "lengths": […], "first": the first numbers}
     tool     {"saw": "tool", "calls": [[name, arguments], …]}, and `tool-stream` the same from a stream
+    shape    {"saw": "shape", "value": an answer that has to be JSON of a schema}
     leave    {"saw": "leave", "text": the first text}: the stream is closed by its reader
 
 An action that fails is {"saw": ACTION, "error": class, "status": …, "message": …, "text": what a stream had brought}. Retries are
@@ -161,8 +162,12 @@ def ollama() -> dict[str, Callable[[], dict]]:
         return {"text": found.message.content, "input": found.prompt_eval_count, "output": found.eval_count}
 
     def leave() -> dict:
-        events = client.chat(**asked, stream=True)
+        events = client.chat(**asked | {"options": {"num_predict": 2000}}, stream=True)
         return first((event.message.content for event in events), events.close)
+
+    def shaped() -> dict:
+        options = {"num_predict": 60, "temperature": 0}
+        return {"value": json.loads(client.chat(**asked | {"options": options}, format=CITY).message.content)}
 
     def calls(messages: list) -> dict:
         found = [call.function for message in messages for call in message.tool_calls or []]
@@ -174,7 +179,8 @@ def ollama() -> dict[str, Callable[[], dict]]:
         "show": lambda: {"capabilities": client.show(MODEL).capabilities, "info": dict(client.show(MODEL).modelinfo or {})},
         "answer": answer,
         "stream": lambda: streamed(event.message.content for event in client.chat(**asked, stream=True)),
-        "generate": lambda: {"text": client.generate(model=MODEL, prompt=ASKED).response},
+        "generate": lambda: {"text": client.generate(model=MODEL, prompt=ASKED, options=asked["options"]).response},
+        "shape": shaped,
         "embed": lambda: vectors(client.embed(model=MODEL, input=["a llama", "a pool"]).embeddings),
         "tool": lambda: calls([client.chat(**asked, tools=[TOOL]).message]),
         "tool-stream": lambda: calls([event.message for event in client.chat(**asked, tools=[TOOL], stream=True)]),

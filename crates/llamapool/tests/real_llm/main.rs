@@ -22,4 +22,5 @@ mod leaving;
 mod residency;
 mod runtimes;
 mod sharing;
+mod translating;
 mod workers;
