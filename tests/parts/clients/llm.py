@@ -27,6 +27,8 @@ ASKED = "Count to six."
 MAX_TOKENS = 12
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "function": {"name": "get_weather", "description": "The weather", "parameters": CITY}}
+# No string, which a small model may go on with for ever.
+SHAPE = {"type": "object", "properties": {"done": {"type": "boolean"}}, "required": ["done"]}
 MESSAGES = [{"role": "user", "content": ASKED}]
 # What a stream has brought before it fails.
 brought: list[str] = []
@@ -167,7 +169,7 @@ def ollama() -> dict[str, Callable[[], dict]]:
 
     def shaped() -> dict:
         options = {"num_predict": 60, "temperature": 0}
-        return {"value": json.loads(client.chat(**asked | {"options": options}, format=CITY).message.content)}
+        return {"value": json.loads(client.chat(**asked | {"options": options}, format=SHAPE).message.content)}
 
     def calls(messages: list) -> dict:
         found = [call.function for message in messages for call in message.tool_calls or []]

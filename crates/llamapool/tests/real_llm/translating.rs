@@ -45,7 +45,7 @@ async fn the_ollama_sdk_talks_to_a_llama_cpp_in_the_pool() {
     assert_eq!(stream["text"], direct[1]["text"]);
     assert_eq!(generate["text"], direct[0]["text"]);
     assert!(tool["calls"].is_array(), "{tool}");
-    assert!(shape["value"]["city"].is_string(), "{shape}");
+    assert!(shape["value"]["done"].is_boolean(), "{shape}");
     let capabilities = show["capabilities"].as_array().unwrap();
     assert!(capabilities.contains(&json!("completion")), "{show}");
     assert_eq!(show["info"]["general.architecture"], "unknown", "{show}");

@@ -41,13 +41,7 @@ impl RuntimeRequest {
         let translated = translate_request(self.endpoint, &self.body, &extensions(kind));
         let translated = translated.map_err(|error| refused(&error))?;
 
-        let mut counted = CountedMemory::new(memory);
-        counted.cover(translated.body.len()).map_err(|error| {
-            let message = "the memory of the worker for calls is in use, see MAX_MEMORY";
-            LlmError::new(LlmErrorKind::MemoryFull, message).with_source(error.to_string())
-        })?;
-        let held = translated.body.len();
-        let body = counted.seal(translated.body, held);
+        let body = counted(translated.body, memory)?;
         let info = read_request(translated.endpoint, None, &body);
         Ok(Self {
             endpoint: translated.endpoint,
@@ -57,6 +51,17 @@ impl RuntimeRequest {
             translator: Some(translated.answer),
         })
     }
+}
+
+/// Returns bytes that count in the memory of an account as long as they are held.
+pub(super) fn counted(bytes: Bytes, memory: &MemoryAccount) -> Result<Bytes, LlmError> {
+    let held = bytes.len();
+    let mut counted = CountedMemory::new(memory);
+    counted.cover(held).map_err(|error| {
+        let message = "the memory of the worker for calls is in use, see MAX_MEMORY";
+        LlmError::new(LlmErrorKind::MemoryFull, message).with_source(error.to_string())
+    })?;
+    Ok(counted.seal(bytes, held))
 }
 
 /// Returns the error for a request that cannot be read.

@@ -189,8 +189,12 @@ impl AnswerReader<'_> {
             return Ok(body);
         };
         replace_body(&mut self.head.headers, JSON);
-        let translated = translator.whole(endpoint, &body, translation::times(&self.meter));
-        translated.map_err(|error| failed(&mut self.meter, not_assembled(error)))
+        let memory = &self.call.runtime.memory;
+        let translated = translator
+            .whole(endpoint, &body, translation::times(&self.meter))
+            .map_err(not_assembled)
+            .and_then(|answer| translation::counted(answer, memory));
+        translated.map_err(|error| failed(&mut self.meter, error))
     }
 
     async fn refused(mut self, body: ProviderBody) -> Result<Answered, LlmError> {
