@@ -29,7 +29,7 @@ use crate::error::error_chain;
 use crate::providers::pool::{PoolError, ProviderBody, Reuse};
 use crate::response_body::ResponseBody;
 
-/// Bytes of a prompt for one token, where nothing better is known.
+/// Bytes of a prompt for one token, before anything is learned.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
 /// A call that was read.

@@ -93,7 +93,7 @@ pub(super) fn add_translated(kind: Option<RuntimeKind>, apis: &mut Vec<String>) 
     }
 }
 
-/// Returns what a runtime has beyond OpenAI's API. Others refuse or ignore members that they do not know.
+/// Returns what a runtime has beyond OpenAI's API. Others refuse or ignore such members.
 fn extensions(kind: RuntimeKind) -> RuntimeExtensions {
     match kind {
         RuntimeKind::LlamaCpp => RuntimeExtensions {

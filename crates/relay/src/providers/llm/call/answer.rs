@@ -49,7 +49,7 @@ pub(super) fn failed(meter: &mut CallMeter, error: LlmError) -> LlmError {
     error
 }
 
-/// Reads an answer as far as it must be known before its head is sent.
+/// Reads an answer up to the point at which its head can be sent.
 pub(super) async fn read(
     call: &LlmCall<'_>,
     plan: &Plan,
