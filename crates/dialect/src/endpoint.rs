@@ -156,6 +156,16 @@ impl Endpoint {
         }
     }
 
+    /// Returns the word for the endpoint in that list where the worker makes it of another API of the
+    /// runtime. `None` if it cannot be made.
+    pub fn translated_api(self) -> Option<&'static str> {
+        match self {
+            Self::OllamaChat | Self::OllamaGenerate => Some("ollama_translated"),
+            Self::OllamaEmbed => Some("ollama_embed_translated"),
+            _ => None,
+        }
+    }
+
     /// Returns whether a request can ask for a stream by a member or part `stream`.
     pub fn can_stream(self) -> bool {
         matches!(

@@ -1,6 +1,6 @@
 //! The APIs of LLM runtimes, of OpenAI, Anthropic and Ollama: their routes, the members of requests
 //! that matter on the way, events and their content, usage, assembly of an answer from its events,
-//! error bodies, lists of models.
+//! error bodies, lists of models, and Ollama's API made of OpenAI's.
 //!
 //! Pure functions on bytes. No I/O, no clock, and no other crate of llamapool: server and worker both
 //! need these words, and the tunnel and MCP must not.
@@ -20,6 +20,7 @@ mod ollama_lists;
 mod request;
 mod runtime_error;
 mod stream_filter;
+mod translate;
 mod usage;
 
 pub use answer::{AnswerMeaning, read_answer};
@@ -37,4 +38,8 @@ pub use models::{ListedModel, ModelsPage, model_json, models_json, models_page_j
 pub use ollama_lists::{LoadedModel, ollama_ps, ollama_show, ollama_tags, ollama_version};
 pub use request::{PrefixMark, RequestError, RequestInfo, TOKENS_OF_MEDIUM, read_request};
 pub use stream_filter::StreamFilter;
+pub use translate::{
+    AnswerTimes, AnswerTranslator, RuntimeExtensions, StreamTranslator, TranslatedRequest,
+    is_translatable, translate_request,
+};
 pub use usage::{CountSource, Usage, usage_of_answer};

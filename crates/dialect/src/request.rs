@@ -23,6 +23,7 @@ use self::prompt::Blocks;
 
 pub use self::error::RequestError;
 pub(crate) use self::error::{escaped, shown};
+pub(crate) use self::json::BYTE_ORDER_MARK;
 pub(crate) use self::spans::{FormSpans, JsonSpans, Spans, StreamOptions};
 
 /// Tokens that an image, a sound or another file counts for.

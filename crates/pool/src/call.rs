@@ -13,6 +13,16 @@ pub struct PrefixMark {
     pub bytes: u64,
 }
 
+/// The API that a call asks for, in words of workers' lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedApi {
+    /// The word of workers whose runtime has it, such as `chat`.
+    pub word: &'static str,
+    /// The word of workers that make it of another API. They get the call only while no worker of the model
+    /// has it. `None` if it is never made.
+    pub translated: Option<&'static str>,
+}
+
 /// A call that asks for a worker.
 #[derive(Debug, Clone)]
 pub struct Ask {
@@ -22,8 +32,8 @@ pub struct Ask {
     pub key: KeyId,
     /// The model.
     pub model: ResolvedModel,
-    /// The API that a worker must have for the model, such as `chat`.
-    pub api: &'static str,
+    /// The API that a worker must have for the model.
+    pub api: AskedApi,
     /// The estimated tokens of the prompt.
     pub prompt_tokens: u64,
     /// Text of the prompt in bytes, from which bytes per token are learned. 0: learn nothing, as for
@@ -185,18 +195,27 @@ pub struct Outcome {
     pub trusted: bool,
 }
 
+impl From<&'static str> for AskedApi {
+    fn from(word: &'static str) -> Self {
+        Self {
+            word,
+            translated: None,
+        }
+    }
+}
+
 impl Ask {
     /// The most marks of a prompt; of more, the longest prefixes are kept.
     pub const MAX_MARKS: usize = 64;
 
     /// Returns a call with a prompt of unstated length that may wait, takes a slot, and has no further
     /// wishes.
-    pub fn new(call: CallId, key: KeyId, model: ResolvedModel, api: &'static str) -> Self {
+    pub fn new(call: CallId, key: KeyId, model: ResolvedModel, api: impl Into<AskedApi>) -> Self {
         Self {
             call,
             key,
             model,
-            api,
+            api: api.into(),
             prompt_tokens: 0,
             prompt_bytes: 0,
             output_tokens: None,

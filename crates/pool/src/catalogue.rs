@@ -20,7 +20,7 @@ use slab::Slab;
 use crate::catalogue::entry::Holder;
 use crate::catalogue::names::Names;
 use crate::settings::SECOND;
-use crate::{Availability, PoolModel, PoolSpeed, WorkerId, WorkerSettings};
+use crate::{AskedApi, Availability, PoolModel, PoolSpeed, WorkerId, WorkerSettings};
 
 /// How long a model without workers is known, in microseconds.
 pub(crate) const KNOWN: u64 = 600 * SECOND;
@@ -29,9 +29,9 @@ const MAX_ABSENT: usize = 4096;
 /// Entries that are looked at for being forgotten at one time.
 const FORGET_AT_ONCE: usize = 16;
 /// The APIs whose answers depend on the variant of the weights and the runtime.
-pub(crate) const VARIANT_APIS: [&str; 2] = ["embeddings", "rerank"];
+pub(crate) const VARIANT_APIS: [&str; 3] = ["embeddings", "rerank", "ollama_embed_translated"];
 /// The words of APIs that have a bit from the start. Words of workers get the bits that are left.
-const API_WORDS: [&str; 13] = [
+const API_WORDS: [&str; 15] = [
     "chat",
     "completions",
     "responses",
@@ -40,6 +40,8 @@ const API_WORDS: [&str; 13] = [
     "embeddings",
     "rerank",
     "ollama",
+    "ollama_translated",
+    "ollama_embed_translated",
     "transcriptions",
     "translations",
     "speech",
@@ -98,6 +100,12 @@ impl Catalogue {
     pub(crate) fn api(&self, word: &str) -> u32 {
         let at = self.apis.iter().position(|api| api == word);
         at.map_or(0, |at| 1 << at)
+    }
+
+    /// Returns the bit of the API that holders of an entry have for a call of an API, `None` if they have none.
+    pub(crate) fn served_by(&self, entry: &Entry, api: AskedApi) -> Option<u32> {
+        let translated = api.translated.map_or(0, |word| self.api(word));
+        entry.served_by(self.api(api.word), translated)
     }
 
     pub(crate) fn api_words(&self, bits: u32) -> impl Iterator<Item = &String> {

@@ -25,7 +25,9 @@ mod timers;
 mod view;
 
 pub use budget::{Budget, BudgetError, BudgetKind, BudgetLimits, Reservation, reserved_tokens};
-pub use call::{Ask, Decision, Outcome, Placement, PrefixMark, Reason, RefusedError, Retry, Run};
+pub use call::{
+    Ask, AskedApi, Decision, Outcome, Placement, PrefixMark, Reason, RefusedError, Retry, Run,
+};
 pub use ids::{CallId, KeyId, WorkerId};
 pub use model::{Match, PoolLoad, PoolModel, PoolSpeed, Resolution, ResolvedModel, ServerAlias};
 pub use pool::Pool;

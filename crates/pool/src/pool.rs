@@ -21,7 +21,8 @@ use crate::pool::gather::Gather;
 use crate::queue::Queues;
 use crate::random::Random;
 use crate::{
-    CallId, Decision, KeyId, KeySettings, PoolConfig, Resolution, ResolvedModel, ServerAlias,
+    AskedApi, CallId, Decision, KeyId, KeySettings, PoolConfig, Resolution, ResolvedModel,
+    ServerAlias,
 };
 
 /// Workers, their models, and the calls that wait or run. Kept behind one lock.
@@ -69,10 +70,10 @@ impl Pool {
     }
 
     /// Finds the model of a name for a key.
-    pub fn resolve(&self, name: &str, api: &str, key: KeyId) -> Resolution {
+    pub fn resolve(&self, name: &str, api: impl Into<AskedApi>, key: KeyId) -> Resolution {
         let keys = (&self.queues.keys, key);
         self.catalogue
-            .resolve(name, api, keys, self.config.alias_fallback)
+            .resolve(name, api.into(), keys, self.config.alias_fallback)
     }
 
     /// Returns the learned bytes of text per token of a model.

@@ -97,7 +97,8 @@ pub struct ModelInfo {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
     /// The APIs of the runtime that take this model: `chat`, `completions`, `responses`, `messages`,
-    /// `count_tokens`, `embeddings`, `rerank`, `ollama`, `transcriptions`, `speech`, `images`.
+    /// `count_tokens`, `embeddings`, `rerank`, `ollama`, `transcriptions`, `speech`, `images`; and
+    /// those that the worker makes of them: `ollama_translated`, `ollama_embed_translated`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apis: Vec<String>,
     /// When it was made, in seconds since 1970; 0 if unknown.

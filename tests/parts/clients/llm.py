@@ -9,6 +9,7 @@ LLAMAPOOL_URL (the root), LLAMAPOOL_KEY and LLAMAPOOL_MODEL. Actions:
     stream   {"saw": "stream", "text": …, "events": events with text}
     embed    {"saw": "embed", "lengths": […], "first": the first numbers}
     tool     {"saw": "tool", "calls": [[name, arguments], …]}, and `tool-stream` the same from a stream
+    shape    {"saw": "shape", "value": an answer that has to be JSON of a schema}
     leave    {"saw": "leave", "text": the first text}: the stream is closed by its reader
 
 An action that fails is {"saw": ACTION, "error": class, "status": …, "message": …, "text": what a stream had brought}. Retries are
@@ -27,6 +28,8 @@ ASKED = "Count to six."
 MAX_TOKENS = 12
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "function": {"name": "get_weather", "description": "The weather", "parameters": CITY}}
+# No string, which a small model may go on with for ever.
+SHAPE = {"type": "object", "properties": {"done": {"type": "boolean"}}, "required": ["done"]}
 MESSAGES = [{"role": "user", "content": ASKED}]
 # What a stream has brought before it fails.
 brought: list[str] = []
@@ -162,8 +165,12 @@ def ollama() -> dict[str, Callable[[], dict]]:
         return {"text": found.message.content, "input": found.prompt_eval_count, "output": found.eval_count}
 
     def leave() -> dict:
-        events = client.chat(**asked, stream=True)
+        events = client.chat(**asked | {"options": {"num_predict": 2000}}, stream=True)
         return first((event.message.content for event in events), events.close)
+
+    def shaped() -> dict:
+        options = {"num_predict": 60, "temperature": 0}
+        return {"value": json.loads(client.chat(**asked | {"options": options}, format=SHAPE).message.content)}
 
     def calls(messages: list) -> dict:
         found = [call.function for message in messages for call in message.tool_calls or []]
@@ -175,7 +182,8 @@ def ollama() -> dict[str, Callable[[], dict]]:
         "show": lambda: {"capabilities": client.show(MODEL).capabilities, "info": dict(client.show(MODEL).modelinfo or {})},
         "answer": answer,
         "stream": lambda: streamed(event.message.content for event in client.chat(**asked, stream=True)),
-        "generate": lambda: {"text": client.generate(model=MODEL, prompt=ASKED).response},
+        "generate": lambda: {"text": client.generate(model=MODEL, prompt=ASKED, options=asked["options"]).response},
+        "shape": shaped,
         "embed": lambda: vectors(client.embed(model=MODEL, input=["a llama", "a pool"]).embeddings),
         "tool": lambda: calls([client.chat(**asked, tools=[TOOL]).message]),
         "tool-stream": lambda: calls([event.message for event in client.chat(**asked, tools=[TOOL], stream=True)]),

@@ -54,6 +54,15 @@ pub enum RequestError {
         /// The values that it may have.
         expected: &'static str,
     },
+    /// A member asks for what a runtime with another API cannot do. Leaving it out would change the
+    /// answer.
+    #[error("`{name}` cannot be honoured by the runtime of this worker: {reason}")]
+    NotTranslatable {
+        /// Its name.
+        name: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The name of a model is too long.
     #[error("`model` has {chars} characters, expected at most {MAX_MODEL_NAME_CHARS}")]
     LongModelName {
@@ -94,7 +103,8 @@ impl RequestError {
         match self {
             Self::Duplicate { name }
             | Self::OtherCase { name, .. }
-            | Self::WrongValue { name, .. } => Some(name),
+            | Self::WrongValue { name, .. }
+            | Self::NotTranslatable { name, .. } => Some(name),
             Self::LongModelName { .. } | Self::UnprintableModelName { .. } => Some("model"),
             Self::Form(error) => error.param(),
             _ => None,

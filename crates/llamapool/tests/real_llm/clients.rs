@@ -22,7 +22,13 @@ const WORDS: &str = "One two three four five six.";
 const BROUGHT: &str = "One two three";
 
 /// Runs a client of `tests/parts/clients`, `python NAME` or `node NAME`. Returns its observations.
-async fn run(client: &str, url: &str, key: &str, model: &str, actions: &[&str]) -> Vec<Value> {
+pub(crate) async fn run(
+    client: &str,
+    url: &str,
+    key: &str,
+    model: &str,
+    actions: &[&str],
+) -> Vec<Value> {
     let (language, sdk) = client.split_once(' ').expect("a language and an SDK");
     let folder = root().join("tests/parts/clients");
     let mut command = match language {
@@ -74,7 +80,12 @@ async fn run(client: &str, url: &str, key: &str, model: &str, actions: &[&str]) 
 }
 
 /// Runs a client with a model of the pool.
-async fn through(pool: &LlmPool, client: &str, model: &str, actions: &[&str]) -> Vec<Value> {
+pub(crate) async fn through(
+    pool: &LlmPool,
+    client: &str,
+    model: &str,
+    actions: &[&str],
+) -> Vec<Value> {
     run(client, &pool.url, API_KEY, model, actions).await
 }
 

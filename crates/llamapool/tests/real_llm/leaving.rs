@@ -149,6 +149,29 @@ async fn a_chat_that_is_left_while_read_frees_its_slot() {
     }
 }
 
+/// Ollama's API, made of llama.cpp's: while it is written in both forms, and while the prompt is read.
+#[tokio::test]
+async fn a_translated_call_that_is_left_frees_its_slot() {
+    let slot = OneSlot::start().await;
+    let request = |text: &str, stream: bool| {
+        json!({ "model": SMOLLM2, "stream": stream, "options": { "num_predict": MANY },
+            "messages": [{ "role": "user", "content": text }] })
+    };
+
+    for stream in [true, false] {
+        let call = start(&slot.pool, "/api/chat", request("Tell a story.", stream));
+        until_written(&slot.runtime).await;
+        drop(call);
+        slot.assert_freed(&format!("written, stream: {stream}"))
+            .await;
+
+        let call = start(&slot.pool, "/api/chat", request(&long_prompt(), stream));
+        slot.runtime.until_busy_slots(1).await;
+        drop(call);
+        slot.assert_freed(&format!("read, stream: {stream}")).await;
+    }
+}
+
 /// `messages` has no sign of reading, so that the slot stays busy, and the state reports it until it is free.
 #[tokio::test]
 async fn what_a_runtime_still_computes_is_reported() {

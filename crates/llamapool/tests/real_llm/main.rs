@@ -24,4 +24,5 @@ mod replays;
 mod residency;
 mod runtimes;
 mod sharing;
+mod translating;
 mod workers;

@@ -61,6 +61,8 @@ pub(crate) struct Entry {
     pub(crate) attached: usize,
     /// Holders with each API, by its bit.
     pub(crate) apis: [u32; 32],
+    /// The bits of all APIs that a holder had at any time.
+    pub(crate) apis_seen: u32,
     /// Contexts of the holders in tokens, with their number.
     pub(crate) contexts: BTreeMap<u64, usize>,
     pub(crate) first_seen: u64,
@@ -94,6 +96,7 @@ impl Entry {
             groups: Default::default(),
             attached: 0,
             apis: [0; 32],
+            apis_seen: 0,
             contexts: BTreeMap::new(),
             first_seen: now,
             absent: Some(now),
@@ -153,6 +156,7 @@ impl Entry {
 
     /// Counts the APIs and the context of a holder, up or down.
     pub(crate) fn count(&mut self, apis: u32, context: u64, is_added: bool) {
+        self.apis_seen |= apis;
         for (bit, count) in self.apis.iter_mut().enumerate() {
             if apis & (1 << bit) != 0 {
                 *count = count.saturating_add_signed(if is_added { 1 } else { -1 });
@@ -164,6 +168,13 @@ impl Entry {
         if *holders == 0 {
             self.contexts.remove(&context);
         }
+    }
+
+    /// Returns the bit of the API that holders have for a call of an API: its own, else that of workers that
+    /// make it of another one. `None` if they have neither.
+    pub(crate) fn served_by(&self, api: u32, translated: u32) -> Option<u32> {
+        let has = |bit: u32| bit != 0 && self.apis[bit.trailing_zeros() as usize] > 0;
+        [api, translated].into_iter().find(|bit| has(*bit))
     }
 
     /// Returns the smallest and the largest known context in tokens.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::catalogue::{Catalogue, NameKind, VARIANT_APIS};
+use crate::catalogue::{Catalogue, Entry, NameKind, VARIANT_APIS};
 use crate::keys::Keys;
-use crate::{KeyId, Match, Resolution, ResolvedModel, ServerAlias};
+use crate::{AskedApi, KeyId, Match, Resolution, ResolvedModel, ServerAlias};
 
 /// The tag that runtimes add to a name without one.
 const LATEST: &str = ":latest";
@@ -120,7 +120,7 @@ impl Catalogue {
     pub(crate) fn resolve(
         &self,
         name: &str,
-        api: &str,
+        api: AskedApi,
         (keys, key): (&Keys, KeyId),
         has_fallback: bool,
     ) -> Resolution {
@@ -138,7 +138,7 @@ impl Catalogue {
             })
             .collect();
         // Another quantization has other vectors: never for embeddings and ranks.
-        if has_fallback && !VARIANT_APIS.contains(&api) {
+        if has_fallback && !depends_on_variant(api) {
             found.extend(self.other_quantization(name).map(|entry| Found {
                 entry,
                 matched: Match::Quantization,
@@ -156,24 +156,38 @@ impl Catalogue {
         }
     }
 
-    fn resolution(&self, found: &Found, api: &str) -> Resolution {
+    fn resolution(&self, found: &Found, api: AskedApi) -> Resolution {
         let entry = &self.entries[found.entry];
-        let bit = self.api(api);
-        let has_api = bit != 0 && entry.apis[bit.trailing_zeros() as usize] > 0;
-        if entry.len() > 0 && !has_api {
+        if entry.len() > 0 && self.served_by(entry, api).is_none() {
             return Resolution::UnsupportedApi {
                 name: Arc::clone(&entry.name),
             };
         }
 
-        let is_variant = VARIANT_APIS.contains(&api);
-        let at = entry.pinned.filter(|_| is_variant).unwrap_or(found.entry);
+        let variant = depends_on_variant(api).then(|| self.variant_for(entry, api));
+        let variant = variant.flatten();
+        let at = variant.unwrap_or(found.entry);
         Resolution::Found(ResolvedModel {
             name: Arc::clone(&entry.name),
             matched: found.matched,
             entry: at,
             serial: self.entries[at].serial,
         })
+    }
+
+    /// Returns the variant for a call whose answer depends on it: the pinned one, or, where a worker has an
+    /// API that others make of another one, a variant with such a worker. That one is waited for as long as
+    /// it is remembered: another runtime makes other vectors.
+    fn variant_for(&self, entry: &Entry, api: AskedApi) -> Option<usize> {
+        let bit = self.api(api.word);
+        let has_own = |variant: &usize| self.entries[*variant].apis_seen & bit != 0;
+        let pinned = entry.pinned.filter(has_own);
+        if api.translated.is_none() || pinned.is_some() {
+            return entry.pinned;
+        }
+        let own = entry.variants.values().rev().copied().filter(has_own);
+        let most = own.max_by_key(|variant| self.entries[*variant].attached);
+        most.or(entry.pinned)
     }
 
     /// Returns the entries that a name may mean, the best first, without other quantizations.
@@ -236,6 +250,13 @@ impl Catalogue {
         let present = entries.filter(|entry| self.entries[*entry].attached > 0);
         present.max_by_key(|entry| self.entries[*entry].attached)
     }
+}
+
+/// Returns whether the answers of an API depend on the variant of the weights and the runtime.
+fn depends_on_variant(api: AskedApi) -> bool {
+    let words = [Some(api.word), api.translated];
+    let mut words = words.into_iter().flatten();
+    words.any(|word| VARIANT_APIS.contains(&word))
 }
 
 #[cfg(test)]

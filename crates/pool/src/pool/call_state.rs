@@ -15,7 +15,10 @@ pub(crate) struct Call {
     pub(crate) seq: u64,
     pub(crate) queued_at: u64,
     pub(crate) deadline: u64,
+    /// The bit of the API that it asks for.
     pub(crate) api: u32,
+    /// The bit of workers that make it of another API, 0 if none may.
+    pub(crate) translated_api: u32,
     pub(crate) class: Class,
     pub(crate) prompt_tokens: u64,
     pub(crate) prompt_bytes: u64,
@@ -63,6 +66,12 @@ pub(crate) struct Running {
 }
 
 impl Call {
+    /// Returns the context that a worker with these APIs loads the model with for it. Where the API is made
+    /// of another one, nothing is loaded.
+    pub(crate) fn num_ctx_at(&self, apis: u32) -> Option<u64> {
+        self.num_ctx.filter(|_| apis & self.api != 0)
+    }
+
     /// Returns the line in which it waits.
     pub(crate) fn line(&self, id: crate::CallId) -> LineKey {
         let is_bound = !self.excluded.is_empty() || self.min_context > 0;

@@ -3,7 +3,7 @@
 
 use crate::PoolConfig;
 use crate::affinity::{Affinity, HOLDERS};
-use crate::catalogue::{Catalogue, Entry, Group, HeldModel, Worker};
+use crate::catalogue::{Catalogue, Entry, Group, Worker};
 use crate::choose::{Choice, Preferred, Wish, choose};
 use crate::pool::call_state::Call;
 use crate::queue::Standing;
@@ -223,7 +223,7 @@ impl Gather<'_> {
         let is_excluded = call.excluded.contains(&worker.id)
             || member.group == Group::Out
             || (member.group == Group::LastResort && !self.is_last_resort)
-            || held.apis & call.api == 0
+            || held.apis & self.api_of(call)? == 0
             || (call.min_context > 0 && held.context <= call.min_context);
         if is_excluded {
             return None;
@@ -231,13 +231,15 @@ impl Gather<'_> {
 
         let matched = matched.min(call.prompt_tokens);
         let is_free = !matches!(member.group, Group::BusyWarm | Group::BusyCold);
+        let num_ctx = call.num_ctx_at(held.apis);
         Some((
             Candidate {
                 worker: at,
                 model: member.model,
                 is_free,
-                fits: held.context == 0 || call.prompt_tokens < fitting_context(call, held),
-                warmth: held.warmth(call.num_ctx, self.now),
+                // A context that the call asks for is the one that counts.
+                fits: held.context == 0 || call.prompt_tokens < num_ctx.unwrap_or(held.context),
+                warmth: held.warmth(num_ctx, self.now),
                 wait: if is_free { 0 } else { worker.wait(self.now) },
                 load: held.reported_load(),
                 size: held.model.size,
@@ -253,6 +255,13 @@ impl Gather<'_> {
             },
             matched,
         ))
+    }
+
+    /// Returns the bit of the API that a worker must have for a call: that of those that make it of another
+    /// one while no worker has it. `None` if there are neither.
+    fn api_of(&self, call: &Call) -> Option<u32> {
+        let entry = self.catalogue.entries.get(call.entry.0)?;
+        entry.served_by(call.api, call.translated_api)
     }
 
     /// Returns workers that may still have a beginning of the prompt in their cache, with its bytes.
@@ -276,9 +285,4 @@ impl Gather<'_> {
 fn loaded_since(worker: &Worker, entry: usize) -> Option<u64> {
     let member = worker.membership_of(entry)?;
     worker.models[usize::from(member.model)].resident
-}
-
-/// A context that the call asks for is the one that counts.
-fn fitting_context(call: &Call, held: &HeldModel) -> u64 {
-    call.num_ctx.unwrap_or(held.context)
 }

@@ -63,7 +63,11 @@ impl Pool {
             was_placed: false,
             queued_at: now,
             deadline: ask.deadline.map_or(latest, |deadline| deadline.min(latest)),
-            api: self.catalogue.api(ask.api),
+            api: self.catalogue.api(ask.api.word),
+            translated_api: ask
+                .api
+                .translated
+                .map_or(0, |word| self.catalogue.api(word)),
             class: ask.class.map_or(class, |asked| asked.min(class)),
             prompt_tokens: ask.prompt_tokens,
             prompt_bytes: ask.prompt_bytes,
@@ -129,8 +133,7 @@ impl Pool {
             .keys()
             .next_back()
             .is_some_and(|largest| call.min_context > 0 && *largest <= call.min_context);
-        let bit = call.api.trailing_zeros() as usize;
-        let lacks_api = entry.len() > 0 && entry.apis.get(bit).is_none_or(|count| *count == 0);
+        let lacks_api = entry.len() > 0 && entry.served_by(call.api, call.translated_api).is_none();
         if is_absent || is_excluded || is_too_small || lacks_api || !call.takes_slot {
             return Some(RefusedError::NoWorker);
         }
@@ -204,7 +207,11 @@ impl Pool {
             .map(|entry| &entry.variant_of);
         if let Some(Some((base, _))) = variant_of {
             let base = *base;
-            self.catalogue.entries[base].is_pin_used = true;
+            let base = &mut self.catalogue.entries[base];
+            if !base.is_pin_used {
+                base.pinned = Some(entry);
+            }
+            base.is_pin_used = true;
         }
     }
 
@@ -231,7 +238,8 @@ impl Pool {
         };
 
         let was_free = worker.is_free();
-        worker.used(candidate.model, &candidate.warmth, call.num_ctx, now);
+        let num_ctx = call.num_ctx_at(worker.models[usize::from(candidate.model)].apis);
+        worker.used(candidate.model, &candidate.warmth, num_ctx, now);
         if call.takes_slot {
             worker.running += 1;
             worker.ends += u128::from(running.expected_end);

@@ -5,13 +5,14 @@ mod fairness;
 mod invariants;
 mod names;
 mod sizes;
+mod translating;
 mod waiting;
 mod workers;
 
 use crate::settings::SECOND;
 use crate::{
-    Ask, CallId, Decision, KeyId, KeySettings, Outcome, Placement, Pool, PoolConfig, PoolLoad,
-    PoolModel, RefusedError, Resolution, ResolvedModel, Run, WorkerId, WorkerSettings,
+    Ask, AskedApi, CallId, Decision, KeyId, KeySettings, Outcome, Placement, Pool, PoolConfig,
+    PoolLoad, PoolModel, RefusedError, Resolution, ResolvedModel, Run, WorkerId, WorkerSettings,
 };
 
 const KEY: KeyId = KeyId(1);
@@ -92,7 +93,7 @@ impl Kit {
         self.resolve(name, "chat")
     }
 
-    fn resolve(&self, name: &str, api: &str) -> ResolvedModel {
+    fn resolve(&self, name: &str, api: impl Into<AskedApi>) -> ResolvedModel {
         match self.pool.resolve(name, api, KEY) {
             Resolution::Found(model) => model,
             other => panic!("{name}: {other:?}"),
@@ -104,7 +105,8 @@ impl Kit {
         self.ask_api(name, key, "chat")
     }
 
-    fn ask_api(&mut self, name: &str, key: KeyId, api: &'static str) -> Ask {
+    fn ask_api(&mut self, name: &str, key: KeyId, api: impl Into<AskedApi>) -> Ask {
+        let api = api.into();
         self.last_call += 1;
         Ask {
             prompt_tokens: 100,

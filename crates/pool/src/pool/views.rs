@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::catalogue::{Entry, HeldModel, Worker};
 use crate::pool::Pool;
 use crate::pool::call_state::CallState;
-use crate::{CallId, Class, KeyId, KeyView, ModelView, QueueEntry, WorkerView};
+use crate::{AskedApi, CallId, Class, KeyId, KeyView, ModelView, QueueEntry, WorkerView};
 
 /// A line in a dry run: the smallest is served next.
 type Place = Reverse<(Reverse<Class>, i128, u64, usize)>;
@@ -23,9 +23,9 @@ impl Pool {
     }
 
     /// Returns the names of models that a key may use with an API and that have a worker, sorted.
-    pub fn model_names(&self, api: &str, key: KeyId) -> Vec<Arc<str>> {
-        let bit = self.catalogue.api(api);
-        let has_api = |entry: &&Entry| bit != 0 && entry.apis[bit.trailing_zeros() as usize] > 0;
+    pub fn model_names(&self, api: impl Into<AskedApi>, key: KeyId) -> Vec<Arc<str>> {
+        let api = api.into();
+        let has_api = |entry: &&Entry| self.catalogue.served_by(entry, api).is_some();
         let entries = self.allowed_models(key).filter(has_api);
         let mut names: Vec<Arc<str>> = entries.map(|entry| Arc::clone(&entry.name)).collect();
         names.sort_unstable();

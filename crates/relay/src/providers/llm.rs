@@ -25,6 +25,7 @@ mod runtime;
 mod speeds;
 mod state;
 mod stream_answer;
+mod translation;
 mod upstream_events;
 
 use std::sync::Arc;

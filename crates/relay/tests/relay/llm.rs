@@ -7,6 +7,7 @@ mod events;
 mod faults;
 mod requests;
 mod status;
+mod translating;
 
 use std::sync::Arc;
 use std::time::Duration;

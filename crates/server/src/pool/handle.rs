@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use llamapool_pool::{
-    Ask, BudgetError, BudgetKind, BudgetLimits, CallId, Decision, KeyId, KeySettings, KeyView,
-    ModelView, Placement, Pool, PoolConfig, QueueEntry, RefusedError, Resolution, ResolvedModel,
-    Retry, Run, ServerAlias, WorkerId, WorkerView,
+    Ask, AskedApi, BudgetError, BudgetKind, BudgetLimits, CallId, Decision, KeyId, KeySettings,
+    KeyView, ModelView, Placement, Pool, PoolConfig, QueueEntry, RefusedError, Resolution,
+    ResolvedModel, Retry, Run, ServerAlias, WorkerId, WorkerView,
 };
 use llamapool_wire::llm::CallReport;
 use llamapool_wire::{Offer, RelayId};
@@ -262,12 +262,12 @@ impl WorkerPool {
     }
 
     /// Finds the model of a name.
-    pub(crate) fn resolve(&self, name: &str, api: &str, key: KeyId) -> Resolution {
+    pub(crate) fn resolve(&self, name: &str, api: AskedApi, key: KeyId) -> Resolution {
         self.0.state.lock().pool.resolve(name, api, key)
     }
 
     /// Returns the names of the models that a key may use with an API.
-    pub(crate) fn model_names(&self, api: &str, key: KeyId) -> Vec<Arc<str>> {
+    pub(crate) fn model_names(&self, api: AskedApi, key: KeyId) -> Vec<Arc<str>> {
         self.0.state.lock().pool.model_names(api, key)
     }
 

@@ -15,3 +15,4 @@ mod queue;
 mod responses;
 mod runtimes;
 mod streams;
+mod translating;

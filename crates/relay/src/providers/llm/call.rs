@@ -6,7 +6,9 @@ mod refusal;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, request};
 use http_body_util::{BodyExt, Full};
-use llamapool_dialect::{Endpoint, LlmErrorKind, RequestInfo, Route, read_request, route};
+use llamapool_dialect::{
+    AnswerTranslator, Endpoint, LlmErrorKind, RequestInfo, Route, read_request, route,
+};
 use llamapool_http::{CollectError, collect, has_dot_segment};
 use llamapool_limits::MemoryAccount;
 use llamapool_tunnel::IncomingBody;
@@ -21,6 +23,7 @@ use super::learned::Lesson;
 use super::meter::{Attempt, CallMeter};
 use super::patience::Patience;
 use super::plan::{Plan, PlanInput};
+use super::translation::{self, RuntimeRequest};
 use crate::config::RuntimeKind;
 use crate::error::error_chain;
 use crate::providers::pool::{PoolError, ProviderBody, Reuse};
@@ -29,13 +32,14 @@ use crate::response_body::ResponseBody;
 /// Bodies above this many bytes are read on a thread that may block: 10 MiB take up to 30 ms, in which
 /// the only other thread would pass no event of any call on.
 const BLOCKING_BYTES: usize = 1 << 20;
-/// Bytes of a prompt for one token, where nothing better is known.
+/// Bytes of a prompt for one token, before anything is learned.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
 /// A call that was read.
 pub(super) struct LlmCall<'a> {
     runtime: &'a LlmRuntime,
     kind: RuntimeKind,
+    /// What the runtime is asked for.
     endpoint: Endpoint,
     method: Method,
     url: Uri,
@@ -46,6 +50,8 @@ pub(super) struct LlmCall<'a> {
     /// The runtime's name of the model, empty if the call has none.
     model: String,
     form: ResponseForm,
+    /// What makes the caller's answer of the runtime's, where the API of the call is made of another.
+    translator: Option<AnswerTranslator>,
 }
 
 /// Returns the line of the table of methods and paths that a call is, which also the server has
@@ -92,30 +98,39 @@ impl<'a> LlmCall<'a> {
         } else {
             ResponseForm::Whole
         };
-        let (url, method, headers) = Self::head(runtime, route, head, endpoint);
+        let request = RuntimeRequest {
+            endpoint,
+            path: route.at_runtime.clone(),
+            body,
+            info,
+            translator: None,
+        };
+        let request = request.for_runtime(kind, &runtime.memory)?;
+        let (url, method, headers) = Self::head(runtime, &request.path, head, request.endpoint);
         Ok(Self {
             form: params.form.unwrap_or(of_body),
             runtime,
             kind,
-            endpoint,
+            endpoint: request.endpoint,
             method,
             url,
             headers,
-            body,
-            info,
+            body: request.body,
+            info: request.info,
             params,
             model,
+            translator: request.translator,
         })
     }
 
     fn head(
         runtime: &LlmRuntime,
-        route: &Route,
+        path: &str,
         mut head: request::Parts,
         endpoint: Endpoint,
     ) -> (Uri, Method, HeaderMap) {
         let query = head.uri.query().map(|query| format!("?{query}"));
-        let path = format!("{}{}", route.at_runtime, query.unwrap_or_default());
+        let path = format!("{path}{}", query.unwrap_or_default());
         prepare_request(&mut head.headers, &runtime.address, endpoint.takes_json());
         (runtime.address.url(&path), head.method, head.headers)
     }
@@ -287,7 +302,7 @@ async fn read_info(
                 .with_source(error.to_string())
         })?
     };
-    info.map_err(|error| LlmError::new(error.kind(), error.to_string()).with_param(error.param()))
+    info.map_err(|error| translation::refused(&error))
 }
 
 /// Takes the whole body of a request. The server bounds it, and here the memory does.

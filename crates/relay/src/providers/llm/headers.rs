@@ -12,6 +12,11 @@ use llamapool_wire::header as wire;
 use super::client::{RuntimeAddress, VIA_LLAMAPOOL};
 use super::error::LlmError;
 
+/// The type of whole answers.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The type of Ollama's streams.
+pub(super) const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
 /// Room for the status, and for the headers that this side adds.
 const ADDED_BYTES: usize = 256;
 

@@ -76,6 +76,11 @@ impl CallMeter {
         }
     }
 
+    /// Returns the time since the request was sent.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.sent.map_or(Duration::ZERO, |sent| sent.elapsed())
+    }
+
     /// Notes that the request has not reached the runtime.
     pub(super) fn was_not_sent(&mut self) {
         if self.sent.take().is_some() {
@@ -163,8 +168,7 @@ impl Drop for CallMeter {
         self.end(CallEnd::Cancelled);
         if may_be_computed {
             let reading = self.state.reading_time(&self.model, self.estimated_prompt);
-            let elapsed = self.sent.map_or(Duration::ZERO, |sent| sent.elapsed());
-            let rest = reading.map(|reading| reading.saturating_sub(elapsed));
+            let rest = reading.map(|reading| reading.saturating_sub(self.elapsed()));
             self.abandoned.add(&self.state, rest);
         }
     }

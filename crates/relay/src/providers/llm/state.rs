@@ -18,6 +18,7 @@ use super::learned::{Learned, Lesson};
 use super::reports::Reports;
 use super::runtime::{self, PolledLoad, Resident};
 use super::speeds::{Measurement, Speeds};
+use super::translation;
 use crate::config::{LlmConfig, RuntimeKind};
 
 /// The most models that count as loaded because a call to them went well.
@@ -265,8 +266,8 @@ impl RuntimeState {
         self.update_load(known);
     }
 
-    /// Returns a model as it is offered: with aliases, the context that is loaded, and without the
-    /// APIs that the runtime turned out to lack.
+    /// Returns a model as it is offered: with aliases, the context that is loaded, without the APIs that
+    /// the runtime turned out to lack, and with those that are made of others.
     fn offered(&self, known: &Known, model: &ModelInfo) -> ModelInfo {
         let mut model = model.clone();
         let aliases = self.config.aliases.iter();
@@ -284,6 +285,7 @@ impl RuntimeState {
         model
             .apis
             .retain(|api| !self.learned.holds(Lesson::Lacks, api, name));
+        translation::add_translated(known.kind, &mut model.apis);
         model
     }
 

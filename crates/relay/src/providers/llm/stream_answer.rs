@@ -7,7 +7,8 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use llamapool_dialect::{
-    AssembleError, Assembler, Endpoint, EventMeaning, LlmErrorKind, RawEvent, StreamFilter,
+    AnswerTranslator, AssembleError, Assembler, Endpoint, EventMeaning, LlmErrorKind, RawEvent,
+    StreamFilter, StreamTranslator,
 };
 use llamapool_http::{BoxError, CountedMemory};
 use llamapool_limits::MemoryAccount;
@@ -17,6 +18,7 @@ use super::error::LlmError;
 use super::learned::Lesson;
 use super::meter::CallMeter;
 use super::patience::{Patience, WaitFor};
+use super::translation;
 use super::upstream_events::{UpstreamEvents, UpstreamEventsError};
 use crate::response_body::ResponseBody;
 
@@ -28,6 +30,7 @@ pub(super) struct StreamAnswer {
     events: UpstreamEvents,
     endpoint: Endpoint,
     filter: StreamFilter,
+    translator: Option<AnswerTranslator>,
     patience: Patience,
     meter: CallMeter,
     target: Target,
@@ -39,6 +42,8 @@ pub(super) struct StreamAnswer {
 enum Target {
     /// They are passed on. What has not been sent yet is held here.
     Passing(BytesMut),
+    /// Lines of another API are made of them. What has not been sent yet is held here.
+    Translating(Box<StreamTranslator>, BytesMut),
     /// They are put together to one answer.
     Assembling(Box<Assembler>, CountedMemory, usize),
 }
@@ -56,6 +61,8 @@ pub(super) struct StreamParts {
     pub(super) events: UpstreamEvents,
     pub(super) endpoint: Endpoint,
     pub(super) filter: StreamFilter,
+    /// What makes the caller's answer of the runtime's. `None` where that one is passed on.
+    pub(super) translator: Option<AnswerTranslator>,
     pub(super) patience: Patience,
     pub(super) meter: CallMeter,
 }
@@ -63,7 +70,12 @@ pub(super) struct StreamParts {
 impl StreamAnswer {
     /// An answer that is passed on.
     pub(super) fn passing(parts: StreamParts) -> Self {
-        Self::new(parts, Target::Passing(BytesMut::new()))
+        let translator = parts.translator.as_ref().map(AnswerTranslator::stream);
+        let target = match translator {
+            Some(translator) => Target::Translating(Box::new(translator), BytesMut::new()),
+            None => Target::Passing(BytesMut::new()),
+        };
+        Self::new(parts, target)
     }
 
     /// An answer that is put together, within the memory of an account.
@@ -81,6 +93,7 @@ impl StreamAnswer {
             events: parts.events,
             endpoint: parts.endpoint,
             filter: parts.filter,
+            translator: parts.translator,
             patience: parts.patience,
             meter: parts.meter,
             target,
@@ -148,7 +161,7 @@ impl StreamAnswer {
                     return Some(Err(self.break_off(error)));
                 }
             }
-            if let Target::Passing(held) = &mut self.target
+            if let Target::Passing(held) | Target::Translating(_, held) = &mut self.target
                 && !held.is_empty()
             {
                 return Some(Ok(held.split().freeze()));
@@ -174,6 +187,16 @@ impl StreamAnswer {
                     held.extend_from_slice(&bytes);
                 }
             }
+            Target::Translating(translator, held) => {
+                let times = translation::times(&self.meter);
+                let lines = translator.event(&event, times).map_err(not_assembled)?;
+                held.extend_from_slice(&lines);
+                if meaning == EventMeaning::End && self.meter.stream.is_complete() {
+                    let usage = self.meter.stream.usage();
+                    let lines = translator.end(&usage, times).map_err(not_assembled)?;
+                    held.extend_from_slice(&lines);
+                }
+            }
             Target::Assembling(assembler, memory, bytes) => {
                 let is_error = matches!(meaning, EventMeaning::Error { .. });
                 if is_error && !self.meter.stream.has_content() {
@@ -192,39 +215,60 @@ impl StreamAnswer {
 
     /// Ends the answer as the runtime has ended it.
     fn finish(&mut self) -> Option<Result<Bytes, BoxError>> {
-        let stream = &self.meter.stream;
-        let is_complete = stream.is_complete();
-        let has_failed = stream.has_failed();
-        if let Target::Assembling(assembler, mut memory, held) =
-            std::mem::replace(&mut self.target, Target::Passing(BytesMut::new()))
-        {
-            return match assembler.finish(true) {
-                Ok(answer) => {
-                    self.is_over = true;
-                    if self.meter.stream.lacks_finish_reason() {
-                        self.meter.learn(Lesson::AsAsked);
-                    }
-                    self.meter.end(CallEnd::Complete);
-                    Some(Ok(memory.seal(answer, held)))
-                }
-                Err(error) => Some(Err(self.break_off(not_assembled(error)))),
-            };
-        }
-
-        if is_complete {
-            self.meter.end(CallEnd::Complete);
-            return None;
-        }
-        if has_failed {
+        let is_complete = self.meter.stream.is_complete();
+        let has_failed = self.meter.stream.has_failed();
+        self.is_over = true;
+        let target = std::mem::replace(&mut self.target, Target::Passing(BytesMut::new()));
+        let rest = match target {
+            Target::Assembling(assembler, memory, held) => {
+                self.assembled(*assembler, (memory, held)).map(Some)
+            }
+            Target::Translating(translator, _) if is_complete => self.last_lines(*translator),
+            Target::Passing(_) | Target::Translating(..) if is_complete || has_failed => Ok(None),
+            Target::Passing(_) | Target::Translating(..) => {
+                let message = "the runtime ended its answer before it was complete";
+                Err(LlmError::new(LlmErrorKind::RuntimeClosed, message))
+            }
+        };
+        match rest {
             // The caller has the runtime's own words about it.
-            self.meter.end(CallEnd::Failed);
-            return None;
+            Ok(None) if has_failed => {
+                self.meter.end(CallEnd::Failed);
+                None
+            }
+            Ok(rest) => {
+                self.meter.end(CallEnd::Complete);
+                rest.map(Ok)
+            }
+            Err(error) => Some(Err(self.break_off(error))),
         }
-        let message = "the runtime ended its answer before it was complete";
-        Some(Err(self.break_off(LlmError::new(
-            LlmErrorKind::RuntimeClosed,
-            message,
-        ))))
+    }
+
+    /// Returns the answer that was put together.
+    fn assembled(
+        &mut self,
+        assembler: Assembler,
+        (mut memory, held): (CountedMemory, usize),
+    ) -> Result<Bytes, LlmError> {
+        let mut answer = assembler.finish(true).map_err(not_assembled)?;
+        if self.meter.stream.lacks_finish_reason() {
+            self.meter.learn(Lesson::AsAsked);
+        }
+        if let Some(translator) = &self.translator {
+            let times = translation::times(&self.meter);
+            let translated = translator.whole(self.endpoint, &answer, times);
+            answer = translated.map_err(not_assembled)?;
+        }
+        Ok(memory.seal(answer, held))
+    }
+
+    /// Returns the lines that end a translated answer, `None` if it has them: the runtime had announced the
+    /// end of its own before.
+    fn last_lines(&self, mut translator: StreamTranslator) -> Result<Option<Bytes>, LlmError> {
+        let usage = self.meter.stream.usage();
+        let lines = translator.end(&usage, translation::times(&self.meter));
+        let lines = lines.map_err(not_assembled)?;
+        Ok(Some(lines).filter(|lines| !lines.is_empty()))
     }
 
     fn break_off(&mut self, error: LlmError) -> BoxError {
@@ -262,7 +306,8 @@ fn broken(error: UpstreamEventsError) -> LlmError {
     LlmError::new(kind, message).with_source(error.to_string())
 }
 
-fn not_assembled(error: AssembleError) -> LlmError {
+/// Returns the error of an answer that could not be made of the runtime's.
+pub(super) fn not_assembled(error: AssembleError) -> LlmError {
     let (kind, message) = match error {
         AssembleError::TooLarge { .. } => (
             LlmErrorKind::AnswerTooLarge,

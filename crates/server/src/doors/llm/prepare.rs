@@ -8,7 +8,7 @@ use bytes::Bytes;
 use llamapool_dialect::{Edits, Endpoint, LlmErrorKind, RequestInfo, Route, read_request};
 use llamapool_limits::MemoryAccount;
 use llamapool_pool::{
-    Ask, CallId, Class, KeyId, PrefixMark, Resolution, ResolvedModel, reserved_tokens,
+    Ask, AskedApi, CallId, Class, KeyId, PrefixMark, Resolution, ResolvedModel, reserved_tokens,
 };
 use llamapool_wire::llm::ResponseForm;
 
@@ -84,6 +84,14 @@ impl ReadRequest {
         self.route.endpoint
     }
 
+    /// Returns the API that a worker must have, or make of another one.
+    fn asked_api(&self) -> AskedApi {
+        AskedApi {
+            word: self.endpoint().api(),
+            translated: self.endpoint().translated_api(),
+        }
+    }
+
     /// Returns whether the runtime gives a slot to such a call.
     fn takes_slot(&self) -> bool {
         !matches!(
@@ -94,14 +102,14 @@ impl ReadRequest {
 
     /// Finds the model that is asked for.
     pub(super) fn resolve(&self, door: &LlmDoor, key: KeyId) -> Result<ResolvedModel, LlmError> {
-        let api = self.endpoint().api();
+        let api = self.asked_api();
         let name = match &self.info.model {
             Some(name) => name.clone(),
             None => self.only_model(door, key)?,
         };
         match door.pool.resolve(&name, api, key) {
             Resolution::Found(model) => Ok(model),
-            Resolution::UnsupportedApi { name } => Err(LlmError::unsupported(&name, api)),
+            Resolution::UnsupportedApi { name } => Err(LlmError::unsupported(&name, api.word)),
             Resolution::NotFound if self.info.model.is_none() => {
                 Err(missing_model(&door.pool.model_names(api, key)))
             }
@@ -112,7 +120,7 @@ impl ReadRequest {
     /// Returns the name of the model of a request without one: the only model that the key may use
     /// there, else that of the alias for it.
     fn only_model(&self, door: &LlmDoor, key: KeyId) -> Result<String, LlmError> {
-        let names = door.pool.model_names(self.endpoint().api(), key);
+        let names = door.pool.model_names(self.asked_api(), key);
         match &names[..] {
             [only] => Ok(only.as_ref().to_owned()),
             _ => Ok(String::new()),
@@ -190,7 +198,7 @@ impl ReadRequest {
             deadline,
             may_wait: wishes.may_wait,
             takes_slot: self.takes_slot(),
-            ..Ask::new(call, party.key, model, self.endpoint().api())
+            ..Ask::new(call, party.key, model, self.asked_api())
         }
     }
 

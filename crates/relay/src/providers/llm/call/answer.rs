@@ -1,7 +1,6 @@
 //! What the runtime answers, and what the server gets of it.
 
 use bytes::Bytes;
-use http::header::HeaderValue;
 use http::{Response, StatusCode, response};
 use llamapool_dialect::{
     AnswerMeaning, Assembler, Endpoint, Framing, LlmErrorKind, read_answer, usage_of_answer,
@@ -13,20 +12,19 @@ use super::LlmCall;
 use super::refusal::Refused;
 use crate::error::error_chain;
 use crate::providers::llm::error::{LlmError, whole_body};
-use crate::providers::llm::headers::{clean_response, content_type, replace_body};
+use crate::providers::llm::headers::{JSON, LINES, clean_response, content_type, replace_body};
 use crate::providers::llm::meter::CallMeter;
 use crate::providers::llm::passed_body::PassedBody;
 use crate::providers::llm::patience::{Patience, WaitFor};
 use crate::providers::llm::plan::Plan;
-use crate::providers::llm::stream_answer::{Beginning, StreamAnswer, StreamParts};
+use crate::providers::llm::stream_answer::{Beginning, StreamAnswer, StreamParts, not_assembled};
+use crate::providers::llm::translation;
 use crate::providers::llm::upstream_events::UpstreamEvents;
 use crate::providers::pool::ProviderBody;
 use crate::response_body::ResponseBody;
 
 /// The largest event of a stream. One with an image in it may be as large as an answer.
 const MAX_EVENT_BYTES: usize = 1 << 20;
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What came of sending a call.
 pub(super) enum Answered {
@@ -51,7 +49,7 @@ pub(super) fn failed(meter: &mut CallMeter, error: LlmError) -> LlmError {
     error
 }
 
-/// Reads an answer as far as it must be known before its head is sent.
+/// Reads an answer up to the point at which its head can be sent.
 pub(super) async fn read(
     call: &LlmCall<'_>,
     plan: &Plan,
@@ -128,6 +126,7 @@ impl AnswerReader<'_> {
             events: UpstreamEvents::new(body, framing, max_event_bytes),
             endpoint: call.endpoint,
             filter: plan.filter(),
+            translator: call.translator.clone(),
             patience: self.patience,
             meter: self.meter,
         };
@@ -142,6 +141,8 @@ impl AnswerReader<'_> {
             Beginning::Content(answer) => {
                 if answer.assembles() {
                     replace_body(&mut self.head.headers, JSON);
+                } else if call.translator.is_some() {
+                    replace_body(&mut self.head.headers, LINES);
                 } else {
                     self.head.headers.remove(http::header::CONTENT_LENGTH);
                 }
@@ -162,7 +163,7 @@ impl AnswerReader<'_> {
         let body = self.collect(body).await?;
         match read_answer(self.call.endpoint, &body) {
             AnswerMeaning::Answer => {
-                self.meter.count(usage_of_answer(self.call.endpoint, &body));
+                let body = self.translated(body)?;
                 self.meter.end(CallEnd::Complete);
                 Ok(Answered::With(Response::from_parts(
                     self.head,
@@ -178,6 +179,22 @@ impl AnswerReader<'_> {
                 Err(failed(&mut self.meter, error))
             }
         }
+    }
+
+    /// Counts a whole answer, and returns it as its caller gets it.
+    fn translated(&mut self, body: Bytes) -> Result<Bytes, LlmError> {
+        let endpoint = self.call.endpoint;
+        self.meter.count(usage_of_answer(endpoint, &body));
+        let Some(translator) = &self.call.translator else {
+            return Ok(body);
+        };
+        replace_body(&mut self.head.headers, JSON);
+        let memory = &self.call.runtime.memory;
+        let translated = translator
+            .whole(endpoint, &body, translation::times(&self.meter))
+            .map_err(not_assembled)
+            .and_then(|answer| translation::counted(answer, memory));
+        translated.map_err(|error| failed(&mut self.meter, error))
     }
 
     async fn refused(mut self, body: ProviderBody) -> Result<Answered, LlmError> {

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode, response};
-use llamapool_dialect::{Endpoint, LlmErrorKind};
+use llamapool_dialect::{AnswerTranslator, Endpoint, LlmErrorKind};
 use llamapool_wire::llm::CallEnd;
 use serde_json::Value;
 
 use super::LlmCall;
 use crate::providers::llm::error::{LlmError, whole_body};
+use crate::providers::llm::headers::{JSON, replace_body};
 use crate::providers::llm::learned::Lesson;
 use crate::providers::llm::meter::CallMeter;
 use crate::response_body::ResponseBody;
@@ -58,6 +59,10 @@ impl Refused {
         {
             state.learn(Lesson::Lacks, api, &call.model);
             return Err(lacking(api));
+        }
+        if call.translator.is_some() {
+            self.body = AnswerTranslator::error(&self.body);
+            replace_body(&mut self.head.headers, JSON);
         }
         Ok(Response::from_parts(self.head, whole_body(self.body)))
     }
