@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use llamapool_wire::Event;
 use llamapool_wire::llm::{
-    CallReport, Load, MAX_MODELS, MAX_MODELS_BYTES, ModelInfo, Models, RuntimeInfo,
+    CallProgress, CallReport, Load, MAX_MODELS, MAX_MODELS_BYTES, ModelInfo, Models, RuntimeInfo,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -225,6 +225,11 @@ impl RuntimeState {
     /// Adds the report of a call that began in a session of the event stream.
     pub(super) fn add_report(&self, session: u64, report: CallReport) {
         self.reports.add(session, report);
+    }
+
+    /// Adds how much of its prompt a call has read that began in a session of the event stream.
+    pub(super) fn add_progress(&self, session: u64, progress: CallProgress) {
+        self.reports.add_progress(session, progress);
     }
 
     fn update_info(&self, known: &Known) {
