@@ -167,6 +167,11 @@ impl RuntimeState {
         }
     }
 
+    /// Returns whether the runtime pushes changes of its models.
+    pub(super) fn pushes_changes(&self) -> bool {
+        self.known.lock().load.pushes_changes
+    }
+
     /// Notes that a call runs or has just ended, so that the load is polled often.
     pub(super) fn note_use(&self) {
         let mut known = self.known.lock();
