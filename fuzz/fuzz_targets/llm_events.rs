@@ -1,5 +1,6 @@
 //! Streams of LLM runtimes as events. The first byte chooses the framing, the second one the size of
-//! the pieces: all bytes are kept, no event is larger than its bound, and cuts change nothing.
+//! the pieces: all bytes are kept, no event is larger than its bound, and cuts change nothing, neither
+//! into pieces of a size nor in two at any place of a short stream.
 
 #![no_main]
 
@@ -8,6 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use llamapool_dialect::{EventReader, Framing, RawEvent};
 
 const MAX_EVENT_BYTES: usize = 8192;
+/// The longest stream that is cut at every byte.
+const MAX_CUT_EVERYWHERE: usize = 128;
 
 fuzz_target!(|data: &[u8]| {
     let [framing, size, stream @ ..] = data else {
@@ -28,12 +31,23 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     assert_eq!(contents(&whole), contents(&cut), "cuts change nothing");
+    if stream.len() <= MAX_CUT_EVERYWHERE {
+        for at in 0..stream.len() {
+            let (start, end) = stream.split_at(at);
+            let cut = events_of(framing, [start, end].into_iter());
+            assert_eq!(contents(&whole), contents(&cut), "a cut at {at} changes nothing");
+        }
+    }
 });
 
 fn events(framing: Framing, stream: &[u8], size: usize) -> Vec<RawEvent> {
+    events_of(framing, stream.chunks(size))
+}
+
+fn events_of<'a>(framing: Framing, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<RawEvent> {
     let mut reader = EventReader::new(framing, MAX_EVENT_BYTES);
     let mut events = Vec::new();
-    for piece in stream.chunks(size) {
+    for piece in pieces {
         // The inputs are shorter than the bound.
         assert!(reader.push(Bytes::copy_from_slice(piece)).is_ok());
         events.extend(std::iter::from_fn(|| reader.next()));

@@ -5,6 +5,7 @@
 
 mod call_state;
 mod dispatch;
+mod expected;
 mod gather;
 mod place;
 #[cfg(test)]

@@ -97,6 +97,8 @@ pub struct QueueEntry {
     pub of: usize,
     /// Microseconds that it has waited.
     pub waited: u64,
+    /// Expected microseconds to its first content, `None` where no worker takes calls now.
+    pub expected: Option<u64>,
 }
 
 /// One key.

@@ -56,7 +56,7 @@ impl Dialer {
         }
         Ok(Self {
             proxy: select_proxy(&config.dial.proxies, &target)?,
-            identity: identity_headers(&config.identity, config.build.version),
+            identity: identity_headers(&config.identity, &config.build),
             timeout: config.dial.connect_timeout,
             target,
             tls,

@@ -41,4 +41,5 @@ pub mod fuzzing {
     pub use crate::providers::fuzzing::{
         call_url, challenge, endpoint_stream, metadata, response_head,
     };
+    pub use crate::providers::llm_fuzzing::poll_answers;
 }

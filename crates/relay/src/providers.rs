@@ -11,6 +11,8 @@ mod mcp_http;
 mod mcp_stdio;
 mod pool;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::llm::fuzzing as llm_fuzzing;
 pub use self::llm::{FindRuntimeError, FoundRuntime, RUNTIME_PORTS, find_runtime};
 pub(crate) use self::llm::{LlmEvents, RuntimeState};
 #[cfg(feature = "fuzzing")]

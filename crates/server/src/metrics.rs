@@ -14,7 +14,7 @@ use crate::relays::HolderChange;
 
 /// The upper bounds of the call times, in seconds: from a fast tool on the same machine to a long
 /// one.
-const BUCKETS: [f64; 14] = [
+pub(crate) const BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
 ];
 
@@ -90,6 +90,11 @@ impl Metrics {
     pub(crate) fn histogram(&self, name: &str, help: &str, label_name: &str) -> HistogramVec {
         let opts = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
         register(&self.registry, HistogramVec::new(opts, &[label_name]))
+    }
+
+    /// Adds a histogram with bounds of its own and these labels.
+    pub(crate) fn histogram_of(&self, opts: HistogramOpts, labels: &[&str]) -> HistogramVec {
+        register(&self.registry, HistogramVec::new(opts, labels))
     }
 
     /// Adds a counter with these labels.

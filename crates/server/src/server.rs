@@ -33,7 +33,7 @@ use crate::doors::state::{StateApi, StateSources};
 use crate::doors::well_known::WellKnownDoor;
 use crate::listen::PublicUrl;
 use crate::metrics::Metrics;
-use crate::pool::{LlmMetrics, WorkerPool};
+use crate::pool::{GenAi, LlmMetrics, WorkerPool};
 use crate::relays::{HolderRecords, Registry};
 use crate::routes::{PublicDoors, Routes};
 use crate::scheduler::DrainGate;
@@ -361,6 +361,11 @@ impl SharedParts {
 fn worker_pool(config: &ServerConfig, counters: &Metrics) -> WorkerPool {
     let settings = config.llm.pool_settings(&config.auth.keys, rand::random());
     let names = settings.keys.iter().map(|(key, _)| key.name.clone());
-    let metrics = LlmMetrics::new(counters, names.collect());
+    let gen_ai = if config.llm.gen_ai_metrics {
+        GenAi::On
+    } else {
+        GenAi::Off
+    };
+    let metrics = LlmMetrics::new(counters, names.collect(), gen_ai);
     WorkerPool::new(settings, metrics)
 }

@@ -92,6 +92,7 @@ impl Upgrade {
             ("llamapool-id", id),
             ("llamapool-name", "raw"),
             ("llamapool-version", "0"),
+            ("llamapool-build", "0000000 2000-01-01T00:00:00Z"),
             ("llamapool-instance", &instance),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));

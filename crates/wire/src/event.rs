@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DisplayName;
 use crate::display::controls_display;
-use crate::llm::{CallReport, Load, MAX_MODELS_BYTES, Models, RuntimeInfo};
+use crate::llm::{CallProgress, CallReport, Load, MAX_MODELS_BYTES, Models, RuntimeInfo};
 
 /// The longest line of the event stream, in bytes. A complete offer has a few hundred.
 pub const MAX_EVENT_BYTES: usize = 16 * 1024;
@@ -28,6 +28,8 @@ pub enum Event {
     Load(Load),
     /// An attempt of a call to an LLM runtime has ended.
     Call(CallReport),
+    /// A runtime reads the prompt of an attempt that has no content yet.
+    Progress(CallProgress),
     /// An event that this version does not know.
     #[serde(other)]
     Unknown,
@@ -140,6 +142,7 @@ impl Event {
             Self::Models(models) => models.sanitize(),
             Self::Load(load) => load.sanitize(),
             Self::Call(report) => report.sanitize(),
+            Self::Progress(progress) => progress.sanitize(),
             Self::Unknown => {}
         }
     }

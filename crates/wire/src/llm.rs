@@ -202,6 +202,15 @@ pub struct CallReport {
     pub total_ms: u64,
 }
 
+/// How much of its prompt a runtime has read for an attempt that has no content yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct CallProgress {
+    /// The number that the server gave the attempt.
+    pub attempt: u64,
+    /// The share of the prompt that is read, from 0 to 1.
+    pub read: f32,
+}
+
 fn one() -> u32 {
     1000
 }
@@ -296,6 +305,13 @@ impl CallReport {
     }
 }
 
+impl CallProgress {
+    pub(crate) fn sanitize(&mut self) {
+        // Not `clamp`, which lets a value through that is no number.
+        self.read = self.read.max(0.0).min(1.0);
+    }
+}
+
 /// Returns a short text of the peer without control characters.
 fn word(text: &str) -> String {
     sanitize(text).chars().take(MAX_MODEL_NAME_CHARS).collect()
@@ -364,7 +380,15 @@ mod tests {
                 "\n"
             )
         );
-        for event in [models, load, report] {
+        let progress = Event::Progress(CallProgress {
+            attempt: 771,
+            read: 0.37,
+        });
+        assert_eq!(
+            progress.to_line(),
+            "{\"event\":\"progress\",\"attempt\":771,\"read\":0.37}\n"
+        );
+        for event in [models, load, report, progress] {
             let parsed = Event::from_line(event.to_line().as_bytes()).unwrap();
             assert_eq!(parsed, event);
         }
@@ -399,10 +423,16 @@ mod tests {
             ..Load::default()
         };
 
+        let shares = [-1.0, f32::NAN, 7.0].map(|read| {
+            let mut progress = CallProgress { attempt: 1, read };
+            progress.sanitize();
+            progress.read
+        });
         models.sanitize();
         report.sanitize();
         load.sanitize();
 
+        assert_eq!(shares, [0.0, 0.0, 1.0]);
         assert_eq!(models.models.len(), MAX_MODELS);
         assert_eq!(models.models[0].name.chars().count(), MAX_MODEL_NAME_CHARS);
         assert!(!models.models[0].name.contains('\u{1b}'));

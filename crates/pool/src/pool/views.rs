@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::catalogue::{Entry, HeldModel, Worker};
 use crate::pool::Pool;
 use crate::pool::call_state::CallState;
+use crate::queue::Queue;
 use crate::{AskedApi, CallId, Class, KeyId, KeyView, ModelView, QueueEntry, WorkerView};
 
 /// A line in a dry run: the smallest is served next.
@@ -165,22 +166,24 @@ impl Pool {
                 break;
             }
             let calls = self.dry_run(queue, left, now);
-            let entries = calls.iter().enumerate().map(|(at, call)| (at + 1, *call));
-            list.extend(
-                entries.filter_map(|(position, id)| self.queue_entry(queue, (id, position), now)),
-            );
+            let queue = &self.queues.queues[queue];
+            let expected = self.expected(queue, &calls, now);
+            let entries = calls.iter().zip(expected).zip(1..);
+            list.extend(entries.filter_map(|((call, expected), position)| {
+                let entry = self.queue_entry(queue, (*call, position), now)?;
+                Some(QueueEntry { expected, ..entry })
+            }));
         }
         list
     }
 
     fn queue_entry(
         &self,
-        queue: usize,
+        queue: &Queue,
         (call, position): (CallId, usize),
         now: u64,
     ) -> Option<QueueEntry> {
         let state = self.calls.get(&call)?;
-        let queue = &self.queues.queues[queue];
         Some(QueueEntry {
             call,
             key: state.key,
@@ -189,6 +192,7 @@ impl Pool {
             position,
             of: queue.waiting,
             waited: now.saturating_sub(state.queued_at),
+            expected: None,
         })
     }
 

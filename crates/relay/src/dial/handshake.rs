@@ -8,7 +8,8 @@ use http_body::Body;
 use http_body_util::{BodyExt, Empty, Limited};
 use llamapool_http::BoxError;
 use llamapool_wire::{
-    DisplayName, InstanceId, RefusalBody, RelayId, SUBPROTOCOL, header as wire, read_ids, write_ids,
+    BuildInfo, DisplayName, InstanceId, RefusalBody, RelayId, SUBPROTOCOL, header as wire,
+    read_ids, write_ids,
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -21,7 +22,7 @@ const MAX_REFUSAL_BYTES: usize = 16 * 1024;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Returns the headers that identify the relay; the ids are added to each request.
-pub(super) fn identity_headers(identity: &Identity, version: &str) -> HeaderMap {
+pub(super) fn identity_headers(identity: &Identity, build: &BuildInfo) -> HeaderMap {
     let key = identity
         .worker_key
         .as_ref()
@@ -31,10 +32,11 @@ pub(super) fn identity_headers(identity: &Identity, version: &str) -> HeaderMap 
         .as_ref()
         .map(|secret| secret.expose().to_owned());
     let instance = InstanceId::random().expose().to_owned();
-    let all: [(HeaderName, Option<String>); 5] = [
+    let all: [(HeaderName, Option<String>); 6] = [
         (header::AUTHORIZATION, key),
         (wire::NAME, Some(identity.name.encode())),
-        (wire::VERSION, Some(version.to_owned())),
+        (wire::VERSION, Some(build.version.to_owned())),
+        (wire::BUILD, Some(format!("{} {}", build.sha, build.date))),
         (wire::INSTANCE, Some(instance)),
         (wire::SECRET, secret),
     ];

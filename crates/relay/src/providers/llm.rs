@@ -12,6 +12,8 @@ mod client;
 mod detect;
 mod error;
 mod event_source;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod headers;
 mod job_stats;
 mod learned;

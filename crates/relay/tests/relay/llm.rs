@@ -6,6 +6,7 @@ mod detection;
 mod events;
 mod faults;
 mod requests;
+mod router;
 mod status;
 mod translating;
 

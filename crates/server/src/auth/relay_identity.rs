@@ -21,6 +21,10 @@ pub(crate) struct RelayIdentity {
     pub(crate) ids: Vec<Option<RelayId>>,
     pub(crate) name: DisplayName,
     pub(crate) version: DisplayName,
+    /// The commit of its program; empty if it does not report one.
+    pub(crate) build_sha: DisplayName,
+    /// The date of that commit; empty if it does not report one.
+    pub(crate) build_date: DisplayName,
     pub(crate) instance: InstanceId,
     pub(crate) secret: Option<Secret>,
     /// The network that it connects from.
@@ -49,12 +53,16 @@ impl RelayIdentity {
         let ids = read_ids(headers).map_err(invalid)?;
         let name = display_name(headers, wire::NAME)?;
         let version = display_name(headers, wire::VERSION)?;
+        let build = text(headers, wire::BUILD)?.unwrap_or_default();
+        let (sha, date) = build.split_once(' ').unwrap_or((build, ""));
 
         Ok(Self {
             kind,
             ids,
             name,
             version,
+            build_sha: DisplayName::decode(sha).map_err(invalid)?,
+            build_date: DisplayName::decode(date).map_err(invalid)?,
             instance: instance.parse().map_err(invalid)?,
             secret: text(headers, wire::SECRET)?
                 .filter(|secret| !secret.is_empty())

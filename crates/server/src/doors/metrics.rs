@@ -39,12 +39,23 @@ pub(crate) struct MetricsApi {
     pub(crate) build: BuildInfo,
 }
 
+/// The labels whose values only an operator may read. A key may be kept from models, so that their
+/// names are no public matter either.
+const PRIVATE_LABELS: [&str; 6] = [
+    "id",
+    "worker_id",
+    "key",
+    "model",
+    "gen_ai_request_model",
+    "gen_ai_response_model",
+];
+
 /// The extent of what is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Detail {
     /// All metrics.
     WithIds,
-    /// Those that do not name an id.
+    /// Those that do not name an id, a key or a model.
     WithoutIds,
 }
 
@@ -82,6 +93,9 @@ impl MetricsApi {
         if detail == Detail::WithIds {
             families.extend(by_id(&self.directory));
             families.extend(by_worker(&self.pool));
+            families.push(self.pool.metrics().durations().family());
+        } else {
+            families.retain(is_public);
         }
         families.retain(|family| !family.get_metric().is_empty());
 
@@ -91,6 +105,15 @@ impl MetricsApi {
         }
         String::from_utf8(text).unwrap_or_default()
     }
+}
+
+/// Returns whether no series of a family has a private label.
+fn is_public(family: &MetricFamily) -> bool {
+    let mut labels = family
+        .get_metric()
+        .iter()
+        .flat_map(|metric| metric.get_label());
+    labels.all(|label| !PRIVATE_LABELS.contains(&label.name()))
 }
 
 fn build_info(build: &BuildInfo) -> Vec<MetricFamily> {
@@ -161,7 +184,8 @@ fn queue(pool: &WorkerPool) -> Vec<MetricFamily> {
         "Calls to LLMs that wait now, by model and class; the first 10000 in the order of dispatch.",
         &["model", "class"],
     );
-    for entry in pool.queue().iter() {
+    for call in pool.queue().calls() {
+        let entry = &call.entry;
         let model = pool.metrics().model_label(&entry.model);
         length
             .with_label_values(&[&*model, entry.class.as_str()])
@@ -192,6 +216,11 @@ fn by_worker(pool: &WorkerPool) -> Vec<MetricFamily> {
         "Whole seconds of the attempts for embeddings at a worker since it connected.",
         &["worker_id"],
     );
+    let loads = counter(
+        "llamapool_model_loads_total",
+        "Models that a worker has loaded since it connected, as far as its runtime reports it.",
+        &["worker_id", "model"],
+    );
     let in_flight = gauge(
         "llamapool_worker_calls_in_flight",
         "Calls that hold slots of a worker now.",
@@ -218,8 +247,15 @@ fn by_worker(pool: &WorkerPool) -> Vec<MetricFamily> {
             .with_label_values(&[id])
             .inc_by(get(&totals.embedding_ms) / 1000);
         in_flight.with_label_values(&[id]).set(view.running.into());
+        for (model, totals) in totals.per_model() {
+            if totals.loads > 0 {
+                let model = pool.metrics().model_label(&model);
+                let loads = loads.with_label_values(&[id, &*model]);
+                loads.inc_by(totals.loads);
+            }
+        }
     }
-    let counters = [tokens, seconds, embeddings, embedding_seconds];
+    let counters = [tokens, seconds, embeddings, embedding_seconds, loads];
     let mut families: Vec<_> = counters.iter().flat_map(Collector::collect).collect();
     families.extend(in_flight.collect());
     families

@@ -1,14 +1,14 @@
 //! The handle of the pool: the one lock, the calls that wait, and the clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use llamapool_pool::{
     Ask, AskedApi, BudgetError, BudgetKind, BudgetLimits, CallId, Decision, KeyId, KeySettings,
-    KeyView, ModelView, Placement, Pool, PoolConfig, QueueEntry, RefusedError, Resolution,
-    ResolvedModel, Retry, Run, ServerAlias, WorkerId, WorkerView,
+    KeyView, ModelView, Placement, Pool, PoolConfig, RefusedError, Resolution, ResolvedModel, Retry,
+    Run, ServerAlias, WorkerId, WorkerView,
 };
 use llamapool_wire::llm::CallReport;
 use llamapool_wire::{Offer, RelayId};
@@ -17,14 +17,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::ledger::{Ledger, LedgerEvent, Spending};
+use super::queue_view::{CachedView, QueueView, QueuedCall};
 use super::running::RunningCall;
 use super::stats::LlmMetrics;
 use super::worker::{PoolWorker, WorkerSeat, availability};
 use crate::directory::Member;
 
-/// How long the queue is shown as it was once computed: computing it costs as much as all calls
-/// that wait.
-const QUEUE_VIEW_AGE: Duration = Duration::from_secs(2);
 /// The most waiting calls whose places are computed.
 const QUEUE_VIEW: usize = 10_000;
 /// The time for which workers that left are counted as gone, in microseconds.
@@ -57,15 +55,15 @@ struct Inner {
     wakes_at: AtomicU64,
     /// Notified when it must wake earlier.
     earlier: Notify,
-    queue_view: Mutex<Option<(Instant, Arc<[QueueEntry]>)>>,
+    queue_view: CachedView,
 }
 
 struct State {
     pool: Pool,
     waiting: HashMap<CallId, Waiting>,
     workers: HashMap<WorkerId, Arc<PoolWorker>>,
-    /// When workers left, the latest last.
-    left: VecDeque<u64>,
+    /// When workers left, and their ids, the latest last.
+    left: VecDeque<(u64, RelayId)>,
 }
 
 /// The end of a wait: a worker, or why there is none.
@@ -75,9 +73,18 @@ type Verdict = Result<RunningCall, RefusedError>;
 /// slot.
 type Dispatch = (oneshot::Sender<Verdict>, Verdict);
 
+/// A call that asks for a worker.
+struct Asking<'a> {
+    call: CallId,
+    key: KeyId,
+    request_id: &'a str,
+}
+
 /// The sender of the decision to a call that waits.
 struct Waiting {
     key: KeyId,
+    /// The id of its request, for those who look at the queue.
+    request_id: Arc<str>,
     sender: oneshot::Sender<Verdict>,
 }
 
@@ -125,7 +132,7 @@ impl WorkerPool {
             next_number: AtomicU64::new(1),
             wakes_at: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
-            queue_view: Mutex::new(None),
+            queue_view: CachedView::default(),
         }))
     }
 
@@ -153,13 +160,15 @@ impl WorkerPool {
         let now = self.now();
         state.workers.remove(&worker.id);
         state.pool.worker_left(worker.id, now);
-        state.left.push_back(now);
+        state.left.push_back((now, worker.member.id.clone()));
         if state.left.len() > MAX_GONE {
             state.left.pop_front();
         }
         let dispatches = self.decide(&mut state, now);
         drop(state);
 
+        worker.note_left();
+        self.0.metrics.worker_left(worker);
         send_all(dispatches);
     }
 
@@ -175,29 +184,40 @@ impl WorkerPool {
         result
     }
 
-    /// Places a call, and waits until it has a worker. Dropping the future leaves the queue.
-    pub(crate) async fn place(&self, ask: Ask) -> Result<RunningCall, RefusedError> {
-        let call = ask.call;
-        let key = ask.key;
-        self.placed(call, key, |pool, now| pool.place(ask, now))
-            .await
+    /// Places a call, and waits until it has a worker. Dropping the future leaves the queue. While it
+    /// waits, it is listed with the id of its request.
+    pub(crate) async fn place(
+        &self,
+        ask: Ask,
+        request_id: &str,
+    ) -> Result<RunningCall, RefusedError> {
+        let asking = Asking {
+            call: ask.call,
+            key: ask.key,
+            request_id,
+        };
+        self.placed(asking, |pool, now| pool.place(ask, now)).await
     }
 
     /// Places a call again that ran, with the place in the queue that it had.
     pub(super) async fn retry(
         &self,
-        call: CallId,
-        key: KeyId,
+        (call, key): (CallId, KeyId),
         why: Retry,
+        request_id: &str,
     ) -> Result<RunningCall, RefusedError> {
-        self.placed(call, key, |pool, now| pool.retry(call, why, now))
+        let asking = Asking {
+            call,
+            key,
+            request_id,
+        };
+        self.placed(asking, |pool, now| pool.retry(call, why, now))
             .await
     }
 
     async fn placed(
         &self,
-        call: CallId,
-        key: KeyId,
+        asking: Asking<'_>,
         place: impl FnOnce(&mut Pool, u64) -> Placement,
     ) -> Result<RunningCall, RefusedError> {
         // In a block of its own: the lock must not be held over the await.
@@ -205,8 +225,10 @@ impl WorkerPool {
             let mut state = self.0.state.lock();
             let now = self.now();
             let placed = match place(&mut state.pool, now) {
-                Placement::Run(run) => Placed::Done(self.running(&state, call, key, run)),
-                Placement::Waiting { .. } => Placed::Waits(self.wait(&mut state, call, key)),
+                Placement::Run(run) => {
+                    Placed::Done(self.running(&state, asking.call, asking.key, run))
+                }
+                Placement::Waiting { .. } => Placed::Waits(self.wait(&mut state, &asking)),
                 Placement::Refused(error) => Placed::Done(Err(error)),
             };
             let dispatches = self.decide(&mut state, now);
@@ -220,12 +242,17 @@ impl WorkerPool {
         }
     }
 
-    fn wait(&self, state: &mut State, call: CallId, key: KeyId) -> Ticket {
+    fn wait(&self, state: &mut State, asking: &Asking<'_>) -> Ticket {
         let (sender, verdict) = oneshot::channel();
-        state.waiting.insert(call, Waiting { key, sender });
+        let waiting = Waiting {
+            key: asking.key,
+            request_id: asking.request_id.into(),
+            sender,
+        };
+        state.waiting.insert(asking.call, waiting);
         Ticket {
             pool: self.clone(),
-            call,
+            call: asking.call,
             verdict,
         }
     }
@@ -259,6 +286,11 @@ impl WorkerPool {
     pub(super) fn report(&self, worker: WorkerId, report: &CallReport) {
         let event = self.with_ledger(|ledger, now| ledger.report(worker, report, now));
         self.carry_out(event);
+    }
+
+    /// Returns the share of its prompt that an attempt has read, `None` if it is not known.
+    pub(crate) fn share_read(&self, attempt: u64) -> Option<f32> {
+        self.0.ledger.lock().share_read(attempt)
     }
 
     /// Finds the model of a name.
@@ -302,11 +334,16 @@ impl WorkerPool {
         workers.find(|worker| worker.member.id == *id).cloned()
     }
 
-    /// Returns the number of workers that left not long ago.
+    /// Returns the number of workers that left not long ago and have not come back.
     pub(crate) fn gone(&self) -> usize {
         let since = self.now().saturating_sub(GONE_FOR);
         let state = self.0.state.lock();
-        state.left.iter().filter(|&&at| at >= since).count()
+        let left = state.left.iter().filter(|(at, _)| *at >= since);
+        let mut gone: HashSet<&RelayId> = left.map(|(_, id)| id).collect();
+        for worker in state.workers.values() {
+            gone.remove(&worker.member.id);
+        }
+        gone.len()
     }
 
     /// Returns the keys.
@@ -320,17 +357,16 @@ impl WorkerPool {
     }
 
     /// Returns the calls that wait, in the order in which they would run.
-    pub(crate) fn queue(&self) -> Arc<[QueueEntry]> {
-        let mut view = self.0.queue_view.lock();
-        if let Some((at, queue)) = &*view
-            && at.elapsed() < QUEUE_VIEW_AGE
-        {
-            return queue.clone();
-        }
-        let now = self.now();
-        let queue: Arc<[_]> = self.0.state.lock().pool.queue(QUEUE_VIEW, now).into();
-        *view = Some((Instant::now(), queue.clone()));
-        queue
+    pub(crate) fn queue(&self) -> Arc<QueueView> {
+        self.0.queue_view.get(|| {
+            let state = self.0.state.lock();
+            let queue = state.pool.queue(QUEUE_VIEW, self.now()).into_iter();
+            let calls = queue.filter_map(|entry| {
+                let request_id = state.waiting.get(&entry.call)?.request_id.clone();
+                Some(QueuedCall { entry, request_id })
+            });
+            QueueView::new(calls.collect())
+        })
     }
 
     /// Returns the metrics of the calls.
@@ -434,7 +470,7 @@ impl WorkerPool {
                 Decision::Expired(call, error) => (call, Err(error)),
             };
             // A call leaves this table and the pool at once, so each decision finds its call.
-            if let Some(Waiting { key, sender }) = state.waiting.remove(&call) {
+            if let Some(Waiting { key, sender, .. }) = state.waiting.remove(&call) {
                 let verdict = run.and_then(|run| self.running(state, call, key, run));
                 dispatches.push((sender, verdict));
             }
@@ -489,6 +525,6 @@ impl WorkerPool {
             aliases: Vec::new(),
         };
         let names = vec!["api_key".to_owned()];
-        Self::new(settings, LlmMetrics::new(metrics, names))
+        Self::new(settings, LlmMetrics::new(metrics, names, super::GenAi::Off))
     }
 }

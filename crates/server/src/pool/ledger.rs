@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use llamapool_pool::{Budget, CallId, KeyId, Outcome, Reservation, WorkerId};
-use llamapool_wire::llm::{CallEnd, CallReport, CountSource};
+use llamapool_wire::llm::{CallEnd, CallProgress, CallReport, CountSource};
 
 use super::handle::WorkerPool;
+use super::running::AttemptOf;
 use super::worker::PoolWorker;
 
 /// How long a slot stays taken after its answer, for the report of the worker to arrive, in
@@ -46,10 +47,12 @@ pub(crate) struct Estimate {
 struct Attempt {
     worker: Arc<PoolWorker>,
     call: CallId,
-    model: Arc<str>,
+    of: AttemptOf,
     /// When it was sent, in the pool's microseconds.
     began: u64,
     phase: Phase,
+    /// The share of the prompt that is read, as far as the worker reports it.
+    read: Option<f32>,
     report: Option<CallReport>,
 }
 
@@ -83,7 +86,7 @@ pub(super) enum LedgerEvent {
 /// An attempt that is over in every respect.
 pub(crate) struct SettledAttempt {
     pub(crate) worker: Arc<PoolWorker>,
-    pub(crate) model: Arc<str>,
+    pub(crate) of: AttemptOf,
     /// The key that it is charged to; `None` for an attempt that another one followed.
     pub(crate) key: Option<KeyId>,
     /// The counts, from the worker or estimated.
@@ -121,16 +124,17 @@ impl Ledger {
         &mut self,
         number: u64,
         running: (Arc<PoolWorker>, CallId),
-        model: Arc<str>,
+        of: AttemptOf,
         now: u64,
     ) {
         let (worker, call) = running;
         let attempt = Attempt {
             worker,
             call,
-            model,
+            of,
             began: now,
             phase: Phase::Sent,
+            read: None,
             report: None,
         };
         self.attempts.insert(number, attempt);
@@ -199,6 +203,20 @@ impl Ledger {
         }
     }
 
+    /// Takes how much of its prompt an attempt of a worker has read.
+    pub(super) fn progress(&mut self, worker: WorkerId, progress: &CallProgress) {
+        let attempt = self.attempts.get_mut(&progress.attempt);
+        if let Some(attempt) = attempt.filter(|attempt| attempt.worker.id == worker) {
+            attempt.read = Some(progress.read);
+        }
+    }
+
+    /// Returns the share of its prompt that an attempt has read, `None` if its worker does not report
+    /// it.
+    pub(super) fn share_read(&self, number: u64) -> Option<f32> {
+        self.attempts.get(&number)?.read
+    }
+
     /// Returns what happens to attempts now although nothing came.
     pub(super) fn due(&mut self, now: u64) -> Vec<LedgerEvent> {
         let mut due = Vec::new();
@@ -263,7 +281,7 @@ impl Ledger {
         }
         Some(LedgerEvent::Settled(SettledAttempt {
             worker: attempt.worker,
-            model: attempt.model,
+            of: attempt.of,
             key,
             frees: holds_slot.then(|| (attempt.call, outcome(&report))),
             report,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use llamapool_dialect::Endpoint;
 use llamapool_pool::{CallId, KeyId, Outcome, RefusedError, Retry, Run};
 
 use super::handle::WorkerPool;
@@ -20,6 +21,16 @@ pub(crate) struct RunningCall {
     /// Why it runs there, and what is expected.
     pub(crate) run: Run,
     progress: Progress,
+}
+
+/// What an attempt is sent for.
+#[derive(Debug, Clone)]
+pub(crate) struct AttemptOf {
+    /// The model in the catalogue.
+    pub(crate) model: Arc<str>,
+    /// The worker's own name of it.
+    pub(crate) model_at_worker: Arc<str>,
+    pub(crate) endpoint: Endpoint,
 }
 
 /// How far a running call is.
@@ -53,12 +64,17 @@ impl RunningCall {
     }
 
     /// Begins an attempt. Returns its number, for the worker's report.
-    pub(crate) fn begin_attempt(&mut self, model: &Arc<str>) -> u64 {
+    pub(crate) fn begin_attempt(&mut self, model: Arc<str>, endpoint: Endpoint) -> u64 {
         self.abandon_attempt();
         let number = self.pool.next_number();
         let running = (self.worker.clone(), self.call);
+        let of = AttemptOf {
+            model,
+            model_at_worker: self.run.model_name.clone(),
+            endpoint,
+        };
         self.pool
-            .with_ledger(|ledger, now| ledger.begin(number, running, model.clone(), now));
+            .with_ledger(|ledger, now| ledger.begin(number, running, of, now));
         self.progress = Progress::Sent(number);
         number
     }
@@ -99,14 +115,17 @@ impl RunningCall {
     }
 
     /// Places the call again, with its place in the queue. Dropping the future leaves the queue.
-    pub(crate) async fn retry(mut self, why: Retry) -> Result<Self, RefusedError> {
+    pub(crate) async fn retry(
+        mut self,
+        why: Retry,
+        request_id: &str,
+    ) -> Result<Self, RefusedError> {
         self.abandon_attempt();
         self.progress = Progress::Released;
         let pool = self.pool.clone();
-        let call = self.call;
-        let key = self.key;
+        let call = (self.call, self.key);
         drop(self);
-        pool.retry(call, key, why).await
+        pool.retry(call, why, request_id).await
     }
 
     /// Leaves an attempt without an answer. What it used is charged to no key.

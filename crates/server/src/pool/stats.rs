@@ -5,15 +5,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use llamapool_dialect::Endpoint;
 use llamapool_pool::KeyId;
 use llamapool_wire::llm::{CallEnd, CallReport};
 use parking_lot::Mutex;
 use prometheus::{HistogramVec, IntCounterVec};
 
+use super::durations::RequestDurations;
+use super::gen_ai::{self, Attributes, GenAiMetrics};
 use super::ledger::SettledAttempt;
+use super::worker::PoolWorker;
 use crate::calls::Outcome;
 use crate::metrics::{Door, Metrics};
 
@@ -45,6 +49,8 @@ pub(crate) struct ModelTotals {
     pub(crate) error: u64,
     pub(crate) tokens_in: u64,
     pub(crate) tokens_out: u64,
+    /// How often the worker has loaded it.
+    pub(crate) loads: u64,
 }
 
 /// The tokens of one key.
@@ -55,12 +61,23 @@ pub(crate) struct KeyTotals {
     pub(crate) tokens_out: u64,
 }
 
+/// Whether there are metrics under OpenTelemetry's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GenAi {
+    /// There are.
+    On,
+    /// There are none.
+    Off,
+}
+
 /// The counts of all calls. Clones are the same counts.
 #[derive(Clone)]
 pub(crate) struct LlmMetrics(Arc<Counts>);
 
 struct Counts {
     metrics: Metrics,
+    /// The calls that have not ended.
+    running: AtomicUsize,
     completed: AtomicU64,
     failed: AtomicU64,
     keys: Mutex<HashMap<KeyId, KeyTotals>>,
@@ -70,7 +87,7 @@ struct Counts {
     requests: IntCounterVec,
     tokens: IntCounterVec,
     embeddings: IntCounterVec,
-    durations: HistogramVec,
+    durations: RequestDurations,
     first_tokens: HistogramVec,
     queue_waits: HistogramVec,
     attempts: IntCounterVec,
@@ -78,12 +95,19 @@ struct Counts {
     prefix_tokens: IntCounterVec,
     wasted_tokens: IntCounterVec,
     key_tokens: IntCounterVec,
+    /// `None` unless `GENAI_METRICS` is set.
+    gen_ai: Option<GenAiMetrics>,
 }
 
 /// A call that is over, as far as it is counted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct EndedCall<'a> {
     pub(crate) model: Option<&'a Arc<str>>,
+    /// The worker of its last attempt, and the worker's own name of the model.
+    pub(crate) worker: Option<(&'a PoolWorker, &'a Arc<str>)>,
+    pub(crate) endpoint: Endpoint,
+    /// The word of its failure, if it has one.
+    pub(crate) failure: Option<&'static str>,
     pub(crate) key: KeyId,
     pub(crate) outcome: Outcome,
     pub(crate) duration: Duration,
@@ -95,6 +119,11 @@ impl WorkerTotals {
         self.failed.fetch_add(1, Ordering::Relaxed);
         *self.last_error.lock() = Some(error);
         self.count_model(model, |totals| totals.error += 1);
+    }
+
+    /// Counts a model that the worker has loaded.
+    pub(super) fn count_load(&self, model: &Arc<str>) {
+        self.count_model(model, |totals| totals.loads += 1);
     }
 
     /// Returns the last failure.
@@ -160,8 +189,9 @@ impl WorkerTotals {
 
 impl LlmMetrics {
     /// Adds the counts to the metrics. `key_names` are those of the keys, by their numbers.
-    pub(crate) fn new(metrics: &Metrics, key_names: Vec<String>) -> Self {
+    pub(crate) fn new(metrics: &Metrics, key_names: Vec<String>, gen_ai: GenAi) -> Self {
         let counts = Counts {
+            running: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             keys: Mutex::default(),
@@ -169,7 +199,7 @@ impl LlmMetrics {
             models: Mutex::default(),
             requests: metrics.counter(
                 "llamapool_model_requests_total",
-                "Calls to the LLM API that are over, by model and outcome; those refused before their model was found do not count.",
+                "Calls to the LLM API that are over, by model and outcome; success: also those that their callers left. Calls refused before their model was found do not count.",
                 &["model", "outcome"],
             ),
             tokens: metrics.counter(
@@ -182,11 +212,7 @@ impl LlmMetrics {
                 "Vectors of embeddings that were made, by model.",
                 &["model"],
             ),
-            durations: metrics.histogram(
-                "llamapool_request_duration_seconds",
-                "Time from a call to an LLM to the last byte of its answer, by model.",
-                "model",
-            ),
+            durations: RequestDurations::default(),
             first_tokens: metrics.histogram(
                 "llamapool_first_token_seconds",
                 "Time from sending a call to its worker to the first content of its answer, by model.",
@@ -222,14 +248,21 @@ impl LlmMetrics {
                 "Tokens of calls that were answered, by key and kind: in, out.",
                 &["key", "kind"],
             ),
+            gen_ai: (gen_ai == GenAi::On).then(|| GenAiMetrics::new(metrics)),
             metrics: metrics.clone(),
         };
         Self(Arc::new(counts))
     }
 
+    /// Counts a call that begins.
+    pub(crate) fn began(&self) {
+        self.0.running.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a call that is over.
     pub(crate) fn ended(&self, call: EndedCall<'_>) {
         let counts = &self.0;
+        counts.running.fetch_sub(1, Ordering::Relaxed);
         let total = if call.outcome.is_error() {
             &counts.failed
         } else {
@@ -240,14 +273,42 @@ impl LlmMetrics {
 
         let Some(model) = call.model else { return };
         let model = self.model_label(model);
-        counts
-            .requests
-            .with_label_values(&[&*model, call.outcome.label()])
-            .inc();
-        counts
-            .durations
-            .with_label_values(&[&*model])
-            .observe(call.duration.as_secs_f64());
+        let outcome = if call.outcome.is_error() {
+            "error"
+        } else {
+            "success"
+        };
+        counts.requests.with_label_values(&[&*model, outcome]).inc();
+        let worker = call.worker.map(|(worker, _)| worker);
+        counts.durations.observe(worker, &model, call.duration);
+        if let Some(gen_ai) = &counts.gen_ai {
+            let is_error = call.outcome.is_error();
+            let error = call.failure.or(is_error.then_some("_OTHER"));
+            let attributes = self.attributes(gen_ai::operation(call.endpoint), model, call.worker);
+            gen_ai.ended(attributes, error.unwrap_or_default(), call.duration);
+        }
+    }
+
+    fn attributes(
+        &self,
+        operation: &'static str,
+        model: Arc<str>,
+        worker: Option<(&PoolWorker, &Arc<str>)>,
+    ) -> Attributes {
+        let runtime = worker.map(|(worker, _)| worker.runtime());
+        let own_name = worker.map(|(_, name)| self.model_label(name));
+        let at_runtime = runtime.as_deref().zip(own_name);
+        Attributes::new(operation, model, at_runtime)
+    }
+
+    /// Moves what is counted of a worker to what has left.
+    pub(super) fn worker_left(&self, worker: &PoolWorker) {
+        self.0.durations.forget(worker.id);
+    }
+
+    /// Returns the times of calls.
+    pub(crate) fn durations(&self) -> &RequestDurations {
+        &self.0.durations
     }
 
     /// Counts an error of llamapool's own.
@@ -284,7 +345,7 @@ impl LlmMetrics {
     pub(super) fn record(&self, settled: &SettledAttempt) {
         let counts = &self.0;
         let report = &settled.report;
-        settled.worker.totals.count(&settled.model, report);
+        settled.worker.totals.count(&settled.of.model, report);
         let Some(key) = settled.key else {
             let wasted = report.prompt + report.completion;
             counts
@@ -294,7 +355,12 @@ impl LlmMetrics {
             return;
         };
 
-        let model = self.model_label(&settled.model);
+        let model = self.model_label(&settled.of.model);
+        if let Some(gen_ai) = &counts.gen_ai {
+            let operation = gen_ai::operation(settled.of.endpoint);
+            let worker = Some((&*settled.worker, &settled.of.model_at_worker));
+            gen_ai.reported(self.attributes(operation, model.clone(), worker), report);
+        }
         let kinds = [("in", report.prompt), ("out", report.completion)];
         for (kind, tokens) in kinds {
             counts
@@ -319,6 +385,11 @@ impl LlmMetrics {
         let totals = keys.entry(key).or_default();
         totals.tokens_in += report.prompt;
         totals.tokens_out += report.completion;
+    }
+
+    /// Returns the number of calls that have not ended.
+    pub(crate) fn running(&self) -> usize {
+        self.0.running.load(Ordering::Relaxed)
     }
 
     /// Returns the number of calls that went well or were left by their callers, and of those that

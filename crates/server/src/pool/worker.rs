@@ -1,15 +1,21 @@
 //! A worker under one of its ids, and the guard of its membership in the pool.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use llamapool_pool::{Availability, PoolLoad, PoolModel, PoolSpeed, WorkerId, WorkerSettings};
-use llamapool_wire::llm::{CallReport, Load, ModelInfo, Models, RuntimeInfo};
+use llamapool_wire::llm::{CallProgress, CallReport, Load, ModelInfo, Models, RuntimeInfo};
 use llamapool_wire::{Offer, ProviderHealth};
 use parking_lot::Mutex;
 
 use super::handle::WorkerPool;
 use super::stats::WorkerTotals;
 use crate::directory::Member;
+
+/// The kind of a runtime that does not report what is loaded: its models count as loaded once a call
+/// to them went well.
+const UNREPORTED: &str = "openai";
 
 /// A worker under one of its ids.
 #[derive(Debug)]
@@ -21,6 +27,9 @@ pub(crate) struct PoolWorker {
     /// The counts of its calls.
     pub(crate) totals: WorkerTotals,
     reported: Mutex<Reported>,
+    /// The models that were loaded by the last load, `None` before the first one.
+    resident: Mutex<Option<HashSet<String>>>,
+    has_left: AtomicBool,
 }
 
 /// What the worker reported last.
@@ -49,6 +58,8 @@ impl PoolWorker {
             member,
             totals: WorkerTotals::default(),
             reported: Mutex::new(reported),
+            resident: Mutex::default(),
+            has_left: AtomicBool::new(false),
         }
     }
 
@@ -65,6 +76,45 @@ impl PoolWorker {
         } else {
             name
         }
+    }
+
+    /// Returns whether it has left the pool.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::SeqCst)
+    }
+
+    /// Notes that it has left the pool.
+    pub(super) fn note_left(&self) {
+        self.has_left.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes a load. Counts the models that were loaded since the one before.
+    fn take_load(&self, load: Load) {
+        let mut reported = self.reported.lock();
+        let models = &reported.models;
+        let names = load
+            .resident
+            .iter()
+            .filter_map(|at| models.get(usize::from(*at)));
+        let resident: HashSet<String> = names.map(|model| model.name.clone()).collect();
+        let reports_loads = reported.runtime.runtime != UNREPORTED && !models.is_empty();
+        reported.load = load;
+        drop(reported);
+
+        let mut known = self.resident.lock();
+        if let Some(before) = known.as_ref().filter(|_| reports_loads) {
+            for name in resident.difference(before) {
+                self.totals.count_load(&name.as_str().into());
+            }
+        }
+        if reports_loads {
+            *known = Some(resident);
+        }
+    }
+
+    /// Returns the kind of its runtime, as it reports it.
+    pub(super) fn runtime(&self) -> String {
+        self.reported.lock().runtime.runtime.clone()
     }
 
     /// Returns whether its runtime keeps responses that later calls refer to.
@@ -125,7 +175,7 @@ impl WorkerSeat {
     pub(crate) fn set_load(&self, load: Load) {
         let worker = self.worker.id;
         let known = pool_load(&load);
-        self.worker.reported.lock().load = load;
+        self.worker.take_load(load);
         self.pool
             .change(|pool, now| pool.set_load(worker, known, now));
     }
@@ -133,6 +183,14 @@ impl WorkerSeat {
     /// Takes the report of an attempt. One that the server did not give to this worker is ignored.
     pub(crate) fn report(&self, report: &CallReport) {
         self.pool.report(self.worker.id, report);
+    }
+
+    /// Takes how much of its prompt an attempt has read. One that the server did not give to this
+    /// worker is ignored.
+    pub(crate) fn progress(&self, progress: &CallProgress) {
+        let worker = self.worker.id;
+        self.pool
+            .with_ledger(|ledger, _| ledger.progress(worker, progress));
     }
 }
 

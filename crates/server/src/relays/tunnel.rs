@@ -130,6 +130,7 @@ async fn follow(registered: Registered) -> Result<(), EventsError> {
             (Event::Models(models), Some(seat)) => seat.set_models(models),
             (Event::Load(load), Some(seat)) => seat.set_load(load),
             (Event::Call(report), Some(seat)) => seat.report(&report),
+            (Event::Progress(progress), Some(seat)) => seat.progress(&progress),
             (_, _) => {}
         }
     }

@@ -210,7 +210,7 @@ async fn reports_of_the_worker_are_counted_once() {
         .await;
     server
         .until_metric(
-            r#"llamapool_model_requests_total{model="m",outcome="ok"}"#,
+            r#"llamapool_model_requests_total{model="m",outcome="success"}"#,
             1,
         )
         .await;

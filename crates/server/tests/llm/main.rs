@@ -11,6 +11,7 @@ mod failover;
 mod keys;
 mod kit;
 mod lists;
+mod operators;
 mod queue;
 mod responses;
 mod runtimes;

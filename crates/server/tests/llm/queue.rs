@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use llamapool_testkit::{PendingCall, soon};
+use llamapool_wire::Event;
+use llamapool_wire::llm::{CallProgress, Load};
 use serde_json::json;
 
 use crate::kit::{
@@ -121,14 +123,15 @@ async fn a_lower_class_waits_for_the_others() {
 
 #[tokio::test]
 async fn a_waiting_stream_shows_its_place_and_then_the_answer() {
-    let (server, mut worker) = server_with_worker(1).await;
+    let server = server(|config| config.queue_update = Duration::from_millis(10)).await;
+    let mut worker = worker(&server, "alpha", 1).await;
     let mut running = start(&server, CHAT, &chat(false));
     let first = worker.next_call().await;
     let show = request(&server, CHAT, &chat(true)).header("llamapool-queue", "show");
     let mut waiting = PendingCall::start(show);
 
     let mut answer = waiting.answer().await;
-    let line = soon("the place", answer.chunk()).await.unwrap().unwrap();
+    let line = comment(&mut answer, ": queue position=").await;
     first.answer_json(200, COMPLETION);
     read(&mut running).await;
     let pieces = worker.next_call().await.stream("text/event-stream");
@@ -137,9 +140,9 @@ async fn a_waiting_stream_shows_its_place_and_then_the_answer() {
     drop(pieces);
     let rest = soon("the answer", answer.text()).await.unwrap();
 
-    let line = String::from_utf8(line.to_vec()).unwrap();
-    assert!(line.starts_with(": queue "), "{line}");
-    assert!(line.contains("model=m"), "{line}");
+    let place = ": queue position=1 of=1 model=m waited=";
+    assert!(line.contains(place), "{line}");
+    assert!(line.contains(" expected="), "{line}");
     let events: String = rest
         .split_inclusive("\n\n")
         .filter(|event| !event.starts_with(':'))
@@ -182,4 +185,66 @@ async fn the_state_lists_waiting_calls() {
     assert_eq!(queued["position"], 1);
     assert_eq!(queued["key"], "api_key");
     assert_eq!(state["models"][0]["waiting"], 1);
+}
+
+/// What a caller sees before first content: its model is loaded, its prompt is read.
+#[tokio::test]
+async fn a_caller_sees_how_far_its_call_is() {
+    let server = server(|config| {
+        config.head_patience = Duration::ZERO;
+        config.queue_update = Duration::from_millis(10);
+    })
+    .await;
+    let mut worker = worker(&server, "alpha", 1).await;
+    worker.send(&Event::Load(Load::default())).await;
+    server
+        .until("the model is not loaded", |state| {
+            state["models"][0]["resident_on"] == 0
+        })
+        .await;
+
+    let mut pending = start(&server, CHAT, &chat(true));
+    let mut answer = pending.answer().await;
+    let call = worker.next_call().await;
+    comment(&mut answer, ": loading model=m").await;
+    let progress = |attempt, read| Event::Progress(CallProgress { attempt, read });
+    worker.send(&progress(call.attempt() + 1000, 0.9)).await;
+    worker.send(&progress(call.attempt(), 0.37)).await;
+    comment(&mut answer, ": reading 37%").await;
+    let pieces = call.stream("text/event-stream");
+    for piece in [CHUNK, DONE] {
+        pieces.send(Ok(piece.into())).await.unwrap();
+    }
+    drop(pieces);
+    let rest = soon("the answer", answer.text()).await.unwrap();
+
+    assert!(!rest.contains("90%"), "{rest}");
+    assert!(rest.ends_with(&format!("{CHUNK}{DONE}")), "{rest}");
+
+    worker
+        .send(&Event::Load(Load {
+            resident: vec![0],
+            ..Load::default()
+        }))
+        .await;
+    server
+        .until("the model is loaded", |state| {
+            state["models"][0]["resident_on"] == 1
+        })
+        .await;
+    let mut pending = start(&server, CHAT, &chat(true));
+    let mut answer = pending.answer().await;
+    let _call = worker.next_call().await;
+    comment(&mut answer, ": reading\n").await;
+}
+
+/// Reads a stream until a comment begins so. Returns what was read.
+async fn comment(answer: &mut reqwest::Response, start: &str) -> String {
+    let mut seen = String::new();
+    while !seen.contains(start) {
+        let piece = soon("a comment", answer.chunk()).await.unwrap();
+        let piece = piece.unwrap_or_else(|| panic!("the stream ended: {seen}"));
+        seen.push_str(std::str::from_utf8(&piece).unwrap());
+    }
+    seen
 }

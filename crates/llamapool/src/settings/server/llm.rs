@@ -136,6 +136,13 @@ static LLM_ROUTE_HEADER: TypedSetting<bool> = TypedSetting::new(
     "Adds Llamapool-Route to answers: worker, model, reason, wait, attempts.",
 )
 .default("true");
+static GENAI_METRICS: TypedSetting<bool> = TypedSetting::new(
+    "GENAI_METRICS",
+    RUNTIME,
+    SWITCH,
+    "Adds metrics under OpenTelemetry's names for generative AI, which may still change.",
+)
+.default("false");
 static LLM_BILLING_HEADER: TypedSetting<bool> = TypedSetting::new(
     "LLM_BILLING_HEADER",
     RUNTIME,
@@ -159,6 +166,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &LLM_ALIAS_FALLBACK.setting,
     &LLM_AFFINITY_SCOPE.setting,
     &LLM_ROUTE_HEADER.setting,
+    &GENAI_METRICS.setting,
     &LLM_BILLING_HEADER.setting,
     &LLM_KEEP_ALIVE.setting,
     &LLM_QUEUE_SIZE.setting,
@@ -189,6 +197,7 @@ pub(super) fn resolve(sources: &Sources) -> Result<LlmConfig, SettingsError> {
         alias_fallback: sources.value(&LLM_ALIAS_FALLBACK)?,
         remembered_responses: sources.value(&LLM_REMEMBERED_RESPONSES)?,
         route_header: sources.value(&LLM_ROUTE_HEADER)?,
+        gen_ai_metrics: sources.value(&GENAI_METRICS)?,
         strips_billing_header: !sources.value(&LLM_BILLING_HEADER)?,
         passes_keep_alive: sources.value(&LLM_KEEP_ALIVE)?,
         aliases: sources.value(&LLM_ALIASES)?,

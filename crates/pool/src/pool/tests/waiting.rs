@@ -1,7 +1,7 @@
 //! The queue: order, bounds, deadlines, positions.
 
 use super::*;
-use crate::{Class, Retry};
+use crate::{Availability, Class, Retry};
 
 /// A pool with one worker of one slot, which is taken.
 fn busy() -> (Kit, CallId) {
@@ -439,4 +439,64 @@ fn calls_of_a_busy_key_are_listed_last() {
     assert_eq!(kit.pool.models(OTHER, kit.now)[0].oldest_wait, 3 * SECOND);
     let keys = kit.pool.keys();
     assert_eq!(keys.iter().map(|key| key.waiting).sum::<usize>(), 2);
+}
+
+#[test]
+fn a_wait_is_expected_to_last_as_long_as_the_calls_before() {
+    let mut kit = Kit::new();
+    kit.worker(1, 2, &[model("m")]);
+    let ask = |kit: &mut Kit| Ask {
+        prompt_tokens: 500,      // A second, where no speed is known.
+        output_tokens: Some(60), // Two seconds.
+        ..kit.ask("m", KEY)
+    };
+    for _ in 0..2 {
+        let asked = ask(&mut kit);
+        kit.run(asked);
+    }
+    for _ in 0..4 {
+        let asked = ask(&mut kit);
+        kit.wait(asked);
+    }
+
+    let first = expected(&kit);
+    kit.now += SECOND;
+    let later = expected(&kit);
+
+    // The running calls take 3 s, and 3.5 s as the second one reads beside the first. A slot is free
+    // after half their mean, and reading takes a second.
+    assert_eq!(first[0], 2_625_000);
+    let steps: Vec<u64> = first.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(steps, [1_500_000; 3], "three seconds each, two slots");
+    assert_eq!(later[0], 2_125_000);
+}
+
+#[test]
+fn loading_counts_to_an_expected_wait_and_no_worker_has_none() {
+    let mut kit = Kit::new();
+    let worker = kit.cold_worker(1, 1, &[model("m")]);
+    let ask = Ask {
+        output_tokens: Some(0),
+        ..kit.ask("m", KEY)
+    };
+    kit.run(ask);
+    let ask = Ask {
+        prompt_tokens: 0,
+        ..kit.ask("m", KEY)
+    };
+    kit.wait(ask);
+
+    let loading = expected(&kit)[0];
+    kit.load(worker, &[0]);
+    let loaded = expected(&kit)[0];
+    kit.pool
+        .set_availability(worker, Availability::Draining, kit.now);
+
+    assert!(loading >= loaded + SECOND, "{loading} {loaded}");
+    assert_eq!(kit.pool.queue(10, kit.now)[0].expected, None);
+}
+
+fn expected(kit: &Kit) -> Vec<u64> {
+    let queue = kit.pool.queue(10, kit.now);
+    queue.iter().map(|entry| entry.expected.unwrap()).collect()
 }

@@ -1,18 +1,19 @@
 //! The runtime's URL, and short requests to it: polls of its models and its load. Calls have
 //! connections of their own.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, VIA};
 use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use llamapool_wire::Secret;
 use serde_json::Value;
 
 use crate::error::error_chain;
-use crate::providers::pool::{ConnectionPool, Connector, PoolError, Reuse};
+use crate::providers::pool::{ConnectionPool, Connector, PoolError, ProviderBody, Reuse};
 
 /// How long one poll may take: a runtime that is busy still answers these.
 const POLL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -126,8 +127,26 @@ impl PollClient {
         self.send(Method::POST, path, body).await?.json(path)
     }
 
+    /// Gets a path whose answer is a stream without an end. Waits for its head as for an answer.
+    pub(super) async fn open(&self, path: &str) -> Result<ProviderBody, PollError> {
+        let head = self.head(Method::GET, path, Bytes::new());
+        let response = self.in_time(path, head).await?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => Err(unexpected(path, format!("has the status {status}"))),
+        }
+    }
+
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<PollAnswer, PollError> {
-        match tokio::time::timeout(self.timeout, self.exchange(method, path, body)).await {
+        self.in_time(path, self.exchange(method, path, body)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        path: &str,
+        answer: impl Future<Output = Result<T, PollError>>,
+    ) -> Result<T, PollError> {
+        match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer,
             Err(_) => Err(PollError::Timeout {
                 path: path.to_owned(),
@@ -142,10 +161,27 @@ impl PollClient {
         path: &str,
         body: Bytes,
     ) -> Result<PollAnswer, PollError> {
-        let broken = |error: String| PollError::Broken {
+        let response = self.head(method, path, body).await?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_POLL_BYTES).collect().await;
+        let body = body.map_err(|error| PollError::Broken {
             path: path.to_owned(),
-            error,
-        };
+            error: error_chain(&*error),
+        })?;
+        Ok(PollAnswer {
+            status: head.status,
+            headers: head.headers,
+            body: body.to_bytes(),
+        })
+    }
+
+    /// Sends a request. Returns when the head of its response is here.
+    async fn head(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<ProviderBody>, PollError> {
         let has_body = !body.is_empty();
         let body = Full::from(body).map_err(|never| match never {});
         let mut request = Request::new(body.boxed_unsync());
@@ -160,18 +196,12 @@ impl PollClient {
         self.address.authorize(headers);
 
         let sent = self.pool.send(request, Reuse::Pooled, || true).await;
-        let response = sent.map_err(|error| match error {
+        sent.map_err(|error| match error {
             PoolError::Unreachable(error) => PollError::Unreachable(error_chain(&*error)),
-            PoolError::Lost(error) => broken(error_chain(&error)),
-        })?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_POLL_BYTES).collect().await;
-        Ok(PollAnswer {
-            status: head.status,
-            headers: head.headers,
-            body: body
-                .map_err(|error| broken(error_chain(&*error)))?
-                .to_bytes(),
+            PoolError::Lost(error) => PollError::Broken {
+                path: path.to_owned(),
+                error: error_chain(&error),
+            },
         })
     }
 }

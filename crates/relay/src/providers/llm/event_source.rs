@@ -83,7 +83,7 @@ impl LlmEvents {
             // Biased: counts settle budgets, and the indices of a load are those of the models that
             // were sent before it.
             biased;
-            report = state.reports.next() => Some(Event::Call(report)),
+            report = state.reports.next() => Some(report),
             () = Self::offer_changed(info) => None,
             () = changed(models) => {
                 let models = models.borrow_and_update().clone();

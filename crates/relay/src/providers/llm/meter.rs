@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_dialect::{CountSource as Counted, Endpoint, StreamReader, Usage};
-use llamapool_wire::llm::{CallEnd, CallReport, CountSource};
+use llamapool_wire::llm::{CallEnd, CallProgress, CallReport, CountSource};
 use tokio::time::Instant;
 
 use super::abandoned::AbandonedCalls;
@@ -12,6 +12,9 @@ use super::call_gate::Slot;
 use super::learned::Lesson;
 use super::speeds::Measurement;
 use super::state::RuntimeState;
+
+/// Between two reports of the progress of one call.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One attempt. Dropping it before its end means that the server has cancelled it.
 pub(super) struct CallMeter {
@@ -27,6 +30,8 @@ pub(super) struct CallMeter {
     was_cold: bool,
     sent: Option<Instant>,
     first_content: Option<Instant>,
+    /// When progress was reported last.
+    reported: Option<Instant>,
     counts: Usage,
     is_over: bool,
     /// The reader of the answer's events, where it has some.
@@ -60,6 +65,7 @@ impl CallMeter {
             stream: StreamReader::new(attempt.endpoint),
             sent: None,
             first_content: None,
+            reported: None,
             counts: Usage::default(),
             is_over: false,
             state,
@@ -88,6 +94,21 @@ impl CallMeter {
         }
         self.is_over = true;
         self.slot = None;
+    }
+
+    /// Notes how much of the prompt is read, and reports it unless it did so a moment ago.
+    pub(super) fn read(&mut self, share: f32) {
+        let is_due = self
+            .reported
+            .is_none_or(|reported| reported.elapsed() >= PROGRESS_INTERVAL);
+        if is_due {
+            self.reported = Some(Instant::now());
+            let progress = CallProgress {
+                attempt: self.attempt,
+                read: share,
+            };
+            self.state.add_progress(self.session, progress);
+        }
     }
 
     /// Notes the first content.

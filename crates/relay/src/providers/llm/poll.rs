@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::client::{PollClient, PollError};
 use super::detect::{IdentifyError, identify};
-use super::runtime::{self, ModelDetails};
+use super::runtime::{self, ModelDetails, Pushes};
 use super::state::RuntimeState;
 use crate::config::RuntimeKind;
 use crate::status::provider::HealthReporter;
@@ -23,6 +23,8 @@ const USED_FOR: Duration = Duration::from_secs(30);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The fewest time between two polls that calls ask for.
 const LEAST_INTERVAL: Duration = Duration::from_millis(200);
+/// Between two attempts to get a stream of changes from a runtime that pushes them.
+const PUSH_INTERVAL: Duration = Duration::from_secs(10);
 /// How many polls in a row may be late before the runtime counts as unreachable: one that computes
 /// on all cores is slow to answer.
 const LATE_POLLS: u32 = 3;
@@ -35,6 +37,14 @@ pub(super) struct Poller<'a> {
     details: ModelDetails,
     models_due: Instant,
     late_polls: u32,
+    pushes: PushedChanges,
+}
+
+/// The changes that a runtime pushes, if it does.
+struct PushedChanges {
+    stream: Option<Pushes>,
+    /// When a stream that ended, or was refused, is asked for again.
+    next: Instant,
 }
 
 impl<'a> Poller<'a> {
@@ -51,6 +61,10 @@ impl<'a> Poller<'a> {
             details: ModelDetails::default(),
             models_due: Instant::now(),
             late_polls: 0,
+            pushes: PushedChanges {
+                stream: None,
+                next: Instant::now(),
+            },
         }
     }
 
@@ -68,9 +82,14 @@ impl<'a> Poller<'a> {
                 tokio::time::sleep(LEAST_INTERVAL).await;
                 self.state.poll_now.notified().await;
             };
+            let pushed = async {
+                tokio::time::sleep(LEAST_INTERVAL).await;
+                self.pushes.changed(self.client, self.state).await;
+            };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = poked => self.models_due = Instant::now(),
+                () = pushed => self.models_due = Instant::now(),
             }
         }
     }
@@ -140,5 +159,27 @@ impl<'a> Poller<'a> {
         };
         let until_models = self.models_due.saturating_duration_since(Instant::now());
         interval.min(until_models.max(LEAST_INTERVAL))
+    }
+}
+
+impl PushedChanges {
+    /// Waits for a change, for ever where the runtime pushes none. Without loss if the future is
+    /// dropped.
+    async fn changed(&mut self, client: &PollClient, state: &RuntimeState) {
+        if !state.pushes_changes() {
+            self.stream = None;
+            std::future::pending::<()>().await;
+        }
+        loop {
+            if let Some(stream) = &mut self.stream
+                && stream.changed().await.is_some()
+            {
+                return;
+            }
+            self.stream = None;
+            tokio::time::sleep_until(self.next).await;
+            self.next = Instant::now() + PUSH_INTERVAL;
+            self.stream = Pushes::open(client).await.ok();
+        }
     }
 }

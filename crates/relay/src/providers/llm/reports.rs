@@ -1,8 +1,9 @@
 //! The reports of calls that the server has not received yet.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use llamapool_wire::llm::CallReport;
+use llamapool_wire::Event;
+use llamapool_wire::llm::{CallProgress, CallReport};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -20,6 +21,8 @@ pub(super) struct Reports {
 struct Queue {
     session: u64,
     reports: VecDeque<CallReport>,
+    /// The share of the prompt that is read, by the numbers of attempts.
+    progress: BTreeMap<u64, f32>,
 }
 
 impl Reports {
@@ -29,6 +32,7 @@ impl Reports {
         let mut queue = self.queue.lock();
         queue.session += 1;
         queue.reports.clear();
+        queue.progress.clear();
         queue.session
     }
 
@@ -43,6 +47,7 @@ impl Reports {
         if queue.session != session {
             return;
         }
+        queue.progress.remove(&report.attempt);
         if queue.reports.len() >= MAX_REPORTS {
             // The server estimates what it gets no report of.
             queue.reports.pop_front();
@@ -51,15 +56,38 @@ impl Reports {
         self.added.notify_one();
     }
 
-    /// Waits for the next report. Without loss if the future is dropped.
-    pub(super) async fn next(&self) -> CallReport {
+    /// Adds how much of its prompt a call has read that began in a session. What was added before and
+    /// was not received yet is replaced.
+    pub(super) fn add_progress(&self, session: u64, progress: CallProgress) {
+        let mut queue = self.queue.lock();
+        let has_room = queue.progress.len() < MAX_REPORTS;
+        if queue.session == session && (has_room || queue.progress.contains_key(&progress.attempt))
+        {
+            queue.progress.insert(progress.attempt, progress.read);
+            self.added.notify_one();
+        }
+    }
+
+    /// Waits for the next report, before which no progress is sent. Without loss if the future is
+    /// dropped.
+    pub(super) async fn next(&self) -> Event {
         loop {
             let added = self.added.notified();
-            if let Some(report) = self.queue.lock().reports.pop_front() {
-                return report;
+            if let Some(event) = self.queue.lock().pop() {
+                return event;
             }
             added.await;
         }
+    }
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Event> {
+        if let Some(report) = self.reports.pop_front() {
+            return Some(Event::Call(report));
+        }
+        let (attempt, read) = self.progress.pop_first()?;
+        Some(Event::Progress(CallProgress { attempt, read }))
     }
 }
 
@@ -85,8 +113,27 @@ mod tests {
         reports.add(second, report(3));
         reports.add(second, report(4));
 
-        assert_eq!(reports.next().await.attempt, 3);
-        assert_eq!(reports.next().await.attempt, 4);
+        assert_eq!(reports.next().await, Event::Call(report(3)));
+        assert_eq!(reports.next().await, Event::Call(report(4)));
+        assert!(futures_util::poll!(std::pin::pin!(reports.next())).is_pending());
+    }
+
+    #[tokio::test]
+    async fn progress_is_the_latest_and_ends_with_the_report() {
+        let reports = Reports::default();
+        let first = reports.begin();
+        let progress = |attempt, read| CallProgress { attempt, read };
+        reports.add_progress(first, progress(9, 0.5));
+        let second = reports.begin();
+
+        for (attempt, read) in [(1, 0.1), (2, 0.2), (1, 0.3)] {
+            reports.add_progress(second, progress(attempt, read));
+        }
+        reports.add_progress(first, progress(9, 0.6));
+        reports.add(second, report(2));
+
+        assert_eq!(reports.next().await, Event::Call(report(2)));
+        assert_eq!(reports.next().await, Event::Progress(progress(1, 0.3)));
         assert!(futures_util::poll!(std::pin::pin!(reports.next())).is_pending());
     }
 }

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use llamapool_wire::llm::ModelInfo;
 use serde_json::Value;
 
+pub(super) use self::llama_cpp::router::Pushes;
 use super::client::{PollClient, PollError};
 use crate::config::RuntimeKind;
 
@@ -33,6 +34,8 @@ pub(super) struct PolledLoad {
     pub(super) busy: Option<u32>,
     /// The calls that wait inside the runtime.
     pub(super) waiting: Option<u32>,
+    /// Whether the runtime pushes changes of its models.
+    pub(super) pushes_changes: bool,
 }
 
 /// The models that a runtime has loaded.
@@ -183,6 +186,47 @@ fn apis(kind: RuntimeKind, version: &str, model: &ModelInfo) -> Vec<String> {
     };
     // These runtimes do not report which of their models embed or rank.
     has_words(&[of_text, &["embeddings", "rerank"]].concat())
+}
+
+/// Reads JSON as the answers of a kind of runtime that list models.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz_models(kind: RuntimeKind, json: &Value) -> Vec<Vec<ModelInfo>> {
+    let mut lists = match kind {
+        RuntimeKind::Ollama => ollama::fuzz_models(json),
+        RuntimeKind::LlamaCpp => llama_cpp::fuzz_models(json),
+        RuntimeKind::LmStudio => lm_studio::fuzz_models(json),
+        RuntimeKind::Vllm | RuntimeKind::Sglang | RuntimeKind::OpenAi => openai::fuzz_models(json),
+    };
+    let version = text(json, "version");
+    for model in lists.iter_mut().flatten() {
+        model.apis = apis(kind, &version, model);
+    }
+    lists
+}
+
+/// Reads JSON, and bytes that may be a stream, as answers that tell the load.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz_loads(json: &Value, stream: &[u8]) {
+    for load in [ollama::load_of(json), llama_cpp::load_of(json)] {
+        for kind in [
+            RuntimeKind::LlamaCpp,
+            RuntimeKind::Vllm,
+            RuntimeKind::Ollama,
+        ] {
+            assert!(concurrency(Some(kind), &load) >= 1);
+        }
+    }
+    llama_cpp::busy_of(json);
+    llama_cpp::router::fuzz(json, stream);
+}
+
+/// Reads a text as metrics.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz_metrics(metrics: &str) {
+    for load in [vllm::load_of(metrics), sglang::load_of(metrics)] {
+        let most = concurrency(Some(RuntimeKind::Vllm), &load);
+        assert!((1..=vllm::CONCURRENCY).contains(&most));
+    }
 }
 
 /// Returns a member that is a text, empty if there is none.

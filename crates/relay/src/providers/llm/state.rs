@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use llamapool_wire::Event;
 use llamapool_wire::llm::{
-    CallReport, Load, MAX_MODELS, MAX_MODELS_BYTES, ModelInfo, Models, RuntimeInfo,
+    CallProgress, CallReport, Load, MAX_MODELS, MAX_MODELS_BYTES, ModelInfo, Models, RuntimeInfo,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -168,6 +168,11 @@ impl RuntimeState {
         }
     }
 
+    /// Returns whether the runtime pushes changes of its models.
+    pub(super) fn pushes_changes(&self) -> bool {
+        self.known.lock().load.pushes_changes
+    }
+
     /// Notes that a call runs or has just ended, so that the load is polled often.
     pub(super) fn note_use(&self) {
         let mut known = self.known.lock();
@@ -226,6 +231,11 @@ impl RuntimeState {
     /// Adds the report of a call that began in a session of the event stream.
     pub(super) fn add_report(&self, session: u64, report: CallReport) {
         self.reports.add(session, report);
+    }
+
+    /// Adds how much of its prompt a call has read that began in a session of the event stream.
+    pub(super) fn add_progress(&self, session: u64, progress: CallProgress) {
+        self.reports.add_progress(session, progress);
     }
 
     fn update_info(&self, known: &Known) {

@@ -115,6 +115,7 @@ impl StreamAnswer {
                     }
                     EventMeaning::Progress { share } if share > self.share_read => {
                         self.share_read = share;
+                        self.meter.read(share);
                         self.patience.prolong();
                     }
                     _ => {}

@@ -192,3 +192,29 @@ async fn load_that_others_cause_is_reported() {
 
     assert_eq!(elsewhere, 1);
 }
+
+/// llama.cpp reports how much of a prompt it has read, for calls in both forms.
+#[tokio::test]
+async fn the_share_of_a_prompt_that_is_read_is_reported() {
+    for call in [Call::chat_stream(), Call::chat()] {
+        let runtime = LlmRuntime::with(PlayedRuntime::LlamaCpp, |behaviour| {
+            behaviour.is_held = true;
+        })
+        .await;
+        let mut worker = Worker::with(&runtime, |_| {}).await;
+
+        let pending = worker.begin(call);
+        let progress = worker
+            .events
+            .find(|event| match event {
+                Event::Progress(progress) => Some(progress),
+                _ => None,
+            })
+            .await;
+        runtime.change(|behaviour| behaviour.is_held = false);
+        pending.head().await.text().await;
+
+        assert_eq!((progress.attempt, progress.read), (7, 0.5));
+        assert_eq!(worker.events.report().await.end, CallEnd::Complete);
+    }
+}

@@ -13,7 +13,7 @@ use super::context::LlmDoor;
 use super::error::LlmError;
 use crate::auth::Principal;
 use crate::calls::Outcome;
-use crate::pool::EndedCall;
+use crate::pool::{EndedCall, PoolWorker};
 use crate::scheduler::Pass;
 
 /// A call to the LLM API. Dropping it counts and logs the call, and leaves the server's gate.
@@ -30,7 +30,8 @@ pub(super) struct Call {
     /// The name that the caller asked for.
     requested: String,
     model: Option<Arc<str>>,
-    worker: Option<String>,
+    /// The worker of the last attempt, and its own name of the model.
+    worker: Option<(Arc<PoolWorker>, Arc<str>)>,
     outcome: Option<Outcome>,
     failure: Option<(LlmErrorKind, String)>,
     progress: Arc<CallProgress>,
@@ -53,10 +54,10 @@ pub(super) enum Stage {
         model: Arc<str>,
         since: Instant,
     },
-    /// Its worker loads the model.
-    Loading(Arc<str>),
-    /// Its worker reads the prompt.
-    Reading,
+    /// The worker of this attempt loads the model.
+    Loading { model: Arc<str>, attempt: u64 },
+    /// The worker of this attempt reads the prompt.
+    Reading { attempt: u64 },
 }
 
 /// What a call begins with.
@@ -71,6 +72,7 @@ pub(super) struct Begin {
 impl Call {
     /// Begins a call.
     pub(super) fn begin(door: Arc<LlmDoor>, begin: Begin) -> Self {
+        door.pool.metrics().began();
         Self {
             door,
             req_id: begin.req_id,
@@ -119,9 +121,9 @@ impl Call {
         self.model.clone().unwrap_or_else(|| "".into())
     }
 
-    /// Sets the name of the worker of the current attempt.
-    pub(super) fn set_worker(&mut self, worker: &str) {
-        self.worker = Some(worker.to_owned());
+    /// Sets the worker of the current attempt, with the worker's own name of the model.
+    pub(super) fn set_worker(&mut self, worker: &Arc<PoolWorker>, own_name: &Arc<str>) {
+        self.worker = Some((worker.clone(), own_name.clone()));
     }
 
     /// Records the outcome of an answer that went down whole.
@@ -157,7 +159,7 @@ impl Call {
         let principal = self.principal.label();
         let endpoint = self.endpoint.api();
         let model = self.model.as_deref();
-        let worker = self.worker.as_deref();
+        let worker = self.worker.as_ref().map(|(worker, _)| worker.name());
         let ms = duration.as_secs_f64() * 1000.0;
         let cause = self.failure.as_ref().map(|(kind, _)| kind.word());
         let error = self.failure.as_ref().map(|(_, error)| error.as_str());
@@ -204,6 +206,9 @@ impl Drop for Call {
         let duration = self.started.elapsed();
         self.door.pool.metrics().ended(EndedCall {
             model: self.model.as_ref(),
+            worker: self.worker.as_ref().map(|(worker, name)| (&**worker, name)),
+            endpoint: self.endpoint,
+            failure: self.failure.as_ref().map(|(kind, _)| kind.word()),
             key: self.key,
             outcome,
             duration,

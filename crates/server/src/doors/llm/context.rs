@@ -68,6 +68,8 @@ pub struct LlmConfig {
     pub remembered_responses: usize,
     /// Set if answers get the header `Llamapool-Route`.
     pub route_header: bool,
+    /// Set if there are metrics under OpenTelemetry's names.
+    pub gen_ai_metrics: bool,
     /// Set if the block that Claude Code changes in every request is taken out of prompts.
     pub strips_billing_header: bool,
     /// Set if the callers of keys may keep and unload Ollama's models.
@@ -199,6 +201,7 @@ impl Default for LlmConfig {
             alias_fallback: true,
             remembered_responses: 65_536,
             route_header: true,
+            gen_ai_metrics: false,
             strips_billing_header: true,
             passes_keep_alive: false,
             aliases: Vec::new(),

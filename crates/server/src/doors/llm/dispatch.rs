@@ -143,11 +143,10 @@ impl Running {
             since: Instant::now(),
         };
         call.progress().set(queued.clone());
-        let mut running = door.pool.place(ask).await?;
+        let mut running = door.pool.place(ask, &call.req_id).await?;
 
         loop {
-            call.set_worker(running.worker.name());
-            call.progress().set(stage_of(&running));
+            call.set_worker(&running.worker, &running.run.model_name);
             let sent = Instant::now();
             let failed = match self.attempt(call, &mut running).await {
                 Ok(answer) => {
@@ -184,12 +183,14 @@ impl Running {
         if let Ok(req_id) = HeaderValue::from_str(&call.req_id) {
             headers.insert(wire::REQUEST_ID, req_id);
         }
+        let attempt = running.begin_attempt(call.model(), call.endpoint);
+        call.progress().set(stage_of(running, attempt));
         let request = WorkerRequest {
             method: Method::POST,
             at_runtime,
             headers,
             body: self.request.body_for(door, self.party.party, &model),
-            attempt: running.begin_attempt(&call.model()),
+            attempt,
             model: Some(model.as_ref().to_owned()),
             form: self.request.form,
         };
@@ -223,7 +224,7 @@ impl Running {
         let is_repeatable = self.request.is_repeatable(worker);
         let why = self.attempts.after(failed, is_repeatable)?;
         call.door.pool.metrics().failed_over(cause);
-        running.retry(why).await.ok()
+        running.retry(why, &call.req_id).await.ok()
     }
 
     /// Takes an answer: from here on the call is never sent again.
@@ -274,11 +275,12 @@ impl From<FailedAnswer> for Result<CallAnswer, LlmError> {
 }
 
 /// Returns the stage of a call that was just placed.
-fn stage_of(running: &RunningCall) -> Stage {
+fn stage_of(running: &RunningCall, attempt: u64) -> Stage {
     match running.run.reason {
-        Reason::Cold | Reason::Loading | Reason::Reload => {
-            Stage::Loading(running.run.model_name.clone())
-        }
-        Reason::Warm | Reason::Prefix | Reason::Only => Stage::Reading,
+        Reason::Cold | Reason::Loading | Reason::Reload => Stage::Loading {
+            model: running.run.model_name.clone(),
+            attempt,
+        },
+        Reason::Warm | Reason::Prefix | Reason::Only => Stage::Reading { attempt },
     }
 }

@@ -101,20 +101,37 @@ impl EarlyStream {
         })
     }
 
+    /// Returns the line about the share of the prompt that is read, `None` if it is not known.
+    fn reading(&self, attempt: u64) -> Option<String> {
+        let share = self.door.pool.share_read(attempt)?;
+        Some(format!("reading {:.0}%", share * 100.0))
+    }
+
     /// Returns the line for people about how far the call is.
     fn line(&self) -> Option<String> {
         match self.progress.get() {
             Stage::Begun => None,
-            Stage::Loading(model) => Some(format!("loading model={model}")),
-            Stage::Reading => Some("reading".to_owned()),
+            Stage::Loading { model, attempt } => Some(
+                self.reading(attempt)
+                    .unwrap_or_else(|| format!("loading model={model}")),
+            ),
+            Stage::Reading { attempt } => {
+                let reading = self.reading(attempt);
+                Some(reading.unwrap_or_else(|| "reading".to_owned()))
+            }
             Stage::Queued { call, model, since } => {
                 let waited = since.elapsed().as_secs();
                 let queue = self.door.pool.queue();
-                let entry = queue.iter().find(|entry| entry.call == call);
+                let entry = queue.find(call);
                 let place =
                     entry.map(|entry| format!("position={} of={} ", entry.position, entry.of));
                 let place = place.unwrap_or_default();
-                Some(format!("queue {place}model={model} waited={waited}"))
+                let expected = entry.and_then(|entry| entry.expected);
+                let expected = expected.map(|micros| format!(" expected={}", seconds(micros)));
+                let expected = expected.unwrap_or_default();
+                Some(format!(
+                    "queue {place}model={model} waited={waited}{expected}"
+                ))
             }
         }
     }
@@ -280,4 +297,9 @@ fn kind_of_status(status: StatusCode) -> LlmErrorKind {
         400..=499 => LlmErrorKind::InvalidRequest,
         _ => LlmErrorKind::RuntimeClosed,
     }
+}
+
+/// Returns whole seconds, one for any part of one: a wait of none would be over.
+fn seconds(micros: u64) -> u64 {
+    micros.div_ceil(1_000_000)
 }

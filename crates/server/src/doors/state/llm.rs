@@ -5,13 +5,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use llamapool_pool::{
-    Availability, BreakerState, BudgetKind, KeyView, ModelView, QueueEntry, WorkerView,
-};
+use llamapool_pool::{Availability, BreakerState, BudgetKind, KeyView, ModelView, WorkerView};
+use llamapool_wire::DisplayName;
 use serde::Serialize;
 
 use super::snapshot::time;
-use crate::pool::{ModelTotals, PoolWorker, Reported, WorkerPool};
+use crate::pool::{ModelTotals, PoolWorker, QueuedCall, Reported, WorkerPool};
 
 /// The most waiting calls that are listed one by one.
 const LISTED_CALLS: usize = 1000;
@@ -44,6 +43,8 @@ pub(super) struct WorkerState {
     connected_at: String,
     last_heartbeat: String,
     version: String,
+    build_sha: Option<String>,
+    build_date: Option<String>,
     models_supported: Option<Vec<String>>,
     max_concurrency: u32,
     embedding_batch_size: u32,
@@ -91,13 +92,15 @@ struct ModelCounts {
 }
 
 #[derive(Serialize)]
-pub(super) struct QueuedCall {
-    call: u64,
+pub(super) struct WaitingCall {
+    request_id: String,
     key: String,
     model: String,
     class: &'static str,
     position: usize,
+    of: usize,
     waited_ms: u64,
+    expected_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -117,6 +120,7 @@ pub(super) struct KeyState {
 /// The counts of calls to LLM runtimes alone.
 #[derive(Serialize)]
 pub(super) struct LlmJobs {
+    jobs_inflight_total: usize,
     jobs_completed_total: u64,
     jobs_failed_total: u64,
 }
@@ -126,7 +130,7 @@ pub(super) struct LlmSnapshot {
     pub(super) summary: WorkersSummary,
     pub(super) models: Vec<ModelState>,
     pub(super) workers: Vec<WorkerState>,
-    pub(super) queue: Vec<QueuedCall>,
+    pub(super) queue: Vec<WaitingCall>,
     pub(super) queue_len: usize,
     pub(super) keys: Vec<KeyState>,
     pub(super) jobs: LlmJobs,
@@ -149,16 +153,17 @@ pub(super) fn snapshot(pool: &WorkerPool) -> LlmSnapshot {
     };
     let (completed, failed) = pool.metrics().totals();
     let queue = pool.queue();
-    let queue = queue.iter().take(LISTED_CALLS);
+    let queue = queue.calls().iter().take(LISTED_CALLS);
     let models = pool.models(WorkerPool::OPERATOR);
     LlmSnapshot {
         summary,
         models: models.iter().map(model_state).collect(),
         workers,
-        queue: queue.map(|entry| queued_call(pool, entry)).collect(),
+        queue: queue.map(|call| waiting_call(pool, call)).collect(),
         queue_len: pool.waiting(),
         keys: pool.keys().iter().map(|key| key_state(pool, key)).collect(),
         jobs: LlmJobs {
+            jobs_inflight_total: pool.metrics().running(),
             jobs_completed_total: completed,
             jobs_failed_total: failed,
         },
@@ -194,6 +199,8 @@ fn worker_state(worker: &PoolWorker, view: &WorkerView) -> WorkerState {
         connected_at: time(member.connected_at),
         last_heartbeat: time(member.last_seen()),
         version: member.identity.version.as_str().to_owned(),
+        build_sha: text(&member.identity.build_sha),
+        build_date: text(&member.identity.build_date),
         models_supported: (!models.is_empty()).then_some(models),
         max_concurrency: view.slots,
         embedding_batch_size: reported.runtime.embedding_batch_size,
@@ -227,6 +234,12 @@ fn worker_state(worker: &PoolWorker, view: &WorkerView) -> WorkerState {
         },
         remote_addr: member.tunnel.remote.to_string(),
     }
+}
+
+/// Returns a text that a worker reports, `None` if it does not.
+fn text(reported: &DisplayName) -> Option<String> {
+    let text = reported.as_str();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn speeds(reported: &Reported) -> Vec<SpeedState> {
@@ -266,14 +279,17 @@ fn per_model(models: Vec<(Arc<str>, ModelTotals)>) -> serde_json::Map<String, se
     counts.collect()
 }
 
-fn queued_call(pool: &WorkerPool, entry: &QueueEntry) -> QueuedCall {
-    QueuedCall {
-        call: entry.call.0,
+fn waiting_call(pool: &WorkerPool, call: &QueuedCall) -> WaitingCall {
+    let entry = &call.entry;
+    WaitingCall {
+        request_id: call.request_id.as_ref().to_owned(),
         key: pool.metrics().key_name(entry.key).to_owned(),
         model: entry.model.as_ref().to_owned(),
         class: entry.class.as_str(),
         position: entry.position,
+        of: entry.of,
         waited_ms: entry.waited / 1000,
+        expected_ms: entry.expected.map(|micros| micros / 1000),
     }
 }
 

@@ -12,7 +12,7 @@ use llamapool_wire::{BridgeLoad, BuildInfo, ProviderHealth, RelayId};
 use serde::Serialize;
 
 use super::llm::{
-    KeyState, LlmJobs, LlmSnapshot, ModelState, QueuedCall, WorkerState, WorkersSummary,
+    KeyState, LlmJobs, LlmSnapshot, ModelState, WaitingCall, WorkerState, WorkersSummary,
 };
 
 use crate::calls::{CallMetrics, Outcome};
@@ -42,7 +42,7 @@ struct Snapshot {
     models: Vec<ModelState>,
     workers: Vec<WorkerState>,
     /// The waiting calls to LLM runtimes, in the order in which they would run.
-    queue: Vec<QueuedCall>,
+    queue: Vec<WaitingCall>,
     keys: Vec<KeyState>,
     llm: LlmJobs,
     mcp: Mcp,

@@ -15,6 +15,8 @@ fn relay(secret: &str) -> RelayIdentity {
         ids: Vec::new(),
         name: DisplayName::default(),
         version: DisplayName::default(),
+        build_sha: DisplayName::default(),
+        build_date: DisplayName::default(),
         instance: InstanceId::random(),
         secret: (!secret.is_empty()).then(|| Secret::new(secret)),
         network: network_of([192, 0, 2, 1].into()),

@@ -44,6 +44,8 @@ fn relay(ids: &[&str]) -> RelayIdentity {
             .collect(),
         name: DisplayName::default(),
         version: DisplayName::default(),
+        build_sha: DisplayName::default(),
+        build_date: DisplayName::default(),
         instance: InstanceId::random(),
         secret: None,
         network: network(1),

@@ -1,11 +1,12 @@
-//! The server of llama.cpp: `/v1/models`, `/props`, `/slots`, `/health`, and in its router mode
-//! `/models` with a status for each model.
+//! The server of llama.cpp: `/v1/models`, `/props`, `/slots`. With many models it is a [`router`].
+
+pub(super) mod router;
 
 use http::StatusCode;
 use llamapool_wire::llm::{MAX_MODELS, ModelInfo};
 use serde_json::Value;
 
-use super::{PolledLoad, Resident, ResidentModel, number, text, texts};
+use super::{PolledLoad, Resident, number, text, texts};
 use crate::providers::llm::client::{PollClient, PollError, unexpected};
 
 const MODELS: &str = "/v1/models";
@@ -21,6 +22,7 @@ pub(super) async fn models(client: &PollClient) -> Result<Vec<ModelInfo>, PollEr
     let mut models = models_of(&client.get_json(MODELS).await?)?;
     if let [only] = &mut models[..]
         && let Ok(props) = client.get_json(PROPS).await
+        && !router::is_router(&props)
     {
         add_props(only, &props);
     }
@@ -36,10 +38,10 @@ pub(super) async fn load(client: &PollClient) -> Result<PolledLoad, PollError> {
         });
     }
     let props = props.json(PROPS)?;
-    let mut load = load_of(&props);
-    if is_router(&props) {
-        load.resident = Resident::These(routed_models(&client.get_json("/models").await?));
+    if router::is_router(&props) {
+        return router::load(client).await;
     }
+    let mut load = load_of(&props);
     // Asking for the slots of a model that sleeps would wake it.
     if props["is_sleeping"] != true {
         load.busy = busy(client).await?;
@@ -50,16 +52,20 @@ pub(super) async fn load(client: &PollClient) -> Result<PolledLoad, PollError> {
 /// Asks how many slots compute, `None` if the server was started without `/slots`.
 pub(super) async fn busy(client: &PollClient) -> Result<Option<u32>, PollError> {
     let answer = client.get(SLOTS).await?;
+    if answer.status == StatusCode::BAD_REQUEST {
+        // A router wants the name of a model.
+        return router::busy(client).await;
+    }
     Ok(answer.json(SLOTS).ok().and_then(|slots| busy_of(&slots)))
 }
 
-fn busy_of(slots: &Value) -> Option<u32> {
+pub(super) fn busy_of(slots: &Value) -> Option<u32> {
     let busy = slots.as_array()?.iter();
     let busy = busy.filter(|slot| slot["is_processing"] == true).count();
     u32::try_from(busy).ok()
 }
 
-fn load_of(props: &Value) -> PolledLoad {
+pub(super) fn load_of(props: &Value) -> PolledLoad {
     let slots = props["total_slots"].as_u64();
     let resident = if props["is_sleeping"] == true {
         Resident::These(Vec::new())
@@ -73,31 +79,12 @@ fn load_of(props: &Value) -> PolledLoad {
     }
 }
 
-/// Returns whether the properties are those of the router, which has models of its own only once it
-/// has loaded some.
-fn is_router(props: &Value) -> bool {
-    props["role"] == "router"
-}
-
-/// Returns the models that the router has loaded, or is loading.
-fn routed_models(models: &Value) -> Vec<ResidentModel> {
-    let models = models["data"].as_array().map_or(&[][..], Vec::as_slice);
-    let models = models.iter().filter_map(|model| {
-        let status = model["status"]["value"].as_str()?;
-        matches!(status, "loaded" | "loading").then(|| ResidentModel {
-            name: text(model, "id"),
-            context: 0,
-            is_loading: status == "loading",
-        })
-    });
-    models.collect()
-}
-
 fn models_of(list: &Value) -> Result<Vec<ModelInfo>, PollError> {
     let models = list["data"]
         .as_array()
         .ok_or_else(|| unexpected(MODELS, "has no list `data`"))?;
-    let models = models.iter().take(MAX_MODELS).map(|model| {
+    let models = models.iter().filter(|model| router::is_usable(model));
+    let models = models.take(MAX_MODELS).map(|model| {
         let meta = &model["meta"];
         let architecture = &model["architecture"];
         let name = text(model, "id");
@@ -119,6 +106,14 @@ fn models_of(list: &Value) -> Result<Vec<ModelInfo>, PollError> {
         }
     });
     Ok(models.collect())
+}
+
+/// Reads JSON as the list, and as the properties of a model.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz_models(json: &Value) -> Vec<Vec<ModelInfo>> {
+    let mut only = ModelInfo::default();
+    add_props(&mut only, json);
+    vec![models_of(json).unwrap_or_default(), vec![only]]
 }
 
 /// Adds what the properties of a server with one model tell of it.
@@ -177,20 +172,5 @@ mod tests {
         assert_eq!(busy_of(&json!({"error": 1})), None);
         assert_eq!((awake.slots, awake.resident), (Some(2), Resident::All));
         assert_eq!(asleep.resident, Resident::These(Vec::new()));
-    }
-
-    #[test]
-    fn models_of_the_router_are_loaded_loading_or_neither() {
-        let list = json!({"data": [{"id": "a", "status": {"value": "loaded"}},
-            {"id": "b", "status": {"value": "loading"}}, {"id": "c", "status": {"value": "unloaded"}},
-            {"id": "d"}]});
-
-        let models = routed_models(&list);
-
-        let found: Vec<_> = models
-            .iter()
-            .map(|it| (it.name.as_str(), it.is_loading))
-            .collect();
-        assert_eq!(found, [("a", false), ("b", true)]);
     }
 }

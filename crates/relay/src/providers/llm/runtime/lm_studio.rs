@@ -116,6 +116,15 @@ fn models_before_0_4(list: &Value) -> Result<Vec<Listed>, PollError> {
     Ok(models.collect())
 }
 
+/// Reads JSON as the lists of both versions.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz_models(json: &Value) -> Vec<Vec<ModelInfo>> {
+    let lists = [models_of(json), models_before_0_4(json)];
+    let lists = lists.into_iter().flatten();
+    let lists = lists.map(|list| list.into_iter().map(|model| model.info).collect());
+    lists.collect()
+}
+
 fn inputs(sees: bool) -> Vec<String> {
     let words: &[&str] = if sees { &["text", "image"] } else { &["text"] };
     words.iter().map(|&word| word.to_owned()).collect()

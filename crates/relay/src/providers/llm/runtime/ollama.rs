@@ -58,17 +58,21 @@ pub(super) async fn models(
 }
 
 pub(super) async fn load(client: &PollClient) -> Result<PolledLoad, PollError> {
-    let answer = client.get_json(PS).await?;
-    let models = answer["models"].as_array().map_or(&[][..], Vec::as_slice);
-    let resident = models.iter().map(|model| ResidentModel {
+    Ok(load_of(&client.get_json(PS).await?))
+}
+
+pub(super) fn load_of(ps: &Value) -> PolledLoad {
+    let models = ps["models"].as_array().map_or(&[][..], Vec::as_slice);
+    let models = models.iter().take(MAX_MODELS);
+    let resident = models.map(|model| ResidentModel {
         name: text(model, "name"),
         context: number(model, "context_length"),
         is_loading: false,
     });
-    Ok(PolledLoad {
+    PolledLoad {
         resident: Resident::These(resident.collect()),
         ..PolledLoad::default()
-    })
+    }
 }
 
 /// Returns the APIs of a version. A build from source has the version `0.0.0`, and counts as newest.
@@ -127,6 +131,18 @@ fn details_of(show: &Value) -> Details {
         params: number(info, "general.parameter_count"),
         capabilities: texts(show, "capabilities"),
     }
+}
+
+/// Reads JSON as the list, and as the details of each model of it.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz_models(json: &Value) -> Vec<Vec<ModelInfo>> {
+    let mut models = models_of(json).unwrap_or_default();
+    for model in &mut models {
+        details_of(json).add_to(model);
+    }
+    let mut shown = ModelInfo::default();
+    details_of(json).add_to(&mut shown);
+    vec![models, vec![shown]]
 }
 
 impl Details {

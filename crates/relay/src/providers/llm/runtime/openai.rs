@@ -31,6 +31,12 @@ fn models_of(list: &Value) -> Result<Vec<ModelInfo>, PollError> {
     Ok(models.collect())
 }
 
+/// Reads JSON as the list.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz_models(json: &Value) -> Vec<Vec<ModelInfo>> {
+    vec![models_of(json).unwrap_or_default()]
+}
+
 /// Returns the context under the names that runtimes have for it.
 fn context_of(model: &Value) -> u64 {
     ["max_model_len", "context_length", "context_window"]

@@ -18,7 +18,7 @@ pub(super) async fn load(client: &PollClient) -> Result<PolledLoad, PollError> {
     })
 }
 
-fn load_of(metrics: &str) -> PolledLoad {
+pub(super) fn load_of(metrics: &str) -> PolledLoad {
     PolledLoad {
         busy: prometheus::count(metrics, "sglang:num_running_reqs"),
         waiting: prometheus::count(metrics, "sglang:num_queue_reqs"),

@@ -33,7 +33,7 @@ pub(super) async fn readiness(client: &PollClient) -> Result<Resident, PollError
     }
 }
 
-fn load_of(metrics: &str) -> PolledLoad {
+pub(super) fn load_of(metrics: &str) -> PolledLoad {
     PolledLoad {
         busy: prometheus::count(metrics, "vllm:num_requests_running"),
         waiting: prometheus::count(metrics, "vllm:num_requests_waiting"),
