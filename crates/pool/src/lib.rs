@@ -11,6 +11,7 @@ mod budget;
 mod call;
 mod catalogue;
 mod choose;
+mod id_map;
 mod ids;
 mod keys;
 mod model;
@@ -26,6 +27,7 @@ mod view;
 
 pub use budget::{Budget, BudgetError, BudgetKind, BudgetLimits, Reservation, reserved_tokens};
 pub use call::{Ask, Decision, Outcome, Placement, PrefixMark, Reason, RefusedError, Retry, Run};
+pub use id_map::{IdHasher, IdMap};
 pub use ids::{CallId, KeyId, WorkerId};
 pub use model::{Match, PoolLoad, PoolModel, PoolSpeed, Resolution, ResolvedModel, ServerAlias};
 pub use pool::Pool;

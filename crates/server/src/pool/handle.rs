@@ -1,14 +1,14 @@
 //! The handle of the pool: the one lock, the calls that wait, and the clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use llamapool_pool::{
-    Ask, BudgetError, BudgetKind, BudgetLimits, CallId, Decision, KeyId, KeySettings, KeyView,
-    ModelView, Placement, Pool, PoolConfig, QueueEntry, RefusedError, Resolution, ResolvedModel,
-    Retry, Run, ServerAlias, WorkerId, WorkerView,
+    Ask, BudgetError, BudgetKind, BudgetLimits, CallId, Decision, IdMap, KeyId, KeySettings,
+    KeyView, ModelView, Placement, Pool, PoolConfig, QueueEntry, RefusedError, Resolution,
+    ResolvedModel, Retry, Run, ServerAlias, WorkerId, WorkerView,
 };
 use llamapool_wire::llm::CallReport;
 use llamapool_wire::{Offer, RelayId};
@@ -62,8 +62,8 @@ struct Inner {
 
 struct State {
     pool: Pool,
-    waiting: HashMap<CallId, Waiting>,
-    workers: HashMap<WorkerId, Arc<PoolWorker>>,
+    waiting: IdMap<CallId, Waiting>,
+    workers: IdMap<WorkerId, Arc<PoolWorker>>,
     /// When workers left, the latest last.
     left: VecDeque<u64>,
 }
@@ -112,8 +112,8 @@ impl WorkerPool {
 
         let state = State {
             pool,
-            waiting: HashMap::new(),
-            workers: HashMap::new(),
+            waiting: IdMap::default(),
+            workers: IdMap::default(),
             left: VecDeque::new(),
         };
         Self(Arc::new(Inner {

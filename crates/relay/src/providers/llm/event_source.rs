@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_wire::Event;
-use llamapool_wire::llm::{Load, Models, RuntimeInfo};
+use llamapool_wire::llm::{CallReport, Load, Models, RuntimeInfo};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -68,6 +68,11 @@ impl LlmEvents {
                 return Some(Event::Load(load));
             }
         }
+    }
+
+    /// Takes a report that is there already.
+    pub(crate) fn take_report(&mut self) -> Option<CallReport> {
+        self.state.reports.take()
     }
 
     async fn next_change(&mut self) -> Option<Event> {

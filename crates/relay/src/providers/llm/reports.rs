@@ -55,11 +55,16 @@ impl Reports {
     pub(super) async fn next(&self) -> CallReport {
         loop {
             let added = self.added.notified();
-            if let Some(report) = self.queue.lock().reports.pop_front() {
+            if let Some(report) = self.take() {
                 return report;
             }
             added.await;
         }
+    }
+
+    /// Takes the next report, if there is one.
+    pub(super) fn take(&self) -> Option<CallReport> {
+        self.queue.lock().reports.pop_front()
     }
 }
 
@@ -86,7 +91,8 @@ mod tests {
         reports.add(second, report(4));
 
         assert_eq!(reports.next().await.attempt, 3);
-        assert_eq!(reports.next().await.attempt, 4);
+        assert_eq!(reports.take().map(|report| report.attempt), Some(4));
+        assert_eq!(reports.take(), None);
         assert!(futures_util::poll!(std::pin::pin!(reports.next())).is_pending());
     }
 }

@@ -186,7 +186,7 @@ impl Running {
             headers,
             body: self.request.body_for(door, self.party.party, &model),
             attempt: running.begin_attempt(&call.model()),
-            model: Some(model.as_ref().to_owned()),
+            model: Some(model.clone()),
             form: self.request.form,
         };
         attempt::send(door, &running.worker, request, &self.party.memory).await
