@@ -21,25 +21,37 @@ _STANDARD = {"core", "alloc", "std"}
 
 def command(folder, name, program):
     """The program's command line under callgrind."""
-    return ["valgrind", "--tool=callgrind", "--quiet", f"--callgrind-out-file={folder}/{name}.callgrind",
+    return ["valgrind", "--tool=callgrind", "--quiet", f"--callgrind-out-file={folder}/{name}.%p.callgrind",
             f"--vgdb-prefix={folder}/vgdb", *program]
 
 
-def begin(folder, pid):
-    """Sets all counts of a process to zero."""
-    _tell(folder, pid, "zero")
+class ProcessCounts:
+    """The counts of one process."""
 
+    def __init__(self, folder, pid):
+        self.folder, self.pid = Path(folder), pid
+        self._before = set(self._files())
 
-def end(folder, name, pid):
-    """Returns the instructions since `begin`, by crate."""
-    _tell(folder, pid, "dump")
-    file = Path(f"{folder}/{name}.callgrind.1")
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not file.exists() or "\ntotals:" not in file.read_text():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"valgrind wrote no counts of {name}")
-        time.sleep(0.05)
-    return by_crate(file.read_text())
+    def begin(self):
+        """Sets all counts to zero."""
+        _tell(self.folder, self.pid, "zero")
+
+    def end(self):
+        """Returns what callgrind counted since `begin`, as its file."""
+        _tell(self.folder, self.pid, "dump")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (text := self._new_text()).endswith("\n") or "\ntotals:" not in text:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"valgrind wrote no counts of process {self.pid}")
+            time.sleep(0.05)
+        return text
+
+    def _new_text(self):
+        return "".join(file.read_text() for file in self._files() if file not in self._before)
+
+    def _files(self):
+        # Each dump is a file with the next number.
+        return self.folder.glob(f"*.{self.pid}.callgrind.*")
 
 
 def _tell(folder, pid, what):

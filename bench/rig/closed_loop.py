@@ -3,12 +3,12 @@
 For counting, not for speed: it is slow beside wrk, and never the reason why a process under valgrind waits.
 """
 
+import json
 import selectors
 import socket
 import time
 from urllib.parse import urlsplit
 
-_BODY = '{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo","arguments":{}}}'
 # All ids have as many digits, so all requests are of one length.
 _FIRST_ID = 1_000_000_000
 
@@ -17,13 +17,56 @@ class LoadFailed(Exception):
     """A call was not answered as it should be."""
 
 
+class ToolCall:
+    """The MCP call of the benchmark. Its answer has its id."""
+
+    headers = {"Accept": "application/json, text/event-stream"}
+
+    @staticmethod
+    def body(number):
+        return '{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo","arguments":{}}}' % number
+
+    @staticmethod
+    def is_answer(number, body):
+        return str(number).encode() in body
+
+
+class LongToolCall(ToolCall):
+    """The same with a request and an answer of the sizes of a chat: both have the id, which is a text of 900 bytes."""
+
+    _TEXT = "word " * 180
+
+    @classmethod
+    def body(cls, number):
+        return ('{"jsonrpc":"2.0","id":"%s%d","method":"tools/call","params":{"name":"echo","arguments":{}}}'
+                % (cls._TEXT, number))
+
+
+class ChatCall:
+    """A chat completion of 1 KB that asks for no stream, as in bench/lua/chat.lua."""
+
+    _BODY = json.dumps({"model": "bench", "messages": [{"role": "user", "content": "word " * 180}], "max_tokens": 16,
+                        "temperature": 0}, separators=(",", ":"))
+
+    def __init__(self, headers):
+        self.headers = headers
+
+    def body(self, _):
+        return self._BODY
+
+    @staticmethod
+    def is_answer(_, body):
+        return b'"chat.completion"' in body and b'"finish_reason":"stop"' in body
+
+
 class ClosedLoop:
     """Connections that stay open from one load to the next."""
 
-    def __init__(self, url, connections):
+    def __init__(self, url, connections, call):
         parts = urlsplit(url)
-        self._head = (f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-                      "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n")
+        more = "".join(f"{name}: {value}\r\n" for name, value in call.headers.items())
+        self._head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{more}Content-Type: application/json\r\n"
+        self._call = call
         self._sockets = [socket.create_connection((parts.hostname, parts.port)) for _ in range(connections)]
         self._next_id = _FIRST_ID
 
@@ -50,14 +93,16 @@ class ClosedLoop:
 
     def _send(self, connection):
         self._next_id += 1
-        body = _BODY % self._next_id
+        body = self._call.body(self._next_id)
         connection.sendall(f"{self._head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         return self._next_id, bytearray()
 
-    @staticmethod
-    def _receive(connection, call_id, answer):
+    def _receive(self, connection, call_id, answer):
         """Reads what there is; true when the answer is whole."""
-        answer += connection.recv(65536)
+        piece = connection.recv(65536)
+        if not piece:
+            raise LoadFailed(f"the connection of call {call_id} was closed after {bytes(answer[:300])!r}")
+        answer += piece
         head, found, body = bytes(answer).partition(b"\r\n\r\n")
         if not found:
             return False
@@ -66,7 +111,7 @@ class ClosedLoop:
         lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
         if len(body) < int(lengths[0]):
             return False
-        if str(call_id).encode() not in body:
+        if not self._call.is_answer(call_id, body):
             raise LoadFailed(f"call {call_id} was answered with {body[:300]!r}")
         return True
 

@@ -1,7 +1,11 @@
 """The reader of callgrind's files, with a file as callgrind writes it."""
 
+import tempfile
 import unittest
+from pathlib import Path
+from unittest import mock
 
+from rig import callgrind
 from rig.callgrind import by_crate, crate
 
 FILE = """\
@@ -44,6 +48,26 @@ class ByCrate(unittest.TestCase):
         }
         for name, wanted in names.items():
             self.assertEqual(crate(name, "/usr/bin/llamapool"), wanted, name)
+
+
+class CountsOfAProcess(unittest.TestCase):
+    def test_the_second_count_of_a_process_is_not_the_first(self):
+        with tempfile.TemporaryDirectory() as folder:
+            dumps = iter([f"first\n{FILE}", f"second\n{FILE}"])
+
+            def dump(_, pid, what):
+                if what == "dump":
+                    number = len(list(Path(folder).iterdir())) + 1
+                    Path(folder, f"llamapool-server.{pid}.callgrind.{number}").write_text(next(dumps))
+
+            with mock.patch.object(callgrind, "_tell", dump):
+                texts = []
+                for _ in range(2):
+                    counts = callgrind.ProcessCounts(folder, 77)
+                    counts.begin()
+                    texts.append(counts.end())
+
+        self.assertEqual([text.split("\n")[0] for text in texts], ["first", "second"])
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ impl Assembler {
             return Ok(());
         }
         match &mut self.answer {
-            Answer::Chunks(answer) => answer.event(data),
+            Answer::Chunks(answer) => answer.event(&event.data),
             Answer::Responses(answer) => answer.event(event),
             Answer::Messages(answer) => answer.event(data),
             Answer::Ollama(answer) => answer.event(data),

@@ -6,6 +6,7 @@ mod readers;
 use crate::endpoint::Endpoint;
 use crate::events::RawEvent;
 use crate::members::{NotJsonError, decoded, each_member, is_filled};
+use crate::repeated_chunk::RepeatedChunk;
 use crate::runtime_error::RuntimeError;
 use crate::usage::{Usage, UsageReader};
 
@@ -26,6 +27,10 @@ pub struct StreamReader {
     choices: Vec<(u64, bool)>,
     usage: UsageReader,
     position: StreamPosition,
+    /// The last event, if it was a chunk with nothing but text that later ones may repeat.
+    repeated: Option<RepeatedChunk>,
+    /// True if the last event was such a repetition.
+    is_repetition: bool,
 }
 
 /// The meaning of one event.
@@ -77,11 +82,22 @@ impl StreamReader {
             choices: Vec::new(),
             usage: UsageReader::default(),
             position: StreamPosition::default(),
+            repeated: None,
+            is_repetition: false,
         }
     }
 
     /// Takes the next event and returns what it is.
     pub fn event(&mut self, event: &RawEvent) -> EventMeaning {
+        let repeated = self.repeated.as_ref();
+        self.is_repetition = repeated.is_some_and(|one| one.string_of(&event.data).is_some());
+        if self.is_repetition {
+            // All else that it has was read with the chunk that it repeats.
+            self.usage.content(1);
+            return EventMeaning::Content;
+        }
+        self.repeated = None;
+
         if event.data.is_empty() || &*event.data == b"null" {
             return EventMeaning::Other;
         }
@@ -93,13 +109,18 @@ impl StreamReader {
         };
 
         let read = match self.endpoint {
-            Endpoint::ChatCompletions | Endpoint::Completions => self.chunk(data),
+            Endpoint::ChatCompletions | Endpoint::Completions => self.chunk(event, data),
             Endpoint::Responses => self.response_event(event, data),
             Endpoint::Messages => self.message_event(data),
             Endpoint::OllamaChat | Endpoint::OllamaGenerate => self.ollama_line(data),
             _ => Ok(self.unknown_event(data)),
         };
         read.unwrap_or_else(|NotJsonError| garbage(event))
+    }
+
+    /// Returns `true` if the last event was equal to the one before it but for the text of its content.
+    pub fn is_repetition(&self) -> bool {
+        self.is_repetition
     }
 
     /// Returns `true` after first content.
@@ -196,12 +217,34 @@ fn has_events(endpoint: Endpoint) -> bool {
 
 /// Returns `true` if a delta has more than a role.
 pub(crate) fn delta_has_content(delta: &str) -> Result<bool, NotJsonError> {
-    let mut has_content = false;
+    Ok(content_of_delta(delta)? != DeltaContent::None)
+}
+
+/// The content of a delta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeltaContent<'a> {
+    None,
+    /// One string, with its quotes.
+    Text(&'a str),
+    /// Tool calls, or more than one of anything.
+    Other,
+}
+
+/// Returns what a delta has besides its role.
+fn content_of_delta(delta: &str) -> Result<DeltaContent<'_>, NotJsonError> {
+    let mut content = DeltaContent::None;
     each_member(delta, |member| {
-        has_content |= member.name != "role" && is_filled(member.value);
+        if member.name != "role" && is_filled(member.value) {
+            content = match content {
+                DeltaContent::None if member.value.starts_with('"') => {
+                    DeltaContent::Text(member.value)
+                }
+                _ => DeltaContent::Other,
+            };
+        }
         Ok::<(), NotJsonError>(())
     })?;
-    Ok(has_content)
+    Ok(content)
 }
 
 /// Returns the type of an event: that of its data, else its name.
@@ -218,5 +261,92 @@ fn garbage(event: &RawEvent) -> EventMeaning {
     EventMeaning::Error {
         status: error.status,
         message: error.message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event(data: &str) -> RawEvent {
+        RawEvent {
+            data: Bytes::from(data.to_owned()),
+            ..RawEvent::default()
+        }
+    }
+
+    /// Events of which each is there again and again, with one text or another.
+    fn stream() -> impl Strategy<Value = Vec<RawEvent>> {
+        let chunk = prop::sample::select(vec![
+            r#"{"id":"c","choices":[{"index":0,"delta":{"content":T}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":T},"finish_reason":null}],"usage":null}"#,
+            r#"{"choices":[{"index":1,"delta":{"content":T}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":T}}],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":T,"reasoning":"r"}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":T},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"delta":{"content":T}}],"prompt_progress":{"total":9,"processed":3}}"#,
+            r#"{"choices":[{"delta":{"role":"assistant","content":T}}],"error":{"message":"no"}}"#,
+            r#"{"choices":[{"index":0,"text":T}],"timings":{"predicted_n":2,"prompt_n":1}}"#,
+            r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"function":{"arguments":T}}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":T}},{"index":1,"delta":{"content":"b"}}]}"#,
+            "[DONE]",
+            "",
+            "null",
+            "{T}",
+        ]);
+        let text = prop::sample::select(vec![
+            r#""a""#,
+            r#""b\n""#,
+            r#""""#,
+            "null",
+            r#"["x"]"#,
+            r#"{"x":1}"#,
+        ]);
+        prop::collection::vec(chunk, 1..4).prop_flat_map(move |chunks| {
+            let one = (prop::sample::select(chunks), text.clone());
+            let one = one.prop_map(|(chunk, text)| event(&chunk.replace('T', text)));
+            prop::collection::vec(one, 1..12)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_repetition_is_read_as_a_parse_would_read_it(events in stream()) {
+            let mut quick = StreamReader::new(Endpoint::ChatCompletions);
+            let mut parsed = StreamReader::new(Endpoint::ChatCompletions);
+
+            for event in &events {
+                parsed.repeated = None;
+                prop_assert_eq!(quick.event(event), parsed.event(event));
+                prop_assert_eq!(quick.usage(), parsed.usage());
+                prop_assert_eq!(quick.has_content(), parsed.has_content());
+                prop_assert_eq!(quick.is_complete(), parsed.is_complete());
+                prop_assert_eq!(quick.has_failed(), parsed.has_failed());
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_chunk_with_another_text_is_a_repetition() {
+        let chunk = |text: &str| {
+            let chunk = r#"{"choices":[{"index":0,"delta":{"content":"T"},"finish_reason":null}]}"#;
+            event(&chunk.replace('T', text))
+        };
+        let mut reader = StreamReader::new(Endpoint::ChatCompletions);
+        let mut is_repetition = |event: &RawEvent| {
+            reader.event(event);
+            reader.is_repetition()
+        };
+
+        assert!(!is_repetition(&chunk("a")));
+        assert!(is_repetition(&chunk("b")));
+        assert!(is_repetition(&chunk("b")));
+        assert!(!is_repetition(&chunk("")));
+        assert!(!is_repetition(&chunk("c")));
+        assert!(!is_repetition(&event("[DONE]")));
+        assert!(!is_repetition(&chunk("d")));
     }
 }

@@ -440,7 +440,11 @@ fn is_response_id(id: &str) -> bool {
 
 /// Returns a path as the table has it: clients double slashes and `/v1`, add them and leave them
 /// out. A redirect would make a GET of their POST.
-fn normalize(path: &str) -> String {
+fn normalize(path: &str) -> Cow<'_, str> {
+    // Nearly all requests have a path of the table.
+    if PATHS.iter().any(|(known, _)| *known == path) {
+        return Cow::Borrowed(path);
+    }
     let mut path = without_repeated_slashes(path);
     if let Some(below) = below(&path, "/api/v1") {
         path = format!("/v1{below}");
@@ -453,7 +457,7 @@ fn normalize(path: &str) -> String {
     if let Some(ollamas) = without_v1
         && find(ollamas).is_some()
     {
-        return ollamas.to_owned();
+        return Cow::Owned(ollamas.to_owned());
     }
     if ALSO_AT_ROOT
         .iter()
@@ -461,7 +465,7 @@ fn normalize(path: &str) -> String {
     {
         path.insert_str(0, "/v1");
     }
-    path
+    Cow::Owned(path)
 }
 
 /// Returns what follows a prefix that ends at the end of a segment.
@@ -503,6 +507,16 @@ mod tests {
         match route(&method, path, false) {
             Ok(route) => panic!("{method} {path}: {route:?}"),
             Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn the_table_has_paths_as_they_are_normalized() {
+        for (path, _) in PATHS {
+            let longer = format!("{path}//").replacen('/', "//", 1);
+
+            assert_eq!(normalize(path), *path);
+            assert_eq!(normalize(&longer), *path, "{longer}");
         }
     }
 

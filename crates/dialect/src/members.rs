@@ -2,16 +2,10 @@
 //! unless they are asked for.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
-use memchr::memchr;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
-/// The text is not the kind of JSON that was expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotJsonError;
+use crate::json_walk::JsonWalk;
+pub(crate) use crate::json_walk::NotJsonError;
 
 /// A member of an object.
 #[derive(Debug)]
@@ -27,39 +21,46 @@ pub(crate) struct Member<'a> {
 /// Calls `visit` for each member of an object, in order.
 pub(crate) fn each_member<'a, E: From<NotJsonError>>(
     object: &'a str,
-    visit: impl FnMut(Member<'a>) -> Result<(), E>,
+    mut visit: impl FnMut(Member<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut failure = None;
-    let walk = MemberWalk {
-        visit,
-        failure: &mut failure,
-    };
-
-    let mut reader = serde_json::Deserializer::from_str(object);
-    let walked = reader.deserialize_map(walk).and_then(|()| reader.end());
-    match failure {
-        Some(failure) => Err(failure),
-        None => walked.map_err(|_| NotJsonError.into()),
+    let mut walk = JsonWalk::new(object);
+    walk.pass(b'{')?;
+    if !walk.passes(b'}') {
+        loop {
+            let raw_name = walk.string()?;
+            walk.pass(b':')?;
+            let value = walk.value()?;
+            visit(Member {
+                name: decoded_name(raw_name)?,
+                raw_name,
+                value,
+            })?;
+            if !walk.passes(b',') {
+                walk.pass(b'}')?;
+                break;
+            }
+        }
     }
+    Ok(walk.end()?)
 }
 
-/// Calls `visit` for each item of a list, in order.
+/// Calls `visit` for each item of a list, in order, with the text of the item.
 pub(crate) fn each_item<'a, E: From<NotJsonError>>(
     list: &'a str,
-    visit: impl FnMut(&'a str) -> Result<(), E>,
+    mut visit: impl FnMut(&'a str) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut failure = None;
-    let walk = ItemWalk {
-        visit,
-        failure: &mut failure,
-    };
-
-    let mut reader = serde_json::Deserializer::from_str(list);
-    let walked = reader.deserialize_seq(walk).and_then(|()| reader.end());
-    match failure {
-        Some(failure) => Err(failure),
-        None => walked.map_err(|_| NotJsonError.into()),
+    let mut walk = JsonWalk::new(list);
+    walk.pass(b'[')?;
+    if !walk.passes(b']') {
+        loop {
+            visit(walk.value()?)?;
+            if !walk.passes(b',') {
+                walk.pass(b']')?;
+                break;
+            }
+        }
     }
+    Ok(walk.end()?)
 }
 
 /// Returns where a part of a text stands in it. Both are of the same text.
@@ -113,67 +114,12 @@ pub(crate) fn whole_number(value: &str) -> Option<u64> {
 }
 
 /// A visitor that hands on the members of an object, and keeps the first failure.
-struct MemberWalk<'f, F, E> {
-    visit: F,
-    failure: &'f mut Option<E>,
-}
-
-/// A visitor that hands on the items of a list, and keeps the first failure.
-struct ItemWalk<'f, F, E> {
-    visit: F,
-    failure: &'f mut Option<E>,
-}
-
-impl<'a, F, E> Visitor<'a> for MemberWalk<'_, F, E>
-where
-    F: FnMut(Member<'a>) -> Result<(), E>,
-{
-    type Value = ();
-
-    fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-        text.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'a>>(mut self, mut members: A) -> Result<(), A::Error> {
-        while let Some(name) = members.next_key::<&'a RawValue>()? {
-            let value = members.next_value::<&'a RawValue>()?.get();
-            let raw_name = name.get();
-            let name = match text_inside(raw_name) {
-                Some(name) if memchr(b'\\', name.as_bytes()).is_none() => Cow::Borrowed(name),
-                _ => Cow::Owned(serde_json::from_str(raw_name).map_err(A::Error::custom)?),
-            };
-
-            let member = Member {
-                name,
-                raw_name,
-                value,
-            };
-            if let Err(failure) = (self.visit)(member) {
-                *self.failure = Some(failure);
-                return Err(A::Error::custom("stopped"));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'a, F, E> Visitor<'a> for ItemWalk<'_, F, E>
-where
-    F: FnMut(&'a str) -> Result<(), E>,
-{
-    type Value = ();
-
-    fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-        text.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(mut self, mut items: A) -> Result<(), A::Error> {
-        while let Some(item) = items.next_element::<&'a RawValue>()? {
-            if let Err(failure) = (self.visit)(item.get()) {
-                *self.failure = Some(failure);
-                return Err(A::Error::custom("stopped"));
-            }
-        }
-        Ok(())
+/// Returns a name without its quotes and escapes.
+fn decoded_name(raw: &str) -> Result<Cow<'_, str>, NotJsonError> {
+    match text_inside(raw) {
+        Some(name) if !name.as_bytes().contains(&b'\\') => Ok(Cow::Borrowed(name)),
+        _ => serde_json::from_str(raw)
+            .map(Cow::Owned)
+            .map_err(|_| NotJsonError),
     }
 }

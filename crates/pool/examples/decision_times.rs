@@ -1,4 +1,5 @@
-//! Prints how long decisions take with ten thousand workers and a hundred thousand waiting calls.
+//! Prints how long decisions take with ten thousand workers and a hundred thousand waiting calls, and how
+//! much memory all of that takes.
 //!
 //! Times depend on the machine and are asserted nowhere; the tests count steps.
 
@@ -121,6 +122,18 @@ fn report(what: &str, mut times: Vec<u128>) -> std::io::Result<()> {
     )
 }
 
+/// Prints the resident memory of this process, where the operating system shows it.
+fn report_memory() -> std::io::Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let memory = line.map_or("not known", str::trim);
+    writeln!(
+        std::io::stdout(),
+        "{:28} {memory}",
+        "resident memory, 100 000 wait"
+    )
+}
+
 fn timed(rounds: usize, mut round: impl FnMut(usize)) -> Vec<u128> {
     (0..rounds)
         .map(|at| {
@@ -152,6 +165,7 @@ fn main() -> std::io::Result<()> {
         asks.by_ref().take(1).for_each(|ask| crowd.place(ask))
     });
     report("arrival, 100 000 wait", times)?;
+    report_memory()?;
     let times = timed(ROUNDS, |at| crowd.finish(at * 7919));
     report("a slot is free, 100 000 wait", times)?;
     let first = crowd.last_call - ROUNDS as u64;

@@ -4,10 +4,8 @@
 //! Each bound is a bucket that refills evenly. A call that used more than it reserved leaves a debt,
 //! which later calls wait for.
 
-use std::collections::HashMap;
-
-use crate::KeyId;
 use crate::settings::SECOND;
+use crate::{IdMap, KeyId};
 
 /// One minute in microseconds.
 const MINUTE: u64 = 60 * SECOND;
@@ -61,7 +59,7 @@ pub struct Reservation {
 /// The buckets of all keys.
 #[derive(Debug, Default)]
 pub struct Budget {
-    keys: HashMap<KeyId, Buckets>,
+    keys: IdMap<KeyId, Buckets>,
 }
 
 /// The buckets of a key.

@@ -20,7 +20,7 @@ use slab::Slab;
 use crate::catalogue::entry::Holder;
 use crate::catalogue::names::Names;
 use crate::settings::SECOND;
-use crate::{AskedApi, Availability, PoolModel, PoolSpeed, WorkerId, WorkerSettings};
+use crate::{AskedApi, Availability, IdMap, PoolModel, PoolSpeed, WorkerId, WorkerSettings};
 
 /// How long a model without workers is known, in microseconds.
 pub(crate) const KNOWN: u64 = 600 * SECOND;
@@ -73,8 +73,8 @@ pub(crate) enum Group {
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
     pub(crate) workers: Slab<Worker>,
-    by_id: HashMap<WorkerId, usize>,
-    by_serial: HashMap<u32, usize>,
+    by_id: IdMap<WorkerId, usize>,
+    by_serial: IdMap<u32, usize>,
     pub(crate) entries: Slab<Entry>,
     pub(crate) names: Names,
     apis: Vec<String>,

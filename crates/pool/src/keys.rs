@@ -5,10 +5,10 @@
 //! earns nothing. (Virtual token counters, OSDI 2024, with slot time in place of tokens: it is what
 //! others are kept from, and the same for every kind of call.)
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use crate::pattern::Patterns;
-use crate::{KeyId, KeySettings};
+use crate::{IdMap, KeyId, KeySettings};
 
 /// The weight with which a counter rises by one for each microsecond.
 const NORMAL_WEIGHT: i128 = 1000;
@@ -31,7 +31,7 @@ pub(crate) struct Key {
 /// All keys.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    keys: HashMap<KeyId, Key>,
+    keys: IdMap<KeyId, Key>,
     /// Keys that wait or run, by counter.
     active: BTreeSet<(i128, KeyId)>,
     /// The counter of the key that was served last.

@@ -11,6 +11,7 @@ mod budget;
 mod call;
 mod catalogue;
 mod choose;
+mod id_map;
 mod ids;
 mod keys;
 mod model;
@@ -28,6 +29,7 @@ pub use budget::{Budget, BudgetError, BudgetKind, BudgetLimits, Reservation, res
 pub use call::{
     Ask, AskedApi, Decision, Outcome, Placement, PrefixMark, Reason, RefusedError, Retry, Run,
 };
+pub use id_map::{IdHasher, IdMap};
 pub use ids::{CallId, KeyId, WorkerId};
 pub use model::{Match, PoolLoad, PoolModel, PoolSpeed, Resolution, ResolvedModel, ServerAlias};
 pub use pool::Pool;

@@ -13,8 +13,6 @@ mod tests;
 mod views;
 mod workers;
 
-use std::collections::HashMap;
-
 use crate::affinity::Affinity;
 use crate::catalogue::{Catalogue, Entry};
 use crate::pool::call_state::Call;
@@ -22,7 +20,7 @@ use crate::pool::gather::Gather;
 use crate::queue::Queues;
 use crate::random::Random;
 use crate::{
-    AskedApi, CallId, Decision, KeyId, KeySettings, PoolConfig, Resolution, ResolvedModel,
+    AskedApi, CallId, Decision, IdMap, KeyId, KeySettings, PoolConfig, Resolution, ResolvedModel,
     ServerAlias,
 };
 
@@ -35,7 +33,7 @@ pub struct Pool {
     config: PoolConfig,
     catalogue: Catalogue,
     queues: Queues,
-    calls: HashMap<CallId, Call>,
+    calls: IdMap<CallId, Call>,
     affinity: Affinity,
     random: Random,
     decisions: Vec<Decision>,
@@ -48,7 +46,7 @@ impl Pool {
         Self {
             catalogue: Catalogue::new(),
             queues: Queues::new(config.ageing),
-            calls: HashMap::new(),
+            calls: IdMap::default(),
             affinity: Affinity::new(config.affinity_entries),
             random: Random::new(config.seed),
             decisions: Vec::new(),
@@ -128,7 +126,7 @@ impl Pool {
         entry.filter(|entry| entry.serial == serial)
     }
 
-    fn gather(&mut self, now: u64) -> (Gather<'_>, &HashMap<CallId, Call>) {
+    fn gather(&mut self, now: u64) -> (Gather<'_>, &IdMap<CallId, Call>) {
         let gather = Gather {
             catalogue: &self.catalogue,
             affinity: &mut self.affinity,

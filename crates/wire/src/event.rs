@@ -13,6 +13,9 @@ use crate::llm::{CallProgress, CallReport, Load, MAX_MODELS_BYTES, Models, Runti
 
 /// The longest line of the event stream, in bytes. A complete offer has a few hundred.
 pub const MAX_EVENT_BYTES: usize = 16 * 1024;
+/// The beginning of a report of a call, as [`Event::to_line`] writes it. There is one for each call, and
+/// all other events are rare.
+const CALL_START: &[u8] = br#"{"event":"call","#;
 /// The longest text of the peer that is shown to people, in characters; longer ones are cut.
 const MAX_ERROR_CHARS: usize = 512;
 
@@ -119,7 +122,12 @@ impl Event {
             return Err(EventError::TooLong { bytes, max });
         }
 
-        let mut event = serde_json::from_slice(line)?;
+        let mut event = if line.starts_with(CALL_START) {
+            // The tag goes before all members, so that they need not be kept until it is found.
+            Self::Call(serde_json::from_slice(line)?)
+        } else {
+            serde_json::from_slice(line)?
+        };
         if bytes > MAX_EVENT_BYTES && !matches!(event, Self::Models(_)) {
             let max = MAX_EVENT_BYTES;
             return Err(EventError::TooLong { bytes, max });

@@ -1,12 +1,17 @@
 //! Chat and completions from their chunks.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::joined::{Joined, Room, Value, close, write_name};
 use super::tool_calls::{ToolCalls, add_function, write_object};
 use super::{AssembleError, utf8};
 use crate::content::DONE;
-use crate::members::{NotJsonError, each_item, each_member, is_filled, is_nothing, whole_number};
+use crate::members::{
+    Member, NotJsonError, each_item, each_member, is_filled, is_nothing, text_inside, whole_number,
+};
+use crate::repeated_chunk::RepeatedChunk;
 use crate::runtime_error::ErrorMembers;
 
 /// The most choices of one answer.
@@ -31,6 +36,30 @@ pub(super) struct Chunks {
     members: Joined,
     choices: Vec<Choice>,
     is_done: bool,
+    /// The last chunk, if it was one with nothing but text that later ones may repeat.
+    repeated: Option<Repeated>,
+}
+
+/// A chunk with one choice that has nothing but text.
+#[derive(Debug)]
+struct Repeated {
+    chunk: RepeatedChunk,
+    /// The place of its choice.
+    choice: usize,
+    /// The member of the content that the text is joined to.
+    name: String,
+}
+
+/// What a chunk has to join, as far as it is one string.
+#[derive(Debug, Default)]
+struct Added<'a> {
+    choices: usize,
+    choice: usize,
+    strings: usize,
+    /// The string with its quotes, and the name of its member.
+    text: Option<(Cow<'a, str>, &'a str)>,
+    /// True if something is added that is no string: joined again, it would be there twice.
+    has_more: bool,
 }
 
 #[derive(Debug, Default)]
@@ -57,22 +86,43 @@ impl Chunks {
             members: Joined::default(),
             choices: Vec::new(),
             is_done: false,
+            repeated: None,
         }
     }
 
-    pub(super) fn event(&mut self, data: &[u8]) -> Result<(), AssembleError> {
+    pub(super) fn event(&mut self, data: &Bytes) -> Result<(), AssembleError> {
         if data == DONE {
             self.is_done = true;
             return Ok(());
         }
+        if let Some(repeated) = &self.repeated
+            && let Some(text) = repeated.chunk.string_of(data)
+        {
+            // Its other members are those of the chunk before, which are there.
+            let choice = &mut self.choices[repeated.choice];
+            return choice.content.join(&repeated.name, text, &mut self.room);
+        }
+        self.repeated = None;
 
+        let mut added = Added::default();
+        let text = utf8(data)?;
+        self.chunk(text, &mut added)?;
+        self.repeated = added.repeatable().map(|(name, string)| Repeated {
+            chunk: RepeatedChunk::new(data, text, string),
+            choice: added.choice,
+            name: name.to_owned(),
+        });
+        Ok(())
+    }
+
+    fn chunk<'a>(&mut self, text: &'a str, added: &mut Added<'a>) -> Result<(), AssembleError> {
         let mut errors = ErrorMembers::default();
-        each_member(utf8(data)?, |member| {
+        each_member(text, |member| {
             let name = &*member.name;
             errors.take(name, member.value);
             match name {
                 "choices" if member.value == "null" => Ok(()),
-                "choices" => each_item(member.value, |choice| self.add_choice(choice)),
+                "choices" => each_item(member.value, |choice| self.add_choice(choice, added)),
                 "object" => self.members.last(name, self.kind.object(), &mut self.room),
                 // Answers without a stream have neither.
                 "error" | "prompt_progress" => Ok(()),
@@ -141,7 +191,11 @@ impl Chunks {
         Ok(())
     }
 
-    fn add_choice(&mut self, text: &str) -> Result<(), AssembleError> {
+    fn add_choice<'a>(
+        &mut self,
+        text: &'a str,
+        added: &mut Added<'a>,
+    ) -> Result<(), AssembleError> {
         let mut index = 0;
         let mut rest = Vec::new();
         each_member(text, |member| {
@@ -168,11 +222,38 @@ impl Chunks {
                 });
             }
         };
+        added.choices += 1;
+        added.choice = i;
         let choice = &mut self.choices[i];
         for member in rest {
-            choice.add(&member.name, member.value, &mut self.room)?;
+            choice.add(member, added, &mut self.room)?;
         }
         Ok(())
+    }
+}
+
+impl<'a> Added<'a> {
+    /// Notes a value that is joined to a member of the content.
+    fn join(&mut self, name: &Cow<'a, str>, value: &'a str) {
+        if text_inside(value).is_none() {
+            // A text is begun anew behind anything but null.
+            self.has_more |= value != "null";
+        } else if is_filled(value) {
+            self.strings += 1;
+            self.text = Some((name.clone(), value));
+        }
+    }
+
+    /// Notes a value that is added in another way than a string: lists grow.
+    fn note(&mut self, value: &str) {
+        self.has_more |= is_filled(value);
+    }
+
+    /// Returns the name and the string of a chunk that adds nothing else.
+    fn repeatable(&self) -> Option<(&str, &'a str)> {
+        let is_repeatable = self.choices == 1 && self.strings == 1 && !self.has_more;
+        let text = self.text.as_ref().filter(|_| is_repeatable);
+        text.map(|(name, string)| (&**name, *string))
     }
 }
 
@@ -187,18 +268,24 @@ impl Kind {
 }
 
 impl Choice {
-    fn add(&mut self, name: &str, value: &str, room: &mut Room) -> Result<(), AssembleError> {
-        match name {
+    fn add<'a>(
+        &mut self,
+        member: Member<'a>,
+        added: &mut Added<'a>,
+        room: &mut Room,
+    ) -> Result<(), AssembleError> {
+        let value = member.value;
+        match &*member.name {
             "delta" if value == "null" => Ok(()),
-            "delta" => each_member(value, |member| {
-                self.add_delta(&member.name, member.value, room)
-            }),
+            "delta" => each_member(value, |member| self.add_delta(&member, added, room)),
             "text" => {
+                added.join(&member.name, value);
                 self.has_content |= is_filled(value);
                 self.content.join("text", value, room)
             }
             "finish_reason" if is_nothing(value) => Ok(()),
             "finish_reason" => {
+                added.has_more = true;
                 room.take(value.len())?;
                 self.finish_reason = Some(value.to_owned());
                 Ok(())
@@ -208,29 +295,42 @@ impl Choice {
                 if value == "null" {
                     return Ok(());
                 }
+                added.has_more = true;
                 let logprobs = &mut self.logprobs;
                 each_member(value, |member| {
                     logprobs.append(&member.name, member.value, room)
                 })
             }
-            _ => self.members.append(name, value, room),
+            name => {
+                added.note(value);
+                self.members.append(name, value, room)
+            }
         }
     }
 
-    fn add_delta(&mut self, name: &str, value: &str, room: &mut Room) -> Result<(), AssembleError> {
-        match name {
+    fn add_delta<'a>(
+        &mut self,
+        member: &Member<'a>,
+        added: &mut Added<'a>,
+        room: &mut Room,
+    ) -> Result<(), AssembleError> {
+        let value = member.value;
+        match &*member.name {
             "role" if is_nothing(value) => Ok(()),
-            "role" => self.content.last(name, value, room),
+            "role" => self.content.last("role", value, room),
             "tool_calls" => {
+                added.note(value);
                 self.tool_calls.add(value, room)?;
                 self.has_content |= !self.tool_calls.is_empty();
                 Ok(())
             }
             "function_call" => {
+                added.note(value);
                 self.has_content |= is_filled(value);
                 add_function(&mut self.function_call, value, room)
             }
-            _ => {
+            name => {
+                added.join(&member.name, value);
                 self.has_content |= is_filled(value);
                 self.content.join(name, value, room)
             }
@@ -299,5 +399,117 @@ impl Choice {
             write_object(&self.function_call, out);
         }
         close(out, '}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Chunks of runtimes, and some that none sends.
+    fn chunk() -> impl Strategy<Value = String> {
+        let text = prop::sample::select(vec![
+            r#""a""#,
+            r#""word ""#,
+            r#""\n\"""#,
+            r#""""#,
+            "null",
+            "5",
+            "[]",
+            r#"["x"]"#,
+            r#""\ud83d""#,
+        ]);
+        let delta = prop::sample::select(vec![
+            r#"{"content":T}"#,
+            r#"{"role":"assistant","content":T}"#,
+            r#"{"content":T,"refusal":null}"#,
+            r#"{"content":T,"reasoning":"r"}"#,
+            r#"{"reasoning_content":T,"content":""}"#,
+            r#"{"content":5,"content":T}"#,
+            r#"{"content":"x","content":T}"#,
+            r#"{"content":T,"tool_calls":[]}"#,
+            r#"{"content":T,"tool_calls":[{"index":0,"id":"1","function":{"arguments":"{"}}]}"#,
+            r#"{"function_call":{"name":"f","arguments":"1"},"content":T}"#,
+            "{}",
+        ]);
+        let choice = prop::sample::select(vec![
+            r#"{"index":0,"delta":D}"#,
+            r#"{"index":0,"delta":D,"finish_reason":null}"#,
+            r#"{"index":1,"delta":D,"finish_reason":null,"stop_reason":5}"#,
+            r#"{"index":0,"delta":D,"logprobs":null}"#,
+            r#"{"index":0,"delta":D,"logprobs":{"content":[1]}}"#,
+            r#"{"index":0,"delta":D,"token_ids":[7]}"#,
+            r#"{"index":0,"delta":D,"finish_reason":"stop"}"#,
+            r#"{"index":0,"delta":D},{"index":1,"delta":{"content":"b"}}"#,
+            r#"{"index":0,"delta":D},{"index":1,"delta":{}}"#,
+            r#"{"index":0,"text":T}"#,
+            "",
+        ]);
+        let event = prop::sample::select(vec![
+            r#"{"id":"c","choices":[C]}"#,
+            r#"{"id":"d","choices":[C]}"#,
+            r#"{"choices":[C],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+            r#"{"choices":[C],"usage":null,"timings":{"predicted_n":2}}"#,
+            r#"{"choices":[C],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#,
+            r#"{"choices":[C],"error":{"message":"no"}}"#,
+            "[C]",
+        ]);
+        (event, choice, delta, text).prop_map(|(event, choice, delta, text)| {
+            let choice = choice.replace('D', delta).replace('T', text);
+            event.replace('C', &choice)
+        })
+    }
+
+    /// Few different chunks, so that most are there again and again.
+    fn stream() -> impl Strategy<Value = Vec<Bytes>> {
+        prop::collection::vec(chunk(), 1..4).prop_flat_map(|chunks| {
+            let one = prop::sample::select(chunks);
+            prop::collection::vec(one.prop_map(Bytes::from), 1..12)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_repetition_joins_what_a_parse_would_join(
+            events in stream(),
+            most in prop_oneof![Just(1 << 20), 1_usize..1000],
+        ) {
+            let mut quick = Chunks::new(Kind::Chat, most);
+            let mut parsed = Chunks::new(Kind::Chat, most);
+
+            for event in &events {
+                parsed.repeated = None;
+                let expected = parsed.event(event);
+                prop_assert_eq!(quick.event(event), expected.clone());
+                if expected.is_err() {
+                    return Ok(());
+                }
+            }
+            prop_assert_eq!(quick.finish(true), parsed.finish(true));
+        }
+    }
+
+    #[test]
+    fn chunks_that_only_add_text_are_repetitions() {
+        let event = |text: &str| {
+            let event = r#"{"id":"1","choices":[{"index":0,"delta":{"content":"T"},"finish_reason":null}]}"#;
+            Bytes::from(event.replace('T', text))
+        };
+        let mut chunks = Chunks::new(Kind::Chat, 1000);
+
+        chunks.event(&event("a")).unwrap();
+        let remembered = chunks
+            .repeated
+            .as_ref()
+            .map(|one| one.chunk.string_of(&event("b")).is_some());
+        chunks.event(&event("b")).unwrap();
+        chunks.event(&event("c")).unwrap();
+
+        assert_eq!(remembered, Some(true));
+        assert!(
+            matches!(chunks.choices[0].content.get("content"), Some(Value::Text(text)) if text == "abc")
+        );
     }
 }

@@ -1,15 +1,23 @@
 //! The readers of each dialect's events.
 
-use super::{EventMeaning, MAX_CHOICES, StreamReader, delta_has_content, event_kind};
+use super::{
+    DeltaContent, EventMeaning, MAX_CHOICES, StreamReader, content_of_delta, delta_has_content,
+    event_kind,
+};
 use crate::events::RawEvent;
 use crate::members::{
     NotJsonError, decoded, each_item, each_member, is_filled, is_nothing, whole_number,
 };
+use crate::repeated_chunk::RepeatedChunk;
 use crate::runtime_error::ErrorMembers;
 
 impl StreamReader {
     /// Reads a chunk of chat or completions.
-    pub(super) fn chunk(&mut self, data: &str) -> Result<EventMeaning, NotJsonError> {
+    pub(super) fn chunk(
+        &mut self,
+        event: &RawEvent,
+        data: &str,
+    ) -> Result<EventMeaning, NotJsonError> {
         let mut errors = ErrorMembers::default();
         let mut progress = None;
         let mut content = ChunkContent::default();
@@ -32,6 +40,9 @@ impl StreamReader {
             return Ok(self.failed(error));
         }
         self.usage.content(content.texts);
+        self.repeated = content
+            .repeatable()
+            .map(|text| RepeatedChunk::new(&event.data, data, text));
         let otherwise = match progress {
             Some(share) => EventMeaning::Progress { share },
             None if content.has_choices => EventMeaning::Prelude,
@@ -41,7 +52,7 @@ impl StreamReader {
     }
 
     /// Reads one choice of a chunk.
-    fn choice(&mut self, choice: &str) -> Result<ChunkContent, NotJsonError> {
+    fn choice<'a>(&mut self, choice: &'a str) -> Result<ChunkContent<'a>, NotJsonError> {
         let mut index = 0;
         let mut content = ChunkContent {
             has_choices: true,
@@ -50,10 +61,15 @@ impl StreamReader {
         each_member(choice, |member| {
             match &*member.name {
                 "index" => index = whole_number(member.value).unwrap_or(0),
-                "delta" if member.value.starts_with('{') => {
-                    content.texts += u64::from(delta_has_content(member.value)?);
+                "delta" if member.value.starts_with('{') => match content_of_delta(member.value)? {
+                    DeltaContent::None => {}
+                    DeltaContent::Text(text) => content.add_text(Some(text)),
+                    DeltaContent::Other => content.add_text(None),
+                },
+                "text" if is_filled(member.value) => {
+                    let is_string = member.value.starts_with('"');
+                    content.add_text(is_string.then_some(member.value));
                 }
-                "text" => content.texts += u64::from(is_filled(member.value)),
                 "finish_reason" => content.has_end |= !is_nothing(member.value),
                 "usage" => self.usage.member("usage", member.value),
                 _ => {}
@@ -231,18 +247,32 @@ impl StreamReader {
 
 /// The contents of the choices of a chunk.
 #[derive(Debug, Default)]
-struct ChunkContent {
+struct ChunkContent<'a> {
     has_choices: bool,
     has_end: bool,
     /// How many of them have text or tool calls.
     texts: u64,
+    /// The last text that is one string, with its quotes.
+    text: Option<&'a str>,
 }
 
-impl ChunkContent {
+impl<'a> ChunkContent<'a> {
     fn add(&mut self, other: Self) {
         self.has_choices |= other.has_choices;
         self.has_end |= other.has_end;
         self.texts += other.texts;
+        self.text = other.text.or(self.text);
+    }
+
+    /// Adds content, which may be one string.
+    fn add_text(&mut self, text: Option<&'a str>) {
+        self.texts += 1;
+        self.text = text;
+    }
+
+    /// Returns the text in which the next chunk may differ, if there is one and nothing else.
+    fn repeatable(&self) -> Option<&'a str> {
+        self.text.filter(|_| self.texts == 1 && !self.has_end)
     }
 }
 

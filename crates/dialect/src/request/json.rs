@@ -12,6 +12,7 @@ use super::cursor::{Cursor, Kind, Name};
 use super::spans::{JsonSpans, Spans, StreamOptions};
 use super::{MAX_CHOICES, RequestError, RequestInfo, shown};
 use crate::endpoint::Endpoint;
+use crate::json_walk::JsonWalk;
 
 /// The byte order mark of UTF-8, which some clients put before their JSON.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
@@ -97,8 +98,11 @@ pub(super) fn read(endpoint: Endpoint, body: &[u8]) -> Result<RequestInfo, Reque
     if text[start..].trim_ascii().is_empty() {
         return Err(RequestError::Empty);
     }
-    serde_json::from_str::<&RawValue>(&text[start..])
-        .map_err(|error| not_json(error.to_string()))?;
+    if !is_json(&text[start..]) {
+        // It knows the place and the words for it.
+        serde_json::from_str::<&RawValue>(&text[start..])
+            .map_err(|error| not_json(error.to_string()))?;
+    }
 
     let mut cursor = Cursor::new(text, start);
     match cursor.kind()? {
@@ -375,6 +379,12 @@ impl Reader {
         }
         Ok(info)
     }
+}
+
+/// Returns whether a text is one JSON value.
+fn is_json(text: &str) -> bool {
+    let mut walk = JsonWalk::new(text);
+    walk.value().is_ok() && walk.end().is_ok()
 }
 
 /// Returns whether an endpoint reads its prompt into a cache from which the next one may go on.

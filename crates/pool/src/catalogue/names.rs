@@ -125,6 +125,19 @@ impl Catalogue {
         has_fallback: bool,
     ) -> Resolution {
         let allowed = |entry: usize| keys.allows(key, &self.entries[entry].name);
+        // Nothing goes before the name itself where workers have it.
+        if let Some(entry) = self.names.get(NameKind::Model, name)
+            && self.entries[entry].attached > 0
+            && allowed(entry)
+        {
+            let exact = Found {
+                entry,
+                matched: Match::Exact,
+                is_allowed: true,
+            };
+            return self.resolution(&exact, api);
+        }
+
         let mut found: Vec<Found> = self
             .candidates(name)
             .into_iter()

@@ -111,10 +111,11 @@ impl ProviderBackend for LlmRuntime {
         mut call: CallGuard,
     ) -> Result<Response<ResponseBody>, CallError> {
         let req_id = request_id(request.headers());
-        let responding = async {
+        // Boxed here, where it is made: what it is awaited in would be as large, and copied each time.
+        let responding = Box::pin(async {
             let route = admitted_route(request.method(), at_runtime)?;
             LlmCall::read(self, &route, request).await?.respond().await
-        };
+        });
         let response = responding.await.unwrap_or_else(|error| {
             error.log(&self.label, &req_id);
             call.fail();

@@ -127,7 +127,8 @@ impl LlmDoor {
             pass,
         };
         let call = Call::begin(self.clone(), begin);
-        Ok(self.run(call, caller, route, request).await)
+        // Boxed here, where it is made: what it is awaited in would be as large, and copied each time.
+        Ok(Box::pin(self.run(call, caller, route, request)).await)
     }
 
     /// Answers a request that needs no worker.

@@ -1,14 +1,14 @@
 //! The handle of the pool: the one lock, the calls that wait, and the clock.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use llamapool_pool::{
-    Ask, AskedApi, BudgetError, BudgetKind, BudgetLimits, CallId, Decision, KeyId, KeySettings,
-    KeyView, ModelView, Placement, Pool, PoolConfig, RefusedError, Resolution, ResolvedModel, Retry,
-    Run, ServerAlias, WorkerId, WorkerView,
+    Ask, AskedApi, BudgetError, BudgetKind, BudgetLimits, CallId, Decision, IdMap, KeyId,
+    KeySettings, KeyView, ModelView, Placement, Pool, PoolConfig, RefusedError, Resolution,
+    ResolvedModel, Retry, Run, ServerAlias, WorkerId, WorkerView,
 };
 use llamapool_wire::llm::CallReport;
 use llamapool_wire::{Offer, RelayId};
@@ -60,8 +60,8 @@ struct Inner {
 
 struct State {
     pool: Pool,
-    waiting: HashMap<CallId, Waiting>,
-    workers: HashMap<WorkerId, Arc<PoolWorker>>,
+    waiting: IdMap<CallId, Waiting>,
+    workers: IdMap<WorkerId, Arc<PoolWorker>>,
     /// When workers left, and their ids, the latest last.
     left: VecDeque<(u64, RelayId)>,
 }
@@ -119,8 +119,8 @@ impl WorkerPool {
 
         let state = State {
             pool,
-            waiting: HashMap::new(),
-            workers: HashMap::new(),
+            waiting: IdMap::default(),
+            workers: IdMap::default(),
             left: VecDeque::new(),
         };
         Self(Arc::new(Inner {

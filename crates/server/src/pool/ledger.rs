@@ -1,10 +1,10 @@
 //! What attempts use: the buckets of keys, the attempts whose report is still to come, and what is
 //! settled by an estimate because none came.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use llamapool_pool::{Budget, CallId, KeyId, Outcome, Reservation, WorkerId};
+use llamapool_pool::{Budget, CallId, IdMap, KeyId, Outcome, Reservation, WorkerId};
 use llamapool_wire::llm::{CallEnd, CallProgress, CallReport, CountSource};
 
 use super::handle::WorkerPool;
@@ -23,7 +23,7 @@ const MAX_ATTEMPTS: usize = 262_144;
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(super) budget: Budget,
-    attempts: HashMap<u64, Attempt>,
+    attempts: IdMap<u64, Attempt>,
     /// The moments at which something happens to an attempt although nothing comes.
     deadlines: BTreeSet<(u64, u64)>,
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use llamapool_dialect::Endpoint;
-use llamapool_pool::KeyId;
+use llamapool_pool::{IdMap, KeyId};
 use llamapool_wire::llm::{CallEnd, CallReport};
 use parking_lot::Mutex;
 use prometheus::{HistogramVec, IntCounterVec};
@@ -80,7 +80,7 @@ struct Counts {
     running: AtomicUsize,
     completed: AtomicU64,
     failed: AtomicU64,
-    keys: Mutex<HashMap<KeyId, KeyTotals>>,
+    keys: Mutex<IdMap<KeyId, KeyTotals>>,
     key_names: Vec<String>,
     /// The models that are counted by themselves.
     models: Mutex<HashSet<Arc<str>>>,

@@ -2,7 +2,7 @@
 //! its runtime, one JSON line each, until it leaves the id.
 
 use axum::http::Request;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty};
 use llamapool_tunnel::{IncomingBody, ServerEnd};
 use llamapool_wire::llm::MAX_MODELS_BYTES;
@@ -16,7 +16,7 @@ pub(super) struct EventsError;
 /// The lines of an id's event stream.
 pub(super) struct EventStream {
     body: IncomingBody,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
 }
 
 impl EventStream {
@@ -32,7 +32,7 @@ impl EventStream {
 
         let mut events = Self {
             body: answer.into_body(),
-            buffer: Vec::new(),
+            buffer: BytesMut::new(),
         };
         let offer = events.first_offer().await?;
         Ok((events, offer))
@@ -60,14 +60,13 @@ impl EventStream {
         }
     }
 
-    async fn next_line(&mut self) -> Result<Option<Vec<u8>>, EventsError> {
+    async fn next_line(&mut self) -> Result<Option<BytesMut>, EventsError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
-                let rest = self.buffer.split_off(end + 1);
-                return Ok(Some(std::mem::replace(&mut self.buffer, rest)));
+                return Ok(Some(self.buffer.split_to(end + 1)));
             }
             if self.buffer.len() > MAX_MODELS_BYTES {
-                return Ok(Some(std::mem::take(&mut self.buffer)));
+                return Ok(Some(self.buffer.split()));
             }
 
             let Some(frame) = self.body.frame().await else {

@@ -167,7 +167,8 @@ impl<'a> LlmCall<'a> {
         let mut plan = self.plan();
         let mut lesson = None;
         loop {
-            let answered = self.exchange(&plan, meter).await?;
+            // Boxed, so that it is made in its place and not copied into it.
+            let answered = Box::pin(self.exchange(&plan, meter)).await?;
             let refused = match answered {
                 Answered::Refused(refused) => refused,
                 Answered::With(response) => {
@@ -221,7 +222,7 @@ impl<'a> LlmCall<'a> {
         );
         patience.begin(answer::awaited(plan), self.params.first_content);
         meter.send();
-        let sending = self.runtime.calls.send(request, Reuse::Pooled, || true);
+        let sending = std::pin::pin!(self.runtime.calls.send(request, Reuse::Pooled, || true));
         let sent = match patience.wait(sending).await {
             Ok(sent) => sent,
             Err(error) => return Err(answer::failed(&mut meter, error)),

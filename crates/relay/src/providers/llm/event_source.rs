@@ -70,6 +70,11 @@ impl LlmEvents {
         }
     }
 
+    /// Takes a report that is there already.
+    pub(crate) fn take_report(&mut self) -> Option<Event> {
+        self.state.reports.take()
+    }
+
     async fn next_change(&mut self) -> Option<Event> {
         let Self {
             state,

@@ -73,11 +73,16 @@ impl Reports {
     pub(super) async fn next(&self) -> Event {
         loop {
             let added = self.added.notified();
-            if let Some(event) = self.queue.lock().pop() {
+            if let Some(event) = self.take() {
                 return event;
             }
             added.await;
         }
+    }
+
+    /// Takes the next report, if there is one.
+    pub(super) fn take(&self) -> Option<Event> {
+        self.queue.lock().pop()
     }
 }
 
@@ -114,7 +119,8 @@ mod tests {
         reports.add(second, report(4));
 
         assert_eq!(reports.next().await, Event::Call(report(3)));
-        assert_eq!(reports.next().await, Event::Call(report(4)));
+        assert_eq!(reports.take(), Some(Event::Call(report(4))));
+        assert_eq!(reports.take(), None);
         assert!(futures_util::poll!(std::pin::pin!(reports.next())).is_pending());
     }
 

@@ -35,6 +35,8 @@ pub(super) struct StreamAnswer {
     meter: CallMeter,
     target: Target,
     share_read: f32,
+    /// True if the filter passed the last event that was no repetition as it is.
+    passes_repetitions: bool,
     is_over: bool,
 }
 
@@ -98,6 +100,7 @@ impl StreamAnswer {
             meter: parts.meter,
             target,
             share_read: 0.0,
+            passes_repetitions: false,
             is_over: false,
         }
     }
@@ -184,7 +187,15 @@ impl StreamAnswer {
         let meaning = self.meter.stream.event(&event);
         match &mut self.target {
             Target::Passing(held) => {
-                if let Some(bytes) = self.filter.apply(self.endpoint, event) {
+                // What repeats an event that was not changed is not changed either.
+                if self.passes_repetitions && self.meter.stream.is_repetition() {
+                    held.extend_from_slice(&event.raw);
+                    return Ok(meaning);
+                }
+                let raw = event.raw.clone();
+                let filtered = self.filter.apply(self.endpoint, event);
+                self.passes_repetitions = filtered.as_ref() == Some(&raw);
+                if let Some(bytes) = filtered {
                     held.extend_from_slice(&bytes);
                 }
             }

@@ -1,8 +1,10 @@
 //! One attempt of a call at one worker, up to the first content of its answer.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use bytes::Bytes;
 use http_body_util::Full;
 use llamapool_dialect::LlmErrorKind;
@@ -37,7 +39,7 @@ pub(super) struct WorkerRequest {
     pub(super) body: Bytes,
     pub(super) attempt: u64,
     /// The worker's own name of the model.
-    pub(super) model: Option<String>,
+    pub(super) model: Option<Arc<str>>,
     pub(super) form: ResponseForm,
 }
 
@@ -94,30 +96,33 @@ fn tunnel_request(
     request: WorkerRequest,
 ) -> Result<Request<Full<Bytes>>, axum::http::Error> {
     let uri = path::llm_call(&worker.member.id, &request.at_runtime);
-    let mut sent = Request::builder()
-        .method(request.method)
-        .uri(uri)
-        .body(Full::new(request.body))?;
+    let mut sent = Request::new(Full::new(request.body));
+    *sent.method_mut() = request.method;
+    *sent.uri_mut() = Uri::from_maybe_shared(uri.into_bytes())?;
 
-    let millis = |span: Duration| span.as_millis().to_string();
+    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let model = request.model.as_deref().unwrap_or_default();
-    let fields: [(HeaderName, String); 5] = [
-        (wire::ATTEMPT, request.attempt.to_string()),
+    let model: Cow<'_, str> = utf8_percent_encode(model, MODEL_NAME).into();
+    let fields: [(HeaderName, HeaderValue); 5] = [
+        (wire::ATTEMPT, request.attempt.into()),
+        (wire::MODEL, HeaderValue::from_str(&model)?),
         (
-            wire::MODEL,
-            utf8_percent_encode(model, MODEL_NAME).to_string(),
+            wire::RESPONSE_FORM,
+            HeaderValue::from_static(request.form.as_str()),
         ),
-        (wire::RESPONSE_FORM, request.form.as_str().to_owned()),
         (
             wire::FIRST_CONTENT_TIMEOUT,
-            millis(door.config.first_token_timeout),
+            millis(door.config.first_token_timeout).into(),
         ),
-        (wire::IDLE_TIMEOUT, millis(door.config.token_idle_timeout)),
+        (
+            wire::IDLE_TIMEOUT,
+            millis(door.config.token_idle_timeout).into(),
+        ),
     ];
     let headers = sent.headers_mut();
     *headers = request.headers;
     for (name, value) in fields {
-        headers.insert(name, HeaderValue::try_from(value)?);
+        headers.insert(name, value);
     }
     Ok(sent)
 }

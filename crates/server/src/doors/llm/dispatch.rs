@@ -191,7 +191,7 @@ impl Running {
             headers,
             body: self.request.body_for(door, self.party.party, &model),
             attempt,
-            model: Some(model.as_ref().to_owned()),
+            model: Some(model.clone()),
             form: self.request.form,
         };
         attempt::send(door, &running.worker, request, &self.party.memory).await

@@ -25,6 +25,8 @@ const QUEUE_TIMEOUT: HeaderName = HeaderName::from_static("llamapool-queue-timeo
 pub(super) const ROUTE: HeaderName = HeaderName::from_static("llamapool-route");
 /// The name of llamapool in `Via`.
 const VIA: HeaderValue = HeaderValue::from_static("1.1 llamapool");
+/// Room for the route of a call with names of usual length.
+const ROUTE_BYTES: usize = 192;
 /// The entries of llamapool in `Via` that show that a pool feeds itself.
 const MAX_VIA: usize = 3;
 
@@ -223,34 +225,38 @@ pub(super) struct RouteOfCall {
 impl RouteOfCall {
     /// Returns the value of the header (RFC 9651, dictionaries).
     pub(super) fn to_header(&self) -> Option<HeaderValue> {
-        let mut text = String::new();
-        let written = write!(
-            text,
-            "worker={}, model={}, reason={}, waited={:.3}, attempts={}, prefix={}",
-            quoted(&self.worker),
-            quoted(&self.model),
-            self.reason,
-            self.waited.as_secs_f64(),
-            self.attempts,
-            self.prefix,
-        );
+        let mut text = String::with_capacity(ROUTE_BYTES);
+        text.push_str("worker=");
+        push_quoted(&mut text, &self.worker);
+        text.push_str(", model=");
+        push_quoted(&mut text, &self.model);
+        text.push_str(", reason=");
+        text.push_str(self.reason);
+        // Most calls do not wait, and a number with a point takes as long to write as all the rest.
+        let milliseconds = (self.waited.as_secs_f64() * 1000.0).round();
+        let written = if milliseconds == 0.0 {
+            text.push_str(", waited=0.000");
+            Ok(())
+        } else {
+            write!(text, ", waited={:.3}", self.waited.as_secs_f64())
+        };
         written.ok()?;
+        write!(text, ", attempts={}, prefix={}", self.attempts, self.prefix).ok()?;
         HeaderValue::try_from(text).ok()
     }
 }
 
-/// Returns a string of RFC 9651, with `?` in place of what it cannot have.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
+/// Appends a string of RFC 9651, with `?` in place of what it cannot have.
+fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
     for char in text.chars() {
         match char {
-            '"' | '\\' => quoted.extend(['\\', char]),
-            ' '..='~' => quoted.push(char),
-            _ => quoted.push('?'),
+            '"' | '\\' => out.extend(['\\', char]),
+            ' '..='~' => out.push(char),
+            _ => out.push('?'),
         }
     }
-    quoted.push('"');
-    quoted
+    out.push('"');
 }
 
 /// Returns whether a header is one of llamapool's own, or of browsers about themselves.

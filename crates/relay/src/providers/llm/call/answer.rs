@@ -209,7 +209,7 @@ impl AnswerReader<'_> {
     async fn collect(&mut self, body: ProviderBody) -> Result<Bytes, LlmError> {
         let runtime = self.call.runtime;
         let max_bytes = runtime.state.config().max_answer_bytes;
-        let collecting = collect(body, max_bytes, &runtime.memory);
+        let collecting = std::pin::pin!(collect(body, max_bytes, &runtime.memory));
         let collected = self.patience.wait(collecting).await;
         let collected = collected.and_then(|collected| collected.map_err(not_collected));
         collected.map_err(|error| failed(&mut self.meter, error))
