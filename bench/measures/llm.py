@@ -21,7 +21,7 @@ MANY, FEW = 256, 4
 
 
 def run(rig, plan, wanted, provider_port):
-    plan = replace(plan, rounds=plan.llm_rounds, call_seconds=plan.llm_seconds)
+    plan = replace(plan, rounds=plan.llm_rounds, call_seconds=plan.llm_seconds, gateway_seconds=2 * plan.llm_seconds)
     if wanted & set(SIDE_BY_SIDE):
         with Pool(rig, plan, MANY, [bound(mcp_of_this_size, rig, provider_port)]) as pool:
             for name in SIDE_BY_SIDE:

@@ -3,8 +3,8 @@
 Requests and answers have 1 KiB. An MCP call of the same sizes through llamapool has its turns among them, so that the two are
 compared in the same rounds.
 
-Samples: those of `calls` by the name `llm`; `llm memory public`, `llm memory private` (MB; the sum of the largest resident memory of
-each process while there are most connections).
+Samples: those of `calls` by the name `llm`; `llm memory public`, `llm memory private` (MB; the sum of the largest resident memory
+of each process while there are most connections).
 """
 
 from measures.calls import take

@@ -3,8 +3,8 @@
 Each turn has runtimes and a path of its own. The end is a kill, in the middle of the calls of many callers.
 
 Samples, by what ended: `failover running` (calls that ran at that moment, at both runtimes), `failover answered`, `failover failed`
-(of them), `failover slowest` (ms; the longest of the answered ones), `failover later` (calls that began in the two seconds after it),
-`failover later failed`, `failover later slowest` (ms).
+(of them), `failover slowest` (ms; the longest of the answered ones), `failover later` (calls that began in the two seconds after
+it), `failover later failed`, `failover later slowest` (ms).
 """
 
 import signal
@@ -19,7 +19,8 @@ CALLERS = 32
 # The time until an answer begins, in milliseconds.
 WAIT_MS = 300
 SLOTS = 64
-BEFORE_SECONDS, AFTER_SECONDS = 1, 2
+BEFORE_SECONDS = 1
+AFTER_SECONDS = 2
 
 
 def run(rig, plan):

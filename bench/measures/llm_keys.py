@@ -1,7 +1,7 @@
 """Two callers, one of which floods: how long the other one's calls take, alone and beside the flood.
 
-The runtime has a few slots, and a call holds one for some time. The modest caller has one call at a time, the flood far more than there
-are slots. Both have keys of their own where a path has keys, or are two users where it has users; else they are two connections.
+The runtime has a few slots, and a call holds one for some time. The modest caller has one call at a time, the flood far more than
+there are slots. Both have keys of their own where a path has keys, or are two users where it has users; else they are two connections.
 
 Samples: `llm modest alone`, `llm modest flooded` (ms; p50), `llm flood` (calls a second that the flood had meanwhile).
 """
@@ -34,7 +34,7 @@ def take(rig, plan, what):
 
     flooded = []
     flood = threading.Thread(target=lambda: flooded.append(at_full_speed(replace(route, tool=WORDS), FLOOD_CONNECTIONS,
-                                                                         seconds + 2)))
+                                                                         seconds + 1)))
     before = runtime.arrived()
     flood.start()
     wait_for(lambda: runtime.arrived() > before + FLOOD_CONNECTIONS)

@@ -1,7 +1,7 @@
 """The time until workers and their models are back after their server was killed and started again.
 
-They count as back when the server's own list of models has the model with all of them. The times count from the kill, so that the wait
-for the next attempt, which is random to spare the server, is included.
+They count as back when the server's own list of models has the model with all of them. The times count from the kill, so that
+the wait for the next attempt, which is random to spare the server, is included.
 
 Samples: `return last` (ms until all were back), `return half` (ms until half of them were).
 """

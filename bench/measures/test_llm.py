@@ -50,7 +50,8 @@ class Cancel(unittest.TestCase):
     def test_percentiles_are_those_of_the_calls_that_ended(self):
         times = iter([4, None, 1, 3, 2])
         rig = self.take(lambda: next(times))
-        self.assertEqual(rig.figures, {("llm left p50", "writing"): 3, ("llm left p99", "writing"): 4, ("llm left never", "writing"): 1})
+        wanted = {"p50": 3, "p99": 4, "never": 1}
+        self.assertEqual(rig.figures, {(f"llm left {name}", "writing"): value for name, value in wanted.items()})
 
     def test_a_path_that_never_ends_calls_has_few_tries(self):
         tries = []
@@ -66,7 +67,8 @@ class Cancel(unittest.TestCase):
 
 class Client(unittest.TestCase):
     def test_events_are_found_however_a_router_writes_them(self):
-        stream = SimpleNamespace(pieces=[(5, b'data: {"delta":{"content":"12"}}\n\nda'), (7, b'ta: {"delta": {"content": "34"}}\n\n'),
+        stream = SimpleNamespace(pieces=[(5, b'data: {"delta":{"content":"12"}}\n\nda'),
+                                         (7, b'ta: {"delta": {"content": "34"}}\n\n'),
                                          (9, b'data: {"delta":{"content":""}}\n\ndata: [DONE]\n\n')])
         self.assertEqual(events_of(stream), [(5, 12), (7, 34)])
 

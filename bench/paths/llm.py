@@ -1,7 +1,7 @@
 """The paths of a call to LLM runtimes: straight to one, two nginx, llamapool, the original in Go, and routers of others.
 
-llamapool is there twice: with the runtime asked for what the caller wants, and, as it does by itself with runtimes that do not notice
-a caller that left, with a stream that the worker assembles. Routers dial their runtimes: they are one hop, where a tunnel has two.
+llamapool is there twice: with the runtime asked for what the caller wants, and, as it does by itself with runtimes that do not
+notice a caller that left, with a stream that the worker assembles. Routers dial their runtimes: they are one hop, where a tunnel has two.
 """
 
 from paths import litellm, llamapool, nfrx, nginx, ollamamq, sglang_router, smg, vllm_router

@@ -19,17 +19,18 @@ ANSWER_SECONDS = 10
 _EVENT = re.compile(rb'"content":\s*"(\d+)"')
 
 
-def wait_until_answered(url, headers, seconds):
-    """Asks until there is an answer."""
+def wait_until_answered(url, headers, seconds, check):
+    """Asks until there is an answer. `check` raises `NotAnswered` when there will be none."""
     deadline = time.monotonic() + seconds
     while True:
+        check()
         try:
             with ChatStream(url, headers, events=1, pause_ms=1) as stream:
                 stream.read(1)
             return
         except (OSError, NotAnswered) as error:
             if time.monotonic() > deadline:
-                raise NotAnswered(f"{url} did not answer within {seconds} s: {error}") from error
+                raise NotAnswered(f"no answer within {seconds} s: {error}") from error
             time.sleep(0.01)
 
 
@@ -120,9 +121,13 @@ class ChatStream(Asked):
             piece = self.socket.recv(65536)
             came = time.time_ns()
             if not piece:
-                raise NotAnswered(f"the stream ended after {len(self._events)} of {count} events: {self._held[:300]}")
+                raise NotAnswered(f"the stream ended after {len(self._events)} of {count} events: {_first_line(self._held)}")
             *whole, self._held = (self._held + piece).split(b"\n\n")
             self._events += [(came, int(made)) for event in whole for made in _EVENT.findall(event)]
             if not self._events and b"HTTP/1.1 " in self._held and b"HTTP/1.1 200" not in self._held:
-                raise NotAnswered(self._held[:300].decode(errors="replace"))
+                raise NotAnswered(f"answered with {_first_line(self._held)}")
         return self._events[:count]
+
+
+def _first_line(held):
+    return held.split(b"\r\n")[0][:100].decode(errors="replace")

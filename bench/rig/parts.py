@@ -68,8 +68,8 @@ def install_all(program=None):
     pip(parts, "vllm-router", "0.1.17", "vllm-router")
     pip(parts, "sglang-router", "0.3.2", "sglang-router")
     pip(parts, "smg", "1.13.0", "smg")
-    # The newest version whose proxy is in its own package.
-    pip(parts, "litellm", "1.108.9", "litellm")
+    # A version whose proxy has all its dependencies on PyPI: those of some newer ones are not there.
+    pip(parts, "litellm", "1.104.4", "litellm")
     cargo(parts, "ollamaMQ", "0.5.0", ["--locked"])
     add_peers(parts)
     if lacking := [name for name in NEEDED if not parts.has(name)]:

@@ -6,7 +6,7 @@ A route has no speed; it only declares the loads that it supports.
 from dataclasses import dataclass, field
 
 from rig.chat_client import wait_until_answered
-from rig.mcp_client import wait_until_called
+from rig.mcp_client import NotAnswered, wait_until_called
 
 # A gateway in Python on a busy machine takes seconds until it answers.
 START_SECONDS = 60
@@ -61,9 +61,14 @@ class ChatRoute(Route):
     second_caller: dict = field(default_factory=dict)
 
     def wait(self):
-        """Waits until a chat is answered."""
-        wait_until_answered(self.url, self.headers, START_SECONDS)
+        """Waits until a chat is answered, or a process of the path has ended."""
+        wait_until_answered(self.url, self.headers, START_SECONDS, self._check)
         return self
+
+    def _check(self):
+        for process in self.processes:
+            if not process.is_running():
+                raise NotAnswered(f"{process.name} has ended; its log was {process.last_line()!r}")
 
 
 @dataclass
