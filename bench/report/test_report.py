@@ -118,9 +118,10 @@ class OfCallsToLlms(unittest.TestCase):
     def test_a_result_of_llms_alone_has_no_other_part(self):
         findings = {"samples": cpu_of("llamapool", [40], [30]), "date": "2026-01-02", "quick": False, "notes": [
                         "llm keys, smg: slow", "bulk, frp: slow"],
-                    "machine": {"cores": 2, "processor": "p", "niceness": 0}, "llamapool": {"commit": "c", "changed": False},
+                    "machine": {"cores": 2, "processor": "p", "niceness": 0}, "llamapool": {"commit": "c", "changed": False, "given": True},
                     "not_installed": {"smg 1.13.0": "no wheel", "frp": "no folder"}}
         self.assertEqual(measured(findings), "")
+        self.assertIn("commit c, with an executable that the run did not build, on 2 cores", llm_measured(findings))
         self.assertIn("- smg 1.13.0: no wheel", llm_measured(findings))
         self.assertIn("- llm keys, smg: slow", llm_measured(findings))
         self.assertNotIn("frp", llm_measured(findings))

@@ -102,6 +102,7 @@ def _circumstances(findings):
     if machine["niceness"] > 0:
         shared += f" The run gave way to it (niceness {machine['niceness']})."
     changed = ", with changes" if ours["changed"] else ""
+    changed += ", with an executable that the run did not build" if ours.get("given") else ""
     kind = "A quick run" if findings["quick"] else "A whole run"
     return (f"{kind} of {findings['date'][:10]}, commit {ours['commit']}{changed}, on {machine['cores']} cores "
             f"({machine['processor']}) with everything on the same machine.{shared}")
