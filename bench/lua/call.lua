@@ -2,7 +2,9 @@
 --
 -- A request is made by joining three strings, so that the load generator never is the bottleneck.
 --
---   wrk … -s call.lua URL -- TOOL ["Header: value" …]
+--   wrk … -s call.lua URL -- "TOOL [BYTES]" ["Header: value" …]
+--
+-- With BYTES the argument of the tool makes the body so large.
 
 local head, tail
 local id = 1000000000
@@ -15,7 +17,14 @@ function init(args)
     local name, value = args[i]:match("^([^:]+): (.*)$")
     wrk.headers[name] = value
   end
-  local before, after = '{"jsonrpc":"2.0","id":', ',"method":"tools/call","params":{"name":"' .. args[1] .. '","arguments":{}}}'
+  local tool, bytes = args[1]:match("^(%S+) ?(%d*)$")
+  local before = '{"jsonrpc":"2.0","id":'
+  local call, finish = ',"method":"tools/call","params":{"name":"' .. tool .. '","arguments":{', '}}}'
+  if bytes ~= "" then
+    local size = math.max(0, tonumber(bytes) - #before - 10 - #call - #finish - #'"text":""')
+    call = call .. '"text":"' .. string.rep("w", size) .. '"'
+  end
+  local after = call .. finish
   -- All ids have as many digits, so all requests are as long as this one.
   local whole = wrk.format(nil, nil, nil, before .. id .. after)
   local at = whole:find(id, 1, true)

@@ -1,7 +1,7 @@
--- The requests of wrk: a chat completion of 1 KB, always the same. At the end it prints the result as one line of JSON, as
--- call.lua does.
+-- The requests of wrk: a chat completion of so many bytes, always the same, with WORDS in the prompt. At the end it prints the
+-- result as one line of JSON, as call.lua does.
 --
---   wrk … -s chat.lua URL -- - ["Header: value" …]
+--   wrk … -s chat.lua URL -- "BYTES [WORDS]" ["Header: value" …]
 
 local whole
 
@@ -12,9 +12,12 @@ function init(args)
     local name, value = args[i]:match("^([^:]+): (.*)$")
     wrk.headers[name] = value
   end
-  local text = string.rep("word ", 180)
-  whole = wrk.format(nil, nil, nil,
-    '{"model":"bench","messages":[{"role":"user","content":"' .. text .. '"}],"max_tokens":16,"temperature":0}')
+  local bytes, words = args[1]:match("^(%d+) ?(.*)$")
+  local before = '{"model":"bench","messages":[{"role":"user","content":"' .. words .. ' '
+  local after = '"}],"max_tokens":16,"temperature":0}'
+  local size = math.max(0, tonumber(bytes) - #before - #after)
+  local text = string.rep("word ", math.ceil(size / 5)):sub(1, size)
+  whole = wrk.format(nil, nil, nil, before .. text .. after)
 end
 
 function request()

@@ -11,6 +11,7 @@ import os
 
 from rig.lineup import spent
 from rig.load import LoadFailed, at_full_speed
+from rig.route import SLOW
 
 
 def run(rig, lineup):
@@ -23,7 +24,7 @@ def run(rig, lineup):
 def take(rig, lineup, what, measure):
     """Runs one turn; `what` is round, route and number of connections."""
     turn, route, connections = what
-    seconds = lineup.plan.gateway_seconds if route.in_session else lineup.plan.call_seconds
+    seconds = lineup.plan.gateway_seconds if route.in_session or route.carries == SLOW else lineup.plan.call_seconds
     before = lineup.cpu(route)
     try:
         calls = at_full_speed(route, connections, seconds)

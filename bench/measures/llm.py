@@ -1,65 +1,65 @@
-"""Calls to an LLM runtime that costs nothing: how many a second, the processor time of one on each side, how late a token comes, and
-how soon the runtime notices that a caller has left.
+"""The measures of calls to LLMs, in the order of a run: a table of contents, as `run` is of all.
 
-An answer has 1 KB, as has the request. Samples: those of `calls` by the name `llm`; `llm first`, `llm token` (ms; the median of one
-round), `llm left` (ms from the caller's close to the runtime's; the median of one round).
+Most have a runtime that has a slot for every call. Some need one with few slots, for which calls wait, and some start processes of
+their own. Each measure describes its samples at its head.
 """
 
 import time
-from statistics import median
+from dataclasses import replace
 
-from measures.calls import take
-from rig.chat_client import ChatStream, NotAnswered, left_at
+from measures import llm_calls, llm_cancel, llm_failover, llm_keys, llm_latency, llm_prompts, llm_return, llm_streams
+from paths.llm import LLM, mcp_of_this_size
+from rig.lineup import Lineup, bound
+from rig.route import Runtimes
 
-# How long the runtime may take to notice, before it counts as never.
-NOTICE_SECONDS = 5
-
-
-def run(rig, lineup, runtime_port):
-    for connections in lineup.plan.llm_connections:
-        for turn, route in lineup.turns():
-            take(rig, lineup, (turn, route, connections), "llm")
-    for turn, route in lineup.turns("streams"):
-        read_tokens(rig, lineup.plan, (turn, route))
-    for turn, route in lineup.turns("streams"):
-        leave(rig, lineup.plan, (turn, route, runtime_port))
+SIDE_BY_SIDE = {"llm_calls": llm_calls, "llm_latency": llm_latency, "llm_streams": llm_streams, "llm_cancel": llm_cancel,
+                "llm_prompts": llm_prompts}
+ON_THEIR_OWN = {"llm_failover": llm_failover, "llm_return": llm_return}
+ALL = [*SIDE_BY_SIDE, "llm_keys", *ON_THEIR_OWN]
+# More slots than any measure has calls at once; and few.
+MANY, FEW = 256, 4
 
 
-def read_tokens(rig, plan, what):
-    turn, route = what
-    streams, events, pause = plan.lone_streams
-    firsts, each = [], []
-    for _ in range(streams):
-        try:
-            with ChatStream(route.url, route.headers, events, pause) as stream:
-                came = stream.read(events)
-        except (OSError, NotAnswered) as why:
-            rig.note(f"llm, {route.name}: {why}")
-            continue
-        firsts.append((came[0][0] - stream.asked) / 1e6)
-        each += [(arrived - made) / 1e6 for arrived, made in came[1:]]
-    if firsts:
-        rig.sample("llm first", route.name, "", turn, (median(firsts), "ms"))
-        rig.sample("llm token", route.name, "", turn, (median(each), "ms"))
+def run(rig, plan, wanted, provider_port):
+    plan = replace(plan, rounds=plan.llm_rounds, call_seconds=plan.llm_seconds, gateway_seconds=2 * plan.llm_seconds)
+    if wanted & set(SIDE_BY_SIDE):
+        with Pool(rig, plan, MANY, [bound(mcp_of_this_size, rig, provider_port)]) as pool:
+            for name in SIDE_BY_SIDE:
+                if name in wanted:
+                    _say(name)
+                    SIDE_BY_SIDE[name].run(rig, pool.lineup, pool.port)
+    if wanted & {"llm_cancel", "llm_keys"}:
+        with Pool(rig, plan, FEW) as pool:
+            if "llm_cancel" in wanted:
+                _say("llm_cancel, queued")
+                llm_cancel.run_queued(rig, pool.lineup, FEW)
+            if "llm_keys" in wanted:
+                _say("llm_keys")
+                llm_keys.run(rig, pool.lineup, pool.port)
+    for name, measure in ON_THEIR_OWN.items():
+        if name in wanted:
+            _say(name)
+            measure.run(rig, plan)
 
 
-def leave(rig, plan, what):
-    turn, route, runtime_port = what
-    took = []
-    for _ in range(plan.lone_streams[0]):
-        try:
-            with ChatStream(route.url, route.headers, 1_000_000, 5) as stream:
-                stream.read(2)
-                left = time.time_ns()
-        except (OSError, NotAnswered) as why:
-            rig.note(f"llm, {route.name}: {why}")
-            continue
-        deadline = time.monotonic() + NOTICE_SECONDS
-        while (noticed := left_at(runtime_port)) < left and time.monotonic() < deadline:
-            time.sleep(0.001)
-        if noticed < left:
-            rig.note(f"llm, {route.name}: the runtime did not notice within {NOTICE_SECONDS} s that its caller left")
-            continue
-        took.append((noticed - left) / 1e6)
-    if took:
-        rig.sample("llm left", route.name, "", turn, (median(took), "ms"))
+class Pool:
+    """One runtime of so many slots with all paths to it, and further paths, for as long as it is entered."""
+
+    def __init__(self, rig, plan, slots, more=()):
+        self.port = rig.port()
+        self._rig = rig
+        self._runtime = rig.start("provider", "llm-mock", [rig.parts.programs["llm-mock"], self.port, "127.0.0.1", slots])
+        starts = [bound(start, rig, Runtimes((self.port,), slots)) for start in LLM]
+        self.lineup = Lineup(rig, plan, [*starts, *more], self._runtime.pid)
+
+    def __enter__(self):
+        self.lineup.warm()
+        return self
+
+    def __exit__(self, *_):
+        self.lineup.end()
+        self._rig.end([self._runtime])
+
+
+def _say(what):
+    print(f"[{time.strftime('%H:%M:%S')}] {what}", flush=True)

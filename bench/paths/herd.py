@@ -1,4 +1,4 @@
-"""Many relays of llamapool at one server, each a process of its own.
+"""Many relays of llamapool at one server, each a process of its own. `start_one` and `connected` are what a kind of relay differs in.
 
 There are never more than half of those for which there is free memory.
 """
@@ -32,11 +32,14 @@ class Herd:
 
     def grow(self, count):
         """Starts relays up to this number, and returns whether all of them connected."""
+        while len(self.relays) < count:
+            self.relays.append(self.start_one(len(self.relays)))
+        return self.wait_for_relays(count, CONNECT_SECONDS)
+
+    def start_one(self, number):
         # Probes are not part of the cost of an idle relay.
         provider = ["--provider-url", provider_url(self.ends.provider), "--probe-interval", "10m"]
-        while len(self.relays) < count:
-            self.relays.append(start_relay(self.rig, self.ends, f"relay-{len(self.relays)}", provider))
-        return self.wait_for_relays(count, CONNECT_SECONDS)
+        return start_relay(self.rig, self.ends, f"relay-{number}", provider)
 
     def wait_for_relays(self, count, seconds):
         return wait_for(lambda: self.connected() == count, seconds)

@@ -23,10 +23,10 @@ def stdio(rig):
     return Route("llamapool", url(ends), processes, CALLS, in_session=True)
 
 
-def public_end(rig, ends, log=QUIET):
+def public_end(rig, ends, log=QUIET, more=()):
     """Relays connect to the port of the callers: the control port is not needed."""
     command = [rig.parts.programs["llamapool"], "server", "--bind-addr", ends.host, "--port", ends.port, "--worker-key", KEY,
-               "--api-key", "bench-api-key", "--max-request-bytes", "1GiB", *log]
+               "--api-key", "bench-api-key", "--max-request-bytes", "1GiB", *more, *log]
     return rig.start("public", "llamapool-server", command)
 
 

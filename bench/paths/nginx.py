@@ -21,7 +21,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     client_max_body_size 0;
     keepalive_requests 100000000;
-    upstream next {{ server 127.0.0.1:{next}; keepalive 512; keepalive_requests 100000000; }}
+    upstream next {{ {next} keepalive 512; keepalive_requests 100000000; }}
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -37,15 +37,21 @@ http {{
 
 
 def http(rig, provider_port):
+    processes, port = in_a_row(rig, [provider_port])
+    return Route("nginx", f"http://127.0.0.1:{port}/mcp", processes)
+
+
+def in_a_row(rig, provider_ports):
+    """Starts two and returns them with the port of the first, which the callers reach."""
     public, private = rig.port(), rig.port()
-    processes = [_start(rig, "private", private, provider_port), _start(rig, "public", public, private)]
-    return Route("nginx", f"http://127.0.0.1:{public}/mcp", processes)
+    return [_start(rig, "private", private, provider_ports), _start(rig, "public", public, [private])], public
 
 
-def _start(rig, role, port, next_port):
+def _start(rig, role, port, next_ports):
     folder = rig.folder / f"nginx-{port}"
     folder.mkdir()
-    config = rig.file(f"nginx-{port}.conf", CONFIG.format(folder=folder, port=port, next=next_port))
+    servers = " ".join(f"server 127.0.0.1:{next_port};" for next_port in next_ports)
+    config = rig.file(f"nginx-{port}.conf", CONFIG.format(folder=folder, port=port, next=servers))
     command = [rig.parts.programs["nginx"], "-p", folder, "-e", folder / "error.log", "-c", config]
     return rig.start(role, f"nginx-{role}", command)
 

@@ -37,6 +37,17 @@ class Figures:
         """Returns `path` divided by `other`; None for a path and itself."""
         return None if path == other else self._pairs(measure, (path, other), case, lambda one, two: one / two if two else None, "×")
 
+    def both_sides(self, measure, path, case=""):
+        """Returns the sum of a measure's two sides within each round; that of one side where a path has one."""
+        return self._figure(self._both(measure, path, case), "µs")
+
+    def both_sides_ratio(self, measure, path, other, case=""):
+        """Returns both sides of `path` divided by those of `other`; None for a path and itself."""
+        if path == other:
+            return None
+        one, two = (self._both(measure, each, case) for each in (path, other))
+        return self._figure({turn: one[turn] / two[turn] for turn in one if two.get(turn)}, "×")
+
     def added(self, measure, path, case=""):
         """Returns the difference of `path` to the direct path."""
         figure = self.get(measure, path, case)
@@ -49,6 +60,16 @@ class Figures:
 
     def paths(self, measure):
         return {path for name, path, _ in self._of if name == measure}
+
+    def _both(self, measure, path, case):
+        """Returns the sums by round, of rounds that have the public side."""
+        public, private = (self._of.get((f"{measure} {side}", path, str(case)), {}) for side in ("public", "private"))
+        return {turn: value + private.get(turn, (0, ""))[0] for turn, (value, _) in public.items() if not private or turn in private}
+
+    @staticmethod
+    def _figure(by_round, unit):
+        values = list(by_round.values())
+        return Figure(median(values), min(values), max(values), len(values), unit) if values else None
 
     def _pairs(self, measure, paths, case, combine, unit):
         one, two = (self._of.get((measure, path, str(case)), {}) for path in paths)

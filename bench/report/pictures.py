@@ -7,10 +7,21 @@ from paths import LABELS
 from report.chart import Bar, chart, simple
 from report.numbers import number
 
+# A path of calls to LLMs that takes more than this is in the table alone.
+MOST_TIMES_OURS = 10
+
 
 def all_pictures(figures):
     """Returns name and SVG of each picture for which there are figures."""
-    made = {"calls": calls(figures), "latency": latency(figures), "cpu": cpu(figures), "stdio": stdio(figures)}
+    return _drawn({"calls": calls(figures), "latency": latency(figures), "cpu": cpu(figures), "stdio": stdio(figures)})
+
+
+def llm_pictures(figures):
+    """Returns name and SVG of each picture of calls to LLMs for which there are figures."""
+    return _drawn({"llm": llm(figures)})
+
+
+def _drawn(made):
     return {name: picture for name, picture in made.items() if picture}
 
 
@@ -51,6 +62,22 @@ def cpu(figures):
             bars.append(Bar(LABELS[path], path == "llamapool", pieces, None, said))
     return bars and chart("Processor time of one call, 32 connections",
                           "Shorter is better. Dark: the public side; light: the private side.", bars)
+
+
+def llm(figures):
+    ours = figures.both_sides("llm cpu", "llamapool", "16")
+    bars = []
+    for path in LABELS if ours else ():
+        both = figures.both_sides("llm cpu", path, "16")
+        public, private = (figures.get(f"llm cpu {side}", path, "16") for side in ("public", "private"))
+        # Beside a path that takes so much more, the others would be a line.
+        if both and both.value <= MOST_TIMES_OURS * ours.value:
+            middle = public.value
+            pieces = [(0, middle, False), (middle, middle + private.value, True)] if private else [(0, middle, False)]
+            said = f"{number(middle)} + {number(private.value)} µs" if private else f"{number(middle)} µs"
+            bars.append(Bar(LABELS[path], path.startswith("llamapool"), pieces, None, said))
+    return bars and chart("Processor time of one call to an LLM, 16 connections",
+                          "Shorter is better. Dark: the public side, or the only one; light: the private side.", bars)
 
 
 def _simple(figures, measure, case):

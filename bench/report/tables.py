@@ -8,7 +8,7 @@ from report.numbers import number, text
 
 
 def all_tables(figures):
-    tables = [calls, ratios, apart, cpu, latency, events, many_streams, bulk, llm, stdio, sessions, idle_relays, reconnect, slow_link,
+    tables = [calls, ratios, apart, cpu, latency, events, many_streams, bulk, stdio, sessions, idle_relays, reconnect, slow_link,
               cold_start, sizes]
     return "\n\n".join(part for part in (table(figures) for table in tables) if part)
 
@@ -40,7 +40,7 @@ def summary(figures, versions):
 
 def calls(figures):
     columns = [(connections(case), of(figures, "calls", case)) for case in figures.cases("calls")]
-    return _table("Calls a second", """
+    return table_of("Calls a second", """
         `tools/call` through each path, as fast as it goes, by number of connections. mcp-proxy and fastmcp's proxy are gateways
         that stand next to the provider: one hop less than a tunnel.""", columns)
 
@@ -49,14 +49,14 @@ def ratios(figures):
     others = [path for path in LABELS if path != "llamapool" and path in figures.paths("calls")]
     columns = [(connections(case), lambda path, c=case: figures.ratio("calls", "llamapool", path, c))
                for case in figures.cases("calls")]
-    return _table("Calls a second: llamapool divided by each", "Taken within each round, then the median.", columns, others)
+    return table_of("Calls a second: llamapool divided by each", "Taken within each round, then the median.", columns, others)
 
 
 def apart(figures):
     cases = figures.cases("apart")
     columns = [(connections(case), of(figures, "apart", case)) for case in cases]
     columns += [(f"llamapool ÷ it, {case}", lambda path, c=case: figures.ratio("apart", "llamapool", path, c)) for case in cases]
-    return _table("Calls a second, each side on a core of its own", """
+    return table_of("Calls a second, each side on a core of its own", """
         The public side of each path had the first core and the private side the second, as if they were two machines; load
         generator and provider ran wherever there was room.""", columns)
 
@@ -65,7 +65,7 @@ def cpu(figures):
     cases = [case for case in ("32", "128") if case in figures.cases("calls")]
     columns = [(f"{side} side, {connections(case)}", of(figures, f"calls cpu {side}", case))
                for case in cases for side in ("public", "private")]
-    return _table("Processor time of one call (µs)", """
+    return table_of("Processor time of one call (µs)", """
         Of all processes of that side, as the operating system counts it, in steps of 10 ms. A gateway has one side.""",
                   columns, [path for path in LABELS if path != "direct"])
 
@@ -74,7 +74,7 @@ def latency(figures):
     case = only(figures, "latency p50")
     columns = [(name, of(figures, f"latency {name}", case)) for name in ("p50", "p99", "p99.9")]
     columns.append(("added to p50", added(figures, "latency p50", case)))
-    return _table("Latency at a fixed rate (ms)", f"""
+    return table_of("Latency at a fixed rate (ms)", f"""
         {case} calls a second over 32 connections. A call that starts late counts from when it should have started.""", columns)
 
 
@@ -84,7 +84,7 @@ def latency(figures):
 def events(figures):
     columns = [("first event", of(figures, "first event")), ("first event, added", added(figures, "first event")),
                ("each event", of(figures, "event")), ("each event, added", added(figures, "event"))]
-    return _table("Event streams (ms)", """
+    return table_of("Event streams (ms)", """
         From the request to the first event, on a new connection; from when the provider made an event to when it was read.
         Median within a round.""", columns)
 
@@ -94,7 +94,7 @@ def many_streams(figures):
     names = {"event p50, ms": "p50", "event p99, ms": "p99", "lost": "lost", "public side, µs an event": "cpu public",
              "private side, µs an event": "cpu private"}
     columns = [(head, of(figures, f"many streams {name}", case)) for head, name in names.items()]
-    return _table(f"{case} event streams at once", "Ten events a second in each.", columns)
+    return table_of(f"{case} event streams at once", "Ten events a second in each.", columns)
 
 
 def bulk(figures):
@@ -103,21 +103,8 @@ def bulk(figures):
                ("up ÷ rathole", lambda path: figures.ratio("upload", path, "rathole")),
                ("growth of the public side, MB", of(figures, "bulk growth public")),
                ("growth of the private side, MB", of(figures, "bulk growth private"))]
-    return _table("Large bodies", """
+    return table_of("Large bodies", """
         One at a time over one connection. Growth is the peak of resident memory over what it was before.""", columns)
-
-
-# --- LLMs ---------------------------------------------------------------------------------------------------------------------
-
-
-def llm(figures):
-    columns = [(f"{connections(case)}, calls a second", of(figures, "llm", case)) for case in figures.cases("llm")]
-    columns += [(f"{side} side, µs a call", of(figures, f"llm cpu {side}", "16")) for side in ("public", "private")]
-    columns += [("first token, ms", of(figures, "llm first")), ("each token, ms", of(figures, "llm token")),
-                ("left to noticed, ms", of(figures, "llm left"))]
-    return _table("Calls to an LLM runtime that costs nothing", """
-        Requests and answers of 1 KB; processor time with 16 connections. Tokens are events of a stream, from when the runtime
-        made one to when it was read. The last column is the time from the caller's close to the close at the runtime.""", columns)
 
 
 # --- Programs -----------------------------------------------------------------------------------------------------------------
@@ -129,7 +116,7 @@ def stdio(figures):
     columns += [(f"llamapool ÷ it, {case}", lambda path, c=case: figures.ratio("stdio", "llamapool", path, c))
                 for case in cases]
     columns += [(f"private side, µs a call, {case}", of(figures, "stdio cpu private", case)) for case in cases]
-    return _table("A provider that is a program", """
+    return table_of("A provider that is a program", """
         `tools/call` in one session. llamapool's calls go through a server and a tunnel besides; the others stand next to the
         program.""", columns)
 
@@ -138,7 +125,7 @@ def sessions(figures):
     case = only(figures, "session memory")
     columns = [("memory of a session, KB", of(figures, "session memory", case)),
                ("processes of a session", of(figures, "session processes", case))]
-    return _table("An idle session with a program", """
+    return table_of("An idle session with a program", """
         Proportional memory (PSS) of the whole private side, programs included. Without a process of its own, a session shares
         one program with all others.""", columns)
 
@@ -151,7 +138,7 @@ def idle_relays(figures):
              "idle relay itself": "a relay itself, MB (PSS)", "idle relays cpu": "the server's processor time, ms a second"}
     columns = [(f"{case} relays", lambda name, c=case: figures.get(name, "llamapool", c))
                for case in figures.cases("idle relay on the server")]
-    return _table("Idle relays", "Each a process of its own with a tunnel of its own.", columns, names, names)
+    return table_of("Idle relays", "Each a process of its own with a tunnel of its own.", columns, names, names)
 
 
 def reconnect(figures):
@@ -159,7 +146,7 @@ def reconnect(figures):
     names = {"reconnect p50": "half of them were back, ms", "reconnect p99": "99 in 100, ms", "reconnect last": "the last, ms",
              "reconnect cpu": "the server's processor time for each, µs"}
     columns = [(f"{case} relays", lambda name: figures.get(name, "llamapool", case))]
-    return _table("Back after the server was killed", "From the kill; the server is started again at once.", columns, names,
+    return table_of("Back after the server was killed", "From the kill; the server is started again at once.", columns, names,
                   names)
 
 
@@ -170,7 +157,7 @@ def slow_link(figures):
     case = only(figures, "slow link calls")
     names = {"calls a second": "calls", "p50, ms": "p50", "p99, ms": "p99"}
     columns = [(head, of(figures, f"slow link {name}", case)) for head, name in names.items()]
-    return _table("Over a slow link", f"""
+    return table_of("Over a slow link", f"""
         50 ms for a round trip, one packet in a hundred lost in each direction, {case} connections. Straight to the provider the
         caller is at the far end; else the caller is beside the public end.""", columns)
 
@@ -178,13 +165,13 @@ def slow_link(figures):
 def cold_start(figures):
     columns = [("provider that speaks HTTP", of(figures, "cold start")),
                ("provider that is a program", of(figures, "cold start stdio"))]
-    return _table("From start to the first answer (ms)", "All processes of the path, started together.", columns)
+    return table_of("From start to the first answer (ms)", "All processes of the path, started together.", columns)
 
 
 def sizes(figures):
     columns = [("executable, or both, MB", of(figures, "size", "executable")),
                ("package with what it depends on, MB", of(figures, "size", "folder"))]
-    return _table("Size", "Without what must be there already, such as Node or Python.", columns)
+    return table_of("Size", "Without what must be there already, such as Node or Python.", columns)
 
 
 # --- Columns and rows ---------------------------------------------------------------------------------------------------------
@@ -209,7 +196,7 @@ def only(figures, measure):
     return next(iter(figures.cases(measure)), "")
 
 
-def _table(title, explained, columns, rows=None, labels=None):
+def table_of(title, explained, columns, rows=None, labels=None):
     """Omits rows of dashes, and tables of such rows."""
     lines = []
     for row in rows or LABELS:

@@ -3,12 +3,16 @@
 No process is started here and nothing is measured.
 """
 
+import tempfile
 import unittest
 from pathlib import Path
 
 from report.figures import Figures, percentile
+from report.llm_tables import bars, line, llm_tables
 from report.numbers import number, text
+from report.pictures import llm_pictures
 from report.tables import all_tables, summary
+from report.write import is_about_llms, llm_measured, measured, within_a_line
 from rig.event_reader import Stream
 
 
@@ -51,6 +55,90 @@ class Report(unittest.TestCase):
         stream = Stream.__new__(Stream)
         stream.pieces = [(5, b"4\r\n: \n\n\r\nc\r\ndata: 1"), (7, b"2\n\n\r\nc\r\ndata: 34\n\n\r\n")]
         self.assertEqual(stream.events(), [(7, 12), (7, 34)])
+
+
+def of_case(path, measure, case, values, unit="µs"):
+    return [{"measure": measure, "path": path, "case": case, "round": turn, "value": value, "unit": unit}
+            for turn, value in enumerate(values)]
+
+
+def cpu_of(path, public, private=()):
+    return of_case(path, "llm cpu public", "16", public) + of_case(path, "llm cpu private", "16", private)
+
+
+class OfCallsToLlms(unittest.TestCase):
+    def test_both_sides_are_summed_within_a_round_before_the_median(self):
+        figure = Figures(cpu_of("llamapool", [10, 20, 90], [50, 40, 1])).both_sides("llm cpu", "llamapool", 16)
+        self.assertEqual((figure.value, figure.low, figure.high), (60, 60, 91))
+
+    def test_a_round_without_one_of_two_sides_has_no_sum(self):
+        self.assertEqual(Figures(cpu_of("llamapool", [10, 20], [50])).both_sides("llm cpu", "llamapool", 16).rounds, 1)
+
+    def test_a_router_has_one_side(self):
+        figures = Figures(cpu_of("smg", [30, 50]) + cpu_of("llamapool", [10, 10], [10, 15]))
+        self.assertEqual(figures.both_sides("llm cpu", "smg", 16).value, 40)
+        self.assertEqual(figures.both_sides_ratio("llm cpu", "smg", "llamapool", 16).value, 1.75)
+
+    def test_a_bar_is_met_by_the_median_and_has_its_spread(self):
+        shown = bars(Figures(cpu_of("llamapool", [20, 30, 50], [25, 25, 25])))
+        self.assertIn("| 60 | 55.0 (45.0–75.0) | yes |", shown)
+        self.assertNotIn("MCP", shown)
+
+    def test_a_bar_that_is_not_met_is_marked(self):
+        failed = of_case("llamapool", "failover failed", "worker", [0, 2, 3], "calls")
+        self.assertIn("| 0 | 2.00 (0.00–3.00) | **no** |", bars(Figures(failed)))
+
+    def test_latency_is_held_against_the_runtime_itself(self):
+        late = of_case("llamapool", "llm p50", "1", [0.5, 0.2], "ms") + of_case("direct", "llm p50", "1", [0.1, 0.1], "ms")
+        self.assertIn("| added to p50, 1 connection, ms | 0.3 | 0.25 (0.10–0.40) | yes |", bars(Figures(late)))
+
+    def test_the_sentence_of_the_readme_names_each_path_that_was_measured(self):
+        both = cpu_of("llamapool", [40], [30]) + cpu_of("llamapool-mcp", [25], [25]) + cpu_of("litellm", [12_300])
+        sentence = line(Figures(both))
+        self.assertIn("70.0 µs, server and worker together, 1.40× that of an MCP call", sentence)
+        self.assertIn("In the same run: LiteLLM's proxy 12\u202f300.", sentence)
+        self.assertNotIn("nginx", sentence)
+
+    def test_nothing_is_written_of_what_was_not_measured(self):
+        empty = Figures(samples("llamapool", [10]))
+        self.assertEqual((llm_tables(empty), line(empty), llm_pictures(empty)), ("", "", {}))
+
+    def test_each_ending_of_a_path_has_its_row(self):
+        ended = of_case("nfrx", "failover answered", "runtime", [16], "calls") + of_case("nfrx", "failover answered", "worker", [9], "calls")
+        table = llm_tables(Figures(ended))
+        self.assertIn("| nfrx, the original in Go, a runtime ends | – | 16.0 |", table)
+        self.assertIn("| nfrx, the original in Go, its worker ends | – | 9.00 |", table)
+
+    def test_a_path_that_takes_far_more_is_no_bar_of_the_picture(self):
+        picture = llm_pictures(Figures(cpu_of("llamapool", [40], [30]) + cpu_of("smg", [100]) + cpu_of("litellm", [12_300])))["llm"]
+        self.assertIn("SMG: 100 µs", picture)
+        self.assertIn("llamapool: 40.0 + 30.0 µs", picture)
+        self.assertNotIn("LiteLLM", picture)
+
+    def test_a_result_of_llms_alone_has_no_other_part(self):
+        findings = {"samples": cpu_of("llamapool", [40], [30]), "date": "2026-01-02", "quick": False, "notes": [
+                        "llm keys, smg: slow", "bulk, frp: slow"],
+                    "machine": {"cores": 2, "processor": "p", "niceness": 0}, "llamapool": {"commit": "c", "changed": False, "given": True},
+                    "not_installed": {"smg 1.13.0": "no wheel", "frp": "no folder"}}
+        self.assertEqual(measured(findings), "")
+        self.assertIn("commit c, with an executable that the run did not build, on 2 cores", llm_measured(findings))
+        self.assertIn("- smg 1.13.0: no wheel", llm_measured(findings))
+        self.assertIn("- llm keys, smg: slow", llm_measured(findings))
+        self.assertNotIn("frp", llm_measured(findings))
+
+    def test_notes_belong_to_the_part_whose_paths_they_name(self):
+        notes = {"ollamamq was left out: it is not installed": True, "llm failover, nfrx: slow": True, "nfrx for LLMs: none": True,
+                 "calls, nfrx, 32 connections: slow": False, "nginx was left out: it is not installed": False}
+        self.assertEqual({note: is_about_llms(note) for note in notes}, notes)
+
+    def test_text_between_markers_inside_a_line_is_replaced(self):
+        with tempfile.TemporaryDirectory() as folder:
+            document = Path(folder) / "page.md"
+            document.write_text("before.<!-- m -->old<!-- /m -->\nafter\n")
+            within_a_line(document, "m", " new")
+            self.assertEqual(document.read_text(), "before.<!-- m --> new<!-- /m -->\nafter\n")
+            with self.assertRaises(SystemExit):
+                within_a_line(document, "other", "text")
 
 
 class Files(unittest.TestCase):

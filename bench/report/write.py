@@ -7,51 +7,89 @@ import json
 from pathlib import Path
 
 from report.figures import Figures, percentile
-from report.pictures import all_pictures
+from report.llm_tables import line, llm_tables
+from report.pictures import all_pictures, llm_pictures
 from report.tables import all_tables, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+# The beginnings of notes about paths and parts that only calls to LLMs have.
+LLM_PEERS = ("vllm-router", "vllm_router", "sglang-router", "sglang_router", "smg", "ollamaMQ", "ollamamq", "litellm")
 
 
 def write_all(result):
     """Writes a table and the pictures beside a result."""
     findings = json.loads(result.read_text())
     figures = Figures(findings["samples"])
-    result.with_suffix(".md").write_text(f"# Measured {findings['date'][:10]}\n\n{measured(findings)}\n")
-    for name, picture in all_pictures(figures).items():
+    parts = [f"# Measured {findings['date'][:10]}", *filter(None, (measured(findings), llm_measured(findings)))]
+    result.with_suffix(".md").write_text("\n\n".join(parts) + "\n")
+    for name, picture in {**all_pictures(figures), **llm_pictures(figures)}.items():
         result.with_name(f"{result.stem}-{name}.svg").write_text(picture)
 
 
 def publish(result):
-    """Writes docs/reference/performance.md, its pictures, and the README."""
+    """Writes docs/reference/performance.md, its pictures, and the README.
+
+    A result without calls to LLMs, or with nothing else, leaves that part of the documents as it is.
+    """
     findings = json.loads(result.read_text())
     figures = Figures(findings["samples"])
-    pictures = all_pictures(figures)
+    page, readme = DOCS / "reference" / "performance.md", ROOT / "README.md"
+    if text := measured(findings):
+        between(page, "measured", f"{_published(all_pictures(figures))}\n\n{text}")
+        parts = ["![tools/call a second through llamapool and what one would use instead](docs/reference/performance-calls.svg)",
+                 summary(figures, findings["versions"]),
+                 f"Below 1× the other is better. {_circumstances(findings)} [All figures](docs/reference/performance.md)."]
+        between(readme, "how-fast", "\n\n".join(part for part in parts if part))
+    if text := llm_measured(findings):
+        between(page, "measured-llm", f"{_published(llm_pictures(figures))}\n\n{text}".strip())
+        if sentence := line(figures):
+            within_a_line(readme, "how-fast-llm", f" {sentence}")
+
+
+def _published(pictures):
+    """Writes the pictures, and returns the text that shows them."""
     for name, picture in pictures.items():
         (DOCS / "reference" / f"performance-{name}.svg").write_text(picture)
-    shown = "\n\n".join(f"![{name}](performance-{name}.svg)" for name in pictures)
-    between(DOCS / "reference" / "performance.md", "measured", f"{shown}\n\n{measured(findings)}")
-    parts = ["![tools/call a second through llamapool and what one would use instead](docs/reference/performance-calls.svg)",
-             summary(figures, findings["versions"]),
-             f"Below 1× the other is better. {_circumstances(findings)} [All figures](docs/reference/performance.md)."]
-    between(ROOT / "README.md", "how-fast", "\n\n".join(part for part in parts if part))
+    return "\n\n".join(f"![{name}](performance-{name}.svg)" for name in pictures)
 
 
 def between(document, marker, text):
+    within_a_line(document, marker, f"\n\n{text}\n\n")
+
+
+def within_a_line(document, marker, text):
+    """Replaces what is between the markers, which may stand in a line with other text."""
     begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
     whole = document.read_text()
     if begin not in whole or end not in whole:
         raise SystemExit(f"{document} has no place for this: {begin} … {end}")
     before, after = whole.split(begin)[0], whole.split(end)[1]
-    document.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+    document.write_text(f"{before}{begin}{text}{end}{after}")
 
 
 def measured(findings):
-    parts = [_circumstances(findings), all_tables(Figures(findings["samples"]))]
-    parts.append(_list("### Not installed", [f"{name}: {why}" for name, why in findings["not_installed"].items()]))
-    parts.append(_list("### Notes of the run", findings["notes"]))
+    """Returns everything but the calls to LLMs. Empty if nothing else was measured."""
+    return _part(findings, all_tables(Figures(findings["samples"])), lambda text: not is_about_llms(text))
+
+
+def llm_measured(findings):
+    """Returns the calls to LLMs. Empty if none were measured."""
+    return _part(findings, llm_tables(Figures(findings["samples"])), is_about_llms)
+
+
+def _part(findings, tables, belongs):
+    if not tables:
+        return ""
+    absent = [f"{name}: {why}" for name, why in findings["not_installed"].items()]
+    parts = [_circumstances(findings), tables, _list("### Not installed", filter(belongs, absent)),
+             _list("### Notes of the run", filter(belongs, findings["notes"]))]
     return "\n\n".join(part for part in parts if part)
+
+
+def is_about_llms(text):
+    """Returns whether a note or a missing part belongs to the calls to LLMs alone."""
+    return text.startswith(("llm", "nfrx for LLMs", *LLM_PEERS))
 
 
 def _circumstances(findings):
@@ -64,10 +102,12 @@ def _circumstances(findings):
     if machine["niceness"] > 0:
         shared += f" The run gave way to it (niceness {machine['niceness']})."
     changed = ", with changes" if ours["changed"] else ""
+    changed += ", with an executable that the run did not build" if ours.get("given") else ""
     kind = "A quick run" if findings["quick"] else "A whole run"
     return (f"{kind} of {findings['date'][:10]}, commit {ours['commit']}{changed}, on {machine['cores']} cores "
             f"({machine['processor']}) with everything on the same machine.{shared}")
 
 
 def _list(title, lines):
+    lines = list(lines)
     return "\n".join([title, "", *(f"- {line}" for line in lines)]) if lines else ""

@@ -13,17 +13,19 @@ _now = time.time_ns
 
 
 class Stream:
-    """One event stream: the time of its request, and the bytes with their times."""
+    """One event stream: the time of its request, and the bytes with their times.
 
-    def __init__(self, url):
+    `request` is made of the URL's parts, a plain GET by default.
+    """
+
+    def __init__(self, url, request=None):
         target = urlsplit(url)
         self.socket = socket.create_connection((target.hostname, target.port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pieces = []
-        request = (f"GET {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nAccept: text/event-stream\r\n"
-                   "Connection: close\r\n\r\n").encode()
+        text = (request or _get)(target)
         self.asked = _now()
-        self.socket.sendall(request)
+        self.socket.sendall(text.encode())
         self.socket.setblocking(False)
 
     def read(self):
@@ -50,12 +52,16 @@ class Stream:
         return found
 
 
-def read_streams(urls, seconds):
+def _get(target):
+    return f"GET {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+def read_streams(urls, seconds, request=None):
     """Opens all streams and reads until all have ended, or until the time is over."""
     selector = selectors.DefaultSelector()
     streams, deadline = [], time.monotonic() + seconds
     for url in urls:
-        stream = Stream(url)
+        stream = Stream(url, request)
         streams.append(stream)
         selector.register(stream.socket, selectors.EVENT_READ, stream)
         _read_ready(selector, 0)

@@ -15,12 +15,16 @@ class Lineup:
         self.routes = []
         for start in paths:
             if missing := [part for part in start.needs if not rig.parts.has(part)]:
-                rig.note(f"{start.__module__.split('.')[-1]} was left out: {', '.join(missing)} is not installed")
+                rig.note(f"{_name(start)} was left out: {', '.join(missing)} is not installed")
                 continue
             self._begin(start)
 
     def _begin(self, start):
-        route = start()
+        try:
+            route = start()
+        except OSError as why:
+            self.rig.note(f"{_name(start)} was left out: {why}")
+            return
         try:
             self.routes.append(route.wait())
             print(f"  {route.name}: answers", flush=True)
@@ -28,10 +32,10 @@ class Lineup:
             self.rig.note(f"{route.name} was left out: {why}")
             self.rig.end(route.processes)
 
-    def turns(self, carrying="calls"):
-        """Yields round and route in the order of measuring."""
+    def turns(self, carrying="calls", rounds=None):
+        """Yields round and route in the order of measuring, in the rounds of the plan or fewer."""
         routes = [route for route in self.routes if carrying in route.carries]
-        for turn in range(self.plan.rounds):
+        for turn in range(rounds or self.plan.rounds):
             first = turn % max(1, len(routes))
             for route in routes[first:] + routes[:first]:
                 yield turn, route
@@ -53,6 +57,20 @@ class Lineup:
         if self.provider_pid:
             roles["provider"] = cpu_seconds([self.provider_pid])
         return roles, machine_busy_seconds()
+
+
+def _name(start):
+    """Returns the name of a path by its start: that of its file, and its own where one file has several."""
+    file = start.__module__.split(".")[-1]
+    return f"{file}, {start.__name__}," if file == "llm" else file
+
+
+def bound(start, *what):
+    """Wraps the path's start with the values that it needs; the wrapper keeps its name and its needs."""
+    def begin():
+        return start(*what)
+    begin.needs, begin.__module__, begin.__name__ = start.needs, start.__module__, start.__name__
+    return begin
 
 
 def spent(before, after):

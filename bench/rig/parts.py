@@ -47,13 +47,13 @@ class Parts:
             self.missing[f"{name} {version}".strip()] = str(why)
 
 
-def install_all():
-    """Installs all parts, in the order of their dependencies."""
+def install_all(program=None):
+    """Installs all parts, in the order of their dependencies. Builds no llamapool if one is given."""
     LOGS.mkdir(parents=True, exist_ok=True)
     parts = Parts()
     for name, package in TOOLS.items():
         parts.add(name, "", None, lambda n=name, p=package: debian(n, p))
-    parts.add("llamapool", "", None, build_llamapool)
+    parts.add("llamapool", "", None, lambda: program.resolve() if program else build_llamapool())
     parts.add("http-echo", "", None, lambda: build_provider("http-echo"))
     parts.add("llm-mock", "", None, lambda: build_provider("llm-mock"))
     parts.add("stdio-echo", "", None, lambda: build_provider("stdio-echo"))
@@ -65,6 +65,12 @@ def install_all():
     pip(parts, "mcp-proxy", "0.13.0", "mcp-proxy")
     pip(parts, "fastmcp", "4.2.3", "python")
     cargo(parts, "mcp-proxy", "0.6.0", ["--locked"])
+    pip(parts, "vllm-router", "0.1.17", "vllm-router")
+    pip(parts, "sglang-router", "0.3.2", "sglang-router")
+    pip(parts, "smg", "1.13.0", "smg")
+    # A version whose proxy has all its dependencies on PyPI: those of some newer ones are not there.
+    pip(parts, "litellm", "1.104.4", "litellm")
+    cargo(parts, "ollamaMQ", "0.5.0", ["--locked"])
     add_peers(parts)
     if lacking := [name for name in NEEDED if not parts.has(name)]:
         raise SystemExit(f"there is no run without {', '.join(lacking)}: {parts.missing}")
@@ -135,14 +141,17 @@ def npm(parts, name, version):
 
 
 def pip(parts, name, version, program):
+    """Installs a package with what it depends on, in the pinned versions of bench/peers/ where there is such a list."""
     folder = FOLDER / "parts" / f"python-{name}-{version}"
+    pinned = ROOT / "bench" / "peers" / f"{name}-{version}.txt"
+    wanted = ["--no-deps", "--requirement", pinned] if pinned.exists() else [f"{name}=={version}"]
 
     def make():
         if subprocess.run(["python3", "-c", "import ensurepip, venv"], capture_output=True).returncode:
             _apt("python3-venv")
         _run(f"python-{name}", ["python3", "-m", "venv", folder])
         _run(f"python-{name}", [folder / "bin" / "python", "-m", "pip", "install", "--no-input",
-                                "--disable-pip-version-check", f"{name}=={version}"])
+                                "--disable-pip-version-check", *wanted])
 
     part = f"{name} (Python)" if name == "mcp-proxy" else name
     parts.add(part, version, folder, lambda: _once(folder, folder / "bin" / program, make))

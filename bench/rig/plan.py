@@ -1,4 +1,4 @@
-"""The plan: every number of a run, once for the complete and once for the quick one.
+"""The plan: every number of a run: for the complete one, the quick one, and the one that only tries whether everything works.
 
 All bounds of measures in count or time are defined here.
 """
@@ -17,8 +17,20 @@ class Plan:
     gateway_connections: tuple
     # Longer, as some answer a handful of calls a second.
     gateway_seconds: int
-    # Connections of calls to an LLM runtime.
+    # LLMs: rounds of what changes little between them, the connections of calls, the seconds of a turn.
+    llm_rounds: int
+    llm_few_rounds: int
     llm_connections: tuple
+    llm_seconds: int
+    # Calls at a fixed rate: connections, calls a second, seconds.
+    llm_fixed: tuple
+    # Streams one after another, and at once: their number, events in each, milliseconds between two.
+    llm_lone_streams: tuple
+    llm_streams: tuple
+    # Callers that leave in a round, seconds of a flood, workers that come back.
+    llm_leaves: int
+    llm_flood_seconds: int
+    llm_workers: int
     # Calls at a fixed rate, in calls a second: far below the capacity of the slowest tunnel.
     fixed_rate: int
     fixed_connections: int
@@ -45,7 +57,8 @@ MIB = 1024 * 1024
 
 WHOLE = Plan(
     rounds=5, call_seconds=2, warm_seconds=1, connections=(1, 16, 32, 128, 512), gateway_connections=(1, 32), gateway_seconds=4,
-    llm_connections=(1, 16, 64),
+    llm_rounds=4, llm_few_rounds=2, llm_connections=(1, 16, 64), llm_seconds=1, llm_fixed=(16, 500, 1.5),
+    llm_lone_streams=(25, 5, 5), llm_streams=(100, 100, 10), llm_leaves=100, llm_flood_seconds=2, llm_workers=1000,
     fixed_rate=1000, fixed_connections=32, fixed_seconds=4,
     lone_streams=(50, 10, 5), many_streams=1000, many_streams_seconds=4,
     bulk_bytes=256 * MIB, relays=(100, 1000, 5000), reconnecting=1000, herd_rounds=2, sessions=50,
@@ -54,9 +67,20 @@ WHOLE = Plan(
 
 QUICK = Plan(
     rounds=3, call_seconds=1, warm_seconds=1, connections=(1, 32, 128), gateway_connections=(32,), gateway_seconds=2,
-    llm_connections=(1, 16),
+    llm_rounds=2, llm_few_rounds=1, llm_connections=(1, 16, 64), llm_seconds=1, llm_fixed=(16, 500, 1),
+    llm_lone_streams=(10, 5, 5), llm_streams=(50, 100, 10), llm_leaves=25, llm_flood_seconds=1, llm_workers=100,
     fixed_rate=1000, fixed_connections=32, fixed_seconds=2,
     lone_streams=(20, 5, 5), many_streams=200, many_streams_seconds=2,
     bulk_bytes=64 * MIB, relays=(100,), reconnecting=100, herd_rounds=2, sessions=10,
     stdio_connections=(16,), slow_link=(32, 2, 2), cold_starts=2,
+)
+
+TRY = Plan(
+    rounds=1, call_seconds=1, warm_seconds=1, connections=(1, 32), gateway_connections=(32,), gateway_seconds=1,
+    llm_rounds=1, llm_few_rounds=1, llm_connections=(1, 16, 64), llm_seconds=1, llm_fixed=(16, 100, 1),
+    llm_lone_streams=(3, 3, 5), llm_streams=(8, 20, 10), llm_leaves=3, llm_flood_seconds=1, llm_workers=20,
+    fixed_rate=100, fixed_connections=32, fixed_seconds=1,
+    lone_streams=(3, 3, 5), many_streams=20, many_streams_seconds=1,
+    bulk_bytes=8 * MIB, relays=(20,), reconnecting=20, herd_rounds=1, sessions=3,
+    stdio_connections=(16,), slow_link=(8, 1, 1), cold_starts=1,
 )

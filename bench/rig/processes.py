@@ -28,6 +28,16 @@ class Process:
             )
         self.pid = self.popen.pid
 
+    @property
+    def name(self):
+        """Returns the name of its log without the number in front."""
+        return self.log.stem.partition("-")[2]
+
+    def last_line(self):
+        """Returns the end of the last line of its log."""
+        lines = self.log.read_text(errors="replace").split("\n")
+        return next((line.strip()[-200:] for line in reversed(lines) if line.strip()), "")
+
     def is_running(self):
         return self.popen.poll() is None
 

@@ -7,6 +7,9 @@ pub mod server;
 
 use memchr::memmem;
 
+/// The size of the bodies of calls to an LLM, and of the MCP calls beside them.
+pub const BODY_BYTES: usize = 1024;
+
 /// Appends the response to `message` to `out`, without a line end. Appends nothing if `message` is a
 /// notification.
 pub fn answer(message: &[u8], out: &mut Vec<u8>) {
@@ -35,6 +38,19 @@ pub fn answer(message: &[u8], out: &mut Vec<u8>) {
     ] {
         out.extend_from_slice(part);
     }
+}
+
+/// Appends the response to a `tools/call` to `out`, of so many bytes in total.
+pub fn answer_of_size(message: &[u8], bytes: usize, out: &mut Vec<u8>) {
+    let Some(id) = id(message) else { return };
+
+    const HEAD: &[u8] = br#","result":{"content":[{"type":"text","text":""#;
+    const TAIL: &[u8] = br#""}],"resultType":"complete"}}"#;
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    out.extend_from_slice(id);
+    out.extend_from_slice(HEAD);
+    out.resize(out.len().max(bytes.saturating_sub(TAIL.len())), b'w');
+    out.extend_from_slice(TAIL);
 }
 
 /// Returns an empty list for the methods that gateways call when they make an inventory, although

@@ -2,6 +2,7 @@
 //!
 //! * `/down/N`: a body of N bytes; `/up`: reads a body and returns its length
 //! * `/events/N/MS`: N events, one every MS milliseconds, each with the time at which it was made
+//! * `/sized`: a JSON-RPC response of 1 KiB to the message that was posted
 //! * `/mcp` and anything else: a JSON-RPC response to the message that was posted; 202 for a
 //!   notification; 405 for a `GET`
 //!
@@ -12,6 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bench_provider::BODY_BYTES;
 use bench_provider::server::{AnyBody, serve};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -54,17 +56,23 @@ async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infalli
             let length = length(request.into_body()).await;
             Response::new(Full::from(length.to_string()).boxed_unsync())
         }
-        _ if request.method() == Method::POST => answer_message(request.into_body()).await,
+        [.., "sized"] => answer_message(request.into_body(), Some(BODY_BYTES)).await,
+        _ if request.method() == Method::POST => answer_message(request.into_body(), None).await,
         _ => empty(StatusCode::METHOD_NOT_ALLOWED),
     })
 }
 
-async fn answer_message(body: Incoming) -> Response<AnyBody> {
+/// Answers a message, in so many bytes where there is a size.
+async fn answer_message(body: Incoming, size: Option<usize>) -> Response<AnyBody> {
     let Ok(message) = body.collect().await else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    let mut answer = Vec::with_capacity(ANSWER_BYTES);
-    bench_provider::answer(&message.to_bytes(), &mut answer);
+    let message = message.to_bytes();
+    let mut answer = Vec::with_capacity(size.unwrap_or(ANSWER_BYTES));
+    match size {
+        Some(bytes) => bench_provider::answer_of_size(&message, bytes, &mut answer),
+        None => bench_provider::answer(&message, &mut answer),
+    }
     if answer.is_empty() {
         return empty(StatusCode::ACCEPTED);
     }

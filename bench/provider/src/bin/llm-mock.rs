@@ -1,38 +1,58 @@
-//! An LLM runtime on one thread whose answers cost nothing: `llm-mock PORT [ADDRESS]`.
+//! An LLM runtime on one thread whose answers cost nothing: `llm-mock PORT [ADDRESS [SLOTS]]`.
 //!
-//! * `GET /v1/models`: one model, `bench`
-//! * `POST /v1/chat/completions`: an answer of 1 KB, or 16 events in one write if the request has `"stream":true`
-//! * the same with `"pause_ms":N` and `"max_tokens":M`: M events, one every N milliseconds, each with the time at which it
-//!   was made
-//! * `GET /left`: the time at which the last caller left such a stream before its end, 0 if none did; times are
+//! * `GET /v1/models`, `/health`: one model, `bench`, and that it can be asked
+//! * `POST /v1/chat/completions`: an answer of 1 KiB, or 16 events in one write if the request has `"stream":true`
+//! * the same with `pause_ms=N events=M` in the prompt: M events, one every N milliseconds, each with the time
+//!   at which it was made
+//! * `first_ms=N` in the prompt: the answer begins N milliseconds after the call has its slot
+//! * `GET /left`: the time at which the last caller left before the end of its answer, 0 if none did; times are
 //!   nanoseconds since 1970
+//! * `GET /arrived`: the number of calls so far
 //!
-//! It looks for these members in the bytes of a request, so that what is in front of it is measured.
+//! With SLOTS it runs so many calls at once, and the others wait in the order of their arrival. It looks for these words in
+//! the bytes of a request, so that what is in front of it is measured. They are in the prompt because some routers drop or
+//! rename members.
 
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bench_provider::BODY_BYTES;
 use bench_provider::server::{AnyBody, serve};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::{Request, Response, StatusCode};
 use memchr::memmem;
-use tokio::time::{Interval, interval};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Interval, interval, sleep};
 
-/// When the last caller left a stream before its end.
+/// When the last caller left before the end of its answer.
 static LEFT: AtomicU64 = AtomicU64::new(0);
+/// Calls that arrived.
+static ARRIVED: AtomicU64 = AtomicU64::new(0);
+/// Calls that may run at once.
+static SLOTS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(slots()));
 /// Events of a stream that comes in one write.
 const EVENTS: usize = 16;
-/// Bytes of the text of a whole answer, which is some 1 KB with what is around it.
-const TEXT_BYTES: usize = 720;
+/// Bytes of the text in each of them.
+const EVENT_TEXT_BYTES: usize = 45;
 
 fn main() {
-    serve("llm-mock PORT [ADDRESS]", answer);
+    serve("llm-mock PORT [ADDRESS [SLOTS]]", answer);
+}
+
+/// Returns the third word of the command line, as many as there can be without it.
+fn slots() -> usize {
+    std::env::args()
+        .nth(3)
+        .map_or(Semaphore::MAX_PERMITS, |slots| {
+            slots.parse().expect("a number of slots")
+        })
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infallible> {
@@ -41,7 +61,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infalli
             "application/json",
             r#"{"object":"list","data":[{"id":"bench","object":"model","created":1,"owned_by":"bench"}]}"#,
         ),
+        "/health" => empty(StatusCode::OK),
         "/left" => whole("text/plain", LEFT.load(Ordering::Relaxed).to_string()),
+        "/arrived" => whole("text/plain", ARRIVED.load(Ordering::Relaxed).to_string()),
         "/v1/chat/completions" => chat(request.into_body()).await,
         _ => empty(StatusCode::NOT_FOUND),
     })
@@ -55,29 +77,48 @@ async fn chat(body: Incoming) -> Response<AnyBody> {
     // A stream is asked for with or without a space behind the colon.
     let is_stream = memmem::find(&body, b"\"stream\":true").is_some()
         || memmem::find(&body, b"\"stream\": true").is_some();
-    let pause = number(&body, b"\"pause_ms\":");
+    let pause = number(&body, b"pause_ms=");
+    let first = number(&body, b"first_ms=");
+
+    ARRIVED.fetch_add(1, Ordering::Relaxed);
+    let mut call = Call::default();
+    call.slot = SLOTS.acquire().await.ok();
+    if first > 0 {
+        sleep(Duration::from_millis(first)).await;
+    }
 
     if pause > 0 {
         let events = Events {
-            left: number(&body, b"\"max_tokens\":"),
+            left: number(&body, b"events="),
             ticks: interval(Duration::from_millis(pause)),
+            call,
         };
         return stream(events.boxed_unsync());
     }
+    call.is_answered = true;
     if is_stream {
-        return stream(Full::from(events_at_once()).boxed_unsync());
+        stream(Full::from(events_at_once()).boxed_unsync())
+    } else {
+        whole("application/json", chat_completion())
     }
-    let text = "word ".repeat(TEXT_BYTES / 5);
-    whole(
-        "application/json",
-        format!(
-            r#"{{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"bench","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":20,"completion_tokens":16,"total_tokens":36}}}}"#
-        ),
-    )
+}
+
+/// Returns a whole answer of [`BODY_BYTES`].
+fn chat_completion() -> String {
+    const HEAD: &str = concat!(
+        r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"bench","choices":[{"index":0,"#,
+        r#""message":{"role":"assistant","content":""#
+    );
+    const TAIL: &str = concat!(
+        r#""},"finish_reason":"stop"}],"#,
+        r#""usage":{"prompt_tokens":20,"completion_tokens":16,"total_tokens":36}}"#
+    );
+    let text = "w".repeat(BODY_BYTES - HEAD.len() - TAIL.len());
+    [HEAD, &text, TAIL].concat()
 }
 
 fn events_at_once() -> String {
-    let text = "word ".repeat(TEXT_BYTES / 5 / EVENTS);
+    let text = "w".repeat(EVENT_TEXT_BYTES);
     let mut events = String::with_capacity(4096);
     for _ in 0..EVENTS {
         push_event(&mut events, &text, "null");
@@ -99,7 +140,7 @@ fn push_event(events: &mut String, text: &str, finish_reason: &str) {
     events.push_str("\n\n");
 }
 
-/// Returns the number behind a member's name, 0 without one.
+/// Returns the number behind a name, 0 without one.
 fn number(body: &[u8], name: &[u8]) -> u64 {
     let Some(at) = memmem::find(body, name) else {
         return 0;
@@ -136,10 +177,26 @@ fn now() -> u64 {
     since.unwrap_or_default().as_nanos() as u64
 }
 
+/// A call and its slot, from its arrival to the end of its answer. Dropped before that end, its caller has left.
+#[derive(Default)]
+struct Call {
+    slot: Option<SemaphorePermit<'static>>,
+    is_answered: bool,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            LEFT.store(now(), Ordering::Relaxed);
+        }
+    }
+}
+
 /// Events that come one by one. The last one has the end of the answer.
 struct Events {
     left: u64,
     ticks: Interval,
+    call: Call,
 }
 
 impl Body for Events {
@@ -151,6 +208,7 @@ impl Body for Events {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.left == 0 {
+            self.call.is_answered = true;
             return Poll::Ready(None);
         }
         ready!(self.ticks.poll_tick(cx));
@@ -159,17 +217,10 @@ impl Body for Events {
         let mut event = String::with_capacity(256);
         push_event(&mut event, &now().to_string(), "null");
         if self.left == 0 {
+            self.call.is_answered = true;
             push_event(&mut event, "", "\"stop\"");
             event.push_str("data: [DONE]\n\n");
         }
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(event)))))
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        if self.left > 0 {
-            LEFT.store(now(), Ordering::Relaxed);
-        }
     }
 }
