@@ -157,7 +157,7 @@ fn calls_of_tools_come_whole_in_one_line() {
         part(json!({ "index": 0, "function": { "arguments": "ty\":\"Lagos\"}" } })),
         // Some runtimes give all calls the index 0.
         part(json!({ "index": 0, "id": "b", "type": "function",
-            "function": { "name": "w", "arguments": "{\"city\":\"Paris\"}" } })),
+            "function": { "name": "w", "arguments": "{\n\"city\":\"Paris\"}" } })),
         json!({ "index": 0, "delta": {}, "finish_reason": "tool_calls" }),
     ]);
 
