@@ -14,6 +14,8 @@ use crate::workers::{LlmPool, Streaming, send};
 const SESSIONS: usize = 5;
 /// Sessions where times are compared, and not counts.
 const FEW_SESSIONS: usize = 3;
+/// Calls of each of these.
+const FEW_TURNS: usize = 3;
 /// Calls of each session.
 const TURNS: usize = 4;
 /// Tokens of each answer.
@@ -161,7 +163,7 @@ async fn affinity_to_a_busy_worker_makes_no_session_slower() {
     // In turns, so that both meet the same load of the machine.
     let mut sessions = ["llamas", "alpacas"].map(|topic| Session::of_run(topic, FEW_SESSIONS));
     let mut times = [Vec::new(), Vec::new()];
-    for number in 0..TURNS * FEW_SESSIONS {
+    for number in 0..FEW_TURNS * FEW_SESSIONS {
         for (way, pool) in [&with, &without].into_iter().enumerate() {
             let began = Instant::now();
             sessions[way][number % FEW_SESSIONS].turn(&pool.url).await;
