@@ -112,6 +112,10 @@ async fn take_turns<'a>(mut sessions: Vec<Session>, url: impl Fn(usize) -> &'a s
     all
 }
 
+#[allow(
+    clippy::print_stdout,
+    reason = "the measurement is shown with --nocapture"
+)]
 #[tokio::test]
 async fn sessions_find_the_beginning_of_their_prompts_in_caches() {
     let runtimes = [
@@ -144,6 +148,10 @@ async fn sessions_find_the_beginning_of_their_prompts_in_caches() {
 }
 
 /// A worker that has the beginning of a prompt and is busy must not make its sessions slow.
+#[allow(
+    clippy::print_stdout,
+    reason = "the measurement is shown with --nocapture"
+)]
 #[tokio::test]
 async fn affinity_to_a_busy_worker_makes_no_session_slower() {
     let options = ["slots=12", "context=1024"];
