@@ -59,6 +59,10 @@ impl OneSlot {
     }
 
     /// Waits until no slot computes. Panics if that takes longer than it may.
+    #[allow(
+        clippy::print_stdout,
+        reason = "the measurement is shown with --nocapture"
+    )]
     async fn assert_freed(&self, what: &str) {
         let left = Instant::now();
         self.runtime.until_busy_slots(0).await;

@@ -1,9 +1,15 @@
 //! Calls through a real worker, to runtimes that a test plays.
 
+use std::time::{Duration, Instant};
+
 use llamapool_testkit::{LlmRuntime, PlayedRuntime, Pool, Relay, RuntimeCallEnd, worker_config};
 use serde_json::json;
 
 use crate::kit::{CHAT, call, chat, server, start};
+
+/// The longest from a caller's leave to the end of the connection at the runtime. It takes a few
+/// milliseconds; more than these would be a timeout somewhere, or the end of the answer.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 async fn worker_of(server: &Pool, runtime: &LlmRuntime, id: &str) -> Relay {
     let relay = Relay::start(worker_config(&server.url, id, &runtime.url)).await;
@@ -54,9 +60,20 @@ async fn a_caller_that_leaves_closes_the_connection_to_the_runtime() {
     .await;
     let _worker = worker_of(&server, &runtime, "alpha").await;
 
-    let mut pending = start(&server, CHAT, &chat(true));
-    drop(pending.answer().await);
-    let end = runtime.ended(0).await;
+    for (number, stream) in [true, false].into_iter().enumerate() {
+        let mut pending = start(&server, CHAT, &chat(stream));
+        runtime.call(number).await;
+        let answer = if stream {
+            Some(pending.answer().await)
+        } else {
+            None
+        };
+        let left = Instant::now();
+        drop((answer, pending));
+        let end = runtime.ended(number).await;
 
-    assert_eq!(end, RuntimeCallEnd::Closed);
+        assert_eq!(end, RuntimeCallEnd::Closed, "stream: {stream}");
+        let took = left.elapsed();
+        assert!(took < AT_ONCE, "stream: {stream}: {took:?}");
+    }
 }

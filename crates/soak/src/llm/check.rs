@@ -205,7 +205,8 @@ impl CallFacts<'_> {
             _ => return false,
         };
         // What the last attempt wrote may have reached the server before it was lost.
-        let has_content = self.attempts.last().is_some_and(|last| last.words > 0);
+        let last = self.attempts.last();
+        let has_content = !self.call.text.is_empty() || last.is_some_and(|last| last.words > 0);
         !has_content && self.failed < MAX_ATTEMPTS && !TIMEOUTS.contains(&word)
     }
 

@@ -331,3 +331,35 @@ fn full(body: Bytes) -> crate::providers::connection::RequestBody {
         .map_err(|never| match never {})
         .boxed_unsync()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns how often another task had its turn on this only thread while a body was read.
+    async fn turns_of_others(words: usize) -> usize {
+        let text = "llama ".repeat(words);
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+        let body = Bytes::from(body);
+        let reading = read_info(Endpoint::ChatCompletions, "application/json", &body);
+        tokio::pin!(reading);
+        let mut turns = 0;
+        loop {
+            tokio::select! {
+                // Biased, so that the reading has the first turn.
+                biased;
+                info = &mut reading => {
+                    assert_eq!(info.ok().unwrap().model.as_deref(), Some("m"));
+                    return turns;
+                }
+                () = tokio::task::yield_now() => turns += 1,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_read_beside_other_tasks() {
+        assert!(turns_of_others(BLOCKING_BYTES).await > 0);
+        assert_eq!(turns_of_others(10).await, 0);
+    }
+}
