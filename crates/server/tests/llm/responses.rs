@@ -104,6 +104,10 @@ async fn a_failed_stream_ends_with_the_numbers_that_follow() {
     let data: Value = serde_json::from_str(data).unwrap();
     assert_eq!(data["sequence_number"], 2);
     assert_eq!(data["response"]["id"], "r1");
-    assert!(!ended_well);
+    assert_eq!(
+        data["response"]["error"]["code"], "invalid_prompt",
+        "a stored response must not be made twice"
+    );
+    assert!(ended_well);
     assert!(!alpha.has_call());
 }
