@@ -30,7 +30,7 @@ pub(in crate::providers::llm) struct Pushes {
 /// The slots of the loaded models.
 #[derive(Debug, Default, PartialEq)]
 struct Slots {
-    /// Of the model that has most: the runtime does not tell how they share its processors.
+    /// Of the model that has most: the runtime does not report how they share its processors.
     most: Option<u32>,
     /// Those that compute, of all models.
     busy: Option<u32>,
