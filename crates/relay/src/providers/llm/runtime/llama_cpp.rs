@@ -1,4 +1,4 @@
-//! The server of llama.cpp: `/v1/models`, `/props`, `/slots`. With many models it is a [`router`].
+//! The server of llama.cpp: `/v1/models`, `/props`, `/slots`. With many models it is a router.
 
 pub(super) mod router;
 
