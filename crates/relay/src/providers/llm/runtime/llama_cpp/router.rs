@@ -83,7 +83,8 @@ async fn slots(client: &PollClient, resident: &[ResidentModel]) -> Result<Slots,
 impl Slots {
     fn add(&mut self, of_model: &Value) {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let (Some(all), Some(busy)) = (of_model.as_array(), super::busy_of(of_model)) else {
+        let all = of_model.as_array();
+        let Some((all, busy)) = all.zip(super::busy_of(of_model)) else {
             return;
         };
         self.most = self.most.max(Some(count(all.len())));
