@@ -307,8 +307,12 @@ impl CallReport {
 
 impl CallProgress {
     pub(crate) fn sanitize(&mut self) {
-        // Not `clamp`, which lets a value through that is no number.
-        self.read = self.read.max(0.0).min(1.0);
+        let is_share = self.read.is_finite();
+        self.read = if is_share {
+            self.read.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
     }
 }
 
@@ -423,7 +427,7 @@ mod tests {
             ..Load::default()
         };
 
-        let shares = [-1.0, f32::NAN, 7.0].map(|read| {
+        let shares = [-1.0, f32::NAN, 7.0, 0.37].map(|read| {
             let mut progress = CallProgress { attempt: 1, read };
             progress.sanitize();
             progress.read
@@ -432,7 +436,7 @@ mod tests {
         report.sanitize();
         load.sanitize();
 
-        assert_eq!(shares, [0.0, 0.0, 1.0]);
+        assert_eq!(shares, [0.0, 0.0, 1.0, 0.37]);
         assert_eq!(models.models.len(), MAX_MODELS);
         assert_eq!(models.models[0].name.chars().count(), MAX_MODEL_NAME_CHARS);
         assert!(!models.models[0].name.contains('\u{1b}'));

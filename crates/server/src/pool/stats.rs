@@ -435,3 +435,42 @@ pub(crate) struct AnswerTimes {
     /// Tokens of the prompt that were expected in the worker's cache.
     pub(crate) predicted_prefix: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: usize) -> Arc<str> {
+        format!("m{number}").into()
+    }
+
+    #[test]
+    fn models_beyond_a_thousand_are_counted_together() {
+        let metrics = LlmMetrics::new(&Metrics::new(), Vec::new(), GenAi::Off);
+
+        let labels: HashSet<_> = (0..MAX_MODELS + 50)
+            .map(|number| metrics.model_label(&name(number)))
+            .collect();
+
+        assert_eq!(labels.len(), MAX_MODELS + 1);
+        assert_eq!(&*metrics.model_label(&name(7)), "m7");
+        assert_eq!(&*metrics.model_label(&name(MAX_MODELS)), "other");
+    }
+
+    #[test]
+    fn a_worker_with_too_many_models_counts_some_together() {
+        let totals = WorkerTotals::default();
+
+        for number in 0..MAX_MODELS + 50 {
+            totals.count_load(&name(number));
+        }
+        totals.count_failure(&name(3), "it broke".to_owned());
+
+        let models = totals.per_model();
+        assert_eq!(models.len(), MAX_MODELS + 1);
+        let of = |name: &str| models.iter().find(|(model, _)| &**model == name).unwrap().1;
+        assert_eq!(of("other").loads, 50);
+        assert_eq!((of("m3").loads, of("m3").error), (1, 1));
+        assert_eq!(totals.last_error().as_deref(), Some("it broke"));
+    }
+}

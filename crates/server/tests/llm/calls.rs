@@ -322,3 +322,25 @@ async fn a_page_reads_refusals_and_no_origin_of_the_runtime() {
     let allowed = answer.headers().get_all("access-control-allow-origin");
     assert_eq!(allowed.iter().count(), 1);
 }
+
+/// The block that Claude Code changes in every request would void the runtime's cache of each prompt.
+#[tokio::test]
+async fn the_billing_block_of_a_prompt_is_taken_out_or_passed() {
+    let block = json!({ "type": "text", "text": "x-anthropic-billing-header: cch=aaaaa;" });
+    let system = json!({ "type": "text", "text": "be brief" });
+    for (strips, left) in [(true, json!([system])), (false, json!([block, system]))] {
+        let server = crate::kit::server(|config| config.strips_billing_header = strips).await;
+        let mut worker = crate::kit::worker(&server, "alpha", 1).await;
+        let mut body = chat(false);
+        body["max_tokens"] = json!(8);
+        body["system"] = json!([block, system]);
+
+        let mut pending = start(&server, "/v1/messages", &body);
+        let call = worker.next_call().await;
+        let sent = call.json();
+        call.answer_json(200, r#"{"type":"message","content":[]}"#);
+
+        assert_eq!(sent["system"], left);
+        assert_eq!(read(&mut pending).await.status(), 200);
+    }
+}

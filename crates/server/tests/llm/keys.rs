@@ -259,3 +259,26 @@ async fn only_the_operator_pins_and_unloads_models() {
     assert_eq!(of_operator.body, pinned);
     assert_eq!(unload.status(), 403);
 }
+
+/// One caller can make all its calls fail, and must not take a worker from the others.
+#[tokio::test]
+async fn failures_of_several_keys_close_a_worker() {
+    for (names, breaker) in [
+        (["alice"; 3], "closed"),
+        (["alice", "bob", "alice"], "open"),
+    ] {
+        let server = server_with(vec![key("alice", |_| {}), key("bob", |_| {})]).await;
+        let mut worker = worker(&server, "alpha", 1).await;
+
+        for name in names {
+            let key = format!("key-of-{name}");
+            let call = request_as(&server, &[("x-api-key", &key)], &chat(false));
+            let mut pending = PendingCall::start(call);
+            worker.next_call().await.answer_json(502, "{}");
+            assert_eq!(read(&mut pending).await.status(), 502);
+        }
+
+        let state = server.state().await;
+        assert_eq!(state["workers"][0]["breaker"], breaker, "{names:?}");
+    }
+}

@@ -6,7 +6,7 @@ use llamapool_testkit::{
     Answer, PendingCall, Pool, ScriptedWorker, ServerConfig, WorkerCall, WorkerSetup, metric, soon,
 };
 use llamapool_wire::Event;
-use llamapool_wire::llm::{CallReport, CountSource, Load};
+use llamapool_wire::llm::{CallEnd, CallReport, CountSource, Load};
 use serde_json::{Value, json};
 
 use crate::kit::{
@@ -478,4 +478,34 @@ async fn a_hostile_kind_of_runtime_is_no_label() {
     assert!(!text.contains("evil"), "{text}");
     let ok = call(&server, "/v1/models", &json!({})).await;
     assert_eq!(ok.status(), 405);
+}
+
+#[tokio::test]
+async fn attempts_that_failed_and_that_went_well_are_told_apart() {
+    let (server, mut worker) = server_with_worker(1).await;
+    for end in [CallEnd::Complete, CallEnd::Failed, CallEnd::Cancelled] {
+        let mut pending = start(&server, CHAT, &chat(false));
+        let call = worker.next_call().await;
+        let report = CallReport {
+            end,
+            ..report(call.attempt())
+        };
+        worker.report(report).await;
+        call.answer_json(200, COMPLETION);
+        read(&mut pending).await;
+    }
+
+    let state = server
+        .until("all are counted", |state| {
+            state["workers"][0]["processed_total"] == 3
+        })
+        .await;
+
+    assert_eq!(state["workers"][0]["failures_total"], 1);
+    let of_model = &state["workers"][0]["per_model"]["m"];
+    assert_eq!(
+        (&of_model["success_total"], &of_model["error_total"]),
+        (&json!(2), &json!(1))
+    );
+    assert_eq!(of_model["tokens_out_total"], 9);
 }

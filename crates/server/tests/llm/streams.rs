@@ -5,7 +5,7 @@ use std::time::Duration;
 use llamapool_testkit::{Pool, ScriptedWorker, ServerConfig, WorkerSetup, soon};
 use serde_json::json;
 
-use crate::kit::{CHAT, CHUNK, chat, start};
+use crate::kit::{CHAT, CHUNK, DONE, chat, read, server_with_worker, start};
 
 /// Starts a server whose streams get a sign of life after a short silence.
 async fn lively() -> (Pool, ScriptedWorker) {
@@ -157,4 +157,21 @@ async fn a_response_that_fails_ends_in_order() {
         assert!(last.contains(&format!(r#""code":"{code}""#)), "{last}");
         assert!(last.contains(r#""sequence_number":5"#), "{last}");
     }
+}
+
+/// A frame of the tunnel may have several events, and parts of them.
+#[tokio::test]
+async fn events_that_come_together_all_go_through() {
+    let (server, mut worker) = server_with_worker(1).await;
+    let mut pending = start(&server, CHAT, &chat(true));
+    let sent = format!("{CHUNK}{}{CHUNK}{DONE}", CHUNK.replace("\"a\"", "\"b\""));
+
+    let pieces = worker.next_call().await.stream("text/event-stream");
+    let (start, end) = sent.split_at(sent.len() - DONE.len() - 9);
+    for piece in [start.to_owned(), end.to_owned()] {
+        pieces.send(Ok(piece.into())).await.unwrap();
+    }
+    drop(pieces);
+
+    assert_eq!(read(&mut pending).await.text(), sent);
 }

@@ -204,7 +204,7 @@ pub(super) fn fuzz_models(kind: RuntimeKind, json: &Value) -> Vec<Vec<ModelInfo>
     lists
 }
 
-/// Reads JSON, and bytes that may be a stream, as answers that tell the load.
+/// Reads JSON, and bytes that may be a stream, as answers about the load.
 #[cfg(feature = "fuzzing")]
 pub(super) fn fuzz_loads(json: &Value, stream: &[u8]) {
     for load in [ollama::load_of(json), llama_cpp::load_of(json)] {

@@ -261,3 +261,20 @@ async fn a_whole_call_has_a_limit_if_one_is_set() {
         (504, "call_timeout")
     );
 }
+
+/// A runtime that shows no work is not waited for beyond the timeout, whatever it does.
+#[tokio::test]
+async fn a_whole_answer_that_does_not_come_is_given_up() {
+    let runtime = LlmRuntime::with(PlayedRuntime::OpenAi, |it| it.is_held = true).await;
+    let worker = Worker::start(&runtime).await;
+
+    let call = Call::post("/v1/embeddings", r#"{"model":"m","input":"a"}"#)
+        .with("llamapool-response", "whole")
+        .with("llamapool-first-content-timeout", "50");
+    let response = worker.send(call).await;
+
+    assert_eq!(
+        (response.status, response.error().as_str()),
+        (504, "first_token_timeout")
+    );
+}

@@ -1,4 +1,4 @@
-//! The server of llama.cpp: `/v1/models`, `/props`, `/slots`. With many models it is a [`router`].
+//! The server of llama.cpp: `/v1/models`, `/props`, `/slots`. With many models it is a router.
 
 pub(super) mod router;
 
@@ -116,7 +116,7 @@ pub(super) fn fuzz_models(json: &Value) -> Vec<Vec<ModelInfo>> {
     vec![models_of(json).unwrap_or_default(), vec![only]]
 }
 
-/// Adds what the properties of a server with one model tell of it.
+/// Adds what the properties of a server with one model have of it.
 fn add_props(model: &mut ModelInfo, props: &Value) {
     if model.context == 0 {
         model.context = number(&props["default_generation_settings"], "n_ctx");

@@ -142,3 +142,39 @@ async fn a_model_counts_as_loaded_once_a_call_went_well() {
 
     assert_eq!(state.load().borrow().resident, [1]);
 }
+
+#[tokio::test]
+async fn a_call_is_cold_where_its_model_is_not_loaded_yet() {
+    let state = state(llm_config("http://a"));
+    let loaded = |name: &str, is_loading| ResidentModel {
+        name: name.to_owned(),
+        context: 0,
+        is_loading,
+    };
+    let these = Resident::These(vec![loaded("a", false), loaded("b", true)]);
+
+    for (resident, is_resident, is_loading) in [
+        (Resident::Unknown, [true; 3], [false; 3]),
+        (Resident::All, [true; 3], [false; 3]),
+        (Resident::AllLoading, [false; 3], [true; 3]),
+        (these, [true, false, false], [false, true, false]),
+    ] {
+        let load = PolledLoad {
+            resident,
+            ..PolledLoad::default()
+        };
+        state.set_polled(None, load.clone(), 0);
+
+        let models = ["a", "b", "c"];
+        assert_eq!(
+            models.map(|name| state.is_resident(name)),
+            is_resident,
+            "{load:?}"
+        );
+        assert_eq!(
+            models.map(|name| state.is_loading(name)),
+            is_loading,
+            "{load:?}"
+        );
+    }
+}

@@ -30,7 +30,7 @@ pub(in crate::providers::llm) struct Pushes {
 /// The slots of the loaded models.
 #[derive(Debug, Default, PartialEq)]
 struct Slots {
-    /// Of the model that has most: the runtime does not tell how they share its processors.
+    /// Of the model that has most: the runtime does not report how they share its processors.
     most: Option<u32>,
     /// Those that compute, of all models.
     busy: Option<u32>,
@@ -83,7 +83,8 @@ async fn slots(client: &PollClient, resident: &[ResidentModel]) -> Result<Slots,
 impl Slots {
     fn add(&mut self, of_model: &Value) {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let (Some(all), Some(busy)) = (of_model.as_array(), super::busy_of(of_model)) else {
+        let all = of_model.as_array();
+        let Some((all, busy)) = all.zip(super::busy_of(of_model)) else {
             return;
         };
         self.most = self.most.max(Some(count(all.len())));
