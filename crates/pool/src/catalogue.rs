@@ -9,7 +9,7 @@ mod entry;
 mod names;
 mod worker;
 
-pub(crate) use entry::{Entry, NameKind, Variant, average};
+pub(crate) use entry::{Entry, Holder, NameKind, Variant, average};
 pub(crate) use worker::{HeldModel, Membership, Worker};
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::catalogue::entry::Holder;
 use crate::catalogue::names::Names;
 use crate::settings::SECOND;
 use crate::{AskedApi, Availability, IdMap, PoolModel, PoolSpeed, WorkerId, WorkerSettings};
@@ -205,7 +204,12 @@ impl Catalogue {
         targets.sort_unstable();
         for (membership, target) in targets.into_iter().enumerate() {
             let worker = at;
-            self.add_membership(Holder { worker, membership }, target, now);
+            let holder = Holder {
+                worker,
+                membership,
+                model: target.1,
+            };
+            self.add_membership(holder, target, now);
         }
     }
 
@@ -294,6 +298,7 @@ impl Catalogue {
                 let holder = Holder {
                     worker: at,
                     membership,
+                    model: member.model,
                 };
                 let place = self.entries[member.entry].insert(group, holder);
                 let member = &mut self.workers[at].memberships[membership];

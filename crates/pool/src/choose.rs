@@ -45,10 +45,11 @@ pub(crate) fn choose(candidates: &[Candidate], wish: &Wish, typical: &Typical) -
         let expected = candidate.expected(wish.prompt_tokens, typical);
         (Reverse(candidate.fits), expected, load, candidate.tie)
     };
-    let best = (0..candidates.len()).min_by_key(|at| rank(*at));
+    let ranks: Vec<_> = (0..candidates.len()).map(rank).collect();
+    let best = (0..candidates.len()).min_by_key(|at| ranks[*at]);
     let free = (0..candidates.len())
         .filter(|at| candidates[*at].is_free)
-        .min_by_key(|at| rank(*at));
+        .min_by_key(|at| ranks[*at]);
     let Some((best, free)) = best.zip(free) else {
         return Choice::Wait;
     };

@@ -20,8 +20,6 @@ use crate::status::provider::ProviderState;
 
 /// Between two lines at the least, so that many sessions do not make many lines.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The bytes of lines to which no report of a call is added, as those of a hundred calls have.
-const LINES_BYTES: usize = 16 * 1024;
 
 /// Returns the stream, which ends with `farewell`.
 pub(crate) fn stream(entry: Arc<ProviderEntry>, farewell: CancellationToken) -> ResponseBody {
@@ -51,7 +49,9 @@ pub(crate) fn stream(entry: Arc<ProviderEntry>, farewell: CancellationToken) -> 
                 }),
             };
             let mut lines = event.to_line();
-            changes.add_reports(&mut lines);
+            if let Some(llm) = &mut changes.llm {
+                llm.add_reports(&mut lines);
+            }
             let lines = Bytes::from(lines);
             Some((Ok(Frame::data(lines)), (entry, changes, farewell)))
         },
@@ -98,17 +98,6 @@ impl Changes {
             }
         }
         Some(change)
-    }
-
-    /// Adds the lines of the reports that are there by now. Calls end in one turn of the runtime, and
-    /// each line by itself would be a write of its own.
-    fn add_reports(&mut self, lines: &mut String) {
-        let Some(llm) = &mut self.llm else { return };
-        while lines.len() < LINES_BYTES
-            && let Some(report) = llm.take_report()
-        {
-            lines.push_str(&report.to_line());
-        }
     }
 }
 

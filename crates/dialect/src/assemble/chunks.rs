@@ -1,7 +1,5 @@
 //! Chat and completions from their chunks.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use super::joined::{Joined, Room, Value, close, write_name};
@@ -57,7 +55,7 @@ struct Added<'a> {
     choice: usize,
     strings: usize,
     /// The string with its quotes, and the name of its member.
-    text: Option<(Cow<'a, str>, &'a str)>,
+    text: Option<(String, &'a str)>,
     /// True if something is added that is no string: joined again, it would be there twice.
     has_more: bool,
 }
@@ -234,13 +232,13 @@ impl Chunks {
 
 impl<'a> Added<'a> {
     /// Notes a value that is joined to a member of the content.
-    fn join(&mut self, name: &Cow<'a, str>, value: &'a str) {
+    fn join(&mut self, name: &str, value: &'a str) {
         if text_inside(value).is_none() {
             // A text is begun anew behind anything but null.
             self.has_more |= value != "null";
         } else if is_filled(value) {
             self.strings += 1;
-            self.text = Some((name.clone(), value));
+            self.text = Some((name.to_owned(), value));
         }
     }
 
@@ -253,7 +251,7 @@ impl<'a> Added<'a> {
     fn repeatable(&self) -> Option<(&str, &'a str)> {
         let is_repeatable = self.choices == 1 && self.strings == 1 && !self.has_more;
         let text = self.text.as_ref().filter(|_| is_repeatable);
-        text.map(|(name, string)| (&**name, *string))
+        text.map(|(name, string)| (name.as_str(), *string))
     }
 }
 

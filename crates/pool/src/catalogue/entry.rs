@@ -39,6 +39,9 @@ pub(crate) struct Holder {
     pub(crate) worker: usize,
     /// The place of the membership in the worker's list.
     pub(crate) membership: usize,
+    /// The model of the membership: a look at the list would be one more place in memory for each
+    /// candidate.
+    pub(crate) model: u16,
 }
 
 /// One entry.

@@ -57,6 +57,8 @@ pub(crate) struct Worker {
 pub(crate) struct HeldModel {
     pub(crate) model: Arc<PoolModel>,
     pub(crate) name: Arc<str>,
+    /// The size of `model` in bytes, beside what decisions read besides.
+    pub(crate) size: u64,
     /// Its APIs, one bit each.
     pub(crate) apis: u32,
     /// The context that it is loaded with, as far as is known. In tokens.
@@ -218,6 +220,7 @@ impl HeldModel {
             name,
             apis,
             context: model.context,
+            size: model.size,
             model: Arc::new(model),
             resident: None,
             loading: None,
@@ -260,7 +263,7 @@ impl HeldModel {
     /// Returns the microseconds to load it.
     pub(crate) fn load_time(&self) -> u64 {
         match self.reported_load() {
-            0 => load_time_of_size(self.model.size),
+            0 => load_time_of_size(self.size),
             reported => reported,
         }
     }

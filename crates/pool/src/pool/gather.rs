@@ -3,7 +3,7 @@
 
 use crate::PoolConfig;
 use crate::affinity::{Affinity, HOLDERS};
-use crate::catalogue::{Catalogue, Entry, Group, Worker};
+use crate::catalogue::{Catalogue, Entry, Group, Holder, Worker};
 use crate::choose::{Choice, Preferred, Wish, choose};
 use crate::pool::call_state::Call;
 use crate::queue::Standing;
@@ -115,7 +115,7 @@ impl Gather<'_> {
 
     /// Returns whether a worker that became free may be better than what a call waits for: then all
     /// candidates are worth a look.
-    pub(crate) fn may_be_better(mut self, call: &Call, at: usize, standing: &Standing) -> bool {
+    pub(crate) fn may_be_better(self, call: &Call, at: usize, standing: &Standing) -> bool {
         let Some(entry) = self.catalogue.entries.get(call.entry.0) else {
             return false;
         };
@@ -182,15 +182,15 @@ impl Gather<'_> {
         &mut self,
         found: &mut Vec<Matched>,
         call: &Call,
-        (entry, group): (&Entry, Group),
+        (entry, kind): (&Entry, Group),
         most: usize,
     ) {
-        let group = &entry.groups[group as usize];
+        let group = &entry.groups[kind as usize];
         let wanted = most.saturating_sub(found.len());
         if group.len() <= wanted * PROBES {
             for holder in group {
                 if found.len() < most {
-                    self.add(found, call, holder.worker);
+                    self.add_holder(found, call, holder, kind);
                 }
             }
             return;
@@ -200,7 +200,7 @@ impl Gather<'_> {
                 break;
             }
             let holder = group[self.random.below(group.len())];
-            self.add(found, call, holder.worker);
+            self.add_holder(found, call, &holder, kind);
         }
     }
 
@@ -214,15 +214,38 @@ impl Gather<'_> {
         }
     }
 
-    /// Returns a worker as a candidate, `None` if it must not run the call or takes none.
-    fn candidate(&mut self, call: &Call, at: usize, matched: u64) -> Option<Matched> {
+    /// The same for a worker in a group of the call's entry.
+    fn add_holder(&self, found: &mut Vec<Matched>, call: &Call, holder: &Holder, group: Group) {
         step();
+        let is_new = |(candidate, _): &Matched| candidate.worker != holder.worker;
+        if found.iter().all(is_new)
+            && let Some(worker) = self.catalogue.workers.get(holder.worker)
+        {
+            let place = (holder.worker, holder.model, group);
+            found.extend(self.candidate_at(call, worker, place, 0));
+        }
+    }
+
+    /// Returns a worker as a candidate, `None` if it must not run the call or takes none.
+    fn candidate(&self, call: &Call, at: usize, matched: u64) -> Option<Matched> {
         let worker = self.catalogue.workers.get(at)?;
         let member = worker.membership_of(call.entry.0)?;
-        let held = &worker.models[usize::from(member.model)];
+        self.candidate_at(call, worker, (at, member.model, member.group), matched)
+    }
+
+    /// The same for one of the worker's models in a group of the call's entry.
+    fn candidate_at(
+        &self,
+        call: &Call,
+        worker: &Worker,
+        (at, model, group): (usize, u16, Group),
+        matched: u64,
+    ) -> Option<Matched> {
+        step();
+        let held = worker.models.get(usize::from(model))?;
         let is_excluded = call.excluded.contains(&worker.id)
-            || member.group == Group::Out
-            || (member.group == Group::LastResort && !self.is_last_resort)
+            || group == Group::Out
+            || (group == Group::LastResort && !self.is_last_resort)
             || held.apis & self.api_of(call)? == 0
             || (call.min_context > 0 && held.context <= call.min_context);
         if is_excluded {
@@ -230,20 +253,20 @@ impl Gather<'_> {
         }
 
         let matched = matched.min(call.prompt_tokens);
-        let is_free = !matches!(member.group, Group::BusyWarm | Group::BusyCold);
+        let is_free = !matches!(group, Group::BusyWarm | Group::BusyCold);
         let num_ctx = call.num_ctx_at(held.apis);
         Some((
             Candidate {
                 worker: at,
-                model: member.model,
+                model,
                 is_free,
                 // A context that the call asks for is the one that counts.
                 fits: held.context == 0 || call.prompt_tokens < num_ctx.unwrap_or(held.context),
                 warmth: held.warmth(num_ctx, self.now),
                 wait: if is_free { 0 } else { worker.wait(self.now) },
                 load: held.reported_load(),
-                size: held.model.size,
-                evict: worker.evict(member.model, self.now),
+                size: held.size,
+                evict: worker.evict(model, self.now),
                 prefill: held.speed.prefill,
                 decode: held.speed.decode,
                 busy: worker.busy(),

@@ -12,6 +12,8 @@ use super::RuntimeState;
 
 /// Between two lines about the load: it changes with every call.
 const LOAD_INTERVAL: Duration = Duration::from_millis(100);
+/// The bytes of lines to which no report of a call is added, as those of a hundred calls have.
+const LINES_BYTES: usize = 16 * 1024;
 
 /// The events of one runtime, for one stream of them.
 pub(crate) struct LlmEvents {
@@ -70,9 +72,14 @@ impl LlmEvents {
         }
     }
 
-    /// Takes a report that is there already.
-    pub(crate) fn take_report(&mut self) -> Option<Event> {
-        self.state.reports.take()
+    /// Adds the lines of the reports that are there by now. Calls end in one turn of the runtime, and
+    /// each line by itself would be a write of its own.
+    pub(crate) fn add_reports(&mut self, lines: &mut String) {
+        while lines.len() < LINES_BYTES
+            && let Some(report) = self.state.reports.take()
+        {
+            lines.push_str(&report.to_line());
+        }
     }
 
     async fn next_change(&mut self) -> Option<Event> {
@@ -116,4 +123,41 @@ async fn changed<T>(receiver: &mut watch::Receiver<T>) {
 async fn changed_since<T>(receiver: &mut watch::Receiver<T>, moment: Instant) {
     changed(receiver).await;
     tokio::time::sleep_until(moment).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use llamapool_wire::llm::CallReport;
+
+    use super::*;
+    use crate::providers::llm::tests::llm_config;
+
+    #[tokio::test]
+    async fn reports_that_are_there_go_along_up_to_a_bound() {
+        let state = RuntimeState::new(llm_config("http://127.0.0.1:1"), "label");
+        let mut events = LlmEvents::new(state.clone());
+        let session = state.reports.session();
+        let reports = (0..500).map(|attempt| CallReport {
+            attempt,
+            ..CallReport::default()
+        });
+        reports.for_each(|report| state.reports.add(session, report));
+
+        let mut lines = String::new();
+        events.add_reports(&mut lines);
+        let next = events.next().await;
+
+        let sent: Vec<_> = lines
+            .lines()
+            .map(|line| match Event::from_line(line.as_bytes()) {
+                Ok(Event::Call(report)) => report.attempt,
+                other => panic!("{line} is {other:?}"),
+            })
+            .collect();
+        let count = sent.len() as u64;
+        assert_eq!(sent, (0..count).collect::<Vec<_>>());
+        assert!((100..200).contains(&count), "{count} reports");
+        assert!(lines.len() < LINES_BYTES + 200);
+        assert!(matches!(next, Some(Event::Call(report)) if report.attempt == count));
+    }
 }
