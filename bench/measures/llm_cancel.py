@@ -15,7 +15,9 @@ from rig.chat_client import Asked, ChatStream, Runtime, chat, waiting
 from rig.mcp_client import NotAnswered
 
 # How long the end of a call may take, before it counts as never.
-NOTICE_SECONDS = 3
+NOTICE_SECONDS = 2
+# How long a runtime reads a prompt: longer than that, and not for long, as a path may be held up by a call that goes on.
+READ_SECONDS = 3
 # After so many that never ended, a round has no more of them.
 ENOUGH_NEVER = 2
 LOOK_SECONDS = 0.0005
@@ -74,11 +76,14 @@ def leave_writing(route, runtime):
 
 def leave_reading(route, runtime):
     before = runtime.arrived()
-    with Asked(route.url, route.headers, chat("first_ms=60000")):
+    with Asked(route.url, route.headers, chat(f"first_ms={READ_SECONDS * 1000}")):
         if not wait_for(lambda: runtime.arrived() > before):
             raise NotAnswered("a call did not reach the runtime")
         left = time.time_ns()
-    return until_seen(runtime, left)
+    took = until_seen(runtime, left)
+    if took is None:
+        time.sleep(READ_SECONDS - NOTICE_SECONDS)
+    return took
 
 
 def until_seen(runtime, left):
