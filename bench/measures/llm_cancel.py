@@ -26,13 +26,13 @@ LOOK_SECONDS = 0.0005
 def run(rig, lineup, runtime_port):
     runtime = Runtime(runtime_port)
     for case, leave in (("writing", leave_writing), ("reading", leave_reading)):
-        for turn, route in lineup.turns("streams"):
+        for turn, route in lineup.turns("streams", lineup.plan.llm_few_rounds):
             take(rig, (turn, route, case), lineup.plan.llm_leaves, lambda r=route, how=leave: how(r, runtime))
 
 
 def run_queued(rig, lineup, slots):
     """Leaves calls that wait; the lineup's runtime has so many slots, which streams hold meanwhile."""
-    for turn, route in lineup.turns("streams"):
+    for turn, route in lineup.turns("streams", lineup.plan.llm_few_rounds):
         if not route.name.startswith("llamapool"):
             continue
         with ExitStack() as running:
