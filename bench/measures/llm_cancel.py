@@ -16,8 +16,9 @@ from rig.mcp_client import NotAnswered
 
 # How long the end of a call may take, before it counts as never.
 NOTICE_SECONDS = 2
-# How long a runtime reads a prompt: longer than that, and not for long, as a path may be held up by a call that goes on.
-READ_SECONDS = 3
+# How long a runtime reads or writes: longer than that, and not for long, as a path may be held up by a call that goes on.
+BUSY_SECONDS = 3
+PAUSE_MS = 10
 # After so many that never ended, a round has no more of them.
 ENOUGH_NEVER = 2
 LOOK_SECONDS = 0.0005
@@ -68,28 +69,27 @@ def take(rig, what, count, leave):
 
 
 def leave_writing(route, runtime):
-    with ChatStream(route.url, route.headers, 1_000_000, 2) as stream:
-        stream.read(2)
+    with ChatStream(route.url, route.headers, BUSY_SECONDS * 1000 // PAUSE_MS, PAUSE_MS) as stream:
+        stream.read(1)
         left = time.time_ns()
     return until_seen(runtime, left)
 
 
 def leave_reading(route, runtime):
     before = runtime.arrived()
-    with Asked(route.url, route.headers, chat(f"first_ms={READ_SECONDS * 1000}")):
+    with Asked(route.url, route.headers, chat(f"first_ms={BUSY_SECONDS * 1000}")):
         if not wait_for(lambda: runtime.arrived() > before):
             raise NotAnswered("a call did not reach the runtime")
         left = time.time_ns()
-    took = until_seen(runtime, left)
-    if took is None:
-        time.sleep(READ_SECONDS - NOTICE_SECONDS)
-    return took
+    return until_seen(runtime, left)
 
 
 def until_seen(runtime, left):
-    if not wait_for(lambda: runtime.left() >= left):
-        return None
-    return (runtime.left() - left) / 1e6
+    """Returns the milliseconds until the call ended, or waits for its own end and returns None."""
+    if wait_for(lambda: runtime.left() >= left):
+        return (runtime.left() - left) / 1e6
+    time.sleep(BUSY_SECONDS - NOTICE_SECONDS)
+    return None
 
 
 def leave_queued(route):
