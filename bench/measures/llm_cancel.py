@@ -15,7 +15,10 @@ from rig.chat_client import Asked, ChatStream, Runtime, chat, waiting
 from rig.mcp_client import NotAnswered
 
 # How long the end of a call may take, before it counts as never.
-NOTICE_SECONDS = 3
+NOTICE_SECONDS = 2
+# How long a runtime reads or writes: longer than that, and not for long, as a path may be held up by a call that goes on.
+BUSY_SECONDS = 3
+PAUSE_MS = 10
 # After so many that never ended, a round has no more of them.
 ENOUGH_NEVER = 2
 LOOK_SECONDS = 0.0005
@@ -24,13 +27,13 @@ LOOK_SECONDS = 0.0005
 def run(rig, lineup, runtime_port):
     runtime = Runtime(runtime_port)
     for case, leave in (("writing", leave_writing), ("reading", leave_reading)):
-        for turn, route in lineup.turns("streams"):
+        for turn, route in lineup.turns("streams", lineup.plan.llm_few_rounds):
             take(rig, (turn, route, case), lineup.plan.llm_leaves, lambda r=route, how=leave: how(r, runtime))
 
 
 def run_queued(rig, lineup, slots):
     """Leaves calls that wait; the lineup's runtime has so many slots, which streams hold meanwhile."""
-    for turn, route in lineup.turns("streams"):
+    for turn, route in lineup.turns("streams", lineup.plan.llm_few_rounds):
         if not route.name.startswith("llamapool"):
             continue
         with ExitStack() as running:
@@ -66,15 +69,15 @@ def take(rig, what, count, leave):
 
 
 def leave_writing(route, runtime):
-    with ChatStream(route.url, route.headers, 1_000_000, 2) as stream:
-        stream.read(2)
+    with ChatStream(route.url, route.headers, BUSY_SECONDS * 1000 // PAUSE_MS, PAUSE_MS) as stream:
+        stream.read(1)
         left = time.time_ns()
     return until_seen(runtime, left)
 
 
 def leave_reading(route, runtime):
     before = runtime.arrived()
-    with Asked(route.url, route.headers, chat("first_ms=60000")):
+    with Asked(route.url, route.headers, chat(f"first_ms={BUSY_SECONDS * 1000}")):
         if not wait_for(lambda: runtime.arrived() > before):
             raise NotAnswered("a call did not reach the runtime")
         left = time.time_ns()
@@ -82,9 +85,11 @@ def leave_reading(route, runtime):
 
 
 def until_seen(runtime, left):
-    if not wait_for(lambda: runtime.left() >= left):
-        return None
-    return (runtime.left() - left) / 1e6
+    """Returns the milliseconds until the call ended, or waits for its own end and returns None."""
+    if wait_for(lambda: runtime.left() >= left):
+        return (runtime.left() - left) / 1e6
+    time.sleep(BUSY_SECONDS - NOTICE_SECONDS)
+    return None
 
 
 def leave_queued(route):

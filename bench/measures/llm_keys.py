@@ -6,7 +6,7 @@ there are slots. Both have keys of their own where a path has keys, or are two u
 Samples: `llm modest alone`, `llm modest flooded` (ms; p50), `llm flood` (calls a second that the flood had meanwhile).
 """
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from measures.llm_cancel import wait_for
@@ -30,23 +30,23 @@ def take(rig, plan, what):
     turn, route, runtime = what
     seconds = plan.llm_flood_seconds
     modest = replace(route, tool=WORDS, headers=route.second_caller or route.headers)
-    alone = at_full_speed(modest, 1, 1)
+    other = replace(route, tool=WORDS)
+    # By the caller that floods then: a path may hold a caller's last calls against it.
+    alone = at_full_speed(other, 1, 1)
 
-    flooded = []
-    flood = threading.Thread(target=lambda: flooded.append(at_full_speed(replace(route, tool=WORDS), FLOOD_CONNECTIONS,
-                                                                         seconds + 1)))
     before = runtime.arrived()
-    flood.start()
-    wait_for(lambda: runtime.arrived() > before + FLOOD_CONNECTIONS)
-    beside = at_full_speed(modest, 1, seconds)
-    flood.join()
-    if not flooded or not beside.answered or not alone.answered:
+    with ThreadPoolExecutor(1) as pool:
+        flood = pool.submit(at_full_speed, other, FLOOD_CONNECTIONS, seconds + 1)
+        wait_for(lambda: runtime.arrived() > before + FLOOD_CONNECTIONS)
+        beside = at_full_speed(modest, 1, seconds)
+        flooded = flood.result()
+    if not flooded.answered or not beside.answered or not alone.answered:
         rig.note(f"llm keys, {route.name}: no call of the modest caller, or none of the flood, was answered")
         return
-    if beside.failed or flooded[0].failed:
-        rig.note(f"llm keys, {route.name}: {beside.failed} calls of the modest caller failed in a round, {flooded[0].failed} of "
-                 "the flood")
+    if beside.failed or flooded.failed:
+        rig.note(f"llm keys, {route.name}: {beside.failed} calls of the modest caller failed in a round, {flooded.failed} of the "
+                 "flood")
     figures = {"llm modest alone": (alone.p50, "ms"), "llm modest flooded": (beside.p50, "ms"),
-               "llm flood": (flooded[0].answered / flooded[0].seconds, "1/s")}
+               "llm flood": (flooded.answered / flooded.seconds, "1/s")}
     for name, figure in figures.items():
         rig.sample(name, route.name, "", turn, figure)

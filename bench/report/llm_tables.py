@@ -57,13 +57,13 @@ def line(figures):
     if not ours:
         return ""
     ratio = _to_mcp(figures, "llamapool")
-    compared = f", {number(ratio.value)}× that of an MCP call of its size" if ratio else ""
+    compared = f", {number(ratio.value)}× as much as an MCP call of its size" if ratio else ""
     peers = [(LABELS[path], figures.both_sides("llm cpu", path, CONNECTIONS)) for path in LABELS
              if path not in ("llamapool", "llamapool-assembled", "llamapool-mcp")]
     others = "; ".join(f"{label} {number(figure.value)}" for label, figure in peers if figure)
-    beside = f" In the same run: {others}." if others else ""
-    return (f"Its part of a call's time on the processor is {number(ours.value)} µs, server and worker together{compared}."
-            f"{beside} [All figures](docs/reference/performance.md#calls-to-llms).")
+    beside = f" In the same run, where routers are one hop: {others}." if others else ""
+    return (f"A call takes {number(ours.value)} µs of processor time, server and worker together{compared}.{beside} "
+            "[All figures](docs/reference/performance.md#calls-to-llms).")
 
 
 def calls(figures):

@@ -95,8 +95,8 @@ class OfCallsToLlms(unittest.TestCase):
     def test_the_sentence_of_the_readme_names_each_path_that_was_measured(self):
         both = cpu_of("llamapool", [40], [30]) + cpu_of("llamapool-mcp", [25], [25]) + cpu_of("litellm", [12_300])
         sentence = line(Figures(both))
-        self.assertIn("70.0 µs, server and worker together, 1.40× that of an MCP call", sentence)
-        self.assertIn("In the same run: LiteLLM's proxy 12\u202f300.", sentence)
+        self.assertIn("A call takes 70.0 µs of processor time, server and worker together, 1.40× as much as an MCP call", sentence)
+        self.assertIn("routers are one hop: LiteLLM's proxy 12\u202f300.", sentence)
         self.assertNotIn("nginx", sentence)
 
     def test_nothing_is_written_of_what_was_not_measured(self):

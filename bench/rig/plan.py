@@ -57,8 +57,8 @@ MIB = 1024 * 1024
 
 WHOLE = Plan(
     rounds=5, call_seconds=2, warm_seconds=1, connections=(1, 16, 32, 128, 512), gateway_connections=(1, 32), gateway_seconds=4,
-    llm_rounds=4, llm_few_rounds=2, llm_connections=(1, 16, 64), llm_seconds=1, llm_fixed=(16, 500, 1.5),
-    llm_lone_streams=(25, 5, 5), llm_streams=(100, 100, 10), llm_leaves=100, llm_flood_seconds=2, llm_workers=1000,
+    llm_rounds=4, llm_few_rounds=2, llm_connections=(1, 16, 64), llm_seconds=1, llm_fixed=(16, 500, 1),
+    llm_lone_streams=(20, 5, 5), llm_streams=(100, 100, 10), llm_leaves=100, llm_flood_seconds=2, llm_workers=1000,
     fixed_rate=1000, fixed_connections=32, fixed_seconds=4,
     lone_streams=(50, 10, 5), many_streams=1000, many_streams_seconds=4,
     bulk_bytes=256 * MIB, relays=(100, 1000, 5000), reconnecting=1000, herd_rounds=2, sessions=50,

@@ -46,13 +46,12 @@ fn main() {
     serve("llm-mock PORT [ADDRESS [SLOTS]]", answer);
 }
 
-/// Returns the third word of the command line, as many as there can be without it.
+/// Returns the number that is the third word of the command line; as many as there can be without one.
 fn slots() -> usize {
-    std::env::args()
-        .nth(3)
-        .map_or(Semaphore::MAX_PERMITS, |slots| {
-            slots.parse().expect("a number of slots")
-        })
+    let slots = std::env::args().nth(3);
+    slots
+        .and_then(|slots| slots.parse().ok())
+        .unwrap_or(Semaphore::MAX_PERMITS)
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infallible> {
