@@ -10,6 +10,9 @@ use llamapool_wire::llm::{CallEnd, CallReport, CountSource};
 use super::handle::WorkerPool;
 use super::worker::PoolWorker;
 
+#[cfg(test)]
+mod tests;
+
 /// How long a slot stays taken after its answer, for the report of the worker to arrive, in
 /// microseconds. The report teaches the pool, and mostly comes with the last bytes of the answer.
 const REPORT_GRACE: u64 = 50_000;
@@ -18,11 +21,13 @@ const REPORT_TIMEOUT: u64 = 30_000_000;
 /// The most attempts that are remembered. Beyond it the oldest ended one is settled by its estimate.
 const MAX_ATTEMPTS: usize = 262_144;
 
-/// The attempts and the buckets.
-#[derive(Default)]
-pub(crate) struct Ledger {
+/// The attempts and the buckets. `W` is what the server has of a worker: the ledger does not look into
+/// it, so that its laws are tested without tunnels.
+pub(crate) struct Ledger<W = Arc<PoolWorker>> {
     pub(super) budget: Budget,
-    attempts: HashMap<u64, Attempt>,
+    attempts: HashMap<u64, Attempt<W>>,
+    /// The attempts of each worker.
+    of_worker: BTreeSet<(WorkerId, u64)>,
     /// The moments at which something happens to an attempt although nothing comes.
     deadlines: BTreeSet<(u64, u64)>,
 }
@@ -43,8 +48,8 @@ pub(crate) struct Estimate {
 }
 
 /// An attempt whose report has not come, or whose end has not.
-struct Attempt {
-    worker: Arc<PoolWorker>,
+struct Attempt<W> {
+    worker: (WorkerId, W),
     call: CallId,
     model: Arc<str>,
     /// When it was sent, in the pool's microseconds.
@@ -73,20 +78,20 @@ struct Charged {
 }
 
 /// Something that happened to an attempt.
-pub(super) enum LedgerEvent {
+pub(super) enum LedgerEvent<W = Arc<PoolWorker>> {
     /// Its slot is free, though its report has not come.
     Freed(CallId, Outcome),
     /// It is over in every respect.
-    Settled(SettledAttempt),
+    Settled(SettledAttempt<W>),
 }
 
 /// An attempt that is over in every respect.
-pub(crate) struct SettledAttempt {
-    pub(crate) worker: Arc<PoolWorker>,
+pub(crate) struct SettledAttempt<W = Arc<PoolWorker>> {
+    pub(crate) worker: W,
     pub(crate) model: Arc<str>,
     /// The key that it is charged to; `None` for an attempt that another one followed.
     pub(crate) key: Option<KeyId>,
-    /// The counts, from the worker or estimated.
+    /// The counts, from the worker or estimated: its source tells which.
     pub(crate) report: CallReport,
     /// The call whose slot it frees, with its counts.
     pub(super) frees: Option<(CallId, Outcome)>,
@@ -97,6 +102,15 @@ impl Spending {
         Self {
             pool,
             reservation: Some(reservation),
+        }
+    }
+
+    /// Takes some of the tokens, for an attempt that is a part of the call.
+    pub(crate) fn split(&mut self, tokens: u64) -> Self {
+        let part = self.reservation.as_mut().map(|all| all.split(tokens));
+        Self {
+            pool: self.pool.clone(),
+            reservation: part,
         }
     }
 
@@ -115,16 +129,28 @@ impl Drop for Spending {
     }
 }
 
-impl Ledger {
-    /// Begins an attempt of a call at a worker. Returns its number.
+impl<W> Default for Ledger<W> {
+    fn default() -> Self {
+        Self {
+            budget: Budget::default(),
+            attempts: HashMap::new(),
+            of_worker: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+}
+
+impl<W> Ledger<W> {
+    /// Begins an attempt of a call at a worker.
     pub(super) fn begin(
         &mut self,
         number: u64,
-        running: (Arc<PoolWorker>, CallId),
+        running: ((WorkerId, W), CallId),
         model: Arc<str>,
         now: u64,
     ) {
         let (worker, call) = running;
+        self.of_worker.insert((worker.0, number));
         let attempt = Attempt {
             worker,
             call,
@@ -147,7 +173,7 @@ impl Ledger {
     }
 
     /// Notes that no answer of an attempt goes to the caller.
-    pub(super) fn abandon(&mut self, number: u64, now: u64) -> Option<LedgerEvent> {
+    pub(super) fn abandon(&mut self, number: u64, now: u64) -> Option<LedgerEvent<W>> {
         let attempt = self.attempts.get_mut(&number)?;
         attempt.phase = Phase::Abandoned;
         if attempt.report.is_some() {
@@ -163,7 +189,7 @@ impl Ledger {
         number: u64,
         estimate: Estimate,
         now: u64,
-    ) -> Option<LedgerEvent> {
+    ) -> Option<LedgerEvent<W>> {
         let attempt = self.attempts.get_mut(&number)?;
         attempt.phase = match std::mem::replace(&mut attempt.phase, Phase::Abandoned) {
             Phase::Answered(charged) => Phase::Over(Charged {
@@ -185,10 +211,10 @@ impl Ledger {
         worker: WorkerId,
         report: &CallReport,
         now: u64,
-    ) -> Option<LedgerEvent> {
+    ) -> Option<LedgerEvent<W>> {
         let number = report.attempt;
         let attempt = self.attempts.get_mut(&number)?;
-        if attempt.worker.id != worker || attempt.report.is_some() {
+        if attempt.worker.0 != worker || attempt.report.is_some() {
             return None;
         }
         attempt.report = Some(report.clone());
@@ -199,8 +225,24 @@ impl Ledger {
         }
     }
 
+    /// Settles the attempts of a worker that is lost: no report of it comes any more. Those that go on
+    /// are settled when they end.
+    pub(super) fn worker_left(&mut self, worker: WorkerId, now: u64) -> Vec<LedgerEvent<W>> {
+        let all = self.of_worker.range((worker, 0)..=(worker, u64::MAX));
+        let numbers: Vec<u64> = all.map(|&(_, number)| number).collect();
+        let is_over = |number: &u64| {
+            let attempt = self.attempts.get(number);
+            attempt.is_some_and(|attempt| attempt.phase.is_over())
+        };
+        let over: Vec<u64> = numbers.into_iter().filter(is_over).collect();
+        let settled = over
+            .into_iter()
+            .filter_map(|number| self.settle(number, now));
+        settled.collect()
+    }
+
     /// Returns what happens to attempts now although nothing came.
-    pub(super) fn due(&mut self, now: u64) -> Vec<LedgerEvent> {
+    pub(super) fn due(&mut self, now: u64) -> Vec<LedgerEvent<W>> {
         let mut due = Vec::new();
         while let Some(&(at, number)) = self.deadlines.first() {
             if at > now {
@@ -217,7 +259,7 @@ impl Ledger {
         self.deadlines.first().map(|&(at, _)| at)
     }
 
-    fn due_attempt(&mut self, number: u64, now: u64) -> Option<LedgerEvent> {
+    fn due_attempt(&mut self, number: u64, now: u64) -> Option<LedgerEvent<W>> {
         let attempt = self.attempts.get_mut(&number)?;
         match std::mem::replace(&mut attempt.phase, Phase::Abandoned) {
             Phase::Over(charged) => {
@@ -231,7 +273,7 @@ impl Ledger {
                 self.settle(number, now)
             }
             Phase::Abandoned => {
-                self.attempts.remove(&number);
+                self.remove(number);
                 None
             }
             running @ (Phase::Sent | Phase::Answered(_)) => {
@@ -242,8 +284,8 @@ impl Ledger {
     }
 
     /// Settles an attempt by its report, or else by its estimate.
-    fn settle(&mut self, number: u64, now: u64) -> Option<LedgerEvent> {
-        let attempt = self.attempts.remove(&number)?;
+    fn settle(&mut self, number: u64, now: u64) -> Option<LedgerEvent<W>> {
+        let attempt = self.remove(number)?;
         let holds_slot = matches!(attempt.phase, Phase::Answered(_) | Phase::Over(_));
         let charged = match attempt.phase {
             Phase::Answered(charged) | Phase::Over(charged) | Phase::Free(charged) => Some(charged),
@@ -262,7 +304,7 @@ impl Ledger {
             self.budget.settle(reservation, used, now);
         }
         Some(LedgerEvent::Settled(SettledAttempt {
-            worker: attempt.worker,
+            worker: attempt.worker.1,
             model: attempt.model,
             key,
             frees: holds_slot.then(|| (attempt.call, outcome(&report))),
@@ -271,12 +313,30 @@ impl Ledger {
     }
 
     /// Settles the attempt whose moment is next, where too many are remembered.
-    fn settle_surplus(&mut self) -> Option<LedgerEvent> {
+    fn settle_surplus(&mut self) -> Option<LedgerEvent<W>> {
         if self.attempts.len() <= MAX_ATTEMPTS {
             return None;
         }
         let (at, number) = self.deadlines.pop_first()?;
         self.settle(number, at)
+    }
+}
+
+impl<W> Ledger<W> {
+    fn remove(&mut self, number: u64) -> Option<Attempt<W>> {
+        let attempt = self.attempts.remove(&number)?;
+        self.of_worker.remove(&(attempt.worker.0, number));
+        Some(attempt)
+    }
+}
+
+impl Phase {
+    /// Returns whether nothing of its answer is to come.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Over(_) | Self::Free(_) | Self::Abandoned => true,
+            Self::Sent | Self::Answered(_) => false,
+        }
     }
 }
 

@@ -56,7 +56,8 @@ impl RunningCall {
     pub(crate) fn begin_attempt(&mut self, model: &Arc<str>) -> u64 {
         self.abandon_attempt();
         let number = self.pool.next_number();
-        let running = (self.worker.clone(), self.call);
+        let worker = (self.worker.id, self.worker.clone());
+        let running = (worker, self.call);
         self.pool
             .with_ledger(|ledger, now| ledger.begin(number, running, model.clone(), now));
         self.progress = Progress::Sent(number);
