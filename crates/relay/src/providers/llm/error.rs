@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Full};
-use llamapool_dialect::{Dialect, LlmErrorKind, error_body};
+use llamapool_dialect::{Dialect, Endpoint, LlmErrorKind, StreamPosition, error_body, late_error};
 use llamapool_wire::header as wire;
 
 use crate::response_body::ResponseBody;
@@ -39,6 +39,11 @@ impl LlmError {
     pub(super) fn with_source(self, source: impl Into<String>) -> Self {
         let source = Some(source.into());
         Self { source, ..self }
+    }
+
+    /// Returns the last event of a stream that fails after its head.
+    pub(super) fn late_event(&self, endpoint: Endpoint, position: &StreamPosition) -> Bytes {
+        late_error(endpoint, self.kind, &self.message, position)
     }
 
     /// Returns the text for the log.

@@ -32,6 +32,8 @@ pub(super) struct StreamAnswer {
     meter: CallMeter,
     target: Target,
     share_read: f32,
+    /// Why the answer is broken off, once the caller has an event about it.
+    broken: Option<BoxError>,
     is_over: bool,
 }
 
@@ -85,6 +87,7 @@ impl StreamAnswer {
             meter: parts.meter,
             target,
             share_read: 0.0,
+            broken: None,
             is_over: false,
         }
     }
@@ -143,9 +146,13 @@ impl StreamAnswer {
             if self.is_over {
                 return None;
             }
+            if let Some(error) = self.broken.take() {
+                self.is_over = true;
+                return Some(Err(error));
+            }
             while let Some(event) = self.events.take() {
                 if let Err(error) = self.take_event(event) {
-                    return Some(Err(self.break_off(error)));
+                    return Some(self.break_off(error));
                 }
             }
             if let Target::Passing(held) = &mut self.target
@@ -160,7 +167,7 @@ impl StreamAnswer {
             let read = self.patience.wait(self.events.read()).await;
             match read.and_then(|read| read.map_err(broken)) {
                 Ok(()) => self.patience.prolong(),
-                Err(error) => return Some(Err(self.break_off(error))),
+                Err(error) => return Some(self.break_off(error)),
             }
         }
     }
@@ -207,7 +214,10 @@ impl StreamAnswer {
                     self.meter.end(CallEnd::Complete);
                     Some(Ok(memory.seal(answer, held)))
                 }
-                Err(error) => Some(Err(self.break_off(not_assembled(error)))),
+                Err(error) => {
+                    self.is_over = true;
+                    Some(Err(self.failed(not_assembled(error)).log_message().into()))
+                }
             };
         }
 
@@ -221,15 +231,25 @@ impl StreamAnswer {
             return None;
         }
         let message = "the runtime ended its answer before it was complete";
-        Some(Err(self.break_off(LlmError::new(
-            LlmErrorKind::RuntimeClosed,
-            message,
-        ))))
+        Some(self.break_off(LlmError::new(LlmErrorKind::RuntimeClosed, message)))
     }
 
-    fn break_off(&mut self, error: LlmError) -> BoxError {
+    /// Ends the answer as one that failed. A stream gets an event with the reason first, which nothing
+    /// but this worker knows: the server only sees that the body breaks off.
+    fn break_off(&mut self, error: LlmError) -> Result<Bytes, BoxError> {
+        let error = self.failed(error);
+        let reason: BoxError = error.log_message().into();
+        let stream = &self.meter.stream;
+        if let Target::Passing(held) = &mut self.target
+            && !stream.has_failed()
+        {
+            let event = error.late_event(self.endpoint, &stream.position());
+            held.extend_from_slice(&event);
+            self.broken = Some(reason);
+            return Ok(held.split().freeze());
+        }
         self.is_over = true;
-        self.failed(error).log_message().into()
+        Err(reason)
     }
 
     fn failed(&mut self, error: LlmError) -> LlmError {
