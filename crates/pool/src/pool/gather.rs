@@ -231,17 +231,18 @@ impl Gather<'_> {
 
         let matched = matched.min(call.prompt_tokens);
         let is_free = !matches!(member.group, Group::BusyWarm | Group::BusyCold);
+        let warmth = held.warmth(call.num_ctx, self.now);
         Some((
             Candidate {
                 worker: at,
                 model: member.model,
                 is_free,
-                fits: held.context == 0 || call.prompt_tokens < fitting_context(call, held),
-                warmth: held.warmth(call.num_ctx, self.now),
+                fits: held.context == 0 || call.input_tokens < fitting_context(call, held),
+                evict: worker.evict(member.model, &warmth, self.now),
+                warmth,
                 wait: if is_free { 0 } else { worker.wait(self.now) },
                 load: held.reported_load(),
                 size: held.model.size,
-                evict: worker.evict(member.model, self.now),
                 prefill: held.speed.prefill,
                 decode: held.speed.decode,
                 busy: worker.busy(),

@@ -39,11 +39,12 @@ impl Pool {
         }
         let entry = self.entry(ask.model.entry, ask.model.serial);
         let entry = entry.ok_or(RefusedError::ModelGone)?;
+        let input_tokens = ask.prompt_tokens / u64::from(ask.inputs.max(1));
         if let Some((_, context)) = entry.context_range()
-            && ask.prompt_tokens > context.saturating_mul(HOPELESS_CONTEXTS)
+            && input_tokens > context.saturating_mul(HOPELESS_CONTEXTS)
         {
             return Err(RefusedError::ContextExceeded {
-                tokens: ask.prompt_tokens,
+                tokens: input_tokens,
                 context,
             });
         }
@@ -67,6 +68,7 @@ impl Pool {
             api: self.catalogue.api(ask.api),
             class: ask.class.map_or(class, |asked| asked.min(class)),
             prompt_tokens: ask.prompt_tokens,
+            input_tokens,
             prompt_bytes: ask.prompt_bytes,
             output,
             marks: marks.into_boxed_slice(),

@@ -6,8 +6,10 @@
 )]
 
 mod calls;
+mod embeddings;
 mod errors;
 mod failover;
+mod hostile_worker;
 mod keys;
 mod kit;
 mod lists;
@@ -15,3 +17,4 @@ mod queue;
 mod responses;
 mod runtimes;
 mod streams;
+mod words;

@@ -2,10 +2,13 @@
 //! its place among the keys.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use llamapool_dialect::{Edits, Endpoint, LlmErrorKind, RequestInfo, Route, read_request};
+use llamapool_dialect::{
+    Edits, Endpoint, InputList, LlmErrorKind, RequestInfo, Route, read_request,
+};
 use llamapool_limits::MemoryAccount;
 use llamapool_pool::{
     Ask, CallId, Class, KeyId, PrefixMark, Resolution, ResolvedModel, reserved_tokens,
@@ -94,14 +97,16 @@ impl ReadRequest {
 
     /// Finds the model that is asked for.
     pub(super) fn resolve(&self, door: &LlmDoor, key: KeyId) -> Result<ResolvedModel, LlmError> {
-        let api = self.endpoint().api();
+        let api = placed_by(self.endpoint());
         let name = match &self.info.model {
             Some(name) => name.clone(),
             None => self.only_model(door, key)?,
         };
         match door.pool.resolve(&name, api, key) {
             Resolution::Found(model) => Ok(model),
-            Resolution::UnsupportedApi { name } => Err(LlmError::unsupported(&name, api)),
+            Resolution::UnsupportedApi { name } => {
+                Err(LlmError::unsupported(&name, self.endpoint().api()))
+            }
             Resolution::NotFound if self.info.model.is_none() => {
                 Err(missing_model(&door.pool.model_names(api, key)))
             }
@@ -183,6 +188,7 @@ impl ReadRequest {
             } else {
                 self.info.prompt_bytes
             },
+            inputs: self.info.inputs,
             output_tokens: self.info.max_output_tokens,
             marks: self.marks(door, party.key, &model),
             class,
@@ -190,13 +196,29 @@ impl ReadRequest {
             deadline,
             may_wait: wishes.may_wait,
             takes_slot: self.takes_slot(),
-            ..Ask::new(call, party.key, model, self.endpoint().api())
+            ..Ask::new(call, party.key, model, placed_by(self.endpoint()))
         }
     }
 
-    /// Returns the body as a worker gets it.
-    pub(super) fn body_for(&self, door: &LlmDoor, party: LlmParty, model: &str) -> Bytes {
+    /// Returns the inputs that may be sent by themselves, `None` if there are not several.
+    pub(super) fn divisible_inputs(&self) -> Option<InputList> {
+        let is_divisible = self.endpoint().is_divisible() && self.info.inputs > 1;
+        let inputs = is_divisible.then(|| self.info.divisible_inputs(&self.body));
+        inputs.flatten().filter(|inputs| inputs.len() > 1)
+    }
+
+    /// Returns the body as a worker gets it, with some of the inputs or with all.
+    pub(super) fn body_for(
+        &self,
+        door: &LlmDoor,
+        party: LlmParty,
+        model: &str,
+        part: Option<(&InputList, &Range<usize>)>,
+    ) -> Bytes {
         let mut edits = Edits::new();
+        if let Some((inputs, items)) = part {
+            edits.select_inputs(inputs, items);
+        }
         if self.info.model.as_deref() != Some(model) {
             edits.set_model(&self.info, model);
         }
@@ -224,6 +246,14 @@ impl ReadRequest {
             bytes: mark.bytes,
         });
         marks.collect()
+    }
+}
+
+/// Returns the API by which the pool places calls of an endpoint.
+fn placed_by(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::OllamaEmbed | Endpoint::OllamaEmbeddings => "ollama_embed",
+        _ => endpoint.api(),
     }
 }
 
