@@ -180,10 +180,6 @@ impl Sources {
 
     /// Returns the sources of the entries that have a table of this name, in the order of the file.
     pub fn entry_tables(&self, table: &'static str) -> Vec<EntrySources<'_>> {
-        debug_assert!(
-            self.schema.entry_tables.contains(&table),
-            "[[{table}]] is not in the schema"
-        );
         let own = self.file.entries.iter();
         let own = own.filter(|entry| entry.table == table);
         own.map(|own| EntrySources {

@@ -5,6 +5,7 @@ mod fairness;
 mod invariants;
 mod names;
 mod sizes;
+mod variants;
 mod waiting;
 mod workers;
 

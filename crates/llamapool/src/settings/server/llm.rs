@@ -166,6 +166,7 @@ static LLM_ALIAS_NAME: TypedSetting<String> = TypedSetting::new(
     "Further name of models; * at its end stands for anything, and an empty one is for requests \
      without a model.",
 )
+.described_default("none: each table has one")
 .entry("alias", "name", EntryScope::TablesOnly);
 static LLM_ALIAS_TARGETS: TypedSetting<Vec<String>> = TypedSetting::new(
     "LLM_ALIAS_TARGETS",
@@ -173,6 +174,7 @@ static LLM_ALIAS_TARGETS: TypedSetting<Vec<String>> = TypedSetting::new(
     ALIAS_TARGETS,
     "Models that it stands for, of which the first with a worker is taken.",
 )
+.described_default("none: each table has some")
 .entry("alias", "targets", EntryScope::TablesOnly);
 static LLM_REMEMBERED_RESPONSES: TypedSetting<usize> = TypedSetting::new(
     "LLM_REMEMBERED_RESPONSES",

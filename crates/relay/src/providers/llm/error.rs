@@ -54,7 +54,7 @@ impl LlmError {
         }
     }
 
-    /// Logs the error. Callers can cause some at will, and others say that a runtime is busy.
+    /// Logs the error. Callers can cause some at will, and others mean that a runtime is busy.
     pub(super) fn log(&self, provider: &str, req_id: &str) {
         let cause = self.kind.word();
         let error = self.log_message();

@@ -40,7 +40,7 @@ pub(super) struct Patience {
     has_tools: bool,
     wait_for: WaitFor,
     timeout: Duration,
-    /// When the runtime was last heard of.
+    /// The moment of the last sign of life of the runtime.
     since: Instant,
     deadline: Instant,
     /// The end of the whole call.
