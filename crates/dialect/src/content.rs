@@ -66,6 +66,8 @@ pub enum EventMeaning {
 pub struct StreamPosition {
     /// The id of the response, once an event had it. Only for `responses`.
     pub response_id: Option<String>,
+    /// The id of the conversation that the response belongs to. Only for `responses`.
+    pub conversation_id: Option<String>,
     /// The last `sequence_number`. Only for `responses`.
     pub sequence_number: Option<u64>,
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use crate::request::{FormSpans, JsonSpans, RequestInfo, Spans, StreamOptions, place_of_inputs};
+use crate::request::{FormSpans, InputList, JsonSpans, RequestInfo, Spans, StreamOptions};
 
 /// The byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -189,16 +189,10 @@ impl Edits {
     }
 
     /// Keeps some inputs of embeddings alone, of which `items` are the numbers, from 0. Where one of
-    /// them is not there, or the inputs are no list, all are kept. `body` is the one that was read.
-    pub fn select_inputs(&mut self, info: &RequestInfo, body: &Bytes, items: Range<usize>) {
-        let Spans::Json(JsonSpans {
-            inputs: Some(list), ..
-        }) = &info.spans
-        else {
-            return;
-        };
-        if let Some(part) = place_of_inputs(body, list, &items) {
-            let span = list.start + 1..list.end - 1;
+    /// them is not there, all are kept. `inputs` are those of the body.
+    pub fn select_inputs(&mut self, inputs: &InputList, items: &Range<usize>) {
+        if let Some(part) = inputs.place_of(items) {
+            let span = inputs.list.start + 1..inputs.list.end - 1;
             self.set(Target::Inputs, Edit::Keep { span, part });
         }
     }

@@ -536,6 +536,7 @@ mod tests {
         let position = StreamPosition {
             response_id: Some("r1".to_owned()),
             sequence_number: Some(1),
+            conversation_id: None,
         };
         let event = late_error(
             Endpoint::Responses,

@@ -10,6 +10,7 @@ mod assemble;
 mod content;
 mod content_type;
 mod edits;
+mod embeddings;
 mod endpoint;
 mod error_body;
 mod events;
@@ -29,6 +30,7 @@ pub use answer::{AnswerMeaning, read_answer};
 pub use assemble::{AssembleError, Assembler};
 pub use content::{EventMeaning, StreamPosition, StreamReader};
 pub use edits::Edits;
+pub use embeddings::{EmbeddingsError, EmbeddingsPart, check_embeddings, join_embeddings};
 pub use endpoint::{Dialect, Endpoint, Route, RouteError, dialect_of, is_llm_path, route};
 pub use error_body::{
     Executed, LlmErrorKind, codex_keep_alive, context_length_message, ends_in_order, error_body,
@@ -38,7 +40,9 @@ pub use events::{EventReader, EventTooLargeError, Framing, RawEvent};
 pub use form::FormError;
 pub use models::{ListedModel, ModelsPage, model_json, models_json, models_page_json};
 pub use ollama_lists::{LoadedModel, ollama_ps, ollama_show, ollama_tags, ollama_version};
-pub use request::{PrefixMark, RequestError, RequestInfo, TOKENS_OF_MEDIUM, read_request};
+pub use request::{
+    InputList, PrefixMark, RequestError, RequestInfo, TOKENS_OF_MEDIUM, read_request,
+};
 pub use stream_filter::StreamFilter;
 pub use translate::{
     AnswerTimes, AnswerTranslator, RuntimeExtensions, StreamTranslator, TranslatedRequest,

@@ -162,6 +162,15 @@ impl RequestInfo {
         tokens(self.prompt_bytes, self.media, bytes_per_token)
     }
 
+    /// Returns the inputs of a request for embeddings, of which each may be sent by itself. `None` if
+    /// they are no list, or more than [`InputList::MAX_ITEMS`]. `body` is the one that was read.
+    pub fn divisible_inputs(&self, body: &Bytes) -> Option<InputList> {
+        match &self.spans {
+            Spans::Json(spans) => inputs_of(body, spans.inputs.as_ref()?),
+            Spans::Form(_) | Spans::None => None,
+        }
+    }
+
     /// Returns the places where caches of the prompt may end, the deepest last; none for endpoints
     /// that do not generate text.
     ///
@@ -174,32 +183,49 @@ impl RequestInfo {
     }
 }
 
-/// Returns the place of some inputs of the list at `list` in a body: from the beginning of the first
-/// one to the end of the last one. `None` if one of them is not there.
-pub(crate) fn place_of_inputs(
-    body: &[u8],
-    list: &Range<usize>,
-    items: &Range<usize>,
-) -> Option<Range<usize>> {
+/// The inputs of a request for embeddings, each by its place in the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputList {
+    /// The place of the list.
+    pub(crate) list: Range<usize>,
+    items: Vec<Range<usize>>,
+}
+
+impl InputList {
+    /// The most inputs of a request that is divided: of more, their places would need much memory.
+    pub const MAX_ITEMS: usize = 65_536;
+
+    /// Returns the number of inputs, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Returns the place of some inputs: from the beginning of the first one to the end of the last one.
+    /// `None` if one of them is not there, or there is none.
+    pub(crate) fn place_of(&self, items: &Range<usize>) -> Option<Range<usize>> {
+        let items = self.items.get(items.clone())?;
+        Some(items.first()?.start..items.last()?.end)
+    }
+}
+
+/// Returns the inputs of the list at `list` in a body, `None` if they are too many.
+fn inputs_of(body: &[u8], list: &Range<usize>) -> Option<InputList> {
     let text = std::str::from_utf8(body).ok()?;
     text.get(list.clone())?;
     let mut cursor = Cursor::new(text, list.start);
-    let mut at = 0;
-    let mut start = None;
-    let mut end = None;
+    let mut items = Vec::new();
     let walked = cursor.each_item::<WalkError>(|cursor| {
         let value = cursor.value()?;
-        if at == items.start {
-            start = Some(value.start);
-        }
-        at += 1;
-        if at == items.end {
-            end = Some(value.end);
+        if items.len() <= InputList::MAX_ITEMS {
+            items.push(value);
         }
         Ok(())
     });
     walked.ok()?;
-    Some(start?..end?).filter(|place| place.start < place.end)
+    let list = list.clone();
+    let is_divisible = (1..=InputList::MAX_ITEMS).contains(&items.len());
+    is_divisible.then_some(InputList { list, items })
 }
 
 /// Returns `name` if it can be the name of a model, `None` if it is empty.

@@ -56,6 +56,24 @@ pub struct Reservation {
     taken: [u64; 2],
 }
 
+impl Reservation {
+    /// Takes some of the tokens, at most all, into a reservation of their own. Both together are as
+    /// much as before.
+    pub fn split(&mut self, tokens: u64) -> Self {
+        let tokens = tokens.min(self.tokens);
+        let taken = self.taken.map(|taken| taken.min(tokens));
+        self.tokens -= tokens;
+        for (left, taken) in self.taken.iter_mut().zip(taken) {
+            *left -= taken;
+        }
+        Self {
+            key: self.key,
+            tokens,
+            taken,
+        }
+    }
+}
+
 /// The buckets of all keys.
 #[derive(Debug, Default)]
 pub struct Budget {

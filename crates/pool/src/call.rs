@@ -32,10 +32,14 @@ pub struct Ask {
     pub key: KeyId,
     /// The model.
     pub model: ResolvedModel,
-    /// The API that a worker must have for the model.
+    /// The API that a worker must have for the model, such as `chat`. `ollama_embed` is `ollama` where
+    /// it makes embeddings, which workers of one variant of the model answer alone.
     pub api: AskedApi,
     /// The estimated tokens of the prompt.
     pub prompt_tokens: u64,
+    /// The inputs among which these tokens are, such as those of embeddings: each of them alone must fit
+    /// into a context.
+    pub inputs: u32,
     /// Text of the prompt in bytes, from which bytes per token are learned. 0: learn nothing, as for
     /// prompts with pictures.
     pub prompt_bytes: u64,
@@ -217,6 +221,7 @@ impl Ask {
             model,
             api: api.into(),
             prompt_tokens: 0,
+            inputs: 1,
             prompt_bytes: 0,
             output_tokens: None,
             marks: Vec::new(),

@@ -28,7 +28,14 @@ const MAX_ABSENT: usize = 4096;
 /// Entries that are looked at for being forgotten at one time.
 const FORGET_AT_ONCE: usize = 16;
 /// The APIs whose answers depend on the variant of the weights and the runtime.
-pub(crate) const VARIANT_APIS: [&str; 3] = ["embeddings", "rerank", "ollama_embed_translated"];
+pub(crate) const VARIANT_APIS: [&str; 4] = [
+    "embeddings",
+    "rerank",
+    OLLAMA_EMBED,
+    "ollama_embed_translated",
+];
+/// Ollama's own API where it makes embeddings: workers have it with `ollama`.
+const OLLAMA_EMBED: &str = "ollama_embed";
 /// The words of APIs that have a bit from the start. Words of workers get the bits that are left.
 const API_WORDS: [&str; 15] = [
     "chat",
@@ -97,6 +104,7 @@ impl Catalogue {
 
     /// Returns the bit of an API, 0 if no worker can have it.
     pub(crate) fn api(&self, word: &str) -> u32 {
+        let word = if word == OLLAMA_EMBED { "ollama" } else { word };
         let at = self.apis.iter().position(|api| api == word);
         at.map_or(0, |at| 1 << at)
     }

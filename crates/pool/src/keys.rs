@@ -4,22 +4,34 @@
 //! smallest counter is next. A key that comes back after a pause is lifted to the others: being idle
 //! earns nothing. (Virtual token counters, OSDI 2024, with slot time in place of tokens: it is what
 //! others are kept from, and the same for every kind of call.)
+//!
+//! A running call counts with its estimate, so that a key cannot take all slots before any of its calls
+//! ends. A key that comes back is lifted to what the others have used by then, without what is left of
+//! their estimates: calls may end much sooner, and it would wait for all that they did not use.
 
 use std::collections::BTreeSet;
 
 use crate::pattern::Patterns;
+use crate::steps::step;
 use crate::{IdMap, KeyId, KeySettings};
 
 /// The weight with which a counter rises by one for each microsecond.
 const NORMAL_WEIGHT: i128 = 1000;
+/// The most active keys that are looked at for a key that comes back. Only keys with running calls are
+/// passed over, in the order of their counters without them.
+const MAX_LIFT_STEPS: usize = 16;
 
 /// One key.
 #[derive(Debug, Default)]
 pub(crate) struct Key {
     pub(crate) settings: KeySettings,
     pub(crate) patterns: Patterns,
-    /// Slot time in microseconds, divided by the weight. Lifted, and corrected at the end of each call.
-    pub(crate) counter: i128,
+    /// Slot time of calls that ended, in microseconds, divided by the weight. Lifted after a pause.
+    settled: i128,
+    /// Estimated slot time of the running calls, in microseconds.
+    estimated: i128,
+    /// The sum of the moments at which the running calls began.
+    began: i128,
     /// Calls that hold slots.
     pub(crate) running: usize,
     /// Calls that wait.
@@ -32,10 +44,21 @@ pub(crate) struct Key {
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     keys: IdMap<KeyId, Key>,
-    /// Keys that wait or run, by counter.
+    /// Keys that wait or run, by their counters without running calls.
     active: BTreeSet<(i128, KeyId)>,
-    /// The counter of the key that was served last.
+    /// The counter without running calls of the key that was served last.
     last: i128,
+}
+
+/// A call that ends, all in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    /// The estimate that it counted with.
+    pub(crate) estimate: u64,
+    /// When it began.
+    pub(crate) began: u64,
+    /// The time that it held a slot.
+    pub(crate) slot_time: u64,
 }
 
 impl Key {
@@ -48,6 +71,18 @@ impl Key {
 
     fn is_active(&self) -> bool {
         self.running + self.waiting > 0
+    }
+
+    /// Returns what decides whose turn it is.
+    fn counter(&self) -> i128 {
+        self.settled + self.weighted(self.estimated)
+    }
+
+    /// Returns the counter with what running calls have used until now, in place of their estimates
+    /// where those are larger.
+    fn used(&self, now: u64) -> i128 {
+        let elapsed = self.running as i128 * i128::from(now) - self.began;
+        self.settled + self.weighted(elapsed.min(self.estimated))
     }
 
     fn weighted(&self, slot_time: i128) -> i128 {
@@ -75,7 +110,7 @@ impl Keys {
     }
 
     pub(crate) fn counter(&self, key: KeyId) -> i128 {
-        self.keys.get(&key).map_or(0, |key| key.counter)
+        self.keys.get(&key).map_or(0, Key::counter)
     }
 
     /// Returns whether another call of the key may run.
@@ -97,43 +132,63 @@ impl Keys {
             .is_none_or(|key| key.patterns.allows(name))
     }
 
-    /// Adds to the numbers of calls that wait and run. A key without any is lifted first.
-    pub(crate) fn count(&mut self, key: KeyId, waiting: isize, running: isize) {
-        let smallest = self.active.first().map(|(counter, _)| *counter);
-        let last = self.last;
+    /// Adds to the number of calls that wait. A key without calls is lifted first.
+    pub(crate) fn count_waiting(&mut self, key: KeyId, waiting: isize, now: u64) {
+        self.change(key, now, |state| {
+            state.waiting = state.waiting.saturating_add_signed(waiting);
+        });
+    }
+
+    /// Begins a call, which counts with its estimate until it ends. A key without calls is lifted first.
+    pub(crate) fn begin(&mut self, key: KeyId, estimate: u64, now: u64) {
+        self.change(key, now, |state| {
+            state.running += 1;
+            state.estimated += i128::from(estimate);
+            state.began += i128::from(now);
+        });
+        self.last = self.keys.get(&key).map_or(0, |key| key.settled);
+    }
+
+    /// Ends a call: its slot time takes the place of its estimate.
+    pub(crate) fn end(&mut self, key: KeyId, call: Ended, now: u64) {
+        self.change(key, now, |state| {
+            state.running = state.running.saturating_sub(1);
+            state.estimated -= i128::from(call.estimate);
+            state.began -= i128::from(call.began);
+            state.settled += state.weighted(i128::from(call.slot_time));
+        });
+    }
+
+    /// Changes a key, lifts it if it has its first call by that, and brings it into its place.
+    fn change(&mut self, key: KeyId, now: u64, change: impl FnOnce(&mut Key)) {
+        let is_idle = self.keys.get(&key).is_none_or(|key| !key.is_active());
+        let floor = if is_idle { self.floor(now) } else { i128::MIN };
         let state = self.keys.entry(key).or_default();
 
-        let was_active = state.is_active();
-        let before = state.counter;
-        state.waiting = state.waiting.saturating_add_signed(waiting);
-        state.running = state.running.saturating_add_signed(running);
-        match (was_active, state.is_active()) {
-            (false, true) => {
-                state.counter = before.max(smallest.unwrap_or(last));
-                self.active.insert((state.counter, key));
-            }
-            (true, false) => {
-                self.active.remove(&(before, key));
-            }
-            (true, true) | (false, false) => {}
+        self.active.remove(&(state.settled, key));
+        change(state);
+        if state.is_active() {
+            state.settled = state.settled.max(floor);
+            self.active.insert((state.settled, key));
         }
     }
 
-    /// Adds slot time, in microseconds, to a key's counter. Negative corrects an estimate.
-    pub(crate) fn charge(&mut self, key: KeyId, slot_time: i128) {
-        let state = self.keys.entry(key).or_default();
-
-        let before = state.counter;
-        state.counter += state.weighted(slot_time);
-        let after = state.counter;
-        if self.active.remove(&(before, key)) {
-            self.active.insert((after, key));
+    /// Returns the smallest of what active keys have used, or else that of the key served last. Keys come
+    /// in the order of what they had used when their running calls began.
+    fn floor(&self, now: u64) -> i128 {
+        let mut floor = None;
+        for (at, (settled, key)) in self.active.iter().enumerate() {
+            step();
+            if floor.is_some_and(|floor| floor <= *settled) {
+                break;
+            }
+            if at == MAX_LIFT_STEPS {
+                return *settled;
+            }
+            let used = self.keys.get(key).map_or(*settled, |key| key.used(now));
+            floor = Some(floor.map_or(used, |floor: i128| floor.min(used)));
         }
-    }
-
-    /// Notes that a key is served now.
-    pub(crate) fn serve(&mut self, key: KeyId) {
-        self.last = self.counter(key);
+        floor.unwrap_or(self.last)
     }
 
     /// Returns what a counter becomes by some slot time.
@@ -154,6 +209,14 @@ mod tests {
     const A: KeyId = KeyId(1);
     const B: KeyId = KeyId(2);
 
+    fn ended(estimate: u64, slot_time: u64) -> Ended {
+        Ended {
+            estimate,
+            began: 0,
+            slot_time,
+        }
+    }
+
     #[test]
     fn a_counter_rises_by_slot_time_over_weight() {
         let mut keys = Keys::default();
@@ -165,9 +228,9 @@ mod tests {
             },
         );
 
-        keys.charge(A, 4000);
-        keys.charge(B, 4000);
-        keys.charge(B, -1000);
+        keys.begin(A, 4000, 0);
+        keys.begin(B, 4000, 0);
+        keys.end(B, ended(4000, 3000), 0);
 
         assert_eq!(keys.counter(A), 1000);
         assert_eq!(keys.counter(B), 3000);
@@ -176,24 +239,60 @@ mod tests {
     #[test]
     fn an_idle_key_is_lifted_to_the_smallest_active_one() {
         let mut keys = Keys::default();
-        keys.count(A, 0, 1);
-        keys.serve(A);
-        keys.charge(A, 5000);
+        keys.begin(A, 0, 0);
+        keys.begin(A, 0, 0);
+        keys.end(A, ended(0, 5000), 5000);
 
-        keys.count(B, 1, 0);
+        keys.count_waiting(B, 1, 5000);
 
         assert_eq!(keys.counter(B), 5000);
     }
 
     #[test]
+    fn an_idle_key_is_not_lifted_by_unspent_estimates() {
+        let mut keys = Keys::default();
+        for _ in 0..3 {
+            keys.begin(A, 1_000_000, 0);
+        }
+
+        keys.count_waiting(B, 1, 200);
+
+        assert_eq!(keys.counter(A), 3_000_000);
+        assert_eq!(keys.counter(B), 600, "what three calls used in 200 µs");
+    }
+
+    #[test]
+    fn estimates_that_are_spent_lift_no_further() {
+        let mut keys = Keys::default();
+        keys.begin(A, 100, 0);
+
+        keys.count_waiting(B, 1, 5000);
+
+        assert_eq!(keys.counter(B), 100, "no further back than A itself");
+    }
+
+    #[test]
+    fn the_smallest_use_lifts_not_the_smallest_settled_counter() {
+        let mut keys = Keys::default();
+        keys.begin(A, 1_000_000, 0);
+        keys.begin(B, 0, 0);
+        keys.begin(B, 0, 0);
+        keys.end(B, ended(0, 300), 300);
+
+        keys.count_waiting(KeyId(3), 1, 900);
+
+        assert_eq!(keys.counter(KeyId(3)), 300, "A has used 900, B 300");
+    }
+
+    #[test]
     fn with_nobody_active_the_last_served_one_lifts() {
         let mut keys = Keys::default();
-        keys.count(A, 0, 1);
-        keys.charge(A, 5000);
-        keys.serve(A);
-        keys.count(A, 0, -1);
+        keys.begin(A, 0, 0);
+        keys.end(A, ended(0, 5000), 5000);
+        keys.begin(A, 70_000, 5000);
+        keys.end(A, ended(70_000, 0), 5000);
 
-        keys.count(B, 1, 0);
+        keys.count_waiting(B, 1, 5000);
 
         assert_eq!(keys.counter(B), 5000);
     }
@@ -201,12 +300,11 @@ mod tests {
     #[test]
     fn a_key_with_debt_keeps_it_over_a_pause() {
         let mut keys = Keys::default();
-        keys.count(A, 0, 1);
-        keys.charge(A, 5000);
-        keys.count(A, 0, -1);
-        keys.count(B, 1, 0);
+        keys.begin(A, 0, 0);
+        keys.end(A, ended(0, 5000), 5000);
+        keys.count_waiting(B, 1, 5000);
 
-        keys.count(A, 1, 0);
+        keys.count_waiting(A, 1, 5000);
 
         assert_eq!(keys.counter(A), 5000);
         assert!(keys.counter(B) < 5000);

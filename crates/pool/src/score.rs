@@ -121,8 +121,7 @@ impl Candidate {
         match self.warmth {
             Warmth::Resident => 0,
             Warmth::Loading(elapsed) => self.load_time(typical).saturating_sub(elapsed),
-            Warmth::Cold => self.load_time(typical).saturating_add(self.evict),
-            Warmth::Reload => self.load_time(typical),
+            Warmth::Cold | Warmth::Reload => self.load_time(typical).saturating_add(self.evict),
         }
     }
 

@@ -96,6 +96,16 @@ pub enum SettingsError {
         /// Key in the entry tables.
         key: &'static str,
     },
+    /// An entry table that lacks a key.
+    #[error("{table} of the file {file:?} is incomplete: expected {key}")]
+    MissingKey {
+        /// The entry table, such as `alias 2`.
+        table: String,
+        /// The file.
+        file: PathBuf,
+        /// The key.
+        key: &'static str,
+    },
     /// An entry table that lacks both of two keys.
     #[error("{table} of the file {file:?} is incomplete: expected {key} or {or}")]
     IncompleteEntry {

@@ -17,6 +17,10 @@ pub(crate) const SECRET: ValueType<String> = ValueType {
     syntax: Syntax::Secret,
     parse: |text| secret_text(text).map(str::to_owned),
 };
+const NAME: ValueType<String> = ValueType {
+    syntax: Syntax::Text,
+    parse: |text| Ok(text.to_owned()),
+};
 const LIST: ValueType<Vec<String>> = ValueType {
     syntax: Syntax::List,
     parse: |text| Ok(items(text).map(str::to_owned).collect()),
@@ -63,25 +67,51 @@ pub(crate) static KEY: TypedSetting<String> =
 pub(crate) static DIRECTORY: TypedSetting<Option<PathBuf>> =
     TypedSetting::new("DIRECTORY", MAIN, PATH, "A directory.");
 pub(crate) static VARIABLES: TypedSetting<Vec<Variable>> =
-    TypedSetting::new("VARIABLES", MAIN, value::VARIABLES, "Variables.")
-        .entry("env", EntryScope::Shared);
+    TypedSetting::new("VARIABLES", MAIN, value::VARIABLES, "Variables.").entry(
+        "item",
+        "env",
+        EntryScope::Shared,
+    );
 pub(crate) static HOSTS: TypedSetting<Vec<String>> =
     TypedSetting::new("HOSTS", ACCESS, LIST, "Some hosts.");
 
 pub(crate) static ITEM_URL: TypedSetting<String> =
     TypedSetting::new("ITEM_URL", MAIN, URL, "A URL.")
         .default("http://default")
-        .entry("url", EntryScope::PerEntry);
+        .entry("item", "url", EntryScope::PerEntry);
 pub(crate) static ITEM_COMMAND: TypedSetting<Vec<String>> =
-    TypedSetting::new("ITEM_COMMAND", MAIN, COMMAND, "A command.")
-        .entry("command", EntryScope::PerEntry);
+    TypedSetting::new("ITEM_COMMAND", MAIN, COMMAND, "A command.").entry(
+        "item",
+        "command",
+        EntryScope::PerEntry,
+    );
 pub(crate) static ITEM_TOKEN: TypedSetting<String> =
-    TypedSetting::new("ITEM_TOKEN", ACCESS, SECRET, "A token.").entry("token", EntryScope::Shared);
+    TypedSetting::new("ITEM_TOKEN", ACCESS, SECRET, "A token.").entry(
+        "item",
+        "token",
+        EntryScope::Shared,
+    );
 pub(crate) static ITEM_HEADERS: TypedSetting<Vec<String>> =
-    TypedSetting::new("ITEM_HEADERS", ACCESS, LINES, "Headers.")
-        .entry("headers", EntryScope::Shared);
+    TypedSetting::new("ITEM_HEADERS", ACCESS, LINES, "Headers.").entry(
+        "item",
+        "headers",
+        EntryScope::Shared,
+    );
 
-/// A program with `[[item]]` tables.
+pub(crate) static GROUP_NAME: TypedSetting<String> =
+    TypedSetting::new("GROUP_NAME", MAIN, NAME, "A name.").entry(
+        "group",
+        "name",
+        EntryScope::TablesOnly,
+    );
+pub(crate) static GROUP_LIMIT: TypedSetting<usize> =
+    TypedSetting::new("GROUP_LIMIT", MAIN, COUNT, "A limit.").entry(
+        "group",
+        "limit",
+        EntryScope::TablesOnly,
+    );
+
+/// A program with `[[item]]` tables and `[[group]]` tables.
 pub(crate) static SCHEMA: Schema = Schema {
     groups: &[MAIN, ACCESS],
     sections: &[
@@ -104,13 +134,14 @@ pub(crate) static SCHEMA: Schema = Schema {
             &ITEM_TOKEN.setting,
             &ITEM_HEADERS.setting,
         ],
+        &[&GROUP_NAME.setting, &GROUP_LIMIT.setting],
     ],
-    entry_table: Some("item"),
+    entry_tables: &["item", "group"],
 };
 
 /// A program without entry tables.
 pub(crate) static SMALL_SCHEMA: Schema = Schema {
     groups: &[MAIN],
     sections: &[&[&LIMIT.setting, &CONFIG_FILE.setting]],
-    entry_table: None,
+    entry_tables: &[],
 };

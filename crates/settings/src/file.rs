@@ -12,7 +12,7 @@ use crate::error::{Location, SettingsError, ShownValue};
 use crate::layer::{Layer, SourceText};
 use crate::schema::Schema;
 use crate::secret_file;
-use crate::setting::{Setting, file_name, key_name};
+use crate::setting::{EntryKey, Setting, file_name, key_name};
 use crate::suggest::suggest;
 use crate::value::Syntax;
 
@@ -28,6 +28,8 @@ pub(crate) struct SettingsFile {
 /// One entry table.
 pub(crate) struct Entry {
     pub(crate) layer: Layer,
+    /// The name of the entry tables.
+    pub(crate) table: &'static str,
     /// The table for readers, such as `provider 2`.
     pub(crate) name: String,
     pub(crate) file: PathBuf,
@@ -78,14 +80,12 @@ impl Reading<'_> {
             }
         };
 
-        let entry_tables = self
-            .schema
-            .entry_table
-            .and_then(|name| Some((name, document.remove(name)?)));
-        let entries = match entry_tables {
-            Some((name, value)) => self.entries(name, value),
-            None => Vec::new(),
-        };
+        let mut entries = Vec::new();
+        for name in self.schema.entry_tables {
+            if let Some(value) = document.remove(*name) {
+                entries.extend(self.entries(name, value));
+            }
+        }
 
         self.refuse_unknown_keys(&document);
         let texts = TableTexts {
@@ -103,7 +103,7 @@ impl Reading<'_> {
     /// Reads the entry tables: `[name]` is one, `[[name]]` are several.
     fn entries(&mut self, name: &'static str, value: Value) -> Vec<Entry> {
         let tables = match value {
-            Value::Table(only) => return vec![self.entry(name.to_owned(), &only)],
+            Value::Table(only) => return vec![self.entry(name, name.to_owned(), &only)],
             Value::Array(tables) if !tables.is_empty() => tables,
             other => vec![other],
         };
@@ -111,7 +111,10 @@ impl Reading<'_> {
         let mut entries = Vec::new();
         for (value, number) in tables.iter().zip(1..) {
             match value {
-                Value::Table(table) => entries.push(self.entry(format!("{name} {number}"), table)),
+                Value::Table(table) => {
+                    let entry = self.entry(name, format!("{name} {number}"), table);
+                    entries.push(entry);
+                }
                 other => self.problems.push(SettingsError::InvalidValue {
                     setting: name,
                     location: Location::key(name, self.path),
@@ -123,8 +126,8 @@ impl Reading<'_> {
         entries
     }
 
-    fn entry(&mut self, name: String, document: &Table) -> Entry {
-        self.refuse_unknown_entry_keys(&name, document);
+    fn entry(&mut self, table: &'static str, name: String, document: &Table) -> Entry {
+        self.refuse_unknown_entry_keys(table, &name, document);
 
         let texts = TableTexts {
             table: document,
@@ -132,12 +135,15 @@ impl Reading<'_> {
             location: |key: &str| Location::key(&format!("{key} of {name}"), self.path),
         };
         let layer = Layer::build(self.schema, self.problems, |setting| {
-            let key = setting.entry.map(|entry| entry.key.to_owned());
-            texts.of(setting, key, entry_file_key(setting))
+            let entry = setting.entry_of(table);
+            let key = entry.map(|entry| entry.key.to_owned());
+            let file_key = entry.and_then(|entry| entry_file_key(setting, entry));
+            texts.of(setting, key, file_key)
         });
 
         Entry {
             layer,
+            table,
             name,
             file: self.path.to_owned(),
         }
@@ -148,7 +154,8 @@ impl Reading<'_> {
         let mut known: Vec<String> = settings
             .flat_map(|setting| setting.keys().into_iter().chain(file_keys(setting)))
             .collect();
-        known.extend(self.schema.entry_table.map(str::to_owned));
+        let tables = self.schema.entry_tables.iter();
+        known.extend(tables.map(|table| (*table).to_owned()));
 
         for key in document.keys().filter(|key| !known.contains(key)) {
             self.problems.push(SettingsError::UnknownKey {
@@ -160,14 +167,14 @@ impl Reading<'_> {
         }
     }
 
-    fn refuse_unknown_entry_keys(&mut self, name: &str, document: &Table) {
+    fn refuse_unknown_entry_keys(&mut self, table: &str, name: &str, document: &Table) {
         // Each word that may be meant, with the key to suggest for it. A key that the setting has
         // outside of the entry tables means the one that it has inside.
         let mut words: Vec<(String, String)> = Vec::new();
         for setting in self.schema.settings() {
-            if let Some(entry) = setting.entry {
+            if let Some(entry) = setting.entry_of(table) {
                 words.push((entry.key.to_owned(), entry.key.to_owned()));
-                words.extend(entry_file_key(setting).map(|key| (key.clone(), key)));
+                words.extend(entry_file_key(setting, entry).map(|key| (key.clone(), key)));
                 let keys = setting.keys().into_iter();
                 words.extend(keys.map(|key| (key, entry.key.to_owned())));
             }
@@ -229,8 +236,7 @@ impl<L: Fn(&str) -> Location> TableTexts<'_, L> {
 type TextReader = fn(&Setting, Location, &Value, &Environment) -> Result<SourceText, SettingsError>;
 
 /// Returns the key of an entry table that names a file with the value of a setting.
-fn entry_file_key(setting: &Setting) -> Option<String> {
-    let entry = setting.entry?;
+fn entry_file_key(setting: &Setting, entry: EntryKey) -> Option<String> {
     let can_be = setting.syntax.can_be_in_a_file();
     can_be.then(|| key_name(&file_name(entry.key)))
 }

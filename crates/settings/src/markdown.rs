@@ -13,7 +13,8 @@ pub fn table(schema: &Schema, groups: &[Group]) -> String {
         "| setting | flag | TOML key | default | meaning |\n|---|---|---|---|---|\n".to_owned();
 
     for setting in schema.settings() {
-        if groups.contains(&setting.group) {
+        let is_outside = setting.names().next().is_some();
+        if is_outside && groups.contains(&setting.group) {
             // Writing into a `String` cannot fail.
             let _ = writeln!(
                 text,
@@ -30,20 +31,19 @@ pub fn table(schema: &Schema, groups: &[Group]) -> String {
     text
 }
 
-/// Returns the settings that an entry table of the file can have as a table, each row with a line
-/// end.
-pub fn entry_table(schema: &Schema) -> String {
+/// Returns the settings that entry tables of this name can have as a table, each row with a line end.
+pub fn entry_table(schema: &Schema, table: &str) -> String {
     let mut text = "| TOML key | setting | default | meaning |\n|---|---|---|---|\n".to_owned();
 
     for setting in schema.settings() {
-        let Some(EntryKey { key, scope }) = setting.entry else {
+        let Some(EntryKey { key, scope, .. }) = setting.entry_of(table) else {
             continue;
         };
         // Writing into a `String` cannot fail.
         let _ = writeln!(
             text,
             "| `{key}` | {} | {} | {} |",
-            codes([setting.name]),
+            codes(setting.names().take(1)),
             entry_default(setting, scope),
             cell(setting.help)
         );
@@ -74,8 +74,12 @@ fn default(setting: &Setting) -> String {
 fn entry_default(setting: &Setting, scope: EntryScope) -> String {
     match (scope, setting.default) {
         (EntryScope::Shared, _) => format!("value of {}", codes([setting.name])),
-        (EntryScope::PerEntry, DefaultValue::Described(words)) => cell(words),
-        (EntryScope::PerEntry, DefaultValue::Text(_)) => "see below".into(),
+        (EntryScope::PerEntry | EntryScope::TablesOnly, DefaultValue::Described(words)) => {
+            cell(words)
+        }
+        (EntryScope::PerEntry | EntryScope::TablesOnly, DefaultValue::Text(_)) => {
+            "see below".into()
+        }
     }
 }
 
@@ -116,12 +120,12 @@ mod tests {
     static QUIET: TypedSetting<bool> = TypedSetting::new("QUIET", MAIN, SWITCH, "Quiet.")
         .short('q')
         .default("false")
-        .entry("quiet", EntryScope::Shared);
+        .entry("item", "quiet", EntryScope::Shared);
 
     static SCHEMA: Schema = Schema {
         groups: &[MAIN, LIMITS],
         sections: &[&[&LIMIT.setting], &[&FILE.setting, &QUIET.setting]],
-        entry_table: Some("item"),
+        entry_tables: &["item"],
     };
 
     #[test]
@@ -152,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_table_of_entries_has_only_their_keys() {
-        let text = entry_table(&SCHEMA);
+        let text = entry_table(&SCHEMA, "item");
 
         let rows: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(rows, ["| `quiet` | `QUIET` | value of `QUIET` | Quiet. |"]);

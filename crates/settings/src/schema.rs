@@ -12,9 +12,8 @@ pub struct Schema {
     pub groups: &'static [Group],
     /// The settings of each module.
     pub sections: &'static [&'static [&'static Setting]],
-    /// Key of the file's entry tables, such as `provider` for `[[provider]]`; `None` if there are
-    /// none.
-    pub entry_table: Option<&'static str>,
+    /// Names of the file's entry tables, such as `provider` for `[[provider]]`.
+    pub entry_tables: &'static [&'static str],
 }
 
 impl Schema {

@@ -51,6 +51,8 @@ pub struct Setting {
 /// The place of a setting in an entry table, such as one `[[provider]]` of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryKey {
+    /// Name of the entry tables, such as `provider` for `[[provider]]`.
+    pub table: &'static str,
     /// Key in the entry table.
     pub key: &'static str,
     /// Meaning of the same setting outside of the entry tables.
@@ -64,6 +66,8 @@ pub enum EntryScope {
     Shared,
     /// An error: each entry must set it for itself.
     PerEntry,
+    /// None: it exists in entry tables alone, and is no flag, variable or key outside of them.
+    TablesOnly,
 }
 
 /// Rules for the names of a setting.
@@ -102,9 +106,21 @@ impl Group {
 }
 
 impl Setting {
-    /// Returns the canonical name, then the aliases.
+    /// Returns the canonical name, then the aliases. None for a setting of entry tables alone.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
-        std::iter::once(self.name).chain(self.aliases.iter().copied())
+        let names = std::iter::once(self.name).chain(self.aliases.iter().copied());
+        let is_outside = !self.is_of_tables_only();
+        names.filter(move |_| is_outside)
+    }
+
+    fn is_of_tables_only(&self) -> bool {
+        let scope = self.entry.map(|entry| entry.scope);
+        scope == Some(EntryScope::TablesOnly)
+    }
+
+    /// Returns the place of the setting in the entry tables of this name, `None` if it has none there.
+    pub fn entry_of(&self, table: &str) -> Option<EntryKey> {
+        self.entry.filter(|entry| entry.table == table)
     }
 
     /// Returns the keys of the file that set it.
@@ -221,8 +237,13 @@ impl<T> TypedSetting<T> {
     }
 
     /// Lets entry tables of the file have it under a key of their own.
-    pub const fn entry(mut self, key: &'static str, scope: EntryScope) -> Self {
-        self.setting.entry = Some(EntryKey { key, scope });
+    pub const fn entry(
+        mut self,
+        table: &'static str,
+        key: &'static str,
+        scope: EntryScope,
+    ) -> Self {
+        self.setting.entry = Some(EntryKey { table, key, scope });
         self
     }
 }

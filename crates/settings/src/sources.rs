@@ -145,10 +145,10 @@ impl Sources {
     /// If any source has a value that the setting cannot have, although a stronger one has a good
     /// value: it would count as soon as the stronger source is gone.
     pub fn explicit<T>(&self, setting: &TypedSetting<T>) -> Result<Option<T>, SettingsError> {
+        let name = setting.setting.name;
         debug_assert!(
-            self.schema.by_name(setting.setting.name).is_some(),
-            "{} is not in the schema",
-            setting.setting.name
+            self.schema.settings().any(|known| known.name == name),
+            "{name} is not in the schema"
         );
 
         let mut strongest = None;
@@ -165,16 +165,28 @@ impl Sources {
         self.texts(setting).next().map(|found| &found.location)
     }
 
-    /// Returns the sources of each entry. Without entry tables there is one entry, described by the
-    /// settings themselves.
-    pub fn entries(&self) -> Vec<EntrySources<'_>> {
-        let of = |own| EntrySources { sources: self, own };
-
-        if self.file.entries.is_empty() {
-            vec![of(None)]
-        } else {
-            self.file.entries.iter().map(|own| of(Some(own))).collect()
+    /// Returns the sources of each entry that has a table of this name. Without such tables there is
+    /// one entry, described by the settings themselves.
+    pub fn entries(&self, table: &'static str) -> Vec<EntrySources<'_>> {
+        let mut entries = self.entry_tables(table);
+        if entries.is_empty() {
+            entries.push(EntrySources {
+                sources: self,
+                own: None,
+            });
         }
+        entries
+    }
+
+    /// Returns the sources of the entries that have a table of this name, in the order of the file.
+    pub fn entry_tables(&self, table: &'static str) -> Vec<EntrySources<'_>> {
+        let own = self.file.entries.iter();
+        let own = own.filter(|entry| entry.table == table);
+        own.map(|own| EntrySources {
+            sources: self,
+            own: Some(own),
+        })
+        .collect()
     }
 
     /// Returns the environment of the process.
@@ -200,17 +212,14 @@ impl Sources {
     /// Returns an error for each setting that every entry table must have for itself, and that is
     /// set outside of them.
     fn outside_entries(&self) -> Vec<SettingsError> {
-        let table = self.schema.entry_table;
-        let Some(table) = table.filter(|_| !self.file.entries.is_empty()) else {
-            return Vec::new();
-        };
-
+        let has_entries = |table: &str| self.file.entries.iter().any(|entry| entry.table == table);
         let settings = self.schema.settings();
         let outside = settings.filter_map(|setting| match setting.entry? {
             EntryKey {
+                table,
                 key,
                 scope: EntryScope::PerEntry,
-            } => Some(SettingsError::OutsideEntries {
+            } if has_entries(table) => Some(SettingsError::OutsideEntries {
                 location: self.texts(setting).next()?.location.clone(),
                 table,
                 key,
@@ -291,6 +300,25 @@ impl EntrySources<'_> {
         }
         values.reverse();
         Ok(values)
+    }
+
+    /// Returns the value of a setting that this entry's own table must have. `None` where it has none, or
+    /// none that is right, and problems are collected.
+    ///
+    /// # Errors
+    ///
+    /// If the table lacks it, or has a value that the setting cannot have.
+    pub fn required<T>(&self, setting: &TypedSetting<T>) -> Result<Option<T>, SettingsError> {
+        if let (Some(own), Some(entry)) = (self.own, setting.setting.entry)
+            && own.layer.get(&setting.setting).is_none()
+        {
+            self.refuse(SettingsError::MissingKey {
+                table: own.name.clone(),
+                file: own.file.clone(),
+                key: entry.key,
+            })?;
+        }
+        self.explicit(setting)
     }
 
     /// Returns an error if both of two settings are set.

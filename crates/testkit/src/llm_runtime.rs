@@ -62,7 +62,9 @@ pub struct RuntimeBehaviour {
     pub prompt_tokens: u64,
     /// Tokens of each prompt that come from the cache.
     pub cached_tokens: u64,
-    /// The time before the first word.
+    /// The batches in which it reads a prompt, for each of which it reports its progress (llama.cpp).
+    pub prompt_batches: u64,
+    /// The time before the first word, and between two batches.
     pub first_delay: Duration,
     /// The time between two words.
     pub word_delay: Duration,
@@ -173,6 +175,7 @@ impl Default for RuntimeBehaviour {
             words: ["Hello", " you", "."].map(str::to_owned).to_vec(),
             prompt_tokens: 12,
             cached_tokens: 5,
+            prompt_batches: 1,
             first_delay: Duration::ZERO,
             word_delay: Duration::ZERO,
             is_held: false,

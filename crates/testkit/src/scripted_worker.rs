@@ -130,6 +130,11 @@ impl ScriptedWorker {
         sent.expect("the server reads events");
     }
 
+    /// Sends bytes in the place of a line. Returns `false` once the server reads no more.
+    pub async fn send_raw(&self, bytes: Vec<u8>) -> bool {
+        self.events.send(Ok(bytes.into())).await.is_ok()
+    }
+
     /// Reports an attempt.
     pub async fn report(&self, report: CallReport) {
         self.send(&Event::Call(report)).await;

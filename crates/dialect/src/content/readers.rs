@@ -141,6 +141,9 @@ impl StreamReader {
                 "id" if self.position.response_id.is_none() => {
                     self.position.response_id = decoded(member.value);
                 }
+                "conversation" if self.position.conversation_id.is_none() => {
+                    self.position.conversation_id = id_of(member.value);
+                }
                 "usage" => self.usage.member("usage", member.value),
                 "error" => {
                     errors.take("error", member.value);
@@ -291,4 +294,17 @@ fn share_of(progress: &str) -> Option<f32> {
     .ok()?;
     let share = processed? as f32 / total.filter(|total| *total > 0)? as f32;
     Some(share.clamp(0.0, 1.0))
+}
+
+/// Returns the id in a member that is one, or an object that has it.
+fn id_of(value: &str) -> Option<String> {
+    let mut id = decoded(value);
+    // A string has no members.
+    let _ = each_member(value, |member| {
+        if member.name == "id" {
+            id = decoded(member.value);
+        }
+        Ok::<(), NotJsonError>(())
+    });
+    id
 }

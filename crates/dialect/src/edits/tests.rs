@@ -193,7 +193,7 @@ fn inputs_of_embeddings_are_divided() {
     let part = |items: Range<usize>| {
         let mut edits = Edits::new();
         edits.set_model(&info, "n");
-        edits.select_inputs(&info, &body, items);
+        edits.select_inputs(&info.divisible_inputs(&body).unwrap(), &items);
         String::from_utf8(edits.apply(&body).to_vec()).unwrap()
     };
     let with = |inputs: &str| format!(r#"{{"input" : [{inputs}],"model":"n","x":1.0}}"#);
@@ -208,12 +208,23 @@ fn inputs_of_embeddings_are_divided() {
             "{from}..{to}"
         );
     }
-    let tokens = r#"{"input":[1,2,3]}"#;
-    let whole = edited(Embeddings, tokens, |edits, info| {
-        let body = Bytes::from_static(br#"{"input":[1,2,3]}"#);
-        edits.select_inputs(info, &body, 0..1);
-    });
-    assert_eq!(whole, tokens, "the tokens of one input");
+}
+
+#[test]
+fn inputs_that_are_one_or_too_many_are_not_divided() {
+    let inputs = |input: &str| {
+        let body = Bytes::from(format!(r#"{{"input":{input},"model":"m"}}"#));
+        let info = read_request(Embeddings, None, &body).unwrap();
+        info.divisible_inputs(&body).map(|inputs| inputs.len())
+    };
+
+    assert_eq!(inputs("[1,2,3]"), None, "the tokens of one input");
+    assert_eq!(inputs(r#""text""#), None);
+    assert_eq!(inputs("[]"), None);
+    assert_eq!(inputs(r#"["a"]"#), Some(1));
+    let many = |number: usize| format!("[{}0]", "[1],".repeat(number - 1)).replace(",0]", ",[1]]");
+    assert_eq!(inputs(&many(65_536)), Some(65_536));
+    assert_eq!(inputs(&many(65_537)), None);
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub(crate) static SCHEMA: Schema = Schema {
         memory::SETTINGS,
         logging::SETTINGS,
     ],
-    entry_table: None,
+    entry_tables: &[],
 };
 
 impl BridgeSettings {
@@ -112,7 +112,7 @@ impl BridgeSettings {
 
         // Without tables of entries there is one entry, which the settings themselves describe.
         let memory = MemoryBudget::new(memory::resolve(sources)?);
-        for entry in sources.entries() {
+        for entry in sources.entries("provider") {
             if let Some(program) = program::resolve(sources, &entry)? {
                 let program = BridgeConfig { memory, ..program };
                 return Ok(Self { http, program, log });

@@ -49,7 +49,7 @@ static SETTINGS: &[&Setting] = &[&PORT.setting, &LLM.setting];
 pub(crate) static SCHEMA: Schema = Schema {
     groups: group::ALL,
     sections: &[SETTINGS, logging::SETTINGS],
-    entry_table: None,
+    entry_tables: &[],
 };
 
 impl DemoSettings {

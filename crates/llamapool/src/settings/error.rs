@@ -71,6 +71,12 @@ pub enum ConfigError {
     /// More keys than a server can have.
     #[error("{0} keys, expected at most {1}")]
     TooManyKeys(usize, usize),
+    /// More aliases of models than a server can have.
+    #[error("{0} aliases, expected at most {1}")]
+    TooManyAliases(usize, usize),
+    /// Two aliases of one name.
+    #[error("two aliases have the name {0:?}, in LLM_ALIASES or [[alias]]: expected one")]
+    DuplicateAlias(String),
     /// A key that can be guessed, on a server that is public.
     #[error(
         "{0} has fewer than {least} characters and PUBLIC_URL is https: use a long random key, such as the \
@@ -162,6 +168,8 @@ impl ConfigError {
             | Self::Several(_)
             | Self::TooManyProviders(_)
             | Self::TooManyKeys(..)
+            | Self::TooManyAliases(..)
+            | Self::DuplicateAlias(_)
             | Self::MissingRuntimeUrl(_)
             | Self::MissingProgram
             | Self::UnknownExecutable(_)

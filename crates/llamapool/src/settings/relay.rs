@@ -82,7 +82,7 @@ pub(crate) static SCHEMA: Schema = Schema {
         tunnel::SETTINGS,
         logging::SETTINGS,
     ],
-    entry_table: Some("provider"),
+    entry_tables: &["provider"],
 };
 
 impl RelaySettings {

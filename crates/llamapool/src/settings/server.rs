@@ -72,7 +72,7 @@ pub(crate) static SCHEMA: Schema = Schema {
         tunnel::SETTINGS,
         logging::SETTINGS,
     ],
-    entry_table: Some("key"),
+    entry_tables: &["key", "alias"],
 };
 
 impl ServerSettings {

@@ -28,9 +28,13 @@ fn tables_of_settings_are_those_of_the_code() {
         let table = markdown::table(role.schema, group::ALL);
         expected = with_part(&expected, &format!("settings:{}", role.name), &table);
     }
-    let provider = markdown::entry_table(roles::RELAY.schema);
+    let provider = markdown::entry_table(roles::RELAY.schema, "provider");
     expected = with_part(&expected, "settings:provider", &provider);
-    let runtime = markdown::entry_table(roles::WORKER.schema);
+    let key = markdown::entry_table(roles::SERVER.schema, "key");
+    expected = with_part(&expected, "settings:key", &key);
+    let alias = markdown::entry_table(roles::SERVER.schema, "alias");
+    expected = with_part(&expected, "settings:alias", &alias);
+    let runtime = markdown::entry_table(roles::WORKER.schema, "provider");
     expected = with_part(&expected, "settings:runtime", &runtime);
 
     assert_current("docs/reference/settings.md", &expected);

@@ -160,9 +160,13 @@ impl Catalogue {
         }
 
         found.retain(|found| found.is_allowed);
+        // Vectors of a model that was used are of another space than those of what its name may mean
+        // besides: its calls wait for it.
+        let is_kept =
+            |found: &&Found| depends_on_variant(api) && self.entries[found.entry].is_pin_used;
         let present = found
             .iter()
-            .find(|found| self.entries[found.entry].attached > 0);
+            .find(|found| self.entries[found.entry].attached > 0 || is_kept(found));
         match present.or(found.first()) {
             Some(found) => self.resolution(found, api),
             None => Resolution::NotFound,

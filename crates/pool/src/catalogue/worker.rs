@@ -199,17 +199,23 @@ impl Worker {
         held.resident.is_none() && resident > 0 && resident >= self.most_resident
     }
 
-    /// Returns the microseconds to load again what a load would push out, if it was used lately.
-    pub(crate) fn evict(&self, model: u16, now: u64) -> u64 {
+    /// Returns the microseconds to load again what a load would push out, if it was used lately: other
+    /// models, or this one as it is loaded now.
+    pub(crate) fn evict(&self, model: u16, warmth: &Warmth, now: u64) -> u64 {
+        if *warmth == Warmth::Reload {
+            let held = &self.models[usize::from(model)];
+            return if held.is_missed(now) {
+                held.load_time()
+            } else {
+                0
+            };
+        }
         if !self.must_swap(model) {
             return 0;
         }
         let resident = self.resident.iter().take(MAX_EVICTIONS);
         let resident = resident.map(|at| &self.models[usize::from(*at)]);
-        let lately = resident.filter(|held| {
-            let called = held.last_call;
-            called.is_some_and(|at| now.saturating_sub(at) < LATELY)
-        });
+        let lately = resident.filter(|held| held.is_missed(now));
         lately.map(HeldModel::load_time).max().unwrap_or(0)
     }
 }
@@ -242,6 +248,12 @@ impl HeldModel {
         self.speed = before.speed;
         self.last_call = before.last_call;
         self.trust = before.trust;
+    }
+
+    /// Returns whether it was called lately, and would be missed.
+    fn is_missed(&self, now: u64) -> bool {
+        self.last_call
+            .is_some_and(|at| now.saturating_sub(at) < LATELY)
     }
 
     /// Returns whether a call finds the model loaded.

@@ -21,6 +21,8 @@ pub(crate) struct Call {
     pub(crate) translated_api: u32,
     pub(crate) class: Class,
     pub(crate) prompt_tokens: u64,
+    /// The same for one of its inputs: so many must fit into the context.
+    pub(crate) input_tokens: u64,
     pub(crate) prompt_bytes: u64,
     /// Tokens that are expected to be written.
     pub(crate) output: u64,

@@ -253,7 +253,7 @@ impl Pool {
         };
         let key = call.key;
         let run = self.start(id, call, chosen, now);
-        self.queues.keys.count(key, -1, 0);
+        self.queues.keys.count_waiting(key, -1, now);
         self.queues.update_key(key, now);
         self.remove_queue_if_empty(queue);
         self.decisions.push(Decision::Run(id, run));
@@ -292,7 +292,7 @@ impl Pool {
     /// Removes a waiting call. Returns its entry, `None` if it does not wait.
     pub(super) fn remove_waiting(&mut self, id: CallId, now: u64) -> Option<usize> {
         let (queue, call) = self.take_waiting(id, now)?;
-        self.queues.keys.count(call.key, -1, 0);
+        self.queues.keys.count_waiting(call.key, -1, now);
         self.remove_queue_if_empty(queue);
         Some(call.entry.0)
     }

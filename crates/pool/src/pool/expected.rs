@@ -51,10 +51,14 @@ fn until_start(worker: &Worker, model: u16, now: u64) -> u64 {
         worker.wait(now)
     };
     let held: &HeldModel = &worker.models[usize::from(model)];
-    let loading = match held.warmth(None, now) {
+    let warmth = held.warmth(None, now);
+    let loading = match warmth {
         Warmth::Resident => 0,
         Warmth::Loading(elapsed) => held.load_time().saturating_sub(elapsed),
-        Warmth::Cold | Warmth::Reload => held.load_time().saturating_add(worker.evict(model, now)),
+        Warmth::Cold | Warmth::Reload => {
+            let evict = worker.evict(model, &warmth, now);
+            held.load_time().saturating_add(evict)
+        }
     };
     wait.saturating_add(loading)
 }

@@ -255,18 +255,19 @@ impl Gather<'_> {
         let matched = matched.min(call.prompt_tokens);
         let is_free = !matches!(group, Group::BusyWarm | Group::BusyCold);
         let num_ctx = call.num_ctx_at(held.apis);
+        let warmth = held.warmth(num_ctx, self.now);
         Some((
             Candidate {
                 worker: at,
                 model,
                 is_free,
                 // A context that the call asks for is the one that counts.
-                fits: held.context == 0 || call.prompt_tokens < num_ctx.unwrap_or(held.context),
-                warmth: held.warmth(num_ctx, self.now),
+                fits: held.context == 0 || call.input_tokens < num_ctx.unwrap_or(held.context),
+                evict: worker.evict(model, &warmth, self.now),
+                warmth,
                 wait: if is_free { 0 } else { worker.wait(self.now) },
                 load: held.reported_load(),
                 size: held.size,
-                evict: worker.evict(model, self.now),
                 prefill: held.speed.prefill,
                 decode: held.speed.decode,
                 busy: worker.busy(),

@@ -3,6 +3,7 @@
 use crate::affinity::HOLDERS;
 use crate::catalogue::average;
 use crate::choose::Preferred;
+use crate::keys::Ended;
 use crate::pool::Pool;
 use crate::pool::call_state::{Call, CallState, Running};
 use crate::pool::gather::{Chosen, Decided, scope};
@@ -38,11 +39,12 @@ impl Pool {
         }
         let entry = self.entry(ask.model.entry, ask.model.serial);
         let entry = entry.ok_or(RefusedError::ModelGone)?;
+        let input_tokens = ask.prompt_tokens / u64::from(ask.inputs.max(1));
         if let Some((_, context)) = entry.context_range()
-            && ask.prompt_tokens > context.saturating_mul(HOPELESS_CONTEXTS)
+            && input_tokens > context.saturating_mul(HOPELESS_CONTEXTS)
         {
             return Err(RefusedError::ContextExceeded {
-                tokens: ask.prompt_tokens,
+                tokens: input_tokens,
                 context,
             });
         }
@@ -70,6 +72,7 @@ impl Pool {
                 .map_or(0, |word| self.catalogue.api(word)),
             class: ask.class.map_or(class, |asked| asked.min(class)),
             prompt_tokens: ask.prompt_tokens,
+            input_tokens,
             prompt_bytes: ask.prompt_bytes,
             output,
             marks: marks.into_boxed_slice(),
@@ -180,7 +183,7 @@ impl Pool {
             call: id,
             queued_at: call.queued_at,
         };
-        self.queues.keys.count(call.key, 1, 0);
+        self.queues.keys.count_waiting(call.key, 1, now);
         let line = self
             .queues
             .push(queue, call.line(id), (call.seq, waiting), now);
@@ -243,9 +246,7 @@ impl Pool {
         if call.takes_slot {
             worker.running += 1;
             worker.ends += u128::from(running.expected_end);
-            self.queues.keys.count(call.key, 0, 1);
-            self.queues.keys.serve(call.key);
-            self.queues.keys.charge(call.key, i128::from(call.charge));
+            self.queues.keys.begin(call.key, call.charge, now);
             self.queues.update_key(call.key, now);
         }
         if was_free != worker.is_free() || candidate.warmth != Warmth::Resident {
@@ -272,14 +273,14 @@ impl Pool {
         call.was_placed = true;
         let key = call.key;
         // Counted as waiting meanwhile: a key that is active must not be lifted.
-        self.queues.keys.count(key, 1, 0);
+        self.queues.keys.count_waiting(key, 1, now);
         let worker = self.release(&mut call, 0, now);
 
         if let Some((at, running)) = &worker {
             self.learn_refusal(&mut call, why, (*at, running), now);
         }
         let placement = self.run_or_wait(id, call, now);
-        self.queues.keys.count(key, -1, 0);
+        self.queues.keys.count_waiting(key, -1, now);
         self.queues.update_key(key, now);
         if let Some((at, _)) = worker {
             self.worker_changed(at, now);
@@ -400,9 +401,12 @@ impl Pool {
             return None;
         };
         if call.takes_slot {
-            let correction = i128::from(slot_time) - i128::from(call.charge);
-            self.queues.keys.charge(call.key, correction);
-            self.queues.keys.count(call.key, 0, -1);
+            let ended = Ended {
+                estimate: call.charge,
+                began: running.started,
+                slot_time,
+            };
+            self.queues.keys.end(call.key, ended, now);
             self.queues.update_key(call.key, now);
         }
 

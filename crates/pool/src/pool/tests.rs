@@ -6,6 +6,7 @@ mod invariants;
 mod names;
 mod sizes;
 mod translating;
+mod variants;
 mod waiting;
 mod workers;
 

@@ -8,7 +8,7 @@ use crate::catalogue::{Entry, HeldModel, Worker};
 use crate::pool::Pool;
 use crate::pool::call_state::CallState;
 use crate::queue::Queue;
-use crate::{AskedApi, CallId, Class, KeyId, KeyView, ModelView, QueueEntry, WorkerView};
+use crate::{AskedApi, CallId, Class, KeyId, KeyView, ModelView, QueueEntry, WorkerId, WorkerView};
 
 /// A line in a dry run: the smallest is served next.
 type Place = Reverse<(Reverse<Class>, i128, u64, usize)>;
@@ -119,6 +119,24 @@ impl Pool {
                 oldest.max(waits.max().unwrap_or(0)),
             )
         })
+    }
+
+    /// Returns the names of a worker's models that only make embeddings, of which other workers have other
+    /// weights or another kind of runtime: calls go to one of them alone.
+    pub fn mixed_embedders(&self, worker: WorkerId) -> Vec<Arc<str>> {
+        let Some(at) = self.catalogue.worker_index(worker) else {
+            return Vec::new();
+        };
+        let worker = &self.catalogue.workers[at];
+        let entries = worker.memberships.iter().filter_map(|member| {
+            let outputs = &worker.models[usize::from(member.model)].model.outputs;
+            let entry = &self.catalogue.entries[member.entry];
+            let variants = entry.variants.values();
+            let attached = variants.filter(|at| self.catalogue.entries[**at].attached > 0);
+            let is_embedder = outputs.iter().any(|output| output == "embedding");
+            (is_embedder && attached.count() > 1).then(|| Arc::clone(&entry.name))
+        });
+        entries.collect()
     }
 
     /// Returns the workers, in the order of their numbers.

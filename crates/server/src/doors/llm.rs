@@ -9,6 +9,7 @@ mod call;
 mod content_coding;
 mod context;
 mod dispatch;
+mod embeddings;
 mod error;
 mod failed_attempt;
 mod headers;
@@ -38,6 +39,7 @@ use self::headers::QueueWishes;
 use self::lists::ListRequest;
 use self::prepare::{Party, ReadRequest};
 use self::signs_of_life::is_codex;
+use self::stored::Kept;
 use crate::auth::{AllowedOrigin, LlmCaller, LlmKeyError, LlmParty, cors};
 use crate::error::failed_llm_call;
 use crate::listen::{Peer, RequestId};
@@ -63,7 +65,9 @@ impl LlmDoor {
             Err(failure) => {
                 let error = refused_origin(&failure);
                 self.pool.metrics().refused(failure.cause.word());
-                return failed_llm_call(&error, dialect, req_id.as_str());
+                let mut answer = failed_llm_call(&error, dialect, req_id.as_str());
+                headers::mark(answer.headers_mut(), dialect, req_id.as_str());
+                return answer;
             }
         };
         let preflight = origin
@@ -211,16 +215,23 @@ impl LlmDoor {
         })
     }
 
-    /// Returns the worker that a request is bound to: the one that keeps the response before it.
+    /// Returns the worker that a request is bound to: the one that keeps the response before it, or
+    /// its conversation.
     fn bound_worker(
         &self,
         request: &ReadRequest,
         key: KeyId,
     ) -> Result<Option<WorkerId>, LlmError> {
-        match &request.info.previous_response {
-            Some(id) => stored::worker(self, id, key).map(|worker| Some(worker.id)),
-            None => Ok(None),
-        }
+        let info = &request.info;
+        let response = info.previous_response.as_deref();
+        let conversation = info.conversation.as_deref();
+        let kept = response
+            .map(|id| (Kept::Response, id))
+            .or(conversation.map(|id| (Kept::Conversation, id)));
+        let worker = kept
+            .map(|kept| stored::worker(self, kept, key))
+            .transpose()?;
+        Ok(worker.map(|worker| worker.id))
     }
 
     /// Answers a call that cannot be placed.

@@ -10,7 +10,7 @@ use llamapool_pool::{
     KeySettings, KeyView, ModelView, Placement, Pool, PoolConfig, RefusedError, Resolution,
     ResolvedModel, Retry, Run, ServerAlias, WorkerId, WorkerView,
 };
-use llamapool_wire::llm::CallReport;
+use llamapool_wire::llm::{CallReport, CountSource};
 use llamapool_wire::{Offer, RelayId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -170,6 +170,8 @@ impl WorkerPool {
         worker.note_left();
         self.0.metrics.worker_left(worker);
         send_all(dispatches);
+        let settled = self.with_ledger(|ledger, now| ledger.worker_left(worker.id, now));
+        self.carry_out(settled);
     }
 
     /// Changes the pool, and carries out what follows from it.
@@ -310,6 +312,11 @@ impl WorkerPool {
         (bytes_per_token, state.pool.largest_context(model))
     }
 
+    /// Returns the number of workers that could start a call for a model now.
+    pub(crate) fn free_workers(&self, model: &ResolvedModel) -> usize {
+        self.0.state.lock().pool.free_workers(model)
+    }
+
     /// Returns the models that a key may use.
     pub(crate) fn models(&self, key: KeyId) -> Vec<ModelView> {
         let now = self.now();
@@ -422,6 +429,11 @@ impl WorkerPool {
             let frees = match event {
                 LedgerEvent::Freed(call, outcome) => Some((call, outcome)),
                 LedgerEvent::Settled(settled) => {
+                    if settled.key.is_some() && settled.report.source == CountSource::Estimate {
+                        let attempt = settled.report.attempt;
+                        let worker = settled.worker.name();
+                        tracing::debug!(attempt, worker, "an attempt is settled by an estimate");
+                    }
                     self.0.metrics.record(&settled);
                     settled.frees
                 }

@@ -11,6 +11,9 @@ use super::handle::WorkerPool;
 use super::running::AttemptOf;
 use super::worker::PoolWorker;
 
+#[cfg(test)]
+mod tests;
+
 /// How long a slot stays taken after its answer, for the report of the worker to arrive, in
 /// microseconds. The report teaches the pool, and mostly comes with the last bytes of the answer.
 const REPORT_GRACE: u64 = 50_000;
@@ -19,11 +22,13 @@ const REPORT_TIMEOUT: u64 = 30_000_000;
 /// The most attempts that are remembered. Beyond it the oldest ended one is settled by its estimate.
 const MAX_ATTEMPTS: usize = 262_144;
 
-/// The attempts and the buckets.
-#[derive(Default)]
-pub(crate) struct Ledger {
+/// The attempts and the buckets. `W` is what the server has of a worker: the ledger does not look into
+/// it, so that its laws are tested without tunnels.
+pub(crate) struct Ledger<W = Arc<PoolWorker>> {
     pub(super) budget: Budget,
-    attempts: IdMap<u64, Attempt>,
+    attempts: IdMap<u64, Attempt<W>>,
+    /// The attempts of each worker.
+    of_worker: BTreeSet<(WorkerId, u64)>,
     /// The moments at which something happens to an attempt although nothing comes.
     deadlines: BTreeSet<(u64, u64)>,
 }
@@ -44,8 +49,8 @@ pub(crate) struct Estimate {
 }
 
 /// An attempt whose report has not come, or whose end has not.
-struct Attempt {
-    worker: Arc<PoolWorker>,
+struct Attempt<W> {
+    worker: (WorkerId, W),
     call: CallId,
     of: AttemptOf,
     /// When it was sent, in the pool's microseconds.
@@ -76,20 +81,20 @@ struct Charged {
 }
 
 /// Something that happened to an attempt.
-pub(super) enum LedgerEvent {
+pub(super) enum LedgerEvent<W = Arc<PoolWorker>> {
     /// Its slot is free, though its report has not come.
     Freed(CallId, Outcome),
     /// It is over in every respect.
-    Settled(SettledAttempt),
+    Settled(SettledAttempt<W>),
 }
 
 /// An attempt that is over in every respect.
-pub(crate) struct SettledAttempt {
-    pub(crate) worker: Arc<PoolWorker>,
+pub(crate) struct SettledAttempt<W = Arc<PoolWorker>> {
+    pub(crate) worker: W,
     pub(crate) of: AttemptOf,
     /// The key that it is charged to; `None` for an attempt that another one followed.
     pub(crate) key: Option<KeyId>,
-    /// The counts, from the worker or estimated.
+    /// The counts, from the worker or estimated: its source tells which.
     pub(crate) report: CallReport,
     /// The call whose slot it frees, with its counts.
     pub(super) frees: Option<(CallId, Outcome)>,
@@ -100,6 +105,15 @@ impl Spending {
         Self {
             pool,
             reservation: Some(reservation),
+        }
+    }
+
+    /// Takes some of the tokens, for an attempt that is a part of the call.
+    pub(crate) fn split(&mut self, tokens: u64) -> Self {
+        let part = self.reservation.as_mut().map(|all| all.split(tokens));
+        Self {
+            pool: self.pool.clone(),
+            reservation: part,
         }
     }
 
@@ -118,16 +132,28 @@ impl Drop for Spending {
     }
 }
 
-impl Ledger {
-    /// Begins an attempt of a call at a worker. Returns its number.
+impl<W> Default for Ledger<W> {
+    fn default() -> Self {
+        Self {
+            budget: Budget::default(),
+            attempts: IdMap::default(),
+            of_worker: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+}
+
+impl<W> Ledger<W> {
+    /// Begins an attempt of a call at a worker.
     pub(super) fn begin(
         &mut self,
         number: u64,
-        running: (Arc<PoolWorker>, CallId),
+        running: ((WorkerId, W), CallId),
         of: AttemptOf,
         now: u64,
     ) {
         let (worker, call) = running;
+        self.of_worker.insert((worker.0, number));
         let attempt = Attempt {
             worker,
             call,
@@ -151,7 +177,7 @@ impl Ledger {
     }
 
     /// Notes that no answer of an attempt goes to the caller.
-    pub(super) fn abandon(&mut self, number: u64, now: u64) -> Option<LedgerEvent> {
+    pub(super) fn abandon(&mut self, number: u64, now: u64) -> Option<LedgerEvent<W>> {
         let attempt = self.attempts.get_mut(&number)?;
         attempt.phase = Phase::Abandoned;
         if attempt.report.is_some() {
@@ -167,7 +193,7 @@ impl Ledger {
         number: u64,
         estimate: Estimate,
         now: u64,
-    ) -> Option<LedgerEvent> {
+    ) -> Option<LedgerEvent<W>> {
         let attempt = self.attempts.get_mut(&number)?;
         attempt.phase = match std::mem::replace(&mut attempt.phase, Phase::Abandoned) {
             Phase::Answered(charged) => Phase::Over(Charged {
@@ -189,10 +215,10 @@ impl Ledger {
         worker: WorkerId,
         report: &CallReport,
         now: u64,
-    ) -> Option<LedgerEvent> {
+    ) -> Option<LedgerEvent<W>> {
         let number = report.attempt;
         let attempt = self.attempts.get_mut(&number)?;
-        if attempt.worker.id != worker || attempt.report.is_some() {
+        if attempt.worker.0 != worker || attempt.report.is_some() {
             return None;
         }
         attempt.report = Some(report.clone());
@@ -206,7 +232,7 @@ impl Ledger {
     /// Takes how much of its prompt an attempt of a worker has read.
     pub(super) fn progress(&mut self, worker: WorkerId, progress: &CallProgress) {
         let attempt = self.attempts.get_mut(&progress.attempt);
-        if let Some(attempt) = attempt.filter(|attempt| attempt.worker.id == worker) {
+        if let Some(attempt) = attempt.filter(|attempt| attempt.worker.0 == worker) {
             attempt.read = Some(progress.read);
         }
     }
@@ -217,8 +243,24 @@ impl Ledger {
         self.attempts.get(&number)?.read
     }
 
+    /// Settles the attempts of a worker that is lost: no report of it comes any more. Those that go on
+    /// are settled when they end.
+    pub(super) fn worker_left(&mut self, worker: WorkerId, now: u64) -> Vec<LedgerEvent<W>> {
+        let all = self.of_worker.range((worker, 0)..=(worker, u64::MAX));
+        let numbers: Vec<u64> = all.map(|&(_, number)| number).collect();
+        let is_over = |number: &u64| {
+            let attempt = self.attempts.get(number);
+            attempt.is_some_and(|attempt| attempt.phase.is_over())
+        };
+        let over: Vec<u64> = numbers.into_iter().filter(is_over).collect();
+        let settled = over
+            .into_iter()
+            .filter_map(|number| self.settle(number, now));
+        settled.collect()
+    }
+
     /// Returns what happens to attempts now although nothing came.
-    pub(super) fn due(&mut self, now: u64) -> Vec<LedgerEvent> {
+    pub(super) fn due(&mut self, now: u64) -> Vec<LedgerEvent<W>> {
         let mut due = Vec::new();
         while let Some(&(at, number)) = self.deadlines.first() {
             if at > now {
@@ -235,7 +277,7 @@ impl Ledger {
         self.deadlines.first().map(|&(at, _)| at)
     }
 
-    fn due_attempt(&mut self, number: u64, now: u64) -> Option<LedgerEvent> {
+    fn due_attempt(&mut self, number: u64, now: u64) -> Option<LedgerEvent<W>> {
         let attempt = self.attempts.get_mut(&number)?;
         match std::mem::replace(&mut attempt.phase, Phase::Abandoned) {
             Phase::Over(charged) => {
@@ -249,7 +291,7 @@ impl Ledger {
                 self.settle(number, now)
             }
             Phase::Abandoned => {
-                self.attempts.remove(&number);
+                self.remove(number);
                 None
             }
             running @ (Phase::Sent | Phase::Answered(_)) => {
@@ -260,8 +302,8 @@ impl Ledger {
     }
 
     /// Settles an attempt by its report, or else by its estimate.
-    fn settle(&mut self, number: u64, now: u64) -> Option<LedgerEvent> {
-        let attempt = self.attempts.remove(&number)?;
+    fn settle(&mut self, number: u64, now: u64) -> Option<LedgerEvent<W>> {
+        let attempt = self.remove(number)?;
         let holds_slot = matches!(attempt.phase, Phase::Answered(_) | Phase::Over(_));
         let charged = match attempt.phase {
             Phase::Answered(charged) | Phase::Over(charged) | Phase::Free(charged) => Some(charged),
@@ -280,7 +322,7 @@ impl Ledger {
             self.budget.settle(reservation, used, now);
         }
         Some(LedgerEvent::Settled(SettledAttempt {
-            worker: attempt.worker,
+            worker: attempt.worker.1,
             of: attempt.of,
             key,
             frees: holds_slot.then(|| (attempt.call, outcome(&report))),
@@ -289,12 +331,30 @@ impl Ledger {
     }
 
     /// Settles the attempt whose moment is next, where too many are remembered.
-    fn settle_surplus(&mut self) -> Option<LedgerEvent> {
+    fn settle_surplus(&mut self) -> Option<LedgerEvent<W>> {
         if self.attempts.len() <= MAX_ATTEMPTS {
             return None;
         }
         let (at, number) = self.deadlines.pop_first()?;
         self.settle(number, at)
+    }
+}
+
+impl<W> Ledger<W> {
+    fn remove(&mut self, number: u64) -> Option<Attempt<W>> {
+        let attempt = self.attempts.remove(&number)?;
+        self.of_worker.remove(&(attempt.worker.0, number));
+        Some(attempt)
+    }
+}
+
+impl Phase {
+    /// Returns whether nothing of its answer is to come.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Over(_) | Self::Free(_) | Self::Abandoned => true,
+            Self::Sent | Self::Answered(_) => false,
+        }
     }
 }
 

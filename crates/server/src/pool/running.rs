@@ -67,7 +67,8 @@ impl RunningCall {
     pub(crate) fn begin_attempt(&mut self, model: Arc<str>, endpoint: Endpoint) -> u64 {
         self.abandon_attempt();
         let number = self.pool.next_number();
-        let running = (self.worker.clone(), self.call);
+        let worker = (self.worker.id, self.worker.clone());
+        let running = (worker, self.call);
         let of = AttemptOf {
             model,
             model_at_worker: self.run.model_name.clone(),

@@ -122,6 +122,13 @@ impl PoolWorker {
         self.reported.lock().runtime.keeps_responses
     }
 
+    /// Returns how many of so many inputs its runtime takes in one request for embeddings, at least 1.
+    pub(crate) fn embedding_batch_size(&self, inputs: usize) -> usize {
+        let most = self.reported.lock().runtime.embedding_batch_size;
+        let most = usize::try_from(most).ok().filter(|most| *most > 0);
+        most.unwrap_or(inputs).min(inputs).max(1)
+    }
+
     /// Returns the settings that the pool has of the worker.
     pub(super) fn settings(&self) -> WorkerSettings {
         let reported = self.reported.lock();
@@ -167,8 +174,19 @@ impl WorkerSeat {
         let worker = self.worker.id;
         let known = models.models.iter().map(pool_model).collect();
         self.worker.reported.lock().models = models.models;
-        self.pool
-            .change(|pool, now| pool.set_models(worker, known, now));
+        let mixed = self.pool.change(|pool, now| {
+            pool.set_models(worker, known, now);
+            pool.mixed_embedders(worker)
+        });
+        for model in mixed {
+            let id = self.worker.member.id.as_str();
+            tracing::warn!(
+                id,
+                model = &*model,
+                "workers have different weights or runtimes of an embedding model: calls go to those \
+                 of one kind alone"
+            );
+        }
     }
 
     /// Takes a new load of the worker.

@@ -6,8 +6,10 @@
 )]
 
 mod calls;
+mod embeddings;
 mod errors;
 mod failover;
+mod hostile_worker;
 mod keys;
 mod kit;
 mod lists;
@@ -17,3 +19,4 @@ mod responses;
 mod runtimes;
 mod streams;
 mod translating;
+mod words;

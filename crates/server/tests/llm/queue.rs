@@ -248,3 +248,68 @@ async fn comment(answer: &mut reqwest::Response, start: &str) -> String {
     }
     seen
 }
+
+/// Two runtimes have the model loaded, with contexts of their own: calls that ask for one go to the
+/// runtime that has it, and wait for it rather than have the other one load anew.
+#[tokio::test]
+async fn a_context_that_is_asked_for_reloads_no_runtime() {
+    let server = server(|_| {}).await;
+    let mut workers = Vec::new();
+    for (id, context) in [("short", 4096), ("long", 32_768)] {
+        let mut setup = llamapool_testkit::WorkerSetup::new(&["m"], 1);
+        setup.runtime.runtime = "ollama".to_owned();
+        setup.models[0].apis.push("ollama".to_owned());
+        setup.models[0].context = context;
+        setup.models[0].size = 5_000_000_000;
+        workers.push(llamapool_testkit::ScriptedWorker::connect(&server, id, setup).await);
+    }
+    let body = |context: Option<u64>| {
+        let options = context.map(|context| json!({ "num_ctx": context }));
+        json!({ "model": "m", "stream": false, "messages": [], "options": options })
+    };
+    let wishes = [Some(32_768), None, Some(4096)];
+    let mut calls: Vec<_> = (0..30)
+        .map(|number| start(&server, "/api/chat", &body(wishes[number % 3])))
+        .collect();
+
+    let mut done = 0;
+    while done < calls.len() {
+        let Some(at) = workers.iter_mut().position(|worker| worker.has_call()) else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let call = workers[at].next_call().await;
+        let asked = call.json()["options"]["num_ctx"].as_u64();
+        let loaded = [4096, 32_768][at];
+        assert!(
+            asked.is_none_or(|asked| asked == loaded),
+            "{asked:?} at {loaded}"
+        );
+        call.answer_json(200, r#"{"message":{"content":"a"},"done":true}"#);
+        done += 1;
+    }
+    for pending in &mut calls {
+        let answer = read(pending).await;
+        let route = answer.header("llamapool-route").unwrap();
+        assert!(route.contains("reason=warm"), "{route}");
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_that_must_load_anew_is_named() {
+    let server = server(|_| {}).await;
+    let mut setup = llamapool_testkit::WorkerSetup::new(&["m"], 1);
+    setup.models[0].apis.push("ollama".to_owned());
+    setup.models[0].context = 4096;
+    let mut worker = llamapool_testkit::ScriptedWorker::connect(&server, "a", setup).await;
+    let body =
+        json!({ "model": "m", "stream": false, "messages": [], "options": { "num_ctx": 8192 } });
+    let mut pending = start(&server, "/api/chat", &body);
+
+    let answered = r#"{"message":{"content":"a"},"done":true}"#;
+    worker.next_call().await.answer_json(200, answered);
+    let answer = read(&mut pending).await;
+
+    let route = answer.header("llamapool-route").unwrap();
+    assert!(route.contains("reason=reload"), "{route}");
+}

@@ -80,6 +80,52 @@ async fn a_response_that_is_not_known_or_away_is_refused() {
 }
 
 #[tokio::test]
+async fn a_conversation_stays_with_the_worker_that_keeps_it() {
+    let whole = r#"{"id":"resp_1","object":"response","conversation":{"id":"conv_1"},"output":[]}"#;
+    let streamed = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"resp_1\",\"conversation\":{\"id\":\"conv_1\"}}}\n\n";
+
+    for stream in [false, true] {
+        let server = server(|_| {}).await;
+        let mut alpha = keeping(&server, "alpha").await;
+        let mut pending = start(&server, PATH, &input(&json!({ "stream": stream })));
+        let first = alpha.next_call().await;
+        if stream {
+            first.answer(200, "text/event-stream", streamed);
+        } else {
+            first.answer_json(200, whole);
+        }
+        read(&mut pending).await;
+        let mut beta = keeping(&server, "beta").await;
+
+        for conversation in [json!("conv_1"), json!({ "id": "conv_1" })] {
+            let body = input(&json!({ "conversation": conversation, "store": false }));
+            for _ in 0..3 {
+                let mut next = start(&server, PATH, &body);
+                alpha.next_call().await.answer_json(200, whole);
+                assert_eq!(read(&mut next).await.status(), 200);
+            }
+        }
+        drop(alpha);
+        server
+            .until("alpha is away", |state| {
+                state["workers_summary"]["connected"] == 1
+            })
+            .await;
+        let known = input(&json!({ "conversation": "conv_1" }));
+        let away = call(&server, PATH, &known).await;
+        let unknown = input(&json!({ "conversation": { "id": "conv_x" } }));
+        let unknown = call(&server, PATH, &unknown).await;
+
+        assert_eq!(away.header("llamapool-error"), Some("worker_offline"));
+        assert_eq!(unknown.status(), 404);
+        let word = Some("previous_response_not_found");
+        assert_eq!(unknown.header("llamapool-error"), word);
+        assert_eq!(unknown.json()["error"]["param"], "conversation");
+        assert!(!beta.has_call());
+    }
+}
+
+#[tokio::test]
 async fn a_failed_stream_ends_with_the_numbers_that_follow() {
     let server = server(|_| {}).await;
     let mut alpha = keeping(&server, "alpha").await;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::example::{
-    HOSTS, ITEM_COMMAND, ITEM_HEADERS, ITEM_TOKEN, ITEM_URL, KEY, LIMIT, PROXY, SCHEMA, VARIABLES,
+    GROUP_LIMIT, GROUP_NAME, HOSTS, ITEM_COMMAND, ITEM_HEADERS, ITEM_TOKEN, ITEM_URL, KEY, LIMIT,
+    PROXY, SCHEMA, VARIABLES,
 };
 use crate::setting::flag_name;
 
@@ -122,7 +123,7 @@ fn settings_that_add_up_are_read_from_every_source() {
     };
 
     let sources = given.collect().unwrap();
-    let all = sources.entries()[0].all(&VARIABLES).unwrap();
+    let all = sources.entries("item")[0].all(&VARIABLES).unwrap();
 
     let names: Vec<&str> = all.iter().flatten().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["FILE", "ENVIRONMENT", "FLAG", "TABLE"]);
@@ -191,7 +192,10 @@ fn lenient_sources_collect_every_problem_once() {
     assert_eq!(sources.value(&LIMIT).unwrap(), 8, "the default");
     assert_eq!(sources.explicit(&crate::example::RETRY).unwrap(), None);
     for _ in 0..2 {
-        assert_eq!(sources.entries()[0].explicit(&ITEM_TOKEN).unwrap(), None);
+        assert_eq!(
+            sources.entries("item")[0].explicit(&ITEM_TOKEN).unwrap(),
+            None
+        );
     }
 
     let problems = sources.take_problems();
@@ -352,7 +356,7 @@ fn an_entry_is_stronger_than_what_is_set_for_all() {
     };
 
     let sources = given.collect().unwrap();
-    let [one, two] = &sources.entries()[..] else {
+    let [one, two] = &sources.entries("item")[..] else {
         panic!("not two entries");
     };
 
@@ -372,7 +376,7 @@ fn without_entry_tables_the_settings_are_the_entry() {
     };
 
     let sources = sources.collect().unwrap();
-    let entries = sources.entries();
+    let entries = sources.entries("item");
 
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].value(&ITEM_URL).unwrap(), "http://a");
@@ -409,7 +413,7 @@ fn an_entry_has_one_of_two_keys() {
             ..Given::default()
         };
         let sources = given.collect().unwrap();
-        let entries = sources.entries();
+        let entries = sources.entries("item");
         let last = entries.last().unwrap();
         last.refuse_neither(&ITEM_URL.setting, &ITEM_COMMAND.setting)?;
         last.refuse_both(&ITEM_URL.setting, &ITEM_COMMAND.setting)
@@ -436,4 +440,67 @@ fn secrets_are_known_by_their_variables() {
     assert!(SCHEMA.is_secret_variable("KEY"));
     assert!(SCHEMA.is_secret_variable("OLD_KEY"));
     assert!(!SCHEMA.is_secret_variable("LIMIT"));
+}
+
+#[test]
+fn entry_tables_of_several_names_stand_beside_each_other() {
+    let file = format!("[[group]]\nname = ''\n{TWO_ENTRIES}\n[[group]]\nname = 'b'\nlimit = 3");
+    let given = Given {
+        file: Some(&file),
+        ..Given::default()
+    };
+
+    let sources = given.collect().unwrap();
+    let groups = sources.entry_tables("group");
+    let names: Vec<_> = groups
+        .iter()
+        .map(|group| group.required(&GROUP_NAME).unwrap())
+        .collect();
+
+    assert_eq!(names, [Some(String::new()), Some("b".into())]);
+    assert_eq!(groups[1].explicit(&GROUP_LIMIT).unwrap(), Some(3));
+    assert_eq!(sources.entries("item").len(), 2);
+    assert!(
+        Given::default()
+            .collect()
+            .unwrap()
+            .entry_tables("group")
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_table_has_the_keys_of_its_own_name_alone() {
+    let error = |file| {
+        let given = Given {
+            file: Some(file),
+            ..Given::default()
+        };
+        given.collect().map(|_| ()).unwrap_err().to_string()
+    };
+
+    let foreign = error("[[group]]\nname = 'a'\nurl = 'http://a'");
+    assert!(
+        foreign.starts_with("unknown key \"url\" in group 1 "),
+        "{foreign}"
+    );
+    let outside = error("group_name = 'a'");
+    assert!(
+        outside.starts_with("unknown key \"group_name\""),
+        "{outside}"
+    );
+
+    let given = Given {
+        environment: &[("GROUP_NAME", "a")],
+        file: Some("[group]"),
+        ..Given::default()
+    };
+    let sources = given.collect().unwrap();
+    let missing = sources.entry_tables("group")[0].required(&GROUP_NAME);
+    let missing = missing.unwrap_err().to_string();
+    assert!(missing.starts_with("group of the file \"/"), "{missing}");
+    assert!(
+        missing.ends_with(" is incomplete: expected name"),
+        "{missing}"
+    );
 }

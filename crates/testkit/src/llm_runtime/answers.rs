@@ -165,11 +165,18 @@ impl Answer<'_> {
 
         if self.body["return_progress"] == true {
             let total = behaviour.prompt_tokens;
-            let progress =
-                json!({"total": total, "cache": 0, "processed": total / 2, "time_ms": 1});
-            let event = json!({"choices": [{"index": 0, "delta": {"role": "assistant", "content": null},
-                "finish_reason": null}], "prompt_progress": progress});
-            steps.push(write(format!("data: {event}\n\n")));
+            let batches = behaviour.prompt_batches;
+            for batch in 1..=batches {
+                let processed = total * batch / (batches + 1);
+                let progress =
+                    json!({"total": total, "cache": 0, "processed": processed, "time_ms": 1});
+                let event = json!({"choices": [{"index": 0, "delta": {"role": "assistant", "content": null},
+                    "finish_reason": null}], "prompt_progress": progress});
+                if batch > 1 {
+                    steps.push(Step::Wait(behaviour.first_delay));
+                }
+                steps.push(write(format!("data: {event}\n\n")));
+            }
         }
         steps.push(Step::Wait(behaviour.first_delay));
         steps.push(Step::UntilReleased);

@@ -23,7 +23,7 @@ pub(super) static PROVIDER_COMMAND: TypedSetting<Vec<String>> = TypedSetting::ne
     COMMAND,
     "Program to run as the MCP server (stdio transport); also the words after --.",
 )
-.entry("command", EntryScope::PerEntry);
+.entry("provider", "command", EntryScope::PerEntry);
 static PROVIDER_DIR: TypedSetting<Option<PathBuf>> = TypedSetting::new(
     "PROVIDER_DIR",
     PROGRAM,
@@ -31,7 +31,7 @@ static PROVIDER_DIR: TypedSetting<Option<PathBuf>> = TypedSetting::new(
     "Working directory of the program.",
 )
 .described_default("that of llamapool")
-.entry("directory", EntryScope::Shared);
+.entry("provider", "directory", EntryScope::Shared);
 static PROVIDER_ENV: TypedSetting<Vec<Variable>> = TypedSetting::new(
     "PROVIDER_ENV",
     PROGRAM,
@@ -39,7 +39,7 @@ static PROVIDER_ENV: TypedSetting<Vec<Variable>> = TypedSetting::new(
     "Environment variables of the program besides PATH, HOME and the like: NAME to inherit or \
      NAME=value; those of all sources add up.",
 )
-.entry("env", EntryScope::Shared);
+.entry("provider", "env", EntryScope::Shared);
 static MAX_SESSIONS: TypedSetting<usize> = TypedSetting::new(
     "MAX_SESSIONS",
     PROGRAM,
@@ -47,7 +47,7 @@ static MAX_SESSIONS: TypedSetting<usize> = TypedSetting::new(
     "Most open sessions of one provider, each with a process of its own, which callers share fairly.",
 )
 .default("64")
-.entry("max_sessions", EntryScope::Shared);
+.entry("provider", "max_sessions", EntryScope::Shared);
 static SESSION_IDLE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "SESSION_IDLE_TIMEOUT",
     PROGRAM,
@@ -56,7 +56,7 @@ static SESSION_IDLE_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
      stream and answers a ping.",
 )
 .default("30m")
-.entry("session_idle_timeout", EntryScope::Shared);
+.entry("provider", "session_idle_timeout", EntryScope::Shared);
 static SESSION_YIELD_AFTER: TypedSetting<Duration> = TypedSetting::new(
     "SESSION_YIELD_AFTER",
     PROGRAM,
@@ -65,7 +65,7 @@ static SESSION_YIELD_AFTER: TypedSetting<Duration> = TypedSetting::new(
      whose client made no request yet can after a fifteenth of it.",
 )
 .default("30s")
-.entry("session_yield_after", EntryScope::Shared);
+.entry("provider", "session_yield_after", EntryScope::Shared);
 static SESSION_MAX_AGE: TypedSetting<Duration> = TypedSetting::new(
     "SESSION_MAX_AGE",
     PROGRAM,
@@ -73,7 +73,7 @@ static SESSION_MAX_AGE: TypedSetting<Duration> = TypedSetting::new(
     "Longest life of a session; 0: no limit.",
 )
 .default("24h")
-.entry("session_max_age", EntryScope::Shared);
+.entry("provider", "session_max_age", EntryScope::Shared);
 static SHARED_SESSION: TypedSetting<bool> = TypedSetting::new(
     "SHARED_SESSION",
     PROGRAM,
@@ -81,7 +81,7 @@ static SHARED_SESSION: TypedSetting<bool> = TypedSetting::new(
     "Serves callers that start no session, such as plain curl, in one session that they share.",
 )
 .default("false")
-.entry("shared_session", EntryScope::Shared);
+.entry("provider", "shared_session", EntryScope::Shared);
 static SHARED_CALL_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "SHARED_CALL_TIMEOUT",
     PROGRAM,
@@ -90,7 +90,7 @@ static SHARED_CALL_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
      2026-07-28), except for subscriptions; 0: no limit.",
 )
 .default("1h")
-.entry("shared_call_timeout", EntryScope::Shared);
+.entry("provider", "shared_call_timeout", EntryScope::Shared);
 static PROVIDER_MAX_STARTS: TypedSetting<usize> = TypedSetting::new(
     "PROVIDER_MAX_STARTS",
     PROGRAM,
@@ -98,7 +98,7 @@ static PROVIDER_MAX_STARTS: TypedSetting<usize> = TypedSetting::new(
     "Most starts of the program per minute, which callers share fairly.",
 )
 .default("120")
-.entry("max_starts", EntryScope::Shared);
+.entry("provider", "max_starts", EntryScope::Shared);
 static PROVIDER_MAX_STARTING: TypedSetting<usize> = TypedSetting::new(
     "PROVIDER_MAX_STARTING",
     PROGRAM,
@@ -115,7 +115,7 @@ static PROVIDER_START_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
      runner downloads the program first.",
 )
 .default("10m")
-.entry("start_timeout", EntryScope::Shared);
+.entry("provider", "start_timeout", EntryScope::Shared);
 static PROVIDER_MAX_MESSAGE_BYTES: TypedSetting<usize> = TypedSetting::new(
     "PROVIDER_MAX_MESSAGE_BYTES",
     PROGRAM,
@@ -123,7 +123,7 @@ static PROVIDER_MAX_MESSAGE_BYTES: TypedSetting<usize> = TypedSetting::new(
     "Longest message to or from the program; a program that writes a longer one is ended.",
 )
 .default("64MiB")
-.entry("max_message_bytes", EntryScope::Shared);
+.entry("provider", "max_message_bytes", EntryScope::Shared);
 static PROVIDER_REPLAY_BYTES: TypedSetting<usize> = TypedSetting::new(
     "PROVIDER_REPLAY_BYTES",
     PROGRAM,
@@ -131,7 +131,7 @@ static PROVIDER_REPLAY_BYTES: TypedSetting<usize> = TypedSetting::new(
     "Size of the events kept per session, for clients that resume a stream (Last-Event-ID).",
 )
 .default("1MiB")
-.entry("replay_bytes", EntryScope::Shared);
+.entry("provider", "replay_bytes", EntryScope::Shared);
 static PROVIDER_ERA_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
     "PROVIDER_ERA_TIMEOUT",
     PROGRAM,
@@ -140,7 +140,7 @@ static PROVIDER_ERA_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
      does not.",
 )
 .default("30s")
-.entry("era_timeout", EntryScope::Shared);
+.entry("provider", "era_timeout", EntryScope::Shared);
 
 /// The settings declared here.
 pub(in crate::settings) static SETTINGS: &[&Setting] = &[

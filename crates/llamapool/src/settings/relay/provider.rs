@@ -25,7 +25,7 @@ static PROVIDER_URL: TypedSetting<Uri> = TypedSetting::new(
     "MCP endpoint of the provider (http or https).",
 )
 .default("http://127.0.0.1:7777/mcp/")
-.entry("url", EntryScope::PerEntry);
+.entry("provider", "url", EntryScope::PerEntry);
 static CLIENT_ID: TypedSetting<Option<RelayId>> = TypedSetting::new(
     "CLIENT_ID",
     MAIN,
@@ -33,21 +33,21 @@ static CLIENT_ID: TypedSetting<Option<RelayId>> = TypedSetting::new(
     "Id under which callers reach the provider.",
 )
 .described_default("assigned by the server")
-.entry("id", EntryScope::PerEntry);
+.entry("provider", "id", EntryScope::PerEntry);
 static AUTH_TOKEN: TypedSetting<Secret> = TypedSetting::new(
     "AUTH_TOKEN",
     ACCESS,
     SECRET,
     "Bearer token required of callers; without it, anyone who reaches the server can call.",
 )
-.entry("auth_token", EntryScope::Shared);
+.entry("provider", "auth_token", EntryScope::Shared);
 static PROVIDER_HEADERS: TypedSetting<HeaderMap> = TypedSetting::new(
     "PROVIDER_HEADERS",
     ACCESS,
     HEADERS,
     "Headers added to requests to the provider, one per line; the flag can be repeated.",
 )
-.entry("headers", EntryScope::Shared);
+.entry("provider", "headers", EntryScope::Shared);
 static PROVIDER_OAUTH: TypedSetting<bool> = TypedSetting::new(
     "PROVIDER_OAUTH",
     ACCESS,
@@ -56,7 +56,7 @@ static PROVIDER_OAUTH: TypedSetting<bool> = TypedSetting::new(
      announces it.",
 )
 .default("false")
-.entry("oauth", EntryScope::Shared);
+.entry("provider", "oauth", EntryScope::Shared);
 static REDIRECT_REPLAY_BYTES: TypedSetting<usize> = TypedSetting::new(
     "REDIRECT_REPLAY_BYTES",
     LIMITS,
@@ -88,7 +88,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
 pub(super) fn resolve(sources: &Sources) -> Result<Vec<ProviderConfig>, ConfigError> {
     let mut providers = Vec::new();
     let mut errors = Vec::new();
-    for entry in sources.entries() {
+    for entry in sources.entries("provider") {
         match provider(sources, &entry) {
             Ok(provider) => providers.push(provider),
             Err(ConfigError::Several(several)) => errors.extend(several),

@@ -1,5 +1,6 @@
 //! Settings of calls to LLM runtimes.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use llamapool_server::{AffinityScope, LlmConfig, ModelAlias};
@@ -7,15 +8,42 @@ use llamapool_settings::value::{
     COUNT, COUNT_OR_ZERO, DURATION, POSITIVE_DURATION, SWITCH, expected, items,
 };
 use llamapool_settings::{
-    Setting, SettingsError, Sources, Syntax, TypedSetting, ValueError, ValueType,
+    EntryScope, Setting, Sources, Syntax, TypedSetting, ValueError, ValueType,
 };
 
+use crate::settings::error::ConfigError;
 use crate::settings::group::{LIMITS, RUNTIME, TIME};
 
 /// Aliases of models, one a line.
 const ALIASES: ValueType<Vec<ModelAlias>> = ValueType {
     syntax: Syntax::List,
     parse: aliases,
+};
+/// The most aliases of a server.
+const MAX_ALIASES: usize = 10_000;
+/// The name of an alias, which may be empty.
+const ALIAS_NAME: ValueType<String> = ValueType {
+    syntax: Syntax::Text,
+    parse: |text| {
+        let name = text.trim();
+        if name.strip_suffix('*').unwrap_or(name).contains('*') {
+            expected("a name with no * but at its end")
+        } else {
+            Ok(name.to_owned())
+        }
+    },
+};
+/// The models of an alias, in order.
+const ALIAS_TARGETS: ValueType<Vec<String>> = ValueType {
+    syntax: Syntax::List,
+    parse: |text| {
+        let targets: Vec<String> = items(text).map(str::to_owned).collect();
+        if targets.is_empty() {
+            expected("at least one model")
+        } else {
+            Ok(targets)
+        }
+    },
 };
 /// The scope of prompts that are compared.
 const SCOPE: ValueType<AffinityScope> = ValueType {
@@ -122,6 +150,32 @@ static LLM_ALIASES: TypedSetting<Vec<ModelAlias>> = TypedSetting::new(
     "Further names of models, as ALIAS=MODEL or ALIAS=MODEL|MODEL, of which the first with a worker \
      is taken; * at the end of an alias stands for anything.",
 );
+static MAX_PARALLEL_EMBEDDINGS: TypedSetting<usize> = TypedSetting::new(
+    "MAX_PARALLEL_EMBEDDINGS",
+    LIMITS,
+    COUNT,
+    "Most parts of one request for embeddings that run at once on several workers; 1: divides only \
+     what one worker does not take whole.",
+)
+.default("8")
+.aliases(&["LLM_MAX_PARALLEL_EMBEDDINGS"]);
+static LLM_ALIAS_NAME: TypedSetting<String> = TypedSetting::new(
+    "LLM_ALIAS_NAME",
+    RUNTIME,
+    ALIAS_NAME,
+    "Further name of models; * at its end stands for anything, and an empty one is for requests \
+     without a model.",
+)
+.described_default("none: each table has one")
+.entry("alias", "name", EntryScope::TablesOnly);
+static LLM_ALIAS_TARGETS: TypedSetting<Vec<String>> = TypedSetting::new(
+    "LLM_ALIAS_TARGETS",
+    RUNTIME,
+    ALIAS_TARGETS,
+    "Models that it stands for, of which the first with a worker is taken.",
+)
+.described_default("none: each table has some")
+.entry("alias", "targets", EntryScope::TablesOnly);
 static LLM_REMEMBERED_RESPONSES: TypedSetting<usize> = TypedSetting::new(
     "LLM_REMEMBERED_RESPONSES",
     LIMITS,
@@ -163,6 +217,8 @@ static LLM_KEEP_ALIVE: TypedSetting<bool> = TypedSetting::new(
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[
     &LLM_ALIASES.setting,
+    &LLM_ALIAS_NAME.setting,
+    &LLM_ALIAS_TARGETS.setting,
     &LLM_ALIAS_FALLBACK.setting,
     &LLM_AFFINITY_SCOPE.setting,
     &LLM_ROUTE_HEADER.setting,
@@ -172,6 +228,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &LLM_QUEUE_SIZE.setting,
     &LLM_AFFINITY_ENTRIES.setting,
     &LLM_REMEMBERED_RESPONSES.setting,
+    &MAX_PARALLEL_EMBEDDINGS.setting,
     &LLM_QUEUE_TIMEOUT.setting,
     &LLM_QUEUE_UPDATE_SECONDS.setting,
     &LLM_AGEING.setting,
@@ -182,7 +239,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
 ];
 
 /// Returns the configuration.
-pub(super) fn resolve(sources: &Sources) -> Result<LlmConfig, SettingsError> {
+pub(super) fn resolve(sources: &Sources) -> Result<LlmConfig, ConfigError> {
     Ok(LlmConfig {
         queue_size: sources.value(&LLM_QUEUE_SIZE)?,
         queue_timeout: sources.value(&LLM_QUEUE_TIMEOUT)?,
@@ -195,13 +252,36 @@ pub(super) fn resolve(sources: &Sources) -> Result<LlmConfig, SettingsError> {
         affinity_entries: sources.value(&LLM_AFFINITY_ENTRIES)?,
         affinity_scope: sources.value(&LLM_AFFINITY_SCOPE)?,
         alias_fallback: sources.value(&LLM_ALIAS_FALLBACK)?,
+        max_parallel_embeddings: sources.value(&MAX_PARALLEL_EMBEDDINGS)?,
         remembered_responses: sources.value(&LLM_REMEMBERED_RESPONSES)?,
         route_header: sources.value(&LLM_ROUTE_HEADER)?,
         gen_ai_metrics: sources.value(&GENAI_METRICS)?,
         strips_billing_header: !sources.value(&LLM_BILLING_HEADER)?,
         passes_keep_alive: sources.value(&LLM_KEEP_ALIVE)?,
-        aliases: sources.value(&LLM_ALIASES)?,
+        aliases: all_aliases(sources)?,
     })
+}
+
+/// Returns the aliases of the setting and those of the `[[alias]]` tables.
+fn all_aliases(sources: &Sources) -> Result<Vec<ModelAlias>, ConfigError> {
+    let mut aliases = sources.value(&LLM_ALIASES)?;
+    for entry in sources.entry_tables("alias") {
+        let name = entry.required(&LLM_ALIAS_NAME)?;
+        let targets = entry.required(&LLM_ALIAS_TARGETS)?;
+        aliases.extend(
+            name.zip(targets)
+                .map(|(name, targets)| ModelAlias { name, targets }),
+        );
+    }
+    if aliases.len() > MAX_ALIASES {
+        return Err(ConfigError::TooManyAliases(aliases.len(), MAX_ALIASES));
+    }
+
+    let mut names = HashSet::new();
+    match aliases.iter().find(|alias| !names.insert(&alias.name)) {
+        Some(twice) => Err(ConfigError::DuplicateAlias(twice.name.clone())),
+        None => Ok(aliases),
+    }
 }
 
 fn aliases(text: &str) -> Result<Vec<ModelAlias>, ValueError> {
@@ -226,6 +306,65 @@ fn aliases(text: &str) -> Result<Vec<ModelAlias>, ValueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Environment, SERVER};
+
+    fn resolved(file: &str) -> Result<Vec<(String, String)>, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("server.toml");
+        std::fs::write(&path, file).unwrap();
+        let path = path.to_str().unwrap();
+        let environment: Environment = [("CONFIG_FILE", path)].into_iter().collect();
+        let sources = Sources::collect(&SERVER, [], &environment);
+        let sources = sources.map_err(|error| error.to_string())?;
+        let config = resolve(&sources).map_err(|error| error.to_string())?;
+        let aliases = config.aliases.into_iter();
+        Ok(aliases
+            .map(|alias| (alias.name, alias.targets.join("|")))
+            .collect())
+    }
+
+    #[test]
+    fn aliases_are_tables_of_the_file_beside_the_setting() {
+        let file = "llm_aliases = ['gpt-4o=qwen3:8b']\n\
+             [[alias]]\nname = 'claude-*'\ntargets = ['qwen3:32b', 'qwen3:8b']\n\
+             [[key]]\nkey = 'a'\n\
+             [[alias]]\nname = ''\ntargets = 'llama3'\n";
+
+        let found = resolved(file).unwrap();
+
+        let expected = [
+            ("gpt-4o", "qwen3:8b"),
+            ("claude-*", "qwen3:32b|qwen3:8b"),
+            ("", "llama3"),
+        ];
+        let expected = expected.map(|(name, targets)| (name.to_owned(), targets.to_owned()));
+        assert_eq!(found, expected);
+        assert_eq!(resolved("").unwrap(), []);
+    }
+
+    #[test]
+    fn aliases_that_are_wrong_or_twice_there_are_refused() {
+        for (file, error) in [
+            ("[[alias]]\ntargets = ['m']", "expected name"),
+            ("[[alias]]\nname = 'a'", "expected targets"),
+            ("[[alias]]\nname = 'a'\ntargets = []", "at least one model"),
+            (
+                "[[alias]]\nname = 'a*b'\ntargets = ['m']",
+                "no * but at its end",
+            ),
+            (
+                "[[alias]]\nname = 'a'\ntarget = ['m']",
+                "did you mean targets?",
+            ),
+            (
+                "llm_aliases = ['a=m']\n[[alias]]\nname = 'a'\ntargets = ['n']",
+                "two aliases have the name \"a\"",
+            ),
+        ] {
+            let found = resolved(file).unwrap_err();
+            assert!(found.contains(error), "{file}: {found}");
+        }
+    }
 
     #[test]
     fn an_alias_has_one_model_or_several() {

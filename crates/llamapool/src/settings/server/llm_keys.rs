@@ -56,21 +56,21 @@ static LLM_KEY_NAME: TypedSetting<Option<String>> = TypedSetting::new(
     "Name of a key of the LLM API, for the log, the state and the metrics.",
 )
 .described_default("key and its number")
-.entry("name", EntryScope::PerEntry);
+.entry("key", "name", EntryScope::PerEntry);
 static LLM_KEY: TypedSetting<Secret> = TypedSetting::new(
     "LLM_KEY",
     ACCESS,
     SECRET,
     "Key that opens the LLM API, beside API_KEY, and nothing else.",
 )
-.entry("key", EntryScope::PerEntry);
+.entry("key", "key", EntryScope::PerEntry);
 static LLM_KEY_SHA256: TypedSetting<KeyDigest> = TypedSetting::new(
     "LLM_KEY_SHA256",
     ACCESS,
     SHA256,
     "SHA-256 of such a key in hexadecimal digits, in the place of the key.",
 )
-.entry("key_sha256", EntryScope::PerEntry);
+.entry("key", "key_sha256", EntryScope::PerEntry);
 static LLM_KEY_MODELS: TypedSetting<Vec<String>> = TypedSetting::new(
     "LLM_KEY_MODELS",
     ACCESS,
@@ -78,7 +78,7 @@ static LLM_KEY_MODELS: TypedSetting<Vec<String>> = TypedSetting::new(
     "Patterns of the models that a key may use; * stands for anything, ! in front leaves out.",
 )
 .default("*")
-.entry("models", EntryScope::Shared);
+.entry("key", "models", EntryScope::Shared);
 static LLM_KEY_EXPIRES: TypedSetting<SystemTime> = TypedSetting::new(
     "LLM_KEY_EXPIRES",
     ACCESS,
@@ -86,7 +86,7 @@ static LLM_KEY_EXPIRES: TypedSetting<SystemTime> = TypedSetting::new(
     "Date or time in UTC from which a key is refused, such as 2027-01-31.",
 )
 .described_default("never")
-.entry("expires", EntryScope::Shared);
+.entry("key", "expires", EntryScope::Shared);
 static LLM_KEY_CLASS: TypedSetting<KeyClass> = TypedSetting::new(
     "LLM_KEY_CLASS",
     ACCESS,
@@ -94,7 +94,7 @@ static LLM_KEY_CLASS: TypedSetting<KeyClass> = TypedSetting::new(
     "Class of the calls of a key: low, normal or high. A higher one goes first.",
 )
 .default("normal")
-.entry("class", EntryScope::Shared);
+.entry("key", "class", EntryScope::Shared);
 static LLM_KEY_WEIGHT: TypedSetting<usize> = TypedSetting::new(
     "LLM_KEY_WEIGHT",
     LIMITS,
@@ -102,7 +102,7 @@ static LLM_KEY_WEIGHT: TypedSetting<usize> = TypedSetting::new(
     "Share of slot time of a key, relative to other keys that wait.",
 )
 .default("1")
-.entry("weight", EntryScope::Shared);
+.entry("key", "weight", EntryScope::Shared);
 static LLM_KEY_CONCURRENCY: TypedSetting<usize> = TypedSetting::new(
     "LLM_KEY_CONCURRENCY",
     LIMITS,
@@ -110,7 +110,7 @@ static LLM_KEY_CONCURRENCY: TypedSetting<usize> = TypedSetting::new(
     "Most concurrent calls of a key.",
 )
 .described_default("no limit")
-.entry("max_concurrency", EntryScope::Shared);
+.entry("key", "max_concurrency", EntryScope::Shared);
 static LLM_KEY_QUEUED: TypedSetting<usize> = TypedSetting::new(
     "LLM_KEY_QUEUED",
     LIMITS,
@@ -118,7 +118,7 @@ static LLM_KEY_QUEUED: TypedSetting<usize> = TypedSetting::new(
     "Most calls of a key that wait.",
 )
 .described_default("a quarter of LLM_QUEUE_SIZE")
-.entry("max_queued", EntryScope::Shared);
+.entry("key", "max_queued", EntryScope::Shared);
 static LLM_KEY_REQUESTS_PER_MINUTE: TypedSetting<usize> = TypedSetting::new(
     "LLM_KEY_REQUESTS_PER_MINUTE",
     LIMITS,
@@ -126,7 +126,7 @@ static LLM_KEY_REQUESTS_PER_MINUTE: TypedSetting<usize> = TypedSetting::new(
     "Most calls of a key in a minute.",
 )
 .described_default("no limit")
-.entry("requests_per_minute", EntryScope::Shared);
+.entry("key", "requests_per_minute", EntryScope::Shared);
 static LLM_KEY_TOKENS_PER_MINUTE: TypedSetting<usize> = TypedSetting::new(
     "LLM_KEY_TOKENS_PER_MINUTE",
     LIMITS,
@@ -134,7 +134,7 @@ static LLM_KEY_TOKENS_PER_MINUTE: TypedSetting<usize> = TypedSetting::new(
     "Most tokens of a key in a minute, of prompts and answers.",
 )
 .described_default("no limit")
-.entry("tokens_per_minute", EntryScope::Shared);
+.entry("key", "tokens_per_minute", EntryScope::Shared);
 static LLM_KEY_TOKENS_PER_DAY: TypedSetting<usize> = TypedSetting::new(
     "LLM_KEY_TOKENS_PER_DAY",
     LIMITS,
@@ -142,7 +142,7 @@ static LLM_KEY_TOKENS_PER_DAY: TypedSetting<usize> = TypedSetting::new(
     "Most tokens of a key in a day, of prompts and answers; they are not counted over a restart.",
 )
 .described_default("no limit")
-.entry("tokens_per_day", EntryScope::Shared);
+.entry("key", "tokens_per_day", EntryScope::Shared);
 
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[
@@ -164,7 +164,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
 /// themselves describe, if they do.
 pub(super) fn resolve(sources: &Sources) -> Result<Vec<LlmKey>, ConfigError> {
     let mut keys = Vec::new();
-    for (entry, number) in sources.entries().iter().zip(1..) {
+    for (entry, number) in sources.entries("key").iter().zip(1..) {
         keys.extend(key(entry, number)?);
     }
     if keys.len() > MAX_KEYS {

@@ -23,8 +23,8 @@ fn every_setting_that_can_be_wrong_is_refused_by_name() {
     let mut refused = 0;
     for role in ROLES {
         for setting in role.schema.settings() {
-            // The relay judges the one that it chooses.
-            if setting.name.ends_with("_PROXY") {
+            // The relay judges the one that it chooses, and some are in tables of the file alone.
+            if setting.name.ends_with("_PROXY") || setting.names().next().is_none() {
                 continue;
             }
             let Some(bad) = bad_value(setting) else {

@@ -27,7 +27,7 @@ static COMPLETION_BASE_URL: TypedSetting<Uri> = TypedSetting::new(
 )
 .aliases(&["OLLAMA_BASE_URL", "OLLAMA_URL"])
 .described_default("found on this machine")
-.entry("url", EntryScope::PerEntry);
+.entry("provider", "url", EntryScope::PerEntry);
 static WORKER_ID: TypedSetting<Option<RelayId>> = TypedSetting::new(
     "WORKER_ID",
     MAIN,
@@ -36,7 +36,7 @@ static WORKER_ID: TypedSetting<Option<RelayId>> = TypedSetting::new(
 )
 .aliases(&["CLIENT_ID"])
 .described_default("assigned by the server")
-.entry("id", EntryScope::PerEntry);
+.entry("provider", "id", EntryScope::PerEntry);
 static COMPLETION_API_KEY: TypedSetting<Secret> = TypedSetting::new(
     "COMPLETION_API_KEY",
     ACCESS,
@@ -44,7 +44,7 @@ static COMPLETION_API_KEY: TypedSetting<Secret> = TypedSetting::new(
     "Key of the runtime, sent as a bearer token.",
 )
 .aliases(&["OLLAMA_API_KEY"])
-.entry("api_key", EntryScope::Shared);
+.entry("provider", "api_key", EntryScope::Shared);
 static API_STYLE: TypedSetting<Option<RuntimeKind>> = TypedSetting::new(
     "API_STYLE",
     RUNTIME,
@@ -52,7 +52,7 @@ static API_STYLE: TypedSetting<Option<RuntimeKind>> = TypedSetting::new(
     "Kind of the runtime; auto finds it out.",
 )
 .default("auto")
-.entry("style", EntryScope::Shared);
+.entry("provider", "style", EntryScope::Shared);
 static COMPLETION_AGENT_VERSION: TypedSetting<Option<String>> = TypedSetting::new(
     "COMPLETION_AGENT_VERSION",
     RUNTIME,
@@ -60,7 +60,7 @@ static COMPLETION_AGENT_VERSION: TypedSetting<Option<String>> = TypedSetting::ne
     "Version of the runtime that is shown.",
 )
 .described_default("the one that the runtime reports")
-.entry("version", EntryScope::Shared);
+.entry("provider", "version", EntryScope::Shared);
 static MAX_CONCURRENCY: TypedSetting<Option<u32>> = TypedSetting::new(
     "MAX_CONCURRENCY",
     RUNTIME,
@@ -68,7 +68,7 @@ static MAX_CONCURRENCY: TypedSetting<Option<u32>> = TypedSetting::new(
     "Most concurrent calls; auto: the slots of llama.cpp, 64 for vLLM and SGLang, else 2.",
 )
 .default("auto")
-.entry("max_concurrency", EntryScope::Shared);
+.entry("provider", "max_concurrency", EntryScope::Shared);
 static EMBEDDING_BATCH_SIZE: TypedSetting<u32> = TypedSetting::new(
     "EMBEDDING_BATCH_SIZE",
     RUNTIME,
@@ -76,7 +76,7 @@ static EMBEDDING_BATCH_SIZE: TypedSetting<u32> = TypedSetting::new(
     "Most inputs of one embeddings request, which the server splits; 0: any number.",
 )
 .default("0")
-.entry("embedding_batch_size", EntryScope::Shared);
+.entry("provider", "embedding_batch_size", EntryScope::Shared);
 static MODELS: TypedSetting<ModelPatterns> = TypedSetting::new(
     "MODELS",
     RUNTIME,
@@ -84,7 +84,7 @@ static MODELS: TypedSetting<ModelPatterns> = TypedSetting::new(
     "Models that are offered: names with * for any text, and with ! in front to leave some out.",
 )
 .described_default("all")
-.entry("models", EntryScope::Shared);
+.entry("provider", "models", EntryScope::Shared);
 static MODEL_ALIASES: TypedSetting<Vec<ModelAlias>> = TypedSetting::new(
     "MODEL_ALIASES",
     RUNTIME,
@@ -92,7 +92,7 @@ static MODEL_ALIASES: TypedSetting<Vec<ModelAlias>> = TypedSetting::new(
     "Further names of models, as in gpt-4o=qwen3:8b.",
 )
 .described_default("none")
-.entry("aliases", EntryScope::Shared);
+.entry("provider", "aliases", EntryScope::Shared);
 static WORKER_WEIGHT: TypedSetting<u32> = TypedSetting::new(
     "WORKER_WEIGHT",
     RUNTIME,
@@ -100,7 +100,7 @@ static WORKER_WEIGHT: TypedSetting<u32> = TypedSetting::new(
     "Divides the time that the server expects of this worker: 2.0 makes it look twice as fast.",
 )
 .default("1.0")
-.entry("weight", EntryScope::Shared);
+.entry("provider", "weight", EntryScope::Shared);
 static UPSTREAM_STREAM: TypedSetting<UpstreamStream> = TypedSetting::new(
     "UPSTREAM_STREAM",
     RUNTIME,
@@ -109,7 +109,7 @@ static UPSTREAM_STREAM: TypedSetting<UpstreamStream> = TypedSetting::new(
      that leave: always, as-asked, or auto, where it would not notice otherwise.",
 )
 .default("auto")
-.entry("upstream_stream", EntryScope::Shared);
+.entry("provider", "upstream_stream", EntryScope::Shared);
 static MAX_ANSWER_BYTES: TypedSetting<usize> = TypedSetting::new(
     "MAX_ANSWER_BYTES",
     LIMITS,
@@ -160,7 +160,7 @@ pub(super) struct Runtimes {
 /// Returns the configuration of every runtime: those of the `[[provider]]` tables, or without any
 /// table the one that the settings themselves describe.
 pub(super) fn resolve(sources: &Sources) -> Result<Runtimes, ConfigError> {
-    let entries = sources.entries();
+    let entries = sources.entries("provider");
     let mut providers = Vec::new();
     let mut without_url = None;
     for (entry, number) in entries.iter().zip(1..) {

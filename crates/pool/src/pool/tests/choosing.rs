@@ -481,3 +481,34 @@ fn bytes_per_token_are_learned_from_trusted_counts() {
     }
     assert!(kit.pool.bytes_per_token(&kit.model("m")) <= 16.0);
 }
+
+/// A context that is asked for lately is missed where another one is loaded in its place: a call waits
+/// for the worker that has its own.
+#[test]
+fn a_reload_costs_the_way_back_too() {
+    let mut kit = Kit::new();
+    let with = |context: u64| PoolModel {
+        size: 5_000_000_000,
+        context,
+        ..model("m")
+    };
+    let short = kit.worker(1, 1, &[with(4096)]);
+    let long = kit.worker(2, 1, &[with(32_768)]);
+    let ask = |kit: &mut Kit, num_ctx| Ask {
+        num_ctx: Some(num_ctx),
+        ..kit.ask("m", KEY)
+    };
+
+    let one = ask(&mut kit, 4096);
+    let (first, run) = kit.run(one);
+    assert_eq!(run.worker, short);
+    let other = ask(&mut kit, 32_768);
+    let (second, run) = kit.run(other);
+    assert_eq!(run.worker, long);
+    kit.finish(second);
+    let again = ask(&mut kit, 4096);
+    let waits = kit.wait(again);
+    kit.finish(first);
+
+    assert_eq!(kit.started(), [waits]);
+}

@@ -20,7 +20,19 @@ enum Estimate {
     Exact,
     Zero,
     Longest,
+    /// Calls end 25 times sooner, at least.
+    FarTooLong,
     Random,
+}
+
+impl Estimate {
+    /// Returns the longest time that a call takes, or is estimated to take.
+    fn longest(self) -> u64 {
+        match self {
+            Self::FarTooLong => 25 * LONGEST, // As large as a prompt may be.
+            Self::Exact | Self::Zero | Self::Longest | Self::Random => LONGEST,
+        }
+    }
 }
 
 /// A pool of workers with one model, under load.
@@ -71,6 +83,7 @@ impl Simulation {
             Estimate::Exact => duration,
             Estimate::Zero => 0,
             Estimate::Longest => LONGEST,
+            Estimate::FarTooLong => self.estimate.longest(),
             Estimate::Random => self.random.next() % LONGEST,
         };
         let ask = Ask {
@@ -132,6 +145,7 @@ fn estimates() -> impl Strategy<Value = Estimate> {
         Just(Estimate::Exact),
         Just(Estimate::Zero),
         Just(Estimate::Longest),
+        Just(Estimate::FarTooLong),
         Just(Estimate::Random),
     ]
 }
@@ -153,7 +167,8 @@ proptest! {
     })]
 
     /// `|Sᵢ/wᵢ − Sⱼ/wⱼ| ≤ (P + 1) · C · (1/wᵢ + 1/wⱼ)` for keys with calls waiting throughout, and no free
-    /// slot while a call waits, and no more calls than slots.
+    /// slot while a call waits, and no more calls than slots. C is the longest call, or the longest
+    /// estimate.
     #[test]
     fn keys_get_slot_time_by_their_weights(
         seed: u64,
@@ -171,7 +186,7 @@ proptest! {
             steady.iter().for_each(|key| simulation.place(*key));
         }
 
-        let bound = (simulation.slots as f64 + 1.0) * LONGEST as f64;
+        let bound = (simulation.slots as f64 + 1.0) * estimate.longest() as f64;
         while steady.iter().all(|key| simulation.waiting[key] > 0) {
             if simulation.random.below(4) == 0 {
                 let guest = KeyId(100 + simulation.random.below(3) as u32);
@@ -235,6 +250,79 @@ proptest! {
             let lead = gained(1, OTHER) - gained(0, KEY);
             prop_assert!(lead <= bound, "{lead} of {bound}");
         }
+    }
+
+    /// A key that comes back has its share from that moment on: it is neither ahead nor behind the others
+    /// by more than the bound, however far estimates are from the truth.
+    #[test]
+    fn a_key_that_comes_back_has_its_share_at_once(
+        seed: u64,
+        workers in workers(),
+        weight in 1u32..=5,
+        estimate in estimates(),
+        absent in 1usize..100,
+    ) {
+        let mut simulation = Simulation::new(seed, &workers, estimate);
+        let settings = KeySettings { weight: weight * 1000, ..KeySettings::default() };
+        simulation.kit.key(OTHER, settings);
+        for _ in 0..600 {
+            simulation.place(KEY);
+        }
+        simulation.place(OTHER);
+        for _ in 0..absent {
+            simulation.step();
+        }
+        while simulation.waiting.get(&OTHER).is_some_and(|waiting| *waiting > 0) {
+            simulation.step();
+        }
+
+        for _ in 0..400 {
+            simulation.place(OTHER);
+        }
+        let before = [KEY, OTHER].map(|key| simulation.served(key));
+        let weight = f64::from(weight);
+        let longest = estimate.longest() as f64;
+        let bound = (simulation.slots as f64 + 1.0) * longest * (1.0 + 1.0 / weight);
+        for _ in 0..100 {
+            simulation.step();
+            let gained = |at: usize, key| (simulation.served(key) - before[at]) as f64;
+            let gap = gained(1, OTHER) / weight - gained(0, KEY);
+            prop_assert!(gap.abs() <= bound, "{gap} of {bound}");
+        }
+    }
+
+    /// The first call of a key waits for the calls that run, and at most one call of each key that has
+    /// used no more until then: not for what running calls were estimated to take and do not.
+    #[test]
+    fn a_new_key_does_not_wait_for_unspent_estimates(
+        seed: u64,
+        workers in workers(),
+        weights in prop::collection::vec(1u32..=5, 1..=6),
+        estimate in prop_oneof![Just(Estimate::Longest), Just(Estimate::FarTooLong)],
+        absent in 0usize..100,
+    ) {
+        let mut simulation = Simulation::new(seed, &workers, estimate);
+        let steady: Vec<KeyId> = (0..weights.len() as u32).map(KeyId).collect();
+        for (key, weight) in steady.iter().zip(&weights) {
+            let weight = weight * 1000;
+            simulation.kit.key(*key, KeySettings { weight, ..KeySettings::default() });
+        }
+        for _ in 0..CALLS {
+            steady.iter().for_each(|key| simulation.place(*key));
+        }
+        for _ in 0..absent {
+            simulation.step();
+        }
+
+        let newcomer = KeyId(100);
+        simulation.place(newcomer);
+        let mut ends = 0;
+        while simulation.order.iter().all(|(key, _)| *key != newcomer) {
+            simulation.step();
+            ends += 1;
+        }
+
+        prop_assert!(ends <= 1 + steady.len(), "{ends} calls ended before");
     }
 
     /// A call of the lowest class is ordered as the highest after two periods of ageing: only counters and

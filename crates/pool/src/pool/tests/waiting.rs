@@ -92,7 +92,6 @@ fn waiting_raises_a_call_by_a_class() {
         ..KeySettings::default()
     };
     kit.key(OTHER, settings);
-    kit.pool.queues.keys.charge(KEY, 0);
     let ask = Ask {
         class: Some(Class::Low),
         ..kit.ask("m", KEY)

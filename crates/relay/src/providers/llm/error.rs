@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Full};
-use llamapool_dialect::{Dialect, LlmErrorKind, error_body};
+use llamapool_dialect::{Dialect, Endpoint, LlmErrorKind, StreamPosition, error_body, late_error};
 use llamapool_wire::header as wire;
 
 use crate::response_body::ResponseBody;
@@ -41,6 +41,12 @@ impl LlmError {
         Self { source, ..self }
     }
 
+    /// Returns the last event of a stream that fails after its head. Not for a response, whose last event
+    /// depends on what the server knows of the call.
+    pub(super) fn late_event(&self, endpoint: Endpoint, position: &StreamPosition) -> Bytes {
+        late_error(endpoint, self.kind, &self.message, position, true)
+    }
+
     /// Returns the text for the log.
     pub(super) fn log_message(&self) -> String {
         match &self.source {
@@ -49,7 +55,7 @@ impl LlmError {
         }
     }
 
-    /// Logs the error. Callers can cause some at will, and others say that a runtime is busy.
+    /// Logs the error. Callers can cause some at will, and others mean that a runtime is busy.
     pub(super) fn log(&self, provider: &str, req_id: &str) {
         let cause = self.kind.word();
         let error = self.log_message();

@@ -37,6 +37,8 @@ pub(super) struct StreamAnswer {
     share_read: f32,
     /// True if the filter passed the last event that was no repetition as it is.
     passes_repetitions: bool,
+    /// Why the answer is broken off, once the caller has an event about it.
+    broken: Option<BoxError>,
     is_over: bool,
 }
 
@@ -101,6 +103,7 @@ impl StreamAnswer {
             target,
             share_read: 0.0,
             passes_repetitions: false,
+            broken: None,
             is_over: false,
         }
     }
@@ -160,9 +163,13 @@ impl StreamAnswer {
             if self.is_over {
                 return None;
             }
+            if let Some(error) = self.broken.take() {
+                self.is_over = true;
+                return Some(Err(error));
+            }
             while let Some(event) = self.events.take() {
                 if let Err(error) = self.take_event(event) {
-                    return Some(Err(self.break_off(error)));
+                    return Some(self.break_off(error));
                 }
             }
             if let Target::Passing(held) | Target::Translating(_, held) = &mut self.target
@@ -177,7 +184,7 @@ impl StreamAnswer {
             let read = self.patience.wait(self.events.read()).await;
             match read.and_then(|read| read.map_err(broken)) {
                 Ok(()) => self.patience.prolong(),
-                Err(error) => return Some(Err(self.break_off(error))),
+                Err(error) => return Some(self.break_off(error)),
             }
         }
     }
@@ -229,19 +236,20 @@ impl StreamAnswer {
     fn finish(&mut self) -> Option<Result<Bytes, BoxError>> {
         let is_complete = self.meter.stream.is_complete();
         let has_failed = self.meter.stream.has_failed();
-        self.is_over = true;
         let target = std::mem::replace(&mut self.target, Target::Passing(BytesMut::new()));
         let rest = match target {
+            Target::Passing(_) if !is_complete && !has_failed => {
+                return Some(self.break_off(ended_early()));
+            }
             Target::Assembling(assembler, memory, held) => {
                 self.assembled(*assembler, (memory, held)).map(Some)
             }
             Target::Translating(translator, _) if is_complete => self.last_lines(*translator),
-            Target::Passing(_) | Target::Translating(..) if is_complete || has_failed => Ok(None),
-            Target::Passing(_) | Target::Translating(..) => {
-                let message = "the runtime ended its answer before it was complete";
-                Err(LlmError::new(LlmErrorKind::RuntimeClosed, message))
-            }
+            Target::Translating(..) if !has_failed => Err(ended_early()),
+            Target::Passing(_) | Target::Translating(..) => Ok(None),
         };
+
+        self.is_over = true;
         match rest {
             // The caller has the runtime's own words about it.
             Ok(None) if has_failed => {
@@ -252,7 +260,7 @@ impl StreamAnswer {
                 self.meter.end(CallEnd::Complete);
                 rest.map(Ok)
             }
-            Err(error) => Some(Err(self.break_off(error))),
+            Err(error) => Some(Err(self.failed(error).log_message().into())),
         }
     }
 
@@ -283,9 +291,25 @@ impl StreamAnswer {
         Ok(Some(lines).filter(|lines| !lines.is_empty()))
     }
 
-    fn break_off(&mut self, error: LlmError) -> BoxError {
+    /// Ends the answer as one that failed. A stream gets an event with the reason first, which nothing
+    /// but this worker knows: the server only sees that the body breaks off. Except for a response: its
+    /// last event has a code by which clients decide whether to ask again, and the server knows whether
+    /// they may.
+    fn break_off(&mut self, error: LlmError) -> Result<Bytes, BoxError> {
+        let error = self.failed(error);
+        let reason: BoxError = error.log_message().into();
+        let stream = &self.meter.stream;
+        if let Target::Passing(held) = &mut self.target
+            && !stream.has_failed()
+            && self.endpoint != Endpoint::Responses
+        {
+            let event = error.late_event(self.endpoint, &stream.position());
+            held.extend_from_slice(&event);
+            self.broken = Some(reason);
+            return Ok(held.split().freeze());
+        }
         self.is_over = true;
-        self.failed(error).log_message().into()
+        Err(reason)
     }
 
     fn failed(&mut self, error: LlmError) -> LlmError {
@@ -302,6 +326,12 @@ impl StreamAnswer {
         let message = "the runtime's answer has an event that is not JSON";
         Err(this.failed(LlmError::new(LlmErrorKind::RuntimeGarbage, message)))
     }
+}
+
+/// Returns the error of an answer that ends before it is complete.
+fn ended_early() -> LlmError {
+    let message = "the runtime ended its answer before it was complete";
+    LlmError::new(LlmErrorKind::RuntimeClosed, message)
 }
 
 fn broken(error: UpstreamEventsError) -> LlmError {

@@ -89,7 +89,10 @@ async fn an_endless_line_is_cut() {
     runtime.reply(after);
 
     let response = worker.send(Call::chat_stream()).await;
-    assert_eq!(response.broken_text().await, format!("data: {CONTENT}\n\n"));
+    let text = response.broken_text().await;
+    let last = text.strip_prefix(&format!("data: {CONTENT}\n\n")).unwrap();
+    assert!(last.starts_with("data: {\"error\":"), "{last}");
+    assert!(last.contains("runtime_garbage"), "{last}");
     assert_eq!(worker.events.report().await.end, CallEnd::Failed);
 }
 
@@ -242,8 +245,34 @@ async fn a_silent_stream_is_broken_off_once_its_slot_is_idle() {
     runtime.reply(RuntimeReply::events(&[CONTENT], ReplyEnd::Silent));
     runtime.change(|behaviour| behaviour.shows_idle_slots = true);
     let response = worker.send(call()).await;
-    response.broken_text().await;
+    let text = response.broken_text().await;
+    assert!(text.contains("stalled"), "{text}");
     assert_eq!(worker.events.report().await.end, CallEnd::Failed);
+}
+
+/// Comments of a runtime are signs of its life, and so is the share of the prompt that it has read.
+#[tokio::test]
+async fn a_runtime_that_shows_life_is_not_given_up() {
+    let runtime = LlmRuntime::start(PlayedRuntime::OpenAi).await;
+    let mut worker = Worker::start(&runtime).await;
+    let comment = Bytes::from_static(b": processing\n\n");
+    let content = Bytes::from(format!("data: {CONTENT}\n\n"));
+    let pieces = RuntimeReply::Pieces(
+        "text/event-stream".into(),
+        vec![content],
+        ReplyEnd::Endless(comment),
+    );
+    runtime.reply(pieces);
+
+    let call = Call::chat_stream().with("llamapool-idle-timeout", "50");
+    let mut response = worker.send(call).await;
+    let since = std::time::Instant::now();
+    while since.elapsed() < Duration::from_millis(300) {
+        response.piece().await.unwrap().unwrap();
+    }
+
+    drop(response);
+    assert_eq!(worker.events.report().await.end, CallEnd::Cancelled);
 }
 
 #[tokio::test]
@@ -277,4 +306,44 @@ async fn a_whole_answer_that_does_not_come_is_given_up() {
         (response.status, response.error().as_str()),
         (504, "first_token_timeout")
     );
+}
+
+/// A long prompt is read in batches: the wait for first content begins anew with each, as long as more
+/// of the prompt is read.
+#[tokio::test]
+async fn a_prompt_of_which_more_and_more_is_read_is_waited_for() {
+    let delay = Duration::from_millis(100);
+    for (prompt_tokens, status) in [(1000, 200), (0, 504)] {
+        let runtime = LlmRuntime::with(PlayedRuntime::LlamaCpp, |it| {
+            it.prompt_tokens = prompt_tokens;
+            it.prompt_batches = 10;
+            it.first_delay = delay;
+        })
+        .await;
+        let worker = Worker::start(&runtime).await;
+
+        let call = Call::chat_stream().with("llamapool-first-content-timeout", "500");
+        let response = worker.send(call).await;
+
+        assert_eq!(response.status, status, "{prompt_tokens} tokens");
+    }
+}
+
+/// Events without content are held back for a status of their own, up to a bound.
+#[tokio::test]
+async fn more_events_than_are_held_back_count_as_content() {
+    let pad = "x".repeat(2000);
+    let event = format!(
+        r#"{{"choices":[{{"index":0,"delta":{{"role":"assistant"}},"finish_reason":null}}],"pad":"{pad}"}}"#
+    );
+    for (events, status) in [(20, 502), (40, 200)] {
+        let runtime = LlmRuntime::start(PlayedRuntime::LlamaCpp).await;
+        let worker = Worker::start(&runtime).await;
+        let events = vec![event.as_str(); events];
+        runtime.reply(RuntimeReply::events(&events, ReplyEnd::Orderly));
+
+        let response = worker.send(Call::chat_stream()).await;
+
+        assert_eq!(response.status, status);
+    }
 }

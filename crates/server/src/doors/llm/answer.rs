@@ -11,6 +11,7 @@ use llamapool_limits::MemoryAccount;
 
 use super::call::Call;
 use super::dispatch::{CallAnswer, LiveAnswer, ReadyCall};
+use super::embeddings::JoinedAnswer;
 use super::error::LlmError;
 use super::headers;
 use super::live_body::LiveBody;
@@ -85,6 +86,16 @@ impl Answering {
             Err(error) => failed(&mut call, &error),
             Ok(CallAnswer::OfRuntime(answer)) => of_runtime(&mut call, answer),
             Ok(CallAnswer::Live(live)) => self.live(call, *live).await,
+            Ok(CallAnswer::Joined(joined)) => {
+                let JoinedAnswer {
+                    mut head,
+                    body,
+                    route,
+                } = *joined;
+                prepare_head(&call, &mut head, Some(&route));
+                call.complete(head.status.as_u16());
+                whole_response(head, body)
+            }
         }
     }
 
@@ -173,7 +184,7 @@ pub(super) fn content_type(headers: &HeaderMap) -> String {
 }
 
 /// Returns the failure of an answer that broke off after first content: it is never made again.
-fn broken_answer(error: &CollectError) -> LlmError {
+pub(super) fn broken_answer(error: &CollectError) -> LlmError {
     let (kind, message) = match error {
         CollectError::TooLarge(most) => (
             LlmErrorKind::AnswerTooLarge,

@@ -74,6 +74,8 @@ pub struct LlmConfig {
     pub strips_billing_header: bool,
     /// Set if the callers of keys may keep and unload Ollama's models.
     pub passes_keep_alive: bool,
+    /// The most parts of one request for embeddings that run at once.
+    pub max_parallel_embeddings: usize,
     /// The further names of models.
     pub aliases: Vec<ModelAlias>,
 }
@@ -204,6 +206,7 @@ impl Default for LlmConfig {
             gen_ai_metrics: false,
             strips_billing_header: true,
             passes_keep_alive: false,
+            max_parallel_embeddings: 8,
             aliases: Vec::new(),
         }
     }

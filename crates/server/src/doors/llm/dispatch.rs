@@ -1,16 +1,18 @@
 //! Finds a worker for a call, and another one if that fails before its first content.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, Method, Response};
 use bytes::Bytes;
-use llamapool_dialect::LlmErrorKind;
+use llamapool_dialect::{InputList, LlmErrorKind};
 use llamapool_pool::{Ask, Class, Reason};
 use llamapool_wire::header as wire;
 use tokio::time::Instant;
 
 use super::attempt::{self, WorkerAnswer, WorkerRequest};
 use super::call::{Call, Stage};
+use super::embeddings::{Division, JoinedAnswer};
 use super::error::LlmError;
 use super::failed_attempt::{Attempts, FailedAnswer, FailedAttempt};
 use super::headers::RouteOfCall;
@@ -61,6 +63,8 @@ impl Prepared {
 pub(super) enum CallAnswer {
     /// Of a worker, from its first content on.
     Live(Box<LiveAnswer>),
+    /// Of several workers, to a call that was divided.
+    Joined(Box<JoinedAnswer>),
     /// A runtime's own error, as it is.
     OfRuntime(Response<Bytes>),
 }
@@ -106,7 +110,6 @@ impl ReadyCall {
                 completion: 0,
             },
             class: ask.class.map_or("key", Class::as_str),
-            attempts: Attempts::default(),
         };
         if timeout.is_zero() {
             let answer = running.run(&mut call, ask).await;
@@ -123,19 +126,18 @@ impl ReadyCall {
 }
 
 /// A call between its placement and its answer.
-struct Running {
+pub(super) struct Running {
     request: ReadRequest,
-    party: Party,
+    pub(super) party: Party,
     headers: HeaderMap,
-    spending: Option<Spending>,
-    estimate: Estimate,
+    pub(super) spending: Option<Spending>,
+    pub(super) estimate: Estimate,
     /// The class that the caller asked for; `key`: that of its key.
-    class: &'static str,
-    attempts: Attempts,
+    pub(super) class: &'static str,
 }
 
 impl Running {
-    async fn run(mut self, call: &mut Call, ask: Ask) -> Result<CallAnswer, LlmError> {
+    async fn run(self, call: &mut Call, ask: Ask) -> Result<CallAnswer, LlmError> {
         let door = call.door.clone();
         let queued = Stage::Queued {
             call: ask.call,
@@ -143,35 +145,46 @@ impl Running {
             since: Instant::now(),
         };
         call.progress().set(queued.clone());
+        let divisible = self.request.divisible_inputs();
+        let divisible = divisible.map(|inputs| (inputs, ask.clone()));
+        let free = door.pool.free_workers(&ask.model);
         let mut running = door.pool.place(ask, &call.req_id).await?;
+        let division = divisible.and_then(|one| Division::of(&door, &running, one, free));
+        if let Some(division) = division {
+            call.set_worker(&running.worker, &running.run.model_name);
+            return self.run_divided(call, running, division).await;
+        }
 
+        let mut attempts = Attempts::default();
         loop {
             call.set_worker(&running.worker, &running.run.model_name);
             let sent = Instant::now();
-            let failed = match self.attempt(call, &mut running).await {
+            let failed = match self.attempt(call, &mut running, None).await {
                 Ok(answer) => {
                     let first_content = sent.elapsed();
-                    return Ok(self.answered(call, running, answer, first_content));
+                    let made = attempts.count + 1;
+                    return Ok(self.answered(call, running, answer, (first_content, made)));
                 }
                 Err(failed) => failed,
             };
 
             call.progress().set(queued.clone());
-            match self.after(call, running, &failed).await {
+            match self.after(call, running, &failed, &mut attempts).await {
                 Some(next) => {
                     running = next;
-                    self.attempts.remember(failed);
+                    attempts.remember(failed);
                 }
-                None => return self.attempts.answer(failed).into(),
+                None => return attempts.answer(failed).into(),
             }
         }
     }
 
-    /// Sends the call to the worker that it has.
-    async fn attempt(
+    /// Sends the call to the worker that it has, with some of its inputs or with all.
+    pub(super) async fn attempt(
         &self,
         call: &Call,
         running: &mut RunningCall,
+        part: Option<(&InputList, &Range<usize>)>,
     ) -> Result<WorkerAnswer, FailedAttempt> {
         let door = &call.door;
         let model = running.run.model_name.clone();
@@ -189,7 +202,7 @@ impl Running {
             method: Method::POST,
             at_runtime,
             headers,
-            body: self.request.body_for(door, self.party.party, &model),
+            body: self.request.body_for(door, self.party.party, &model, part),
             attempt,
             model: Some(model.clone()),
             form: self.request.form,
@@ -198,11 +211,12 @@ impl Running {
     }
 
     /// Finds a worker after a failed attempt. `None` if the failure is the end of the call.
-    async fn after(
-        &mut self,
+    pub(super) async fn after(
+        &self,
         call: &Call,
         running: RunningCall,
         failed: &FailedAttempt,
+        attempts: &mut Attempts,
     ) -> Option<RunningCall> {
         let worker = &running.worker;
         let cause = failed.cause;
@@ -222,7 +236,7 @@ impl Running {
         }
 
         let is_repeatable = self.request.is_repeatable(worker);
-        let why = self.attempts.after(failed, is_repeatable)?;
+        let why = attempts.after(failed, is_repeatable)?;
         call.door.pool.metrics().failed_over(cause);
         running.retry(why, &call.req_id).await.ok()
     }
@@ -233,7 +247,7 @@ impl Running {
         call: &Call,
         mut running: RunningCall,
         answer: WorkerAnswer,
-        first_content: Duration,
+        (first_content, attempts): (Duration, u32),
     ) -> CallAnswer {
         let run = running.run.clone();
         let queued = Duration::from_micros(run.waited);
@@ -254,7 +268,7 @@ impl Running {
             model: run.model_name.as_ref().to_owned(),
             reason: run.reason.as_str(),
             waited: queued,
-            attempts: self.attempts.count + 1,
+            attempts,
             prefix: run.predicted_prefix,
         };
         CallAnswer::Live(Box::new(LiveAnswer {

@@ -12,6 +12,8 @@ use super::error::LlmError;
 
 /// The most attempts of a call. Those that found a model still loading do not count.
 const MAX_ATTEMPTS: u32 = 3;
+/// The same for a part of a call.
+const MAX_PART_ATTEMPTS: u32 = 2;
 
 /// A failed attempt.
 #[derive(Debug)]
@@ -52,10 +54,12 @@ pub(super) enum Next {
 }
 
 /// The attempts of a call so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Attempts {
     /// Those that count.
     pub(super) count: u32,
+    /// The most of them.
+    most: u32,
     /// Those that ended with an error of the runtime after which one more may follow.
     errors: u32,
     /// The answer to the last one that a runtime may have executed.
@@ -75,14 +79,33 @@ struct ErrorText {
     param: Option<serde_json::Value>,
 }
 
+impl Default for Attempts {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            most: MAX_ATTEMPTS,
+            errors: 0,
+            executed: None,
+        }
+    }
+}
+
 impl Attempts {
+    /// Returns no attempts so far, of a part of a call.
+    pub(super) fn of_part() -> Self {
+        Self {
+            most: MAX_PART_ATTEMPTS,
+            ..Self::default()
+        }
+    }
+
     /// Counts a failed attempt. Returns how the call goes on, `None` if it does not.
     pub(super) fn after(&mut self, failed: &FailedAttempt, is_repeatable: bool) -> Option<Retry> {
         if failed.next == Next::WhenLoaded {
             return Some(Retry::Loading);
         }
         self.count += 1;
-        if self.count >= MAX_ATTEMPTS {
+        if self.count >= self.most {
             return None;
         }
         match failed.next {

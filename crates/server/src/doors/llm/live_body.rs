@@ -162,8 +162,8 @@ impl LiveBody {
         if let Some(running) = &mut self.slot.running {
             // An event has a token, mostly.
             running.count_output(count);
-            let id = events.response_id();
-            if let Some(id) = id.filter(|_| !self.is_remembered) {
+            let ids = events.kept_ids().filter(|_| !self.is_remembered);
+            for id in ids.into_iter().flatten() {
                 self.is_remembered = true;
                 self.owner.remember(&id, &running.worker);
             }
@@ -194,8 +194,12 @@ impl Events {
         Some(raw)
     }
 
-    fn response_id(&self) -> Option<String> {
-        self.follower.as_ref()?.position().response_id
+    /// Returns the ids of the response and of its conversation, as far as an event had them; `None`
+    /// where no runtime keeps either.
+    fn kept_ids(&self) -> Option<impl Iterator<Item = String> + use<>> {
+        let position = self.follower.as_ref()?.position();
+        let ids = position.response_id.into_iter();
+        Some(ids.chain(position.conversation_id))
     }
 }
 

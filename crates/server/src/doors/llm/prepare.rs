@@ -2,10 +2,13 @@
 //! its place among the keys.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use llamapool_dialect::{Edits, Endpoint, LlmErrorKind, RequestInfo, Route, read_request};
+use llamapool_dialect::{
+    Edits, Endpoint, InputList, LlmErrorKind, RequestInfo, Route, read_request,
+};
 use llamapool_limits::MemoryAccount;
 use llamapool_pool::{
     Ask, AskedApi, CallId, Class, KeyId, PrefixMark, Resolution, ResolvedModel, reserved_tokens,
@@ -87,7 +90,7 @@ impl ReadRequest {
     /// Returns the API that a worker must have, or make of another one.
     fn asked_api(&self) -> AskedApi {
         AskedApi {
-            word: self.endpoint().api(),
+            word: placed_by(self.endpoint()),
             translated: self.endpoint().translated_api(),
         }
     }
@@ -109,7 +112,9 @@ impl ReadRequest {
         };
         match door.pool.resolve(&name, api, key) {
             Resolution::Found(model) => Ok(model),
-            Resolution::UnsupportedApi { name } => Err(LlmError::unsupported(&name, api.word)),
+            Resolution::UnsupportedApi { name } => {
+                Err(LlmError::unsupported(&name, self.endpoint().api()))
+            }
             Resolution::NotFound if self.info.model.is_none() => {
                 Err(missing_model(&door.pool.model_names(api, key)))
             }
@@ -191,6 +196,7 @@ impl ReadRequest {
             } else {
                 self.info.prompt_bytes
             },
+            inputs: self.info.inputs,
             output_tokens: self.info.max_output_tokens,
             marks: self.marks(door, party.key, &model),
             class,
@@ -202,9 +208,25 @@ impl ReadRequest {
         }
     }
 
-    /// Returns the body as a worker gets it.
-    pub(super) fn body_for(&self, door: &LlmDoor, party: LlmParty, model: &str) -> Bytes {
+    /// Returns the inputs that may be sent by themselves, `None` if there are not several.
+    pub(super) fn divisible_inputs(&self) -> Option<InputList> {
+        let is_divisible = self.endpoint().is_divisible() && self.info.inputs > 1;
+        let inputs = is_divisible.then(|| self.info.divisible_inputs(&self.body));
+        inputs.flatten().filter(|inputs| inputs.len() > 1)
+    }
+
+    /// Returns the body as a worker gets it, with some of the inputs or with all.
+    pub(super) fn body_for(
+        &self,
+        door: &LlmDoor,
+        party: LlmParty,
+        model: &str,
+        part: Option<(&InputList, &Range<usize>)>,
+    ) -> Bytes {
         let mut edits = Edits::new();
+        if let Some((inputs, items)) = part {
+            edits.select_inputs(inputs, items);
+        }
         if self.info.model.as_deref() != Some(model) {
             edits.set_model(&self.info, model);
         }
@@ -238,6 +260,14 @@ impl ReadRequest {
             bytes: mark.bytes,
         });
         marks.collect()
+    }
+}
+
+/// Returns the API by which the pool places calls of an endpoint.
+fn placed_by(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::OllamaEmbed | Endpoint::OllamaEmbeddings => "ollama_embed",
+        _ => endpoint.api(),
     }
 }
 

@@ -22,18 +22,40 @@ use super::{headers, intake};
 use crate::auth::LlmCaller;
 use crate::pool::PoolWorker;
 
-/// Returns the worker that keeps a response.
+/// Something that a runtime keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    Response,
+    Conversation,
+}
+
+impl Kept {
+    /// Returns the word for it, and the member of a request that names one.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Response => ("response", "previous_response_id"),
+            Self::Conversation => ("conversation", "conversation"),
+        }
+    }
+}
+
+/// Returns the worker that keeps a response or a conversation.
 ///
 /// # Errors
 ///
-/// The response is not remembered, is another key's, or its worker is away.
-pub(super) fn worker(door: &LlmDoor, id: &str, key: KeyId) -> Result<Arc<PoolWorker>, LlmError> {
+/// It is not remembered, is another key's, or its worker is away.
+pub(super) fn worker(
+    door: &LlmDoor,
+    (what, id): (Kept, &str),
+    key: KeyId,
+) -> Result<Arc<PoolWorker>, LlmError> {
+    let (word, member) = what.words();
     let kept_by = door.responses.worker(id, key).ok_or_else(|| {
-        let message = format!("no response with the id `{id}` is kept by a worker of this pool");
-        LlmError::new(LlmErrorKind::PreviousResponseNotFound, message).about("previous_response_id")
+        let message = format!("no {word} with the id `{id}` is kept by a worker of this pool");
+        LlmError::new(LlmErrorKind::PreviousResponseNotFound, message).about(member)
     })?;
     door.pool.worker_of_id(&kept_by).ok_or_else(|| {
-        let message = format!("the worker that keeps the response `{id}` is away");
+        let message = format!("the worker that keeps the {word} `{id}` is away");
         LlmError::new(LlmErrorKind::WorkerOffline, message)
     })
 }
@@ -66,7 +88,7 @@ async fn send(
     (route, request): (Route, Request),
 ) -> Result<CallAnswer, LlmError> {
     let id = route.argument.as_deref().unwrap_or_default();
-    let worker = worker(door, id, call.key)?;
+    let worker = worker(door, (Kept::Response, id), call.key)?;
     let (mut head, body) = request.into_parts();
     let body = intake::take(door, &head.headers, body, &answering.memory).await?;
     headers::to_worker(&mut head.headers, !body.is_empty());

@@ -1,4 +1,5 @@
-//! The workers of responses that runtimes keep, so that later calls about one go to its worker.
+//! The workers of responses that runtimes keep, and of their conversations, so that later calls about
+//! one go to its worker.
 //!
 //! The ids stay as the runtimes made them: clients compare them.
 
@@ -89,12 +90,19 @@ impl ResponseOwner {
         #[derive(serde::Deserialize)]
         struct Response {
             id: String,
+            #[serde(default)]
+            conversation: Option<serde_json::Value>,
         }
         if !self.stores {
             return;
         }
         if let Ok(response) = serde_json::from_slice::<Response>(answer) {
             self.remember(&response.id, worker);
+            let conversation = response.conversation.unwrap_or_default();
+            let id = conversation.get("id").unwrap_or(&conversation);
+            if let Some(id) = id.as_str() {
+                self.remember(id, worker);
+            }
         }
     }
 }

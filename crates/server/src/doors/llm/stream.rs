@@ -249,11 +249,10 @@ fn begin(
                 };
                 return (None, Phase::Live(Box::new(live)));
             }
-            LlmError::new(
-                LlmErrorKind::RuntimeGarbage,
-                "the runtime sent no stream, although one was asked for",
-            )
+            no_stream()
         }
+        // Embeddings are no stream.
+        Ok(CallAnswer::Joined(_)) => no_stream(),
         Ok(CallAnswer::OfRuntime(answer)) => {
             let kind = kind_of_status(answer.status());
             let message = super::attempt::message_of(answer.body());
@@ -285,6 +284,13 @@ fn phase_after_error(endpoint: Endpoint) -> Phase {
         return Phase::Over;
     }
     Phase::Breaking
+}
+
+fn no_stream() -> LlmError {
+    LlmError::new(
+        LlmErrorKind::RuntimeGarbage,
+        "the runtime sent no stream, although one was asked for",
+    )
 }
 
 /// Returns the kind of a runtime's own error, where its status cannot be sent any more.
