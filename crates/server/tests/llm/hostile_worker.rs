@@ -183,15 +183,16 @@ async fn an_event_that_is_too_large_ends_its_stream() {
 
     pieces.send(Ok(CHUNK.into())).await.unwrap();
     let answer = pending.answer().await;
-    let reading = tokio::spawn(read_broken(answer));
-    pieces.send(Ok("data: ".into())).await.unwrap();
-    for _ in 0..40 {
-        // It fails once the server has had enough.
-        if pieces.send(Ok(vec![b'x'; 64 * 1024].into())).await.is_err() {
-            break;
+    let sending = async move {
+        pieces.send(Ok("data: ".into())).await.unwrap();
+        for _ in 0..40 {
+            // It fails once the server has had enough.
+            if pieces.send(Ok(vec![b'x'; 64 * 1024].into())).await.is_err() {
+                break;
+            }
         }
-    }
-    let (text, ended_well) = reading.await.unwrap();
+    };
+    let ((text, ended_well), ()) = tokio::join!(read_broken(answer), sending);
 
     assert!(text.contains("runtime_garbage"), "{} bytes", text.len());
     assert!(text.len() < 10_000, "nothing of the event goes down");
