@@ -139,7 +139,8 @@ impl Agent {
 impl Report {
     /// Returns the last text that the agent wrote, in its own form of events.
     pub(crate) fn text(&self) -> &str {
-        let texts = self.events.iter().filter_map(|event| {
+        let texts = self.events.iter().rev();
+        let mut texts = texts.filter_map(|event| {
             let codex = &event["item"];
             let is_codex = codex["type"] == "agent_message" && event["type"] == "item.completed";
             let text = if is_codex {
@@ -149,7 +150,7 @@ impl Report {
             };
             text.as_str()
         });
-        texts.last().unwrap_or_else(|| panic!("no text: {self:?}"))
+        texts.next().unwrap_or_else(|| panic!("no text: {self:?}"))
     }
 
     /// Returns the message with which Codex gave up.
