@@ -35,7 +35,11 @@ fuzz_target!(|data: &[u8]| {
         for at in 0..stream.len() {
             let (start, end) = stream.split_at(at);
             let cut = events_of(framing, [start, end].into_iter());
-            assert_eq!(contents(&whole), contents(&cut), "a cut at {at} changes nothing");
+            assert_eq!(
+                contents(&whole),
+                contents(&cut),
+                "a cut at {at} changes nothing"
+            );
         }
     }
 });

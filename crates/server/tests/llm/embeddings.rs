@@ -240,7 +240,7 @@ async fn a_divided_call_is_one_call_and_one_charge() {
     let metrics = server.metrics().await;
     let calls = metric(
         &metrics,
-        r#"llamapool_model_requests_total{model="e",outcome="ok"}"#,
+        r#"llamapool_model_requests_total{model="e",outcome="success"}"#,
     );
     let vectors = metric(&metrics, r#"llamapool_model_embeddings_total{model="e"}"#);
     let tokens = metric(

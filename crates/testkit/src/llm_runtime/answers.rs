@@ -216,7 +216,8 @@ impl Answer<'_> {
 
     fn timings(&self) -> Value {
         let behaviour = self.behaviour;
-        json!({"prompt_n": behaviour.prompt_tokens - behaviour.cached_tokens,
+        let read = behaviour.prompt_tokens.saturating_sub(behaviour.cached_tokens);
+        json!({"prompt_n": read,
             "cache_n": behaviour.cached_tokens, "predicted_n": behaviour.words.len()})
     }
 

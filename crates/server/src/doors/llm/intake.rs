@@ -27,22 +27,37 @@ pub(super) async fn take(
     memory: &MemoryAccount,
 ) -> Result<Bytes, LlmError> {
     let max_bytes = door.bounds.max_request_bytes;
-    let coding = ContentCoding::of(headers)?;
-    let declared = declared_length(headers);
-    if declared.is_some_and(|declared| declared > max_bytes) {
-        // A caller that asks before it sends has sent nothing.
-        if !headers.contains_key(header::EXPECT) {
-            linger(body).await;
+    let coding = match check_head(headers, max_bytes, memory) {
+        Ok(coding) => coding,
+        Err(error) => {
+            // A caller that asks before it sends has sent nothing.
+            if !headers.contains_key(header::EXPECT) {
+                linger(body).await;
+            }
+            return Err(error);
         }
-        return Err(LlmError::too_large(max_bytes));
-    }
-    check_memory(declared, memory)?;
+    };
 
     let body = collected(door, body, memory).await?;
     if coding == ContentCoding::Identity {
         return Ok(body);
     }
     decoded(coding, body, max_bytes, memory).await
+}
+
+/// Returns the coding of the body, or what is wrong with it before it is read.
+fn check_head(
+    headers: &HeaderMap,
+    max_bytes: u64,
+    memory: &MemoryAccount,
+) -> Result<ContentCoding, LlmError> {
+    let coding = ContentCoding::of(headers)?;
+    let declared = declared_length(headers);
+    if declared.is_some_and(|declared| declared > max_bytes) {
+        return Err(LlmError::too_large(max_bytes));
+    }
+    check_memory(declared, memory)?;
+    Ok(coding)
 }
 
 /// Fails where a body of this length would find no memory, before it is read.
