@@ -216,7 +216,9 @@ impl Answer<'_> {
 
     fn timings(&self) -> Value {
         let behaviour = self.behaviour;
-        let read = behaviour.prompt_tokens.saturating_sub(behaviour.cached_tokens);
+        let read = behaviour
+            .prompt_tokens
+            .saturating_sub(behaviour.cached_tokens);
         json!({"prompt_n": read,
             "cache_n": behaviour.cached_tokens, "predicted_n": behaviour.words.len()})
     }
