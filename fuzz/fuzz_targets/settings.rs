@@ -32,7 +32,7 @@ static KEY: TypedSetting<String> =
 static ITEM_RETRY: TypedSetting<bool> =
     TypedSetting::new("ITEM_RETRY", MAIN, SWITCH, "Tries again.")
         .default("false")
-        .entry("retry", EntryScope::PerEntry);
+        .entry("item", "retry", EntryScope::PerEntry);
 
 static SCHEMA: Schema = Schema {
     groups: &[MAIN],
@@ -43,7 +43,7 @@ static SCHEMA: Schema = Schema {
         &KEY.setting,
         &ITEM_RETRY.setting,
     ]],
-    entry_table: Some("item"),
+    entry_tables: &["item"],
 };
 
 /// A value that no error may show where it is the value of a key that ends so.
@@ -76,7 +76,7 @@ fn read(environment: &Environment) -> Result<(), SettingsError> {
     sources.value(&LIMIT)?;
     sources.value(&TIMEOUT)?;
     sources.value(&KEY)?;
-    for entry in sources.entries() {
+    for entry in sources.entries("item") {
         entry.value(&ITEM_RETRY)?;
     }
     Ok(())
