@@ -8,6 +8,8 @@ from html import escape
 from report.numbers import number
 
 WIDTH, LEFT, RIGHT, ROW, TOP = 760, 190, 150, 30, 62
+# The width of a letter of a label, where it is wide.
+LETTER = 8.4
 OURS, OTHERS, OURS_LIGHT, OTHERS_LIGHT = "#2563eb", "#8b97a8", "#93b4f5", "#c3cad4"
 STYLE = """  <style>
     text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; font-size: 13px; fill: #7a7a7a; }
@@ -31,13 +33,14 @@ def simple(label, ours, figure):
 
 def chart(title, explained, bars):
     most = max([end for bar in bars for _, end, _ in bar.pieces] + [bar.spread[1] for bar in bars if bar.spread])
-    scale = (WIDTH - LEFT - RIGHT) / (most or 1)
+    left = max(LEFT, 20 + LETTER * max((len(bar.label) for bar in bars), default=0))
+    scale = (WIDTH - left - RIGHT) / (most or 1)
     height = TOP + ROW * len(bars) + 8
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="title desc">',
              f'  <title id="title">{escape(title)}</title>', f'  <desc id="desc">{escape(described(bars))}</desc>', STYLE,
              f'  <text x="10" y="24" class="title">{escape(title)}</text>', f'  <text x="10" y="46">{escape(explained)}</text>']
     for number_of_row, bar in enumerate(bars):
-        lines += _row(bar, TOP + ROW * number_of_row, scale)
+        lines += _row(bar, TOP + ROW * number_of_row, (left, scale))
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -46,18 +49,19 @@ def described(bars):
     return "; ".join(f"{bar.label}: {bar.said}" for bar in bars)
 
 
-def _row(bar, top, scale):
+def _row(bar, top, across):
+    left, scale = across
     middle, ours = top + ROW / 2, ' class="ours"' if bar.ours else ""
     name_class = "ours end" if bar.ours else "end"
-    yield f'  <text x="{LEFT - 10}" y="{middle + 4.5:.1f}" class="{name_class}">{escape(bar.label)}</text>'
-    far = LEFT
+    yield f'  <text x="{left - 10:.1f}" y="{middle + 4.5:.1f}" class="{name_class}">{escape(bar.label)}</text>'
+    far = left
     for begin, end, light in bar.pieces:
         fill = (OURS_LIGHT if light else OURS) if bar.ours else (OTHERS_LIGHT if light else OTHERS)
-        x, width = LEFT + begin * scale, max(1.0, (end - begin) * scale)
+        x, width = left + begin * scale, max(1.0, (end - begin) * scale)
         far = max(far, x + width)
         yield f'  <rect x="{x:.1f}" y="{top + 5}" width="{width:.1f}" height="{ROW - 10}" rx="3" fill="{fill}"/>'
     if bar.spread and bar.spread[0] < bar.spread[1]:
-        low, high = (LEFT + value * scale for value in bar.spread)
+        low, high = (left + value * scale for value in bar.spread)
         far = max(far, high)
         ends = f"M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8"
         yield f'  <path class="spread" fill="none" d="M{low:.1f} {middle}H{high:.1f}{ends}"/>'
