@@ -260,7 +260,8 @@ async fn a_context_that_is_asked_for_reloads_no_runtime() {
         setup.runtime.runtime = "ollama".to_owned();
         setup.models[0].apis.push("ollama".to_owned());
         setup.models[0].context = context;
-        setup.models[0].size = 5_000_000_000;
+        // So large that loading it anew takes longer than any wait that is expected here.
+        setup.models[0].size = 5_000_000_000_000;
         workers.push(llamapool_testkit::ScriptedWorker::connect(&server, id, setup).await);
     }
     let body = |context: Option<u64>| {
