@@ -169,6 +169,26 @@ async fn a_stream_that_ends_too_early_is_broken_off() {
     }
 }
 
+/// The last event of a response has a code by which agents ask again or do not: the server makes it,
+/// which knows whether they may.
+#[tokio::test]
+async fn a_response_that_breaks_off_gets_no_event_of_the_worker() {
+    let runtime = LlmRuntime::start(PlayedRuntime::LlamaCpp).await;
+    let worker = Worker::start(&runtime).await;
+    let delta = r#"{"type":"response.output_text.delta","sequence_number":1,"delta":"a"}"#;
+
+    runtime.reply(RuntimeReply::events(&[delta], ReplyEnd::Broken));
+    let call = Call::post(
+        "/v1/responses",
+        r#"{"model":"m","stream":true,"input":"hi"}"#,
+    );
+    let response = worker.send(call).await;
+
+    let text = response.broken_text().await;
+    assert!(text.contains("output_text.delta"), "{text}");
+    assert!(!text.contains("response.failed"), "{text}");
+}
+
 #[tokio::test]
 async fn a_runtime_that_is_gone_is_unreachable_and_not_reported() {
     let runtime = LlmRuntime::start(PlayedRuntime::LlamaCpp).await;
