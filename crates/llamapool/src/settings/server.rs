@@ -105,3 +105,15 @@ impl ServerSettings {
         })
     }
 }
+
+/// Returns the sources of a server whose file has this text.
+#[cfg(test)]
+fn sources_of_file(text: &str) -> Result<Sources, String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("server.toml");
+    std::fs::write(&path, text).expect("a file");
+    let path = path.to_str().expect("a path in UTF-8");
+    let environment = [("CONFIG_FILE", path)].into_iter().collect();
+    let sources = Sources::collect(&SCHEMA, [], &environment);
+    sources.map_err(|error| error.to_string())
+}

@@ -3,7 +3,7 @@
 use llamapool_testkit::{Pool, ScriptedWorker, WorkerSetup};
 use llamapool_wire::Event;
 use llamapool_wire::llm::{CallReport, CountSource, Load, ModelInfo, Models, Speed};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::kit::{CHAT, CHUNK, COMPLETION, chat, read, read_broken, server, start, worker};
 
@@ -22,6 +22,14 @@ async fn assert_others_work(server: &Pool, honest: &mut ScriptedWorker) {
     let workers = state["workers"].as_array().unwrap();
     let honest = workers.iter().find(|worker| worker["id"] == "honest");
     assert_eq!(honest.unwrap()["models_supported"], json!(["m"]));
+}
+
+/// Waits until a call of the first key is counted. Returns the key's tokens, of prompts and of answers.
+async fn counted(server: &Pool) -> [u64; 2] {
+    let key = |state: &Value, kind: &str| state["keys"][0][kind].as_u64().unwrap();
+    let is_counted = |state: &Value| key(state, "tokens_in_total") > 0;
+    let state = server.until("the call is counted", is_counted).await;
+    ["tokens_in_total", "tokens_out_total"].map(|kind| key(&state, kind))
 }
 
 #[tokio::test]
@@ -99,13 +107,7 @@ async fn a_report_of_a_foreign_attempt_is_ignored() {
     call.answer_json(200, COMPLETION);
     read(&mut pending).await;
 
-    let state = server
-        .until("the call is counted", |state| {
-            state["keys"][0]["tokens_in_total"].as_u64() > Some(0)
-        })
-        .await;
-    assert_eq!(state["keys"][0]["tokens_in_total"], 7);
-    assert_eq!(state["keys"][0]["tokens_out_total"], 2);
+    assert_eq!(counted(&server).await, [7, 2]);
 }
 
 #[tokio::test]
@@ -129,13 +131,7 @@ async fn counts_that_cannot_be_are_cut_to_what_can() {
     call.answer_json(200, COMPLETION);
     read(&mut pending).await;
 
-    let state = server
-        .until("the call is counted", |state| {
-            state["keys"][0]["tokens_in_total"].as_u64() > Some(0)
-        })
-        .await;
-    assert_eq!(state["keys"][0]["tokens_in_total"], 1u64 << 31);
-    assert_eq!(state["keys"][0]["tokens_out_total"], 1u64 << 31);
+    assert_eq!(counted(&server).await, [1 << 31; 2]);
 }
 
 #[tokio::test]

@@ -306,16 +306,10 @@ fn aliases(text: &str) -> Result<Vec<ModelAlias>, ValueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Environment, SERVER};
+    use crate::settings::server::sources_of_file;
 
     fn resolved(file: &str) -> Result<Vec<(String, String)>, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("server.toml");
-        std::fs::write(&path, file).unwrap();
-        let path = path.to_str().unwrap();
-        let environment: Environment = [("CONFIG_FILE", path)].into_iter().collect();
-        let sources = Sources::collect(&SERVER, [], &environment);
-        let sources = sources.map_err(|error| error.to_string())?;
+        let sources = sources_of_file(file)?;
         let config = resolve(&sources).map_err(|error| error.to_string())?;
         let aliases = config.aliases.into_iter();
         Ok(aliases

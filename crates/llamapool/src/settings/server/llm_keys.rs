@@ -253,16 +253,10 @@ fn time(text: &str) -> Result<SystemTime, ValueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Environment, SERVER};
+    use crate::settings::server::sources_of_file;
 
     fn resolved(file: &str) -> Result<Vec<LlmKey>, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("server.toml");
-        std::fs::write(&path, file).unwrap();
-        let path = path.to_str().unwrap();
-        let environment: Environment = [("CONFIG_FILE", path)].into_iter().collect();
-        let sources = Sources::collect(&SERVER, [], &environment);
-        let sources = sources.map_err(|error| error.to_string())?;
+        let sources = sources_of_file(file)?;
         resolve(&sources).map_err(|error| error.to_string())
     }
 
