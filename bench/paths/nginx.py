@@ -23,14 +23,15 @@ http {{
     keepalive_requests 100000000;
     upstream next {{ {next} keepalive 512; keepalive_requests 100000000; }}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{listen};
         location / {{
             proxy_pass http://next;
             proxy_http_version 1.1;
+            proxy_set_header Host $host;
             proxy_set_header Connection "";
             proxy_buffering off;
             proxy_request_buffering off;
-        }}
+        }}{more}
     }}
 }}
 """
@@ -44,14 +45,16 @@ def http(rig, provider_port):
 def in_a_row(rig, provider_ports):
     """Starts two and returns them with the port of the first, which the callers reach."""
     public, private = rig.port(), rig.port()
-    return [_start(rig, "private", private, provider_ports), _start(rig, "public", public, [private])], public
+    return [start(rig, "private", private, provider_ports), start(rig, "public", public, [private])], public
 
 
-def _start(rig, role, port, next_ports):
+def start(rig, role, listen, next_ports, more=""):
+    """`listen` is the port, with what nginx is to do with it."""
+    port = str(listen).split()[0]
     folder = rig.folder / f"nginx-{port}"
     folder.mkdir()
     servers = " ".join(f"server 127.0.0.1:{next_port};" for next_port in next_ports)
-    config = rig.file(f"nginx-{port}.conf", CONFIG.format(folder=folder, port=port, next=servers))
+    config = rig.file(f"nginx-{port}.conf", CONFIG.format(folder=folder, listen=listen, next=servers, more=more))
     command = [rig.parts.programs["nginx"], "-p", folder, "-e", folder / "error.log", "-c", config]
     return rig.start(role, f"nginx-{role}", command)
 

@@ -8,8 +8,8 @@ from report.numbers import number, text
 
 
 def all_tables(figures):
-    tables = [calls, ratios, apart, cpu, latency, events, many_streams, bulk, stdio, sessions, idle_relays, reconnect, slow_link,
-              cold_start, sizes]
+    tables = [calls, ratios, apart, cpu, latency, events, many_streams, bulk, stdio, sessions, idle_relays, reconnect, slow_link, cold_start,
+              sizes]
     return "\n\n".join(part for part in (table(figures) for table in tables) if part)
 
 
@@ -108,6 +108,19 @@ def bulk(figures):
 
 
 # --- Programs -----------------------------------------------------------------------------------------------------------------
+
+
+def tls(figures):
+    cases = figures.cases("tls calls")
+    columns = [(f"{connections(case)}, calls a second", of(figures, "tls calls", case)) for case in cases]
+    columns += [(f"llamapool ÷ it, {case}", lambda path, c=case: figures.ratio("tls calls", "llamapool-tls", path, c))
+                for case in cases]
+    case = only(figures, "tls connections")
+    columns += [("a connection for each, calls a second", of(figures, "tls connections", case)),
+                ("llamapool ÷ it", lambda path: figures.ratio("tls connections", "llamapool-tls", path, case))]
+    return table_of("Calls over TLS", """
+        `tools/call` of callers that use https: llamapool with a certificate, and nginx with the same one in front of it, on the
+        same cores. The last columns have a new connection, and so a handshake, for each call.""", columns)
 
 
 def stdio(figures):

@@ -12,7 +12,7 @@ from report.llm_tables import bars, line, llm_tables
 from report.numbers import number, text
 from report.pictures import llm_pictures
 from report.tables import all_tables, summary
-from report.write import is_about_llms, llm_measured, measured, within_a_line
+from report.write import is_about_llms, is_about_tls, llm_measured, measured, tls_measured, within_a_line
 from rig.event_reader import Stream
 
 
@@ -125,6 +125,19 @@ class OfCallsToLlms(unittest.TestCase):
         self.assertIn("- smg 1.13.0: no wheel", llm_measured(findings))
         self.assertIn("- llm keys, smg: slow", llm_measured(findings))
         self.assertNotIn("frp", llm_measured(findings))
+
+    def test_a_result_of_tls_alone_has_no_other_part(self):
+        calls = of_case("llamapool-tls", "tls calls", "1", [3, 4], "calls/s") + of_case("nginx-tls", "tls calls", "1", [2, 2], "calls/s")
+        each = of_case("llamapool-tls", "tls connections", "32", [3], "calls/s") + of_case("nginx-tls", "tls connections", "32", [2], "calls/s")
+        findings = {"samples": calls + each, "date": "2026-01-02", "quick": False, "notes": ["tls calls, nginx-tls: slow", "bulk: slow"],
+                    "machine": {"cores": 2, "processor": "p", "niceness": 0},
+                    "llamapool": {"commit": "c", "changed": False}, "not_installed": {}}
+        self.assertEqual((measured(findings), llm_measured(findings)), ("", ""))
+        text = tls_measured(findings)
+        self.assertIn("| 2.00 | 1.75× (1.50–2.00) | 2.00 | 1.50× |", text)
+        self.assertIn("- tls calls, nginx-tls: slow", text)
+        self.assertNotIn("bulk", text)
+        self.assertFalse(is_about_tls("nginx was left out: it is not installed"))
 
     def test_notes_belong_to_the_part_whose_paths_they_name(self):
         notes = {"ollamamq was left out: it is not installed": True, "llm failover, nfrx: slow": True, "nfrx for LLMs: none": True,

@@ -9,7 +9,7 @@ from pathlib import Path
 from report.figures import Figures, percentile
 from report.llm_tables import line, llm_tables
 from report.pictures import all_pictures, llm_pictures
-from report.tables import all_tables, summary
+from report.tables import all_tables, summary, tls
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -21,7 +21,7 @@ def write_all(result):
     """Writes a table and the pictures beside a result."""
     findings = json.loads(result.read_text())
     figures = Figures(findings["samples"])
-    parts = [f"# Measured {findings['date'][:10]}", *filter(None, (measured(findings), llm_measured(findings)))]
+    parts = [f"# Measured {findings['date'][:10]}", *filter(None, (measured(findings), tls_measured(findings), llm_measured(findings)))]
     result.with_suffix(".md").write_text("\n\n".join(parts) + "\n")
     for name, picture in {**all_pictures(figures), **llm_pictures(figures)}.items():
         result.with_name(f"{result.stem}-{name}.svg").write_text(picture)
@@ -30,7 +30,7 @@ def write_all(result):
 def publish(result):
     """Writes docs/reference/performance.md, its pictures, and the README.
 
-    A result without calls to LLMs, or with nothing else, leaves that part of the documents as it is.
+    A result without calls over TLS, without those to LLMs, or with nothing else, leaves that part of the documents as it is.
     """
     findings = json.loads(result.read_text())
     figures = Figures(findings["samples"])
@@ -41,6 +41,8 @@ def publish(result):
                  summary(figures, findings["versions"]),
                  f"Below 1× the other is better. {_circumstances(findings)} [All figures](docs/reference/performance.md)."]
         between(readme, "how-fast", "\n\n".join(part for part in parts if part))
+    if text := tls_measured(findings):
+        between(page, "measured-tls", text)
     if text := llm_measured(findings):
         between(page, "measured-llm", f"{_published(llm_pictures(figures))}\n\n{text}".strip())
         if sentence := line(figures):
@@ -69,8 +71,13 @@ def within_a_line(document, marker, text):
 
 
 def measured(findings):
-    """Returns everything but the calls to LLMs. Empty if nothing else was measured."""
-    return _part(findings, all_tables(Figures(findings["samples"])), lambda text: not is_about_llms(text))
+    """Returns everything but the calls over TLS and to LLMs. Empty if nothing else was measured."""
+    return _part(findings, all_tables(Figures(findings["samples"])), lambda text: not is_about_llms(text) and not is_about_tls(text))
+
+
+def tls_measured(findings):
+    """Returns the calls over TLS. Empty if none were measured."""
+    return _part(findings, tls(Figures(findings["samples"])), is_about_tls)
 
 
 def llm_measured(findings):
@@ -90,6 +97,11 @@ def _part(findings, tables, belongs):
 def is_about_llms(text):
     """Returns whether a note or a missing part belongs to the calls to LLMs alone."""
     return text.startswith(("llm", "nfrx for LLMs", *LLM_PEERS))
+
+
+def is_about_tls(text):
+    """Returns whether a note belongs to the calls over TLS alone."""
+    return text.startswith(("tls", "nginx-tls", "llamapool-tls"))
 
 
 def _circumstances(findings):

@@ -47,8 +47,8 @@ class Parts:
             self.missing[f"{name} {version}".strip()] = str(why)
 
 
-def install_all(program=None):
-    """Installs all parts, in the order of their dependencies. Builds no llamapool if one is given."""
+def install_all(program=None, peers=True):
+    """Installs all parts, in the order of their dependencies. Builds no llamapool if one is given, and peers if they are wanted."""
     LOGS.mkdir(parents=True, exist_ok=True)
     parts = Parts()
     for name, package in TOOLS.items():
@@ -57,6 +57,14 @@ def install_all(program=None):
     parts.add("http-echo", "", None, lambda: build_provider("http-echo"))
     parts.add("llm-mock", "", None, lambda: build_provider("llm-mock"))
     parts.add("stdio-echo", "", None, lambda: build_provider("stdio-echo"))
+    if peers:
+        install_peers(parts)
+    if lacking := [name for name in NEEDED if not parts.has(name)]:
+        raise SystemExit(f"there is no run without {', '.join(lacking)}: {parts.missing}")
+    return parts
+
+
+def install_peers(parts):
     # rathole's own lock file is too old for today's compilers; only its features for plain TCP are needed.
     cargo(parts, "rathole", "0.5.0", ["--no-default-features", "--features", "server,client"])
     cargo(parts, "bore", "0.6.0", ["--locked"], package="bore-cli")
@@ -72,13 +80,10 @@ def install_all(program=None):
     pip(parts, "litellm", "1.104.4", "litellm")
     cargo(parts, "ollamaMQ", "0.5.0", ["--locked"])
     add_peers(parts)
-    if lacking := [name for name in NEEDED if not parts.has(name)]:
-        raise SystemExit(f"there is no run without {', '.join(lacking)}: {parts.missing}")
-    return parts
 
 
 # Programs of Debian's packages, without which there is no run.
-TOOLS = {"cc": "gcc", "setpriv": "util-linux", "wrk": "wrk", "curl": "curl", "ip": "iproute2", "nginx": "nginx-light"}
+TOOLS = {"cc": "gcc", "setpriv": "util-linux", "wrk": "wrk", "curl": "curl", "ip": "iproute2", "nginx": "nginx-light", "openssl": "openssl"}
 NEEDED = ["cc", "setpriv", "wrk", "curl", "llamapool", "http-echo", "llm-mock", "stdio-echo"]
 
 

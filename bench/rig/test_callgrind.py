@@ -6,7 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 from rig import callgrind
-from rig.callgrind import by_crate, crate
+from rig.callgrind import CLEARING, by_crate, crate
 
 FILE = """\
 version: 1
@@ -28,14 +28,16 @@ fn=(2)
 ob=(2) /lib/x86_64-linux-gnu/libc.so.6
 fn=(3) __memcpy_avx_unaligned_erms
 +3 70
+fn=(4) __memset_avx2_unaligned_erms
+0 8192
 
-totals: 975
+totals: 9167
 """
 
 
 class ByCrate(unittest.TestCase):
     def test_own_costs_are_summed_without_those_of_callees(self):
-        self.assertEqual(by_crate(FILE), {"hyper": 105, "llamapool_server": 800, "libc": 70})
+        self.assertEqual(by_crate(FILE), {"hyper": 105, "llamapool_server": 800, "libc": 70, CLEARING: 8192})
 
     def test_a_function_belongs_to_the_first_crate_in_its_name(self):
         names = {

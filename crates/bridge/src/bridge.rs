@@ -17,7 +17,7 @@ use crate::config::BridgeConfig;
 use crate::error::{ServeError, ServeResult};
 use crate::error_events::BridgeBody;
 use crate::health::{BridgeEvents, BridgeHealth};
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, StartingProgram};
 use crate::post::{Era, Post, check_accepts_events};
 use crate::response::{method_not_allowed, refusal_to_response, rpc_error};
 use crate::sessions::Sessions;
@@ -55,6 +55,12 @@ impl Bridge {
     /// Returns the counts of programs and sessions.
     pub fn stats(&self) -> &BridgeStats {
         self.launcher.stats()
+    }
+
+    /// Returns the program that the bridge has started by itself and that has not written a message
+    /// yet, `None` if there is none.
+    pub fn starting(&self) -> Option<StartingProgram> {
+        self.launcher.starting()
     }
 
     /// Attends to programs and sessions. Never returns; drop the future to stop.

@@ -35,6 +35,8 @@ pub struct BridgeConfig {
     pub max_message_bytes: usize,
     /// How many bytes of events each session keeps for clients that resume a stream.
     pub replay_bytes: usize,
+    /// True if the bridge asks the program who it is, in one exchange before any caller.
+    pub asks_for_facts: bool,
     /// How long the program may take to answer which revisions it supports.
     pub era_patience: Duration,
     /// The longest time from a request to a program that callers share until its response, except
@@ -46,8 +48,49 @@ pub struct BridgeConfig {
     pub memory: MemoryBudget,
 }
 
+impl BridgeConfig {
+    /// Returns whether another configuration makes the same bridge. Label and memory are given by
+    /// the process.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        // Without `..`, so that a new field cannot be forgotten here.
+        let Self {
+            label: _,
+            command,
+            directory,
+            environment,
+            unset_variables,
+            withheld_variables,
+            guard,
+            sessions,
+            starts,
+            max_message_bytes,
+            replay_bytes,
+            era_patience,
+            shared_call_timeout,
+            shared_session,
+            // Only the first exchange depends on it, which is over.
+            asks_for_facts: _,
+            memory: _,
+        } = self;
+
+        *command == other.command
+            && *directory == other.directory
+            && *environment == other.environment
+            && *unset_variables == other.unset_variables
+            && *withheld_variables == other.withheld_variables
+            && *guard == other.guard
+            && *sessions == other.sessions
+            && *starts == other.starts
+            && *max_message_bytes == other.max_message_bytes
+            && *replay_bytes == other.replay_bytes
+            && *era_patience == other.era_patience
+            && *shared_call_timeout == other.shared_call_timeout
+            && *shared_session == other.shared_session
+    }
+}
+
 /// The limits of sessions, each of which has a program of its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
     /// The most sessions that are open at once.
     pub max_sessions: usize,
@@ -61,7 +104,7 @@ pub struct SessionLimits {
 }
 
 /// The limits of starts of the program.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartLimits {
     /// The most programs that are started within a minute.
     pub max_per_minute: usize,

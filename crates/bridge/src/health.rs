@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use llamapool_mcp::ServerFacts;
 use tokio::sync::watch;
 
 /// Observes a bridge. Its tasks call the methods, which must not block.
@@ -12,6 +13,9 @@ pub trait BridgeEvents: Send + Sync + 'static {
     /// A program cannot be started, or exited before its first message. `reason` is for the
     /// operator: it contains the program's last words.
     fn on_unhealthy(&self, reason: String);
+
+    /// The first exchange with the program is over, with these facts or with none.
+    fn on_facts(&self, _facts: Option<ServerFacts>) {}
 }
 
 /// The health of a bridge. Clones share one state.
@@ -50,6 +54,11 @@ impl BridgeHealth {
     pub(crate) fn set_unhealthy(&self, reason: String) {
         self.state.send_replace(HealthState::Unhealthy);
         self.events.on_unhealthy(reason);
+    }
+
+    /// Reports the facts of the first exchange.
+    pub(crate) fn set_facts(&self, facts: Option<ServerFacts>) {
+        self.events.on_facts(facts);
     }
 
     /// Reports that a program did not start for a caller. One caller must not make a provider

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, Uri};
-use hyper::body::Incoming;
-use llamapool_http::listen::{Handler, ListenLimits, Listener, Overload, Versions};
-use llamapool_wire::{Cause, Secret};
+use llamapool_http::listen::{Handler, ListenLimits, Listener, Overload, ReceivedBody, Versions};
+use llamapool_mcp::ServerFacts;
+use llamapool_wire::{Cause, Mark, Secret, people_line};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -78,8 +78,14 @@ impl BridgeEvents for LogEvents {
     }
 
     fn on_unhealthy(&self, reason: String) {
-        tracing::warn!(reason, "the program does not run");
+        tracing::warn!(
+            error = reason,
+            people = %people_line(Mark::Down, "program", format_args!("does not run: {reason}")),
+            "the program does not run"
+        );
     }
+
+    fn on_facts(&self, _: Option<ServerFacts>) {}
 }
 
 impl HttpServer {
@@ -147,7 +153,11 @@ impl HttpServer {
 impl Handler for Requests {
     type Body = EndpointBody;
 
-    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<EndpointBody> {
+    async fn answer(
+        &self,
+        peer: SocketAddr,
+        request: Request<ReceivedBody>,
+    ) -> Response<EndpointBody> {
         self.0.respond(request, peer.ip()).await
     }
 
@@ -155,7 +165,11 @@ impl Handler for Requests {
         uri.path() == endpoint::HEALTH_PATH
     }
 
-    fn refuse(&self, request: &Request<Incoming>, overload: Overload) -> Response<EndpointBody> {
+    fn refuse(
+        &self,
+        request: &Request<ReceivedBody>,
+        overload: Overload,
+    ) -> Response<EndpointBody> {
         let message = match overload {
             Overload::All => "all connections of the bridge are in use",
             Overload::Network => "the connections from this address have used up its share",

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use llamapool_limits::{Claim, MemoryAccount, Owner};
+use llamapool_mcp::ServerFacts;
 use llamapool_wire::{CallError, Cause};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -52,8 +53,20 @@ struct Inner {
     gate: StartGate,
     limiter: Mutex<StartLimiter>,
     spare: SparePlace,
+    /// The program of the bridge itself that has not written a message yet.
+    starting: Mutex<Option<(Instant, ProgramLog)>>,
     /// Set once the withheld variables were logged.
     has_named_variables: AtomicBool,
+}
+
+/// A program that has not written a message yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartingProgram {
+    /// The time since its start.
+    pub elapsed: Duration,
+    /// The last line that it wrote to standard error, without control characters; empty if there is
+    /// none.
+    pub last_words: String,
 }
 
 /// Returns the claim of one bridge on the memory that all have in common.
@@ -79,6 +92,7 @@ impl Launcher {
             gate,
             limiter: Mutex::new(limiter),
             spare: SparePlace::new(),
+            starting: Mutex::default(),
             has_named_variables: AtomicBool::new(false),
         }))
     }
@@ -159,6 +173,9 @@ impl Launcher {
         let child = Child::start(&inner.config, &inner.tasks, &inner.bridge, memory, &log)
             .map_err(|error| self.start_failed(starter, &error))?;
         log.started(&inner.config.command, starter == Starter::Bridge);
+        if starter == Starter::Bridge && !is_retry {
+            *inner.starting.lock() = Some((Instant::now(), log.clone()));
+        }
 
         let observer = make_observer(child.input.clone());
         let program = LaunchedProgram {
@@ -168,6 +185,26 @@ impl Launcher {
         };
         let handle = attend_in_task(program, observer.clone());
         Ok((observer, handle))
+    }
+
+    /// Returns the program of the bridge itself that has not written a message yet.
+    pub(crate) fn starting(&self) -> Option<StartingProgram> {
+        let starting = self.0.starting.lock();
+        let (since, log) = starting.as_ref()?;
+        Some(StartingProgram {
+            elapsed: since.elapsed(),
+            last_words: log.last_line.get(),
+        })
+    }
+
+    /// Forgets the program that has not written a message yet: none is waited for.
+    fn forget_start(&self) {
+        self.0.starting.lock().take();
+    }
+
+    /// Reports the facts of the first exchange.
+    pub(crate) fn note_facts(&self, facts: Option<ServerFacts>) {
+        self.0.health.set_facts(facts);
     }
 
     /// Returns the place of the program that the bridge has asked for its revisions.
@@ -273,6 +310,7 @@ impl Launcher {
     /// Records a start that failed: with a reason that callers receive, and one for the operator.
     fn failed(&self, starter: Starter, for_callers: &str, for_operator: &str) {
         self.limiter().failed(starter, for_callers, Instant::now());
+        self.forget_start();
         match starter {
             Starter::Bridge => self.0.health.set_unhealthy(for_operator.to_owned()),
             Starter::Caller(_) => self.0.health.set_doubtful(),
@@ -295,6 +333,7 @@ impl Launcher {
 
     fn first_message(&self, starter: Starter) {
         self.limiter().succeeded(starter);
+        self.forget_start();
         self.0.health.set_healthy();
     }
 

@@ -15,6 +15,7 @@ mod error_events;
 mod event_id;
 mod event_queue;
 mod event_stream;
+mod first_exchange;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -48,5 +49,6 @@ pub use config::{BridgeConfig, SessionLimits, StartLimits};
 pub use error_events::BridgeBody;
 pub use health::BridgeEvents;
 pub use http_server::{HttpServer, HttpServerConfig};
+pub use launcher::StartingProgram;
 pub use start_gate::StartGate;
 pub use stats::BridgeStats;

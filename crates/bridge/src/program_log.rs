@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use llamapool_wire::{Mark, people_line};
+
 use crate::child::Exit;
 use crate::stderr::LastLine;
 
@@ -51,11 +53,23 @@ impl ProgramLog {
 
     /// Logs that the program has not written a message yet.
     pub(crate) fn still_starting(&self, elapsed: Duration) {
+        let last_words = self.last_line.get();
+        let seconds = elapsed.as_secs();
+        let said = match last_words.as_str() {
+            "" => "nothing said yet",
+            said => said,
+        };
         tracing::info!(
             provider = self.provider(),
             pid = self.pid(),
-            seconds = elapsed.as_secs(),
-            last_words = self.last_line.get(),
+            seconds,
+            last_words = last_words.as_str(),
+            progress = true,
+            people = %people_line(
+                Mark::Gone,
+                self.word(),
+                format_args!("its program still starts, for {seconds} s: {said}"),
+            ),
             "the provider's program still starts: it has not answered yet"
         );
     }
@@ -82,6 +96,7 @@ impl ProgramLog {
             pid = self.pid(),
             end = %exit,
             last_words = exit.last_stderr_line,
+            people = %ended_line(self.word(), exit),
             "the provider's program has ended by itself"
         );
     }
@@ -105,6 +120,16 @@ impl ProgramLog {
         }
     }
 
+    /// Returns the word of the provider in lines for people.
+    fn word(&self) -> &str {
+        let label = self.provider().unwrap_or("program");
+        if label.starts_with('#') {
+            "provider"
+        } else {
+            label
+        }
+    }
+
     fn provider(&self) -> Option<&str> {
         self.provider.as_deref()
     }
@@ -116,4 +141,18 @@ impl ProgramLog {
     fn is_retry(&self) -> bool {
         self.is_retry.load(Ordering::Relaxed)
     }
+}
+
+/// Returns the line for people about a program that has ended by itself. Of one that has not
+/// answered anything the health of the provider is enough.
+fn ended_line(word: &str, exit: &Exit) -> String {
+    if !exit.has_answered {
+        return String::new();
+    }
+    let last_words = match exit.last_stderr_line.as_str() {
+        "" => String::new(),
+        last_words => format!(": {last_words}"),
+    };
+    let text = format!("a program has ended by itself ({exit}){last_words}");
+    people_line(Mark::Failing, word, text).to_string()
 }

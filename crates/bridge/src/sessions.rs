@@ -35,6 +35,9 @@ const TO_BEGIN: Duration = Duration::from_secs(20);
 /// it is sent together with the head.
 const TOGETHER: Duration = Duration::from_millis(5);
 
+/// What helps people whose request has no session, such as plain `curl`.
+const NO_SESSION_HINT: &str = "--shared-session of llamapool lets requests without a session in";
+
 /// The sessions of a bridge, as HTTP endpoints.
 pub(crate) struct Sessions {
     table: Arc<SessionTable>,
@@ -174,7 +177,8 @@ impl Sessions {
             )),
             (None, _) => {
                 let message = "Mcp-Session-Id is missing, and this is not an initialize request";
-                Err(RpcError::bad_request(error_code::BAD_REQUEST, message))
+                let error = RpcError::bad_request(error_code::BAD_REQUEST, message);
+                Err(error.with_hint(NO_SESSION_HINT))
             }
         }
     }

@@ -12,19 +12,21 @@ mod tools;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use llamapool_limits::MemoryAccount;
-use llamapool_mcp::{Message, RpcError, error_code};
+use llamapool_mcp::{Message, RpcError, ServerFacts, error_code};
 use llamapool_wire::CallError;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::discovery::{Discovery, DiscoveryPatience, discover, is_stateless_error};
-use self::tools::ToolHeaders;
+use self::tools::{ToolHeaders, client_meta};
 use crate::error::ServeResult;
+use crate::first_exchange::{ask_spare, ask_stateless, with_tools_of_session};
 use crate::launcher::Launcher;
 use crate::multiplexer::Multiplexer;
 use crate::post::Post;
@@ -43,6 +45,8 @@ const BETWEEN_CHECKS: Duration = Duration::from_secs(10);
 pub(crate) struct Stateless {
     launcher: Launcher,
     program: watch::Sender<ProgramState>,
+    /// Set once the first exchange is over.
+    has_facts: AtomicBool,
 }
 
 /// The state of the program.
@@ -63,6 +67,8 @@ struct StatelessProgram {
     tools: ToolHeaders,
     /// The revisions that it supports; empty if it did not answer with a list.
     supported: Vec<String>,
+    /// Its facts, as it sent them with those.
+    facts: ServerFacts,
 }
 
 impl StatelessProgram {
@@ -92,6 +98,7 @@ impl Stateless {
         Self {
             launcher,
             program: watch::Sender::new(ProgramState::Discovering),
+            has_facts: AtomicBool::new(false),
         }
     }
 
@@ -105,9 +112,11 @@ impl Stateless {
             match self.start().await {
                 Ok(running) => {
                     let multiplexer = running.multiplexer.clone();
+                    let asking = self.ask_for_tools(running.clone());
                     self.program.send_replace(ProgramState::Running(running));
                     tokio::select! {
                         () = multiplexer.attend() => {}
+                        never = asking => match never {},
                         never = self.attend_to_health() => match never {},
                     }
                 }
@@ -126,8 +135,9 @@ impl Stateless {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            // In any order: neither ends.
+            // In any order: none ends.
             () = expiring => {}
+            never = self.ask_spare() => match never {},
             never = self.attend_to_health() => match never {},
         }
     }
@@ -140,6 +150,24 @@ impl Stateless {
             // Callers whose requests end programs must not keep the bridge busy.
             tokio::time::sleep(BETWEEN_CHECKS).await;
         }
+    }
+
+    /// Has the first exchange with a program of sessions. Never returns.
+    async fn ask_spare(&self) -> Infallible {
+        if self.launcher.config().asks_for_facts && !self.has_facts.load(Ordering::Relaxed) {
+            ask_spare(&self.launcher).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Ends the first exchange with a program without sessions. Never returns.
+    async fn ask_for_tools(&self, program: Arc<StatelessProgram>) -> Infallible {
+        if self.launcher.config().asks_for_facts {
+            let facts = program.facts.clone();
+            ask_stateless(&self.launcher, &program.multiplexer, facts, client_meta()).await;
+        }
+        drop(program);
+        std::future::pending().await
     }
 
     async fn retry_until_it_runs(&self) {
@@ -259,11 +287,12 @@ impl Stateless {
                 start: config.starts.patience,
             };
             match discover(&multiplexer, spare, patience).await {
-                Discovery::Stateless { supported } if spare.remove() => {
+                Discovery::Stateless { supported, facts } if spare.remove() => {
                     return Ok(Arc::new(StatelessProgram {
                         multiplexer,
                         tools: ToolHeaders::default(),
                         supported,
+                        facts,
                     }));
                 }
                 // It may treat that session as begun, or is a caller's: another program takes its
@@ -271,8 +300,11 @@ impl Stateless {
                 Discovery::Stateless { .. } | Discovery::StatelessButInitialized => {
                     self.end_spare(&multiplexer);
                 }
-                Discovery::Older { is_initialized } => {
-                    self.keep_spare(&multiplexer, is_initialized);
+                Discovery::Older {
+                    is_initialized,
+                    facts,
+                } => {
+                    self.keep_spare(&multiplexer, is_initialized, facts).await;
                     return Err(ProgramStartError::Older);
                 }
                 Discovery::Silent => {
@@ -295,9 +327,25 @@ impl Stateless {
         }
     }
 
-    /// Keeps the program that was asked for the first caller that can use it.
-    fn keep_spare(&self, multiplexer: &Multiplexer, is_initialized: bool) {
-        if is_initialized && !self.launcher.config().shared_session {
+    /// Keeps the program that was asked for the first caller that can use it. One that no caller can
+    /// use is asked for its tools before it ends.
+    async fn keep_spare(
+        &self,
+        multiplexer: &Arc<Multiplexer>,
+        is_initialized: bool,
+        facts: Option<ServerFacts>,
+    ) {
+        let is_shared = self.launcher.config().shared_session;
+        if let Some(facts) = facts.filter(|_| self.launcher.config().asks_for_facts) {
+            let facts = if is_shared {
+                facts
+            } else {
+                with_tools_of_session(multiplexer, facts).await
+            };
+            self.launcher.note_facts(Some(facts));
+            self.has_facts.store(true, Ordering::Relaxed);
+        }
+        if is_initialized && !is_shared {
             self.end_spare(multiplexer);
         } else {
             self.launcher.spare().keep();

@@ -23,6 +23,8 @@ pub enum BodyEnd {
     Broken,
     /// A timeout broke it off.
     TimedOut,
+    /// Its observer broke it off.
+    Aborted,
 }
 
 /// Observes a response's body, and is dropped with it: the call's permit, and its statistics. If it
@@ -32,6 +34,10 @@ pub trait BodyObserver {
     fn on_data(&mut self, bytes: usize);
     /// Notes the end of the body. It is called once at most.
     fn on_end(&mut self, end: BodyEnd);
+    /// Becomes ready when the body is to be broken off, whether or not more of it has arrived.
+    fn poll_abort(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
 /// No observer.
@@ -52,6 +58,9 @@ pub enum ForwardedBodyError {
     /// The whole call took too long.
     #[error("the call took too long")]
     Total,
+    /// The observer broke it off.
+    #[error("the call was ended")]
+    Aborted,
 }
 
 pin_project! {
@@ -116,7 +125,9 @@ where
             return Poll::Ready(None);
         }
 
+        let is_aborted = this.observer.poll_abort(cx).is_ready();
         let (error, end) = match this.inner.as_mut().poll_frame(cx) {
+            _ if is_aborted => (ForwardedBodyError::Aborted, BodyEnd::Aborted),
             Poll::Ready(Some(Ok(frame))) => {
                 this.observer
                     .on_data(frame.data_ref().map_or(0, Bytes::len));

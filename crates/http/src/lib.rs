@@ -38,7 +38,7 @@ pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
 pub use hop_by_hop::{remove_headers, strip_hop_by_hop};
 pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};
-pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, linger};
+pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, discard, linger};
 pub use listener_streams::{ListenerStream, ListenerStreams};
 pub use method::is_of_the_connection;
 pub use request_pace::{RequestPace, RequestTooSlowError};

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
+use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
@@ -96,6 +98,14 @@ pub async fn linger<B: Body<Data = Bytes>>(body: B) {
     };
     // The response follows, also if the body was not read to its end.
     let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
+/// Reads and discards the body of a request that is refused (see [`linger`]), unless its sender has asked
+/// before it sends: then nothing comes.
+pub async fn discard<B: Body<Data = Bytes>>(request: Request<B>) {
+    if !request.headers().contains_key(EXPECT) {
+        linger(request.into_body()).await;
+    }
 }
 
 pin_project! {

@@ -3,6 +3,8 @@
 //! The requests go to a [`Handler`]; nothing here depends on a route. The public server, the status
 //! server of a relay and the bridge all serve by this.
 //!
+//! - What is below HTTP is a [`Transport`]: the connection itself, or TLS on it. Its handshake has a
+//!   place and the time of a request's head, as it is a part of the wait for one.
 //! - Every connection is accepted at once: one that waits in the system's queue could be a probe, or
 //!   a relay.
 //! - It gets a place, in fair shares of networks; if none is free, those connections give way that
@@ -12,7 +14,9 @@
 
 mod connection;
 mod places;
+mod received_body;
 mod tracked_body;
+mod transport;
 mod write_timeout;
 
 use std::future::Future;
@@ -23,7 +27,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +34,9 @@ use tokio_util::sync::CancellationToken;
 use self::connection::Connection;
 use self::places::Places;
 use crate::BoxError;
+
+pub use self::received_body::ReceivedBody;
+pub use self::transport::{Plain, Transport};
 
 /// The connections that wait to be accepted. One more than fits is tried again by its peer a second
 /// later: all relays come at once after a restart, and callers come in bursts. The system may have
@@ -49,7 +55,7 @@ pub trait Handler: Clone + Send + 'static {
     fn answer(
         &self,
         peer: SocketAddr,
-        request: Request<Incoming>,
+        request: Request<ReceivedBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// Returns whether a request is answered also where no place is left: those by which the
@@ -57,7 +63,7 @@ pub trait Handler: Clone + Send + 'static {
     fn is_essential(&self, uri: &Uri) -> bool;
 
     /// Answers a request on a connection that has no place.
-    fn refuse(&self, request: &Request<Incoming>, overload: Overload) -> Response<Self::Body>;
+    fn refuse(&self, request: &Request<ReceivedBody>, overload: Overload) -> Response<Self::Body>;
 }
 
 /// The reason why a connection has no place.
@@ -138,6 +144,16 @@ impl Listener {
     /// Serves connections until `farewell` is cancelled, then waits for them to end: each finishes
     /// its running requests. Dropping the future ends them at once.
     pub async fn serve(self, handler: impl Handler, farewell: CancellationToken) {
+        self.serve_over(Plain, handler, farewell).await;
+    }
+
+    /// Serves connections as [`Listener::serve`] does, with HTTP over this transport.
+    pub async fn serve_over(
+        self,
+        transport: impl Transport,
+        handler: impl Handler,
+        farewell: CancellationToken,
+    ) {
         let places = Places::new(self.limits.max_connections);
         let mut connections = JoinSet::new();
 
@@ -154,7 +170,11 @@ impl Listener {
                 Ok((stream, peer)) => {
                     let connection = self.admit(&places, stream, peer);
                     if let Some(connection) = connection {
-                        connections.spawn(connection.serve(handler.clone(), farewell.clone()));
+                        connections.spawn(connection.serve(
+                            transport.clone(),
+                            handler.clone(),
+                            farewell.clone(),
+                        ));
                     }
                 }
                 Err(error) => {

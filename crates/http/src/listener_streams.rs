@@ -92,6 +92,7 @@ impl ListenerStreams {
 
         tracing::info!(
             event_streams = self.open(),
+            people = "◐ finishing    ending event streams on which clients only listen",
             "ending event streams on which clients only listen"
         );
         self.0.end.cancel();

@@ -7,7 +7,12 @@ use crate::owner::Owner;
 pub type MemoryClaims = [Claim; 3];
 
 /// Memory that is counted as in use. Dropping it gives it back.
-pub type MemoryShare = Share<3>;
+#[derive(Debug)]
+pub struct MemoryShare {
+    whole: Share<3>,
+    /// The same bytes, in the part of the memory that they belong to.
+    part: Option<Share<3>>,
+}
 
 /// The bytes that a process may hold in collected bodies, unread bytes and kept events. Clones are
 /// the same bytes.
@@ -21,6 +26,8 @@ pub struct MemoryBudget {
 pub struct MemoryAccount {
     budget: MemoryBudget,
     claims: MemoryClaims,
+    /// A part of the budget, which the bytes count for as well.
+    part: Option<MemoryBudget>,
 }
 
 impl MemoryBudget {
@@ -56,6 +63,7 @@ impl MemoryBudget {
         MemoryAccount {
             budget: self.clone(),
             claims,
+            part: None,
         }
     }
 }
@@ -85,7 +93,22 @@ impl MemoryAccount {
     /// [`ShareError::Full`] if less is free, [`ShareError::Owner`] if one of the parties has its
     /// share.
     pub fn take(&self, bytes: usize) -> Result<MemoryShare, ShareError> {
-        self.budget.bytes.take(self.claims, bytes)
+        let part = self.part.as_ref();
+        let part = part.map(|part| part.bytes.take(self.claims, bytes));
+        Ok(MemoryShare {
+            part: part.transpose()?,
+            whole: self.budget.bytes.take(self.claims, bytes)?,
+        })
+    }
+
+    /// Returns the same account for bytes of one purpose, which together have a bound of their own: in
+    /// both budgets its parties have their shares.
+    #[must_use]
+    pub fn within(self, part: &MemoryBudget) -> Self {
+        Self {
+            part: Some(part.clone()),
+            ..self
+        }
     }
 
     /// Returns the same id's account for one of its callers, and the address of the caller.
@@ -99,6 +122,34 @@ impl MemoryAccount {
     /// Returns the budget that the account belongs to.
     pub fn budget(&self) -> &MemoryBudget {
         &self.budget
+    }
+}
+
+impl MemoryShare {
+    /// Takes more for the same parties.
+    ///
+    /// # Errors
+    /// As [`MemoryAccount::take`]; the share keeps what it has.
+    pub fn grow(&mut self, more: usize) -> Result<(), ShareError> {
+        self.whole.grow(more)?;
+        let part = self.part.as_mut().map_or(Ok(()), |part| part.grow(more));
+        if part.is_err() {
+            self.whole.shrink(more);
+        }
+        part
+    }
+
+    /// Gives a part back, at most all of it.
+    pub fn shrink(&mut self, less: usize) {
+        self.whole.shrink(less);
+        if let Some(part) = &mut self.part {
+            part.shrink(less);
+        }
+    }
+
+    /// Returns the number of bytes.
+    pub fn amount(&self) -> usize {
+        self.whole.amount()
     }
 }
 
@@ -141,6 +192,31 @@ mod tests {
         drop(taken);
 
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn bytes_of_a_part_count_for_the_whole_as_well() {
+        let [whole, part] = [MemoryBudget::new(256 * MIB), MemoryBudget::new(4 * MIB)];
+        let account = whole.account(claims("a", "1", "x")).within(&part);
+
+        let mut share = account.take(MIB).unwrap();
+        share.grow(MIB).unwrap();
+        assert_eq!((whole.used(), part.used()), (2 * MIB, 2 * MIB));
+        assert_eq!(share.grow(3 * MIB), Err(ShareError::Full));
+        assert_eq!((whole.used(), part.used()), (2 * MIB, 2 * MIB));
+        assert_eq!(account.take(3 * MIB).err(), Some(ShareError::Full));
+        share.shrink(MIB);
+        assert_eq!((whole.used(), part.used()), (MIB, MIB));
+
+        drop(share);
+
+        assert_eq!((whole.used(), part.used()), (0, 0));
+        let small = MemoryBudget::new(MIB).account(claims("a", "1", "x"));
+        assert_eq!(
+            small.within(&part).take(2 * MIB).err(),
+            Some(ShareError::Full)
+        );
+        assert_eq!(part.used(), 0, "a refusal holds nothing");
     }
 
     #[test]

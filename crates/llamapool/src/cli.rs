@@ -6,25 +6,79 @@
 mod command;
 mod error;
 mod generate;
+mod help;
+mod print;
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use llamapool_settings::{Sources, command_line};
 
 pub use error::CliError;
+pub use generate::write_man_pages;
 
+use crate::admin::AdminCommand;
+use crate::doctor::{self, DoctorCommand};
+use crate::remote::RemoteCommand;
 use crate::roles::{Role, RoleSettings};
+use crate::service;
 use crate::settings::{ConfigError, Environment};
+use crate::support::{self, SupportCommand};
 
 /// A parsed command line.
 #[derive(Debug)]
 pub enum Invocation {
     /// Print this text and exit: help, version, completions or a man page.
     Print(String),
+    /// Print this text, and notes for people on standard error, and exit.
+    PrintWithNotes {
+        /// The text.
+        text: String,
+        /// The notes, each with a line end.
+        notes: String,
+    },
+    /// Write the man pages of all commands into this directory.
+    ManPages(PathBuf),
+    /// Print this text as what should have been typed.
+    Usage(String),
     /// Run a role.
     Run(RoleSettings),
+    /// Change who may do what.
+    Admin(AdminCommand),
+    /// Look for what is in the way.
+    Doctor(DoctorCommand),
+    /// Reach a server over the network.
+    Remote(RemoteCommand),
+    /// Collect what helps to help.
+    Support(SupportCommand),
+}
+
+/// The command line and the environment of a process, which can be read again. Not `Debug`: there are
+/// secrets in both.
+#[derive(Clone)]
+pub struct CommandLine {
+    arguments: Vec<OsString>,
+    environment: Environment,
+}
+
+impl CommandLine {
+    /// The command line with these arguments; the first one is the name of the program.
+    pub fn new(arguments: impl IntoIterator<Item = OsString>, environment: Environment) -> Self {
+        Self {
+            arguments: arguments.into_iter().collect(),
+            environment,
+        }
+    }
+
+    /// Parses the command line and reads the settings of its role, with the files as they are now.
+    ///
+    /// # Errors
+    ///
+    /// If the command line is wrong, or a setting in any source.
+    pub fn parse(&self) -> Result<Invocation, CliError> {
+        parse(self.arguments.iter().cloned(), &self.environment)
+    }
 }
 
 /// Parses the command line and reads the settings of its role. The first argument is the name of
@@ -38,11 +92,22 @@ pub fn parse(
     environment: &Environment,
 ) -> Result<Invocation, CliError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut arguments = help::as_flag(arguments);
     let called_as = match arguments.first() {
         Some(program) => role_of_program(program)?,
         None => None,
     };
 
+    if called_as.is_none() && arguments.len() <= 1 {
+        return Ok(Invocation::Usage(help::short()));
+    }
+    if called_as.is_none() {
+        arguments = match arguments.get(1).and_then(|it| it.to_str()) {
+            Some(doctor::DOCTOR) => doctor::with_role(arguments, environment),
+            Some(support::SUPPORT) => support::with_role(arguments, environment),
+            _ => arguments,
+        };
+    }
     let command = match called_as {
         Some(role) => command::of_role(role, format!("llamapool-{}", role.name)),
         None => command::top(),
@@ -84,11 +149,25 @@ fn invoke(
 ) -> Result<Invocation, CliError> {
     match name {
         command::COMPLETIONS => Ok(Invocation::Print(generate::completions(matches))),
-        command::MAN => Ok(Invocation::Print(generate::man(matches)?)),
-        name => match Role::by_name(name) {
-            Some(role) => configure(role, matches, environment),
-            None => Err(CliError::unknown_command(name)),
+        command::MAN => match matches.get_one::<PathBuf>(command::DIRECTORY) {
+            Some(directory) => Ok(Invocation::ManPages(directory.clone())),
+            None => Ok(Invocation::Print(generate::man(matches)?)),
         },
+        service::SERVICE => Ok(Invocation::Print(service::read(matches)?)),
+        doctor::DOCTOR => doctor::read(matches, environment).map(Invocation::Doctor),
+        support::SUPPORT => support::read(matches, environment).map(Invocation::Support),
+        name => {
+            if let Some(command) = RemoteCommand::read(name, matches, environment)? {
+                return Ok(Invocation::Remote(command));
+            }
+            if let Some(command) = AdminCommand::read(name, matches, environment)? {
+                return Ok(Invocation::Admin(command));
+            }
+            match Role::by_name(name) {
+                Some(role) => configure(role, matches, environment),
+                None => Err(CliError::unknown_command(name)),
+            }
+        }
     }
 }
 
@@ -102,6 +181,7 @@ fn configure(
     let resolved = (role.resolve)(&sources);
 
     match ConfigError::all(sources.take_problems(), resolved) {
+        Ok(settings) if command::is_printing(matches) => print::servers_file(&settings),
         Ok(settings) => Ok(Invocation::Run(settings)),
         Err(error) => Err(error.into()),
     }

@@ -14,25 +14,30 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use llamapool_relay::{
     DialConfig, HttpConfig, Identity, LinkState, LlmConfig, ModelPatterns, ProviderConfig,
-    ProviderKind, ProxySettings, Reconnect, Relay, RelayConfig, RuntimeKind, StatusBind,
+    ProviderKind, ProxySettings, Reconnect, Relay, RelayConfig, RelayView, RuntimeKind, StatusBind,
     StatusConfig, UpstreamStream,
 };
 use llamapool_server::{
-    AuthConfig, DataDirConfig, Keys, ListenConfig, McpConfig, RelaysConfig, Server, ServerConfig,
-    StateConfig,
+    AuthConfig, DataDirConfig, Keys, ListenConfig, ListenError, McpConfig, RelaysConfig, Server,
+    ServerConfig, StateConfig,
 };
 use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::{DisplayName, RelayId, Secret};
 use tokio::sync::{oneshot, watch};
 
+use crate::roles::relay;
 use crate::settings::DemoProvider;
 use crate::stop::Stop;
+use crate::taken_port;
+use crate::terminal::{Screen, banner};
 use crate::version::BUILD;
 
 /// Id of the demo's provider.
 const ID: &str = "demo";
 /// Most bytes that the demo's server holds for callers.
 const MAX_MEMORY: usize = 256 << 20;
+/// Longest wait for all rows of the banner.
+const BANNER_TIME: Duration = Duration::from_secs(3);
 /// Longest wait for a connection; all of them are on loopback.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,7 +48,12 @@ enum BoundProvider {
 }
 
 /// Runs the demo until it is requested to stop.
-pub(crate) async fn run(kind: DemoProvider, port: u16, stop: Stop) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    kind: DemoProvider,
+    port: u16,
+    shown: Shown,
+    stop: Stop,
+) -> anyhow::Result<()> {
     let api_key = Secret::random();
     let worker_key = Secret::random();
 
@@ -52,10 +62,15 @@ pub(crate) async fn run(kind: DemoProvider, port: u16, stop: Stop) -> anyhow::Re
         .context("the demo's provider")?;
     let server = Server::bind(server_config(port, &api_key, &worker_key))
         .await
-        .context("use --port to choose another port")?;
+        .map_err(explain_bind)?;
     let address = server.address()?;
-    let relay = Relay::bind(relay_config(address, &provider, &worker_key)?).await?;
+    let config = RelayConfig {
+        shows_calls: shown.calls,
+        ..relay_config(address, &provider, &worker_key)?
+    };
+    let relay = Relay::bind(config).await?;
     let link = relay.link();
+    let view = relay.view();
 
     // The relay ends first: for a relay that is not stopping yet, a server that ends is a lost
     // connection.
@@ -73,17 +88,45 @@ pub(crate) async fn run(kind: DemoProvider, port: u16, stop: Stop) -> anyhow::Re
     tokio::select! {
         result = both => result.map_err(Into::into),
         result = provider.run() => result.context("the demo's provider"),
-        error = present(link, introduction::text(kind, address, &api_key)) => error,
+        error = present(link, view, shown.screen, introduction::text(kind, address, &api_key)) => error,
     }
 }
 
-/// Prints the introduction once the relay is connected. It returns only an error.
-async fn present(mut link: watch::Receiver<LinkState>, introduction: String) -> anyhow::Result<()> {
+/// Explains why the server of the demo does not start.
+fn explain_bind(error: std::io::Error) -> anyhow::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(ListenError { address, error }) => taken_port::explain(*address, error, "--port "),
+        None => error.into(),
+    }
+}
+
+/// What a demo shows besides its introduction.
+pub(crate) struct Shown {
+    /// Every call.
+    pub(crate) calls: bool,
+    /// A banner, if people read.
+    pub(crate) screen: Option<Screen>,
+}
+
+/// Prints the introduction once the relay is connected, behind the banner. It returns only an error.
+async fn present(
+    mut link: watch::Receiver<LinkState>,
+    view: RelayView,
+    screen: Option<Screen>,
+    introduction: String,
+) -> anyhow::Result<()> {
     let is_connected = |state: &LinkState| matches!(state, LinkState::Connected { .. });
     if link.wait_for(is_connected).await.is_err() {
         bail!("the demo's relay has ended");
     }
 
+    if let Some(screen) = screen {
+        screen.block(&[banner::title("demo")]);
+        // Within a bound: the commands matter more.
+        let _ = tokio::time::timeout(BANNER_TIME, relay::banner::show(&screen, &view)).await;
+        screen.close_banner();
+    }
     std::io::stdout()
         .write_all(introduction.as_bytes())
         .context("standard output")?;
@@ -99,10 +142,12 @@ fn server_config(port: u16, api_key: &Secret, worker_key: &Secret) -> ServerConf
                 api: Some(api_key.clone()),
                 worker: Some(worker_key.clone()),
                 session: None,
-                llm: std::sync::Arc::default(),
             },
             ..AuthConfig::default()
         },
+        identity: llamapool_server::IdentityConfig::default(),
+        audit: llamapool_server::AuditConfig::default(),
+        sign_in: None,
         relays: RelaysConfig::default(),
         mcp: McpConfig::default(),
         llm: llamapool_server::LlmConfig::default(),
@@ -146,6 +191,7 @@ fn relay_config(
         tunnel: TunnelConfig::default(),
         max_memory: MAX_MEMORY,
         max_starting: None,
+        shows_calls: false,
         build: BUILD,
     })
 }
@@ -181,6 +227,7 @@ impl BoundProvider {
                 headers: http::HeaderMap::new(),
                 publishes_oauth: false,
                 connect_timeout: CONNECT_TIMEOUT,
+                asks_for_facts: true,
                 probe_interval: Duration::from_secs(10),
                 redirect_replay_bytes: 1 << 20,
             }),

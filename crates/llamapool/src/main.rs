@@ -1,12 +1,13 @@
 //! The executable `llamapool`. Everything it does is in the library of the same name.
 //!
-//! Exit code 64 is wrong usage and wrong settings, 1 is everything that fails later.
+//! Exit code 64 is wrong usage and wrong settings, 1 is everything that fails later. `doctor` also has 2,
+//! for warnings alone; the commands of `remote` have 69 and 77 for servers and keys.
 
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-use llamapool::cli::{self, Invocation};
+use llamapool::cli::{self, CommandLine, Invocation};
 use llamapool::settings::Environment;
 #[cfg(unix)]
 use llamapool_bridge::guard;
@@ -32,17 +33,42 @@ fn main() -> ExitCode {
     }
 
     forbid_inspection();
-    let invocation = match cli::parse(std::env::args_os(), &Environment::of_process()) {
+    let command_line = CommandLine::new(std::env::args_os(), Environment::of_process());
+    let invocation = match command_line.parse() {
         Ok(invocation) => invocation,
         Err(error) => return fail(&error, USAGE),
     };
 
+    let mut code = ExitCode::SUCCESS;
     let result = match invocation {
         Invocation::Print(text) => print(&text),
-        Invocation::Run(settings) => settings.run(),
+        Invocation::PrintWithNotes { text, notes } => {
+            print_note(&notes);
+            print(&text)
+        }
+        Invocation::Usage(text) => {
+            print_note(&text);
+            return ExitCode::from(USAGE);
+        }
+        Invocation::ManPages(directory) => cli::write_man_pages(&directory),
+        Invocation::Run(settings) => settings.run(command_line),
+        Invocation::Admin(command) => command.run().and_then(|printed| {
+            print_note(&printed.notes);
+            print(&printed.output)
+        }),
+        Invocation::Doctor(command) => command.run().and_then(|diagnosis| {
+            code = ExitCode::from(diagnosis.code);
+            print(&diagnosis.output)
+        }),
+        Invocation::Remote(command) => command.run().and_then(|finished| {
+            code = ExitCode::from(finished.code);
+            print_note(&finished.notes);
+            print(&finished.output)
+        }),
+        Invocation::Support(command) => command.run().and_then(|text| print(&text)),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => code,
         Err(error) => fail(&format_args!("{error:#}"), FAILURE),
     }
 }
@@ -63,6 +89,11 @@ fn forbid_inspection() {
 fn print(text: &str) -> anyhow::Result<()> {
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
+}
+
+/// Writes a note for people to standard error.
+fn print_note(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Writes an error to standard error, and returns the exit code.

@@ -5,12 +5,14 @@
 
 mod bridge;
 mod demo;
-mod relay;
+pub(crate) mod relay;
+mod reload;
 mod server;
 mod worker;
 
 use llamapool_settings::{Schema, Sources};
 
+use crate::cli::CommandLine;
 use crate::settings::{
     BridgeSettings, ConfigError, DemoSettings, RelaySettings, ServerSettings, WorkerSettings,
 };
@@ -63,15 +65,16 @@ impl Role {
 }
 
 impl RoleSettings {
-    /// Runs the role until the process is stopped.
+    /// Runs the role until the process is stopped. A relay reads its command line again on a
+    /// hangup signal.
     ///
     /// # Errors
     ///
     /// If the role cannot be started, or ends by itself.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self, command_line: CommandLine) -> anyhow::Result<()> {
         match self {
-            Self::Server(settings) => server::run(*settings),
-            Self::Relay(settings) => relay::run(*settings),
+            Self::Server(settings) => server::run(*settings, command_line),
+            Self::Relay(settings) => relay::run(*settings, command_line),
             Self::Worker(settings) => worker::run(*settings),
             Self::Bridge(settings) => bridge::run(*settings),
             Self::Demo(settings) => demo::run(settings),

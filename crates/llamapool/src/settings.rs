@@ -11,6 +11,7 @@ mod bridge;
 mod config_file;
 mod demo;
 mod error;
+mod fixed;
 pub mod group;
 mod headers;
 mod logging;
@@ -26,8 +27,10 @@ pub use bridge::BridgeSettings;
 pub use demo::{DemoProvider, DemoSettings};
 pub use error::ConfigError;
 pub use llamapool_settings::Environment;
-pub use logging::{LogFormat, LogLimit, LogSettings};
+pub use logging::{LogFormat, LogLimit, LogSettings, LogStyle};
 pub use relay::RelaySettings;
+pub use relay::mcp_servers::{McpServersError, ServersFile, ServersFileError};
+pub(crate) use server::data_dir as server_data_dir;
 pub use server::{GeneratedKey, ServerSettings};
 pub use worker::WorkerSettings;
 
@@ -35,6 +38,7 @@ pub(crate) use bridge::SCHEMA as BRIDGE;
 pub(crate) use demo::SCHEMA as DEMO;
 pub(crate) use relay::SCHEMA as RELAY;
 pub(crate) use server::SCHEMA as SERVER;
+pub(crate) use value::model_patterns;
 pub(crate) use worker::SCHEMA as WORKER;
 
 #[cfg(test)]

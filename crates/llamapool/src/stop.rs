@@ -44,6 +44,49 @@ impl Stop {
         // It fails only if the sender is gone, and with it the role.
         let _ = self.0.wait_for(|requested| *requested).await;
     }
+
+    /// Returns a request that is made through the sender.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> (Self, watch::Sender<bool>) {
+        let (requested, stop) = watch::channel(false);
+        (Self(stop), requested)
+    }
+}
+
+/// The signal by which a process reads its files again.
+#[cfg(unix)]
+pub(crate) struct Hangup(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Hangup {
+    /// Takes the signal, which from now on does not end the process.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the signal.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+/// The signal by which a process reads its files again.
+#[cfg(not(unix))]
+pub(crate) struct Hangup;
+
+#[cfg(not(unix))]
+impl Hangup {
+    /// There is no such signal here.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Waits for ever.
+    pub(crate) async fn next(&mut self) {
+        std::future::pending().await
+    }
 }
 
 /// The signals that stop a process.

@@ -1,32 +1,32 @@
-//! The log, on standard error, as text or JSON.
+//! The log, on standard error: lines for people, full lines, or JSON.
 //!
 //! Control characters of a value are always escaped, and so are those that turn or hide text:
 //! values come from callers, relays and providers, and could otherwise forge a line or control a
 //! terminal. `tracing-subscriber` alone does not escape line ends.
 //!
-//! However many events there are, the log has a bound; see `throttle`.
+//! However many events there are, the log has a bound; see `throttle`. What people read is declared
+//! by the events themselves; see `people`.
 
+mod colours;
+mod full;
+mod people;
 mod throttle;
 
-use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
-use llamapool_wire::controls_display;
 use tracing::Dispatch;
-use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::SetGlobalDefaultError;
-use tracing_subscriber::Registry;
-use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{Layer, fmt as lines};
+use tracing_subscriber::{Layer, Registry};
 
-pub use self::throttle::LeftOutReports;
-use self::throttle::Throttle;
-use crate::settings::{LogFormat, LogSettings};
+pub(crate) use self::colours::Colours;
+use self::people::PeopleLayer;
+use self::throttle::{LeftOutReports, Throttle};
+use crate::settings::{LogFormat, LogSettings, LogStyle};
+use crate::terminal::Screen;
 
 /// Prefix of the targets of llamapool's crates. Other crates log from `warn` on: in detail they
 /// would log what passes through them, headers with keys included.
@@ -36,31 +36,49 @@ const OWN_TARGETS: &str = "llamapool";
 /// walkthrough's `time/now`.
 const DEMO_TARGETS: &str = "rmcp";
 
-/// Colours of a text log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Colours {
-    /// For a terminal.
-    On,
-    /// For a file or a pipe.
-    Off,
+/// The log of a process. Dropping it, at the end of the process, logs how many lines were left out
+/// last.
+#[must_use]
+pub struct Log {
+    /// `None` if lines are never left out.
+    _reports: Option<LeftOutReports>,
+    people: Option<Screen>,
 }
 
-/// Installs the log of the process. Dropping the reports, at the end of the process, logs how many
-/// lines were left out last; `None` if none ever are.
+/// Whether a role has a banner, which shows what some events would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Banner {
+    /// It has one, where people read.
+    Shown,
+    /// It has one, and is server and relay in one process: the lines of the relay are enough.
+    OfBothSides,
+    /// It has none.
+    None,
+}
+
+impl Log {
+    /// Returns the screen of people; `None` in the other styles.
+    pub fn people(&self) -> Option<&Screen> {
+        self.people.as_ref()
+    }
+}
+
+/// Installs the log of the process.
 ///
 /// # Errors
 ///
 /// If it was installed before.
-pub fn install(log: &LogSettings) -> Result<Option<LeftOutReports>, SetGlobalDefaultError> {
-    let colours = if io::stderr().is_terminal() {
-        Colours::On
-    } else {
-        Colours::Off
-    };
+pub fn install(log: &LogSettings, banner: Banner) -> Result<Log, SetGlobalDefaultError> {
+    let is_terminal = io::stderr().is_terminal();
+    let colours = Colours::of_process(is_terminal);
     let throttle = Throttle::new(log.limit);
     let reports = throttle.as_ref().map(Throttle::reports);
 
-    let dispatch = dispatch(log, colours, throttle, io::stderr);
+    let people = is_for_people(log, is_terminal).then(|| Screen::stderr(is_terminal, colours));
+    let dispatch = match &people {
+        Some(screen) => for_people(log.level, throttle, screen.clone(), banner),
+        None => full(log, colours, throttle, io::stderr),
+    };
     tracing::dispatcher::set_global_default(dispatch)?;
 
     for flag in &log.secret_flags {
@@ -70,33 +88,41 @@ pub fn install(log: &LogSettings) -> Result<Option<LeftOutReports>, SetGlobalDef
              set the secret as a variable of the environment, or its file with {flag}-file"
         );
     }
-    Ok(reports)
+    Ok(Log {
+        _reports: reports,
+        people,
+    })
 }
 
-fn dispatch<W>(
-    log: &LogSettings,
-    colours: Colours,
+/// Returns whether the log is for people. Details are for those who look for a fault: they get full
+/// lines.
+fn is_for_people(log: &LogSettings, is_terminal: bool) -> bool {
+    if log.format == LogFormat::Json {
+        return false;
+    }
+    match log.style {
+        LogStyle::Full => false,
+        LogStyle::People => true,
+        LogStyle::Auto => is_terminal && log.level <= LevelFilter::INFO,
+    }
+}
+
+fn for_people(
+    level: LevelFilter,
     throttle: Option<Throttle>,
-    writer: W,
-) -> Dispatch
+    screen: Screen,
+    banner: Banner,
+) -> Dispatch {
+    finish(PeopleLayer::new(screen, banner), level, throttle)
+}
+
+fn full<W>(log: &LogSettings, colours: Colours, throttle: Option<Throttle>, writer: W) -> Dispatch
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     match log.format {
-        LogFormat::Text => {
-            let layer = lines::layer()
-                .fmt_fields(debug_fn(write_field).delimited(" "))
-                .with_ansi(colours == Colours::On)
-                .with_writer(writer);
-            finish(layer, log.level, throttle)
-        }
-        LogFormat::Json => {
-            let layer = lines::layer()
-                .json()
-                .flatten_event(true)
-                .with_writer(JsonEscapingWriter(writer));
-            finish(layer, log.level, throttle)
-        }
+        LogFormat::Text => finish(full::text(colours, writer), log.level, throttle),
+        LogFormat::Json => finish(full::json(writer), log.level, throttle),
     }
 }
 
@@ -122,74 +148,12 @@ fn targets(level: LevelFilter) -> Targets {
         .with_target(DEMO_TARGETS, level.min(LevelFilter::ERROR))
 }
 
-/// Writes `name=value`, or the message alone, with every character escaped that controls how text is
-/// shown.
-fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    let mut text = EscapingWriter(writer);
-
-    if field.name() == "message" {
-        write!(text, "{value:?}")
-    } else {
-        write!(text, "{field}={value:?}")
-    }
-}
-
-/// A writer of text that escapes characters that control how it is shown.
-struct EscapingWriter<'a, 'w>(&'a mut Writer<'w>);
-
-impl fmt::Write for EscapingWriter<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars().try_for_each(|c| {
-            if controls_display(c) {
-                write!(self.0, "{}", c.escape_default())
-            } else {
-                self.0.write_char(c)
-            }
-        })
-    }
-}
-
-/// A writer of JSON lines that escapes the characters that control how text is shown, as far as JSON
-/// does not. It receives whole lines, so that no character is cut in two.
-struct JsonEscapingWriter<W>(W);
-
-impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for JsonEscapingWriter<W> {
-    type Writer = JsonEscapingWriter<W::Writer>;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        JsonEscapingWriter(self.0.make_writer())
-    }
-}
-
-impl<W: Write> Write for JsonEscapingWriter<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line);
-
-        let mut escaped = String::with_capacity(text.len());
-        for c in text.chars() {
-            // The end of the line is the only such character outside of strings.
-            if c == '\n' || !controls_display(c) {
-                escaped.push(c);
-                continue;
-            }
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                escaped.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-
-        self.0.write_all(escaped.as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::Arc;
 
+    use llamapool_wire::controls_display;
     use parking_lot::Mutex;
 
     use super::*;
@@ -229,10 +193,11 @@ mod tests {
         let settings = LogSettings {
             level,
             format,
+            style: LogStyle::Full,
             limit,
             secret_flags: Vec::new(),
         };
-        let dispatch = dispatch(&settings, colours, None, move || writer.clone());
+        let dispatch = full(&settings, colours, None, move || writer.clone());
 
         tracing::dispatcher::with_default(&dispatch, events);
 

@@ -20,7 +20,7 @@ use self::members::{Members, elements, without_nan};
 
 pub use self::loose::readable_responses;
 pub use self::token::{Token, TokenKey};
-pub use self::unambiguous::{AmbiguousMessageError, UnambiguousMessage};
+pub use self::unambiguous::{AmbiguousMessageError, UnambiguousMessage, folded_name};
 
 /// The place of a value in the text of its message; `None` if there is no such value.
 type Part = Option<Range<usize>>;

@@ -59,6 +59,13 @@ impl RpcError {
         }
     }
 
+    /// Adds what helps people, where clients show the protocol's own text: they read `message`, and
+    /// some compare it.
+    pub fn with_hint(mut self, hint: &str) -> Self {
+        self.data = Some(serde_json::json!({ "hint": hint }));
+        self
+    }
+
     /// Sets the id to that of `message`, if `message` is a request.
     pub fn for_message(mut self, message: &Message) -> Self {
         if let (MessageKind::Request, Some(id)) = (message.kind, &message.id) {

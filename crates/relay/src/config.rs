@@ -36,6 +36,8 @@ pub struct RelayConfig {
     /// The most programs that start at the same time, over all providers; `None`: as many as suit
     /// the machine.
     pub max_starting: Option<usize>,
+    /// True if every call is shown with its method and its outcome.
+    pub shows_calls: bool,
     /// The build of the program.
     pub build: BuildInfo,
 }
@@ -100,6 +102,9 @@ pub enum Reconnect {
         max: Duration,
         /// How long a connection must have been up for the span to start over.
         stable_after: Duration,
+        /// True if the relay ends with a refusal that only an operator can change, such as a wrong
+        /// key.
+        exits_on_refusal: bool,
     },
 }
 
@@ -126,8 +131,26 @@ pub enum ProviderKind {
     Llm(LlmConfig),
 }
 
+impl ProviderConfig {
+    /// Returns whether another configuration makes the same provider.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let same_token = match (&self.auth_token, &other.auth_token) {
+            (Some(one), Some(other)) => one.matches(other.expose().as_bytes()),
+            (None, None) => true,
+            _ => false,
+        };
+        let same_kind = match (&self.kind, &other.kind) {
+            (ProviderKind::Http(one), ProviderKind::Http(other)) => one == other,
+            (ProviderKind::Stdio(one), ProviderKind::Stdio(other)) => one.is_same_as(other),
+            // Workers are not reloaded.
+            _ => false,
+        };
+        self.id == other.id && same_token && same_kind
+    }
+}
+
 /// A provider that speaks HTTP.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HttpConfig {
     /// Its MCP endpoint: http or https.
     pub url: Uri,
@@ -137,6 +160,8 @@ pub struct HttpConfig {
     pub publishes_oauth: bool,
     /// How long connecting to the provider may take.
     pub connect_timeout: Duration,
+    /// True if the relay asks the provider who it is, in one exchange before any caller.
+    pub asks_for_facts: bool,
     /// The time between two probes.
     pub probe_interval: Duration,
     /// How many bytes of a request are stored until the provider has begun to respond, in case it

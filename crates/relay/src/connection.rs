@@ -4,49 +4,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_tunnel::{TunnelEnd, serve_relay_end};
+use llamapool_wire::{DisplayName, Mark, PublicBase, RelayId, people_line};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::dial::Dialled;
+use crate::providers::entry::ProviderEntry;
+use crate::relay_tunnel::RelayTunnel;
 use crate::serve::respond;
-use crate::status::link::LinkState;
+use crate::slot::Slot;
 
 /// How long an idle relay waits for the server to close the tunnel: a caller that reads slowly may
 /// keep it open there for longer, and needs nothing from here.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a tunnel until it ends, or until the relay stops and no call runs any more.
-pub(crate) async fn serve(app: &Arc<App>, dialled: Dialled) -> TunnelEnd {
+pub(crate) async fn serve(
+    app: &Arc<App>,
+    tunnel: &RelayTunnel,
+    slots: Arc<[Arc<Slot>]>,
+    dialled: Dialled,
+) -> TunnelEnd {
     let Dialled {
         io,
         ids,
         server_version,
+        public_base,
     } = dialled;
-    for (entry, id) in app.providers.iter().zip(&ids) {
-        let server = server_version.as_str();
-        match entry.provider.runtime() {
-            Some(_) => tracing::info!(
-                %id, server,
-                "connected: callers reach its models at <server>/v1, and at <server> in the APIs of Anthropic and Ollama"
-            ),
-            None => tracing::info!(
-                %id, server, protected = entry.status.is_protected(),
-                "connected: callers reach it at <server>/api/mcp/id/{id}"
-            ),
-        }
+    let is_first = app.link.connect(tunnel.number, public_base.clone());
+    for (slot, id) in slots.iter().zip(&ids) {
+        let entry = slot.entry();
+        log_connected(&entry, id, public_base.as_ref(), &server_version, is_first);
     }
-    app.link.set(LinkState::Connected {
-        since: Instant::now(),
-    });
 
     // The event streams are calls too; they end before the tunnel does.
     let farewell = CancellationToken::new();
     let handler = {
-        let app = app.clone();
         let farewell = farewell.clone();
-        move |request| respond(app.clone(), farewell.clone(), request)
+        move |request| respond(slots.clone(), farewell.clone(), request)
     };
     let drained = until_drained(app.clone(), farewell);
 
@@ -56,13 +52,35 @@ pub(crate) async fn serve(app: &Arc<App>, dialled: Dialled) -> TunnelEnd {
     config.max_streams = config.max_streams.saturating_add(event_streams);
 
     // A task of its own: waking the task that the runtime was started with costs more.
-    let mut tunnel = JoinSet::new();
-    tunnel.spawn(serve_relay_end(io, config, handler, drained));
-    match tunnel.join_next().await {
+    let mut serving = JoinSet::new();
+    serving.spawn(serve_relay_end(io, config, handler, drained));
+    match serving.join_next().await {
         Some(Ok(end)) => end,
         Some(Err(error)) => TunnelEnd::Broken(error.to_string()),
         None => TunnelEnd::Closed,
     }
+}
+
+/// Logs that callers reach a provider from now on, and where. A banner shows the first time.
+fn log_connected(
+    entry: &ProviderEntry,
+    id: &RelayId,
+    base: Option<&PublicBase>,
+    server: &DisplayName,
+    is_first: bool,
+) {
+    let url = entry.public_url(base);
+    let url = url.as_deref().unwrap_or("an unknown address");
+    let protected = entry.status.is_protected();
+    tracing::info!(
+        %id,
+        server = server.as_str(),
+        protected,
+        url,
+        banner = is_first,
+        people = %people_line(Mark::Up, "connected", url),
+        "connected: callers reach it at {url}"
+    );
 }
 
 /// Waits until the relay stops and no call runs, ends the event streams, and gives the server time

@@ -5,30 +5,35 @@ mod error;
 pub(crate) mod fuzzing;
 mod handshake;
 mod no_proxy;
+mod probe;
 mod proxy;
 mod transport;
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use hyper::client::conn::http1;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use llamapool_http::host;
-use llamapool_wire::{DisplayName, RelayId};
+use llamapool_wire::{DisplayName, InstanceId, PublicBase, RelayId, header};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
-use self::handshake::{check_response, identity_headers, read_refusal, upgrade_request};
+use self::handshake::{
+    check_response, identity_headers, public_base, read_refusal, upgrade_request,
+};
 use self::proxy::{Proxy, select_proxy};
 use self::transport::Transport;
 use crate::config::RelayConfig;
 use crate::error::error_chain;
 
 pub use self::error::DialError;
+pub use self::probe::{ProbedStream, ServerProbe};
 pub use self::proxy::ProxyError;
 
 /// Dials the server, again and again, as the same instance.
+#[derive(Clone)]
 pub(crate) struct Dialer {
     target: Uri,
     proxy: Option<Proxy>,
@@ -43,6 +48,8 @@ pub(crate) struct Dialled {
     /// The ids of the providers, in their order.
     pub(crate) ids: Vec<RelayId>,
     pub(crate) server_version: DisplayName,
+    /// The base of the callers' URLs; `None` if nothing suggests one.
+    pub(crate) public_base: Option<PublicBase>,
 }
 
 impl Dialer {
@@ -61,6 +68,20 @@ impl Dialer {
             target,
             tls,
         })
+    }
+
+    /// Returns a dialer of another instance, whose tunnel replaces none of this one's.
+    pub(crate) fn of_another_instance(&self) -> Self {
+        let mut identity = self.identity.clone();
+        let instance = InstanceId::random();
+        if let Ok(mut instance) = HeaderValue::from_str(instance.expose()) {
+            instance.set_sensitive(true);
+            identity.insert(header::INSTANCE, instance);
+        }
+        Self {
+            identity,
+            ..self.clone()
+        }
     }
 
     /// Dials once. `wanted` are the ids of the providers, `None` where the server is to assign one.
@@ -91,10 +112,11 @@ impl Dialer {
             .await
             .map_err(|error| self.exchange_error(&error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(read_refusal(response).await);
+            return Err(read_refusal(response, self.target.path()).await);
         }
 
         let (ids, server_version) = check_response(&response, wanted, &key)?;
+        let public_base = public_base(response.headers(), &self.target);
         let upgraded = hyper::upgrade::on(response)
             .await
             .map_err(|error| DialError::Handshake(error.to_string()))?;
@@ -102,6 +124,7 @@ impl Dialer {
             io: TokioIo::new(upgraded),
             ids,
             server_version,
+            public_base,
         })
     }
 
@@ -130,7 +153,13 @@ impl Dialer {
     fn exchange_error(&self, error: &hyper::Error) -> DialError {
         let chain = error_chain(error);
         if error.is_parse() {
-            DialError::Handshake(format!("{chain}; is SERVER_URL right?"))
+            let is_plain = self.target.scheme_str() == Some("http");
+            let hint = if is_plain {
+                "; if its port speaks TLS, use wss://"
+            } else {
+                ""
+            };
+            DialError::Handshake(format!("{chain}; is SERVER_URL right?{hint}"))
         } else {
             self.connect_error(chain)
         }

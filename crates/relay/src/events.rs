@@ -1,5 +1,5 @@
-//! The event stream of one provider: the relay's offer of it, now and at every change, and the events
-//! of an LLM runtime.
+//! The event stream of one id: the relay's offer of the provider behind it, now and at every change,
+//! and the events of an LLM runtime. Its end is the relay's leave from the id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,44 +16,46 @@ use tokio_util::sync::CancellationToken;
 use crate::providers::LlmEvents;
 use crate::providers::entry::ProviderEntry;
 use crate::response_body::ResponseBody;
+use crate::slot::Slot;
 use crate::status::provider::ProviderState;
 
 /// Between two lines at the least, so that many sessions do not make many lines.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Returns the stream, which ends with `farewell`.
-pub(crate) fn stream(entry: Arc<ProviderEntry>, farewell: CancellationToken) -> ResponseBody {
-    let mut changes = Changes {
-        state: entry.status.subscribe(),
-        load: entry.provider.bridge_stats().map(BridgeStats::changes),
-        llm: entry.provider.runtime().cloned().map(LlmEvents::new),
-    };
-    // The first line is due at once.
-    changes.state.mark_changed();
+/// Returns the stream, which ends with `farewell`, or when the relay leaves the id.
+pub(crate) fn stream(slot: Arc<Slot>, farewell: CancellationToken) -> ResponseBody {
+    let mut providers = slot.subscribe();
+    let entry = providers.borrow_and_update().clone();
+    let changes = Changes::of(&entry);
+    let is_first = true;
 
     let lines = stream::unfold(
-        (entry, changes, farewell),
-        |(entry, mut changes, farewell)| async move {
+        (entry, changes, providers, slot, farewell, is_first),
+        |(mut entry, mut changes, mut providers, slot, farewell, is_first)| async move {
+            // The first line comes in any case: the server waits for one of each id.
+            let left = async {
+                if is_first {
+                    std::future::pending::<()>().await;
+                }
+                slot.left().await;
+            };
             let change = tokio::select! {
                 // Biased towards the end: it comes once.
                 biased;
                 () = farewell.cancelled() => return None,
+                () = left => return None,
+                // The slot, which is held here, has the sender.
+                _ = providers.changed() => {
+                    entry = providers.borrow_and_update().clone();
+                    changes = Changes::of(&entry);
+                    changes.state.mark_unchanged();
+                    Change::Offer
+                }
                 change = changes.next() => change?,
             };
-            let event = match change {
-                Change::Event(event) => event,
-                Change::Offer => Event::Offer(Offer {
-                    bridge: entry.provider.bridge_stats().map(BridgeStats::snapshot),
-                    llm: changes.llm.as_mut().map(LlmEvents::offered),
-                    ..entry.status.offer()
-                }),
-            };
-            let mut lines = event.to_line();
-            if let Some(llm) = &mut changes.llm {
-                llm.add_reports(&mut lines);
-            }
-            let lines = Bytes::from(lines);
-            Some((Ok(Frame::data(lines)), (entry, changes, farewell)))
+            let lines = changes.lines(change, &entry);
+            let state = (entry, changes, providers, slot, farewell, false);
+            Some((Ok(Frame::data(lines)), state))
         },
     );
     StreamBody::new(lines).boxed_unsync()
@@ -75,6 +77,34 @@ enum Change {
 }
 
 impl Changes {
+    /// Returns the lines about a change.
+    fn lines(&mut self, change: Change, entry: &ProviderEntry) -> Bytes {
+        let event = match change {
+            Change::Event(event) => event,
+            Change::Offer => Event::Offer(Offer {
+                bridge: entry.provider.bridge_stats().map(BridgeStats::snapshot),
+                llm: self.llm.as_mut().map(LlmEvents::offered),
+                ..entry.status.offer()
+            }),
+        };
+        let mut lines = event.to_line();
+        if let Some(llm) = &mut self.llm {
+            llm.add_reports(&mut lines);
+        }
+        Bytes::from(lines)
+    }
+
+    /// The changes of a provider; the first one is due at once.
+    fn of(entry: &ProviderEntry) -> Self {
+        let mut changes = Self {
+            state: entry.status.subscribe(),
+            load: entry.provider.bridge_stats().map(BridgeStats::changes),
+            llm: entry.provider.runtime().cloned().map(LlmEvents::new),
+        };
+        changes.state.mark_changed();
+        changes
+    }
+
     /// Waits for the next change. `None` if the state cannot change any more.
     async fn next(&mut self) -> Option<Change> {
         let change = match (&mut self.load, &mut self.llm) {

@@ -20,18 +20,30 @@ mod error;
 mod events;
 mod providers;
 mod relay;
+mod relay_tunnel;
+mod reload;
 mod response_body;
+mod roster;
 mod serve;
+mod shown_calls;
+mod slot;
 mod status;
 mod supervisor;
 mod tls;
+mod view;
 
 pub use config::*;
-pub use dial::{DialError, ProxyError};
-pub use providers::{FindRuntimeError, FoundRuntime, RUNTIME_PORTS, find_runtime};
+pub use dial::{DialError, ProbedStream, ProxyError, ServerProbe};
+pub use providers::{
+    FindRuntimeError, FoundRuntime, RUNTIME_PORTS, RuntimeReport, find_runtime, generate_one_token,
+    inspect_runtime, reach_provider,
+};
 pub use relay::{Relay, StartError};
+pub use reload::{ReloadError, ReloadReport, Reloader};
 pub use status::link::LinkState;
+pub use status::provider::ProviderFacts;
 pub use supervisor::DisconnectedError;
+pub use view::{ProviderTarget, ProviderView, RelayView};
 
 /// The checks of the fuzz targets in `fuzz/`.
 #[cfg(feature = "fuzzing")]

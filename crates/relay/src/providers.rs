@@ -13,27 +13,34 @@ mod pool;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::llm::fuzzing as llm_fuzzing;
-pub use self::llm::{FindRuntimeError, FoundRuntime, RUNTIME_PORTS, find_runtime};
+pub use self::llm::{
+    FindRuntimeError, FoundRuntime, RUNTIME_PORTS, RuntimeReport, find_runtime, generate_one_token,
+    inspect_runtime,
+};
 pub(crate) use self::llm::{LlmEvents, RuntimeState};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::mcp_http::fuzzing;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, StatusCode};
-use llamapool_bridge::{BridgeConfig, BridgeStats, StartGate};
+use llamapool_bridge::{BridgeConfig, BridgeStats, StartGate, StartingProgram};
 use llamapool_limits::{MemoryAccount, MemoryBudget};
 use llamapool_tunnel::IncomingBody;
 use llamapool_wire::path::OAuthDocument;
 use llamapool_wire::{CallError, Cause};
+use tower_service::Service;
 
 use self::llm::LlmRuntime;
 use self::mcp_http::McpHttp;
 use self::mcp_stdio::McpStdio;
-use crate::config::{ProviderConfig, ProviderKind};
+use crate::config::{HttpConfig, ProviderConfig, ProviderKind};
+use crate::error::error_chain;
 use crate::response_body::{self, ResponseBody};
 use crate::status::calls::CallGuard;
 use crate::status::provider::ProviderStatus;
+use crate::tls::tls_config;
 
 /// One kind of provider. A method with a default body is a capability that a kind need not have.
 trait ProviderBackend {
@@ -85,9 +92,29 @@ trait ProviderBackend {
         None
     }
 
+    /// Returns the program that has not written a message yet, `None` if there is none.
+    fn starting(&self) -> Option<StartingProgram> {
+        None
+    }
+
     /// Returns what is known of an LLM runtime, `None` for another provider.
     fn runtime(&self) -> Option<&Arc<RuntimeState>> {
         None
+    }
+}
+
+/// Connects to a provider that speaks HTTP, as its probe does, and hangs up.
+///
+/// # Errors
+///
+/// A text for people.
+pub async fn reach_provider(config: &HttpConfig, ca_file: Option<&Path>) -> Result<(), String> {
+    let tls = tls_config(ca_file).map_err(|error| error.to_string())?;
+    let mut connector = pool::connector(tls, config.connect_timeout);
+    let connecting = connector.call(config.url.clone());
+    match tokio::time::timeout(config.connect_timeout, connecting).await {
+        Ok(connected) => connected.map(drop).map_err(|error| error_chain(&*error)),
+        Err(_) => Err(format!("no connection within {:?}", config.connect_timeout)),
     }
 }
 
@@ -105,6 +132,8 @@ pub(crate) struct ProcessSettings<'a> {
     pub(crate) memory: &'a MemoryAccount,
     /// The gate that programs pass while they start.
     pub(crate) gate: &'a StartGate,
+    /// True if every call is shown.
+    pub(crate) shows_calls: bool,
 }
 
 /// What all providers of a relay share.
@@ -113,6 +142,8 @@ pub(crate) struct SharedResources {
     pub(crate) memory: MemoryBudget,
     /// The gate that programs pass while they start.
     pub(crate) gate: StartGate,
+    /// True if every call is shown.
+    pub(crate) shows_calls: bool,
 }
 
 /// A provider of any kind. The kinds are an enum and not a trait object, so that a call's future
@@ -214,6 +245,11 @@ impl Provider {
     /// Returns the programs and sessions of a bridge, `None` for a provider without one.
     pub(crate) fn bridge_stats(&self) -> Option<&BridgeStats> {
         dispatch!(self, backend => backend.bridge_stats())
+    }
+
+    /// Returns the program that has not written a message yet, `None` if there is none.
+    pub(crate) fn starting(&self) -> Option<StartingProgram> {
+        dispatch!(self, backend => backend.starting())
     }
 
     /// Returns what is known of an LLM runtime, `None` for another provider.

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_bridge::StartGate;
-use llamapool_http::ListenerStreams;
 use llamapool_http::listen::Listener;
 use llamapool_limits::MemoryBudget;
-use llamapool_wire::MAX_PROVIDERS;
+use llamapool_wire::{MAX_PROVIDERS, Mark, people_line};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,15 +18,18 @@ use crate::app::App;
 use crate::config::{RelayConfig, StatusBind, StatusConfig};
 use crate::dial::{Dialer, ProxyError};
 use crate::providers::SharedResources;
-use crate::providers::entry::ProviderEntry;
+use crate::reload::{Reloader, Reloads, Running};
+use crate::roster::Roster;
+use crate::slot::Slot;
 use crate::status::link::{LinkState, LinkStatus};
 use crate::status::{listener, metrics, server};
-use crate::supervisor::{self, DisconnectedError};
+use crate::supervisor::DisconnectedError;
 use crate::tls::{TlsError, tls_config};
+use crate::view::RelayView;
 
 /// How long the programs of providers may take to end with the relay: longer than their guards wait
 /// before they use force.
-const PROGRAMS_END: Duration = Duration::from_secs(6);
+pub(crate) const PROGRAMS_END: Duration = Duration::from_secs(6);
 
 /// The time of a drain after which it is logged what it waits for, and the interval after that.
 const FIRST_DRAIN_REPORT: Duration = Duration::from_secs(2);
@@ -36,6 +38,8 @@ const DRAIN_REPORTS: Duration = Duration::from_secs(30);
 /// A relay that has its addresses and waits to run.
 pub struct Relay {
     app: Arc<App>,
+    dialer: Dialer,
+    reloads: Reloads,
     status: Option<Listener>,
     metrics: Option<Listener>,
 }
@@ -79,37 +83,35 @@ impl Relay {
         let shared = SharedResources {
             memory: MemoryBudget::new(config.max_memory),
             gate: StartGate::new(config.max_starting),
+            shows_calls: config.shows_calls,
         };
-        let providers = config
-            .providers
-            .iter()
-            .zip(1..)
-            .map(|(provider, place)| {
-                let provider = provider.clone();
-                Arc::new(ProviderEntry::new(
-                    place,
-                    provider,
-                    &config.tunnel,
-                    tls.clone(),
-                    &shared,
-                ))
-            })
-            .collect();
+        let memory = shared.memory.clone();
+        let roster = Roster::new(shared, tls.clone(), config.tunnel.clone());
+        let entries = config.providers.iter().cloned();
+        let slots = entries.map(|provider| Slot::new(roster.make(provider, None)));
+        let slots = slots.collect();
+        roster.set_slots(slots);
+        let dialer = Dialer::new(&config, tls)?;
         let app = App {
-            providers,
-            memory: shared.memory,
-            dialer: Dialer::new(&config, tls)?,
+            roster,
+            memory,
             status_port: local_address(status.as_ref()).map(|address| address.port()),
             link: LinkStatus::new(),
-            listeners: ListenerStreams::new(),
             stop: CancellationToken::new(),
             config,
         };
         Ok(Self {
             app: Arc::new(app),
+            dialer,
+            reloads: Reloads::new(),
             status,
             metrics,
         })
+    }
+
+    /// Returns the handle that replaces the providers while the relay runs.
+    pub fn reloader(&self) -> Reloader {
+        self.reloads.reloader()
     }
 
     /// Returns the address of the status server, `None` if there is none.
@@ -127,6 +129,11 @@ impl Relay {
         self.app.link.subscribe()
     }
 
+    /// Returns what people see of the relay.
+    pub fn view(&self) -> RelayView {
+        RelayView::new(self.app.clone())
+    }
+
     /// Keeps the tunnel up until `stop` resolves, then drains: new calls are refused, and running
     /// ones may finish until the drain timeout. Dropping the future ends everything at once.
     ///
@@ -136,6 +143,8 @@ impl Relay {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), DisconnectedError> {
         let Self {
             app,
+            dialer,
+            reloads,
             status,
             metrics,
         } = self;
@@ -147,13 +156,12 @@ impl Relay {
         if let Some(listener) = metrics {
             helpers.spawn(metrics::serve(app.clone(), listener));
         }
-        for entry in app.providers.iter().cloned() {
-            helpers.spawn(async move { entry.provider.run().await });
-        }
-        let result = serve(&app, stop).await;
+        let mut running = Running::start(&app, dialer);
+        let result = serve(&app, &mut running, reloads, stop).await;
 
         // No task starts a program any more, and those that run are ended in order.
         helpers.shutdown().await;
+        running.stop_attending().await;
         shut_down_providers(&app).await;
         result
     }
@@ -187,15 +195,21 @@ fn bind_status(config: &StatusConfig) -> Result<Option<Listener>, StartError> {
 
 /// Ends what was started for the providers, within a bound.
 async fn shut_down_providers(app: &App) {
-    let shutdowns = app.providers.iter().map(|entry| entry.provider.shutdown());
+    let entries = app.roster.all_entries();
+    let shutdowns = entries.iter().map(|entry| entry.provider.shutdown());
     let all = futures_util::future::join_all(shutdowns);
     if tokio::time::timeout(PROGRAMS_END, all).await.is_err() {
         tracing::warn!("a provider's program has not ended in time; its guard goes on ending it");
     }
 }
 
-/// Keeps the tunnel up until `stop` resolves, and then until no call runs any more.
-async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), DisconnectedError> {
+/// Keeps the tunnels up until `stop` resolves, and then until no call runs any more.
+async fn serve(
+    app: &Arc<App>,
+    running: &mut Running,
+    reloads: Reloads,
+    stop: impl Future<Output = ()>,
+) -> Result<(), DisconnectedError> {
     let token = app.stop.clone();
     let stopping = async move {
         tokio::select! {
@@ -203,7 +217,7 @@ async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), Dis
             () = token.cancelled() => {}
         }
     };
-    let ended = supervisor::run(app.clone());
+    let ended = running.until_over(reloads);
     tokio::pin!(ended);
     tokio::select! {
         // Biased towards the supervisor's end, which has the error.
@@ -215,8 +229,10 @@ async fn serve(app: &Arc<App>, stop: impl Future<Output = ()>) -> Result<(), Dis
     app.set_draining(true);
     let patience = app.config.drain_timeout;
     tracing::info!(calls = app.running_calls(), ?patience, "draining");
+    let entries = app.roster.all_entries();
     let ending_listeners = async {
-        app.listeners.end_when_idle(|| app.running_calls()).await;
+        let ending = entries.iter().map(|entry| entry.end_listeners_when_idle());
+        futures_util::future::join_all(ending).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -240,13 +256,19 @@ async fn report_waiting(app: &App) {
         tokio::time::sleep(pause).await;
         pause = DRAIN_REPORTS;
 
-        for entry in &app.providers {
+        for entry in &app.roster.all_entries() {
             let calls = entry.status.calls().running();
             if calls > 0 {
                 tracing::info!(
                     provider = entry.label(),
                     calls,
-                    event_streams = app.listeners.open(),
+                    event_streams = entry.listeners.open(),
+                    progress = true,
+                    people = %people_line(
+                        Mark::Draining,
+                        "finishing",
+                        format_args!("{calls} calls of {}", entry.label()),
+                    ),
                     "waiting for running calls; a second signal ends them"
                 );
             }

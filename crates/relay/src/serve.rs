@@ -1,6 +1,8 @@
 //! Responds to one request from the tunnel: a call to a provider, the stream of its events, or a
 //! request for its OAuth metadata.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, header};
@@ -11,31 +13,39 @@ use llamapool_tunnel::IncomingBody;
 use llamapool_wire::{CallError, Cause, path::TunnelPath};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
 use crate::error::{error_response, log_error, request_id};
 use crate::events;
 use crate::response_body::ResponseBody;
+use crate::slot::Slot;
 
-/// Responds to one request. The future is dropped when the caller leaves. `farewell` ends the
-/// streams of offers.
-pub(crate) async fn respond(
-    app: Arc<App>,
+/// The response to one request.
+pub(crate) type Responding = Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>;
+
+/// Responds to one request for one of the slots of a tunnel. The future is dropped when the caller
+/// leaves. `farewell` ends the streams of offers.
+///
+/// The future has kilobytes. It is boxed where it is written, so that it is made in its place: one that
+/// another function boxes is made on the stack and copied for each call.
+pub(crate) fn respond(
+    slots: Arc<[Arc<Slot>]>,
     farewell: CancellationToken,
     request: Request<IncomingBody>,
-) -> Response<ResponseBody> {
-    let path = request.uri().path().to_owned();
-    let req_id = request_id(request.headers());
-    let path = TunnelPath::parse(&path);
-    dispatch(&app, path, farewell, request)
-        .await
-        .unwrap_or_else(|error| {
-            log_error(&error, path.map(TunnelPath::id), &req_id);
-            error_response(&error, &req_id)
-        })
+) -> Responding {
+    Box::pin(async move {
+        let path = request.uri().path().to_owned();
+        let req_id = request_id(request.headers());
+        let path = TunnelPath::parse(&path);
+        dispatch(&slots, path, farewell, request)
+            .await
+            .unwrap_or_else(|error| {
+                log_error(&error, path.map(TunnelPath::id), &req_id);
+                error_response(&error, &req_id)
+            })
+    })
 }
 
 async fn dispatch(
-    app: &App,
+    slots: &[Arc<Slot>],
     path: Option<TunnelPath<'_>>,
     farewell: CancellationToken,
     request: Request<IncomingBody>,
@@ -45,13 +55,15 @@ async fn dispatch(
         let message = format!("the method {} is refused", request.method());
         return Err(CallError::new(Cause::MethodRefused, message));
     }
-    let entry = app
-        .provider(path.id())
+    let slot = slots
+        .iter()
+        .find(|slot| slot.id().is_some_and(|own| own.as_str() == path.id()))
         .ok_or_else(|| garbage("the relay has no provider with this id"))?;
+    let entry = slot.entry();
 
     match path {
         TunnelPath::Events(_) => {
-            let mut response = Response::new(events::stream(entry.clone(), farewell));
+            let mut response = Response::new(events::stream(slot.clone(), farewell));
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/jsonl"),
@@ -68,7 +80,7 @@ async fn dispatch(
             let only_listens = is_listening(request.method(), request.headers());
             let response = entry.call(request, below).await?;
             if only_listens && sse::is_event_stream(response.headers()) {
-                return Ok(response.map(|body| app.listeners.add(body).boxed_unsync()));
+                return Ok(response.map(|body| entry.listeners.add(body).boxed_unsync()));
             }
             Ok(response)
         }

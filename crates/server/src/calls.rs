@@ -9,6 +9,7 @@ mod label;
 pub(crate) mod log;
 mod metrics;
 mod outcome;
+mod recent;
 mod stats;
 
 pub(crate) use active_call::ActiveCall;
@@ -17,4 +18,5 @@ pub(crate) use guard::CallGuard;
 pub(crate) use label::LabelSet;
 pub(crate) use metrics::CallMetrics;
 pub(crate) use outcome::Outcome;
+pub(crate) use recent::{FailureReason, RecentCounts, RecentFailure};
 pub(crate) use stats::CallStats;

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use llamapool_wire::BuildInfo;
 
+use crate::audit::AuditConfig;
 use crate::auth::AuthConfig;
 use crate::data_dir::DataDirConfig;
 use crate::doors::llm::LlmConfig;
 use crate::doors::mcp::McpConfig;
 use crate::doors::state::StateConfig;
+use crate::identity::IdentityConfig;
 use crate::listen::ListenConfig;
 use crate::relays::RelaysConfig;
+use crate::sign_in::SignInConfig;
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -22,6 +25,12 @@ pub struct ServerConfig {
     pub listen: ListenConfig,
     /// The keys, and the accepted values of `Origin` and `Host`.
     pub auth: AuthConfig,
+    /// The declared keys, and the access of ids.
+    pub identity: IdentityConfig,
+    /// The audit log; there is none without a data directory.
+    pub audit: AuditConfig,
+    /// The own authorization server; `None`: off.
+    pub sign_in: Option<SignInConfig>,
     /// The relays and their tunnels.
     pub relays: RelaysConfig,
     /// Calls to MCP providers.

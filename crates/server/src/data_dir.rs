@@ -8,15 +8,24 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
+use llamapool_identity::Store;
 use llamapool_wire::Secret;
 
 use crate::auth::Keys;
 
 /// The file with the key of this server.
 const KEY_FILE: &str = "key";
+/// The file with the keys that are created while the server runs.
+const STORE_FILE: &str = Store::FILE;
 /// The file whose lock shows that a process has the directory.
 const LOCK_FILE: &str = "lock";
+/// The tries to lock the directory before another process counts as its holder, and the time between
+/// two of them.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// The most bytes of a file that is read: far more than any file has that was written here.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -98,11 +107,42 @@ impl ServerData {
         }
     }
 
+    /// Opens the store of keys. `None` without a directory.
+    pub(crate) fn open_store(&self) -> io::Result<Option<Store>> {
+        let path = self
+            .directory
+            .as_ref()
+            .map(|directory| directory.path(STORE_FILE));
+        let store = path.map(|path| Store::open(&path)).transpose();
+        store.map_err(io::Error::other)
+    }
+
     fn of_this_run() -> Self {
         Self {
             key: Secret::random(),
             directory: None,
         }
+    }
+}
+
+/// Returns whether a server has a data directory.
+pub fn is_in_use(directory: &Path) -> bool {
+    let lock = File::open(directory.join(LOCK_FILE));
+    // The lock ends with the file.
+    lock.is_ok_and(|lock| lock_now(&lock).is_err())
+}
+
+/// Returns the key of the server of a directory; `None` if no server has had it.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub fn server_key(directory: &Path) -> io::Result<Option<Secret>> {
+    let path = directory.join(KEY_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(Secret::new(text.trim()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io::Error::other(format!("{}: {error}", path.display()))),
     }
 }
 
@@ -134,7 +174,7 @@ impl DataDir {
         let lock = private(OpenOptions::new().create(true).truncate(false).write(true))
             .open(path.join(LOCK_FILE))
             .map_err(named)?;
-        lock_now(&lock).map_err(named)?;
+        lock_soon(&lock).map_err(named)?;
 
         Ok(Self(Arc::new(OpenDir {
             path: path.to_owned(),
@@ -190,6 +230,11 @@ impl DataDir {
         Ok(Some(Secret::new(text.trim())))
     }
 
+    /// Returns the path of the directory.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.0.path
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.0.path.join(name)
     }
@@ -210,6 +255,21 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
+}
+
+/// Locks a file. A command that looks whether a server runs has it for an instant.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the server starts: nothing is served yet"
+)]
+fn lock_soon(file: &File) -> io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        if lock_now(file).is_ok() {
+            return Ok(());
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    lock_now(file)
 }
 
 #[cfg(unix)]
@@ -283,6 +343,27 @@ mod tests {
                 .expose(),
             key
         );
+    }
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the pause is that of the tries under test"
+    )]
+    fn a_command_that_looks_for_a_server_keeps_none_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = DataDirConfig::Required(folder.path().to_owned());
+        drop(ServerData::open(&config, &Keys::default()).unwrap());
+        let looking = File::open(folder.path().join(LOCK_FILE)).unwrap();
+        lock_now(&looking).unwrap();
+
+        let instant = thread::spawn(move || {
+            thread::sleep(LOCK_PAUSE);
+            drop(looking);
+        });
+
+        assert!(ServerData::open(&config, &Keys::default()).is_ok());
+        instant.join().unwrap();
     }
 
     /// A directory in the place of a file cannot be written, as nothing can on a full disk.

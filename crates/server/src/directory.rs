@@ -3,10 +3,14 @@
 //!
 //! Registration is not here: `relays` decides which relay may hold an id, and enters it.
 
+mod absent;
 mod by_id;
+mod holds;
 mod member;
 mod relay_tag;
 
+pub(crate) use absent::{Absence, EndNote};
 pub(crate) use by_id::{Directory, Listing, McpCallStats};
-pub(crate) use member::{Member, RelayTunnel};
+pub(crate) use holds::{HoldError, HoldTarget};
+pub(crate) use member::{CurrentOffer, Member, RelayTunnel};
 pub(crate) use relay_tag::RelayTag;

@@ -7,16 +7,24 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use llamapool_dialect::{Dialect, LlmErrorKind, error_body};
 use llamapool_http::{JSON_TYPE, json_response};
+use llamapool_identity::{OAuthCode, OAuthError};
+use llamapool_mcp::error_code;
 use llamapool_wire::{
-    CallError, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
+    CallError, Cause, RETRY_AFTER_SECONDS, Refusal, RefusalBody, SUBPROTOCOL, header as wire,
 };
+use serde_json::value::RawValue;
 
+use crate::auth::TOO_MANY_WRONG_KEYS;
 use crate::doors::llm::LlmError;
 
 /// Whether a client may send a call again, which the SDKs of OpenAI and Anthropic obey.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// The same as `Retry-After`, in milliseconds.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// After how many seconds a relay may ask again whose key is wrong, has ended, or does not cover its ids: only
+/// an operator can change that.
+const ENDED_KEY_SECONDS: u16 = 60;
 
 /// The format of error bodies that the callers of a door read.
 pub(crate) trait ErrorBody {
@@ -28,7 +36,7 @@ pub(crate) trait ErrorBody {
 }
 
 /// The error bodies of the MCP door: JSON-RPC error objects. Their id is null, as the body of a
-/// request is never parsed.
+/// request is not parsed, except for [`refused_message`].
 pub(crate) struct JsonRpc;
 
 impl ErrorBody for JsonRpc {
@@ -43,6 +51,33 @@ impl ErrorBody for JsonRpc {
 pub(crate) fn failed_call<B: ErrorBody>(failure: &CallError, req_id: &str) -> Response<Body> {
     let body = Body::from(B::render(failure, req_id));
     failure.response_with(B::CONTENT_TYPE, body)
+}
+
+/// Returns the answer to a call whose message is refused. It repeats the id of the request, if that is
+/// unambiguous.
+pub(crate) fn refused_message(
+    failure: &CallError,
+    id: Option<&RawValue>,
+    req_id: &str,
+) -> Response<Body> {
+    let body = Body::from(failure.to_json(id, req_id));
+    failure.response_with(JsonRpc::CONTENT_TYPE, body)
+}
+
+/// Returns the answer to a call whose headers do not repeat its message, which is protocol (MCP
+/// 2026-07-28, streamable HTTP).
+pub(crate) fn header_mismatch(message: &str, id: Option<&RawValue>) -> Response<Body> {
+    let message = serde_json::Value::from(message);
+    let id = id.map_or("null", RawValue::get);
+    let code = error_code::HEADER_MISMATCH;
+    let body =
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}}}}}"#);
+
+    let mut response = json_response(StatusCode::BAD_REQUEST, body);
+    response
+        .headers_mut()
+        .insert(wire::ERROR, HeaderValue::from_static("header_mismatch"));
+    response
 }
 
 /// Returns the answer to a call to the LLM API that llamapool itself must answer.
@@ -112,6 +147,14 @@ pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body>
         Refusal::WrongKey => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        Refusal::KeyEnded => {
+            let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+            headers.insert(header::RETRY_AFTER, ENDED_KEY_SECONDS.into());
+        }
+        Refusal::IdNotAllowed | Refusal::TooManyWrongKeys => {
+            headers.insert(header::RETRY_AFTER, ENDED_KEY_SECONDS.into());
+        }
         Refusal::Version => {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -132,17 +175,41 @@ pub(crate) fn refused_relay(refusal: Refusal, message: String) -> Response<Body>
     response
 }
 
-/// Returns the answer to a request without the API key.
+/// Returns the answer to a request without the API key and without a valid admin key.
 pub(crate) fn unauthorized() -> Response<Body> {
     let mut response = plain(
         StatusCode::UNAUTHORIZED,
         "unauthorized",
-        "expected Authorization: Bearer <API_KEY>",
+        "expected Authorization: Bearer <API_KEY>, or an admin key",
     );
 
     response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// Returns the answer to an admin key that lacks a right, or is not for the address: the same for both.
+pub(crate) fn not_allowed() -> Response<Body> {
+    plain(
+        StatusCode::FORBIDDEN,
+        Cause::NotAllowed.word(),
+        "the admin key may not do this, or not from this address",
+    )
+}
+
+/// Returns the answer to a wrong API key after too many from one address.
+pub(crate) fn too_many_wrong_keys(wait: Duration) -> Response<Body> {
+    let mut response = plain(
+        StatusCode::TOO_MANY_REQUESTS,
+        Cause::RateLimited.word(),
+        TOO_MANY_WRONG_KEYS,
+    );
+
+    let seconds = wait.as_secs_f64().ceil() as u64;
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, seconds.max(1).into());
     response
 }
 
@@ -180,6 +247,59 @@ pub(crate) fn only_get() -> Response<Body> {
     response
 }
 
+/// Returns the answer of an OAuth endpoint: JSON that nothing on the way keeps (RFC 6749, 5.1).
+pub(crate) fn oauth_answer(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
+    let mut response = json_response(status, body.to_string());
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
+}
+
+/// Returns the answer of an OAuth endpoint that refuses (RFC 6749, 5.2).
+pub(crate) fn failed_oauth(failure: &OAuthError) -> Response<Body> {
+    let status = match failure.code {
+        OAuthCode::InvalidClient => StatusCode::UNAUTHORIZED,
+        OAuthCode::AccessDenied => StatusCode::FORBIDDEN,
+        OAuthCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+        OAuthCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let body = serde_json::json!({
+        "error": failure.code.word(),
+        "error_description": ascii(&failure.description),
+    });
+    let mut response = oauth_answer(status, &body);
+    if failure.code == OAuthCode::TemporarilyUnavailable {
+        let seconds = RETRY_AFTER_SECONDS.into();
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+/// Returns a description in the characters that it may have (RFC 6749, 5.2).
+fn ascii(description: &str) -> String {
+    let shown = |c: char| match c {
+        '"' | '\\' => '\'',
+        ' '..='~' => c,
+        _ => '?',
+    };
+    description.chars().map(shown).collect()
+}
+
+/// Returns the answer to a request for an endpoint that takes POST alone.
+pub(crate) fn only_post() -> Response<Body> {
+    let mut response = plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "invalid_request",
+        "expected POST",
+    );
+    let allow = HeaderValue::from_static("POST, OPTIONS");
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
+}
+
 /// Returns the answer when all state streams are taken.
 pub(crate) fn too_many_streams() -> Response<Body> {
     let mut response = plain(
@@ -203,8 +323,31 @@ pub(crate) fn draining() -> Response<Body> {
     )
 }
 
+/// Returns the answer of a server without certificate to a readiness probe. The names that it waits for
+/// are public; the reason, which may name files, is for the operator.
+pub(crate) fn certificate_pending(pending: &str) -> Response<Body> {
+    plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "certificate_pending",
+        &format!("certificate pending: {pending}; the log has the reason if it takes long"),
+    )
+}
+
+/// Returns the answer to a request that must not come over plain HTTP.
+pub(crate) fn use_https() -> Response<Body> {
+    let mut response = plain(
+        StatusCode::FORBIDDEN,
+        "use_https",
+        "this port takes no calls and no credentials: use https, and replace a key that was sent here",
+    );
+
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
 /// Returns an answer with a word for programs and a sentence for people.
-fn plain(status: StatusCode, error: &str, message: &str) -> Response<Body> {
+pub(crate) fn plain(status: StatusCode, error: &str, message: &str) -> Response<Body> {
     json_response(
         status,
         serde_json::json!({ "error": error, "message": message }).to_string(),

@@ -45,10 +45,14 @@ pub(crate) enum Door {
     Mcp,
     /// Calls to LLM runtimes.
     Llm,
+    /// The endpoints and pages of the own authorization server.
+    SignIn,
     /// The door where relays connect.
     Relay,
     /// State, health and metrics.
     State,
+    /// The administration API.
+    Admin,
 }
 
 impl Metrics {
@@ -149,8 +153,10 @@ impl Door {
             Self::Edge => "edge",
             Self::Mcp => "mcp",
             Self::Llm => "llm",
+            Self::SignIn => "sign_in",
             Self::Relay => "relay",
             Self::State => "state",
+            Self::Admin => "admin",
         }
     }
 }

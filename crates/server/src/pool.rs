@@ -13,7 +13,7 @@ mod running;
 mod stats;
 mod worker;
 
-pub(crate) use handle::{PoolSettings, WorkerPool};
+pub(crate) use handle::{KeyBounds, PoolSettings, WorkerPool};
 pub(crate) use ledger::{Estimate, Spending};
 pub(crate) use queue_view::QueuedCall;
 pub(crate) use running::RunningCall;

@@ -9,27 +9,30 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Response, Uri};
+use axum::http::{Response, Uri, header};
 use axum::routing::{any, get};
-use hyper::body::Incoming;
 use llamapool_dialect::is_llm_path;
-use llamapool_http::listen::{Handler, Overload};
-use llamapool_http::{ListenerStreams, is_of_the_connection, sse};
+use llamapool_http::listen::{Handler, Overload, ReceivedBody};
+use llamapool_http::{ListenerStreams, discard, is_of_the_connection, sse};
 use llamapool_mcp::is_listening;
 use llamapool_wire::{CallError, Cause, header as wire, path};
 use tower_service::Service;
 
 use crate::auth::{Auth, HostAndOrigin};
+use crate::doors::admin_api::{self, AdminDoor};
 use crate::doors::connect::{ConnectDoor, connect};
 use crate::doors::health::{HealthApi, healthz, readyz};
 use crate::doors::llm::LlmDoor;
 use crate::doors::mcp::McpDoor;
 use crate::doors::metrics::{MetricsApi, metrics};
+use crate::doors::oauth::{self, OAuthDoor};
 use crate::doors::state::{StateApi, state, state_stream};
 use crate::doors::well_known::{WellKnownDoor, well_known};
 use crate::error::{self, JsonRpc};
 use crate::listen::{Peer, RequestId};
 use crate::metrics::{Door, Metrics};
+use crate::page;
+use crate::tls::StrictTransport;
 
 /// The paths that are answered also where all places of callers are taken: by them the server is
 /// watched, and gets its relays back.
@@ -41,16 +44,24 @@ const ESSENTIAL_PATHS: [&str; 5] = [
     "/metrics",
 ];
 
+/// The beginning of the paths that are answered then as well: an operator must be able to revoke a key
+/// that takes all places.
+const ADMIN_PATHS: &str = "/api/admin/";
+
 /// The doors of the public listener.
 pub(crate) struct PublicDoors {
     pub(crate) mcp: Arc<McpDoor>,
     pub(crate) llm: Arc<LlmDoor>,
     pub(crate) well_known: Arc<WellKnownDoor>,
+    /// The own authorization server, if sign-in is on.
+    pub(crate) oauth: Option<Arc<OAuthDoor>>,
     pub(crate) connect: Arc<ConnectDoor>,
     pub(crate) state: Arc<StateApi>,
     pub(crate) health: Arc<HealthApi>,
     /// The streams of callers that only listen.
     pub(crate) listeners: ListenerStreams,
+    /// `None` if the administration API has a listener of its own.
+    pub(crate) admin: Option<Arc<AdminDoor>>,
     /// `None` if the metrics have a listener of their own.
     pub(crate) metrics: Option<Arc<MetricsApi>>,
 }
@@ -65,6 +76,8 @@ struct RouteTable {
     metrics: Metrics,
     /// The streams of callers that only listen.
     listeners: ListenerStreams,
+    /// Whether browsers are to use https from now on; `None`: never.
+    pins: Option<StrictTransport>,
 }
 
 /// The route of calls: `auth` makes their callers, the door answers them.
@@ -89,10 +102,13 @@ impl Routes {
             .route("/.well-known/{*name}", any(well_known))
             .with_state(doors.well_known);
         let router = Router::new()
+            .route("/", get(page::front))
             .merge(state_api)
             .merge(relays)
             .merge(documents)
-            .merge(health_routes(doors.health));
+            .merge(health_routes(doors.health))
+            .merge(doors.oauth.map(oauth::routes).unwrap_or_default())
+            .merge(doors.admin.map(admin_api::routes).unwrap_or_default());
         let router = match doors.metrics {
             Some(api) => router.merge(metrics_route(api)),
             None => router,
@@ -114,6 +130,14 @@ impl Routes {
         Self::new(None, router, counters, ListenerStreams::new())
     }
 
+    /// Returns the routes of the listener of the administration API.
+    pub(crate) fn admin(door: Arc<AdminDoor>, health: Arc<HealthApi>, counters: Metrics) -> Self {
+        let router = Router::new()
+            .merge(admin_api::routes(door))
+            .merge(health_routes(health));
+        Self::new(None, router, counters, ListenerStreams::new())
+    }
+
     fn new(
         calls: Option<CallRoute>,
         router: Router,
@@ -125,15 +149,30 @@ impl Routes {
             router: router.fallback(not_found),
             metrics,
             listeners,
+            pins: None,
         };
         Self(Arc::new(table))
+    }
+
+    /// Has the server's own answers keep browsers at https.
+    pub(crate) fn pinned(mut self, pins: Option<StrictTransport>) -> Self {
+        if let Some(table) = Arc::get_mut(&mut self.0) {
+            table.pins = pins;
+        }
+        self
     }
 
     /// Answers a request that is no call.
     async fn route(&self, request: Request) -> Response<Body> {
         // Boxed, as calls would carry its size along.
         let routed = Box::pin(self.0.router.clone().call(request));
-        routed.await.unwrap_or_else(|never| match never {})
+        let mut answer = routed.await.unwrap_or_else(|never| match never {});
+        if let Some(header) = self.0.pins.as_ref().and_then(StrictTransport::header) {
+            answer
+                .headers_mut()
+                .insert(header::STRICT_TRANSPORT_SECURITY, header);
+        }
+        answer
     }
 }
 
@@ -143,7 +182,7 @@ impl Handler for Routes {
     async fn answer(
         &self,
         peer: SocketAddr,
-        request: axum::http::Request<Incoming>,
+        request: axum::http::Request<ReceivedBody>,
     ) -> Response<Body> {
         let req_id = RequestId::of(request.headers());
         let request = request.map(Body::new);
@@ -156,12 +195,12 @@ impl Handler for Routes {
     }
 
     fn is_essential(&self, uri: &Uri) -> bool {
-        ESSENTIAL_PATHS.contains(&uri.path())
+        ESSENTIAL_PATHS.contains(&uri.path()) || uri.path().starts_with(ADMIN_PATHS)
     }
 
     fn refuse(
         &self,
-        request: &axum::http::Request<Incoming>,
+        request: &axum::http::Request<ReceivedBody>,
         overload: Overload,
     ) -> Response<Body> {
         let message = match overload {
@@ -190,7 +229,9 @@ impl Routes {
             Ok(source) => source,
             Err(failure) => {
                 self.0.metrics.refused(Door::Edge, failure.cause.word());
-                return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
+                let answer = error::failed_call::<JsonRpc>(&failure, req_id.as_str());
+                discard(request).await;
+                return answer;
             }
         };
 
@@ -198,26 +239,40 @@ impl Routes {
             let message = format!("the method {} is refused", request.method());
             let failure = CallError::new(Cause::MethodRefused, message);
             self.0.metrics.refused(Door::Edge, failure.cause.word());
+            discard(request).await;
             return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
         }
 
         if let Some(CallRoute { auth, mcp, .. }) = &self.0.calls
             && is_call(request.uri().path())
         {
+            let wants_page = page::is_wanted(request.method(), request.headers());
+            let as_shown = |answer: Response<Body>| {
+                if wants_page {
+                    page::instead_of_error(answer, req_id.as_str())
+                } else {
+                    answer
+                }
+            };
             let caller = match auth.caller(&source, request.headers(), request.uri(), peer) {
                 Ok(caller) => caller,
-                Err(failure) => return mcp.reject(req_id, failure),
+                Err(failure) => {
+                    let answer = mcp.reject(req_id, failure);
+                    discard(request).await;
+                    return as_shown(answer);
+                }
             };
             let only_listens = is_listening(request.method(), request.headers());
             let answer = mcp.answer(caller, req_id, request).await;
             if only_listens && sse::is_event_stream(answer.headers()) {
                 return answer.map(|body| Body::new(self.0.listeners.add(body)));
             }
-            return answer;
+            return as_shown(answer);
         }
 
         if let Some(CallRoute { auth, llm, .. }) = &self.0.calls
             && is_llm_path(request.uri().path())
+            && !is_front(&request)
         {
             // Boxed, as calls to MCP providers would carry its size along.
             let origin = auth.llm_origin(&source, request.uri());
@@ -241,6 +296,11 @@ fn metrics_route(api: Arc<MetricsApi>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .with_state(api)
+}
+
+/// Returns whether a browser opens the root, where clients of Ollama's API look whether a server is there.
+fn is_front(request: &Request) -> bool {
+    request.uri().path() == "/" && page::is_wanted(request.method(), request.headers())
 }
 
 /// Answers a request for a path that has no door.

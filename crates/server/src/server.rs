@@ -1,25 +1,36 @@
 //! The server as a whole: it builds the context of every door, starts and stops. The one file that
 //! depends on all others.
 
+mod ending;
+mod last_writer;
+mod load;
+mod operation;
+
 use std::future::Future;
 use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use llamapool_certificates::Certificates;
 use llamapool_http::ListenerStreams;
 use llamapool_http::listen::Listener;
+use llamapool_identity::{AccessMode, AdminRight, Approver, Day, Key, LoginCode, Records, Store};
 use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
-use llamapool_tunnel::CloseReason;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use llamapool_wire::Secret;
 
-use crate::auth::{AccessControl, Auth, AuthConfig, Keys, OriginPolicy};
+use self::last_writer::LastWriter;
+pub use self::load::ServerLoad;
+
+use crate::audit::{Audit, AuditCalls, AuditKeeper};
+use crate::auth::{AccessControl, Auth, LlmAccess, OriginPolicy};
 use crate::calls::CallMetrics;
 use crate::config::ServerConfig;
 use crate::data_dir::ServerData;
@@ -29,34 +40,58 @@ use crate::doors::health::HealthApi;
 use crate::doors::llm::{LlmDoor, SharedBounds, StoredResponses};
 use crate::doors::mcp::{McpDoor, SessionSeal, mcp_metrics};
 use crate::doors::metrics::MetricsApi;
+use crate::doors::oauth::OAuthDoor;
 use crate::doors::state::{StateApi, StateSources};
 use crate::doors::well_known::WellKnownDoor;
-use crate::listen::PublicUrl;
+use crate::identity::{
+    AccessReload, Identity, IdentityKeeper, KeyMeters, Replacements, StoreWriter,
+};
+use crate::listen::{AdminListen, PublicUrl};
 use crate::metrics::Metrics;
 use crate::pool::{GenAi, LlmMetrics, WorkerPool};
 use crate::relays::{HolderRecords, Registry};
 use crate::routes::{PublicDoors, Routes};
 use crate::scheduler::DrainGate;
-
-/// The time for closing tunnels and connections once all calls are over.
-const FAREWELL: Duration = Duration::from_secs(2);
-
-/// The time of a drain after which it is logged what it waits for, and the interval after that.
-const FIRST_DRAIN_REPORT: Duration = Duration::from_secs(2);
-const DRAIN_REPORTS: Duration = Duration::from_secs(30);
+use crate::sign_in::SignIn;
+use crate::tls::{
+    CertificateKeeper, CertificateReload, OpenedTls, PlainPort, StrictTransport, TlsTransport,
+};
 
 /// A server that has its addresses and waits to run.
 pub struct Server {
     config: ServerConfig,
     data: ServerData,
     records: HolderRecords,
+    store: Option<Store>,
+    identity: Identity,
+    sign_in: Option<Arc<SignIn>>,
+    audit: Audit,
+    audit_keeper: Option<AuditKeeper>,
     public: Listener,
     metrics: Option<Listener>,
+    admin: Option<Listener>,
+    tls: Option<OpenedTls>,
+    plain: Option<Listener>,
+    reload: CertificateReload,
+    access_reload: AccessReload,
+    replacements: Replacements,
+    load: ServerLoad,
+}
+
+/// Who is known to the server.
+struct Known {
+    identity: Identity,
+    sign_in: Option<Arc<SignIn>>,
+    writer: StoreWriter,
+    audit: Audit,
+    /// Whether there is a store to write to.
+    has_store: bool,
 }
 
 /// The parts that several doors share.
 struct SharedParts {
     auth: Arc<Auth>,
+    known: Known,
     public_url: PublicUrl,
     directory: Directory,
     registry: Registry,
@@ -70,6 +105,8 @@ struct SharedParts {
     calls: CallMetrics<MethodLabel>,
     /// Seals the session ids of shared ids.
     session_key: Secret,
+    /// The certificates; none without TLS.
+    certificates: Certificates,
     /// Owns the tasks of the tunnels.
     tunnels: TaskTracker,
     /// The streams of callers that only listen.
@@ -82,16 +119,40 @@ impl Server {
     /// Takes the addresses. From here on connections queue up; [`Server::run`] answers them.
     pub async fn bind(config: ServerConfig) -> io::Result<Self> {
         let data = ServerData::open(&config.data_dir, &config.auth.keys)?;
+        let tls = config.listen.tls.as_ref();
+        let tls = tls.map(|tls| OpenedTls::open(tls, &data)).transpose()?;
         let records = HolderRecords::open(&data, config.relays.keep_ids)?;
+        let mut store = data.open_store()?;
+        if let Some(store) = &mut store {
+            store.set_actor("server");
+        }
+        let identity = identity(&config, store.as_ref())?;
+        let (access_reload, replacements) = AccessReload::new(identity.clone());
+        let (audit, audit_keeper) = Audit::open(&config.audit, &data)?;
+        let sign_in = sign_in(&config, &data)?;
         let head_bytes = config.relays.tunnel.max_header_bytes;
         let public = config.listen.listen(head_bytes)?;
         let metrics = config.listen.listen_for_metrics()?;
+        let admin = config.listen.listen_for_admin()?;
+        let plain = config.listen.listen_for_plain_http()?;
         Ok(Self {
             config,
             data,
             records,
+            store,
+            identity,
+            sign_in,
+            audit,
+            audit_keeper,
             public,
             metrics,
+            admin,
+            tls,
+            plain,
+            reload: CertificateReload::new(),
+            access_reload,
+            replacements,
+            load: ServerLoad::default(),
         })
     }
 
@@ -105,6 +166,70 @@ impl Server {
         self.metrics.as_ref().map(Listener::address).transpose()
     }
 
+    /// Returns the address of the administration API, if it has one of its own.
+    pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.admin.as_ref().map(Listener::address).transpose()
+    }
+
+    /// Returns the address of plain HTTP beside TLS, if there is one.
+    pub fn plain_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.plain.as_ref().map(Listener::address).transpose()
+    }
+
+    /// Returns the handle by which the certificate files are read again, `None` without TLS.
+    pub fn certificate_reload(&self) -> Option<CertificateReload> {
+        self.tls.as_ref().map(|_| self.reload.clone())
+    }
+
+    /// Returns the handle by which the keys and the access that the settings declare are replaced.
+    pub fn access_reload(&self) -> AccessReload {
+        self.access_reload.clone()
+    }
+
+    /// Returns the handle on how busy the server is.
+    pub fn load(&self) -> ServerLoad {
+        self.load.clone()
+    }
+
+    /// Returns what ids ask of their callers, the default for all others last.
+    pub fn access(&self) -> Vec<(String, AccessMode)> {
+        self.identity.modes()
+    }
+
+    /// Returns what the LLM API asks of its callers.
+    pub fn llm_access(&self) -> LlmAccess {
+        llm_access(&self.config)
+    }
+
+    /// Returns whether there is a caller key that opens the LLM API.
+    pub fn has_llm_keys(&self) -> bool {
+        self.identity.has_llm_keys()
+    }
+
+    /// Returns a one-time code for the owner, if sign-in is on and there is neither a caller key for an id nor a
+    /// grant: the only way in, unless the operator creates a key.
+    ///
+    /// # Errors
+    ///
+    /// If the code cannot be stored.
+    pub fn first_login_code(&mut self) -> io::Result<Option<LoginCode>> {
+        let published = self.identity.published();
+        let snapshot = &published.snapshot;
+        // A key for LLMs alone allows no app to sign in.
+        let mut callers = snapshot.keys().filter_map(|key| key.rights.caller());
+        let has_key = callers.any(|rights| !rights.ids.is_empty());
+        let is_used = has_key || snapshot.grants().next().is_some();
+        let Some(store) = self
+            .store
+            .as_mut()
+            .filter(|_| self.sign_in.is_some() && !is_used)
+        else {
+            return Ok(None);
+        };
+        let code = store.create_login_code(&Approver::Owner, SystemTime::now());
+        code.map(Some).map_err(io::Error::other)
+    }
+
     /// Serves until `stop` resolves, then drains: nothing new is taken, and calls that run may end
     /// until the drain timeout. Dropping the future ends the listeners and all connections; a
     /// tunnel then ends with its relay or with the runtime.
@@ -113,46 +238,89 @@ impl Server {
             config,
             data,
             records,
+            store,
+            identity,
+            sign_in,
+            audit,
+            audit_keeper,
             public,
             metrics,
+            admin,
+            tls,
+            plain,
+            reload,
+            replacements,
+            access_reload: _,
+            load,
         } = self;
-        let shared = SharedParts::new(&config, data.key, records);
+        let has_store = store.is_some();
+        let (identity_keeper, writer) =
+            IdentityKeeper::new(identity.clone(), store, replacements, &audit);
+        let known = Known {
+            identity,
+            sign_in,
+            writer,
+            audit: audit.clone(),
+            has_store,
+        };
+        let mut shared = SharedParts::new(&config, known, data.key, records, load);
+        if let Some(tls) = &tls {
+            shared.certificates = tls.certificates.clone();
+        }
+        let tls_port = public
+            .address()
+            .map_or(config.listen.bind.port(), |it| it.port());
         let farewell = shared.farewell.clone();
 
         let mut keepers = JoinSet::new();
         let registry = shared.registry.clone();
         keepers.spawn(async move { registry.keep_records().await });
+        let keys = LastWriter::start(|end| identity_keeper.run(end));
+        let log = audit_keeper.map(|keeper| LastWriter::start(|end| keeper.run(end)));
         let pool = shared.pool.clone();
         keepers.spawn(async move { pool.keep_time().await });
 
         let mut listeners = JoinSet::new();
         let routes = shared.public_routes(&config);
-        listeners.spawn(public.serve(routes, farewell.clone()));
-        if let Some(listener) = metrics {
-            let routes = shared.metrics_routes(&config);
-            listeners.spawn(listener.serve(routes, farewell.clone()));
+        if let Some(mut tls) = tls {
+            if let Some(acme) = tls.acme.take() {
+                keepers.spawn(acme.run());
+            }
+            let transport = TlsTransport::new(&tls, &shared.counters);
+            listeners.spawn(public.serve_over(transport, routes, farewell.clone()));
+            keepers.spawn(CertificateKeeper::new(tls, reload, audit).run());
+        } else {
+            listeners.spawn(public.serve(routes, farewell.clone()));
         }
+        if let Some(listener) = plain {
+            let port = shared.plain_port(&config, tls_port);
+            listeners.spawn(listener.serve(port, farewell.clone()));
+        }
+        shared.serve_operators(&config, [metrics, admin], &mut listeners);
 
         stop.await;
         shared.drain(config.drain_timeout).await;
-        shared.registry.close_all(CloseReason::GoingAway);
-        farewell.cancel();
-
-        let all_ended = async {
-            while listeners.join_next().await.is_some() {}
-            shared.tunnels.close();
-            shared.tunnels.wait().await;
-        };
-        if tokio::time::timeout(FAREWELL, all_ended).await.is_err() {
-            tracing::debug!("connections were still open at the end");
-        }
+        shared.close(listeners).await;
         keepers.shutdown().await;
         shared.registry.write_records().await;
+
+        // After the calls, which have used something up to their end.
+        keys.finish("what keys have used last").await;
+        if let Some(log) = log {
+            // After all others, which have something for it up to their end.
+            log.finish("the last lines of the audit log").await;
+        }
     }
 }
 
 impl SharedParts {
-    fn new(config: &ServerConfig, own_key: Secret, records: HolderRecords) -> Self {
+    fn new(
+        config: &ServerConfig,
+        known: Known,
+        own_key: Secret,
+        records: HolderRecords,
+        load: ServerLoad,
+    ) -> Self {
         let policy = OriginPolicy::new(
             &config.auth,
             config.listen.public_url.as_ref(),
@@ -161,9 +329,18 @@ impl SharedParts {
         let directory = Directory::new(config.mcp.max_calls_per_id);
         let counters = Metrics::new();
         let pool = worker_pool(config, &counters);
-        let public_url = PublicUrl::new(config.listen.public_url.clone(), config.listen.trust());
+        config.llm.list_declared(&pool, &known.identity);
+        let public_url = config.listen.public_url();
+        let identity = known.identity.clone();
+        let auth = Auth::new(&config.auth.keys, identity, policy, public_url.clone());
+        let auth = auth.with_llm_access(llm_access(config));
         Self {
-            auth: Arc::new(Auth::new(&config.auth.keys, policy, public_url.clone())),
+            auth: Arc::new(
+                auth.with_sign_in(known.sign_in.clone())
+                    .with_audit(known.audit.clone()),
+            ),
+            calls: mcp_metrics(&counters).with_audit(known.audit.of_calls(AuditCalls::All)),
+            known,
             public_url,
             memory: MemoryBudget::new(config.max_memory),
             registry: Registry::new(
@@ -176,70 +353,36 @@ impl SharedParts {
             started: SystemTime::now(),
             session_key: config.auth.keys.session.clone().unwrap_or(own_key),
             directory,
-            gate: Arc::default(),
-            calls: mcp_metrics(&counters),
+            gate: load.gate,
             counters,
-            tunnels: TaskTracker::new(),
-            listeners: ListenerStreams::new(),
+            certificates: Certificates::new(),
+            tunnels: load.tunnels,
+            listeners: load.listeners,
             farewell: CancellationToken::new(),
-        }
-    }
-
-    /// Takes nothing new, and waits for the calls that run.
-    async fn drain(&self, patience: Duration) {
-        self.gate.close();
-        tracing::info!(calls = self.gate.running(), ?patience, "draining");
-
-        let ending_listeners = async {
-            self.listeners.end_when_idle(|| self.gate.running()).await;
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            // Biased towards the end, after which there is nothing to report.
-            biased;
-            () = self.gate.empty() => {}
-            () = tokio::time::sleep(patience) => tracing::warn!(
-                calls = self.gate.running(),
-                "drain timeout: ending what still runs"
-            ),
-            () = self.report_waiting() => {}
-            () = ending_listeners => {}
-        }
-    }
-
-    /// Logs what a drain waits for. Never returns.
-    async fn report_waiting(&self) {
-        let mut pause = FIRST_DRAIN_REPORT;
-        loop {
-            tokio::time::sleep(pause).await;
-            pause = DRAIN_REPORTS;
-
-            let stats = self.directory.all_stats();
-            let calls = stats
-                .iter()
-                .flat_map(|(id, stats)| stats.active().into_iter().map(move |call| (id, call)));
-            let Some((id, call)) = calls.min_by_key(|(_, call)| call.started) else {
-                continue;
-            };
-            tracing::info!(
-                calls = self.gate.running(),
-                event_streams = self.listeners.open(),
-                oldest = %id,
-                method = call.label().as_str(),
-                runs_for = ?call.duration(),
-                "waiting for running calls; a second signal ends them"
-            );
         }
     }
 
     fn public_routes(&self, config: &ServerConfig) -> Routes {
         let mcp = Arc::new(self.mcp_door(config));
         let metrics_are_here = config.listen.metrics_bind.is_none();
+        let admin_is_here = config.listen.admin == AdminListen::WithCallers;
         let doors = PublicDoors {
             well_known: Arc::new(WellKnownDoor {
                 auth: self.auth.clone(),
                 public_url: self.public_url.clone(),
                 mcp: mcp.clone(),
+                sign_in: self.known.sign_in.clone(),
+            }),
+            oauth: self.known.sign_in.as_ref().map(|sign_in| {
+                Arc::new(OAuthDoor {
+                    auth: self.auth.clone(),
+                    identity: self.known.identity.clone(),
+                    writer: self.known.writer.clone(),
+                    sign_in: sign_in.clone(),
+                    memory: self.memory.clone(),
+                    metrics: self.counters.clone(),
+                    registrations: Mutex::default(),
+                })
             }),
             mcp,
             llm: Arc::new(self.llm_door(config)),
@@ -247,24 +390,22 @@ impl SharedParts {
             state: Arc::new(self.state_api(config)),
             health: self.health_api(),
             listeners: self.listeners.clone(),
-            metrics: metrics_are_here.then(|| self.metrics_api(self.access(), config)),
+            admin: admin_is_here.then(|| self.admin_door(self.auth.clone())),
+            metrics: metrics_are_here
+                .then(|| self.metrics_api(self.access(AdminRight::Metrics), config)),
         };
-        Routes::public(doors, self.auth.clone(), self.counters.clone())
+        let public_url = config.listen.public_url.as_ref();
+        let pins = StrictTransport::new(self.certificates.clone(), public_url);
+        Routes::public(doors, self.auth.clone(), self.counters.clone()).pinned(pins)
     }
 
-    /// On a port of their own the metrics need no key, and are asked for by another name than the
-    /// public one.
-    fn metrics_routes(&self, config: &ServerConfig) -> Routes {
-        let ip = config.listen.bind.ip();
-        let policy = OriginPolicy::new(&AuthConfig::default(), None, ip);
-        let access = AccessControl {
-            auth: Arc::new(Auth::new(&Keys::default(), policy, self.public_url.clone())),
-            metrics: self.counters.clone(),
-        };
-        Routes::metrics(
-            self.metrics_api(access, config),
-            self.health_api(),
-            self.counters.clone(),
+    /// Returns what answers on the plain port beside TLS.
+    fn plain_port(&self, config: &ServerConfig, tls_port: u16) -> PlainPort {
+        PlainPort::new(
+            self.certificates.clone(),
+            config.listen.public_url.clone(),
+            tls_port,
+            self.gate.clone(),
         )
     }
 
@@ -277,8 +418,10 @@ impl SharedParts {
             seal: SessionSeal::new(&self.session_key),
             public_url: self.public_url.clone(),
             memory: self.memory.clone(),
+            policy_memory: MemoryBudget::new(config.mcp.policy_max_memory),
             metrics: self.calls.clone(),
             forwarder: config.mcp.forwarder(),
+            has_own_pages: self.known.sign_in.is_some(),
             config: config.mcp.clone(),
         }
     }
@@ -290,6 +433,7 @@ impl SharedParts {
             gate: self.gate.clone(),
             memory: self.memory.clone(),
             responses: StoredResponses::new(config.llm.remembered_responses),
+            audit: self.known.audit.of_calls(AuditCalls::All),
             config: config.llm.clone(),
             bounds: SharedBounds {
                 max_request_bytes: config.mcp.max_request_bytes,
@@ -314,6 +458,7 @@ impl SharedParts {
             metrics: self.counters.clone(),
             config: relays,
             version: config.build.version,
+            public_base: self.public_url.base(),
             tunnels: self.tunnels.clone(),
         }
     }
@@ -323,17 +468,25 @@ impl SharedParts {
             directory: self.directory.clone(),
             calls: self.calls.clone(),
             pool: self.pool.clone(),
+            identity: self.known.identity.clone(),
             gate: self.gate.clone(),
             memory: self.memory.clone(),
+            certificates: self.certificates.clone(),
+            audit: self.known.audit.clone(),
             started: self.started,
             build: config.build,
         };
-        StateApi::new(self.access(), sources, &config.state, self.farewell.clone())
+        StateApi::new(
+            self.access(AdminRight::State),
+            sources,
+            &config.state,
+            self.farewell.clone(),
+        )
     }
 
     fn health_api(&self) -> Arc<HealthApi> {
         Arc::new(HealthApi {
-            access: self.access(),
+            access: self.access(AdminRight::State),
             gate: self.gate.clone(),
         })
     }
@@ -345,27 +498,67 @@ impl SharedParts {
             directory: self.directory.clone(),
             pool: self.pool.clone(),
             memory: self.memory.clone(),
+            certificates: self.certificates.clone(),
+            audit: self.known.audit.clone(),
+            identity: self.known.identity.clone(),
             build: config.build,
         })
     }
 
-    fn access(&self) -> AccessControl {
+    fn access(&self, right: AdminRight) -> AccessControl {
         AccessControl {
             auth: self.auth.clone(),
             metrics: self.counters.clone(),
+            right,
         }
     }
 }
 
-/// Returns the pool of workers, with the keys of the LLM API.
+/// Returns the own authorization server, if sign-in is on.
+fn sign_in(config: &ServerConfig, data: &ServerData) -> io::Result<Option<Arc<SignIn>>> {
+    let Some(settings) = config.sign_in.clone() else {
+        return Ok(None);
+    };
+    if data.directory.is_none() {
+        let error = "SIGN_IN needs DATA_DIR, where clients and grants are kept: set it";
+        return Err(io::Error::other(error));
+    }
+    let public_url = config.listen.public_url.as_ref();
+    let sign_in = SignIn::new(settings, public_url, &data.key).map_err(io::Error::other)?;
+    Ok(Some(Arc::new(sign_in)))
+}
+
+/// Returns the keys and the access that are declared and stored, with what the keys have used.
+fn identity(config: &ServerConfig, store: Option<&Store>) -> io::Result<Identity> {
+    let declared = config.identity.clone();
+    let Some(store) = store else {
+        return Ok(Identity::new(declared, Records::default()));
+    };
+    let stored = store.load().map_err(io::Error::other)?;
+    Key::check_declared(&declared.declared.keys, &stored.keys).map_err(io::Error::other)?;
+    let now = SystemTime::now();
+    let month = Day::of(now).month_start();
+    let usage = store.usage_since(month).map_err(io::Error::other)?;
+    let meters = KeyMeters::new(usage, now);
+    Ok(Identity::with_usage(declared, stored, meters))
+}
+
+/// Returns what the LLM API asks of its callers.
+fn llm_access(config: &ServerConfig) -> LlmAccess {
+    let auth = &config.auth;
+    let declared = &config.identity.declared.keys;
+    let by_default = || LlmAccess::default_for(auth.keys.api.as_ref(), declared);
+    auth.llm_access.unwrap_or_else(by_default)
+}
+
+/// Returns the pool of workers.
 fn worker_pool(config: &ServerConfig, counters: &Metrics) -> WorkerPool {
-    let settings = config.llm.pool_settings(&config.auth.keys, rand::random());
-    let names = settings.keys.iter().map(|(key, _)| key.name.clone());
+    let settings = config.llm.pool_settings(rand::random());
     let gen_ai = if config.llm.gen_ai_metrics {
         GenAi::On
     } else {
         GenAi::Off
     };
-    let metrics = LlmMetrics::new(counters, names.collect(), gen_ai);
+    let metrics = LlmMetrics::new(counters, gen_ai);
     WorkerPool::new(settings, metrics)
 }

@@ -26,13 +26,21 @@ impl Environment {
         variables.filter_map(|(name, value)| Some((name.to_str()?, value.as_os_str())))
     }
 
-    /// Returns a path as a shell would: `~/` at its beginning is the home directory, if there is one.
+    /// Returns a path as a shell would: `~`, alone or before a `/`, is the home directory, if there
+    /// is one.
     pub fn expand_home(&self, path: &str) -> String {
-        let below = path.trim_start().strip_prefix("~/");
-        match below.and_then(|below| Some((below, self.get("HOME")?.to_str()?))) {
-            Some((below, home)) => format!("{}/{below}", home.trim_end_matches('/')),
+        let below = path.trim_start().strip_prefix('~');
+        let below = below.filter(|below| below.is_empty() || below.starts_with('/'));
+        match below.and_then(|below| Some((below, self.home()?))) {
+            Some(("", home)) => home.to_owned(),
+            Some((below, home)) => format!("{}{below}", home.trim_end_matches('/')),
             None => path.to_owned(),
         }
+    }
+
+    /// Returns the home directory, `None` if there is none or its path is not text.
+    pub fn home(&self) -> Option<&str> {
+        self.get("HOME")?.to_str()
     }
 
     /// Returns the value of a variable, which may be empty; `None` if it is unset.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::key_lines::Line;
 use crate::setting::Setting;
 use crate::value::Syntax;
 
@@ -16,7 +17,11 @@ const MAX_SHOWN_CHARS: usize = 80;
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A key of the file that belongs to no setting.
-    #[error("unknown key {key:?} in {table}the file {file:?}{}", Suggestion(suggestion.as_deref()))]
+    #[error(
+        "unknown key {key:?} in {table}the file {file:?}{}{}",
+        OnLine(*line),
+        Suggestion(suggestion.as_deref())
+    )]
     UnknownKey {
         /// The key.
         key: String,
@@ -25,6 +30,8 @@ pub enum SettingsError {
         table: String,
         /// The file.
         file: PathBuf,
+        /// Its line; `None` if there is none.
+        line: Option<Line>,
         /// The existing key that may be meant.
         suggestion: Option<String>,
     },
@@ -51,8 +58,8 @@ pub enum SettingsError {
     InvalidToml {
         /// The file.
         file: PathBuf,
-        /// Number of the line, from 1.
-        line: usize,
+        /// The line.
+        line: Line,
         /// The problem there.
         message: String,
     },
@@ -97,22 +104,26 @@ pub enum SettingsError {
         key: &'static str,
     },
     /// An entry table that lacks a key.
-    #[error("{table} of the file {file:?} is incomplete: expected {key}")]
+    #[error("{table} of the file {file:?}{} is incomplete: expected {key}", OnLine(*line))]
     MissingKey {
         /// The entry table, such as `alias 2`.
         table: String,
         /// The file.
         file: PathBuf,
+        /// The line of the table; `None` if there is none.
+        line: Option<Line>,
         /// The key.
         key: &'static str,
     },
     /// An entry table that lacks both of two keys.
-    #[error("{table} of the file {file:?} is incomplete: expected {key} or {or}")]
+    #[error("{table} of the file {file:?}{} is incomplete: expected {key} or {or}", OnLine(*line))]
     IncompleteEntry {
         /// The entry table, such as `provider 2`.
         table: String,
         /// The file.
         file: PathBuf,
+        /// The line of the table; `None` if there is none.
+        line: Option<Line>,
         /// One of the keys.
         key: &'static str,
         /// The other key.
@@ -141,6 +152,8 @@ pub enum Location {
         key: String,
         /// The file.
         file: PathBuf,
+        /// Its line; `None` if there is none.
+        line: Option<Line>,
     },
     /// The content of a file.
     File {
@@ -184,11 +197,12 @@ impl ShownValue {
 }
 
 impl Location {
-    /// Returns the location of a key of a file.
-    pub fn key(key: &str, file: &Path) -> Self {
+    /// Returns the location of a key of a file, with its line, if there is one.
+    pub fn key(key: &str, file: &Path, line: Option<Line>) -> Self {
         Self::Key {
             key: key.to_owned(),
             file: file.to_owned(),
+            line,
         }
     }
 }
@@ -198,7 +212,9 @@ impl fmt::Display for Location {
         match self {
             Self::Flag(flag) => write!(f, "flag {flag}"),
             Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::Key { key, file } => write!(f, "key {key} of the file {file:?}"),
+            Self::Key { key, file, line } => {
+                write!(f, "key {key} of the file {file:?}{}", OnLine(*line))
+            }
             Self::File { file, named_by } => write!(f, "the file {file:?} of {named_by}"),
             Self::Default => f.write_str("default"),
         }
@@ -211,6 +227,18 @@ impl fmt::Display for ShownValue {
             Self::Value(value) => write!(f, "{value:?}"),
             Self::Type(name) => f.write_str(name),
             Self::Hidden => f.write_str("value not shown"),
+        }
+    }
+}
+
+/// The line of a file behind the file's name; empty for `None`.
+pub struct OnLine(pub Option<Line>);
+
+impl fmt::Display for OnLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(line) => write!(f, ", line {line}"),
+            None => Ok(()),
         }
     }
 }

@@ -3,12 +3,14 @@
 //! An error contains keys of the file, and nothing else of it: the parser's own messages quote
 //! whole lines, and a line may contain a secret.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use crate::environment::Environment;
 use crate::error::{Location, SettingsError, ShownValue};
+use crate::key_lines::{KeyLines, Line, LineIndex};
 use crate::layer::{Layer, SourceText};
 use crate::schema::Schema;
 use crate::secret_file;
@@ -33,14 +35,16 @@ pub(crate) struct Entry {
     /// The table for readers, such as `provider 2`.
     pub(crate) name: String,
     pub(crate) file: PathBuf,
+    /// The line where it begins; `None` if there is none.
+    pub(crate) line: Option<Line>,
 }
 
 /// A file that is being read.
-struct Reading<'a> {
-    schema: &'a Schema,
-    path: &'a Path,
-    environment: &'a Environment,
-    problems: &'a mut Vec<SettingsError>,
+pub(crate) struct Reading<'a> {
+    pub(crate) schema: &'a Schema,
+    pub(crate) path: &'a Path,
+    pub(crate) environment: &'a Environment,
+    pub(crate) problems: &'a mut Vec<SettingsError>,
 }
 
 /// Reads a file. Everything that is wrong in it is a problem, and the result does without it.
@@ -80,18 +84,19 @@ impl Reading<'_> {
             }
         };
 
+        let lines = KeyLines::of(text);
         let mut entries = Vec::new();
         for name in self.schema.entry_tables {
             if let Some(value) = document.remove(*name) {
-                entries.extend(self.entries(name, value));
+                entries.extend(self.entries(name, value, &lines));
             }
         }
 
-        self.refuse_unknown_keys(&document);
+        self.refuse_unknown_keys(&document, &lines);
         let texts = TableTexts {
             table: &document,
             environment: self.environment,
-            location: |key: &str| Location::key(key, self.path),
+            location: |key: &str| Location::key(key, self.path, lines.of_key(key)),
         };
         let layer = Layer::build(self.schema, self.problems, |setting| {
             texts.of(setting, setting.keys(), file_keys(setting))
@@ -101,23 +106,32 @@ impl Reading<'_> {
     }
 
     /// Reads the entry tables: `[name]` is one, `[[name]]` are several.
-    fn entries(&mut self, name: &'static str, value: Value) -> Vec<Entry> {
+    fn entries(&mut self, name: &'static str, value: Value, lines: &KeyLines) -> Vec<Entry> {
+        let no_lines = KeyLines::default();
+        let lines_of = |index: usize| lines.below(name).get(index).unwrap_or(&no_lines);
         let tables = match value {
-            Value::Table(only) => return vec![self.entry(name, name.to_owned(), &only)],
+            Value::Table(only) => {
+                return vec![self.entry(name, name.to_owned(), &only, lines_of(0))];
+            }
             Value::Array(tables) if !tables.is_empty() => tables,
             other => vec![other],
         };
 
         let mut entries = Vec::new();
-        for (value, number) in tables.iter().zip(1..) {
+        for (index, value) in tables.iter().enumerate() {
             match value {
                 Value::Table(table) => {
-                    let entry = self.entry(name, format!("{name} {number}"), table);
-                    entries.push(entry);
+                    let number = index + 1;
+                    let entry_name = format!("{name} {number}");
+                    entries.push(self.entry(name, entry_name, table, lines_of(index)));
                 }
                 other => self.problems.push(SettingsError::InvalidValue {
                     setting: name,
-                    location: Location::key(name, self.path),
+                    location: Location::key(
+                        name,
+                        self.path,
+                        lines_of(index).line.or(lines.of_key(name)),
+                    ),
                     shown: ShownValue::Type(type_name(other)),
                     expected: format!("a table [{name}], or several [[{name}]]"),
                 }),
@@ -126,19 +140,29 @@ impl Reading<'_> {
         entries
     }
 
-    fn entry(&mut self, table: &'static str, name: String, document: &Table) -> Entry {
-        self.refuse_unknown_entry_keys(table, &name, document);
+    /// Reads one entry table.
+    pub(crate) fn entry(
+        &mut self,
+        table: &'static str,
+        name: String,
+        document: &Table,
+        lines: &KeyLines,
+    ) -> Entry {
+        self.refuse_unknown_entry_keys(table, &name, document, lines);
 
+        let document = self.with_program_as_one_word(table, document);
         let texts = TableTexts {
-            table: document,
+            table: &document,
             environment: self.environment,
-            location: |key: &str| Location::key(&format!("{key} of {name}"), self.path),
+            location: |key: &str| {
+                Location::key(&format!("{key} of {name}"), self.path, lines.of_key(key))
+            },
         };
         let layer = Layer::build(self.schema, self.problems, |setting| {
             let entry = setting.entry_of(table);
-            let key = entry.map(|entry| entry.key.to_owned());
+            let keys = entry.into_iter().flat_map(EntryKey::keys);
             let file_key = entry.and_then(|entry| entry_file_key(setting, entry));
-            texts.of(setting, key, file_key)
+            texts.of(setting, keys.map(str::to_owned), file_key)
         });
 
         Entry {
@@ -146,10 +170,34 @@ impl Reading<'_> {
             table,
             name,
             file: self.path.to_owned(),
+            line: lines.line,
         }
     }
 
-    fn refuse_unknown_keys(&mut self, document: &Table) {
+    /// Returns an entry table in which a command beside arguments is one word: the program,
+    /// whichever characters its path has.
+    fn with_program_as_one_word<'t>(&self, table: &str, document: &'t Table) -> Cow<'t, Table> {
+        let key_of = |syntax: Syntax| {
+            let mut settings = self.schema.settings();
+            let setting = settings
+                .find(|setting| setting.syntax == syntax && setting.entry_of(table).is_some());
+            setting.and_then(|setting| Some(setting.entry?.key))
+        };
+
+        let has_arguments = key_of(Syntax::Arguments).is_some_and(|key| document.contains_key(key));
+        let command = key_of(Syntax::Command).filter(|_| has_arguments);
+        let program = command.and_then(|key| Some((key, document.get(key)?.as_str()?)));
+        let Some((key, program)) = program else {
+            return Cow::Borrowed(document);
+        };
+
+        let words = vec![Value::String(program.to_owned())];
+        let mut document = document.clone();
+        document.insert(key.to_owned(), Value::Array(words));
+        Cow::Owned(document)
+    }
+
+    fn refuse_unknown_keys(&mut self, document: &Table, lines: &KeyLines) {
         let settings = self.schema.settings();
         let mut known: Vec<String> = settings
             .flat_map(|setting| setting.keys().into_iter().chain(file_keys(setting)))
@@ -162,18 +210,25 @@ impl Reading<'_> {
                 key: key.clone(),
                 table: String::new(),
                 file: self.path.to_owned(),
+                line: lines.of_key(key),
                 suggestion: suggest(key, known.iter().map(String::as_str)).map(str::to_owned),
             });
         }
     }
 
-    fn refuse_unknown_entry_keys(&mut self, table: &str, name: &str, document: &Table) {
+    fn refuse_unknown_entry_keys(
+        &mut self,
+        table: &str,
+        name: &str,
+        document: &Table,
+        lines: &KeyLines,
+    ) {
         // Each word that may be meant, with the key to suggest for it. A key that the setting has
         // outside of the entry tables means the one that it has inside.
         let mut words: Vec<(String, String)> = Vec::new();
         for setting in self.schema.settings() {
             if let Some(entry) = setting.entry_of(table) {
-                words.push((entry.key.to_owned(), entry.key.to_owned()));
+                words.extend(entry.keys().map(|key| (key.to_owned(), key.to_owned())));
                 words.extend(entry_file_key(setting, entry).map(|key| (key.clone(), key)));
                 let keys = setting.keys().into_iter();
                 words.extend(keys.map(|key| (key, entry.key.to_owned())));
@@ -191,6 +246,7 @@ impl Reading<'_> {
                 key: key.clone(),
                 table: format!("{name} of "),
                 file: self.path.to_owned(),
+                line: lines.of_key(key),
                 suggestion,
             });
         }
@@ -242,15 +298,10 @@ fn entry_file_key(setting: &Setting, entry: EntryKey) -> Option<String> {
 }
 
 fn invalid_toml(path: &Path, text: &str, error: &toml::de::Error) -> SettingsError {
-    let start = error.span().map_or(0, |span| span.start.min(text.len()));
-    let line_ends = text.as_bytes()[..start]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count();
-
+    let start = error.span().map_or(0, |span| span.start);
     SettingsError::InvalidToml {
         file: path.to_owned(),
-        line: line_ends + 1,
+        line: LineIndex::of(text).line_of(start),
         message: error.message().to_owned(),
     }
 }
@@ -265,8 +316,13 @@ fn source_text(
         Some(text) if setting.syntax == Syntax::Path => Ok(SourceText {
             location,
             text: environment.expand_home(&text),
+            is_hidden: false,
         }),
-        Some(text) => Ok(SourceText { location, text }),
+        Some(text) => Ok(SourceText {
+            location,
+            text,
+            is_hidden: false,
+        }),
         None => Err(SettingsError::InvalidValue {
             setting: setting.name,
             location,
@@ -297,6 +353,8 @@ fn text_in_file(
 /// Returns the text with the same meaning as a TOML value, `None` if the syntax has no such values.
 fn text_of(syntax: Syntax, value: &Value) -> Option<String> {
     match (syntax, value) {
+        // Nothing splits it into words.
+        (Syntax::Arguments, Value::String(_)) => None,
         (_, Value::String(text)) => Some(text.clone()),
         (
             Syntax::Duration | Syntax::Size | Syntax::Count | Syntax::Port,
@@ -305,7 +363,9 @@ fn text_of(syntax: Syntax, value: &Value) -> Option<String> {
         (Syntax::Duration, Value::Float(number)) => Some(number.to_string()),
         (Syntax::Switch, Value::Boolean(on)) => Some(on.to_string()),
         // It fails for a word with a zero byte, which no argument can contain.
-        (Syntax::Command, Value::Array(items)) => shlex::try_join(strings(items)?).ok(),
+        (Syntax::Command | Syntax::Arguments, Value::Array(items)) => {
+            shlex::try_join(strings(items)?).ok()
+        }
         (Syntax::List | Syntax::Variables | Syntax::Headers, Value::Array(items)) => {
             Some(syntax.join(&strings(items)?))
         }
@@ -315,6 +375,11 @@ fn text_of(syntax: Syntax, value: &Value) -> Option<String> {
             Some(join(syntax, &lines))
         }
         (Syntax::Variables, Value::Table(variables)) => {
+            // A comma or an equals sign in a name would make another variable of it.
+            let mut names = variables.keys();
+            if names.any(|name| name.contains(['=', ',', '\0'])) {
+                return None;
+            }
             let pairs = pairs(variables, "=", |value| !value.contains('\0'))?;
             Some(join(syntax, &pairs))
         }
@@ -360,7 +425,8 @@ fn expected_type(syntax: Syntax) -> &'static str {
         Syntax::Size | Syntax::Count | Syntax::Port => "a string or an integer",
         Syntax::Switch => "a boolean or a string",
         Syntax::List | Syntax::Command => "an array of strings or a string",
-        Syntax::Variables => "a table of strings, an array of strings or a string",
+        Syntax::Arguments => "an array of strings",
+        Syntax::Variables => "a table of names and strings, an array of strings or a string",
         Syntax::Headers => "a table of strings in one line, an array of strings or a string",
         Syntax::Address
         | Syntax::Text

@@ -14,6 +14,8 @@ pub(crate) struct Layer(HashMap<&'static str, SourceText>);
 pub(crate) struct SourceText {
     pub(crate) location: Location,
     pub(crate) text: String,
+    /// True if no error may show the text: variables may have been replaced in it.
+    pub(crate) is_hidden: bool,
 }
 
 impl Layer {
@@ -43,6 +45,13 @@ impl Layer {
             }
         }
         layer
+    }
+
+    /// Keeps all texts out of errors.
+    pub(crate) fn hide(&mut self) {
+        for text in self.0.values_mut() {
+            text.is_hidden = true;
+        }
     }
 
     /// Returns the text of a setting, `None` if the source has none.

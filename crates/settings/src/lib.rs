@@ -19,8 +19,10 @@ mod error;
 #[cfg(test)]
 mod example;
 mod file;
+mod key_lines;
 mod layer;
 pub mod markdown;
+mod own_entry;
 mod schema;
 mod secret_file;
 mod setting;
@@ -29,12 +31,14 @@ mod suggest;
 pub mod value;
 
 pub use environment::Environment;
-pub use error::{Location, SettingsError, ShownValue, Suggestion};
+pub use error::{Location, OnLine, SettingsError, ShownValue, Suggestion};
+pub use key_lines::{Line, LineIndex};
+pub use own_entry::{EntryPlace, OwnEntry};
 pub use schema::Schema;
 pub use setting::{
     DefaultValue, EntryKey, EntryScope, Group, Naming, Setting, TypedSetting, file_name, flag_name,
     key_name,
 };
-pub use sources::{EntrySources, FlagForm, FlagValue, Sources};
+pub use sources::{EntrySources, FlagForm, FlagValue, SetValue, Sources};
 pub use suggest::suggest;
 pub use value::{Syntax, ValueError, ValueType};

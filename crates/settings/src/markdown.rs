@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::schema::Schema;
-use crate::setting::{DefaultValue, EntryKey, EntryScope, Group, Setting, flag_name};
+use crate::setting::{DefaultValue, EntryScope, Group, Setting, flag_name};
 
 /// Returns the settings of these groups as a table, each row with a line end.
 pub fn table(schema: &Schema, groups: &[Group]) -> String {
@@ -36,15 +36,16 @@ pub fn entry_table(schema: &Schema, table: &str) -> String {
     let mut text = "| TOML key | setting | default | meaning |\n|---|---|---|---|\n".to_owned();
 
     for setting in schema.settings() {
-        let Some(EntryKey { key, scope, .. }) = setting.entry_of(table) else {
+        let Some(entry) = setting.entry_of(table) else {
             continue;
         };
         // Writing into a `String` cannot fail.
         let _ = writeln!(
             text,
-            "| `{key}` | {} | {} | {} |",
+            "| {} | {} | {} | {} |",
+            codes(entry.keys()),
             codes(setting.names().take(1)),
-            entry_default(setting, scope),
+            entry_default(setting, entry.scope),
             cell(setting.help)
         );
     }

@@ -23,6 +23,7 @@ pub(crate) fn read(location: Location, path: &str) -> Result<SourceText, Setting
             let line = line.strip_suffix('\r').unwrap_or(line);
             Ok(SourceText {
                 text: line.to_owned(),
+                is_hidden: false,
                 location: Location::File {
                     file,
                     named_by: Box::new(location),

@@ -55,6 +55,8 @@ pub struct EntryKey {
     pub table: &'static str,
     /// Key in the entry table.
     pub key: &'static str,
+    /// Another key with the same meaning.
+    pub alias: Option<&'static str>,
     /// Meaning of the same setting outside of the entry tables.
     pub scope: EntryScope,
 }
@@ -102,6 +104,13 @@ impl Group {
     /// A section with this heading.
     pub const fn new(heading: &'static str) -> Self {
         Self { heading }
+    }
+}
+
+impl EntryKey {
+    /// Returns its keys in an entry table.
+    pub fn keys(self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.key).chain(self.alias)
     }
 }
 
@@ -243,7 +252,20 @@ impl<T> TypedSetting<T> {
         key: &'static str,
         scope: EntryScope,
     ) -> Self {
-        self.setting.entry = Some(EntryKey { table, key, scope });
+        self.setting.entry = Some(EntryKey {
+            table,
+            key,
+            alias: None,
+            scope,
+        });
+        self
+    }
+
+    /// Adds a key with the same meaning in the entry tables.
+    pub const fn entry_alias(mut self, alias: &'static str) -> Self {
+        if let Some(entry) = &mut self.setting.entry {
+            entry.alias = Some(alias);
+        }
         self
     }
 }

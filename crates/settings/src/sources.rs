@@ -4,17 +4,22 @@
 //! not for each name, so that a weaker source never wins by another name. An entry table of the
 //! file is stronger than all of them, for its entry.
 
+mod listing;
+
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::environment::Environment;
-use crate::error::{Location, SettingsError, ShownValue};
+use crate::error::{Location, OnLine, SettingsError, ShownValue};
 use crate::file::{self, Entry, SettingsFile};
 use crate::layer::{Layer, SourceText};
+use crate::own_entry::OwnEntry;
 use crate::schema::Schema;
 use crate::secret_file;
 use crate::setting::{DefaultValue, EntryKey, EntryScope, Naming, Setting, TypedSetting};
 use crate::value::{self, Syntax, ValueError};
+
+pub use self::listing::SetValue;
 
 /// All sources of one process. Not `Debug`: there are secrets among the values.
 pub struct Sources {
@@ -189,6 +194,46 @@ impl Sources {
         .collect()
     }
 
+    /// Returns the sources of an entry that is in no table of the file.
+    pub fn entry<'a>(&'a self, own: &'a OwnEntry) -> EntrySources<'a> {
+        EntrySources {
+            sources: self,
+            own: Some(&own.0),
+        }
+    }
+
+    /// Returns the problems of an entry that was read, or collects them.
+    pub(crate) fn refuse_all(&self, problems: Vec<SettingsError>) -> Result<(), SettingsError> {
+        for problem in problems {
+            self.accept::<()>(Err(problem))?;
+        }
+        Ok(())
+    }
+
+    /// Returns an error if both of two settings are set outside of entry tables.
+    pub fn refuse_both(&self, one: &Setting, other: &Setting) -> Result<(), SettingsError> {
+        let both = (self.location(one), self.location(other));
+        match both {
+            (Some(one), Some(other)) => self.refuse_all(vec![SettingsError::Exclusive {
+                one: one.clone(),
+                other: other.clone(),
+            }]),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the text that counts for each setting that no entry table can have: to find out
+    /// which of them have changed since. Contains secrets.
+    pub fn outside_texts(&self) -> BTreeMap<&'static str, String> {
+        let settings = self.schema.settings();
+        let outside = settings.filter(|setting| setting.entry.is_none());
+        let texts = outside.filter_map(|setting| {
+            let text = self.texts(setting).next()?;
+            Some((setting.name, text.text.clone()))
+        });
+        texts.collect()
+    }
+
     /// Returns the environment of the process.
     pub fn environment(&self) -> &Environment {
         &self.environment
@@ -219,6 +264,7 @@ impl Sources {
                 table,
                 key,
                 scope: EntryScope::PerEntry,
+                ..
             } if has_entries(table) => Some(SettingsError::OutsideEntries {
                 location: self.texts(setting).next()?.location.clone(),
                 table,
@@ -315,10 +361,25 @@ impl EntrySources<'_> {
             self.refuse(SettingsError::MissingKey {
                 table: own.name.clone(),
                 file: own.file.clone(),
+                line: own.line,
                 key: entry.key,
             })?;
         }
         self.explicit(setting)
+    }
+
+    /// Returns the entry's own table for readers, such as `provider 2 of the file "a.toml", line 7`;
+    /// `None` if it has none.
+    pub fn place(&self) -> Option<String> {
+        let own = self.own?;
+        let line = OnLine(own.line);
+        Some(format!("{} of the file {:?}{line}", own.name, own.file))
+    }
+
+    /// Returns the name of the entry's own table for readers, such as `provider 2`; `None` if it has
+    /// none.
+    pub fn name(&self) -> Option<&str> {
+        self.own.map(|own| own.name.as_str())
     }
 
     /// Returns an error if both of two settings are set.
@@ -345,6 +406,7 @@ impl EntrySources<'_> {
             (Some(one), Some(other)) => self.refuse(SettingsError::IncompleteEntry {
                 table: own.name.clone(),
                 file: own.file.clone(),
+                line: own.line,
                 key: one.key,
                 or: other.key,
             }),
@@ -374,18 +436,30 @@ fn default<T>(setting: &TypedSetting<T>) -> Result<T, SettingsError> {
         &SourceText {
             location: Location::Default,
             text: text.to_owned(),
+            is_hidden: false,
         },
     )
 }
 
 fn parse<T>(setting: &TypedSetting<T>, source: &SourceText) -> Result<T, SettingsError> {
-    let SourceText { location, text } = source;
+    let SourceText {
+        location,
+        text,
+        is_hidden,
+    } = source;
+    let shown = || {
+        if *is_hidden {
+            ShownValue::Hidden
+        } else {
+            ShownValue::of(&setting.setting, text)
+        }
+    };
 
     (setting.value_type.parse)(text).map_err(|ValueError { expected }| {
         SettingsError::InvalidValue {
             setting: setting.setting.name,
             location: location.clone(),
-            shown: ShownValue::of(&setting.setting, text),
+            shown: shown(),
             expected,
         }
     })
@@ -457,7 +531,11 @@ fn source_text(
         Syntax::Path => environment.expand_home(text),
         _ => text.to_owned(),
     };
-    SourceText { location, text }
+    SourceText {
+        location,
+        text,
+        is_hidden: false,
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ pub enum Syntax {
     Variables,
     /// A program and its arguments, split as a shell does. Secret.
     Command,
+    /// Arguments of the command in the same entry table, beside which a command in one text is the
+    /// program alone. Secret.
+    Arguments,
     /// Any text.
     Text,
     /// One of these words, separated by `|`.
@@ -57,6 +60,7 @@ impl Syntax {
             Self::List => "list",
             Self::Variables => "NAME,NAME=value",
             Self::Command => "command",
+            Self::Arguments => "arguments",
             Self::Text => "text",
             Self::Choice(words) => words,
             Self::Url => "url",
@@ -95,7 +99,7 @@ impl Syntax {
     pub fn is_secret(self) -> bool {
         matches!(
             self,
-            Self::Secret | Self::Headers | Self::Variables | Self::Command
+            Self::Secret | Self::Headers | Self::Variables | Self::Command | Self::Arguments
         )
     }
 }
@@ -171,6 +175,11 @@ pub const SWITCH: ValueType<bool> = ValueType {
 /// The words of a command; none if the text is blank.
 pub const COMMAND: ValueType<Vec<String>> = ValueType {
     syntax: Syntax::Command,
+    parse: command,
+};
+/// The arguments of a command.
+pub const ARGUMENTS: ValueType<Vec<String>> = ValueType {
+    syntax: Syntax::Arguments,
     parse: command,
 };
 /// Environment variables.

@@ -46,7 +46,7 @@ pub use answer::Answer;
 pub use caller::{Caller, PendingCall, error_word, metric};
 pub use frame_relay::{FrameRelay, FrameRequest, OFFER, Reply};
 pub use link::Link;
-pub use llamapool_relay::RelayConfig;
+pub use llamapool_relay::{Reconnect, RelayConfig};
 pub use llamapool_server::ServerConfig;
 pub use llamapool_tunnel::IncomingBody as AnswerBody;
 pub use llm_runtime::{

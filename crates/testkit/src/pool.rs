@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use llamapool_relay::RelayConfig;
 use llamapool_server::{
-    AuthConfig, DataDirConfig, Keys, ListenConfig, LlmConfig, McpConfig, RelaysConfig, Server,
-    ServerConfig, StateConfig,
+    AccessReload, AuditConfig, AuthConfig, DataDirConfig, IdentityConfig, Keys, ListenConfig,
+    LlmConfig, McpConfig, RelaysConfig, Server, ServerConfig, StateConfig,
 };
 use llamapool_wire::{BuildInfo, Secret};
 use tokio::sync::oneshot;
@@ -32,6 +32,8 @@ pub const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 pub struct Pool {
     caller: Caller,
     metrics_address: Option<SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    access: AccessReload,
     stop: Option<oneshot::Sender<()>>,
     relays: Vec<Relay>,
     runtime: OwnRuntime,
@@ -53,7 +55,11 @@ impl Pool {
         let bound = runtime.spawn(async { Server::bind(config).await });
         let server = bound.await.expect("no panic").expect("a free port");
         let address = server.address().expect("an address");
-        let metrics_address = server.metrics_address().expect("an address");
+        let addresses = [server.metrics_address(), server.admin_address()];
+        let [metrics_address, admin_address] =
+            addresses.map(|address| address.expect("an address"));
+
+        let access = server.access_reload();
 
         let (stop, stopped) = oneshot::channel::<()>();
         drop(runtime.spawn(server.run(async {
@@ -66,10 +72,17 @@ impl Pool {
         Self {
             caller: Caller::new(format!("http://{address}"), String::new),
             metrics_address,
+            admin_address,
+            access,
             stop: Some(stop),
             relays: Vec::new(),
             runtime,
         }
+    }
+
+    /// Returns the handle by which the declared keys and rules of the server are replaced.
+    pub fn access(&self) -> &AccessReload {
+        &self.access
     }
 
     /// Connects a relay with one HTTP provider, which lives as long as the pool.
@@ -111,8 +124,12 @@ impl Pool {
 
     /// Returns the URL of the metrics server. Panics if the server has none.
     pub fn metrics_url(&self) -> String {
-        let address = self.metrics_address.expect("a metrics server");
-        format!("http://{address}")
+        url_of(self.metrics_address)
+    }
+
+    /// Returns the URL of the administration server. Panics if there is none.
+    pub fn admin_url(&self) -> String {
+        url_of(self.admin_address)
     }
 
     /// Ends the server at once, as a killed process does. Its relays go on.
@@ -135,6 +152,10 @@ impl Deref for Pool {
     }
 }
 
+fn url_of(address: Option<SocketAddr>) -> String {
+    format!("http://{}", address.expect("a listener of its own"))
+}
+
 /// Gives a server's metrics a port of their own.
 pub fn serve_metrics(config: &mut ServerConfig) {
     config.listen.metrics_bind = Some(FREE_PORT);
@@ -150,10 +171,12 @@ fn server_config() -> ServerConfig {
                 api: Some(Secret::new(API_KEY)),
                 worker: Some(Secret::new(WORKER_KEY)),
                 session: None,
-                llm: std::sync::Arc::default(),
             },
             ..AuthConfig::default()
         },
+        identity: IdentityConfig::default(),
+        audit: AuditConfig::default(),
+        sign_in: None,
         relays: RelaysConfig::default(),
         mcp: McpConfig {
             // Keep-alive comments come by the clock: only tests about them want them in a

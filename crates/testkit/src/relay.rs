@@ -124,6 +124,8 @@ pub fn relay_config(server_url: &str, id: &str, provider_url: &str) -> RelayConf
         headers: http::HeaderMap::new(),
         publishes_oauth: false,
         connect_timeout,
+        // Tests count what their providers receive.
+        asks_for_facts: false,
         probe_interval: Duration::from_secs(10),
         redirect_replay_bytes: 1 << 20,
     };
@@ -140,6 +142,7 @@ pub fn relay_config(server_url: &str, id: &str, provider_url: &str) -> RelayConf
             proxies: ProxySettings::default(),
         },
         reconnect: Reconnect::Forever {
+            exits_on_refusal: false,
             min: Duration::from_millis(50),
             max: Duration::from_secs(30),
             stable_after: Duration::from_secs(10),
@@ -158,6 +161,7 @@ pub fn relay_config(server_url: &str, id: &str, provider_url: &str) -> RelayConf
         tunnel: TunnelConfig::default(),
         max_memory: 1 << 30,
         max_starting: None,
+        shows_calls: false,
         build: BUILD,
     }
 }

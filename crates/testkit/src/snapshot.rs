@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 /// The members of a state or status whose values are times, spans or addresses.
-const VARIABLE_MEMBERS: [&str; 15] = [
+const VARIABLE_MEMBERS: [&str; 16] = [
     "at",
     "call_ms_p50",
     "call_ms_p95",
@@ -16,6 +16,7 @@ const VARIABLE_MEMBERS: [&str; 15] = [
     "now",
     "remote_addr",
     "req_id",
+    "relay_id",
     "since",
     "since_ms",
     "started_at",

@@ -26,4 +26,6 @@ pub use frame::{CancelReason, header_bytes};
 pub use relay_end::serve_relay_end;
 pub use server_end::{Driver, SendError, ServerEnd};
 pub use socket::{CloseCode, CloseReason, TunnelEnd};
-pub use stream::{BoxError, IncomingBody, IncomingBodyError, StreamLease, WholeBody};
+pub use stream::{
+    BoxError, BytesObserver, IncomingBody, IncomingBodyError, StreamLease, WholeBody,
+};

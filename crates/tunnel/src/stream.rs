@@ -26,7 +26,7 @@ pub(crate) use error::{ProtocolError, StreamError};
 pub(crate) use first_chunk::FirstChunk;
 pub(crate) use half::{OnDrop, ReceiveHalf, SendHalf};
 pub(crate) use handle::Stream;
-pub use incoming_body::{IncomingBody, IncomingBodyError};
+pub use incoming_body::{BytesObserver, IncomingBody, IncomingBodyError};
 pub use lease::StreamLease;
 pub use send_body::BoxError;
 pub(crate) use send_body::{SendBodyError, send_body};

@@ -5,6 +5,8 @@
 //! 405: MCP clients read those as protocol (MCP 2025-11-25 and 2026-07-28, transports). The JSON-RPC
 //! codes are positive, outside of everything that JSON-RPC 2.0 and MCP reserve.
 
+mod advice;
+
 use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode, header};
@@ -12,6 +14,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::header as llamapool;
+use crate::limit_policy::LimitPolicy;
 
 /// The hop on the way from caller to provider where a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -91,10 +94,14 @@ causes! {
     MemoryFull = "memory_full" SERVICE_UNAVAILABLE 5038 "MCP_LIMIT_EXCEEDED" Server;
     /// The memory of the relay for calls is in use, or the call's share of it; the provider has not seen the call.
     RelayMemoryFull = "relay_memory_full" SERVICE_UNAVAILABLE 5039 "MCP_LIMIT_EXCEEDED" Relay;
-    /// As many calls as one id may have are running.
+    /// As many calls are running as the id, its access or the caller key may have.
     TooManyCalls = "too_many_calls" TOO_MANY_REQUESTS 4291 "MCP_LIMIT_EXCEEDED" Server;
     /// The caller, or its address, uses up its share of the places of a relay, or of the memory.
     CallerShare = "caller_share" TOO_MANY_REQUESTS 4292 "MCP_LIMIT_EXCEEDED" Server;
+    /// Calls come faster than the rate of the caller key or of the id's access, or an address presents wrong keys faster than it may.
+    RateLimited = "rate_limited" TOO_MANY_REQUESTS 4293 "MCP_LIMIT_EXCEEDED" Server;
+    /// The caller key has used up what it has for the day or the month.
+    QuotaUsedUp = "quota_used_up" TOO_MANY_REQUESTS 4294 "MCP_LIMIT_EXCEEDED" Server;
     /// The request's body stopped or trickled; the provider has not received its end.
     RequestTooSlow = "request_too_slow" REQUEST_TIMEOUT 4081 "MCP_TIMEOUT" Server;
     /// The request body exceeds the limit.
@@ -105,8 +112,16 @@ causes! {
     HeadTooLarge = "head_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE 4311 "MCP_LIMIT_EXCEEDED" Server;
     /// The request's body broke off, or is not framed as HTTP frames it.
     RequestBroken = "request_broken" UNPROCESSABLE_ENTITY 4221 "MCP_SCHEMA_ERROR" Server;
+    /// The id has a policy of messages, and providers could read the message differently, or it is none.
+    MessageUnreadable = "message_unreadable" UNPROCESSABLE_ENTITY 4222 "MCP_SCHEMA_ERROR" Server;
+    /// The id has a policy of messages, and the body is not `application/json` as it is.
+    MediaTypeRefused = "media_type_refused" UNSUPPORTED_MEDIA_TYPE 4151 "MCP_SCHEMA_ERROR" Server;
     /// The relay's own token is missing or wrong.
     WrongToken = "wrong_token" UNAUTHORIZED 4011 "MCP_UNAUTHORIZED" Relay;
+    /// The id asks for a caller key or an access token, and none was sent.
+    KeyMissing = "key_missing" UNAUTHORIZED 4012 "MCP_UNAUTHORIZED" Server;
+    /// The caller key or the access token is not valid: it is unknown, has expired or was revoked, or is for another id.
+    KeyInvalid = "key_invalid" UNAUTHORIZED 4013 "MCP_UNAUTHORIZED" Server;
     /// The Origin header is not one of the allowed ones.
     OriginRefused = "origin_refused" FORBIDDEN 4031 "MCP_FORBIDDEN" Server;
     /// The Host header is not one of the allowed ones.
@@ -117,6 +132,12 @@ causes! {
     PageRefused = "page_refused" FORBIDDEN 4034 "MCP_FORBIDDEN" Server;
     /// The method has no meaning behind the server.
     MethodRefused = "method_refused" FORBIDDEN 4035 "MCP_FORBIDDEN" Server;
+    /// The caller key does not cover the id, or key or id are not for the address of the caller.
+    NotAllowed = "not_allowed" FORBIDDEN 4036 "MCP_FORBIDDEN" Server;
+    /// A browser asks for the answer as a page, a script or a part of one, and the server has pages of its own on the same origin.
+    NoPages = "no_pages" FORBIDDEN 4037 "MCP_FORBIDDEN" Server;
+    /// The policy of the id, or what the caller presented, does not allow the message; the provider has not seen it.
+    MessageDenied = "message_denied" FORBIDDEN 4039 "MCP_FORBIDDEN" Server;
     /// The tunnel was lost while the call was running; the provider may have executed it.
     TunnelLost = "tunnel_lost" BAD_GATEWAY 5021 "MCP_PROVIDER_UNAVAILABLE" Tunnel;
     /// The relay could not connect to the provider; the provider has not seen the call.
@@ -141,6 +162,10 @@ causes! {
     CallTimeout = "call_timeout" GATEWAY_TIMEOUT 5042 "MCP_TIMEOUT" Provider;
 }
 
+/// The word in the `Llamapool-Error` header of an answer that a relay gives to a browser in the name of a program: the
+/// request is none of MCP, and nothing is wrong with the call.
+pub const NOT_FOR_BROWSERS: &str = "not_for_browsers";
+
 /// After how many seconds a caller may retry a call that failed for lack of a relay, a program or
 /// room, where nothing more precise is known.
 pub const RETRY_AFTER_SECONDS: u16 = 2;
@@ -161,6 +186,21 @@ impl Cause {
         self.status().is_client_error()
     }
 
+    /// Returns what to do about it, in Markdown.
+    pub fn advice(self) -> &'static str {
+        advice::advice(self)
+    }
+
+    /// Returns the challenge of the response (RFC 6750, 3), `None` if another credential changes
+    /// nothing.
+    fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::WrongToken | Self::KeyMissing => Some("Bearer"),
+            Self::KeyInvalid => Some("Bearer error=\"invalid_token\""),
+            _ => None,
+        }
+    }
+
     /// Returns the cause that a `Llamapool-Error` header names, `None` for an unknown word.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|cause| cause.word() == word)
@@ -178,6 +218,10 @@ pub struct CallError {
     source: Option<String>,
     /// The value of `Retry-After`, where it is known.
     retry_after: Option<Duration>,
+    /// The value of `WWW-Authenticate`, where the cause alone does not determine it.
+    challenge: Option<Box<str>>,
+    /// The limit that the call exceeds. Boxed, as few failures have one.
+    policy: Option<Box<LimitPolicy>>,
 }
 
 impl CallError {
@@ -188,6 +232,24 @@ impl CallError {
             message: message.into(),
             source: None,
             retry_after: None,
+            challenge: None,
+            policy: None,
+        }
+    }
+
+    /// Sets the value of `WWW-Authenticate`.
+    pub fn with_challenge(self, challenge: impl Into<Box<str>>) -> Self {
+        Self {
+            challenge: Some(challenge.into()),
+            ..self
+        }
+    }
+
+    /// Names the limit that the call exceeds.
+    pub fn with_policy(self, policy: LimitPolicy) -> Self {
+        Self {
+            policy: Some(Box::new(policy)),
+            ..self
         }
     }
 
@@ -215,6 +277,11 @@ impl CallError {
             source: Some(error.into()),
             ..self
         }
+    }
+
+    /// Returns the error behind it, for the log alone.
+    pub fn log_source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 
     /// Returns the message with the error behind it, for the log alone.
@@ -246,10 +313,13 @@ impl CallError {
         );
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, seconds.into());
+            if let Some(policy) = &self.policy {
+                headers.extend(policy.fields(seconds));
+            }
         }
-        if self.cause == Cause::WrongToken {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        let challenge = self.challenge.as_deref().or(self.cause.challenge());
+        let challenge = challenge.and_then(|challenge| HeaderValue::from_str(challenge).ok());
+        headers.extend(challenge.map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
         response
     }
 
@@ -352,6 +422,9 @@ mod tests {
         assert_eq!(retryable.headers()["llamapool-error"], "relay_offline");
         assert_eq!(retryable.headers()["retry-after"], "2");
         assert_eq!(wrong_token.headers()["www-authenticate"], "Bearer");
+        let own = CallError::new(Cause::KeyMissing, "none").with_challenge("Bearer scope=\"mcp\"");
+        let own: Response<String> = own.to_response("r1");
+        assert_eq!(own.headers()["www-authenticate"], "Bearer scope=\"mcp\"");
         assert!(!wrong_token.headers().contains_key("retry-after"));
     }
 

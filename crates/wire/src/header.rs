@@ -23,6 +23,8 @@ pub const VERSION: HeaderName = HeaderName::from_static("llamapool-version");
 /// Relay to server, on the upgrade: the commit of its program and the date of that, with a space
 /// between them.
 pub const BUILD: HeaderName = HeaderName::from_static("llamapool-build");
+/// Server to relay, on the 101: the [`crate::PublicBase`] of its public URLs, where one is configured.
+pub const PUBLIC_URL: HeaderName = HeaderName::from_static("llamapool-public-url");
 /// Server to relay, on a call: the beginning of the path of the public URL of the id.
 pub const PUBLIC_PREFIX: HeaderName = HeaderName::from_static("llamapool-public-prefix");
 /// Server to relay, on a call: the [`crate::CallerTag`] of its caller. No provider receives it.

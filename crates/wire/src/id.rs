@@ -43,10 +43,26 @@ pub enum IdError {
     NotAnInstance,
 }
 
+/// The beginning of the ids of relays that only look whether everything works.
+const DOCTOR_PREFIX: &str = "doctor-";
+
 impl RelayId {
     /// Returns a new id with 128 random bits, which cannot be guessed.
     pub fn random() -> Self {
         Self(hex(rand::random()))
+    }
+
+    /// Returns a new id that cannot be guessed, of a relay that only looks whether everything works.
+    pub fn of_doctor() -> Self {
+        Self(format!("{DOCTOR_PREFIX}{}", hex(rand::random())))
+    }
+
+    /// Returns whether it is the id of a relay that only looks: nobody misses it afterwards.
+    pub fn is_of_doctor(&self) -> bool {
+        let random = self.0.strip_prefix(DOCTOR_PREFIX);
+        random.is_some_and(|random| {
+            random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
     }
 
     /// Returns the id's only spelling.

@@ -6,6 +6,7 @@
 //! once, into a type that is valid ever after, and a text that goes into an error or a log is
 //! bounded.
 
+mod ask;
 mod build;
 mod caller_tag;
 mod cause;
@@ -14,18 +15,25 @@ mod event;
 pub mod header;
 mod id;
 mod ids;
+mod limit_policy;
 pub mod llm;
 pub mod path;
+mod people;
+mod public_base;
 mod refusal;
 mod secret;
 
+pub use ask::{ASK_PROTOCOL, AskAnswer, IdAnswer, IdStanding};
 pub use build::BuildInfo;
 pub use caller_tag::CallerTag;
-pub use cause::{CallError, Cause, Hop, RETRY_AFTER_SECONDS, error_chain};
+pub use cause::{CallError, Cause, Hop, NOT_FOR_BROWSERS, RETRY_AFTER_SECONDS, error_chain};
 pub use display::controls_display;
 pub use event::{BridgeLoad, Event, EventError, MAX_EVENT_BYTES, Offer, ProviderHealth};
 pub use id::{DisplayName, IdError, InstanceId, NameError, RelayId};
 pub use ids::{IdsError, MAX_PROVIDERS, read_ids, write_ids};
+pub use limit_policy::{LimitPolicy, LimitUnit};
+pub use people::{Mark, PeopleLine, people_line};
+pub use public_base::PublicBase;
 pub use refusal::{Refusal, RefusalBody};
 pub use secret::{Secret, bearer};
 

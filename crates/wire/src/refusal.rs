@@ -11,6 +11,12 @@ use crate::event::sanitize;
 pub enum Refusal {
     /// The worker key is missing or wrong.
     WrongKey,
+    /// The worker key is wrong, as too many were that came from the address.
+    TooManyWrongKeys,
+    /// The worker key has expired or was revoked.
+    KeyEnded,
+    /// The worker key does not cover the wanted id, this kind of relay or as many ids.
+    IdNotAllowed,
     /// The wanted id, the name or the instance id is not valid.
     InvalidHeader,
     /// Another relay holds the id and is alive.
@@ -38,7 +44,9 @@ impl Refusal {
     /// Returns the status of the response.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::WrongKey => StatusCode::UNAUTHORIZED,
+            Self::WrongKey | Self::KeyEnded => StatusCode::UNAUTHORIZED,
+            Self::TooManyWrongKeys => StatusCode::TOO_MANY_REQUESTS,
+            Self::IdNotAllowed => StatusCode::FORBIDDEN,
             Self::InvalidHeader => StatusCode::BAD_REQUEST,
             Self::IdTaken | Self::IdKept => StatusCode::CONFLICT,
             Self::Version => StatusCode::UPGRADE_REQUIRED,
@@ -50,6 +58,9 @@ impl Refusal {
     pub fn label(self) -> &'static str {
         match self {
             Self::WrongKey => "wrong_key",
+            Self::TooManyWrongKeys => "too_many_wrong_keys",
+            Self::KeyEnded => "key_ended",
+            Self::IdNotAllowed => "id_not_allowed",
             Self::InvalidHeader => "invalid_header",
             Self::IdTaken => "id_taken",
             Self::IdKept => "id_kept",

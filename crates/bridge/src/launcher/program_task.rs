@@ -1,6 +1,7 @@
 //! The task that attends to one program, from its start to its exit. Its observer can change: the
 //! program that the bridge has asked for its revisions becomes that of a caller.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,10 +20,17 @@ use crate::program_log::ProgramLog;
 use crate::start_gate::Starting;
 use crate::stats::RunningProgram;
 
-/// After how long a program that has not written a message is reported for the first time. Each
-/// further wait is twice as long, up to the longest.
-const FIRST_REPORT: Duration = Duration::from_secs(10);
-const LONGEST_REPORT_WAIT: Duration = Duration::from_secs(5 * 60);
+/// The times after the start at which a program that has not written a message is reported, and the
+/// interval after the last of them.
+const REPORTS: [Duration; 3] = [
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
+const LATER_REPORTS: Duration = Duration::from_secs(5 * 60);
+/// The time after which a program has no place in the gate any more: one that takes so long waits for
+/// something, and computes little.
+const GATE_TIME: Duration = Duration::from_secs(10);
 
 /// A program that runs, and whose observer can be replaced. Dropping the handle does not end it.
 pub(crate) struct ProgramHandle {
@@ -46,9 +54,19 @@ pub(super) struct Startup {
     starter: Mutex<Starter>,
     started: Instant,
     has_answered: AtomicBool,
+    /// False while nothing was asked of the program, which so has nothing to answer.
+    is_awaited: AtomicBool,
     log: ProgramLog,
     /// The place in the gate, until the first message.
     starting: Mutex<Option<Starting>>,
+}
+
+impl ProgramHandle {
+    /// Notes that nothing is asked of the program until a caller gets it.
+    pub(crate) fn expect_nothing(&self) {
+        self.startup.is_awaited.store(false, Ordering::Relaxed);
+        self.startup.launcher.forget_start();
+    }
 }
 
 /// How the task of one observer ended.
@@ -71,6 +89,7 @@ impl Startup {
             starter: Mutex::new(starter),
             started: Instant::now(),
             has_answered: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(true),
             log,
             starting: Mutex::new(Some(starting)),
         }
@@ -88,6 +107,13 @@ impl Startup {
         drop(self.starting.lock().take());
     }
 
+    /// Reports that the program, which is attended to since then, has not answered.
+    fn report(&self, since: Instant) {
+        if !self.has_answered() && self.is_awaited.load(Ordering::Relaxed) {
+            self.log.still_starting(since.elapsed());
+        }
+    }
+
     /// Only the first message shows that starting works: an old session must not hide that no new
     /// one can begin. Package runners print lines that are no messages.
     fn note_line(&self, line: &Bytes) {
@@ -97,6 +123,31 @@ impl Startup {
             self.leave_gate();
             self.launcher.first_message(self.starter());
         }
+    }
+}
+
+/// Reports that a program has not written a message, again and again while that is so. Never returns.
+async fn report_start(startup: &Startup) -> Infallible {
+    let leaving = async {
+        tokio::time::sleep_until(startup.started + GATE_TIME).await;
+        startup.leave_gate();
+        std::future::pending::<Infallible>().await
+    };
+    let since = Instant::now();
+    let reporting = async {
+        for after in REPORTS {
+            tokio::time::sleep_until(since + after).await;
+            startup.report(since);
+        }
+        loop {
+            tokio::time::sleep(LATER_REPORTS).await;
+            startup.report(since);
+        }
+    };
+    tokio::select! {
+        // In any order: neither ends.
+        never = leaving => never,
+        never = reporting => never,
     }
 }
 
@@ -126,6 +177,7 @@ pub(super) fn transfer<O: ProgramObserver>(
     observer: Arc<O>,
 ) {
     *handle.startup.starter.lock() = starter;
+    handle.startup.is_awaited.store(true, Ordering::Relaxed);
     let tasks = handle.startup.launcher.tasks().clone();
     tasks.spawn(async move {
         handle.release.cancel();
@@ -158,20 +210,11 @@ async fn attend<O: ProgramObserver>(
         inner: observer,
     });
     let attending = child.attend(observer, &release);
-    tokio::pin!(attending);
-
-    let mut wait = FIRST_REPORT;
-    let attended = loop {
-        if let Ok(attended) = tokio::time::timeout(wait, &mut attending).await {
-            break attended;
-        }
-        if startup.has_answered() {
-            break attending.await;
-        }
-        // A program that takes so long waits for something, and computes little.
-        startup.leave_gate();
-        startup.log.still_starting(startup.started.elapsed());
-        wait = (2 * wait).min(LONGEST_REPORT_WAIT);
+    let attended = tokio::select! {
+        // Biased towards the program's end, after which there is nothing to report.
+        biased;
+        attended = attending => attended,
+        never = report_start(&startup) => match never {},
     };
 
     match attended {

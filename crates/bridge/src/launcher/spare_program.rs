@@ -90,6 +90,33 @@ impl SparePlace {
         });
     }
 
+    /// Puts a program here that waits for a caller. `is_initialized`: the bridge has initialized it.
+    pub(crate) fn put_idle(
+        &self,
+        handle: ProgramHandle,
+        asked_by: Arc<Multiplexer>,
+        is_initialized: bool,
+    ) {
+        self.state.send_replace(SpareState::Idle(SpareProgram {
+            handle,
+            asked_by,
+            is_initialized,
+        }));
+    }
+
+    /// Takes the program out for the first exchange, if it waits here and was not initialized.
+    pub(crate) fn take_for_exchange(&self) -> Option<(ProgramHandle, Arc<Multiplexer>)> {
+        let mut taken = None;
+        self.state.send_if_modified(|state| {
+            let is_new = matches!(state, SpareState::Idle(program) if !program.is_initialized);
+            if is_new {
+                taken = std::mem::replace(state, SpareState::Empty).into_program();
+            }
+            is_new
+        });
+        taken.map(|program| (program.handle, program.asked_by))
+    }
+
     /// Removes the program. Returns false if a caller has taken it.
     pub(crate) fn remove(&self) -> bool {
         !matches!(

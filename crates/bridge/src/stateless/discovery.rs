@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use llamapool_mcp::{Message, error_code};
+use llamapool_mcp::{Message, ServerFacts, error_code};
 use llamapool_wire::CallError;
 use serde_json::json;
 
@@ -25,6 +25,8 @@ pub(super) enum Discovery {
     Stateless {
         /// These, empty if it did not answer with a list.
         supported: Vec<String>,
+        /// Its facts.
+        facts: ServerFacts,
     },
     /// It supports such revisions, and was also asked to initialize a session meanwhile.
     StatelessButInitialized,
@@ -32,6 +34,8 @@ pub(super) enum Discovery {
     Older {
         /// True if the bridge has asked it to initialize a session.
         is_initialized: bool,
+        /// Its facts from then.
+        facts: Option<ServerFacts>,
     },
     /// It exited.
     Exited(CallError),
@@ -72,15 +76,18 @@ pub(super) async fn discover(
     let params = initialize_params().to_string();
     let initializing = program.request("initialize", &params);
     tokio::pin!(initializing);
-    let older = Discovery::Older {
+    let older = |answer: Option<&Message>| Discovery::Older {
         is_initialized: true,
+        facts: answer
+            .and_then(Message::result)
+            .map(|result| ServerFacts::of_initialize(&result)),
     };
     match tokio::time::timeout(left, select(discovering, initializing)).await {
         Ok(Either::Left((Ok(answer), _))) => match judge(&answer) {
             Discovery::Stateless { .. } => Discovery::StatelessButInitialized,
-            _ => older,
+            _ => older(None),
         },
-        Ok(Either::Right((Ok(_), _))) => older,
+        Ok(Either::Right((Ok(answer), _))) => older(Some(&answer)),
         Ok(Either::Left((Err(failure), _)) | Either::Right((Err(failure), _))) => {
             Discovery::Exited(failure)
         }
@@ -93,6 +100,7 @@ fn judge(answer: &Message) -> Discovery {
     if !answer.has_result() && !is_stateless_error(answer.error_code) {
         return Discovery::Older {
             is_initialized: false,
+            facts: None,
         };
     }
 
@@ -101,6 +109,7 @@ fn judge(answer: &Message) -> Discovery {
     let supported = versions.filter_map(|version| version.as_str().map(str::to_owned));
     Discovery::Stateless {
         supported: supported.collect(),
+        facts: ServerFacts::of_discovery(&result),
     }
 }
 

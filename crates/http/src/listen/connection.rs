@@ -14,10 +14,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::places::{Activity, Place};
+use super::received_body::{ReceivedBody, RestOfRequest};
 use super::tracked_body::TrackedBody;
+use super::transport::Transport;
 use super::write_timeout::WriteTimeout;
 use super::{Handler, ListenLimits, Overload, Versions};
 
@@ -55,28 +58,41 @@ pub(super) struct Connection {
 impl Connection {
     /// Serves the connection until it ends, or, once `farewell` is cancelled, its running requests
     /// have.
-    pub(super) async fn serve(self, handler: impl Handler, farewell: CancellationToken) {
+    pub(super) async fn serve(
+        self,
+        transport: impl Transport,
+        handler: impl Handler,
+        farewell: CancellationToken,
+    ) {
         let Self {
             stream,
             peer,
             place,
             limits,
         } = self;
-        if let Err(error) = tune(&stream) {
-            tracing::debug!(%error, "a connection could not be tuned");
-        }
+        tune_or_log(&stream);
 
         let activity = place.activity().clone();
         let overload = place.overload();
+        let head_deadline = Instant::now() + head_time(limits, overload);
+        let opening = transport.open(stream, peer);
+        let opened = opened(opening, head_deadline, &activity, &farewell);
+        let Some(stream) = opened.await else { return };
+
         let first_request = CancellationToken::new();
+        let rest = Arc::new(RestOfRequest::default());
         let service = {
             let activity = activity.clone();
             let first_request = first_request.clone();
+            let rest = rest.clone();
             service_fn(move |request: Request<Incoming>| {
                 first_request.cancel();
                 let running = activity.begin();
                 let handler = handler.clone();
+                // Wrapped in the future, as a value made outside would have the whole future moved once more.
+                let rest = rest.clone();
                 async move {
+                    let request = ReceivedBody::of(request, &rest);
                     let answer = match overload {
                         Some(overload) if !handler.is_essential(request.uri()) => {
                             handler.refuse(&request, overload)
@@ -89,22 +105,25 @@ impl Connection {
         };
 
         let builder = builder(limits);
-        let send_timeout = (!limits.send_timeout.is_zero()).then_some(limits.send_timeout);
-        let stream = TokioIo::new(WriteTimeout::new(stream, send_timeout));
+        let stream = TokioIo::new(bounded(stream, limits));
         let connection = builder.serve_connection_with_upgrades(stream, service);
         let mut connection = std::pin::pin!(connection);
+        let mut discarding = std::pin::pin!(rest.discard());
         let result = tokio::select! {
             // Biased towards the connection: what it has to send is sent before it is asked to end.
             biased;
             result = connection.as_mut() => result,
-            () = no_request(&first_request, limits, overload) => return,
+            never = discarding.as_mut() => match never {},
+            () = no_request(&first_request, head_deadline) => return,
             () = farewell.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                beside(connection.as_mut(), discarding.as_mut()).await
             }
             () = is_unused(&activity, &first_request, limits, overload) => {
                 connection.as_mut().graceful_shutdown();
-                let Some(result) = closed(connection, &activity, overload).await else {
+                let ending = beside(connection.as_mut(), discarding.as_mut());
+                let ending = std::pin::pin!(ending);
+                let Some(result) = closed(ending, &activity, overload).await else {
                     return;
                 };
                 result
@@ -116,18 +135,48 @@ impl Connection {
     }
 }
 
-/// Waits until the time for the first request is over. hyper starts its timer only once it has
-/// detected which HTTP is spoken.
-async fn no_request(
-    first_request: &CancellationToken,
-    limits: ListenLimits,
-    overload: Option<Overload>,
-) {
-    let time = match overload {
+/// Waits until the transport has opened a connection. `None` if it has not in time.
+async fn opened<S>(
+    opening: impl Future<Output = Option<S>>,
+    deadline: Instant,
+    activity: &Activity,
+    farewell: &CancellationToken,
+) -> Option<S> {
+    tokio::select! {
+        // Biased towards the stream, which is there at once without a handshake: the waits that end one
+        // cost nothing then.
+        biased;
+        stream = opening => stream,
+        () = tokio::time::sleep_until(deadline) => None,
+        () = activity.evicted() => None,
+        () = farewell.cancelled() => None,
+    }
+}
+
+/// Waits for the end of a connection, while the rest of its requests is discarded.
+async fn beside<C: Future>(
+    connection: Pin<&mut C>,
+    discarding: Pin<&mut impl Future<Output = Infallible>>,
+) -> C::Output {
+    tokio::select! {
+        biased;
+        result = connection => result,
+        never = discarding => match never {},
+    }
+}
+
+/// Returns the time for a handshake and the head of the first request together.
+fn head_time(limits: ListenLimits, overload: Option<Overload>) -> Duration {
+    match overload {
         None => limits.header_timeout,
         Some(_) => limits.header_timeout.min(SPARE_TIME),
-    };
-    let in_time = tokio::time::timeout(time, first_request.cancelled()).await;
+    }
+}
+
+/// Waits until the time for the first request is over. hyper starts its timer only once it has
+/// detected which HTTP is spoken.
+async fn no_request(first_request: &CancellationToken, deadline: Instant) {
+    let in_time = tokio::time::timeout_at(deadline, first_request.cancelled()).await;
     if in_time.is_ok() {
         std::future::pending::<()>().await;
     }
@@ -196,6 +245,18 @@ fn builder(limits: ListenLimits) -> Builder<TokioExecutor> {
     match limits.versions {
         Versions::Http1AndHttp2 => builder,
         Versions::Http1 => builder.http1_only(),
+    }
+}
+
+/// Returns a stream whose peer is given up when it takes nothing for too long.
+fn bounded<S>(stream: S, limits: ListenLimits) -> WriteTimeout<S> {
+    let send_timeout = (!limits.send_timeout.is_zero()).then_some(limits.send_timeout);
+    WriteTimeout::new(stream, send_timeout)
+}
+
+fn tune_or_log(stream: &TcpStream) {
+    if let Err(error) = tune(stream) {
+        tracing::debug!(%error, "a connection could not be tuned");
     }
 }
 

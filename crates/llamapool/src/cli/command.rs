@@ -1,20 +1,36 @@
 //! The commands as clap has them, from which help, completions and man pages are made.
 
+use std::path::PathBuf;
+
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, Command, ValueHint};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use clap_complete::Shell;
 use llamapool_settings::{Naming, command_line};
 
-use crate::roles::{ROLES, Role};
+use crate::admin::{
+    ACCESS, AUDIT, CLIENT, GRANT, KEY, LOGIN, access_command, audit_command, client_command,
+    grant_command, key_command, login_command,
+};
+use crate::doctor;
+use crate::remote;
+use crate::roles::{RELAY, ROLES, Role};
+use crate::service;
+use crate::support;
 
 /// The command that prints a completion script.
 pub(super) const COMPLETIONS: &str = "completions";
+/// The command that prints help.
+pub(super) const HELP: &str = "help";
 /// The command that prints a man page.
 pub(super) const MAN: &str = "man";
 /// The argument of [`COMPLETIONS`].
 pub(super) const SHELL: &str = "SHELL";
+/// Flag of a relay that prints its file of MCP servers; not in the place of a setting's name.
+const PRINT: &str = "print";
 /// The argument of [`MAN`].
 pub(super) const PAGE: &str = "COMMAND";
+/// The flag of [`MAN`] by which all pages are written.
+pub(super) const DIRECTORY: &str = "directory";
 
 /// The shells that have completions, by the names of their programs.
 pub(super) const SHELLS: &[(&str, Shell)] = &[
@@ -59,16 +75,33 @@ Examples:
   llamapool completions fish > ~/.config/fish/completions/llamapool.fish";
 
 const ABOUT_MAN: &str = "\
-Prints a man page in roff, of the program or of one of its commands.
+Prints a man page in roff, of the program or of one of its commands, or writes all of them into a \
+directory.
 
 Examples:
   llamapool man > llamapool.1
-  llamapool man server | man -l -";
+  llamapool man server | man -l -
+  llamapool man --directory ~/.local/share/man/man1";
 
 /// Returns the names of all commands.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let roles = ROLES.iter().map(|role| role.name);
-    roles.chain([COMPLETIONS, MAN])
+    let others = [
+        KEY,
+        ACCESS,
+        CLIENT,
+        GRANT,
+        LOGIN,
+        AUDIT,
+        doctor::DOCTOR,
+        support::SUPPORT,
+        service::SERVICE,
+        HELP,
+        COMPLETIONS,
+        MAN,
+    ];
+    let roles = roles.chain(remote::NAMES);
+    roles.chain(others)
 }
 
 /// Returns the command `llamapool` with all commands below it.
@@ -82,6 +115,17 @@ pub(super) fn top() -> Command {
         .subcommand_required(true)
         .disable_help_subcommand(true)
         .subcommands(roles)
+        .subcommands(remote::commands())
+        .subcommand(key_command())
+        .subcommand(access_command())
+        .subcommand(client_command())
+        .subcommand(grant_command())
+        .subcommand(login_command())
+        .subcommand(audit_command())
+        .subcommand(doctor::command())
+        .subcommand(support::command())
+        .subcommand(service::command())
+        .subcommand(help())
         .subcommand(completions())
         .subcommand(man())
 }
@@ -95,7 +139,25 @@ pub(super) fn of_role(role: &Role, name: String) -> Command {
         .next_line_help(true)
         .next_help_heading("Other");
 
-    command_line::add_flags(command, role.schema, TRAILING_HELP)
+    let command = command_line::add_flags(command, role.schema, TRAILING_HELP);
+    if role.name == RELAY.name {
+        command.arg(print_argument())
+    } else {
+        command
+    }
+}
+
+fn print_argument() -> Arg {
+    Arg::new(PRINT)
+        .long(PRINT)
+        .action(ArgAction::SetTrue)
+        .help("Prints the file of --mcp-servers as TOML, with all values, and exits")
+}
+
+/// Returns whether a file is only to be printed.
+pub(super) fn is_printing(matches: &ArgMatches) -> bool {
+    // An error for commands without the flag.
+    matches!(matches.try_get_one(PRINT), Ok(Some(true)))
 }
 
 /// Returns the text at the top of a role's own help.
@@ -118,6 +180,20 @@ fn introduction(role: &Role) -> String {
     text
 }
 
+fn help() -> Command {
+    let command = Arg::new(PAGE)
+        .num_args(0..)
+        .help("Command to explain; without one, the program");
+
+    Command::new(HELP)
+        .about("Prints help")
+        .long_about(
+            "Prints help, of the program or of one of its commands: the same as --help behind it.",
+        )
+        .disable_help_flag(true)
+        .arg(command)
+}
+
 fn completions() -> Command {
     let shell = Arg::new(SHELL)
         .required(true)
@@ -134,9 +210,17 @@ fn man() -> Command {
     let page = Arg::new(PAGE)
         .value_hint(ValueHint::Other)
         .help("Command to describe; without one, the program");
+    let directory = Arg::new(DIRECTORY)
+        .long(DIRECTORY)
+        .value_name("DIR")
+        .value_hint(ValueHint::DirPath)
+        .value_parser(value_parser!(PathBuf))
+        .conflicts_with(PAGE)
+        .help("Directory to write the pages of all commands into; it is created");
 
     Command::new(MAN)
         .about("Prints a man page")
         .long_about(ABOUT_MAN)
         .arg(page)
+        .arg(directory)
 }

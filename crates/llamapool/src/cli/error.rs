@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use llamapool_settings::{Suggestion, command_line};
+use llamapool_settings::{Suggestion, command_line, suggest};
 
 use super::Invocation;
 use super::command;
+use crate::doctor;
 use crate::roles::Role;
 use crate::settings::ConfigError;
+use crate::support;
 use crate::version::version_line;
 
 /// A reason why a command line cannot be used.
@@ -21,13 +23,12 @@ pub enum CliError {
     )]
     MissingCommand,
     /// A command that does not exist.
-    #[error(
-        "unknown command {name:?}, expected one of {} (see llamapool --help)",
-        commands()
-    )]
+    #[error("unknown command {name:?}{} (see llamapool --help)", expected(*suggestion))]
     UnknownCommand {
         /// The word in its place.
         name: String,
+        /// The command that may be meant.
+        suggestion: Option<&'static str>,
     },
     /// A flag that does not exist.
     #[error("unknown flag {}{}", flag.escape_debug(), Suggestion(suggestion.as_deref()))]
@@ -53,6 +54,7 @@ impl CliError {
     pub(super) fn unknown_command(name: &str) -> Self {
         Self::UnknownCommand {
             name: name.to_owned(),
+            suggestion: suggest(name, command::names()),
         }
     }
 }
@@ -99,7 +101,13 @@ fn from_clap(error: &clap::Error, arguments: &[OsString], called_as: Option<&Rol
 fn unknown_flag(flag: String, arguments: &[OsString], called_as: Option<&Role>) -> CliError {
     let command = arguments.get(1).and_then(|name| name.to_str());
 
-    let role = called_as.or_else(|| Role::by_name(command?));
+    // The doctor of a role has the flags of that role.
+    let place = match command {
+        Some(doctor::DOCTOR | support::SUPPORT) => 2,
+        _ => 1,
+    };
+    let name = arguments.get(place).and_then(|name| name.to_str());
+    let role = called_as.or_else(|| Role::by_name(name?));
     if let Some(role) = role {
         let suggestion = command_line::suggest_flag(role.schema, &flag);
         return CliError::UnknownFlag { flag, suggestion };
@@ -150,6 +158,14 @@ fn first_line(error: &clap::Error) -> String {
     let line = text.lines().next().unwrap_or_default();
 
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+/// Returns what was expected in place of an unknown command.
+fn expected(suggestion: Option<&str>) -> String {
+    match suggestion {
+        Some(_) => Suggestion(suggestion).to_string(),
+        None => format!(", expected one of {}", commands()),
+    }
 }
 
 fn commands() -> String {

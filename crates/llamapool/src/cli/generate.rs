@@ -1,5 +1,8 @@
 //! Completion scripts and man pages, made from the commands.
 
+use std::path::Path;
+
+use anyhow::Context;
 use clap::{ArgMatches, Command};
 use clap_mangen::Man;
 
@@ -33,6 +36,19 @@ pub(super) fn man(matches: &ArgMatches) -> Result<String, CliError> {
             None => Err(CliError::unknown_command(name)),
         },
     }
+}
+
+/// Writes the man pages of all commands into a directory, which is created.
+///
+/// # Errors
+///
+/// If a file cannot be written.
+pub fn write_man_pages(directory: &Path) -> anyhow::Result<()> {
+    let pages = || {
+        std::fs::create_dir_all(directory)?;
+        clap_mangen::generate_to(command::top(), directory)
+    };
+    pages().with_context(|| format!("cannot write the man pages into {directory:?}"))
 }
 
 fn render(command: Command) -> Result<String, CliError> {

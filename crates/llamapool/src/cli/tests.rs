@@ -4,6 +4,7 @@ use llamapool_relay::{HttpConfig, ProviderKind, Reconnect};
 use llamapool_settings::{Setting, flag_name};
 
 use super::*;
+use crate::admin;
 use crate::roles::ROLES;
 use crate::version::version_line;
 
@@ -73,7 +74,7 @@ fn an_unknown_name_of_a_symlink_is_an_error() {
     let text = error("/usr/bin/llamapool-wroker");
 
     assert!(
-        text.starts_with("unknown command \"wroker\", expected one of server"),
+        text.starts_with("unknown command \"wroker\", did you mean worker? (see"),
         "{text}"
     );
 }
@@ -154,14 +155,18 @@ fn an_unknown_flag_is_named_without_its_value() {
 
 #[test]
 fn other_misuse_is_one_line_without_values() {
-    let commands = "expected one of server, mcp, worker, bridge, demo, completions, man (see llamapool --help)";
+    let commands = "expected one of server, mcp, worker, bridge, demo, status, connect, call, drain, undrain, kick, key, \
+                    access, client, grant, login, audit, doctor, support, service, help, completions, man (see llamapool --help)";
 
     for (line, text) in [
-        ("llamapool", format!("missing command, {commands}")),
         ("llamapool --port 1", format!("missing command, {commands}")),
         (
+            "llamapool frobnicate",
+            format!("unknown command \"frobnicate\", {commands}"),
+        ),
+        (
             "llamapool sever",
-            format!("unknown command \"sever\", {commands}"),
+            "unknown command \"sever\", did you mean server? (see llamapool --help)".into(),
         ),
         (
             "llamapool server hunter2",
@@ -189,7 +194,7 @@ fn other_misuse_is_one_line_without_values() {
         ),
         (
             "llamapool man sever",
-            format!("unknown command \"sever\", {commands}"),
+            "unknown command \"sever\", did you mean server? (see llamapool --help)".into(),
         ),
     ] {
         assert_eq!(error(line), text);
@@ -208,6 +213,28 @@ fn version_is_version_commit_and_day() {
         assert_eq!(text, format!("{}\n", version_line()));
         assert!(text.starts_with("llamapool 0.1.0 (commit "), "{text}");
     }
+}
+
+#[test]
+fn help_is_a_command_too() {
+    for name in ["server", "status", "key"] {
+        let asked = printed(&format!("llamapool help {name}"));
+        assert_eq!(asked, printed(&format!("llamapool {name} --help")));
+    }
+    assert_eq!(printed("llamapool help"), printed("llamapool --help"));
+    assert_eq!(printed("llamapool help help"), printed("llamapool --help"));
+    assert!(error("llamapool help serve").contains("did you mean server?"));
+}
+
+#[test]
+fn without_a_command_help_is_shown_as_wrong_usage() {
+    let Invocation::Usage(text) = parse_line("llamapool").unwrap() else {
+        panic!("no usage");
+    };
+    assert!(
+        text.contains("Commands:") && text.contains("llamapool server"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -259,6 +286,23 @@ fn help_is_as_it_was_reviewed() {
     };
 
     insta::assert_snapshot!("help", help(command::top()));
+    let commands = [
+        admin::key_command(),
+        admin::access_command(),
+        admin::client_command(),
+        admin::grant_command(),
+        admin::audit_command(),
+        admin::login_command(),
+        crate::doctor::command(),
+    ];
+    for mut command in commands.into_iter().chain(crate::remote::commands()) {
+        let name = command.get_name().to_owned();
+        // Builds the commands below it, whose help follows its own.
+        command.build();
+        let below: Vec<_> = command.get_subcommands().cloned().map(help).collect();
+        let text = format!("{}\n{}", help(command), below.join("\n"));
+        insta::assert_snapshot!(format!("help_{name}"), text);
+    }
     for role in ROLES {
         let command = command::of_role(role, format!("llamapool {}", role.name));
         insta::assert_snapshot!(format!("help_{}", role.name), help(command));

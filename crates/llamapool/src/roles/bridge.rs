@@ -3,11 +3,12 @@
 
 use anyhow::Context;
 use llamapool_bridge::HttpServer;
+use llamapool_wire::{Mark, people_line};
 
 use super::{Role, RoleSettings};
 use crate::settings::{self, BridgeSettings};
 use crate::stop::run_until_stopped;
-use crate::telemetry;
+use crate::telemetry::{self, Banner};
 use crate::{open_files, runtime, weak_keys};
 
 /// A program, served over HTTP.
@@ -33,7 +34,7 @@ server and no relay, and listens on this machine only unless BIND_ADDR is set.",
 ///
 /// It runs on one thread, as the relay does: its calls wait for the program more than they compute.
 pub(super) fn run(settings: BridgeSettings) -> anyhow::Result<()> {
-    let _reports = telemetry::install(&settings.log)?;
+    let _log = telemetry::install(&settings.log, Banner::None)?;
     let open_files = open_files::raise(open_files::WITH_PROGRAMS);
 
     let BridgeSettings {
@@ -54,7 +55,11 @@ pub(super) fn run(settings: BridgeSettings) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("cannot listen on {bind}"))?;
         let url = format!("http://{}/mcp", server.address()?);
-        tracing::info!(url, "the bridge listens");
+        tracing::info!(
+            url,
+            people = %people_line(Mark::Up, "listening", &url),
+            "the bridge listens"
+        );
 
         server.run(stop.requested()).await;
         tracing::info!("the bridge has ended");

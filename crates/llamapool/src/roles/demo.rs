@@ -3,7 +3,8 @@
 use super::{Role, RoleSettings};
 use crate::settings::{self, DemoSettings};
 use crate::stop::run_until_stopped;
-use crate::{demo, runtime, telemetry};
+use crate::telemetry::{self, Banner};
+use crate::{demo, runtime};
 
 /// Server, relay and provider in one process.
 pub static ROLE: Role = Role {
@@ -23,10 +24,15 @@ commands that call it. With --llm it is a worker and a small LLM runtime.",
 
 /// Runs the demo until the process is stopped.
 pub(super) fn run(settings: DemoSettings) -> anyhow::Result<()> {
-    let _reports = telemetry::install(&settings.log)?;
+    let log = telemetry::install(&settings.log, Banner::OfBothSides)?;
 
+    let shows_calls = settings.shows_calls.unwrap_or(true);
     let DemoSettings { provider, port, .. } = settings;
+    let shown = demo::Shown {
+        calls: shows_calls,
+        screen: log.people().cloned(),
+    };
     runtime::on_all_cores(run_until_stopped(async move |stop| {
-        demo::run(provider, port, stop).await
+        demo::run(provider, port, shown, stop).await
     }))
 }

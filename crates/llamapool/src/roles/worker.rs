@@ -1,5 +1,7 @@
 //! The role `worker`: the relay of LLM runtimes.
 
+mod banner;
+
 use std::time::Duration;
 
 use llamapool_relay::{
@@ -8,9 +10,12 @@ use llamapool_relay::{
 };
 
 use super::{Role, RoleSettings, relay};
+use crate::service_manager::{RoleState, ServiceManager};
 use crate::settings::{self, WorkerSettings};
 use crate::stop::{Stop, run_until_stopped};
-use crate::telemetry;
+use crate::telemetry::{self, Banner};
+use crate::terminal::Screen;
+use crate::terminal::banner::{row, title};
 use crate::{open_files, runtime};
 
 /// Between two searches for a runtime that may still be starting.
@@ -39,26 +44,41 @@ worker can have several runtimes, each a [[provider]] table of the file.",
 
 /// Runs the worker until the process is stopped.
 pub(super) fn run(settings: WorkerSettings) -> anyhow::Result<()> {
-    let _reports = telemetry::install(&settings.log)?;
+    let log = telemetry::install(&settings.log, Banner::Shown)?;
 
     open_files::raise(open_files::WITH_PROGRAMS);
 
     relay::warn_of_weak_keys(&settings.config);
+    let screen = log.people();
     runtime::on_one_thread(run_until_stopped(async move |stop| {
-        serve(settings, stop).await
+        serve(settings, stop, screen).await
     }))
 }
 
-async fn serve(settings: WorkerSettings, stop: Stop) -> anyhow::Result<()> {
+async fn serve(
+    settings: WorkerSettings,
+    stop: Stop,
+    screen: Option<&Screen>,
+) -> anyhow::Result<()> {
     let mut config = settings.config;
+    config.shows_calls = settings.shows_calls.unwrap_or(false);
+    if let Some(screen) = screen {
+        let server = config.dial.server_url.authority();
+        let server = server.map_or("", |authority| authority.as_str());
+        let mut rows = vec![title("worker")];
+        rows.extend(row("server", server));
+        screen.block(&rows);
+    }
     if settings.finds_runtime {
+        let manager = ServiceManager::of_process();
         let found = tokio::select! {
             found = search(config.reconnect) => found?,
             () = stop.clone().requested() => return Ok(()),
+            never = manager.report(searching, stop.clone()) => match never {},
         };
         use_runtime(&mut config, found);
     }
-    relay::serve(config, stop).await
+    relay::serve(config, stop, screen, banner::show, None).await
 }
 
 /// Looks for the one runtime on this machine. A worker that reconnects waits until there is one.
@@ -81,6 +101,14 @@ async fn search(reconnect: Reconnect) -> Result<FoundRuntime, anyhow::Error> {
             }
         }
         tokio::time::sleep(SEARCH_INTERVAL).await;
+    }
+}
+
+/// Returns the state of a worker that has no runtime yet.
+fn searching() -> RoleState {
+    RoleState {
+        is_ready: false,
+        status: "looking for an LLM runtime".to_owned(),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct DemoSettings {
     pub provider: DemoProvider,
     /// Port of its server.
     pub port: u16,
+    /// Whether calls are shown; `None`: that depends on the terminal.
+    pub shows_calls: Option<bool>,
     /// The log.
     pub log: LogSettings,
 }
@@ -48,7 +50,7 @@ static SETTINGS: &[&Setting] = &[&PORT.setting, &LLM.setting];
 /// The settings of `llamapool demo`.
 pub(crate) static SCHEMA: Schema = Schema {
     groups: group::ALL,
-    sections: &[SETTINGS, logging::SETTINGS],
+    sections: &[SETTINGS, logging::SETTINGS, logging::CALLS],
     entry_tables: &[],
 };
 
@@ -63,6 +65,7 @@ impl DemoSettings {
         Ok(Self {
             provider,
             port: sources.value(&PORT)?,
+            shows_calls: logging::shows_calls(sources)?,
             log: logging::resolve(sources)?,
         })
     }

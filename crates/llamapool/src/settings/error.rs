@@ -1,10 +1,13 @@
 //! Errors of the settings as a whole: values that are valid each for itself, and not together.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
-use llamapool_settings::SettingsError;
+use llamapool_settings::{EntrySources, SettingsError};
 use llamapool_wire::MAX_PROVIDERS;
+
+use super::relay::mcp_servers::ServersFileError;
 
 /// A reason why a role cannot be configured. Every text is one line without a secret, and that of
 /// several reasons a line for each.
@@ -17,15 +20,26 @@ pub enum ConfigError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// Two providers with one id.
-    #[error("provider {one} and provider {other} have the same id {id:?}: ids must be unique")]
+    #[error("{one} and {other} have the same id {id:?}: ids must be unique")]
     DuplicateId {
         /// The id.
         id: String,
-        /// Number of the first provider, from 1.
-        one: usize,
-        /// Number of the other provider.
-        other: usize,
+        /// The first provider, such as `provider 1`.
+        one: String,
+        /// The other provider.
+        other: String,
     },
+    /// Something that is wrong with one of several providers.
+    #[error("{place}: {error}")]
+    OfProvider {
+        /// The place of its table or entry.
+        place: String,
+        /// What is wrong.
+        error: Box<ConfigError>,
+    },
+    /// A file of MCP servers that cannot be used as it is.
+    #[error(transparent)]
+    ServersFile(#[from] ServersFileError),
     /// More providers than a relay can have.
     #[error("{0} providers, expected at most {MAX_PROVIDERS} for one relay: use another relay")]
     TooManyProviders(usize),
@@ -58,7 +72,7 @@ pub enum ConfigError {
         /// The directory.
         directory: PathBuf,
     },
-    /// Two keys of the LLM API with the same name or key.
+    /// Two declared keys with the same name or key.
     #[error("key {one} and key {other} have the same {what}: expected another one for each")]
     DuplicateKey {
         /// Number of the first key, from 1.
@@ -68,9 +82,26 @@ pub enum ConfigError {
         /// What is the same: `name` or `key`.
         what: &'static str,
     },
+    /// A key whose members contradict each other.
+    #[error("key {number}: {problem}")]
+    WrongKey {
+        /// Its number, from 1.
+        number: usize,
+        /// What is wrong, and what was expected.
+        problem: &'static str,
+    },
+    /// A burst of a rule of access that limits nothing.
+    #[error("[[access]] table {0}: burst is for ids with a rate: expected rate")]
+    BurstWithoutRate(usize),
     /// More keys than a server can have.
     #[error("{0} keys, expected at most {1}")]
     TooManyKeys(usize, usize),
+    /// More rules of access than a file can have.
+    #[error("{0} [[access]] tables, expected at most {1}")]
+    TooManyRules(usize, usize),
+    /// Two rules of access for one pattern.
+    #[error("two [[access]] tables have the pattern {0:?}: expected one")]
+    DuplicateRule(String),
     /// More aliases of models than a server can have.
     #[error("{0} aliases, expected at most {1}")]
     TooManyAliases(usize, usize),
@@ -84,6 +115,73 @@ pub enum ConfigError {
         least = crate::weak_keys::LEAST_CHARS
     )]
     WeakKey(&'static str),
+    /// A certificate without its key, or the other way round.
+    #[error("{set} is set and {missing} is not: expected both, for one certificate and its key")]
+    HalfOfCertificate {
+        /// The setting that is set.
+        set: &'static str,
+        /// The one that is missing.
+        missing: &'static str,
+    },
+    /// More certificates than a server can have.
+    #[error("{0} certificates, expected at most {1}")]
+    TooManyCertificates(usize, usize),
+    /// A port beside that of https, without https.
+    #[error(
+        "HTTP_PORT is for redirects to https, and no certificate is set: expected TLS_CERT_FILE and \
+         TLS_KEY_FILE, [[certificate]] tables, or ACME_DOMAINS"
+    )]
+    HttpPortWithoutTls,
+    /// A setting of ACME without names.
+    #[error("{0} is set and ACME_DOMAINS is not: expected the DNS names of this server")]
+    AcmeWithoutDomains(&'static str),
+    /// ACME without a directory for what it must remember.
+    #[error(
+        "ACME_DOMAINS needs a data directory for the account and the certificates: set DATA_DIR"
+    )]
+    AcmeWithoutDataDir,
+    /// More names than an authority puts into one certificate.
+    #[error("ACME_DOMAINS has {0} names, expected at most {1}")]
+    TooManyDomains(usize, usize),
+    /// A check over plain HTTP without a port for it.
+    #[error(
+        "ACME_CHALLENGE is http-01 and HTTP_PORT is not set: expected 80, or a port that 80 leads to"
+    )]
+    ChallengeWithoutHttpPort,
+    /// The id of an external account without its key, or the other way round.
+    #[error("{set} is set and {missing} is not: expected both, the id and the key of one account")]
+    HalfOfExternalAccount {
+        /// The setting that is set.
+        set: &'static str,
+        /// The one that is missing.
+        missing: &'static str,
+    },
+    /// A key of an external account that is none.
+    #[error("ACME_EAB_KEY is not in Base64 for URLs, expected the key as the authority shows it")]
+    ExternalAccountKey,
+    /// A public URL that does not fit TLS.
+    #[error("PUBLIC_URL begins with http:// and a certificate is set: expected https://")]
+    PlainPublicUrl,
+    /// A public URL that cannot be that of an authorization server.
+    #[error("{0}")]
+    SignInUrl(llamapool_server::IssuerError),
+    /// An authorization server that would forget its grants.
+    #[error("SIGN_IN needs DATA_DIR, where clients and grants are kept: set it, or SIGN_IN=off")]
+    SignInWithoutDataDir,
+    /// An audit log that must be written and has no place.
+    #[error(
+        "AUDIT_REQUIRED needs AUDIT and DATA_DIR, where the log is: set them, or AUDIT_REQUIRED=off"
+    )]
+    AuditRequiredWithoutLog,
+    /// Pages of providers beside the page on which keys are typed.
+    #[error(
+        "SIGN_IN cannot be combined with TRUSTED_PAGES: a script of such a page could read the key that \
+         is typed on the page of the server"
+    )]
+    SignInWithTrustedPages,
+    /// Ids that ask for a sign-in that is off.
+    #[error("MCP_ACCESS is sign-in and SIGN_IN is off: set SIGN_IN, or expected open or keys")]
+    AccessWithoutSignIn,
     /// A key although authentication is off.
     #[error("NO_AUTH cannot be combined with {0}: use only one")]
     KeyWithoutAuth(&'static str),
@@ -107,7 +205,7 @@ impl fmt::Display for ProgramHint {
         f.write_str(match self {
             Self::None => "",
             Self::OneWord => {
-                ": program and arguments are one word, expected several, as in -- npx -y server"
+                ": program and arguments are one word, expected several, as in -- npx -y server, or args beside command"
             }
             Self::Variable => {
                 ": variables of the program are set with PROVIDER_ENV, as in --provider-env NAME=value"
@@ -148,6 +246,9 @@ impl ConfigError {
 
     /// Returns one error for a list that is not empty.
     pub(crate) fn one_or_several(mut errors: Vec<Self>) -> Self {
+        // Settings that several subsystems read are wrong in each of them.
+        let mut texts = HashSet::new();
+        errors.retain(|error| texts.insert(error.to_string()));
         match (errors.pop(), errors.is_empty()) {
             (Some(only), true) => only,
             (last, _) => {
@@ -157,24 +258,70 @@ impl ConfigError {
         }
     }
 
+    /// Returns the single errors.
+    pub(super) fn into_all(self) -> Vec<Self> {
+        match self {
+            Self::Several(errors) => errors,
+            error => vec![error],
+        }
+    }
+
+    /// Adds the place of a provider, where the error does not name it by itself.
+    pub(super) fn at(self, entry: &EntrySources<'_>) -> Self {
+        match (self, entry.place()) {
+            (
+                error @ (Self::Settings(SettingsError::Contradiction { .. })
+                | Self::SecretForProgram(_)
+                | Self::ProgramNotFound { .. }
+                | Self::DirectoryNotFound { .. }),
+                Some(place),
+            ) => Self::OfProvider {
+                place,
+                error: Box::new(error),
+            },
+            (error, _) => error,
+        }
+    }
+
     fn concerns_one_value(&self) -> bool {
         match self {
-            Self::SecretForProgram(_)
+            Self::OfProvider { error, .. } => error.concerns_one_value(),
+            Self::ServersFile(_)
+            | Self::SecretForProgram(_)
             | Self::ProgramNotFound { .. }
             | Self::DirectoryNotFound { .. }
             | Self::DuplicateId { .. }
-            | Self::DuplicateKey { .. } => true,
+            | Self::DuplicateKey { .. }
+            | Self::WrongKey { .. }
+            | Self::BurstWithoutRate(_) => true,
             Self::Settings(_)
             | Self::Several(_)
             | Self::TooManyProviders(_)
             | Self::TooManyKeys(..)
             | Self::TooManyAliases(..)
             | Self::DuplicateAlias(_)
+            | Self::TooManyRules(..)
+            | Self::DuplicateRule(_)
             | Self::MissingRuntimeUrl(_)
             | Self::MissingProgram
             | Self::UnknownExecutable(_)
             | Self::ProgramsUnsupported
+            | Self::HalfOfCertificate { .. }
+            | Self::TooManyCertificates(..)
+            | Self::HttpPortWithoutTls
+            | Self::AcmeWithoutDomains(_)
+            | Self::AcmeWithoutDataDir
+            | Self::TooManyDomains(..)
+            | Self::ChallengeWithoutHttpPort
+            | Self::HalfOfExternalAccount { .. }
+            | Self::ExternalAccountKey
+            | Self::PlainPublicUrl
             | Self::WeakKey(_)
+            | Self::SignInUrl(_)
+            | Self::SignInWithoutDataDir
+            | Self::AuditRequiredWithoutLog
+            | Self::SignInWithTrustedPages
+            | Self::AccessWithoutSignIn
             | Self::KeyWithoutAuth(_) => false,
         }
     }

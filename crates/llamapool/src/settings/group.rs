@@ -10,6 +10,8 @@ pub const ACCESS: Group = Group::new("Access");
 pub(super) const PROGRAM: Group = Group::new("Provider that is a program");
 /// An LLM runtime, and what is offered of it.
 pub(super) const RUNTIME: Group = Group::new("LLM runtime");
+/// The audit log.
+pub(super) const AUDIT: Group = Group::new("Audit log");
 /// Proxies and certificates of outgoing connections.
 pub(super) const NETWORK: Group = Group::new("Network");
 /// The relay's status server.
@@ -25,5 +27,5 @@ pub(super) const LOGGING: Group = Group::new("Logging");
 
 /// All sections, in the order of the help.
 pub const ALL: &[Group] = &[
-    MAIN, ACCESS, RUNTIME, PROGRAM, NETWORK, STATUS, LIMITS, TIME, TUNNEL, LOGGING,
+    MAIN, ACCESS, AUDIT, RUNTIME, PROGRAM, NETWORK, STATUS, LIMITS, TIME, TUNNEL, LOGGING,
 ];

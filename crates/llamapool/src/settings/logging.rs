@@ -1,6 +1,6 @@
 //! Settings of the log.
 
-use llamapool_settings::value::expected;
+use llamapool_settings::value::{SWITCH, expected};
 use llamapool_settings::{
     Setting, SettingsError, Sources, Syntax, TypedSetting, ValueError, ValueType,
 };
@@ -18,6 +18,8 @@ pub struct LogSettings {
     pub level: LevelFilter,
     /// Format of a line.
     pub format: LogFormat,
+    /// For whom lines of text are.
+    pub style: LogStyle,
     /// Bound of lines of one kind.
     pub limit: LogLimit,
     /// Flags that contain a secret, of which the log warns.
@@ -42,6 +44,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// For whom lines of text are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStyle {
+    /// For people on a terminal, and otherwise in full.
+    Auto,
+    /// Short lines about what has changed.
+    People,
+    /// Every field of every event.
+    Full,
+}
+
 const LEVEL: ValueType<LevelFilter> = ValueType {
     syntax: Syntax::Choice("off|error|warn|info|debug|trace"),
     parse: level,
@@ -49,6 +62,10 @@ const LEVEL: ValueType<LevelFilter> = ValueType {
 const FORMAT: ValueType<LogFormat> = ValueType {
     syntax: Syntax::Choice("text|json"),
     parse: format,
+};
+const STYLE: ValueType<LogStyle> = ValueType {
+    syntax: Syntax::Choice("auto|people|full"),
+    parse: style,
 };
 const LINES: ValueType<u32> = ValueType {
     syntax: Syntax::Count,
@@ -72,6 +89,13 @@ static LOG_FORMAT: TypedSetting<LogFormat> = TypedSetting::new(
     "Log lines as text, or as one JSON object each.",
 )
 .default("text");
+static LOG_STYLE: TypedSetting<LogStyle> = TypedSetting::new(
+    "LOG_STYLE",
+    LOGGING,
+    STYLE,
+    "Lines for people, or full ones with all fields. auto: for people if standard error is a terminal and LOG_LEVEL is not debug or trace. JSON is always full.",
+)
+.default("auto");
 
 static LOG_BURST: TypedSetting<u32> = TypedSetting::new(
     "LOG_BURST",
@@ -89,10 +113,32 @@ static LOG_RATE: TypedSetting<u32> = TypedSetting::new(
 )
 .default("12");
 
+static LOG_CALLS: TypedSetting<bool> = TypedSetting::new(
+    "LOG_CALLS",
+    LOGGING,
+    SWITCH,
+    "Shows every call with its method, its tool or model, its time and its outcome.",
+)
+.aliases(&["SHOW_CALLS"])
+.described_default("on in demo, and in mcp where people read the log on a terminal");
+static SHOW_KEYS: TypedSetting<bool> = TypedSetting::new(
+    "SHOW_KEYS",
+    LOGGING,
+    SWITCH,
+    "Shows generated keys whole where people read the log, instead of their beginning and end.",
+)
+.default("false");
+
+/// The setting of the roles that show calls.
+pub(super) static CALLS: &[&Setting] = &[&LOG_CALLS.setting];
+/// The setting of the role that generates keys.
+pub(super) static KEYS: &[&Setting] = &[&SHOW_KEYS.setting];
+
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[
     &LOG_LEVEL.setting,
     &LOG_FORMAT.setting,
+    &LOG_STYLE.setting,
     &LOG_BURST.setting,
     &LOG_RATE.setting,
 ];
@@ -102,12 +148,23 @@ pub(super) fn resolve(sources: &Sources) -> Result<LogSettings, SettingsError> {
     Ok(LogSettings {
         level: sources.value(&LOG_LEVEL)?,
         format: sources.value(&LOG_FORMAT)?,
+        style: sources.value(&LOG_STYLE)?,
         limit: LogLimit {
             burst: sources.value(&LOG_BURST)?,
             per_minute: sources.value(&LOG_RATE)?,
         },
         secret_flags: sources.secret_flags(),
     })
+}
+
+/// Returns whether calls are shown, `None` if that depends on the role and the terminal.
+pub(super) fn shows_calls(sources: &Sources) -> Result<Option<bool>, SettingsError> {
+    sources.explicit(&LOG_CALLS)
+}
+
+/// Returns whether generated keys are shown whole.
+pub(super) fn shows_keys(sources: &Sources) -> Result<bool, SettingsError> {
+    sources.value(&SHOW_KEYS)
 }
 
 fn level(text: &str) -> Result<LevelFilter, ValueError> {
@@ -127,5 +184,14 @@ fn format(text: &str) -> Result<LogFormat, ValueError> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => expected("text or json"),
+    }
+}
+
+fn style(text: &str) -> Result<LogStyle, ValueError> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "auto" => Ok(LogStyle::Auto),
+        "people" => Ok(LogStyle::People),
+        "full" => Ok(LogStyle::Full),
+        _ => expected("auto, people or full"),
     }
 }

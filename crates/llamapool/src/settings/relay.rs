@@ -1,6 +1,7 @@
 //! The settings of the relay of MCP providers, and their way into its configuration.
 
 pub(super) mod connection;
+pub(super) mod mcp_servers;
 pub(super) mod program;
 mod program_environment;
 pub(super) mod provider;
@@ -15,7 +16,9 @@ use llamapool_settings::value::DURATION;
 use llamapool_settings::{Schema, Setting, SettingsError, Sources, TypedSetting};
 use llamapool_tunnel::TunnelConfig;
 
+use self::mcp_servers::ServersFile;
 use super::error::ConfigError;
+use super::fixed::FixedSettings;
 use super::group::{self, MAIN, TIME, TUNNEL};
 use super::logging::{self, LogSettings};
 use super::value::STREAMS;
@@ -27,9 +30,24 @@ use crate::version::BUILD;
 pub struct RelaySettings {
     /// The configuration of the relay.
     pub config: RelayConfig,
+    /// Whether calls are shown; `None`: that depends on the terminal.
+    pub shows_calls: Option<bool>,
     /// The log.
     pub log: LogSettings,
+    /// The file of MCP servers, `None` if there is none.
+    pub servers_file: Option<ServersFile>,
+    /// The texts of the settings that a relay takes at its start alone.
+    fixed: FixedSettings,
 }
+
+/// Settings that no `[[provider]]` table can have, and that are read again with the providers.
+static READ_AGAIN: &[&str] = &[
+    "CONFIG_FILE",
+    "MCP_SERVERS",
+    "ID_PREFIX",
+    "PROBE_INTERVAL",
+    "REDIRECT_REPLAY_BYTES",
+];
 
 /// Without the configuration: there may be a key among the headers for a provider.
 impl fmt::Debug for RelaySettings {
@@ -73,6 +91,7 @@ pub(crate) static SCHEMA: Schema = Schema {
     sections: &[
         SERVER,
         connection::SETTINGS,
+        mcp_servers::SETTINGS,
         provider::SETTINGS,
         program::SETTINGS,
         config_file::SETTINGS,
@@ -81,6 +100,7 @@ pub(crate) static SCHEMA: Schema = Schema {
         COMMON,
         tunnel::SETTINGS,
         logging::SETTINGS,
+        logging::CALLS,
     ],
     entry_tables: &["provider"],
 };
@@ -88,15 +108,50 @@ pub(crate) static SCHEMA: Schema = Schema {
 impl RelaySettings {
     /// Reads the configuration from its sources.
     pub fn resolve(sources: &Sources) -> Result<Self, ConfigError> {
-        let config = RelayConfig {
-            max_starting: program::max_starting(sources)?,
-            ..config(sources, &SERVER_URL, provider::resolve(sources)?)?
-        };
+        // Everything is read before anything fails, so that all that is wrong is found.
+        let providers = provider::resolve(sources);
+        let max_starting = program::max_starting(sources);
+        let config = config(sources, &SERVER_URL, Vec::new());
+        let log = logging::resolve(sources);
 
-        Ok(Self {
-            config,
-            log: logging::resolve(sources)?,
-        })
+        let shows_calls = logging::shows_calls(sources);
+
+        match (providers, max_starting, config, shows_calls, log) {
+            (Ok(providers), Ok(max_starting), Ok(config), Ok(shows_calls), Ok(log)) => Ok(Self {
+                config: RelayConfig {
+                    max_starting,
+                    providers: providers.configs,
+                    ..config
+                },
+                shows_calls,
+                log,
+                servers_file: providers.servers_file,
+                fixed: FixedSettings::of(sources, READ_AGAIN),
+            }),
+            (providers, max_starting, config, shows_calls, log) => {
+                let mut errors = Vec::new();
+                errors.extend(providers.err().into_iter().flat_map(ConfigError::into_all));
+                errors.extend(max_starting.err().map(ConfigError::from));
+                errors.extend(config.err());
+                errors.extend(shows_calls.err().map(ConfigError::from));
+                errors.extend(log.err().map(ConfigError::from));
+                Err(ConfigError::one_or_several(errors))
+            }
+        }
+    }
+
+    /// Returns the names of the settings that differ from those of a running relay and take effect
+    /// after a restart alone.
+    pub fn waiting_for_restart(&self, running: &Self) -> Vec<&'static str> {
+        self.fixed.differing_from(&running.fixed)
+    }
+
+    /// Takes the settings of a start for those of a configuration that was read again.
+    pub fn with_start_of(self, running: &Self) -> Self {
+        Self {
+            fixed: running.fixed.clone(),
+            ..self
+        }
     }
 }
 
@@ -117,6 +172,8 @@ pub(super) fn config(
         max_memory: memory::resolve(sources)?,
         // Workers start no programs.
         max_starting: None,
+        // The role decides, by the terminal.
+        shows_calls: false,
         build: BUILD,
     })
 }

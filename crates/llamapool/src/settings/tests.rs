@@ -2,6 +2,7 @@
 //! shows.
 
 mod errors;
+mod mcp_servers;
 mod providers;
 
 use std::fmt::Debug;
@@ -266,6 +267,7 @@ fn the_environment_of_the_walkthrough_works_for_a_relay() {
     assert_eq!(id.as_str(), "mcp-1234");
     assert_eq!(config.identity.name.as_str(), "Alpha");
     let reconnect = Reconnect::Forever {
+        exits_on_refusal: false,
         min: Duration::from_secs(1),
         max: Duration::from_secs(30),
         stable_after: Duration::from_secs(10),

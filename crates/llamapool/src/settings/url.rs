@@ -36,7 +36,17 @@ pub(super) const PROXY_URL: ValueType<Option<String>> = ValueType {
 
 /// Parses the URL of a server, which has this path where none is given.
 fn server_url(text: &str, connect: &str) -> Result<Uri, ValueError> {
-    let url = absolute_url(text, &["ws", "wss", "http", "https"])?;
+    let local = format!("ws://{}", text.trim());
+    let text = if is_local_host(text) { &local } else { text };
+    let url = absolute_url(text, &["ws", "wss", "http", "https"]).map_err(|error| {
+        if text.contains("://") || text.trim().is_empty() {
+            return error;
+        }
+        // It is not repeated: a password may be in it.
+        ValueError {
+            expected: format!("{}; did you mean wss:// in front of it?", error.expected),
+        }
+    })?;
     if url.path() != "/" && !url.path().is_empty() {
         return Ok(url);
     }
@@ -49,6 +59,20 @@ fn server_url(text: &str, connect: &str) -> Result<Uri, ValueError> {
     parts.path_and_query = PathAndQuery::try_from(target).ok();
 
     Uri::from_parts(parts).or_else(|_| expected("a URL"))
+}
+
+/// Returns whether a text is a host of this machine without a scheme, such as `localhost:8080`.
+fn is_local_host(text: &str) -> bool {
+    let authority = text
+        .trim()
+        .split(['/', '?', '#'])
+        .next()
+        .unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => authority,
+    };
+    llamapool_http::host::is_loopback(host)
 }
 
 fn provider_url(text: &str) -> Result<Uri, ValueError> {
@@ -126,6 +150,25 @@ mod tests {
         ] {
             assert_eq!((SERVER_URL.parse)(text).unwrap().to_string(), url);
         }
+    }
+
+    #[test]
+    fn a_server_on_this_machine_needs_no_scheme() {
+        for (text, url) in [
+            ("localhost:8080", "ws://localhost:8080/api/mcp/connect"),
+            (" 127.0.0.1:8080/x ", "ws://127.0.0.1:8080/x"),
+            ("[::1]:8080", "ws://[::1]:8080/api/mcp/connect"),
+            ("localhost", "ws://localhost/api/mcp/connect"),
+        ] {
+            assert_eq!((SERVER_URL.parse)(text).unwrap().to_string(), url);
+        }
+
+        let ValueError { expected } = (SERVER_URL.parse)("pool.example:hunter2").unwrap_err();
+        assert!(
+            expected.ends_with("did you mean wss:// in front of it?"),
+            "{expected}"
+        );
+        assert!(!expected.contains("hunter2"), "{expected}");
     }
 
     #[test]

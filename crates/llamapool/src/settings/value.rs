@@ -71,7 +71,7 @@ pub(super) fn is_model_name(text: &str) -> bool {
 }
 
 /// Parses patterns of names of models, separated by commas or one a line.
-pub(super) fn model_patterns(text: &str) -> Result<Vec<&str>, ValueError> {
+pub(crate) fn model_patterns(text: &str) -> Result<Vec<&str>, ValueError> {
     let patterns: Vec<_> = text.lines().flat_map(items).collect();
     let is_pattern = |pattern: &&str| is_model_name(pattern.trim_start_matches('!'));
     if !patterns.iter().all(is_pattern) {

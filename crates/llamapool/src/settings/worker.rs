@@ -22,6 +22,8 @@ pub struct WorkerSettings {
     pub config: RelayConfig,
     /// Whether its one runtime is looked for on this machine: no URL is set.
     pub finds_runtime: bool,
+    /// Whether calls are shown; `None`: that depends on the terminal.
+    pub shows_calls: Option<bool>,
     /// The log.
     pub log: LogSettings,
 }
@@ -58,6 +60,7 @@ pub(crate) static SCHEMA: Schema = Schema {
         relay::COMMON,
         tunnel::SETTINGS,
         logging::SETTINGS,
+        logging::CALLS,
     ],
     entry_tables: &["provider"],
 };
@@ -73,6 +76,7 @@ impl WorkerSettings {
         Ok(Self {
             config: relay::config(sources, &SERVER_URL, runtimes.providers)?,
             finds_runtime: runtimes.finds_runtime,
+            shows_calls: logging::shows_calls(sources)?,
             log: logging::resolve(sources)?,
         })
     }

@@ -25,6 +25,16 @@ use crate::settings::LogLimit;
 
 /// The fields that name what a line is about.
 const SUBJECT_FIELDS: &[&str] = &["id", "provider", "pid"];
+/// The fields that distinguish what repeats, besides those.
+const REPEATED_FIELDS: &[&str] = &["remote", "reason", "error"];
+/// The field that an event has of which more means nothing new. It is logged at once, and then
+/// counted for as long as it goes on.
+const REPEATS: &str = "repeats";
+/// The lines of what repeats: one, and the next when the first was reported.
+const REPEATED: Allowance = Allowance {
+    burst: 1.0,
+    per_second: 1.0 / 60.0,
+};
 /// The most subjects whose lines are counted each for itself, over all lines of the source. Beyond
 /// it the one that was silent longest begins anew, within the bound of all subjects together.
 const MAX_SUBJECTS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -32,6 +42,8 @@ const MAX_SUBJECTS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const ALL_SUBJECTS: f64 = 20.0;
 /// The multiple for lines of a program's standard error, which are many lines of one text.
 const PROGRAM_OUTPUT: f64 = 20.0;
+/// The target of calls that are shown, which somebody watches.
+const CALLS_TARGET: &str = "llamapool_relay::shown_calls";
 /// The target of those lines.
 const PROGRAM_OUTPUT_TARGET: &str = "llamapool_bridge::stderr";
 /// The multiple at the levels debug and trace, which are chosen to see each call.
@@ -46,7 +58,7 @@ pub(super) struct Throttle(Arc<Counts>);
 
 /// Reports what was left out: once a minute, and when this is dropped at the end of the process.
 #[must_use]
-pub struct LeftOutReports {
+pub(super) struct LeftOutReports {
     counts: Arc<Counts>,
     thread: Option<JoinHandle<()>>,
 }
@@ -141,9 +153,13 @@ impl Counts {
         if metadata.target() == module_path!() {
             return true;
         }
-        let mut subject = SubjectHasher(None, &self.hashes);
+        let mut subject = SubjectHasher {
+            hasher: None,
+            hashes: &self.hashes,
+            repeats: repeats(metadata),
+        };
         event.record(&mut subject);
-        let subject = subject.0.map_or(0, |hasher| hasher.finish());
+        let subject = subject.hasher.map_or(0, |hasher| hasher.finish());
         let allowance = Allowance::of(metadata, self.limit);
 
         let is_first = {
@@ -187,7 +203,11 @@ impl Counts {
 
     fn report(&self) {
         for LeftOut { message, lines } in self.take_left_out() {
-            tracing::warn!(lines, like = message, "lines were left out of this log");
+            tracing::warn!(
+                lines, like = message,
+                people = %format_args!("… {lines} more times in the last minute: {message}"),
+                "lines were left out of this log"
+            );
         }
     }
 
@@ -267,7 +287,9 @@ impl Allowance {
             burst: f64::from(limit.burst),
             per_second: f64::from(limit.per_minute) / 60.0,
         };
-        if *metadata.level() > Level::INFO {
+        if repeats(metadata) {
+            REPEATED
+        } else if *metadata.level() > Level::INFO || metadata.target() == CALLS_TARGET {
             one.times(DETAILED)
         } else if metadata.target() == PROGRAM_OUTPUT_TARGET {
             one.times(PROGRAM_OUTPUT)
@@ -295,13 +317,26 @@ impl Drop for LeftOutReports {
     }
 }
 
-/// Hashes the field that names the subject of an event, without making a text of it.
-struct SubjectHasher<'a>(Option<std::hash::DefaultHasher>, &'a RandomState);
+/// Returns whether an event is declared as one that repeats.
+fn repeats(metadata: &Metadata<'_>) -> bool {
+    metadata.fields().field(REPEATS).is_some()
+}
+
+/// Hashes the fields that name the subject of an event, without making a text of them.
+struct SubjectHasher<'a> {
+    hasher: Option<std::hash::DefaultHasher>,
+    hashes: &'a RandomState,
+    repeats: bool,
+}
 
 impl Visit for SubjectHasher<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if SUBJECT_FIELDS.contains(&field.name()) {
-            let hasher = self.0.get_or_insert_with(|| self.1.build_hasher());
+        let name = field.name();
+        let is_subject =
+            SUBJECT_FIELDS.contains(&name) || (self.repeats && REPEATED_FIELDS.contains(&name));
+        if is_subject {
+            let hashes = self.hashes;
+            let hasher = self.hasher.get_or_insert_with(|| hashes.build_hasher());
             // A hasher takes every text.
             let _ = write!(TextHasher(hasher), "{value:?}");
         }

@@ -15,7 +15,6 @@ fn llamapool(arguments: &[&str]) -> Output {
 #[test]
 fn wrong_usage_and_wrong_settings_exit_with_64_and_one_line() {
     let wrong: &[&[&str]] = &[
-        &[],
         &["sever"],
         &["server", "--prot", "1"],
         &["server", "--port", "a\nb"],
@@ -25,6 +24,9 @@ fn wrong_usage_and_wrong_settings_exit_with_64_and_one_line() {
         &["demo", "--port"],
         &["completions", "no\nshell"],
         &["man", "no\ncommand"],
+        &["service", "print", "demo"],
+        &["service", "print", "server", "--user"],
+        &["service", "print", "mcp", "--program", "llama pool"],
     ];
 
     for arguments in wrong {
@@ -40,15 +42,29 @@ fn wrong_usage_and_wrong_settings_exit_with_64_and_one_line() {
 }
 
 #[test]
+fn without_a_command_help_is_on_standard_error() {
+    let output = llamapool(&[]);
+
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    assert!(text.contains("Commands:"), "{text}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
 fn help_version_completions_and_man_pages_are_printed() {
     for arguments in [
         &["--help"][..],
+        &["help"],
+        &["help", "status"],
         &["--version"],
         &["server", "--help"],
         &["mcp", "--help"],
         &["completions", "bash"],
         &["man"],
         &["man", "server"],
+        &["service", "print", "server"],
+        &["service", "print", "mcp", "--user"],
     ] {
         let output = llamapool(arguments);
 

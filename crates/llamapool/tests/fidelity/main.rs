@@ -39,6 +39,7 @@ mod modern;
 mod oldest;
 mod pace;
 mod programs;
+mod readers;
 mod rules;
 mod several_relays;
 mod stdio;

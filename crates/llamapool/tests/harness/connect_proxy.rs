@@ -18,18 +18,31 @@ pub struct ConnectProxy {
     _tasks: JoinSet<()>,
 }
 
+/// What the proxy does with a request.
+#[derive(Clone)]
+enum Behaviour {
+    Tunnel,
+    TunnelTo(String),
+    Answer(&'static str),
+}
+
 impl ConnectProxy {
     /// Starts a proxy that connects every client with the target that it asks for.
     pub async fn tunnelling() -> Self {
-        Self::start(None).await
+        Self::start(Behaviour::Tunnel).await
+    }
+
+    /// Starts a proxy that connects every client with this address, for names that are in no DNS.
+    pub async fn leading_to(address: String) -> Self {
+        Self::start(Behaviour::TunnelTo(address)).await
     }
 
     /// Starts a proxy that answers every client with these bytes and hangs up.
     pub async fn answering(answer: &'static str) -> Self {
-        Self::start(Some(answer)).await
+        Self::start(Behaviour::Answer(answer)).await
     }
 
-    async fn start(answer: Option<&'static str>) -> Self {
+    async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -40,7 +53,7 @@ impl ConnectProxy {
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(serve(client, answer, seen.clone()));
+                connections.spawn(serve(client, behaviour.clone(), seen.clone()));
             }
         });
         Self {
@@ -56,24 +69,21 @@ impl ConnectProxy {
     }
 }
 
-async fn serve(
-    mut client: TcpStream,
-    answer: Option<&'static str>,
-    heads: Arc<Mutex<Vec<String>>>,
-) {
+async fn serve(mut client: TcpStream, behaviour: Behaviour, heads: Arc<Mutex<Vec<String>>>) {
     let head = read_head(&mut client).await;
     heads.lock().push(head.clone());
 
-    if let Some(answer) = answer {
-        // The client may have hung up by now.
-        let _ = client.write_all(answer.as_bytes()).await;
-        return;
-    }
-
-    let target = head
-        .strip_prefix("CONNECT ")
-        .and_then(|rest| rest.split(' ').next())
-        .expect("a CONNECT");
+    let asked = head.strip_prefix("CONNECT ");
+    let asked = asked.and_then(|rest| rest.split(' ').next());
+    let target = match &behaviour {
+        Behaviour::Tunnel => asked.expect("a CONNECT"),
+        Behaviour::TunnelTo(address) => address,
+        Behaviour::Answer(answer) => {
+            // The client may have hung up by now.
+            let _ = client.write_all(answer.as_bytes()).await;
+            return;
+        }
+    };
     let server = TcpStream::connect(target).await;
     let mut server = server.expect("the target accepts connections");
 

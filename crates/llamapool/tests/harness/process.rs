@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,7 +30,9 @@ impl Process {
             .env("LOG_FORMAT", "json")
             .env("LOG_LEVEL", "debug")
             // Tests wait for lines of the log: none may be left out.
-            .env("LOG_BURST", "0");
+            .env("LOG_BURST", "0")
+            // Tests count what their providers receive, and which programs are started.
+            .env("NO_PROBE", "true");
         command.envs(environment.iter().copied());
         Self::start(command)
     }
@@ -127,6 +129,18 @@ impl Process {
         // The channel closes when both outputs were read to their ends.
         let _ = soon("the log ends", self.lines.wait_for(|_| false)).await;
         (status, self.log())
+    }
+
+    /// Writes a line to the standard input of the process.
+    pub async fn type_line(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("piped");
+        let line = format!("{line}\n");
+        input.write_all(line.as_bytes()).await.expect("it reads");
+    }
+
+    /// Ends the standard input of the process.
+    pub fn close_input(&mut self) {
+        self.child.stdin = None;
     }
 
     /// Whether the process runs.

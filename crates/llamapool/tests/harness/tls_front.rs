@@ -4,13 +4,15 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::Authority;
 
 /// The terminator. Dropping it ends it and all that goes through it.
 pub struct TlsFront {
@@ -72,21 +74,13 @@ async fn serve(acceptor: TlsAcceptor, client: TcpStream, target: String) {
 /// Creates an authority and a certificate of it, valid until that year. Returns the acceptor and the authority's
 /// certificate as PEM.
 fn acceptor_and_authority(last_year: i32) -> (TlsAcceptor, String) {
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().expect("a key");
-    let ca = authority
-        .self_signed(&authority_key)
-        .expect("a certificate");
+    let authority = Authority::new();
+    let not_after = rcgen::date_time_ymd(last_year, 1, 1);
+    let issued = authority.issue_until(&["localhost"], not_after.into());
 
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().expect("a key");
-    let mut names = CertificateParams::new(["localhost".to_owned()]).expect("a name");
-    names.not_after = rcgen::date_time_ymd(last_year, 1, 1);
-    let certificate = names.signed_by(&key, &issuer).expect("a certificate");
-
-    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let chain = CertificateDer::pem_slice_iter(issued.chain.as_bytes());
+    let chain = chain.collect::<Result<_, _>>().expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("a key");
 
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -95,5 +89,5 @@ fn acceptor_and_authority(last_year: i32) -> (TlsAcceptor, String) {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .expect("a key that fits");
-    (TlsAcceptor::from(Arc::new(config)), ca.pem())
+    (TlsAcceptor::from(Arc::new(config)), authority.pem())
 }

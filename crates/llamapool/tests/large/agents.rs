@@ -1,11 +1,12 @@
 //! The agents, each with an empty home and the configuration of `docs/guides/llm.md`, word for word but for the host, the
 //! model and the id.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -22,10 +23,12 @@ const LONGEST: Duration = Duration::from_secs(180);
 /// A port on which nothing listens. Agents look for updates and lists of models outside, and find nothing.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
-/// An agent that is set up.
+/// An agent that is set up, with a home of its own.
 pub(crate) struct Agent {
     home: TempDir,
-    command: Command,
+    program: Vec<OsString>,
+    /// What makes it work a task that follows, and report it as JSON.
+    works: &'static [&'static str],
 }
 
 /// What an agent printed.
@@ -38,7 +41,18 @@ pub(crate) struct Report {
 impl Agent {
     /// Sets Codex up for a model of a server, with MCP servers at these ids.
     pub(crate) fn codex(server_url: &str, model: &str, ids: &[&str]) -> Self {
+        Self::codex_at(&guide("toml", "model_provider"), server_url, model, ids)
+    }
+
+    /// Sets Codex up for a model of a server, with an MCP server to which it has no key yet.
+    pub(crate) fn codex_without_key(server_url: &str, model: &str, id: &str) -> Self {
+        const KEY: &str = "bearer_token_env_var = \"LLAMAPOOL_KEY\"\n";
         let guide = guide("toml", "model_provider");
+        assert!(guide.contains(KEY), "{guide}");
+        Self::codex_at(&guide.replace(KEY, ""), server_url, model, &[id])
+    }
+
+    fn codex_at(guide: &str, server_url: &str, model: &str, ids: &[&str]) -> Self {
         let (alone, mcp) = guide.split_once("[mcp_servers").expect("an MCP server");
         let mcp = ids
             .iter()
@@ -66,21 +80,18 @@ impl Agent {
 
     fn codex_with(configuration: &str, server_url: &str, model: &str) -> Self {
         let program = parts::file(CODEX, "node_modules/@openai/codex/bin/codex.js");
-        let mut command = Command::new("node");
-        command
-            .arg(program)
-            .args(["exec", "--strict-config", "--skip-git-repo-check", "--json"]);
         let configuration = configuration
             .replace("https://host", server_url)
             .replace("qwen3:8b", model);
-        Self::set_up(command, ".codex/config.toml", &configuration)
+        Self {
+            home: home_with(".codex/config.toml", &configuration),
+            program: vec!["node".into(), program.into()],
+            works: &["exec", "--strict-config", "--skip-git-repo-check", "--json"],
+        }
     }
 
     /// Sets opencode up for a model of a server, with MCP servers at these ids.
     pub(crate) fn opencode(server_url: &str, model: &str, ids: &[&str]) -> Self {
-        let program = parts::file(OPENCODE, "node_modules/opencode-linux-x64/bin/opencode");
-        let mut command = Command::new(program);
-        command.args(["run", "--format", "json"]);
         let configuration = guide("json", "opencode.ai")
             .replace("https://host", server_url)
             .replace("qwen3:8b", model);
@@ -90,23 +101,40 @@ impl Agent {
             let server: Value = serde_json::from_str(&mcp.replace("notes", id)).unwrap();
             configuration["mcp"][*id] = server;
         }
-        let configuration = configuration.to_string();
-        Self::set_up(command, ".config/opencode/opencode.json", &configuration)
+        Self::opencode_with(&configuration)
     }
 
-    fn set_up(mut command: Command, file: &str, configuration: &str) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let file = home.path().join(file);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, configuration).unwrap();
-        let work = home.path().join("work");
-        std::fs::create_dir(&work).unwrap();
+    /// Sets opencode up for a model of a server, with an MCP server to which it has no key yet.
+    pub(crate) fn opencode_without_key(server_url: &str, model: &str, id: &str) -> Self {
+        let configuration = guide("json", "opencode.ai")
+            .replace("https://host", server_url)
+            .replace("qwen3:8b", model);
+        let mut configuration: Value = serde_json::from_str(&configuration).unwrap();
+        let url = format!("{server_url}/api/mcp/id/{id}");
+        configuration["mcp"] = json!({ id: { "type": "remote", "url": url } });
+        Self::opencode_with(&configuration)
+    }
 
+    fn opencode_with(configuration: &Value) -> Self {
+        let program = parts::file(OPENCODE, "node_modules/opencode-linux-x64/bin/opencode");
+        let file = ".config/opencode/opencode.json";
+        Self {
+            home: home_with(file, &configuration.to_string()),
+            program: vec![program.into()],
+            works: &["run", "--format", "json"],
+        }
+    }
+
+    /// Builds the command that runs the agent with these arguments.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program[0]);
         command
-            .current_dir(work)
+            .args(&self.program[1..])
+            .args(arguments)
+            .current_dir(self.home.path().join("work"))
             .env_clear()
             .env("PATH", PATH)
-            .env("HOME", home.path())
+            .env("HOME", self.home.path())
             .env("HTTP_PROXY", NOWHERE)
             .env("HTTPS_PROXY", NOWHERE)
             .env("NO_PROXY", "127.0.0.1")
@@ -115,15 +143,21 @@ impl Agent {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        Self { home, command }
+        command
     }
 
     /// Gives the agent a task and waits until it is through with it.
-    pub(crate) async fn work(mut self, task: &str) -> Report {
-        self.command.arg(task);
-        let output = tokio::time::timeout(LONGEST, self.command.output()).await;
+    pub(crate) async fn work(&self, task: &str) -> Report {
+        let report = self.try_to_work(task).await;
+        report.unwrap_or_else(|output| panic!("no events:\n{output}"))
+    }
+
+    /// Gives the agent a task and waits for its end. Without a report, returns what it printed.
+    pub(crate) async fn try_to_work(&self, task: &str) -> Result<Report, String> {
+        let mut command = self.command(self.works);
+        command.arg(task);
+        let output = tokio::time::timeout(LONGEST, command.output()).await;
         let output = output.expect("the agent ends").expect("it starts");
-        drop(self.home);
 
         let text = String::from_utf8_lossy(&output.stdout);
         let events: Vec<Value> = text
@@ -131,8 +165,10 @@ impl Agent {
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(!events.is_empty(), "no events:\n{text}\n{errors}");
-        Report { events }
+        if events.is_empty() {
+            return Err(format!("{text}\n{errors}"));
+        }
+        Ok(Report { events })
     }
 }
 
@@ -173,6 +209,16 @@ pub(crate) async fn scripted(script: Option<&Path>, options: &[&str]) -> Runtime
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("PYTHONUTF8", "1");
     Runtime::started(command).await
+}
+
+/// Makes a home with one file in it, and a folder to work in.
+fn home_with(file: &str, configuration: &str) -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join(file);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, configuration).unwrap();
+    std::fs::create_dir(home.path().join("work")).unwrap();
+    home
 }
 
 /// Returns the first block of the guide in a language that contains a text.

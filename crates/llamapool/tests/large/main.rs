@@ -13,6 +13,9 @@ mod harness;
 #[path = "../real/parts.rs"]
 #[allow(dead_code, reason = "each test target uses its own share of it")]
 mod parts;
+#[path = "../real_sign_in/place.rs"]
+#[allow(dead_code, reason = "each test target uses its own share of it")]
+mod place;
 #[path = "../real_llm/runtimes.rs"]
 #[allow(dead_code, reason = "each test target uses its own share of it")]
 mod runtimes;
@@ -22,6 +25,8 @@ mod workers;
 
 mod agents;
 mod codex;
+mod connecting;
 mod ollama;
 mod ollama_leaving;
+mod sign_in;
 mod tasks;

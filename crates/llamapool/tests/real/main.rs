@@ -10,15 +10,22 @@
 #[path = "../harness/harness.rs"]
 mod harness;
 
+mod acme;
+mod administration;
 mod big;
 mod by_hand;
+mod connecting;
 mod curl;
 mod demo;
+mod doctor;
 mod many;
+mod mcp_servers;
 mod parts;
+mod pebble;
 mod readme;
 mod shell;
 mod signing_in;
 mod socks;
 mod stateful;
+mod tls;
 mod walkthrough;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::{Process, soon};
+use crate::harness::{Process, Settings, soon};
 
 /// The version of FastMCP that the walkthrough's clock was written for.
 pub(crate) const FASTMCP_2: &str = "fastmcp-2.11.3";
@@ -123,8 +123,18 @@ pub(crate) async fn see(url: &str, calls: &Value) -> Vec<Value> {
 /// Runs `drive.py` with so many official clients at the URL of a `stateful.py`. Returns the
 /// observations of each.
 pub(crate) async fn drive(url: &str, clients: usize) -> Vec<Vec<Value>> {
+    drive_with(url, clients, &[]).await
+}
+
+/// Does the same with these variables in the environment of the clients.
+pub(crate) async fn drive_with(
+    url: &str,
+    clients: usize,
+    environment: Settings<'_>,
+) -> Vec<Vec<Value>> {
     let mut command = program(MCP, "drive.py");
     command
+        .envs(environment.iter().copied())
         .args([url, &clients.to_string()])
         .stdin(Stdio::null())
         .kill_on_drop(true);

@@ -123,7 +123,7 @@ async fn the_walkthrough_of_the_readme_works_block_by_block() {
 /// `npx` finds the package in its folder, without the network.
 #[tokio::test]
 async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
-    let blocks = section("Your own MCP server");
+    let blocks = section("A program of yours");
     let line = blocks
         .iter()
         .find(|block| block.contains("-- npx -y "))
@@ -194,6 +194,48 @@ async fn the_one_line_of_the_readme_makes_a_program_of_npm_reachable() {
         }
     };
     soon("nothing is left of npx", ends).await;
+}
+
+/// The file is where an editor has it, and `npx` finds the package of its server without the network.
+#[tokio::test]
+async fn the_file_of_an_editor_works_as_the_readme_says() {
+    let blocks = section("Your `mcpServers` file");
+    let [line] = &blocks[..] else {
+        panic!("one block, found {blocks:?}")
+    };
+    let pool = Pool::start().await;
+    let home = tempfile::tempdir().unwrap();
+    let notes = home.path().join("notes");
+    std::fs::create_dir(&notes).unwrap();
+    std::fs::write(notes.join("llama.txt"), "grüße 🦙").unwrap();
+    let file = json!({"mcpServers": {"notes": {
+        "command": "npx",
+        "args": ["-y", "@modelcontextprotocol/server-filesystem", "~/notes"],
+        "cwd": file_server(),
+        "env": {"npm_config_offline": "true", "npm_config_update_notifier": "false"},
+    }}});
+    std::fs::create_dir(home.path().join(".cursor")).unwrap();
+    std::fs::write(home.path().join(".cursor/mcp.json"), file.to_string()).unwrap();
+
+    let llamapool = concat!("exec ", env!("CARGO_BIN_EXE_llamapool"), " mcp");
+    let server = pool.url.replace("http", "ws");
+    let mut relay = bash(&with(
+        line,
+        &[
+            ("llamapool mcp", llamapool),
+            ("ws://server.example:8080", &server),
+        ],
+    ));
+    relay.env("HOME", home.path()).env("STATUS_ADDR", "off");
+    let _relay = Process::start(relay);
+    pool.connected("notes").await;
+
+    let file = notes.join("llama.txt");
+    let calls = json!([["read_text_file", { "path": file }, 0]]);
+    let seen = see(&pool.mcp("notes"), &calls).await;
+    let answers = seen.iter().filter(|it| it["saw"] == "result");
+    let texts: Vec<_> = answers.map(|it| it["text"].clone()).collect();
+    assert_eq!(texts, ["grüße 🦙"], "{seen:?}");
 }
 
 /// Whether a process runs with a command line like this, whose words are separated by zero bytes.

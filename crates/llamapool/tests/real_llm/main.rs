@@ -13,6 +13,9 @@ mod harness;
 #[path = "../real/parts.rs"]
 #[allow(dead_code, reason = "each test target uses its own share of it")]
 mod parts;
+#[path = "../real/shell.rs"]
+#[allow(dead_code, reason = "each test target uses its own share of it")]
+mod shell;
 
 mod answers;
 mod clients;
@@ -20,6 +23,7 @@ mod differential;
 mod failover;
 mod leaving;
 mod prompt_cache;
+mod readme;
 mod replays;
 mod residency;
 mod runtimes;

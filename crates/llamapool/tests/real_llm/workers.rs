@@ -52,24 +52,7 @@ impl LlmPool {
         runtime: &Runtime,
         settings: Settings<'_>,
     ) -> Process {
-        let own = [
-            ("SERVER_URL", &*self.url),
-            ("WORKER_KEY", WORKER_KEY),
-            ("WORKER_ID", id),
-            ("WORKER_NAME", id),
-            ("COMPLETION_BASE_URL", &*runtime.url),
-            ("STATUS_ADDR", "off"),
-            ("RECONNECT_MIN", "50ms"),
-        ];
-        let all: Vec<_> = own.iter().chain(settings).copied().collect();
-        let worker = Process::llamapool(&["worker", "--reconnect"], &all);
-        self.until("the worker's models are listed", |state| {
-            worker_of(state, id)["models_supported"]
-                .as_array()
-                .is_some_and(|models| !models.is_empty())
-        })
-        .await;
-        worker
+        worker(self, id, runtime, settings).await
     }
 
     /// Sends a request of the LLM API with the API key. The answer's body is still to be read.
@@ -184,4 +167,31 @@ pub(crate) fn worker_of(state: &Value, id: &str) -> Value {
         .find(|worker| worker["id"] == id)
         .cloned()
         .unwrap_or_default()
+}
+
+/// Starts a worker beside a runtime, and waits until the server lists its models.
+pub(crate) async fn worker(
+    pool: &Pool,
+    id: &str,
+    runtime: &Runtime,
+    settings: Settings<'_>,
+) -> Process {
+    let own = [
+        ("SERVER_URL", &*pool.url),
+        ("WORKER_KEY", WORKER_KEY),
+        ("WORKER_ID", id),
+        ("WORKER_NAME", id),
+        ("COMPLETION_BASE_URL", &*runtime.url),
+        ("STATUS_ADDR", "off"),
+        ("RECONNECT_MIN", "50ms"),
+    ];
+    let all: Vec<_> = own.iter().chain(settings).copied().collect();
+    let worker = Process::llamapool(&["worker", "--reconnect"], &all);
+    pool.until("the worker's models are listed", |state| {
+        worker_of(state, id)["models_supported"]
+            .as_array()
+            .is_some_and(|models| !models.is_empty())
+    })
+    .await;
+    worker
 }

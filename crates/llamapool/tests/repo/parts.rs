@@ -53,8 +53,8 @@ const RUNTIMES: &[Tested] = &[
 /// In every run: all that a client asks.
 const EVERY_RUN: &str = "every run";
 /// In `--large`: a task with the tools of two MCP servers.
-const A_TASK: &str =
-    "`./test --large`: a task with the tools of two MCP servers, configured as here";
+const A_TASK: &str = "`./test --large`: a task with the tools of two MCP servers, configured as here, and one after a \
+     sign-in";
 
 const CLIENTS: &[Tested] = &[
     tested("OpenAI SDK, Python", "openai-3.57.0", "openai", EVERY_RUN),

@@ -34,6 +34,8 @@ fn tables_of_settings_are_those_of_the_code() {
     expected = with_part(&expected, "settings:key", &key);
     let alias = markdown::entry_table(roles::SERVER.schema, "alias");
     expected = with_part(&expected, "settings:alias", &alias);
+    let certificate = markdown::entry_table(roles::SERVER.schema, "certificate");
+    expected = with_part(&expected, "settings:certificate", &certificate);
     let runtime = markdown::entry_table(roles::WORKER.schema, "provider");
     expected = with_part(&expected, "settings:runtime", &runtime);
 

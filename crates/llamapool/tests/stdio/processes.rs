@@ -135,7 +135,9 @@ impl MarkedProcess {
         };
 
         let patience = Timespec::try_from(PATIENCE).expect("not for ever");
-        let waiting = move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience));
+        let look = move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience));
+        // A signal to the process of the tests, such as that of a child that ended, interrupts it.
+        let waiting = move || rustix::io::retry_on_intr(look);
         let ended = tokio::task::spawn_blocking(waiting).await.unwrap().unwrap();
         assert!(ended > 0, "it does not end: {self:#?}");
     }

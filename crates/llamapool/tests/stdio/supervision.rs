@@ -50,7 +50,7 @@ async fn no_process_of_a_program_outlives_its_relay_on_any_signal() {
     let signals = [
         ("TERM", 15),
         ("INT", 2),
-        ("HUP", 1),
+        ("ALRM", 14),
         ("QUIT", 3),
         ("KILL", 9),
     ];

@@ -180,7 +180,7 @@ fn check_names(members: &Members, known: &[KnownName]) -> Result<(), AmbiguousMe
         if known.iter().any(|(known, _)| *known == name) {
             continue;
         }
-        let folded = fold(name);
+        let folded = folded_name(name);
         if let Some((known, _)) = known.iter().find(|(_, known)| *known == folded) {
             return Err(AmbiguousMessageError::Misspelled {
                 found: quoted(name),
@@ -199,7 +199,7 @@ fn quoted(name: &str) -> String {
 ///
 /// Upper case first makes `s` of `ſ` and `i` of `ı`; lower case then makes `k` of the Kelvin sign.
 /// The dot is what remains of `İ`.
-fn fold(name: &str) -> String {
+pub fn folded_name(name: &str) -> String {
     let folded = name
         .chars()
         .flat_map(char::to_uppercase)
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn the_folded_names_are_those_of_the_known_ones() {
         for (name, folded) in [ENVELOPE, PARAMS, META].concat() {
-            assert_eq!(fold(name), folded);
+            assert_eq!(folded_name(name), folded);
         }
     }
 

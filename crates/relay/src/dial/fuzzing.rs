@@ -75,7 +75,7 @@ pub async fn server_response(status: StatusCode, headers: HeaderMap, body: Bytes
         }
         Err(error) => check_text(&error),
     }
-    check_text(&read_refusal(response).await);
+    check_text(&read_refusal(response, "/elsewhere").await);
 }
 
 fn check_text(error: &DialError) {

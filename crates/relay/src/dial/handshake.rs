@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Limited};
 use llamapool_http::BoxError;
 use llamapool_wire::{
-    BuildInfo, DisplayName, InstanceId, RefusalBody, RelayId, SUBPROTOCOL, header as wire,
-    read_ids, write_ids,
+    BuildInfo, DisplayName, InstanceId, PublicBase, RefusalBody, RelayId, SUBPROTOCOL,
+    header as wire, path, read_ids, write_ids,
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -105,6 +105,15 @@ pub(super) fn check_response<B>(
     Ok((ids, DisplayName::decode(version).unwrap_or_default()))
 }
 
+/// Returns the base of the callers' URLs: the one that the server names, or else the one that its
+/// address suggests. A server can name any; it is only shown, and nothing dials it.
+pub(super) fn public_base(headers: &HeaderMap, target: &Uri) -> Option<PublicBase> {
+    let named = headers.get(wire::PUBLIC_URL);
+    named
+        .and_then(|named| PublicBase::parse(named.to_str().ok()?))
+        .or_else(|| PublicBase::of_server(target))
+}
+
 /// Checks that the server has sent one id for each provider, and the wanted one where there is one.
 fn check_ids(headers: &HeaderMap, wanted: &[Option<RelayId>]) -> Result<Vec<RelayId>, DialError> {
     let ids = read_ids(headers)
@@ -135,8 +144,8 @@ fn handshake_error(message: &str) -> DialError {
     DialError::Handshake(message.to_owned())
 }
 
-/// Reads the response of a server that refuses the relay.
-pub(super) async fn read_refusal<B>(response: Response<B>) -> DialError
+/// Reads the response of a server that refuses the relay, which has dialled this path.
+pub(super) async fn read_refusal<B>(response: Response<B>, path: &str) -> DialError
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -149,6 +158,7 @@ where
         .map_or(Duration::ZERO, Duration::from_secs)
         .min(MAX_RETRY_AFTER);
 
+    let other_program = other_program(&response, path);
     let body = Limited::new(response.into_body(), MAX_REFUSAL_BYTES)
         .collect()
         .await
@@ -164,9 +174,28 @@ where
         None => DialError::Refused {
             status,
             refusal: None,
-            message: "without a reason in llamapool's words; is SERVER_URL right?".to_owned(),
+            message: other_program,
             retry_after,
         },
+    }
+}
+
+/// Returns what is likely wrong where the response is none of llamapool.
+fn other_program<B>(response: &Response<B>, path: &str) -> String {
+    let server = response.headers().get(header::SERVER);
+    let server = server.and_then(|server| server.to_str().ok());
+    let server = server.map_or("the answer does not name it".to_owned(), |server| {
+        format!("its answer names {}", DisplayName::new(server).as_str())
+    });
+    let is_ours = [path::MCP_CONNECT, path::WORKER_CONNECT].contains(&path);
+
+    match response.status() {
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if !is_ours => format!(
+            "the host answers, but llamapool is not at {path}; leave the path out of SERVER_URL, \
+             so that it is {}, or it is another program: {server}",
+            path::MCP_CONNECT
+        ),
+        _ => format!("another program answers, and not llamapool: {server}; is SERVER_URL right?"),
     }
 }
 
@@ -200,6 +229,35 @@ mod tests {
             .map(RelayId::as_str)
             .collect::<Vec<_>>()
             .join(" "))
+    }
+
+    #[test]
+    fn a_server_names_its_public_url_or_its_address_does() {
+        let target = Uri::from_static("https://pool.example/api/mcp/connect");
+        let base = |named: Option<&'static [u8]>| {
+            let mut headers = HeaderMap::new();
+            let named = named.map(|named| HeaderValue::from_bytes(named).unwrap());
+            headers.extend(named.map(|named| (wire::PUBLIC_URL, named)));
+            public_base(&headers, &target).unwrap().as_str().to_owned()
+        };
+
+        assert_eq!(
+            base(Some(b"https://mcp.example/x")),
+            "https://mcp.example/x"
+        );
+        assert_eq!(
+            base(None),
+            "https://pool.example",
+            "an older server names none"
+        );
+        for hostile in [
+            &b"javascript:alert(1)"[..],
+            b"https://a/';rm",
+            b"https://\xff",
+            b"\t",
+        ] {
+            assert_eq!(base(Some(hostile)), "https://pool.example");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The byte stream to the server: TCP, proxy and TLS.
 
+use std::error::Error;
 use std::future::{Ready, ready};
+use std::io;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
 
@@ -132,7 +134,29 @@ where
         .enable_http1()
         .wrap_connector(Connected::new(stream));
     let secured = connector.call(target.clone()).await;
-    secured.map_err(|error| error_chain(&*error))
+    secured.map_err(|error| {
+        if speaks_no_tls(&*error) {
+            "the port does not speak TLS: use ws://, or the address of your reverse proxy"
+                .to_owned()
+        } else {
+            error_chain(&*error)
+        }
+    })
+}
+
+/// Returns whether what came back in a handshake was no message of TLS.
+fn speaks_no_tls(error: &(dyn Error + 'static)) -> bool {
+    if let Some(rustls::Error::InvalidMessage(_)) = error.downcast_ref() {
+        return true;
+    }
+    // The source of an `io::Error` is that of the error inside it, which so would be passed over.
+    let inner = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    match inner {
+        Some(inner) => speaks_no_tls(inner),
+        None => error.source().is_some_and(speaks_no_tls),
+    }
 }
 
 /// A connector that has connected already, for the connectors that wrap another one.

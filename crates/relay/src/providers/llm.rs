@@ -15,6 +15,7 @@ mod event_source;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod headers;
+mod inspect;
 mod job_stats;
 mod learned;
 mod meter;
@@ -56,6 +57,7 @@ use crate::status::calls::CallGuard;
 use crate::status::provider::{HealthReporter, ProviderStatus};
 
 pub use self::detect::{FindRuntimeError, FoundRuntime, RUNTIME_PORTS, find_runtime};
+pub use self::inspect::{RuntimeReport, generate_one_token, inspect_runtime};
 
 /// An LLM runtime.
 pub(crate) struct LlmRuntime {
@@ -83,7 +85,7 @@ impl LlmRuntime {
             label: status.label().clone(),
             calls: ConnectionPool::new(connector.clone(), &config.url),
             polls: Arc::new(PollClient::new(connector, address.clone())),
-            state: RuntimeState::new(config.clone(), status.label()),
+            state: RuntimeState::new(config.clone(), status.label(), process.shows_calls),
             abandoned: Arc::default(),
             health: status.health_reporter(),
             memory: process.memory.clone(),

@@ -8,6 +8,7 @@ mod address;
 mod allowed_paths;
 mod challenge;
 mod endpoint_event;
+mod first_exchange;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod headers;
@@ -53,6 +54,7 @@ pub(crate) struct McpHttp {
     /// True if `Authorization` has the relay's own token, which the provider must not see.
     has_token: bool,
     health: HealthReporter,
+    asks_for_facts: bool,
     probe_interval: Duration,
     max_header_bytes: u32,
 }
@@ -80,6 +82,7 @@ impl McpHttp {
             allowed: AllowedPaths::default(),
             has_token,
             health,
+            asks_for_facts: config.asks_for_facts,
             probe_interval: config.probe_interval,
             max_header_bytes: process.max_header_bytes,
         }
@@ -177,11 +180,21 @@ impl McpHttp {
         self.oauth.rewrite_redirect(headers, public, &self.allowed);
     }
 
+    /// Asks the provider who it is, once it can be reached.
+    async fn ask(&self) {
+        if self.asks_for_facts {
+            self.health.until_changed_from(false).await;
+            let facts = first_exchange::ask(&self.upstream).await;
+            self.health.set_facts(facts);
+        }
+    }
+
     /// Probes the provider for as long as the relay lives. A call that finds it unreachable reports
     /// that at once, without waiting for the next probe.
     ///
     /// The probe connects (TCP, and TLS where the URL wants it) and hangs up. It sends nothing: any
-    /// request, even a harmless one, makes some providers open a session.
+    /// request, even a harmless one, makes some providers open a session. The first exchange is had
+    /// once, and ends its session.
     async fn probe(&self) {
         loop {
             self.upstream.probe().await;
@@ -211,10 +224,11 @@ impl ProviderBackend for McpHttp {
         let mut response = self
             .forward(request, below, public.as_ref())
             .await
-            .inspect_err(|_| call.fail())?;
+            .inspect_err(|error| call.fail_with(error))?;
         self.oauth.learn(&response);
 
-        headers::clean_response(response.headers_mut()).inspect_err(|_| call.fail())?;
+        headers::clean_response(response.headers_mut())
+            .inspect_err(|error| call.fail_with(error))?;
         let answered = response.extensions_mut().remove::<AnsweredUrl>();
         let answered = answered.map_or_else(
             || self.upstream.route().base().clone(),
@@ -226,24 +240,23 @@ impl ProviderBackend for McpHttp {
             self.rewrite_location(response.headers_mut(), &answered, public);
         }
 
+        call.record_status(response.status());
         let response = ForwardTimeouts::default().carry(response, Instant::now(), call);
-        match public {
-            Some(public) if may_name_endpoint && headers::is_plain_event_stream(&response) => {
-                let mut response = response;
-                // The public endpoint may be longer.
-                response.headers_mut().remove(header::CONTENT_LENGTH);
-                Ok(response.map(|body| {
-                    let body = body.map_err(Into::into).boxed_unsync();
-                    EndpointRewriter::new(body, answered, public, self.allowed.clone())
-                        .boxed_unsync()
-                }))
-            }
-            _ => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+        let is_plain = headers::is_plain_event_stream(&response);
+        let mut response = response.map(|body| body.map_err(Into::into).boxed_unsync());
+        if let Some(public) = public.filter(|_| may_name_endpoint && is_plain) {
+            // The public endpoint may be longer.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            let allowed = self.allowed.clone();
+            return Ok(response.map(|body| {
+                EndpointRewriter::new(body, answered, public, allowed).boxed_unsync()
+            }));
         }
+        Ok(response)
     }
 
     async fn run(&self) {
-        tokio::join!(self.probe(), self.upstream.sweep());
+        tokio::join!(self.probe(), self.upstream.sweep(), self.ask());
     }
 
     fn publishes_openid(&self) -> bool {

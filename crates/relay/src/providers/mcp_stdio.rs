@@ -3,14 +3,16 @@
 //! The bridge itself is in its own crate. Here the call is counted, and the health goes to the
 //! provider's status.
 
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
 use llamapool_bridge::{
-    Bridge, BridgeCaller, BridgeConfig, BridgeEvents, BridgeStats, StartGate, not_found,
+    Bridge, BridgeCaller, BridgeConfig, BridgeEvents, BridgeStats, StartGate, StartingProgram,
+    not_found,
 };
 use llamapool_http::ForwardTimeouts;
+use llamapool_mcp::ServerFacts;
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::CallError;
+use llamapool_wire::{CallError, NOT_FOR_BROWSERS, header as wire};
 use tokio::time::Instant;
 
 use super::ProviderBackend;
@@ -29,6 +31,10 @@ impl BridgeEvents for HealthReporter {
     fn on_unhealthy(&self, reason: String) {
         self.unreachable(reason);
     }
+
+    fn on_facts(&self, facts: Option<ServerFacts>) {
+        self.set_facts(facts);
+    }
 }
 
 impl McpStdio {
@@ -44,14 +50,21 @@ impl ProviderBackend for McpStdio {
         below: &str,
         mut call: CallGuard,
     ) -> Result<Response<ResponseBody>, CallError> {
-        let response = if matches!(below, "" | "/") {
+        let is_of_browser = opens_a_page(&request);
+        let mut response = if matches!(below, "" | "/") {
             let caller = BridgeCaller::of_tagged(request.headers());
             let served = self.0.serve(request, caller).await;
-            served.inspect_err(|_| call.fail())?
+            served.inspect_err(|error| call.fail_with(error))?
         } else {
             not_found("Not Found: MCP is at the URL of the id")
         };
 
+        if is_of_browser && response.status().is_client_error() {
+            // The server shows the person a page instead.
+            let word = HeaderValue::from_static(NOT_FOR_BROWSERS);
+            response.headers_mut().insert(wire::ERROR, word);
+        }
+        call.record_status(response.status());
         let response = ForwardTimeouts::default().carry(response, Instant::now(), call);
         Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
@@ -67,4 +80,17 @@ impl ProviderBackend for McpStdio {
     fn bridge_stats(&self) -> Option<&BridgeStats> {
         Some(self.0.stats())
     }
+
+    fn starting(&self) -> Option<StartingProgram> {
+        self.0.starting()
+    }
+}
+
+/// Returns whether a browser opens the address: no client of MCP accepts HTML.
+fn opens_a_page(request: &Request<IncomingBody>) -> bool {
+    let accepts = |media_type: &str| {
+        let mut accepted = request.headers().get_all(header::ACCEPT).into_iter();
+        accepted.any(|value| value.to_str().is_ok_and(|text| text.contains(media_type)))
+    };
+    *request.method() == Method::GET && accepts("text/html") && !accepts("text/event-stream")
 }

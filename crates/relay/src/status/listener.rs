@@ -9,8 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
-use llamapool_http::listen::{Handler, ListenLimits, Listener, Overload, Versions};
+use llamapool_http::listen::{Handler, ListenLimits, Listener, Overload, ReceivedBody, Versions};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
@@ -51,7 +50,7 @@ pub(super) async fn serve(listener: Listener, router: Router) {
 impl Handler for Routes {
     type Body = Body;
 
-    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, peer: SocketAddr, request: Request<ReceivedBody>) -> Response<Body> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         let answered = self.0.clone().call(request).await;
@@ -62,7 +61,7 @@ impl Handler for Routes {
         ESSENTIAL_PATHS.contains(&uri.path())
     }
 
-    fn refuse(&self, _: &Request<Incoming>, overload: Overload) -> Response<Body> {
+    fn refuse(&self, _: &Request<ReceivedBody>, overload: Overload) -> Response<Body> {
         let message = match overload {
             Overload::All => "all connections of the status server are in use; try again",
             Overload::Network => {

@@ -38,7 +38,7 @@ fn text(app: &App) -> String {
         &["component", "version", "sha", "date"],
     );
     let is_worker = app
-        .providers
+        .providers()
         .iter()
         .any(|entry| entry.provider.runtime().is_some());
     let component = if is_worker { "worker" } else { "mcp" };
@@ -116,7 +116,7 @@ fn by_provider(app: &App) -> Vec<prometheus::proto::MetricFamily> {
         "Whether the provider can be reached.",
         &["provider"],
     );
-    for entry in &app.providers {
+    for entry in &app.providers() {
         let label = entry.label();
         let status = &entry.status;
         for (outcome, count) in status.calls().totals() {
@@ -158,7 +158,7 @@ fn by_bridge(app: &App) -> Vec<prometheus::proto::MetricFamily> {
         crashed_help,
         label,
     );
-    for entry in &app.providers {
+    for entry in &app.providers() {
         let Some(load) = entry.provider.bridge_stats().map(BridgeStats::snapshot) else {
             continue;
         };

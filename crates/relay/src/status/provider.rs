@@ -1,8 +1,12 @@
 //! The state of one provider: its health, whether it drains, and its calls.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use llamapool_wire::{Offer, ProviderHealth};
+use llamapool_mcp::ServerFacts;
+use llamapool_wire::{DisplayName, Mark, Offer, ProviderHealth, people_line};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -12,6 +16,7 @@ use super::calls::CallCounters;
 pub(crate) struct ProviderStatus {
     label: Arc<str>,
     state: watch::Sender<ProviderState>,
+    facts: Arc<Mutex<FirstExchange>>,
     calls: Arc<CallCounters>,
     is_protected: bool,
 }
@@ -22,6 +27,31 @@ pub(crate) struct ProviderState {
     pub(crate) is_draining: bool,
     pub(crate) health: Health,
     health_since: Instant,
+}
+
+/// The facts about a provider from the first exchange, cut and without characters that control a
+/// terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderFacts {
+    /// Its name; empty if it has none.
+    pub name: DisplayName,
+    /// Its version; empty if it has none.
+    pub version: DisplayName,
+    /// The revision of MCP that it speaks.
+    pub revision: DisplayName,
+    /// The number of its tools; `None` if it was not asked, or has none.
+    pub tools: Option<usize>,
+    /// True if it has more tools than were counted.
+    pub has_more_tools: bool,
+}
+
+/// The first exchange with a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum FirstExchange {
+    /// There is none, or it is not over.
+    Asked,
+    /// It is over. `None`: the provider sent no facts.
+    Over(Option<ProviderFacts>),
 }
 
 /// Reachability of a provider.
@@ -40,6 +70,8 @@ pub(crate) enum Health {
 pub(crate) struct HealthReporter {
     label: Arc<str>,
     state: watch::Sender<ProviderState>,
+    facts: Arc<Mutex<FirstExchange>>,
+    has_been_up: Arc<AtomicBool>,
 }
 
 impl ProviderStatus {
@@ -54,6 +86,7 @@ impl ProviderStatus {
         Self {
             label,
             state: watch::Sender::new(state),
+            facts: Arc::new(Mutex::new(FirstExchange::Asked)),
             calls: Arc::default(),
             is_protected,
         }
@@ -109,12 +142,34 @@ impl ProviderStatus {
         HealthReporter {
             label: self.label.clone(),
             state: self.state.clone(),
+            facts: self.facts.clone(),
+            has_been_up: Arc::default(),
         }
+    }
+
+    /// Returns the facts about the provider, `None` if there are none.
+    pub(crate) fn facts(&self) -> Option<ProviderFacts> {
+        match &*self.facts.lock() {
+            FirstExchange::Asked => None,
+            FirstExchange::Over(facts) => facts.clone(),
+        }
+    }
+
+    /// Returns whether the first exchange is not over.
+    pub(crate) fn is_asked(&self) -> bool {
+        *self.facts.lock() == FirstExchange::Asked
     }
 
     /// Returns the name of the provider in the log.
     pub(crate) fn label(&self) -> &Arc<str> {
         &self.label
+    }
+
+    /// Returns how many calls have failed since the last one that went well, or since the provider was found to be
+    /// reachable again.
+    pub(crate) fn failing_calls(&self) -> u64 {
+        let health_since = self.state.borrow().health_since;
+        self.calls.failing(health_since)
     }
 
     /// Returns the counters of this provider's calls.
@@ -144,6 +199,24 @@ impl HealthReporter {
     /// Reports that the provider did not take a connection.
     pub(crate) fn unreachable(&self, error: String) {
         self.set(Health::Unreachable(error));
+    }
+
+    /// Reports the facts of the first exchange.
+    pub(crate) fn set_facts(&self, facts: Option<ServerFacts>) {
+        let facts = facts.map(ProviderFacts::from);
+        if let Some(facts) = &facts {
+            tracing::info!(
+                provider = &*self.label,
+                name = facts.name.as_str(),
+                version = facts.version.as_str(),
+                revision = facts.revision.as_str(),
+                tools = facts.tools,
+                banner = true,
+                people = %people_line(Mark::Up, word(&self.label), facts),
+                "the provider answers"
+            );
+        }
+        *self.facts.lock() = FirstExchange::Over(facts);
     }
 
     /// Returns whether the provider took the last connection.
@@ -182,11 +255,89 @@ impl HealthReporter {
 
     fn log(&self, health: &Health) {
         let provider = &*self.label;
+        let word = word(provider);
         match health {
-            Health::Unreachable(error) => {
-                tracing::warn!(provider, error, "the provider cannot be reached")
-            }
-            _ => tracing::info!(provider, "the provider can be reached"),
+            Health::Unreachable(error) => tracing::warn!(
+                provider,
+                error,
+                people = %people_line(Mark::Down, word, format_args!("provider down: {error}")),
+                "the provider cannot be reached"
+            ),
+            _ => tracing::info!(
+                provider,
+                banner = !self.has_been_up.swap(true, Ordering::Relaxed),
+                people = %people_line(Mark::Up, word, "provider up"),
+                "the provider can be reached"
+            ),
         }
+    }
+}
+
+/// Returns the word of a provider in lines for people: its id, where it has one of its own.
+fn word(label: &str) -> &str {
+    if label.starts_with('#') {
+        "provider"
+    } else {
+        label
+    }
+}
+
+impl From<ServerFacts> for ProviderFacts {
+    fn from(facts: ServerFacts) -> Self {
+        Self {
+            name: DisplayName::new(&facts.name),
+            version: DisplayName::new(&facts.version),
+            revision: DisplayName::new(&facts.revision),
+            tools: facts.tools,
+            has_more_tools: facts.has_more_tools,
+        }
+    }
+}
+
+/// Such as `files 0.6.3 · 11 tools · MCP 2025-06-18`.
+impl fmt::Display for ProviderFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.name.as_str() {
+            "" => "an MCP server without a name",
+            name => name,
+        };
+        f.write_str(name)?;
+        if !self.version.as_str().is_empty() {
+            write!(f, " {}", self.version.as_str())?;
+        }
+        if let Some(tools) = self.tools {
+            let more = if self.has_more_tools { "+" } else { "" };
+            let word = if tools == 1 && !self.has_more_tools {
+                "tool"
+            } else {
+                "tools"
+            };
+            write!(f, " · {tools}{more} {word}")?;
+        }
+        write!(f, " · MCP {}", self.revision.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_of_a_hostile_provider_are_short_and_harmless() {
+        let facts = ProviderFacts::from(ServerFacts {
+            name: format!("\u{1b}[2J\n{}", "n".repeat(10_000)),
+            version: "\u{202e}1".to_owned(),
+            revision: "x".repeat(10_000),
+            tools: Some(1),
+            has_more_tools: false,
+        });
+
+        let shown = facts.to_string();
+        assert!(shown.chars().count() < 300, "{shown}");
+        assert!(
+            !shown.contains(llamapool_wire::controls_display),
+            "{shown:?}"
+        );
+        assert!(shown.contains(" · 1 tool · MCP xxx"), "{shown}");
     }
 }

@@ -1,7 +1,8 @@
 //! The relay's own status server.
 //!
 //! - `GET /status`: the state of the relay; `GET /version`
-//! - `GET /healthz`: the process is alive; `GET /readyz`: connected, and every provider is reachable
+//! - `GET /healthz`: the process is alive; `GET /readyz`: connected, every provider is reachable,
+//!   and none fails every call
 //! - `GET /metrics`
 //! - where `STATUS_TOKEN` is set, `/status`, `/version` and `/metrics` require it from every address
 //!   but loopback
@@ -10,6 +11,7 @@
 //!
 //! Pages in a browser are refused (see `local_only`).
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,13 +25,14 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use llamapool_bridge::BridgeStats;
 use llamapool_http::listen::Listener;
+use llamapool_wire::{Mark, PublicBase, people_line};
 use serde_json::{Value, json};
 
 use super::link::LinkState;
 use super::listener;
 use super::local_only::refusal;
 use super::metrics;
-use super::provider::Health;
+use super::provider::{Health, ProviderFacts};
 use super::same_user::is_same_user;
 use crate::app::App;
 use crate::config::ProviderKind;
@@ -74,12 +77,18 @@ async fn status(State(app): State<Arc<App>>) -> Json<Value> {
         LinkState::Connected { since } => ("connected", Some(since.elapsed().as_secs()), None),
         LinkState::Waiting { error } => ("waiting", None, Some(error.clone())),
     };
-    let providers: Vec<Value> = app.providers.iter().map(|entry| provider(entry)).collect();
+    let base = app.link.public_base();
+    let providers: Vec<Value> = app
+        .providers()
+        .iter()
+        .map(|entry| provider(entry, base.as_ref()))
+        .collect();
     // A reader of a relay with one provider need not look into the list.
     let first = providers.first().cloned().unwrap_or_default();
     Json(json!({
         "state": state,
         "id": first["id"],
+        "public_url": first["public_url"],
         "name": app.config.identity.name.as_str(),
         "version": app.config.build.version,
         "server_url": without_query(&app.config.dial.server_url),
@@ -99,7 +108,7 @@ async fn status(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 /// Returns the state of one provider.
-fn provider(entry: &ProviderEntry) -> Value {
+fn provider(entry: &ProviderEntry, base: Option<&PublicBase>) -> Value {
     let state = entry.status.state();
     let (status, error) = match &state.health {
         Health::Unknown => ("unknown", None),
@@ -112,21 +121,11 @@ fn provider(entry: &ProviderEntry) -> Value {
         .into_iter()
         .map(|(outcome, count)| (outcome.to_owned(), count.into()))
         .collect();
-    let (url, command) = match &entry.config.kind {
-        ProviderKind::Http(http) => (Some(without_query(&http.url)), None),
-        // A key may be among its arguments.
-        ProviderKind::Stdio(stdio) => (
-            None,
-            stdio
-                .command
-                .first()
-                .map(|program| program.to_string_lossy()),
-        ),
-        ProviderKind::Llm(llm) => (Some(without_query(&llm.url)), None),
-    };
+    let (url, command) = target(&entry.config.kind);
     let bridge = entry.provider.bridge_stats().map(BridgeStats::snapshot);
     let mut provider = json!({
         "id": entry.id(),
+        "public_url": entry.public_url(base),
         "url": url,
         "command": command,
         "bridge": bridge,
@@ -134,12 +133,36 @@ fn provider(entry: &ProviderEntry) -> Value {
         "for_ms": state.health_age_ms(),
         "error": error,
         "protected": entry.status.is_protected(),
-        "calls": { "in_flight": calls.running(), "totals": totals },
+        "server": entry.status.facts().as_ref().map(facts),
+        "calls": { "in_flight": calls.running(), "totals": totals, "failed_in_a_row": entry.status.failing_calls() },
     });
     if let Some(runtime) = entry.provider.runtime() {
         provider["llm"] = llm(runtime);
     }
     provider
+}
+
+/// Returns the URL of a provider, or its program. A key may be among the arguments of that.
+fn target(kind: &ProviderKind) -> (Option<String>, Option<Cow<'_, str>>) {
+    match kind {
+        ProviderKind::Http(http) => (Some(without_query(&http.url)), None),
+        ProviderKind::Stdio(stdio) => {
+            let program = stdio.command.first();
+            (None, program.map(|program| program.to_string_lossy()))
+        }
+        ProviderKind::Llm(llm) => (Some(without_query(&llm.url)), None),
+    }
+}
+
+/// Returns the facts about a provider.
+fn facts(facts: &ProviderFacts) -> Value {
+    json!({
+        "name": facts.name.as_str(),
+        "version": facts.version.as_str(),
+        "revision": facts.revision.as_str(),
+        "tools": facts.tools,
+        "has_more_tools": facts.has_more_tools,
+    })
 }
 
 /// Returns the state of an LLM runtime.
@@ -188,17 +211,27 @@ async fn version(State(app): State<Arc<App>>) -> Json<Value> {
 
 async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
     let refused = |message: &str| refusal(StatusCode::SERVICE_UNAVAILABLE, message);
-    let providers = &app.providers;
+    let providers = app.providers();
     let all = providers.len();
     let reachable = providers
         .iter()
         .filter(|entry| entry.status.is_reachable())
+        .count();
+    let failing = providers
+        .iter()
+        .filter(|entry| entry.status.failing_calls() > 0)
         .count();
 
     if !app.link.is_connected() {
         refused("the relay is not connected to the server")
     } else if app.is_draining() {
         refused("the relay is draining")
+    } else if failing > 0 && all == 1 {
+        refused("every call failed since the last one that went well, less than a minute ago")
+    } else if failing > 0 {
+        refused(&format!(
+            "{failing} of {all} providers fail: every call did since the last one that went well, less than a minute ago"
+        ))
     } else if reachable == all {
         Json(json!({ "status": "ready" })).into_response()
     } else if all == 1 {
@@ -236,7 +269,11 @@ async fn control(
             );
         }
     }
-    tracing::info!(verb, %peer, "told by the status server");
+    tracing::info!(
+        verb, %peer,
+        people = %people_line(Mark::Draining, "status", format_args!("{verb}, asked by {}", peer.ip())),
+        "told by the status server"
+    );
     Json(json!({ "status": "ok", "draining": app.is_draining() })).into_response()
 }
 

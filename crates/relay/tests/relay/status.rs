@@ -54,7 +54,10 @@ async fn the_status_contains_link_provider_and_calls() {
         "state": "connected", "id": "mcp-1234", "name": "Älice", "version": BUILD.version,
         "server_url": format!("{}/api/mcp/connect", pool.url), "last_error": null, "connection_losses_total": 0,
         "draining": false, "protected": true,
-        "calls": { "in_flight": 1, "totals": { "completed": 1, "failed": 1, "caller_left": 1 } },
+        "calls": {
+            "in_flight": 1, "failed_in_a_row": 0,
+            "totals": { "completed": 1, "failed": 1, "caller_left": 1 },
+        },
     });
     for (field, value) in truth.as_object().unwrap() {
         assert_eq!(&body[field], value, "{field} in {body}");

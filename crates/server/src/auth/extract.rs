@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
-use axum::http::Response;
 use axum::http::request::Parts;
+use axum::http::{Response, header};
 use axum::response::IntoResponse;
+
+use llamapool_identity::AdminRight;
+use llamapool_wire::Cause;
 
 use super::{AccessError, Auth, Operator};
 use crate::error::{self, JsonRpc};
-use crate::listen::RequestId;
+use crate::listen::{Peer, RequestId};
 use crate::metrics::{Door, Metrics};
 
 /// The dependencies of the extractors: a router's state gives them out.
@@ -23,6 +26,8 @@ pub(crate) struct AccessControl {
     pub(crate) auth: Arc<Auth>,
     /// Counts the refusals.
     pub(crate) metrics: Metrics,
+    /// What an admin key must be allowed to do.
+    pub(crate) right: AdminRight,
 }
 
 /// A health probe, under any name of the server; but from no page of another origin.
@@ -44,13 +49,12 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
         let access = AccessControl::from_ref(state);
         access
-            .auth
-            .operator(&parts.headers, &parts.uri)
-            .map_err(|error| access.reject(error, parts))
+            .operator(parts)
+            .map_err(|error| access.reject(access.counted(error, parts), parts))
     }
 }
 
-/// Gives `None` to a request without the API key, and rejects one of another origin.
+/// Gives `None` to a request without a key that opens the route, and rejects one of another origin.
 impl<S> OptionalFromRequestParts<S> for Operator
 where
     AccessControl: FromRef<S>,
@@ -60,9 +64,11 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Rejection> {
         let access = AccessControl::from_ref(state);
-        match access.auth.operator(&parts.headers, &parts.uri) {
+        match access.operator(parts) {
             Ok(operator) => Ok(Some(operator)),
-            Err(AccessError::WrongKey) => Ok(None),
+            Err(AccessError::WrongKey | AccessError::NoAdminKey | AccessError::NotAllowed) => {
+                Ok(None)
+            }
             Err(error) => Err(access.reject(error, parts)),
         }
     }
@@ -85,17 +91,32 @@ where
 }
 
 impl AccessControl {
+    fn operator(&self, parts: &Parts) -> Result<Operator, AccessError> {
+        let peer = Peer::of(&parts.extensions);
+        self.auth
+            .operator(&parts.headers, &parts.uri, peer, self.right)
+    }
+
+    /// Counts a wrong key for the address that it came from.
+    fn counted(&self, error: AccessError, parts: &Parts) -> AccessError {
+        let is_wrong = matches!(error, AccessError::WrongKey)
+            && parts.headers.contains_key(header::AUTHORIZATION);
+        if !is_wrong {
+            return error;
+        }
+        let peer = Peer::of(&parts.extensions);
+        let wait = self.auth.count_wrong_key(&parts.headers, peer);
+        wait.map_or(error, AccessError::TooManyWrongKeys)
+    }
+
     /// Counts and logs a refusal. Any sender can cause it, so it must not fill the log.
     fn reject(&self, error: AccessError, parts: &Parts) -> Rejection {
         let req_id = RequestId::of_routed(&parts.extensions);
-        match &error {
-            AccessError::WrongKey => self.metrics.refused(Door::State, "wrong_key"),
-            AccessError::Origin(failure) => {
-                let cause = failure.cause.word();
-                let error = failure.log_message();
-                self.metrics.refused(Door::State, cause);
-                tracing::debug!(req_id = req_id.as_str(), cause, error, "request refused");
-            }
+        self.metrics.refused(Door::State, error.word());
+        if let AccessError::Origin(failure) = &error {
+            let cause = failure.cause.word();
+            let error = failure.log_message();
+            tracing::debug!(req_id = req_id.as_str(), cause, error, "request refused");
         }
         Rejection { error, req_id }
     }
@@ -103,11 +124,28 @@ impl AccessControl {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response<Body> {
-        match self.error {
-            AccessError::WrongKey => error::unauthorized(),
-            AccessError::Origin(failure) => {
-                error::failed_call::<JsonRpc>(&failure, self.req_id.as_str())
-            }
+        self.error.into_response(self.req_id.as_str())
+    }
+}
+
+impl AccessError {
+    /// Returns the word for it, for programs and metrics.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Origin(failure) => failure.cause.word(),
+            Self::WrongKey | Self::NoAdminKey => "wrong_key",
+            Self::NotAllowed | Self::Page => Cause::NotAllowed.word(),
+            Self::TooManyWrongKeys(_) => Cause::RateLimited.word(),
+        }
+    }
+
+    /// Returns the answer.
+    pub(crate) fn into_response(self, req_id: &str) -> Response<Body> {
+        match self {
+            Self::Origin(failure) => error::failed_call::<JsonRpc>(&failure, req_id),
+            Self::WrongKey | Self::NoAdminKey => error::unauthorized(),
+            Self::NotAllowed | Self::Page => error::not_allowed(),
+            Self::TooManyWrongKeys(wait) => error::too_many_wrong_keys(wait),
         }
     }
 }

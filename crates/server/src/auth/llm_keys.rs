@@ -1,78 +1,39 @@
-//! The keys of the LLM API: the API key, and the `[[key]]` tables of the server's file.
+//! Who may call the LLM API: everyone, or the holders of the API key and of caller keys that open models.
 //!
-//! A key is looked up by its SHA-256, so that the time of the search depends on nothing that a
+//! A caller key is looked up by its SHA-256, so that the time of the search depends on nothing that a
 //! caller can learn about a key.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::SystemTime;
-
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use llamapool_identity::{Key, KeyError, KeyKind};
 use llamapool_wire::{Secret, bearer};
-use ring::digest;
+
+use super::Auth;
+use super::principal::{CallerOwners, LlmCaller, Principal};
+use crate::audit::Refused;
+use crate::identity::Presented;
+use crate::listen::Peer;
 
 /// The header of Anthropic's clients.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The header of Azure's clients.
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
-/// The SHA-256 of a key.
-pub type KeyDigest = [u8; 32];
-
-/// The importance of the calls of a key.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum KeyClass {
-    /// Runs when no other class waits.
-    Low,
-    /// The class of keys that have none.
-    #[default]
-    Normal,
-    /// Goes before the others.
-    High,
-}
-
-/// One key of the LLM API. It opens nothing else.
-#[derive(Debug, Clone)]
-pub struct LlmKey {
-    /// The name, for the log, the state and the metrics.
-    pub name: String,
-    /// The SHA-256 of the key itself.
-    pub digest: KeyDigest,
-    /// The share of slot time, relative to the other keys.
-    pub weight: u32,
-    /// The class of its calls.
-    pub class: KeyClass,
-    /// Patterns of the models that it may use; `*` stands for any characters.
-    pub models: Vec<String>,
-    /// The most calls at once; `None`: no limit.
-    pub max_concurrency: Option<u32>,
-    /// The most calls that wait; `None`: a quarter of the queue.
-    pub max_queued: Option<u32>,
-    /// The most calls a minute; `None`: no limit.
-    pub requests_per_minute: Option<u64>,
-    /// The most tokens a minute; `None`: no limit.
-    pub tokens_per_minute: Option<u64>,
-    /// The most tokens a day; `None`: no limit.
-    pub tokens_per_day: Option<u64>,
-    /// The time from which it is refused; `None`: never.
-    pub expires: Option<SystemTime>,
+/// The demand of the LLM API on its callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LlmAccess {
+    /// Nothing.
+    Open,
+    /// The API key, or a caller key that opens models.
+    Keys,
 }
 
 /// The party of the LLM API that a request acts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LlmParty {
-    /// Everyone, as no key is configured.
-    Anyone,
-    /// The holder of the API key.
+    /// The holder of the API key; and everyone, where there is none and no key is asked for.
     Operator,
-    /// The holder of the key at this place in the configuration.
-    Key(usize),
-}
-
-/// The keys of the LLM API.
-pub(super) struct LlmKeys {
-    keys: Arc<[LlmKey]>,
-    by_digest: HashMap<KeyDigest, usize>,
+    /// Everyone else.
+    Caller,
 }
 
 /// The reasons for refusing a caller of the LLM API.
@@ -84,75 +45,98 @@ pub(crate) enum LlmKeyError {
     /// Two headers have different keys.
     #[error("Authorization, x-api-key and api-key have different keys, expected one key")]
     Several,
-    /// The key is none of this server's.
+    /// The key is none of this server's: it may be a guess.
     #[error("the API key is not valid")]
     Unknown,
-    /// The key has expired.
-    #[error("the API key has expired")]
-    Expired,
+    /// The key was good once, or is of another kind. The text is that for an unknown one, so that it
+    /// reveals nothing of the key.
+    #[error("the API key is not valid")]
+    Ended,
+    /// The key opens no model.
+    #[error("the caller key {0} opens no model of the LLM API")]
+    NotCovered(String),
 }
 
-impl LlmKey {
-    /// Returns a key with a name and no bounds, whose secret has this SHA-256.
-    pub fn new(name: impl Into<String>, digest: KeyDigest) -> Self {
-        Self {
-            name: name.into(),
-            digest,
-            weight: 1,
-            class: KeyClass::Normal,
-            models: vec!["*".to_owned()],
-            max_concurrency: None,
-            max_queued: None,
-            requests_per_minute: None,
-            tokens_per_minute: None,
-            tokens_per_day: None,
-            expires: None,
+impl LlmAccess {
+    /// Returns the access where none is set: without an API key and declared keys that open models,
+    /// there is nothing that callers could present. Keys of the store do not change it: it must not
+    /// depend on what is revoked there.
+    pub fn default_for(api_key: Option<&Secret>, declared: &[Key]) -> Self {
+        if api_key.is_none() && !declared.iter().any(Key::opens_llm) {
+            Self::Open
+        } else {
+            Self::Keys
         }
     }
 
-    /// Returns the SHA-256 of a key.
-    pub fn digest_of(secret: &Secret) -> KeyDigest {
-        digest_of(secret.expose().as_bytes())
+    /// Returns the word for it in settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Keys => "keys",
+        }
     }
 }
 
-impl LlmKeys {
-    /// Returns these keys.
-    pub(super) fn new(keys: Arc<[LlmKey]>) -> Self {
-        let by_digest = keys
-            .iter()
-            .enumerate()
-            .map(|(place, key)| (key.digest, place))
-            .collect();
-        Self { keys, by_digest }
-    }
-
-    /// Returns the party that presents a key.
-    pub(super) fn party(
+impl Auth {
+    /// Returns the caller of the LLM API that presents a key, or presents none where none is asked
+    /// for.
+    pub(crate) fn llm_caller(
         &self,
-        api_key: Option<&Secret>,
         headers: &HeaderMap,
-    ) -> Result<LlmParty, LlmKeyError> {
-        if api_key.is_none() && self.keys.is_empty() {
-            return Ok(LlmParty::Anyone);
-        }
-        let token = presented(headers)?.ok_or(LlmKeyError::Missing)?;
-        if api_key.is_some_and(|key| key.matches(token)) {
-            return Ok(LlmParty::Operator);
+        peer: Peer,
+    ) -> Result<LlmCaller, LlmKeyError> {
+        let address = self.public_url.caller_address(headers, peer);
+        if self.llm_access == LlmAccess::Open {
+            let party = self.party_without_key(headers);
+            return Ok(LlmCaller {
+                party,
+                principal: match (party, &self.api) {
+                    (LlmParty::Operator, Some(_)) => Principal::ApiKey,
+                    _ => Principal::Anonymous,
+                },
+                owners: CallerOwners::of(address, headers),
+            });
         }
 
-        let place = self.by_digest.get(&digest_of(token)).copied();
-        let place = place.ok_or(LlmKeyError::Unknown)?;
-        let expires = self.keys.get(place).and_then(|key| key.expires);
-        if expires.is_some_and(|expires| expires <= SystemTime::now()) {
-            return Err(LlmKeyError::Expired);
+        let token = presented(headers)?.ok_or(LlmKeyError::Missing)?;
+        if self.api.as_ref().is_some_and(|key| key.matches(token)) {
+            return Ok(LlmCaller {
+                party: LlmParty::Operator,
+                principal: Principal::ApiKey,
+                owners: CallerOwners::of(address, headers),
+            });
         }
-        Ok(LlmParty::Key(place))
+        let Presented { key, holder } = self
+            .identity
+            .authenticate(token, KeyKind::Caller)
+            .inspect_err(|error| self.audit.refused((*error).into()))
+            .map_err(|error| match error {
+                KeyError::Unknown => LlmKeyError::Unknown,
+                KeyError::OtherKind(_) | KeyError::Expired | KeyError::Revoked => {
+                    LlmKeyError::Ended
+                }
+            })?;
+        if !key.opens_llm() {
+            self.audit.refused(Refused::KeyNotCovered);
+            return Err(LlmKeyError::NotCovered(key.id.to_string()));
+        }
+        Ok(LlmCaller {
+            party: LlmParty::Caller,
+            owners: CallerOwners::of_holder(address, &holder),
+            principal: Principal::Key(holder.begin()),
+        })
     }
 
-    /// Returns the name of a key.
-    pub(super) fn name(&self, place: usize) -> Arc<str> {
-        self.keys.get(place).map_or("", |key| &key.name).into()
+    /// Returns the party of a caller of an open API. Only the API key makes a difference.
+    fn party_without_key(&self, headers: &HeaderMap) -> LlmParty {
+        let Some(api_key) = &self.api else {
+            return LlmParty::Operator;
+        };
+        match presented(headers) {
+            Ok(Some(token)) if api_key.matches(token) => LlmParty::Operator,
+            _ => LlmParty::Caller,
+        }
     }
 }
 
@@ -182,10 +166,4 @@ fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, LlmKeyError> {
         return Err(LlmKeyError::Several);
     }
     Ok(Some(first))
-}
-
-fn digest_of(token: &[u8]) -> KeyDigest {
-    let mut digest = KeyDigest::default();
-    digest.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
-    digest
 }

@@ -90,7 +90,8 @@ impl OriginPolicy {
             let own = self.own_host.as_deref();
             own.is_some_and(|own| own.eq_ignore_ascii_case(without_port(sent)))
         };
-        if !self.hosts.allows(sent) {
+        // The name of the public URL is one that the operator chose.
+        if !self.hosts.allows(sent) && !is_own() {
             return Err(host_refused(&format!("the Host {}", quoted(sent))));
         }
         if self.hosts.may_be_rebound(sent, source.headers) && !is_own() {

@@ -1,13 +1,15 @@
 //! The identities of requests. Only `auth` makes them.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use llamapool_identity::{AdminRight, AdminRights, KeyId, MessageRules};
 use llamapool_limits::{Claim, Owner};
 use llamapool_wire::CallerTag;
 
+use super::AccessError;
 use super::llm_keys::LlmParty;
+use crate::identity::{KeyHolder, KeyUse};
 use crate::listen::{CallerAddress, Peer};
 
 /// The factors of the shares of a caller and of its address (see [`llamapool_limits::FairShare`]):
@@ -25,14 +27,14 @@ pub(crate) enum Principal {
     Anonymous,
     /// Presented the API key.
     ApiKey,
-    /// Presented a key of the LLM API, of this name.
-    LlmKey(Arc<str>),
+    /// Presented a caller key, a worker key, or a token of a grant.
+    Key(KeyUse),
 }
 
 /// A caller of the LLM API.
 #[derive(Debug, Clone)]
 pub(crate) struct LlmCaller {
-    /// The key whose rights and bounds it has.
+    /// What it may do besides.
     pub(crate) party: LlmParty,
     /// The party that it acts for.
     pub(crate) principal: Principal,
@@ -51,6 +53,11 @@ pub(crate) struct Caller {
     pub(crate) peer: Peer,
     /// The parties that its shares count for.
     pub(crate) owners: CallerOwners,
+    /// The rules of the messages that it may send to the id it was admitted to.
+    pub(crate) rules: MessageRules,
+    /// The challenge of a message that its scope does not allow; `None` if another token of the same
+    /// approver would not allow it either.
+    pub(crate) step_up: Option<Box<str>>,
 }
 
 /// The parties that the shares of one caller count for: itself, and the address that it calls from.
@@ -74,9 +81,13 @@ pub(super) struct CallerTagKey(RandomState);
 #[derive(Debug, Clone)]
 pub(crate) struct AllowedOrigin(HeaderValue);
 
-/// A party that may read the state.
+/// A party that operates the server.
 #[derive(Debug)]
-pub(crate) struct Operator(Principal);
+pub(crate) struct Operator {
+    principal: Principal,
+    /// Those of its admin key; `None`: it may do everything.
+    rights: Option<AdminRights>,
+}
 
 impl Principal {
     /// Returns the word for it in the log. `None` for an anonymous one, of which there is nothing
@@ -85,8 +96,21 @@ impl Principal {
         match self {
             Self::Anonymous => None,
             Self::ApiKey => Some("api_key"),
-            Self::LlmKey(name) => Some(name),
+            Self::Key(key) => Some(key.holder().name()),
         }
+    }
+
+    /// Returns the use of the key that it presented.
+    pub(crate) fn key_use(&self) -> Option<&KeyUse> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Anonymous | Self::ApiKey => None,
+        }
+    }
+
+    /// Returns whether its key has ended since it was presented.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.key_use().is_some_and(KeyUse::has_ended)
     }
 }
 
@@ -107,11 +131,11 @@ impl CallerOwners {
         }
     }
 
-    /// Returns the parties of a request with the key of this number: whichever address it is used
-    /// from, it is one caller.
-    pub(super) fn of_key(address: CallerAddress<'_>, key: usize) -> Self {
+    /// Returns the parties of a request with a caller key or a token, which is one caller at all its
+    /// addresses. All grants of a key share with it.
+    pub(super) fn of_holder(address: CallerAddress<'_>, holder: &KeyHolder) -> Self {
         Self {
-            caller: Owner::of(&("llm key", key)),
+            caller: Owner::of(&("caller key", holder.account())),
             address: Owner::of(&("address", address)),
             has_token: true,
         }
@@ -150,13 +174,38 @@ impl AllowedOrigin {
 }
 
 impl Operator {
-    pub(super) fn new(principal: Principal) -> Self {
-        Self(principal)
+    /// Returns the owner of the server.
+    pub(super) fn owner(principal: Principal) -> Self {
+        Self {
+            principal,
+            rights: None,
+        }
+    }
+
+    /// Returns the holder of an admin key.
+    pub(super) fn admin(principal: Principal, rights: AdminRights) -> Self {
+        Self {
+            principal,
+            rights: Some(rights),
+        }
+    }
+
+    /// Checks that it may do something.
+    pub(crate) fn check(&self, right: AdminRight) -> Result<(), AccessError> {
+        match &self.rights {
+            Some(rights) if !rights.includes(right) => Err(AccessError::NotAllowed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the admin key that it acts by; `None`: it is the owner.
+    pub(crate) fn key(&self) -> Option<&KeyId> {
+        self.principal.key_use()?.holder().account()
     }
 
     /// Returns the party that it acts for.
     pub(crate) fn principal(&self) -> &Principal {
-        &self.0
+        &self.principal
     }
 }
 

@@ -4,6 +4,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use llamapool_limits::Network;
 use llamapool_wire::{DisplayName, InstanceId, Refusal, RelayId, Secret, header as wire, read_ids};
 
+use crate::identity::KeyUse;
+
 /// The kind of a relay, fixed by the path that it dialled. All holders of an id have the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RelayKind {
@@ -29,6 +31,8 @@ pub(crate) struct RelayIdentity {
     pub(crate) secret: Option<Secret>,
     /// The network that it connects from.
     pub(crate) network: Network,
+    /// The worker key that it presented; `None` for the bootstrap key.
+    pub(crate) key: Option<KeyUse>,
 }
 
 /// The refusal of a relay, with what was wrong and what was expected.
@@ -68,6 +72,7 @@ impl RelayIdentity {
                 .filter(|secret| !secret.is_empty())
                 .map(Secret::new),
             network,
+            key: None,
         })
     }
 }
@@ -85,6 +90,12 @@ impl RelayRefusedError {
     pub(super) fn wrong_key() -> Self {
         let expected =
             "the worker key is missing or wrong, expected Authorization: Bearer <WORKER_KEY>";
+        Self::new(Refusal::WrongKey, expected)
+    }
+
+    /// Returns the refusal of a relay that presents the key of the state API.
+    pub(super) fn api_key() -> Self {
+        let expected = "this is the API key; relays need the worker key, WORKER_KEY of the server";
         Self::new(Refusal::WrongKey, expected)
     }
 }

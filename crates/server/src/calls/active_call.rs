@@ -52,4 +52,9 @@ impl<L: LabelSet> ActiveCall<L> {
     pub(crate) fn duration(&self) -> Duration {
         self.since.elapsed()
     }
+
+    /// Returns the moment at which the call has lasted so long.
+    pub(super) fn moment_after(&self, duration: Duration) -> Instant {
+        self.since + duration
+    }
 }

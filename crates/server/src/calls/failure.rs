@@ -75,6 +75,12 @@ fn public_failure(
     }
 }
 
+/// Returns the failure of a call whose caller's key has ended.
+pub(crate) fn key_ended() -> CallError {
+    let message = "the caller key has ended while the call ran; the provider may have executed it";
+    CallError::new(Cause::KeyInvalid, message)
+}
+
 /// Returns the failure of a call that is not admitted.
 pub(crate) fn not_admitted(error: AdmissionError, id: &RelayId) -> CallError {
     match error {
@@ -134,7 +140,7 @@ fn cause_of_share(of: ShareOf) -> Cause {
 }
 
 /// Returns the failure of a call whose body arrives too slowly.
-fn too_slow(bytes: u64, pace: &RequestPace) -> CallError {
+pub(crate) fn too_slow(bytes: u64, pace: &RequestPace) -> CallError {
     let RequestPace { idle, min_rate } = pace;
     let mut message = format!("the request body stopped or trickled after {bytes} bytes");
     if let Some(idle) = idle {

@@ -4,19 +4,27 @@
 //! statistics are counted when it is dropped, so no number can be forgotten on some path. The place
 //! at the relay is given to the stream of the tunnel, and is free as soon as that is over.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use llamapool_http::{BodyEnd, BodyObserver, RequestMeter};
+use llamapool_identity::Usage;
 use llamapool_limits::MemoryAccount;
 use llamapool_tunnel::StreamLease;
 use llamapool_wire::CallError;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::active_call::ActiveCall;
 use super::label::LabelSet;
 use super::log::{self, Failure};
 use super::metrics::CallMetrics;
 use super::outcome::Outcome;
+use super::recent::FailureReason;
 use super::stats::{CallStats, EndedCall};
+use crate::audit::EndedCallLine;
+use crate::auth::LimitedCall;
 use crate::scheduler::{Pass, Permit, Place};
 
 /// The guard of a running call. Dropping it counts and logs the call, and leaves the server's gate.
@@ -28,12 +36,17 @@ pub(crate) struct CallGuard<L: LabelSet> {
     metrics: CallMetrics<L>,
     meter: Arc<RequestMeter>,
     bytes_out: u64,
-    has_error_status: bool,
+    /// The status of the provider's answer, if it is 500 or more.
+    error_status: Option<u16>,
     outcome: Option<Outcome>,
     failure: Option<Failure>,
     /// The place at the relay, until the call is sent there.
     place: Option<Place>,
     memory: MemoryAccount,
+    /// The end of the caller's key. Boxed, as few calls have one.
+    key_ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Its entry in the limits of key and id; `None` without any.
+    limited: Option<LimitedCall>,
     _server: Pass,
 }
 
@@ -48,6 +61,7 @@ impl<L: LabelSet> CallGuard<L> {
     ) -> Self {
         let Permit { place, server } = permit;
         let call = Arc::new(call);
+        let key_ended = call.principal.key_use().map(|key| Box::pin(key.ended()));
         let key = stats.begin(call.clone());
         Self {
             stats,
@@ -56,13 +70,20 @@ impl<L: LabelSet> CallGuard<L> {
             metrics,
             meter: Arc::default(),
             bytes_out: 0,
-            has_error_status: false,
+            error_status: None,
             outcome: None,
             failure: None,
             place: Some(place),
             memory,
+            key_ended,
+            limited: None,
             _server: server,
         }
+    }
+
+    /// Lets the call count for its limits until its end.
+    pub(crate) fn set_limited(&mut self, limited: Option<LimitedCall>) {
+        self.limited = limited;
     }
 
     /// Returns the place at the relay, for the stream of the call.
@@ -101,7 +122,7 @@ impl<L: LabelSet> CallGuard<L> {
 
     /// Records the status of the provider's answer.
     pub(super) fn record_status(&mut self, status: u16) {
-        self.has_error_status = status >= 500;
+        self.error_status = (status >= 500).then_some(status);
     }
 
     /// Records that llamapool, here or at the relay, answers with an error of its own.
@@ -123,6 +144,18 @@ impl<L: LabelSet> CallGuard<L> {
         });
     }
 
+    /// Returns why the call failed, `None` if it did not, or if any caller can cause that at will.
+    fn failure_reason(&self, outcome: Outcome) -> Option<FailureReason> {
+        if !outcome.is_error() {
+            return None;
+        }
+        match &self.failure {
+            Some(failure) if failure.is_client_error => None,
+            Some(failure) => Some(FailureReason::Word(failure.cause)),
+            None => self.error_status.map(FailureReason::Status),
+        }
+    }
+
     fn break_off(&mut self, cause: &'static str, error: &str) {
         self.stats.set_last_error(cause, error.to_owned());
         self.failure = Some(Failure {
@@ -140,10 +173,11 @@ impl<L: LabelSet> BodyObserver for CallGuard<L> {
 
     fn on_end(&mut self, end: BodyEnd) {
         let outcome = match end {
-            BodyEnd::Complete if self.has_error_status => Outcome::ProviderError,
+            BodyEnd::Complete if self.error_status.is_some() => Outcome::ProviderError,
             BodyEnd::Complete => Outcome::Ok,
             BodyEnd::Broken => Outcome::Broken,
             BodyEnd::TimedOut => Outcome::TimedOut,
+            BodyEnd::Aborted => Outcome::Revoked,
         };
 
         match outcome {
@@ -153,22 +187,56 @@ impl<L: LabelSet> BodyObserver for CallGuard<L> {
         }
         self.outcome.get_or_insert(outcome);
     }
+
+    fn poll_abort(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.key_ended {
+            None => Poll::Pending,
+            Some(ended) => ended.as_mut().poll(cx),
+        }
+    }
 }
 
 impl<L: LabelSet> Drop for CallGuard<L> {
     fn drop(&mut self) {
-        let outcome = self.outcome.unwrap_or(Outcome::CallerLeft);
+        let outcome = self.outcome.unwrap_or_else(|| {
+            if self.call.principal.has_ended() {
+                Outcome::Revoked
+            } else {
+                Outcome::CallerLeft
+            }
+        });
         let duration = self.call.duration();
 
         self.metrics.observe(self.call.label(), outcome, duration);
         let ended = EndedCall {
             outcome,
+            at: self.call.moment_after(duration),
             duration,
+            failure: self.failure_reason(outcome),
             bytes_in: self.meter.bytes(),
             bytes_out: self.bytes_out,
         };
+        if let Some(limited) = self.limited.take() {
+            limited.end(Usage {
+                bytes_in: ended.bytes_in,
+                bytes_out: ended.bytes_out,
+                ..Usage::default()
+            });
+        }
+        let bytes = [ended.bytes_in, ended.bytes_out];
         self.stats.end(self.key, &self.call, ended);
 
-        log::ended(&self.call, outcome, duration, self.failure.as_ref());
+        let call = &self.call;
+        log::ended(call, outcome, duration, self.failure.as_ref());
+        let line = || EndedCallLine {
+            id: &call.id,
+            req_id: &call.req_id,
+            principal: &call.principal,
+            method: call.label().as_str(),
+            outcome: outcome.label(),
+            duration,
+            bytes,
+        };
+        self.metrics.audit().write(|| line().event());
     }
 }

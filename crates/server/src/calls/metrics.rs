@@ -9,6 +9,7 @@ use prometheus::Histogram;
 
 use super::label::LabelSet;
 use super::outcome::Outcome;
+use crate::audit::Audit;
 use crate::metrics::{Door, Metrics};
 
 /// The counts of one kind of calls. Clones are the same counts.
@@ -17,6 +18,8 @@ pub(crate) struct CallMetrics<L>(Arc<CallCounts>, PhantomData<L>);
 struct CallCounts {
     metrics: Metrics,
     door: Door,
+    /// Gets every call, if it is to.
+    audit: Audit,
     /// By the index of the label.
     durations: Vec<Histogram>,
     completed: AtomicU64,
@@ -35,11 +38,25 @@ impl<L: LabelSet> CallMetrics<L> {
         let counts = CallCounts {
             metrics: metrics.clone(),
             door,
+            audit: Audit::default(),
             durations,
             completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         };
         Self(Arc::new(counts), PhantomData)
+    }
+
+    /// Writes every call into a log. Only before there are clones.
+    pub(crate) fn with_audit(mut self, audit: Audit) -> Self {
+        if let Some(counts) = Arc::get_mut(&mut self.0) {
+            counts.audit = audit;
+        }
+        self
+    }
+
+    /// Returns the log of every call.
+    pub(super) fn audit(&self) -> &Audit {
+        &self.0.audit
     }
 
     /// Counts a call that is over.

@@ -15,17 +15,20 @@ pub(crate) enum Outcome {
     TimedOut,
     /// The caller left before the end.
     CallerLeft,
+    /// The caller's key was revoked, has expired or got other rights while the call ran.
+    Revoked,
 }
 
 impl Outcome {
     /// Every outcome, in the order of its numbers.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Ok,
         Self::ProviderError,
         Self::Failed,
         Self::Broken,
         Self::TimedOut,
         Self::CallerLeft,
+        Self::Revoked,
     ];
 
     /// Returns the word for it in metrics and in the log.
@@ -37,11 +40,13 @@ impl Outcome {
             Self::Broken => "broken",
             Self::TimedOut => "timed_out",
             Self::CallerLeft => "caller_left",
+            Self::Revoked => "revoked",
         }
     }
 
-    /// Returns whether it counts as an error. A caller that leaves is none.
+    /// Returns whether it counts as an error. A caller that leaves is none, nor is one
+    /// whose key has ended.
     pub(crate) fn is_error(self) -> bool {
-        !matches!(self, Self::Ok | Self::CallerLeft)
+        !matches!(self, Self::Ok | Self::CallerLeft | Self::Revoked)
     }
 }

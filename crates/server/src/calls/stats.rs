@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use slab::Slab;
 use super::active_call::ActiveCall;
 use super::label::LabelSet;
 use super::outcome::Outcome;
+use super::recent::{FailureReason, RecentCalls, RecentCounts};
 
 /// The longest call time that is measured, in microseconds; longer ones count as this.
 const LONGEST_MICROS: u64 = 3_600_000_000;
@@ -27,9 +28,17 @@ pub(crate) struct CallStats<L> {
     counts: OnceLock<Box<[CountsByOutcome]>>,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    active: Mutex<Slab<Arc<ActiveCall<L>>>>,
+    current: Mutex<Current<L>>,
     times: Mutex<Option<Box<Histogram<u32>>>>,
     last_error: Mutex<Option<LastError>>,
+}
+
+/// The calls that run now, and those of the last minute: a call that ends leaves the ones for the others,
+/// under one lock.
+struct Current<L> {
+    active: Slab<Arc<ActiveCall<L>>>,
+    /// Boxed, as most ids have no calls.
+    recent: Option<Box<RecentCalls>>,
 }
 
 /// The last failure of an id's calls.
@@ -44,7 +53,11 @@ pub(crate) struct LastError {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EndedCall {
     pub(super) outcome: Outcome,
+    /// When it was over.
+    pub(super) at: Instant,
     pub(super) duration: Duration,
+    /// Why it failed, if it failed and the caller could not have caused that at will.
+    pub(super) failure: Option<FailureReason>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
 }
@@ -92,8 +105,9 @@ impl<L: LabelSet> CallStats<L> {
     /// Returns the calls that run now, the oldest first.
     pub(crate) fn active(&self) -> Vec<Arc<ActiveCall<L>>> {
         let mut active: Vec<_> = self
-            .active
+            .current
             .lock()
+            .active
             .iter()
             .map(|(_, call)| call.clone())
             .collect();
@@ -103,7 +117,15 @@ impl<L: LabelSet> CallStats<L> {
 
     /// Returns the number of calls that run now.
     pub(crate) fn in_flight(&self) -> usize {
-        self.active.lock().len()
+        self.current.lock().active.len()
+    }
+
+    /// Returns the calls of the last minute.
+    pub(crate) fn recent(&self) -> RecentCounts {
+        let now = Instant::now();
+        let current = self.current.lock();
+        let recent = current.recent.as_ref();
+        recent.map(|recent| recent.counts(now)).unwrap_or_default()
     }
 
     /// Returns the time within which a share of the calls was over, in milliseconds. `None` if no
@@ -137,7 +159,7 @@ impl<L: LabelSet> CallStats<L> {
 
     /// Adds a call that runs now. Returns its key for [`CallStats::end`].
     pub(super) fn begin(&self, call: Arc<ActiveCall<L>>) -> usize {
-        self.active.lock().insert(call)
+        self.current.lock().active.insert(call)
     }
 
     /// Counts a call that is over, and removes it from those that run.
@@ -150,7 +172,13 @@ impl<L: LabelSet> CallStats<L> {
             self.add_time(ended.duration);
         }
 
-        let removed = self.active.lock().try_remove(key);
+        let mut current = self.current.lock();
+        if counts_as_recent(&ended) {
+            let recent = current.recent.get_or_insert_with(|| new_recent(ended.at));
+            recent.add(ended.at, ended.failure);
+        }
+        let removed = current.active.try_remove(key);
+        drop(current);
         drop(removed);
     }
 
@@ -198,9 +226,23 @@ impl<L> Default for CallStats<L> {
             counts: OnceLock::new(),
             bytes_in: AtomicU64::default(),
             bytes_out: AtomicU64::default(),
-            active: Mutex::default(),
+            current: Mutex::new(Current {
+                active: Slab::new(),
+                recent: None,
+            }),
             times: Mutex::default(),
             last_error: Mutex::default(),
         }
     }
+}
+
+/// Returns whether a call counts for the last minute of its id: the caller neither left, nor lost its key, nor was at
+/// fault.
+fn counts_as_recent(ended: &EndedCall) -> bool {
+    ended.outcome == Outcome::Ok || ended.failure.is_some()
+}
+
+#[cold]
+fn new_recent(now: Instant) -> Box<RecentCalls> {
+    Box::new(RecentCalls::new(now))
 }

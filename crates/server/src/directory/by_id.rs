@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use llamapool_limits::FairShare;
 use llamapool_mcp::MethodLabel;
@@ -11,6 +12,8 @@ use llamapool_wire::RelayId;
 use lru::LruCache;
 use parking_lot::Mutex;
 
+use super::absent::{Absence, AbsentIds};
+use super::holds::{HoldError, HoldTarget, Holds};
 use super::member::Member;
 use crate::auth::RelayKind;
 use crate::calls::CallStats;
@@ -35,6 +38,10 @@ struct Ids {
     entries: HashMap<RelayId, IdEntry>,
     /// The statistics of ids that have had calls and have no members now.
     left: LruCache<RelayId, Arc<McpCallStats>>,
+    /// The ids that had members and have none now.
+    absent: AbsentIds,
+    /// The ids and relays that operators hold back from calls.
+    holds: Holds,
     /// The statistics of all ids that were forgotten, so that no total goes back.
     forgotten: Arc<McpCallStats>,
 }
@@ -71,6 +78,8 @@ impl Directory {
             max_calls_per_id,
             entries: HashMap::new(),
             left: LruCache::unbounded(),
+            absent: AbsentIds::new(),
+            holds: Holds::default(),
             forgotten: Arc::default(),
         };
         Self {
@@ -118,6 +127,49 @@ impl Directory {
         self.ids.lock().forgotten.clone()
     }
 
+    /// Returns every id that had a relay and has none now, sorted.
+    pub(crate) fn absences(&self) -> Vec<(RelayId, Absence)> {
+        self.ids.lock().absent.list(SystemTime::now())
+    }
+
+    /// Counts a call to an id without a relay.
+    pub(crate) fn count_refused(&self, id: &RelayId) {
+        self.ids.lock().absent.count_refused(id);
+    }
+
+    /// Holds an id or a relay back from calls, or does not any more. Returns its members.
+    pub(crate) fn hold(
+        &self,
+        target: &HoldTarget,
+        is_held: bool,
+    ) -> Result<Vec<Arc<Member>>, HoldError> {
+        let mut ids = self.ids.lock();
+        let members = ids.members_of(target);
+        if members.is_empty() && !ids.holds.contains(target) {
+            return Err(HoldError::Unknown);
+        }
+
+        if is_held {
+            ids.holds.hold(target)?;
+        } else {
+            ids.holds.release(target);
+        }
+        for member in &members {
+            // The other hold, of its relay or its id, may stay.
+            member.set_held(ids.holds.cover(member));
+        }
+        Ok(members)
+    }
+
+    /// Returns the members of an id or of a relay, and whether an operator holds it back. `None` if
+    /// there are none and it is not held back.
+    pub(crate) fn held(&self, target: &HoldTarget) -> Option<(Vec<Arc<Member>>, bool)> {
+        let ids = self.ids.lock();
+        let is_held = ids.holds.contains(target);
+        let members = ids.members_of(target);
+        (is_held || !members.is_empty()).then_some((members, is_held))
+    }
+
     /// Enters a member: it takes calls from now on, in place of an older one of the same relay
     /// process, which is returned.
     pub(crate) fn enter(&self, member: Arc<Member>) -> Option<Arc<Member>> {
@@ -126,8 +178,12 @@ impl Directory {
             max_calls_per_id,
             entries,
             left,
+            absent,
+            holds,
             ..
         } = &mut *ids;
+        member.set_held(holds.cover(&member));
+        absent.remove(&member.id);
         let entry = entries.entry(member.id.clone()).or_insert_with(|| IdEntry {
             members: Vec::new(),
             stats: left.pop(&member.id).unwrap_or_default(),
@@ -150,12 +206,24 @@ impl Directory {
 
         if entry.members.is_empty() {
             ids.leave(id);
+            if removed.identity.kind == RelayKind::Mcp {
+                ids.absent.add(&removed);
+            }
         }
         Some(removed)
     }
 }
 
 impl Ids {
+    fn members_of(&self, target: &HoldTarget) -> Vec<Arc<Member>> {
+        let entries: Vec<&IdEntry> = match target {
+            HoldTarget::Id(id) => self.entries.get(id).into_iter().collect(),
+            HoldTarget::Relay(_) => self.entries.values().collect(),
+        };
+        let members = entries.into_iter().flat_map(|entry| &entry.members);
+        members.filter(|it| target.covers(it)).cloned().collect()
+    }
+
     /// Removes an id without members; its statistics are kept, if it has had calls.
     fn leave(&mut self, id: &RelayId) {
         let stats = self.entries.remove(id).map(|entry| entry.stats);

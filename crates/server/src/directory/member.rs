@@ -2,6 +2,7 @@
 //! the relay share.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,9 @@ use llamapool_limits::{FairShare, Owner};
 use llamapool_tunnel::ServerEnd;
 use llamapool_wire::{Offer, ProviderHealth, RelayId};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
+use super::absent::EndNote;
 use super::relay_tag::RelayTag;
 use crate::auth::RelayIdentity;
 use crate::scheduler::{
@@ -31,6 +34,9 @@ pub(crate) struct Member {
     pub(crate) owner: Owner,
     /// Closed when the relay leaves this id; permits go through it.
     gate: Arc<DrainGate>,
+    /// Whether an operator holds it back from calls.
+    held: AtomicBool,
+    hold_changed: Notify,
     offer: Mutex<CurrentOffer>,
 }
 
@@ -39,6 +45,8 @@ pub(crate) struct Member {
 pub(crate) struct CurrentOffer {
     pub(crate) offer: Offer,
     pub(crate) provider_since: SystemTime,
+    /// When it arrived.
+    pub(crate) at: SystemTime,
 }
 
 /// The tunnel of a relay, which all its ids share.
@@ -46,6 +54,8 @@ pub(crate) struct CurrentOffer {
 pub(crate) struct RelayTunnel {
     pub(crate) end: ServerEnd,
     pub(crate) remote: SocketAddr,
+    /// How it ended, once it has.
+    pub(crate) end_note: EndNote,
     ids: usize,
     /// The calls that it can carry at once, of all its ids. Set with the first call: the relay has
     /// announced their number by then.
@@ -70,6 +80,8 @@ impl Member {
             connected_at: SystemTime::now(),
             tunnel,
             gate: Arc::default(),
+            held: AtomicBool::new(false),
+            hold_changed: Notify::new(),
             offer: Mutex::new(CurrentOffer::new(offer)),
         }
     }
@@ -97,7 +109,38 @@ impl Member {
 
     /// Returns whether it takes no new calls.
     pub(crate) fn is_draining(&self) -> bool {
+        self.is_held() || self.has_announced_leave()
+    }
+
+    /// Returns whether its relay takes no new calls, or leaves this id.
+    pub(crate) fn has_announced_leave(&self) -> bool {
         self.gate.is_closed() || self.offer.lock().offer.draining
+    }
+
+    /// Returns whether an operator holds it back from calls.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Holds it back from calls, or does not any more.
+    pub(super) fn set_held(&self, is_held: bool) {
+        if self.held.swap(is_held, Ordering::Relaxed) != is_held {
+            // Stored for a task that does not wait yet.
+            self.hold_changed.notify_one();
+        }
+    }
+
+    /// Waits until it is held back, or is not any more.
+    pub(crate) async fn hold_changed(&self) {
+        self.hold_changed.notified().await;
+    }
+
+    /// Returns an offer of its relay as calls are to see it: one that is held back drains.
+    pub(crate) fn as_held(&self, offer: Offer) -> Offer {
+        Offer {
+            draining: offer.draining || self.is_held(),
+            ..offer
+        }
     }
 
     /// Returns whether its provider did not take the last connection.
@@ -151,9 +194,20 @@ impl RelayTunnel {
         Self {
             end,
             remote,
+            end_note: EndNote::default(),
             ids,
             places: OnceLock::new(),
         }
+    }
+
+    /// Notes its end there.
+    pub(crate) fn with_end_note(self, end_note: EndNote) -> Self {
+        Self { end_note, ..self }
+    }
+
+    /// Returns the calls that it carries now, of all its ids.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.places().used()
     }
 
     /// Returns the calls that it can carry, of all its ids.
@@ -180,6 +234,7 @@ impl CurrentOffer {
         Self {
             offer,
             provider_since,
+            at: now,
         }
     }
 }

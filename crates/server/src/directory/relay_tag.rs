@@ -1,6 +1,8 @@
 //! The tag that distinguishes the relay processes of one id.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::str::FromStr;
 
 use llamapool_wire::InstanceId;
 use ring::digest;
@@ -44,6 +46,31 @@ impl RelayTag {
     }
 }
 
+/// Shown to operators, who name a relay by it.
+impl fmt::Display for RelayTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is no tag of a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected the id of a relay, 16 hexadecimal digits as in mcp.clients[].relays[].id of the state"
+)]
+pub(crate) struct RelayTagError;
+
+impl FromStr for RelayTag {
+    type Err = RelayTagError;
+
+    fn from_str(text: &str) -> Result<Self, RelayTagError> {
+        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let tag = u64::from_str_radix(text, 16).ok();
+        let tag = tag.filter(|_| is_hex && text.len() == 2 * Self::LEN);
+        tag.map(|tag| Self(tag.to_be_bytes())).ok_or(RelayTagError)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +82,10 @@ mod tests {
 
         assert_eq!(RelayTag::of(&one), RelayTag::of(&one));
         assert_ne!(RelayTag::of(&one), RelayTag::of(&other));
+        let shown = RelayTag::of(&one).to_string();
+        assert_eq!(shown.parse(), Ok(RelayTag::of(&one)));
+        for wrong in ["", "1", "+00000000000000f", "g000000000000000"] {
+            assert_eq!(wrong.parse::<RelayTag>(), Err(RelayTagError), "{wrong}");
+        }
     }
 }

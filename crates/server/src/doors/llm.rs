@@ -3,6 +3,7 @@
 //! The request is taken whole, placed at a worker that has the model, and sent there; the answer
 //! goes through as it comes. A call may be sent to another worker until its first content.
 
+mod admission;
 mod answer;
 mod attempt;
 mod call;
@@ -26,21 +27,22 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Response, header};
-use llamapool_dialect::{Endpoint, LlmErrorKind, Route, dialect_of, route};
+use axum::http::Response;
+use llamapool_dialect::{Endpoint, LlmErrorKind, Route, dialect_of};
+use llamapool_http::discard;
 use llamapool_pool::{KeyId, WorkerId};
 use llamapool_wire::CallError;
 use llamapool_wire::llm::ResponseForm;
 
-use self::call::{Begin, Call};
-use self::context::key_of;
+use self::admission::{Admission, AdmittedCall};
+use self::call::Call;
 use self::dispatch::Prepared;
 use self::headers::QueueWishes;
 use self::lists::ListRequest;
 use self::prepare::{Party, ReadRequest};
 use self::signs_of_life::is_codex;
 use self::stored::Kept;
-use crate::auth::{AllowedOrigin, LlmCaller, LlmKeyError, LlmParty, cors};
+use crate::auth::{AllowedOrigin, LlmCaller, cors};
 use crate::error::failed_llm_call;
 use crate::listen::{Peer, RequestId};
 
@@ -65,6 +67,7 @@ impl LlmDoor {
             Err(failure) => {
                 let error = refused_origin(&failure);
                 self.pool.metrics().refused(failure.cause.word());
+                discard(request).await;
                 let mut answer = failed_llm_call(&error, dialect, req_id.as_str());
                 headers::mark(answer.headers_mut(), dialect, req_id.as_str());
                 return answer;
@@ -104,35 +107,39 @@ impl LlmDoor {
         req_id: &RequestId,
         request: Request,
     ) -> Result<Response<Body>, LlmError> {
-        let uri = request.uri();
-        let wants_upgrade = request.headers().contains_key(header::UPGRADE);
-        let route = route(request.method(), uri.path(), wants_upgrade)?;
-        headers::refuse_loop(request.headers())?;
-        let is_public = matches!(route.endpoint, Endpoint::Root | Endpoint::OllamaVersion);
-        let caller = self.auth.llm_caller(request.headers(), peer);
-        if is_public && caller.is_err() {
-            // Clients probe it before they have a key, and it reveals nothing of the pool.
-            return self.list(&route, key_of(LlmParty::Anyone), &request);
-        }
-        let caller = caller.map_err(refused_key)?;
-        if !route.endpoint.is_forwarded() {
-            return self.list(&route, key_of(caller.party), &request);
-        }
-
-        let pass = self
-            .gate
-            .enter()
-            .ok_or_else(|| LlmError::new(LlmErrorKind::ServerDraining, "the server is draining"))?;
-        let begin = Begin {
-            req_id: req_id.as_str().to_owned(),
-            endpoint: route.endpoint,
-            key: key_of(caller.party),
-            principal: caller.principal.clone(),
-            pass,
+        let admitted = match self.admit(peer, req_id, &request) {
+            Ok(Admission::Call(admitted)) => *admitted,
+            Ok(Admission::List(route, key)) => {
+                let answer = self.list(&route, key, &request);
+                if answer.is_err() {
+                    discard(request).await;
+                }
+                return answer;
+            }
+            Err(error) => {
+                discard(request).await;
+                return Err(error);
+            }
         };
+
+        let AdmittedCall {
+            route,
+            caller,
+            begin,
+        } = admitted;
+        let key = caller.principal.key_use().cloned();
         let call = Call::begin(self.clone(), begin);
         // Boxed here, where it is made: what it is awaited in would be as large, and copied each time.
-        Ok(Box::pin(self.run(call, caller, route, request)).await)
+        let answer = Box::pin(self.run(call, caller, route, request));
+        let Some(key) = key else {
+            return Ok(answer.await);
+        };
+        tokio::select! {
+            // Biased towards the end of the key: nothing is answered after it.
+            biased;
+            () = key.ended() => Err(LlmError::key_ended()),
+            answer = answer => Ok(answer),
+        }
     }
 
     /// Answers a request that needs no worker.
@@ -181,10 +188,17 @@ impl LlmDoor {
         route: Route,
         request: Request,
     ) -> Result<Prepared, LlmError> {
-        let (mut head, body) = request.into_parts();
         let memory = self.account(&caller);
-        let wishes = QueueWishes::read(&head.headers)?;
+        let wishes = match QueueWishes::read(request.headers()) {
+            Ok(wishes) => wishes,
+            Err(error) => {
+                discard(request).await;
+                return Err(error);
+            }
+        };
+        let (mut head, body) = request.into_parts();
         let body = intake::take(self, &head.headers, body, &memory).await?;
+        call.bytes_in = body.len() as u64;
 
         let content_type = answer::content_type(&head.headers);
         let query = head.uri.query().map(str::to_owned);
@@ -250,11 +264,6 @@ impl LlmDoor {
         headers::add_limits(response.headers_mut(), self, call.key, call.dialect());
         response
     }
-}
-
-/// Returns the failure of a request without a key that is good here.
-fn refused_key(error: LlmKeyError) -> LlmError {
-    LlmError::new(LlmErrorKind::Unauthorized, error.to_string())
 }
 
 /// Returns the failure of a request whose `Host` or `Origin` is refused.

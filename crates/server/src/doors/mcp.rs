@@ -1,7 +1,8 @@
 //! Calls to MCP providers: `/api/mcp/id/{id}` and what is below it, with any method.
 //!
 //! The call goes through as it came; what is added, removed or inspected on the way stands in the
-//! files of this folder, one for each stage. Nothing here depends on the content of a body.
+//! files of this folder, one for each stage. Nothing here depends on the content of a body, except
+//! where an operator has set rules of messages: `reading` refuses by them.
 
 mod admission;
 mod answer_headers;
@@ -14,15 +15,19 @@ pub(crate) mod fuzzing;
 mod method_labels;
 mod method_sniffer;
 mod pages;
+mod reading;
 mod response;
 mod session_seal;
 mod sse_to_json;
 mod target;
 mod upstream_request;
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Response;
+use llamapool_http::discard;
 use llamapool_mcp::MethodLabel;
 use llamapool_wire::{CallError, RelayId};
 use tokio::time::Instant;
@@ -31,9 +36,12 @@ use self::admission::Admission;
 use self::answer_headers::AnswerOrigin;
 use self::error::McpError;
 use self::response::{RequestTraits, respond};
+use self::session_seal::Scope;
 use self::upstream_request::{Destination, UpstreamRequest, prepare};
+use crate::audit::{AuditCalls, DeniedCall};
 use crate::auth::{Caller, cors};
 use crate::calls::{ActiveCall, CallGuard, failure, log};
+use crate::directory::Listing;
 use crate::error::{JsonRpc, failed_call};
 use crate::listen::RequestId;
 
@@ -64,8 +72,16 @@ impl McpDoor {
         }
 
         let answer = match Target::parse(request.uri()) {
+            Ok(target) if self.has_own_pages && pages::is_for_a_page(request.headers()) => {
+                let refused = self.refused(req_id, Some(&target.id), pages::none_here());
+                Err(refused.into())
+            }
             Ok(target) => self.run(&target, caller, req_id, request).await,
-            Err(failure) => Err(self.refused(req_id, None, failure).into()),
+            Err(failure) => {
+                let failure = self.refused(req_id, None, failure);
+                discard(request).await;
+                Err(failure.into())
+            }
         };
         let mut answer = answer.unwrap_or_else(|error| error.into_response(req_id));
         if let Some(origin) = &origin {
@@ -85,21 +101,101 @@ impl McpDoor {
     pub(crate) async fn run(
         &self,
         target: &Target,
-        caller: Caller,
+        mut caller: Caller,
         req_id: &RequestId,
-        request: Request,
+        mut request: Request,
     ) -> Result<Response<Body>, McpError> {
-        let admitted = self.admit(target, caller, req_id, &request);
-        let (admission, call) = admitted.map_err(|error| match error {
-            McpError::Failed(failure) => {
-                McpError::Failed(self.refused(req_id, Some(&target.id), failure))
+        let admitted = self.auth.admit_to(&target.id, &mut caller, &mut request);
+        let limited = admitted.and_then(|()| self.auth.limit(&target.id, &caller, &request));
+        let limited = match limited {
+            Ok(limited) => limited,
+            Err(failure) => {
+                let failure = self.refused(req_id, Some(&target.id), failure);
+                discard(request).await;
+                return Err(failure.into());
             }
-            McpError::SessionGone => self.refused_session(req_id, &target.id),
-        })?;
+        };
+        let refused = |error| self.refused_by(req_id, &target.id, error);
+        if !caller.rules.is_empty() {
+            // Boxed: only calls to such ids pay for it.
+            let address = self.auth.audited_address(request.headers(), caller.peer);
+            let read = Box::pin(self.read(target, &caller, request));
+            request = read.await.map_err(|error| {
+                self.audit_denied(target, &caller, address, (req_id, &error));
+                refused(error)
+            })?;
+        }
+        let key = caller.principal.key_use().cloned();
+        let admitted = self.admit(target, caller, req_id, &request);
+        let (admission, mut call) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let error = refused(error);
+                discard(request).await;
+                return Err(error);
+            }
+        };
 
-        self.forward(target, &admission, call, request)
-            .await
-            .map_err(McpError::Failed)
+        call.set_limited(limited);
+        let forwarded = self.forward(target, &admission, call, request);
+        let answer = match key {
+            None => forwarded.await,
+            Some(key) => tokio::select! {
+                // Biased towards the end of the key: nothing is answered after it.
+                biased;
+                () = key.ended() => Err(failure::key_ended()),
+                answer = forwarded => answer,
+            },
+        };
+        answer.map_err(McpError::Failed)
+    }
+
+    /// Reads the message of a call by the rules of its caller, unless its key ends before.
+    async fn read(
+        &self,
+        target: &Target,
+        caller: &Caller,
+        request: Request,
+    ) -> Result<Request, McpError> {
+        // An id without a relay has no use for a message.
+        if let Err(failure) = self.listing(&target.id) {
+            discard(request).await;
+            return Err(failure.into());
+        }
+        let read = reading::read(self, &target.id, caller, request);
+        match caller.principal.key_use() {
+            None => read.await,
+            Some(key) => tokio::select! {
+                biased;
+                () = key.ended() => Err(failure::key_ended().into()),
+                read = read => read,
+            },
+        }
+    }
+
+    /// Writes a message that a policy denies into the audit log.
+    fn audit_denied(
+        &self,
+        target: &Target,
+        caller: &Caller,
+        address: Option<IpAddr>,
+        (req_id, error): (&RequestId, &McpError),
+    ) {
+        let (outcome, denied) = match error {
+            McpError::Refused { failure, .. } => (failure.cause.word(), failure.log_source()),
+            McpError::HeaderMismatch { .. } => (McpError::HEADER_MISMATCH, None),
+            McpError::Failed(_) | McpError::SessionGone => return,
+        };
+        let denied = DeniedCall {
+            id: &target.id,
+            req_id: req_id.as_str(),
+            principal: &caller.principal,
+            address,
+            outcome,
+            denied,
+        };
+        let audit = self.auth.audit().of_calls(AuditCalls::Denied);
+        audit.write(|| denied.event());
     }
 
     /// Counts and logs a call that is not admitted.
@@ -114,8 +210,17 @@ impl McpDoor {
         failure
     }
 
-    fn refused_session(&self, req_id: &RequestId, id: &RelayId) -> McpError {
-        let cause = McpError::SESSION_GONE;
+    /// Counts and logs a call that is not admitted, whatever the reason.
+    fn refused_by(&self, req_id: &RequestId, id: &RelayId, error: McpError) -> McpError {
+        let cause = match &error {
+            McpError::Failed(failure) | McpError::Refused { failure, .. } => {
+                self.metrics.refused(failure.cause.word());
+                log::refused(req_id.as_str(), Some(id), failure);
+                return error;
+            }
+            McpError::SessionGone => McpError::SESSION_GONE,
+            McpError::HeaderMismatch { .. } => McpError::HEADER_MISMATCH,
+        };
         self.metrics.refused(cause);
         tracing::debug!(
             req_id = req_id.as_str(),
@@ -123,7 +228,18 @@ impl McpDoor {
             cause,
             "call refused"
         );
-        McpError::SessionGone
+        error
+    }
+
+    /// Returns the relays of an id that is called at this door.
+    fn listing(&self, id: &RelayId) -> Result<Listing, CallError> {
+        let listing = self.directory.find(id);
+        listing
+            .filter(|listing| !listing.is_of_workers())
+            .ok_or_else(|| {
+                self.directory.count_refused(id);
+                failure::offline(id)
+            })
     }
 
     /// Finds a relay for the call, and begins the call there.
@@ -134,11 +250,7 @@ impl McpDoor {
         req_id: &RequestId,
         request: &Request,
     ) -> Result<(Admission, CallGuard<MethodLabel>), McpError> {
-        let listing = self
-            .directory
-            .find(&target.id)
-            .filter(|listing| !listing.is_of_workers())
-            .ok_or_else(|| failure::offline(&target.id))?;
+        let listing = self.listing(&target.id)?;
         let (admission, permit) = admission::admit(self, &listing, target, request, &caller)?;
         let memory = admission::account(self, &caller, &admission.member)
             .map_err(|error| failure::no_memory(error, &target.id))?;
@@ -180,7 +292,8 @@ impl McpDoor {
 
         if admission.has_sessions {
             let tag = admission.member.tag;
-            self.seal.seal_header(&target.id, tag, answer.headers_mut());
+            let scope = Scope::session(&target.id, admission.key.as_deref());
+            self.seal.seal_header(scope, tag, answer.headers_mut());
         }
 
         let public_path = address.map(|address| address.path).unwrap_or_default();

@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::{FromRef, State};
 use axum::http::{HeaderValue, Response, header};
+use llamapool_certificates::Certificates;
 use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
 use llamapool_wire::BuildInfo;
@@ -15,9 +17,11 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
 
+use crate::audit::{Audit, AuditStatus};
 use crate::auth::{AccessControl, Operator};
 use crate::calls::Outcome;
 use crate::directory::{Directory, McpCallStats};
+use crate::identity::Identity;
 use crate::metrics::{Metrics, defined};
 use crate::pool::WorkerPool;
 
@@ -26,6 +30,11 @@ const TEXT_FORMAT: HeaderValue =
 
 /// The label of the ids that were forgotten, which no id can have.
 const FORGOTTEN: &str = "(forgotten)";
+
+/// The most keys with series of their own.
+const KEY_SERIES: usize = 200;
+/// The label of the others. A key could have this name, and would then be counted with them.
+const OTHERS: &str = "(others)";
 
 /// The context of the metrics.
 pub(crate) struct MetricsApi {
@@ -36,13 +45,18 @@ pub(crate) struct MetricsApi {
     pub(crate) directory: Directory,
     pub(crate) pool: WorkerPool,
     pub(crate) memory: MemoryBudget,
+    pub(crate) certificates: Certificates,
+    pub(crate) audit: Audit,
+    /// The keys, for their names and what they have used.
+    pub(crate) identity: Identity,
     pub(crate) build: BuildInfo,
 }
 
 /// The labels whose values only an operator may read. A key may be kept from models, so that their
 /// names are no public matter either.
-const PRIVATE_LABELS: [&str; 6] = [
+const PRIVATE_LABELS: [&str; 7] = [
     "id",
+    "certificate",
     "worker_id",
     "key",
     "model",
@@ -92,7 +106,10 @@ impl MetricsApi {
         families.extend(queue(&self.pool));
         if detail == Detail::WithIds {
             families.extend(by_id(&self.directory));
+            families.extend(by_certificate(&self.certificates));
+            families.extend(self.audit.status().iter().flat_map(audit));
             families.extend(by_worker(&self.pool));
+            families.extend(by_key(&self.identity));
             families.push(self.pool.metrics().durations().family());
         } else {
             families.retain(is_public);
@@ -261,6 +278,99 @@ fn by_worker(pool: &WorkerPool) -> Vec<MetricFamily> {
     families
 }
 
+/// Returns the calls and bytes of caller keys, by name. The keys of most series are those that were made
+/// first, so that a series does not go as others come; the rest is one, which only grows.
+fn by_key(identity: &Identity) -> Vec<MetricFamily> {
+    let published = identity.published();
+    let ended = identity.meters().ended().into_iter();
+    let mut ended: Vec<_> = ended
+        .map(|(id, ended)| (published.snapshot.key(&id), id, ended))
+        .collect();
+    ended.sort_by_cached_key(|(key, id, _)| (key.map(|key| key.created_at), id.clone()));
+
+    let calls = counter(
+        "llamapool_key_calls_total",
+        "Calls by a caller key, or by a grant of it, that are over since the start.",
+        &["key"],
+    );
+    let bytes = counter(
+        "llamapool_key_bytes_total",
+        "Bytes of the bodies of these calls, by direction: in, out.",
+        &["key", "direction"],
+    );
+    for (place, (key, id, ended)) in ended.iter().enumerate() {
+        let name = key.map_or(id.as_str(), |key| &key.name);
+        let name = if place < KEY_SERIES { name } else { OTHERS };
+        calls.with_label_values(&[name]).inc_by(ended.calls);
+        let [received, sent] = ["in", "out"].map(|direction| [name, direction]);
+        bytes.with_label_values(&received).inc_by(ended.bytes_in);
+        bytes.with_label_values(&sent).inc_by(ended.bytes_out);
+    }
+    [calls.collect(), bytes.collect()].concat()
+}
+
+/// Returns the end of every certificate, and the tries to renew it that failed.
+fn by_certificate(certificates: &Certificates) -> Vec<MetricFamily> {
+    let ends = gauge(
+        "llamapool_certificate_not_after_seconds",
+        "End of a certificate that is presented, in seconds since 1970. The days left are (this - time()) / 86400.",
+        &["certificate"],
+    );
+    let failures = counter(
+        "llamapool_certificate_failures_total",
+        "Times that a new certificate could not be used or had, and the one of before stayed.",
+        &["certificate"],
+    );
+    for certificate in certificates.status() {
+        let label = [&*certificate.label];
+        failures
+            .with_label_values(&label)
+            .inc_by(certificate.failures);
+        let since_1970 = |it: SystemTime| it.duration_since(SystemTime::UNIX_EPOCH).ok();
+        if let Some(end) = certificate.not_after.and_then(since_1970) {
+            ends.with_label_values(&label).set(end.as_secs() as i64);
+        }
+    }
+    [ends.collect(), failures.collect()].concat()
+}
+
+/// Returns the state of the audit log.
+fn audit(status: &AuditStatus) -> Vec<MetricFamily> {
+    let checkpoint = gauge(
+        "llamapool_audit_checkpoint",
+        "Number of the line of the audit log that was noted last, with its hash: what `llamapool audit verify --checkpoint` takes.",
+        &["hash"],
+    );
+    if let Some((noted, _)) = status.checkpoint {
+        let label = [noted.link.to_string()];
+        checkpoint
+            .with_label_values(&label)
+            .set(noted.sequence as i64);
+    }
+    let failing = gauge(
+        "llamapool_audit_failing",
+        "1 while the audit log cannot be written, 0 otherwise.",
+        &[],
+    );
+    set_only(&failing, status.is_failing.into());
+    let failures = counter(
+        "llamapool_audit_write_failures_total",
+        "Attempts to write the audit log that failed. It is tried again every second.",
+        &[],
+    );
+    let lost = counter(
+        "llamapool_audit_lost_total",
+        "Events that are not in the audit log, because as many waited for the disk as may.",
+        &[],
+    );
+    failures
+        .with_label_values::<&str>(&[])
+        .inc_by(status.failures);
+    lost.with_label_values::<&str>(&[]).inc_by(status.lost);
+    let gauges = [checkpoint.collect(), failing.collect()].concat();
+    [gauges, failures.collect(), lost.collect()].concat()
+}
+
 /// Returns the statistics of every id.
 fn by_id(directory: &Directory) -> Vec<MetricFamily> {
     let calls = counter(
@@ -328,6 +438,9 @@ mod tests {
     use super::*;
     use crate::auth::{Auth, AuthConfig, Keys, OriginPolicy};
     use crate::doors::mcp::mcp_metrics;
+    use llamapool_identity::{AdminRight, Records};
+
+    use crate::identity::IdentityConfig;
     use crate::listen::{ForwardedTrust, PublicUrl};
     use crate::metrics::Door;
 
@@ -340,15 +453,20 @@ mod tests {
             access: AccessControl {
                 auth: Arc::new(Auth::new(
                     &Keys::default(),
+                    Identity::new(IdentityConfig::default(), Records::default()),
                     policy,
                     PublicUrl::new(None, ForwardedTrust::Untrusted),
                 )),
                 metrics: metrics.clone(),
+                right: AdminRight::Metrics,
             },
             metrics: metrics.clone(),
             directory: Directory::new(0),
             pool: WorkerPool::empty(&metrics),
             memory: MemoryBudget::new(1 << 30),
+            certificates: Certificates::new(),
+            audit: Audit::default(),
+            identity: Identity::new(IdentityConfig::default(), Records::default()),
             build: BuildInfo {
                 version: "1.2.3",
                 sha: "abc",

@@ -1,8 +1,12 @@
 //! The state API, for people and dashboards: `/api/state` and its stream.
 
+mod audit;
+mod certificates;
+mod clients;
 mod llm;
 mod snapshot;
 mod stream;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +108,7 @@ pub(crate) async fn state_stream(
 
     let farewell = api.farewell.clone();
     let stream = StateStream::new(api.sources.clone(), api.interval, farewell, permit);
+    let stream = stream.of_key(operator.principal().key_use());
     let mut response = Response::new(Body::new(stream));
     sse::set_headers(response.headers_mut());
     response

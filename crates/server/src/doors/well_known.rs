@@ -2,8 +2,9 @@
 //! 9728), and those of an authorization server on its origin (RFC 8414, OpenID Connect Discovery
 //! 1.0), each with the id's public path behind its name.
 //!
-//! They are the provider's own, except that the resource is the public URL; the relay has done the
-//! rest. A client must get them before it has a token, and a page in a browser from any origin. A
+//! Where an id is open they are the provider's own, except that the resource is the public URL; the
+//! relay has done the rest. Where it asks for a sign-in they are the server's, whether the id exists
+//! or not; those of the own authorization server have its path, or none. A client must get them before it has a token, and a page in a browser from any origin. A
 //! provider without them is a plain 404, which sends clients on; a failure is answered as one.
 
 use std::sync::Arc;
@@ -13,15 +14,18 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use llamapool_http::{CollectError, collect, json_response};
+use llamapool_identity::AccessMode;
 use llamapool_limits::{Claim, MemoryAccount, Owner};
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause};
 use serde_json::Value;
 
 use super::mcp::{McpDoor, RESOURCE_METADATA, Target};
+use super::oauth;
 use crate::auth::Auth;
 use crate::error::{self, JsonRpc};
 use crate::listen::{Address, Peer, PublicUrl, RequestId};
+use crate::sign_in::{Issuer, SignIn};
 
 /// Each document by its name.
 const DOCUMENTS: [(&str, OAuthDocument); 3] = [
@@ -29,6 +33,8 @@ const DOCUMENTS: [(&str, OAuthDocument); 3] = [
     ("oauth-authorization-server", OAuthDocument::Server),
     ("openid-configuration", OAuthDocument::OpenId),
 ];
+/// The metadata of an authorization server.
+const SERVER_METADATA: &str = "/.well-known/oauth-authorization-server";
 /// The largest document that is taken from a relay.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
@@ -38,6 +44,8 @@ pub(crate) struct WellKnownDoor {
     pub(crate) public_url: PublicUrl,
     /// Runs the calls that fetch the documents.
     pub(crate) mcp: Arc<McpDoor>,
+    /// The own authorization server, if sign-in is on.
+    pub(crate) sign_in: Option<Arc<SignIn>>,
 }
 
 /// Any request below `/.well-known/`.
@@ -76,6 +84,10 @@ impl WellKnownDoor {
             .public_reader(request.headers(), request.uri(), peer)
             .map_err(|failure| self.mcp.refused(req_id, None, failure))?;
 
+        let own = self.sign_in.as_ref();
+        if let Some(sign_in) = own.filter(|it| is_of_server(request.uri().path(), &it.issuer)) {
+            return Ok(Some(document_of(&oauth::server(sign_in))));
+        }
         let Some(public) = self.public_url.of(request.headers(), request.uri()) else {
             return Ok(None);
         };
@@ -85,6 +97,16 @@ impl WellKnownDoor {
         let Ok(mut target) = Target::parse_path(&resource) else {
             return Ok(None);
         };
+        match (self.auth.access(&target.id), own) {
+            (AccessMode::Open, _) => {}
+            (AccessMode::SignIn, Some(sign_in)) if document == OAuthDocument::Resource => {
+                let url = sign_in.issuer.url(&resource);
+                let document = oauth::resource(sign_in, &target.id, &url);
+                return Ok(Some(document_of(&document)));
+            }
+            // Nothing but a credential of this server opens it, whatever its provider announces.
+            (AccessMode::Keys | AccessMode::SignIn, _) => return Ok(None),
+        }
         target.in_tunnel = path::document(document, &target.id);
 
         let id = Claim {
@@ -111,6 +133,16 @@ impl WellKnownDoor {
             _ => Ok(Some(answer)),
         }
     }
+}
+
+/// Returns whether a path is that of the metadata of the own authorization server.
+fn is_of_server(path: &str, issuer: &Issuer) -> bool {
+    path.strip_prefix(SERVER_METADATA)
+        .is_some_and(|rest| issuer.is_of_issuer(rest))
+}
+
+fn document_of(document: &Value) -> Response<Body> {
+    json_response(StatusCode::OK, document.to_string())
 }
 
 /// Returns the document and the resource that a path names. The public path of the server may stand

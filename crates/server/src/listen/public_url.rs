@@ -5,9 +5,12 @@
 //! to what a caller has sent, so of several entries the last is that of the peer, and those before it
 //! count only as far as `TRUSTED_PROXIES` names the proxies that were passed.
 
+use std::net::IpAddr;
+
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use ipnet::IpNet;
+use llamapool_wire::PublicBase;
 
 use super::peer::{CallerAddress, Peer};
 
@@ -20,6 +23,8 @@ pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forward
 pub(crate) struct PublicUrl {
     configured: Option<Uri>,
     trust: ForwardedTrust,
+    /// The scheme of the listener's own connections.
+    spoken: &'static str,
 }
 
 /// The reverse proxies whose word about a request is believed.
@@ -46,7 +51,24 @@ pub(crate) struct Address {
 impl PublicUrl {
     /// Returns the source of the public address.
     pub(crate) fn new(configured: Option<Uri>, trust: ForwardedTrust) -> Self {
-        Self { configured, trust }
+        Self {
+            configured,
+            trust,
+            spoken: "http",
+        }
+    }
+
+    /// Returns the source of the public address of a listener that speaks TLS.
+    pub(crate) fn over_tls(self) -> Self {
+        Self {
+            spoken: "https",
+            ..self
+        }
+    }
+
+    /// Returns the base of the public URLs, `None` if none is configured.
+    pub(crate) fn base(&self) -> Option<PublicBase> {
+        PublicBase::parse(&self.configured.as_ref()?.to_string())
     }
 
     /// Returns the address under which the sender of this request reaches the server. `None` if the
@@ -68,10 +90,20 @@ impl PublicUrl {
         let authority: Authority = host.parse().ok()?;
 
         Some(Address {
-            scheme: scheme(self.forwarded(headers, &FORWARDED_PROTO)),
+            scheme: match self.forwarded(headers, &FORWARDED_PROTO) {
+                Some(forwarded) => scheme(Some(forwarded)),
+                None => self.spoken,
+            },
             authority: authority.as_str().to_owned(),
             path: String::new(),
         })
+    }
+
+    /// Returns the base of all public URLs, where it is set.
+    pub(crate) fn configured_base(&self) -> Option<String> {
+        self.configured.as_ref()?;
+        let base = self.of(&HeaderMap::new(), &Uri::default())?;
+        Some(base.url(""))
     }
 
     /// Returns the `X-Forwarded-For` of a request: the peer, behind the caller and the proxies that
@@ -93,6 +125,15 @@ impl PublicUrl {
     pub(crate) fn caller_ip(&self, headers: &HeaderMap, peer: Peer) -> String {
         let named = self.trusted_path(headers).pop();
         named.map_or_else(|| peer.0.ip().to_string(), str::to_owned)
+    }
+
+    /// Returns the IP address of the caller, for rules about addresses: the peer's, or the one that a
+    /// trusted proxy names. `None` if that is no IP address.
+    pub(crate) fn address_of(&self, headers: &HeaderMap, peer: Peer) -> Option<IpAddr> {
+        match self.trusted_path(headers).pop() {
+            Some(named) => CallerAddress::ip_of(named),
+            None => Some(peer.0.ip().to_canonical()),
+        }
     }
 
     /// Returns the address of the caller, as far as it counts as one party.
@@ -228,6 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_with_tls_gives_its_own_scheme() {
+        let own = |trust| PublicUrl::new(None, trust).over_tls();
+        assert_eq!(
+            of(&own(ForwardedTrust::Untrusted), &[HOST]).as_deref(),
+            Some("https://pool.example:8080/p")
+        );
+
+        let plain = || (FORWARDED_PROTO, "http");
+        assert_eq!(
+            of(&own(ForwardedTrust::Untrusted), &[HOST, plain()]).as_deref(),
+            Some("https://pool.example:8080/p")
+        );
+        assert_eq!(
+            of(&own(trusting(&[])), &[HOST, plain()]).as_deref(),
+            Some("http://pool.example:8080/p")
+        );
+    }
+
+    #[test]
     fn the_peer_is_believed_about_its_own_entry_alone() {
         let one_proxy = PublicUrl::new(None, trusting(&[]));
         let lists = [
@@ -291,6 +351,34 @@ mod tests {
 
         let all_named = lines(&[(FORWARDED_FOR, "10.0.0.1, 10.0.0.2")]);
         assert_eq!(public.caller_ip(&all_named, peer), "10.0.0.1");
+    }
+
+    #[test]
+    fn an_address_for_rules_is_the_one_of_a_proxy_that_is_trusted() {
+        let address = |trust, forwarded| {
+            let headers = lines(&[(FORWARDED_FOR, forwarded)]);
+            let address = PublicUrl::new(None, trust).address_of(&headers, Peer::default());
+            address.map(|address| address.to_string())
+        };
+        let peer = Some(Peer::default().0.ip().to_string());
+        let some = |text: &str| Some(text.to_owned());
+
+        assert_eq!(address(ForwardedTrust::Untrusted, "10.0.0.1"), peer);
+        assert_eq!(
+            address(trusting(&[]), "10.0.0.1, 192.0.2.7"),
+            some("192.0.2.7")
+        );
+        let named = trusting(&["192.0.2.7/32"]);
+        assert_eq!(
+            address(named, "6.6.6.6, 10.0.0.1, 192.0.2.7"),
+            some("10.0.0.1")
+        );
+        assert_eq!(
+            address(trusting(&[]), "[::ffff:10.0.0.1]:80"),
+            some("10.0.0.1")
+        );
+        assert_eq!(address(trusting(&[]), "10.0.0.1, unknown"), None);
+        assert_eq!(address(trusting(&[]), ""), peer);
     }
 
     #[test]

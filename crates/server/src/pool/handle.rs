@@ -12,7 +12,7 @@ use llamapool_pool::{
 };
 use llamapool_wire::llm::{CallReport, CountSource};
 use llamapool_wire::{Offer, RelayId};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -34,11 +34,17 @@ const MAX_GONE: usize = 4096;
 #[derive(Clone)]
 pub(crate) struct WorkerPool(Arc<Inner>);
 
+/// The bounds of a key at one time.
+pub(crate) struct KeyBounds {
+    /// Greater than those of all bounds of the key before.
+    pub(crate) version: u64,
+    pub(crate) settings: KeySettings,
+    pub(crate) limits: BudgetLimits,
+}
+
 /// What a pool begins with.
 pub(crate) struct PoolSettings {
     pub(crate) config: PoolConfig,
-    /// The settings and bounds of each key, in the order of their numbers.
-    pub(crate) keys: Vec<(KeySettings, BudgetLimits)>,
     /// The further names of models.
     pub(crate) aliases: Vec<ServerAlias>,
 }
@@ -47,8 +53,8 @@ struct Inner {
     state: Mutex<State>,
     ledger: Mutex<Ledger>,
     metrics: LlmMetrics,
-    /// The bounds of the keys, by their numbers.
-    limits: Vec<BudgetLimits>,
+    /// The versions of the bounds of the keys that have called, and how much they may use.
+    bounds: RwLock<IdMap<KeyId, (u64, BudgetLimits)>>,
     started: Instant,
     next_number: AtomicU64,
     /// When the keeper of the time wakes next, in microseconds.
@@ -108,32 +114,59 @@ impl WorkerPool {
     /// Returns a pool without workers.
     pub(crate) fn new(settings: PoolSettings, metrics: LlmMetrics) -> Self {
         let mut pool = Pool::new(settings.config);
-        let mut ledger = Ledger::default();
         pool.set_aliases(settings.aliases);
-        let mut all_limits = Vec::new();
-        for (number, (key, limits)) in (0..).zip(settings.keys) {
-            all_limits.push(limits);
-            pool.set_key(KeyId(number), key, 0);
-            ledger.budget.set_key(KeyId(number), limits);
-        }
-
         let state = State {
             pool,
             waiting: IdMap::default(),
             workers: IdMap::default(),
             left: VecDeque::new(),
         };
-        Self(Arc::new(Inner {
+        let pool = Self(Arc::new(Inner {
             state: Mutex::new(state),
-            ledger: Mutex::new(ledger),
+            ledger: Mutex::default(),
             metrics,
-            limits: all_limits,
+            bounds: RwLock::default(),
             started: Instant::now(),
             next_number: AtomicU64::new(1),
             wakes_at: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
             queue_view: CachedView::default(),
-        }))
+        }));
+        pool.set_bounds(Self::OPERATOR, 0, || KeyBounds {
+            version: 0,
+            settings: KeySettings {
+                name: "api_key".to_owned(),
+                ..KeySettings::default()
+            },
+            limits: BudgetLimits::default(),
+        });
+        pool
+    }
+
+    /// Has a key wait and spend by bounds of a version, unless it does by these or later ones.
+    pub(crate) fn set_bounds(&self, key: KeyId, version: u64, make: impl FnOnce() -> KeyBounds) {
+        let is_set = |bounds: &IdMap<KeyId, (u64, BudgetLimits)>| {
+            let set = bounds.get(&key);
+            set.is_some_and(|(set, _)| *set >= version)
+        };
+        if is_set(&self.0.bounds.read()) {
+            return;
+        }
+
+        // Held to the end: of two versions the later one must be set last.
+        let mut bounds = self.0.bounds.write();
+        if is_set(&bounds) {
+            return;
+        }
+        let KeyBounds {
+            version,
+            settings,
+            limits,
+        } = make();
+        bounds.insert(key, (version, limits));
+        self.0.metrics.name_key(key, &settings.name);
+        self.0.ledger.lock().budget.set_key(key, limits);
+        self.change(|pool, now| pool.set_key(key, settings, now));
     }
 
     /// Adds a worker, which takes calls once it has sent its models.
@@ -267,14 +300,13 @@ impl WorkerPool {
         Ok(Spending::new(self.clone(), reservation))
     }
 
-    /// Returns the size of a bucket of a key, `None` without one.
-    pub(crate) fn limit(&self, key: KeyId, kind: BudgetKind) -> Option<u64> {
-        let limits = self.0.limits.get(key.0 as usize)?;
-        match kind {
-            BudgetKind::RequestsPerMinute => limits.requests_per_minute,
-            BudgetKind::TokensPerMinute => limits.tokens_per_minute,
-            BudgetKind::TokensPerDay => limits.tokens_per_day,
-        }
+    /// Returns the sizes of the buckets of a key.
+    pub(crate) fn limits(&self, key: KeyId) -> BudgetLimits {
+        let bounds = self.0.bounds.read();
+        bounds
+            .get(&key)
+            .map(|(_, limits)| *limits)
+            .unwrap_or_default()
     }
 
     /// Returns what is left in a bucket of a key, and the time until it is full.
@@ -533,10 +565,8 @@ impl WorkerPool {
     pub(crate) fn empty(metrics: &crate::metrics::Metrics) -> Self {
         let settings = PoolSettings {
             config: PoolConfig::default(),
-            keys: vec![(KeySettings::default(), BudgetLimits::default())],
             aliases: Vec::new(),
         };
-        let names = vec!["api_key".to_owned()];
-        Self::new(settings, LlmMetrics::new(metrics, names, super::GenAi::Off))
+        Self::new(settings, LlmMetrics::new(metrics, super::GenAi::Off))
     }
 }

@@ -8,6 +8,7 @@ use llamapool_pool::{CallId, KeyId, Outcome, RefusedError, Retry, Run};
 use super::handle::WorkerPool;
 use super::ledger::{Estimate, Spending};
 use super::worker::PoolWorker;
+use crate::identity::KeyMeter;
 
 /// A call that has a slot of a worker. Dropping it gives the slot back: at once if its last attempt
 /// went to no answer, and else with the report of the worker, which is given a moment to arrive.
@@ -31,6 +32,8 @@ pub(crate) struct AttemptOf {
     /// The worker's own name of it.
     pub(crate) model_at_worker: Arc<str>,
     pub(crate) endpoint: Endpoint,
+    /// Counts the tokens for the caller key.
+    pub(crate) meter: Option<Arc<KeyMeter>>,
 }
 
 /// How far a running call is.
@@ -64,7 +67,12 @@ impl RunningCall {
     }
 
     /// Begins an attempt. Returns its number, for the worker's report.
-    pub(crate) fn begin_attempt(&mut self, model: Arc<str>, endpoint: Endpoint) -> u64 {
+    pub(crate) fn begin_attempt(
+        &mut self,
+        model: Arc<str>,
+        endpoint: Endpoint,
+        meter: Option<Arc<KeyMeter>>,
+    ) -> u64 {
         self.abandon_attempt();
         let number = self.pool.next_number();
         let worker = (self.worker.id, self.worker.clone());
@@ -73,6 +81,7 @@ impl RunningCall {
             model,
             model_at_worker: self.run.model_name.clone(),
             endpoint,
+            meter,
         };
         self.pool
             .with_ledger(|ledger, now| ledger.begin(number, running, of, now));

@@ -6,12 +6,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use llamapool_dialect::Endpoint;
+use llamapool_identity::Usage;
 use llamapool_pool::{IdMap, KeyId};
 use llamapool_wire::llm::{CallEnd, CallReport};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prometheus::{HistogramVec, IntCounterVec};
 
 use super::durations::RequestDurations;
@@ -81,7 +82,8 @@ struct Counts {
     completed: AtomicU64,
     failed: AtomicU64,
     keys: Mutex<IdMap<KeyId, KeyTotals>>,
-    key_names: Vec<String>,
+    /// The names of the keys that have called.
+    key_names: RwLock<IdMap<KeyId, Arc<str>>>,
     /// The models that are counted by themselves.
     models: Mutex<HashSet<Arc<str>>>,
     requests: IntCounterVec,
@@ -188,14 +190,14 @@ impl WorkerTotals {
 }
 
 impl LlmMetrics {
-    /// Adds the counts to the metrics. `key_names` are those of the keys, by their numbers.
-    pub(crate) fn new(metrics: &Metrics, key_names: Vec<String>, gen_ai: GenAi) -> Self {
+    /// Adds the counts to the metrics.
+    pub(crate) fn new(metrics: &Metrics, gen_ai: GenAi) -> Self {
         let counts = Counts {
             running: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             keys: Mutex::default(),
-            key_names,
+            key_names: RwLock::default(),
             models: Mutex::default(),
             requests: metrics.counter(
                 "llamapool_model_requests_total",
@@ -355,24 +357,30 @@ impl LlmMetrics {
             return;
         };
 
+        if let Some(meter) = &settled.of.meter {
+            let used = Usage {
+                tokens: report.prompt + report.completion,
+                ..Usage::default()
+            };
+            meter.count(used, SystemTime::now());
+        }
         let model = self.model_label(&settled.of.model);
         if let Some(gen_ai) = &counts.gen_ai {
             let operation = gen_ai::operation(settled.of.endpoint);
             let worker = Some((&*settled.worker, &settled.of.model_at_worker));
             gen_ai.reported(self.attributes(operation, model.clone(), worker), report);
         }
+        let name = self.key_name(key);
         let kinds = [("in", report.prompt), ("out", report.completion)];
         for (kind, tokens) in kinds {
             counts
                 .tokens
                 .with_label_values(&[&*model, kind])
                 .inc_by(tokens);
-            if let Some(name) = counts.key_names.get(key.0 as usize) {
-                counts
-                    .key_tokens
-                    .with_label_values(&[name, kind])
-                    .inc_by(tokens);
-            }
+            counts
+                .key_tokens
+                .with_label_values(&[&*name, kind])
+                .inc_by(tokens);
         }
         if report.embeddings > 0 {
             let embeddings = counts.embeddings.with_label_values(&[&*model]);
@@ -407,8 +415,14 @@ impl LlmMetrics {
     }
 
     /// Returns the name of a key, empty if it has none.
-    pub(crate) fn key_name(&self, key: KeyId) -> &str {
-        self.0.key_names.get(key.0 as usize).map_or("", |name| name)
+    pub(crate) fn key_name(&self, key: KeyId) -> Arc<str> {
+        let names = self.0.key_names.read();
+        names.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Takes the name of a key.
+    pub(super) fn name_key(&self, key: KeyId, name: &str) {
+        self.0.key_names.write().insert(key, name.into());
     }
 
     /// Returns the name that a model is counted under.
@@ -446,7 +460,7 @@ mod tests {
 
     #[test]
     fn models_beyond_a_thousand_are_counted_together() {
-        let metrics = LlmMetrics::new(&Metrics::new(), Vec::new(), GenAi::Off);
+        let metrics = LlmMetrics::new(&Metrics::new(), GenAi::Off);
 
         let labels: HashSet<_> = (0..MAX_MODELS + 50)
             .map(|number| metrics.model_label(&name(number)))

@@ -11,6 +11,7 @@ use super::pending::PendingClaim;
 use super::registry::Registry;
 use crate::auth::RelayIdentity;
 use crate::directory::{Member, RelayTunnel};
+use crate::identity::KeyUse;
 
 /// The reservations of one relay, one for each of its ids, in its order.
 #[must_use]
@@ -67,6 +68,12 @@ impl Reservations {
     pub(crate) fn ids_for_log(&self) -> String {
         let ids: Vec<_> = self.ids().map(RelayId::as_str).collect();
         ids.join(", ")
+    }
+
+    /// Returns the worker key that the relay presented; `None` for the bootstrap key.
+    pub(crate) fn key(&self) -> Option<KeyUse> {
+        let first = self.reservations.first();
+        first.and_then(|reservation| reservation.claim.identity.key.clone())
     }
 
     /// Returns the number of ids.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use llamapool_limits::{Claim as ShareClaim, FairShare, Network, Owner, ShareError};
 use llamapool_tunnel::CloseReason;
-use llamapool_wire::{InstanceId, Refusal, RelayId};
+use llamapool_wire::{IdAnswer, IdStanding, InstanceId, Mark, Refusal, RelayId, people_line};
 use lru::LruCache;
 use parking_lot::Mutex;
 
@@ -135,6 +135,53 @@ impl Registry {
         Err(taken(&ids.join(" or ")))
     }
 
+    /// Returns what would become of a claim of each id that a relay wants. Claims nothing, and pings
+    /// nobody: a holder that is silent counts as one that is alive.
+    pub(crate) fn standings(&self, identity: &RelayIdentity) -> Vec<IdAnswer> {
+        let state = self.state.lock();
+        let wanted = identity.ids.iter();
+        wanted
+            .map(|id| {
+                let (standing, holder) = match id {
+                    None => (IdStanding::Free, None),
+                    Some(id) => self.standing(&state, id, identity),
+                };
+                IdAnswer {
+                    id: id.as_ref().map(RelayId::to_string),
+                    standing,
+                    holder,
+                }
+            })
+            .collect()
+    }
+
+    /// Returns what would become of a claim of an id, and the name of the relay that has it.
+    fn standing(
+        &self,
+        state: &RegistryState,
+        id: &RelayId,
+        identity: &RelayIdentity,
+    ) -> (IdStanding, Option<String>) {
+        if self.records.check(id, identity).is_err() {
+            return (IdStanding::Kept, None);
+        }
+        let members = self.directory.find(id).map(|listing| listing.members);
+        let members = members.unwrap_or_default();
+        let held = members.iter().map(|member| &*member.identity);
+        let mut holders = held.chain(state.reserved_by(id)).peekable();
+        if holders.peek().is_none() {
+            return (IdStanding::Free, None);
+        }
+        let mut name = None;
+        for holder in holders {
+            name.get_or_insert_with(|| holder.name.as_str().to_owned());
+            if !may_share(holder, identity) {
+                return (IdStanding::Taken, Some(holder.name.as_str().to_owned()));
+            }
+        }
+        (IdStanding::Shared, name)
+    }
+
     /// Returns whether a relay that is not there may come back with its sessions: it was lost not
     /// long ago, or before this server was started, which has not run for long.
     pub(crate) fn may_return(&self, id: &RelayId, tag: RelayTag, grace: Duration) -> bool {
@@ -177,7 +224,7 @@ impl Registry {
         if let Some(member) = &removed {
             self.records.refresh([&member.id]);
         }
-        if let Some(member) = removed.filter(|member| !member.is_draining()) {
+        if let Some(member) = removed.filter(|member| !member.has_announced_leave()) {
             state.add_lost(id, member.tag);
         }
     }
@@ -212,6 +259,11 @@ impl Registry {
         for stranger in strangers {
             tracing::info!(
                 id = %stranger.id,
+                people = %people_line(
+                    Mark::Gone,
+                    &stranger.id,
+                    "its relay is silent: another one takes over",
+                ),
                 "the relay that held this id is silent: another one takes over"
             );
             stranger.tunnel.end.close(CloseReason::Replaced);
@@ -269,14 +321,7 @@ impl Registry {
                 continue;
             };
 
-            // A relay that comes again has the place that it has: a full server must not keep it
-            // out. A second claim at the same time needs another one.
-            let own = listing
-                .members
-                .iter()
-                .find(|member| member.identity.instance == identity.instance);
-            let own = own.filter(|_| !state.is_reserved_by(id, &identity.instance));
-            seats.push(own.and_then(|member| state.seats.get(&member.serial).cloned()));
+            seats.push(state.own_seat(id, &listing.members, identity));
 
             let is_stranger = |member: &Arc<Member>| !may_share(&member.identity, identity);
             strangers.extend(listing.members.into_iter().filter(is_stranger));
@@ -351,6 +396,20 @@ impl RegistryState {
     fn is_reserved_by_a_stranger(&self, id: &RelayId, newcomer: &RelayIdentity) -> bool {
         self.reserved_by(id)
             .any(|holder| !may_share(holder, newcomer))
+    }
+
+    /// Returns the place that a relay which comes again has: a full server must not keep it out. A
+    /// second claim at the same time needs another one.
+    fn own_seat(
+        &self,
+        id: &RelayId,
+        members: &[Arc<Member>],
+        identity: &RelayIdentity,
+    ) -> Option<Seat> {
+        let is_own = |member: &&Arc<Member>| member.identity.instance == identity.instance;
+        let own = members.iter().find(is_own);
+        let own = own.filter(|_| !self.is_reserved_by(id, &identity.instance));
+        own.and_then(|member| self.seats.get(&member.serial).cloned())
     }
 
     fn is_reserved_by(&self, id: &RelayId, instance: &InstanceId) -> bool {

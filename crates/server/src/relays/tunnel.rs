@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use llamapool_tunnel::{CloseCode, CloseReason, ServerEnd, TunnelConfig, TunnelEnd};
-use llamapool_wire::{Event, Offer};
+use llamapool_wire::{Event, Mark, Offer, ProviderHealth, people_line};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::events::{EventStream, EventsError};
 use super::registration::{Registration, Reservations};
 use crate::auth::RelayKind;
-use crate::directory::{Member, RelayTunnel};
+use crate::directory::{EndNote, Member, RelayTunnel};
 use crate::pool::{WorkerPool, WorkerSeat};
 
 /// The time from the upgrade to the first event of each of the relay's ids; a relay has nothing to
@@ -32,9 +32,33 @@ pub(crate) async fn run_tunnel<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let note = EndNote::default();
+    let end = run(reservations, io, (remote, note.clone()), config, pool).await;
+    // After its ids were left, for those that look at them.
+    note.set(&end);
+    end
+}
+
+async fn run<S>(
+    reservations: Reservations,
+    io: S,
+    (remote, end_note): (SocketAddr, EndNote),
+    config: &TunnelConfig,
+    pool: &WorkerPool,
+) -> TunnelEnd
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let key = reservations.key();
+    let key_ended = async move {
+        match key {
+            Some(key) => key.ended().await,
+            None => std::future::pending().await,
+        }
+    };
     let (tunnel, mut driver) = ServerEnd::open(io, config.clone()).await;
     let relay = RelayTunnel::new(tunnel.clone(), remote, reservations.len());
-    let relay = Arc::new(relay);
+    let relay = Arc::new(relay.with_end_note(end_note));
 
     // A pong is no offer: a relay that only answers pings is not waited for longer than a silent
     // one.
@@ -77,6 +101,7 @@ where
     let (close, end) = tokio::select! {
         biased;
         end = &mut driver => return end,
+        () = key_ended => (Some(CloseReason::Revoked), TunnelEnd::Closed),
         end = tunnel.closed() => (None, end),
         (reason, end) = follow_all(registered) => (Some(reason), end),
     };
@@ -118,12 +143,24 @@ async fn follow(registered: Registered) -> Result<(), EventsError> {
         mut events,
     } = registered;
     let member = registration.member();
-    while let Some(event) = events.next_event().await? {
+    loop {
+        let event = tokio::select! {
+            // Biased towards the relay, which may leave.
+            biased;
+            event = events.next_event() => event?,
+            () = member.hold_changed() => {
+                if let Some(seat) = &seat {
+                    seat.set_offer(&member.as_held(member.offer().offer));
+                }
+                continue;
+            }
+        };
+        let Some(event) = event else { break };
         match (event, &seat) {
             (Event::Offer(offer), seat) => {
                 log_offer(member, &offer);
                 if let Some(seat) = seat {
-                    seat.set_offer(&offer);
+                    seat.set_offer(&member.as_held(offer.clone()));
                 }
                 member.set_offer(offer);
             }
@@ -147,37 +184,78 @@ async fn follow(registered: Registered) -> Result<(), EventsError> {
 /// Logs an offer that differs from the last one in what operators look for.
 fn log_offer(member: &Member, offer: &Offer) {
     let current = member.offer().offer;
-    if offer.provider != current.provider || offer.draining != current.draining {
-        tracing::info!(
-            id = %member.id,
-            draining = offer.draining,
-            provider = ?offer.provider,
-            "relay offers"
-        );
+    let is_same = is_same_health(&offer.provider, &current.provider);
+    if is_same && offer.draining == current.draining {
+        return;
+    }
+
+    let (mark, text) = shown_health(offer);
+    let (provider, error) = match &offer.provider {
+        ProviderHealth::Unknown => ("unknown", None),
+        ProviderHealth::Reachable { .. } => ("reachable", None),
+        ProviderHealth::Unreachable { error, .. } => ("unreachable", Some(error.as_str())),
+    };
+    tracing::info!(
+        id = %member.id,
+        draining = offer.draining,
+        provider,
+        error,
+        people = %people_line(mark, &member.id, text),
+        "relay offers"
+    );
+}
+
+/// Returns whether two states of a provider are the same for people: the time since when it is so
+/// is none of it.
+fn is_same_health(one: &ProviderHealth, other: &ProviderHealth) -> bool {
+    match (one, other) {
+        (
+            ProviderHealth::Unreachable { error: one, .. },
+            ProviderHealth::Unreachable { error: other, .. },
+        ) => one == other,
+        (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+    }
+}
+
+fn shown_health(offer: &Offer) -> (Mark, String) {
+    match &offer.provider {
+        _ if offer.draining => (Mark::Draining, "draining: takes no new calls".to_owned()),
+        ProviderHealth::Unknown => (Mark::Gone, "provider not looked at yet".to_owned()),
+        ProviderHealth::Reachable { .. } => (Mark::Up, "provider up".to_owned()),
+        ProviderHealth::Unreachable { error, .. } => {
+            (Mark::Down, format!("provider down: {error}"))
+        }
     }
 }
 
 /// Adds a relay to the pool, if it is a worker.
 fn join_pool(pool: &WorkerPool, member: &Arc<Member>) -> Option<WorkerSeat> {
     let is_worker = member.identity.kind == RelayKind::Worker;
-    is_worker.then(|| pool.join(member.clone(), &member.offer().offer))
+    is_worker.then(|| pool.join(member.clone(), &member.as_held(member.offer().offer)))
 }
 
 fn log_connected(member: &Member) {
     let identity = &member.identity;
+    let name = identity.name.as_str();
+    let remote = member.tunnel.remote;
     let protected = member.is_protected();
+    let note = if protected || identity.kind == RelayKind::Worker {
+        ""
+    } else {
+        " · no token: the access of the id decides"
+    };
+
     tracing::info!(
         id = %member.id,
-        name = identity.name.as_str(),
+        name,
         version = identity.version.as_str(),
-        remote = %member.tunnel.remote,
+        %remote,
         protected,
+        people = %people_line(
+            Mark::Up,
+            &member.id,
+            format_args!("relay {name} connected from {}{note}", remote.ip()),
+        ),
         "relay connected"
     );
-    if !protected && identity.kind == RelayKind::Mcp {
-        tracing::warn!(
-            id = %member.id,
-            "anyone who reaches this server can call this id: its relay has no AUTH_TOKEN"
-        );
-    }
 }

@@ -222,7 +222,7 @@ async fn a_draining_worker_gets_no_new_calls_and_ends_its_own() {
     let other = crate::kit::worker(&server, "beta", 2).await;
     let setup = llamapool_testkit::WorkerSetup::new(&["m"], 2);
     other.offer_draining(setup.runtime).await;
-    server
+    let state = server
         .until("beta drains", |state| {
             let workers = state["workers"].as_array().unwrap();
             workers
@@ -230,6 +230,13 @@ async fn a_draining_worker_gets_no_new_calls_and_ends_its_own() {
                 .any(|one| one["id"] == "beta" && one["status"] == "draining")
         })
         .await;
+    let problems = state["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(
+        (&problems[0]["id"], &problems[0]["kind"]),
+        (&"beta".into(), &"draining".into())
+    );
+    assert_eq!(state["mcp"]["clients"], serde_json::json!([]));
 
     for _ in 0..3 {
         let mut pending = start(&server, CHAT, &chat(false));

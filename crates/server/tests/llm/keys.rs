@@ -1,26 +1,16 @@
 //! Keys of the LLM API: who calls, and within which bounds.
 
-use llamapool_server::LlmKey;
+use std::time::Duration;
+
+use llamapool_identity::Key;
+use llamapool_server::LlmAccess;
 use llamapool_testkit::{
-    API_KEY, PendingCall, Pool, ScriptedWorker, ServerConfig, WorkerSetup, soon,
+    API_KEY, PendingCall, Pool, RawHttp, ScriptedWorker, ServerConfig, WorkerSetup, http_request,
+    soon,
 };
-use llamapool_wire::Secret;
 use serde_json::{Value, json};
 
-use crate::kit::{CHAT, COMPLETION, chat, read, until_waiting, worker};
-
-fn key(name: &str, configure: impl FnOnce(&mut LlmKey)) -> LlmKey {
-    let mut key = LlmKey::new(
-        name,
-        LlmKey::digest_of(&Secret::new(format!("key-of-{name}"))),
-    );
-    configure(&mut key);
-    key
-}
-
-async fn server_with(keys: Vec<LlmKey>) -> Pool {
-    Pool::with(|config: &mut ServerConfig| config.auth.keys.llm = keys.into()).await
-}
+use crate::kit::{CHAT, COMPLETION, chat, key, read, server_with_keys, until_waiting, worker};
 
 fn request_as(server: &Pool, headers: &[(&str, &str)], body: &Value) -> reqwest::RequestBuilder {
     let mut request = server.http.post(format!("{}{CHAT}", server.url)).json(body);
@@ -39,7 +29,7 @@ async fn status_as(server: &Pool, headers: &[(&str, &str)]) -> (u16, String) {
 
 #[tokio::test]
 async fn a_key_may_come_in_every_header_but_only_one_key() {
-    let server = server_with(vec![key("alice", |_| {})]).await;
+    let server = server_with_keys(vec![key("alice", |_| {})]).await;
     let found = (404, "model_not_found".to_owned());
     let refused = (401, "unauthorized".to_owned());
 
@@ -70,8 +60,8 @@ async fn a_key_may_come_in_every_header_but_only_one_key() {
 }
 
 #[tokio::test]
-async fn a_key_opens_the_llm_api_alone() {
-    let server = server_with(vec![key("alice", |_| {})]).await;
+async fn a_key_for_models_opens_the_llm_api_alone() {
+    let server = server_with_keys(vec![key("alice", |_| {})]).await;
     let get = |path: &str| {
         let request = server.http.get(format!("{}{path}", server.url));
         request.bearer_auth("key-of-alice").send()
@@ -93,10 +83,109 @@ async fn a_server_without_keys_is_open_to_all() {
     assert_eq!(status_as(&server, &[]).await.0, 404);
 }
 
+/// The access that is set holds, whichever keys there are.
+#[tokio::test]
+async fn the_access_of_the_llm_api_can_be_set() {
+    let with = |access, api_key: bool| {
+        Pool::with(move |config: &mut ServerConfig| {
+            config.auth.llm_access = Some(access);
+            if !api_key {
+                config.auth.keys.api = None;
+            }
+        })
+    };
+
+    let open = with(LlmAccess::Open, true).await;
+    let closed = with(LlmAccess::Keys, false).await;
+
+    let wrong = [("authorization", "Bearer anything")];
+    for headers in [&[][..], &wrong, &[("x-api-key", "a"), ("api-key", "b")]] {
+        assert_eq!(status_as(&open, headers).await.0, 404, "{headers:?}");
+    }
+    assert_eq!(status_as(&closed, &[]).await.0, 401);
+    assert_eq!(status_as(&closed, &wrong).await.0, 401);
+    // A key of the settings closes a server without API key.
+    let declared = Pool::with(|config: &mut ServerConfig| {
+        config.auth.keys.api = None;
+        config.identity.declared.keys = vec![key("alice", |_| {})];
+    })
+    .await;
+    assert_eq!(status_as(&declared, &[]).await.0, 401);
+    let alice = [("x-api-key", "key-of-alice")];
+    assert_eq!(status_as(&declared, &alice).await.0, 404);
+}
+
+/// Where nobody needs a key, the one of the operator still makes a difference.
+#[tokio::test]
+async fn callers_of_an_open_api_pin_and_unload_nothing() {
+    let open = |config: &mut ServerConfig| config.auth.llm_access = Some(LlmAccess::Open);
+    let server = Pool::with(open).await;
+    let mut setup = WorkerSetup::new(&["m"], 2);
+    setup.models[0].apis.push("ollama".to_owned());
+    let mut worker = ScriptedWorker::connect(&server, "alpha", setup).await;
+    let generate = |body: &str| {
+        let request = server.http.post(format!("{}/api/generate", server.url));
+        request.body(body.to_owned())
+    };
+
+    let unload = generate(r#"{"model":"m","keep_alive":0}"#);
+    let unload = soon("an answer", unload.send()).await.unwrap();
+    let pinned = r#"{"model":"m","keep_alive":-1,"prompt":"a"}"#;
+    let _by_operator = PendingCall::start(generate(pinned).bearer_auth(API_KEY));
+    let of_operator = worker.next_call().await;
+
+    assert_eq!(unload.status(), 403);
+    assert_eq!(of_operator.body, pinned);
+}
+
+/// A client sends head and body in two packets. A connection that is closed before the body arrives
+/// would take the refusal along.
+#[tokio::test]
+async fn a_refusal_waits_for_the_body_that_follows_its_head() {
+    let for_notes = key("notes", |rights| {
+        rights.ids = vec!["notes".parse().unwrap()];
+        rights.models = Vec::new();
+    });
+    let server = server_with_keys(vec![for_notes]).await;
+
+    for (path, headers, status) in [
+        (CHAT, "", 401),
+        (CHAT, "authorization: Bearer key-of-notes\r\n", 403),
+        (CHAT, "origin: http://evil.example\r\n", 403),
+        ("/v1/nothing", "", 404),
+        ("/api/pull", "authorization: Bearer test123\r\n", 403),
+        (
+            CHAT,
+            "authorization: Bearer test123\r\nllamapool-queue: maybe\r\n",
+            400,
+        ),
+    ] {
+        let request = http_request("POST", path, headers, &[b'a'; 1000]);
+        let (head, body) = request.split_at(request.len() - 1000);
+        let mut caller = RawHttp::connect(&server.url).await;
+        caller.send(head).await;
+        // Long enough for an answer that does not wait.
+        let early = tokio::time::timeout(Duration::from_millis(100), caller.head()).await;
+        assert!(
+            early.is_err(),
+            "{path} {headers}: an answer before the body"
+        );
+
+        caller.send(body).await;
+        let head = soon("a head", caller.head()).await;
+
+        assert_eq!(head.status(), status, "{path} {headers}");
+    }
+}
+
 #[tokio::test]
 async fn an_expired_key_is_refused() {
     let past = std::time::SystemTime::now() - std::time::Duration::from_secs(1);
-    let server = server_with(vec![key("bob", |key| key.expires = Some(past))]).await;
+    let bob = Key {
+        expires_at: Some(past),
+        ..key("bob", |_| {})
+    };
+    let server = server_with_keys(vec![bob]).await;
 
     let status = status_as(&server, &[("x-api-key", "key-of-bob")]).await;
 
@@ -105,8 +194,8 @@ async fn an_expired_key_is_refused() {
 
 #[tokio::test]
 async fn a_key_sees_and_uses_its_models_alone() {
-    let only_m = key("alice", |key| key.models = vec!["m".to_owned()]);
-    let server = server_with(vec![only_m]).await;
+    let only_m = key("alice", |rights| rights.models = vec!["m".to_owned()]);
+    let server = server_with_keys(vec![only_m]).await;
     let setup = WorkerSetup::new(&["m", "secret"], 2);
     let _worker = ScriptedWorker::connect(&server, "alpha", setup).await;
     let alice = [("x-api-key", "key-of-alice")];
@@ -135,9 +224,9 @@ async fn a_key_sees_and_uses_its_models_alone() {
 
 #[tokio::test]
 async fn rates_and_budgets_refuse_with_the_time_to_wait() {
-    let server = server_with(vec![
-        key("calls", |key| key.requests_per_minute = Some(1)),
-        key("daily", |key| key.tokens_per_day = Some(2000)),
+    let server = server_with_keys(vec![
+        key("calls", |rights| rights.llm.requests_per_minute = Some(1)),
+        key("daily", |rights| rights.llm.tokens_per_day = Some(2000)),
     ])
     .await;
     let mut worker = worker(&server, "alpha", 4).await;
@@ -171,9 +260,9 @@ async fn rates_and_budgets_refuse_with_the_time_to_wait() {
 
 #[tokio::test]
 async fn a_concurrency_of_one_makes_the_second_call_wait() {
-    let server = server_with(vec![key("alice", |key| {
-        key.max_concurrency = Some(1);
-        key.max_queued = Some(1);
+    let server = server_with_keys(vec![key("alice", |rights| {
+        rights.llm.max_concurrency = Some(1);
+        rights.llm.max_queued = Some(1);
     })])
     .await;
     let mut worker = worker(&server, "alpha", 4).await;
@@ -196,7 +285,7 @@ async fn a_concurrency_of_one_makes_the_second_call_wait() {
 
 #[tokio::test]
 async fn a_key_that_floods_does_not_keep_others_waiting() {
-    let server = server_with(vec![key("alice", |_| {}), key("bob", |_| {})]).await;
+    let server = server_with_keys(vec![key("alice", |_| {}), key("bob", |_| {})]).await;
     let mut worker = worker(&server, "alpha", 1).await;
     let alice = [("x-api-key", "key-of-alice")];
     let bob = [("x-api-key", "key-of-bob")];
@@ -238,7 +327,7 @@ async fn a_key_that_floods_does_not_keep_others_waiting() {
 
 #[tokio::test]
 async fn only_the_operator_pins_and_unloads_models() {
-    let server = server_with(vec![key("alice", |_| {})]).await;
+    let server = server_with_keys(vec![key("alice", |_| {})]).await;
     let mut setup = WorkerSetup::new(&["m"], 2);
     setup.models[0].apis.push("ollama".to_owned());
     let mut worker = ScriptedWorker::connect(&server, "alpha", setup).await;
@@ -267,7 +356,7 @@ async fn failures_of_several_keys_close_a_worker() {
         (["alice"; 3], "closed"),
         (["alice", "bob", "alice"], "open"),
     ] {
-        let server = server_with(vec![key("alice", |_| {}), key("bob", |_| {})]).await;
+        let server = server_with_keys(vec![key("alice", |_| {}), key("bob", |_| {})]).await;
         let mut worker = worker(&server, "alpha", 1).await;
 
         for name in names {

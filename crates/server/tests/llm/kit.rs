@@ -1,5 +1,6 @@
 //! What the tests of the LLM API share.
 
+use llamapool_identity::{CallerRights, Key, Rights, digest_of};
 use llamapool_server::LlmConfig;
 use llamapool_testkit::{
     API_KEY, Answer, PendingCall, Pool, ScriptedWorker, ServerConfig, WorkerSetup, soon,
@@ -23,6 +24,22 @@ pub(crate) async fn server_with_worker(slots: u32) -> (Pool, ScriptedWorker) {
     let server = server(|_| {}).await;
     let worker = worker(&server, "alpha", slots).await;
     (server, worker)
+}
+
+/// Returns a declared key for all models, changed by `configure`. Its secret is `key-of-` and its name.
+pub(crate) fn key(name: &str, configure: impl FnOnce(&mut CallerRights)) -> Key {
+    let mut rights = CallerRights {
+        models: vec!["*".to_owned()],
+        ..CallerRights::default()
+    };
+    configure(&mut rights);
+    let secret = format!("key-of-{name}");
+    Key::declared(name, Rights::Caller(rights), digest_of(secret.as_bytes())).expect("a name")
+}
+
+/// Starts a server with these declared keys.
+pub(crate) async fn server_with_keys(keys: Vec<Key>) -> Pool {
+    Pool::with(|config: &mut ServerConfig| config.identity.declared.keys = keys).await
 }
 
 /// Connects a worker with the model `m`.

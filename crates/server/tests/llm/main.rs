@@ -17,6 +17,7 @@ mod operators;
 mod queue;
 mod responses;
 mod runtimes;
+mod stored_keys;
 mod streams;
 mod translating;
 mod words;

@@ -72,7 +72,9 @@ async fn the_state_has_every_field() {
 
     assert_eq!(
         members(&state),
-        names("server workers_summary models workers queue keys llm mcp")
+        names(
+            "server problems workers_summary models workers queue keys llm mcp certificates usage audit"
+        )
     );
     assert_eq!(
         members(&state["workers_summary"]),

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use llamapool_dialect::{Executed, LlmErrorKind};
-use llamapool_server::LlmKey;
 use llamapool_testkit::{
     API_KEY, Answer, PendingCall, Pool, RawHttp, ScriptedWorker, ServerConfig, WorkerSetup,
 };
-use llamapool_wire::Secret;
 use serde_json::{Value, json};
 
-use crate::kit::{CHAT, COMPLETION, call, read, request, start, until_waiting};
+use crate::kit::{
+    CHAT, COMPLETION, call, key, read, request, server_with_keys, start, until_waiting,
+};
 
 /// One row.
 struct Row {
@@ -273,14 +273,13 @@ async fn a_body_that_breaks_off_is_refused_by_its_row() {
 async fn bounds_of_a_key_are_refused_by_their_rows() {
     for word in ["rate_limited", "too_many_waiting", "budget_exhausted"] {
         for path in PATHS {
-            let mut key = LlmKey::new("alice", LlmKey::digest_of(&Secret::new("key-of-alice")));
-            match word {
-                "rate_limited" => key.requests_per_minute = Some(1),
-                "too_many_waiting" => key.max_concurrency = Some(1),
-                _ => key.tokens_per_day = Some(1100),
-            }
+            let key = key("alice", |rights| match word {
+                "rate_limited" => rights.llm.requests_per_minute = Some(1),
+                "too_many_waiting" => rights.llm.max_concurrency = Some(1),
+                _ => rights.llm.tokens_per_day = Some(1100),
+            });
             let (server, mut worker) =
-                with_worker(|config| config.auth.keys.llm = vec![key].into()).await;
+                with_worker(|config| config.identity.declared.keys = vec![key]).await;
             let ask = |path: &str| {
                 let mut body = body("m");
                 body["max_tokens"] = json!(1000);
@@ -476,12 +475,8 @@ async fn requests_beyond_the_bounds_of_their_form_are_400() {
 /// A key that runs all it may waits, and is refused only where its caller does not wait.
 #[tokio::test]
 async fn calls_at_once_of_a_key_wait_for_each_other() {
-    let mut key = LlmKey::new("alice", LlmKey::digest_of(&Secret::new("key-of-alice")));
-    key.max_concurrency = Some(1);
-    let server = Pool::with(|config: &mut ServerConfig| {
-        config.auth.keys.llm = vec![key].into();
-    })
-    .await;
+    let key = key("alice", |rights| rights.llm.max_concurrency = Some(1));
+    let server = server_with_keys(vec![key]).await;
     let mut setup = WorkerSetup::new(&["m"], 4);
     setup.models[0].apis.push("ollama".to_owned());
     let mut worker = ScriptedWorker::connect(&server, "alpha", setup).await;

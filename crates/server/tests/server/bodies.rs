@@ -360,3 +360,41 @@ async fn a_body_with_broken_framing_is_the_callers_fault() {
         200
     );
 }
+
+/// A provider refuses a large request before it has read it. Its caller, which reads no answer before
+/// all is sent, is neither stopped nor loses the answer, and its connection is good for more.
+#[tokio::test]
+async fn an_early_answer_reaches_a_caller_that_reads_last() {
+    let pool = Pool::start().await;
+    let provider = RawProvider::bind().await;
+    let _relay = pool.relay("early", &provider.url).await;
+    let mut caller = RawHttp::connect(&pool.url).await;
+    let size = 32 * MIB;
+
+    let head = format!(
+        "POST /api/mcp/id/early HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n"
+    );
+    caller.send(head).await;
+    let sending = async {
+        for _ in 0..32 {
+            let sent = caller.try_send(vec![b'x'; MIB]).await;
+            sent.expect("the connection takes the request to its end");
+        }
+    };
+    let refusing = async {
+        let (mut call, _) = provider.call().await;
+        call.send("HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\n\r\ntoo large")
+            .await;
+        call
+    };
+    let both = async { tokio::join!(sending, refusing) };
+    let ((), _unread) = soon("all is sent", both).await;
+
+    let head = soon("the answer", caller.head()).await;
+    assert_eq!(head.status(), 413);
+    assert_eq!(soon("its body", caller.body(&head)).await, b"too large");
+    caller
+        .send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
+    assert_eq!(soon("another answer", caller.head()).await.status(), 200);
+}

@@ -4,8 +4,13 @@
 //! --test server golden` writes them anew.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use llamapool_identity::{
+    AccessMode, AccessRule, CallerRights, Key, KeyOrigin, KeySecret, MessagePolicy, Rights,
+    digest_of,
+};
+use llamapool_server::{DataDirConfig, SignInConfig};
 use llamapool_testkit::{
     Answer, Link, OFFER, PendingCall, Pool, Provider, RawProvider, RelayConfig, ScriptedProvider,
     Upgrade, event_stream, http_request, json_snapshot, metrics_snapshot, soon, tools_call,
@@ -319,6 +324,23 @@ async fn page_refused() {
 }
 
 #[tokio::test]
+async fn no_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = DataDirConfig::Required(folder.path().to_owned());
+    let pool = Pool::with(|server| {
+        server.data_dir = data_dir;
+        server.listen.public_url = Some("https://pool.example".parse().unwrap());
+        server.sign_in = Some(SignInConfig::default());
+    })
+    .await;
+    let page = pool.http.get(pool.mcp("mcp-1"));
+    let page = page
+        .header("host", "pool.example")
+        .header("sec-fetch-dest", "document");
+    check_error(Cause::NoPages, page.send().await.unwrap()).await;
+}
+
+#[tokio::test]
 async fn method_refused() {
     let pool = Pool::start().await;
     let request = pool.http.request(reqwest::Method::TRACE, pool.mcp("mcp-1"));
@@ -518,6 +540,115 @@ async fn request_too_slow() {
     let request = pool.http.post(pool.mcp("mcp-1"));
     let request = request.body(reqwest::Body::wrap_stream(silence));
     check_error(Cause::RequestTooSlow, request.send().await.unwrap()).await;
+}
+
+/// A caller key that covers the ids `team-*`, as the settings declare one.
+fn team_key(text: &str) -> Key {
+    let rights = CallerRights {
+        ids: vec!["team-*".parse().unwrap()],
+        ..CallerRights::default()
+    };
+    Key {
+        id: "teamteamteam".parse().unwrap(),
+        name: "team".to_owned(),
+        rights: Rights::Caller(rights),
+        origin: KeyOrigin::Declared,
+        created_at: SystemTime::UNIX_EPOCH,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+        secrets: vec![KeySecret {
+            digest: digest_of(text.as_bytes()),
+            expires_at: None,
+        }],
+    }
+}
+
+#[tokio::test]
+async fn key_missing_key_invalid_not_allowed() {
+    let pool = Pool::with(|server| {
+        server.identity.default_access = AccessMode::Keys;
+        server
+            .identity
+            .declared
+            .keys
+            .push(team_key("the key of a team"));
+    })
+    .await;
+    let call = || {
+        pool.http
+            .post(pool.mcp("mcp-1"))
+            .json(&tools_call(1, "echo"))
+    };
+
+    check_error(Cause::KeyMissing, call().send().await.unwrap()).await;
+    let other = call().bearer_auth("another key");
+    check_error(Cause::KeyInvalid, other.send().await.unwrap()).await;
+    let team = call().bearer_auth("the key of a team");
+    check_error(Cause::NotAllowed, team.send().await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn message_denied_message_unreadable_media_type_refused() {
+    let policy = AccessRule {
+        messages: MessagePolicy::read_only(),
+        ..AccessRule::new("mcp-1".parse().unwrap(), AccessMode::Open)
+    };
+    let pool = Pool::with(|server| server.identity.declared.access.push(policy)).await;
+    let _relay = pool.relay("mcp-1", "http://127.0.0.1:9").await;
+    let post = || pool.http.post(pool.mcp("mcp-1"));
+
+    let denied = post().json(&tools_call(1, "echo")).send().await.unwrap();
+    check_error(Cause::MessageDenied, denied).await;
+    let unreadable = post().json(&serde_json::json!([])).send().await.unwrap();
+    check_error(Cause::MessageUnreadable, unreadable).await;
+    let text = post().body("{}").send().await.unwrap();
+    check_error(Cause::MediaTypeRefused, text).await;
+}
+
+/// Returns a declared caller key for all ids, whose secret is its name.
+fn limited_key(name: &str, limits: &str) -> Key {
+    Key {
+        rights: Rights::Caller(CallerRights {
+            ids: vec!["*".parse().unwrap()],
+            limits: Box::new(serde_json::from_str(limits).unwrap()),
+            ..CallerRights::default()
+        }),
+        id: name.parse().unwrap(),
+        name: name.to_owned(),
+        ..team_key(name)
+    }
+}
+
+#[tokio::test]
+async fn rate_limited_quota_used_up() {
+    let pool = Pool::with(|server| {
+        server.identity.default_access = AccessMode::Keys;
+        server.identity.declared.keys = vec![
+            limited_key("slow", r#"{"rate":"1/d"}"#),
+            limited_key("few", r#"{"quotas":{"calls_per_day":1}}"#),
+        ];
+    })
+    .await;
+    let call = |key: &str| {
+        let call = pool.http.post(pool.mcp("mcp-1")).bearer_auth(key);
+        call.json(&tools_call(1, "echo")).send()
+    };
+
+    for (key, cause) in [("slow", Cause::RateLimited), ("few", Cause::QuotaUsedUp)] {
+        call(key).await.unwrap();
+        let refused = call(key).await.unwrap();
+        assert_eq!(refused.headers()["llamapool-error"], cause.word());
+        let answer = Answer::read(refused).await;
+        let text = answer.snapshot();
+        let lines = text.lines().map(|line| {
+            // How long it is until midnight is no contract.
+            let is_time = line.starts_with("retry-after") || line.starts_with("ratelimit:");
+            if is_time { "<time>" } else { line }
+        });
+        let lines: Vec<_> = lines.collect();
+        check(&format!("error_{}", cause.word()), &lines.join("\n"));
+    }
 }
 
 #[test]

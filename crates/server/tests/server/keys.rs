@@ -37,7 +37,7 @@ async fn the_state_requires_the_api_key() {
             assert_eq!(answer.headers()["www-authenticate"], "Bearer");
 
             let body: Value = answer.json().await.unwrap();
-            let message = "expected Authorization: Bearer <API_KEY>";
+            let message = "expected Authorization: Bearer <API_KEY>, or an admin key";
 
             assert_eq!(
                 body,

@@ -8,16 +8,23 @@
 )]
 
 mod abuse;
+mod admin_api;
+mod admin_keys;
 mod bodies;
+mod browsers;
 mod claims;
 mod connections;
+mod declared;
 mod draining;
 mod forwarding;
 mod golden;
 mod headers;
+mod identity;
 mod keys;
+mod limits;
 mod metrics;
 mod plain_callers;
+mod policy;
 mod redirects;
 mod shared_origin;
 mod shares;

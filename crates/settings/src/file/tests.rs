@@ -68,7 +68,9 @@ fn variables_are_a_table_or_an_array_whose_items_keep_commas() {
         assert_eq!(parsed.len(), 1, "{text}");
         assert_eq!(parsed[0].value.as_deref(), Some("b,c"), "{text}");
     }
-    assert!(error("variables = { A = 1 }").contains("a table of strings"));
+    assert!(error("variables = { A = 1 }").contains("a table of names and strings"));
+    assert!(error("variables = { 'A=B' = 'c' }").contains("a table of names and strings"));
+    assert!(error("variables = { 'A,B' = 'c' }").contains("a table of names and strings"));
     assert!(error("variables = [\"A=\\u0000\"]").contains("an array, expected"));
 }
 
@@ -165,11 +167,11 @@ fn other_toml_types_are_refused_without_showing_values() {
 fn an_unknown_key_is_named_with_a_suggestion() {
     assert_eq!(
         error("item_ulr = 'http://x'"),
-        "unknown key \"item_ulr\" in the file \"app.toml\", did you mean item_url?"
+        "unknown key \"item_ulr\" in the file \"app.toml\", line 1, did you mean item_url?"
     );
     assert_eq!(
         error("xyzzy = 1"),
-        "unknown key \"xyzzy\" in the file \"app.toml\""
+        "unknown key \"xyzzy\" in the file \"app.toml\", line 1"
     );
     assert!(error("ITEM_URL = 'http://x'").ends_with("did you mean item_url?"));
     assert!(error("[[items]]\nurl = 'http://x'").ends_with("did you mean item?"));
@@ -201,7 +203,7 @@ fn an_unknown_key_of_an_entry_suggests_one_of_its_table() {
 
     assert_eq!(
         with_key("ulr"),
-        "unknown key \"ulr\" in item 2 of the file \"app.toml\", did you mean url?"
+        "unknown key \"ulr\" in item 2 of the file \"app.toml\", line 4, did you mean url?"
     );
     for (unknown, suggested) in [
         ("item_url", "url"),
@@ -217,7 +219,7 @@ fn an_unknown_key_of_an_entry_suggests_one_of_its_table() {
     }
     assert_eq!(
         with_key("limit"),
-        "unknown key \"limit\" in item 2 of the file \"app.toml\""
+        "unknown key \"limit\" in item 2 of the file \"app.toml\", line 4"
     );
     assert!(error("[item]\nxyzzy = 1").starts_with("unknown key \"xyzzy\" in item of the file"));
 }
@@ -232,7 +234,7 @@ fn entries_are_tables() {
     ] {
         let text = error(bad);
 
-        let start = "invalid item (key item of the file \"app.toml\"): ";
+        let start = "invalid item (key item of the file \"app.toml\", line 1): ";
         assert!(text.starts_with(&format!("{start}{reason}")), "{text}");
         assert!(text.contains("[[item]]"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
@@ -243,7 +245,7 @@ fn entries_are_tables() {
 fn a_wrong_value_of_an_entry_is_named_with_its_table() {
     assert_eq!(
         error("[[item]]\nurl = 4711"),
-        "invalid ITEM_URL (key url of item 1 of the file \"app.toml\"): \
+        "invalid ITEM_URL (key url of item 1 of the file \"app.toml\", line 2): \
          an integer, expected a string"
     );
 }

@@ -29,8 +29,10 @@ const SERVER: [(&str, &str); 7] = [
     ("THREADS", "2"),
 ];
 /// Settings of the relays. Sessions that a caller lost end soon.
-const RELAY: [(&str, &str); 11] = [
+const RELAY: [(&str, &str); 12] = [
     ("STATUS_ADDR", "off"),
+    // The history has what callers send, and nothing else.
+    ("NO_PROBE", "true"),
     ("RECONNECT", "true"),
     ("RECONNECT_MIN", "100ms"),
     ("RECONNECT_MAX", "1s"),

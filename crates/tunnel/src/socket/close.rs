@@ -17,6 +17,10 @@ pub enum CloseReason {
     Replaced,
     /// The peer broke the protocol.
     Protocol,
+    /// The peer's credential is no longer valid.
+    Revoked,
+    /// An operator of this end closed it. The peer may come back.
+    Kicked,
 }
 
 /// The way in which a tunnel ended.
@@ -44,6 +48,8 @@ impl CloseReason {
             Self::GoingAway => 1001,
             Self::Protocol => 1002,
             Self::Replaced => 4001,
+            Self::Revoked => 4003,
+            Self::Kicked => 4004,
         }
     }
 }
@@ -67,6 +73,8 @@ impl Display for CloseCode {
             1002 => f.write_str("it says that this end broke the protocol"),
             1005 | 1006 => f.write_str("without a reason"),
             4001 => f.write_str("another tunnel has taken its place"),
+            4003 => f.write_str("the key of this end is no longer valid"),
+            4004 => f.write_str("an operator of the other end closed it"),
             other => write!(f, "close code {other}"),
         }
     }

@@ -1,5 +1,6 @@
 //! A body that arrives through the tunnel.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -20,7 +21,6 @@ use super::whole_body::WholeBody;
 /// It yields bytes as they arrive, and gives the sender's window back only as they are read: a
 /// reader that stops costs this end at most [`stream_window`](crate::TunnelConfig::stream_window)
 /// bytes.
-#[derive(Debug)]
 pub struct IncomingBody {
     half: ReceiveHalf,
     /// Bytes still to arrive according to the content length. With more or fewer the body is not
@@ -32,7 +32,12 @@ pub struct IncomingBody {
     /// The rest of the request that this body answers, while it is still being sent.
     upload: Option<JoinSet<()>>,
     has_ended: bool,
+    /// Sees the bytes as they are read.
+    observer: Option<BytesObserver>,
 }
+
+/// A function that sees the bytes of a body as they are read.
+pub type BytesObserver = Box<dyn FnMut(&Bytes) + Send>;
 
 /// The reason why a body through the tunnel broke off.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +69,7 @@ impl IncomingBody {
             may_report_end: is_empty,
             upload: None,
             has_ended: false,
+            observer: None,
         }
     }
 
@@ -79,15 +85,23 @@ impl IncomingBody {
         self
     }
 
+    /// Lets an observer see the bytes as they are read.
+    pub fn observe(&mut self, observer: BytesObserver) {
+        self.observer = Some(observer);
+    }
+
     /// Returns the whole body as bytes if all of it has arrived, it has at most `max_bytes`, and its
     /// stream is over for both ends. Otherwise the body itself, unchanged.
-    pub fn into_whole(self, max_bytes: usize) -> Result<WholeBody, Self> {
+    pub fn into_whole(mut self, max_bytes: usize) -> Result<WholeBody, Self> {
         if self.has_ended || self.announced.is_some_and(|left| left > max_bytes as u64) {
             return Err(self);
         }
         let Some(data) = self.half.take_whole(max_bytes) else {
             return Err(self);
         };
+        if let Some(observer) = &mut self.observer {
+            observer(&data);
+        }
         let is_complete = self
             .announced
             .is_none_or(|announced| announced == data.len() as u64);
@@ -125,6 +139,16 @@ impl IncomingBody {
     }
 }
 
+impl fmt::Debug for IncomingBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingBody")
+            .field("half", &self.half)
+            .field("announced", &self.announced)
+            .field("has_ended", &self.has_ended)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Body for IncomingBody {
     type Data = Bytes;
     type Error = IncomingBodyError;
@@ -142,6 +166,9 @@ impl Body for IncomingBody {
             BodyEvent::Data(data) => match this.count(data.len()) {
                 Ok(()) => {
                     this.may_report_end = true;
+                    if let Some(observer) = &mut this.observer {
+                        observer(&data);
+                    }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Err(error) => Err(error),

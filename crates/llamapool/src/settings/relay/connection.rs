@@ -33,6 +33,13 @@ static RECONNECT: TypedSetting<bool> = TypedSetting::new(
 )
 .short('r')
 .default("false");
+static EXIT_ON_REFUSAL: TypedSetting<bool> = TypedSetting::new(
+    "EXIT_ON_REFUSAL",
+    MAIN,
+    SWITCH,
+    "With RECONNECT: exits if the server refuses the relay for good, as for a wrong key, instead of trying again.",
+)
+.default("false");
 static CLIENT_SECRET: TypedSetting<Secret> = TypedSetting::new(
     "CLIENT_SECRET",
     ACCESS,
@@ -107,6 +114,7 @@ pub(in crate::settings) static SETTINGS: &[&Setting] = &[
     &WORKER_KEY.setting,
     &WORKER_NAME.setting,
     &RECONNECT.setting,
+    &EXIT_ON_REFUSAL.setting,
     &CLIENT_SECRET.setting,
     &CA_FILE.setting,
     &HTTPS_PROXY.setting,
@@ -169,6 +177,7 @@ pub(in crate::settings) fn reconnect(sources: &Sources) -> Result<Reconnect, Set
     let min = sources.value(&RECONNECT_MIN)?;
     let max = sources.value(&RECONNECT_MAX)?;
     let stable_after = sources.value(&RECONNECT_STABLE_AFTER)?;
+    let exits_on_refusal = sources.value(&EXIT_ON_REFUSAL)?;
     if max < min {
         return Err(SettingsError::Contradiction {
             setting: RECONNECT_MAX.setting.name,
@@ -184,5 +193,6 @@ pub(in crate::settings) fn reconnect(sources: &Sources) -> Result<Reconnect, Set
         min,
         max,
         stable_after,
+        exits_on_refusal,
     })
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use llamapool_bridge::{BridgeConfig, SessionLimits, StartLimits};
 use llamapool_limits::MemoryBudget;
 use llamapool_settings::value::{
-    COMMAND, COUNT, DURATION, MEMORY, MEMORY_OR_ZERO, PATH, POSITIVE_DURATION, SWITCH, VARIABLES,
-    Variable,
+    ARGUMENTS, COMMAND, COUNT, DURATION, MEMORY, MEMORY_OR_ZERO, PATH, POSITIVE_DURATION, SWITCH,
+    VARIABLES, Variable,
 };
 use llamapool_settings::{EntryScope, EntrySources, Setting, SettingsError, Sources, TypedSetting};
 
@@ -24,6 +24,13 @@ pub(super) static PROVIDER_COMMAND: TypedSetting<Vec<String>> = TypedSetting::ne
     "Program to run as the MCP server (stdio transport); also the words after --.",
 )
 .entry("provider", "command", EntryScope::PerEntry);
+pub(super) static PROVIDER_ARGS: TypedSetting<Vec<String>> = TypedSetting::new(
+    "PROVIDER_ARGS",
+    MAIN,
+    ARGUMENTS,
+    "Arguments of the program, as an array; `command` is then the program alone.",
+)
+.entry("provider", "args", EntryScope::TablesOnly);
 static PROVIDER_DIR: TypedSetting<Option<PathBuf>> = TypedSetting::new(
     "PROVIDER_DIR",
     PROGRAM,
@@ -31,7 +38,8 @@ static PROVIDER_DIR: TypedSetting<Option<PathBuf>> = TypedSetting::new(
     "Working directory of the program.",
 )
 .described_default("that of llamapool")
-.entry("provider", "directory", EntryScope::Shared);
+.entry("provider", "directory", EntryScope::Shared)
+.entry_alias("cwd");
 static PROVIDER_ENV: TypedSetting<Vec<Variable>> = TypedSetting::new(
     "PROVIDER_ENV",
     PROGRAM,
@@ -145,6 +153,7 @@ static PROVIDER_ERA_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
 /// The settings declared here.
 pub(in crate::settings) static SETTINGS: &[&Setting] = &[
     &PROVIDER_COMMAND.setting,
+    &PROVIDER_ARGS.setting,
     &PROVIDER_DIR.setting,
     &PROVIDER_ENV.setting,
     &MAX_SESSIONS.setting,
@@ -174,7 +183,11 @@ pub(in crate::settings) fn resolve(
     sources: &Sources,
     entry: &EntrySources<'_>,
 ) -> Result<Option<BridgeConfig>, ConfigError> {
-    let command = entry.explicit(&PROVIDER_COMMAND)?.unwrap_or_default();
+    let mut command = entry.explicit(&PROVIDER_COMMAND)?.unwrap_or_default();
+    let arguments = entry.explicit(&PROVIDER_ARGS)?.unwrap_or_default();
+    if !command.is_empty() {
+        command.extend(arguments);
+    }
     let max_age = entry.value(&SESSION_MAX_AGE)?;
     let environment = ProgramEnvironment::new(sources, entry.all(&PROVIDER_ENV)?);
     let shared_call_timeout = entry.value(&SHARED_CALL_TIMEOUT)?;
@@ -215,6 +228,7 @@ pub(in crate::settings) fn resolve(
         starts,
         max_message_bytes,
         replay_bytes,
+        asks_for_facts: false,
         era_patience,
         shared_call_timeout: Some(shared_call_timeout).filter(|timeout| !timeout.is_zero()),
         shared_session,

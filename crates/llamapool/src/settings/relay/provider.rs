@@ -5,20 +5,24 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
+use llamapool_bridge::BridgeConfig;
 use llamapool_relay::{HttpConfig, ProviderConfig, ProviderKind};
 use llamapool_settings::value::{MEMORY_OR_ZERO, POSITIVE_DURATION, SWITCH};
-use llamapool_settings::{EntryScope, EntrySources, Setting, SettingsError, Sources, TypedSetting};
+use llamapool_settings::{
+    EntryScope, EntrySources, OwnEntry, Setting, SettingsError, Sources, TypedSetting,
+};
 use llamapool_wire::{MAX_PROVIDERS, RelayId, Secret};
 
 use super::connection::CONNECT_TIMEOUT;
-use super::program::{self, PROVIDER_COMMAND};
+use super::mcp_servers::{self, ServersFile};
+use super::program::{self, PROVIDER_ARGS, PROVIDER_COMMAND};
 use crate::settings::error::ConfigError;
 use crate::settings::group::{ACCESS, LIMITS, MAIN, TIME};
 use crate::settings::headers::HEADERS;
 use crate::settings::url;
 use crate::settings::value::{ID, SECRET};
 
-static PROVIDER_URL: TypedSetting<Uri> = TypedSetting::new(
+pub(super) static PROVIDER_URL: TypedSetting<Uri> = TypedSetting::new(
     "PROVIDER_URL",
     MAIN,
     url::PROVIDER_URL,
@@ -26,7 +30,7 @@ static PROVIDER_URL: TypedSetting<Uri> = TypedSetting::new(
 )
 .default("http://127.0.0.1:7777/mcp/")
 .entry("provider", "url", EntryScope::PerEntry);
-static CLIENT_ID: TypedSetting<Option<RelayId>> = TypedSetting::new(
+pub(super) static CLIENT_ID: TypedSetting<Option<RelayId>> = TypedSetting::new(
     "CLIENT_ID",
     MAIN,
     ID,
@@ -64,6 +68,14 @@ static REDIRECT_REPLAY_BYTES: TypedSetting<usize> = TypedSetting::new(
     "Part of a request body kept until the provider responds, to send it again after a redirect.",
 )
 .default("1MiB");
+static NO_PROBE: TypedSetting<bool> = TypedSetting::new(
+    "NO_PROBE",
+    MAIN,
+    SWITCH,
+    "Leaves out the first exchange with the provider, which asks for its name, version, revision and tools.",
+)
+.default("false")
+.entry("provider", "no_probe", EntryScope::Shared);
 static PROBE_INTERVAL: TypedSetting<Duration> = TypedSetting::new(
     "PROBE_INTERVAL",
     TIME,
@@ -80,61 +92,100 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &PROVIDER_HEADERS.setting,
     &PROVIDER_OAUTH.setting,
     &REDIRECT_REPLAY_BYTES.setting,
+    &NO_PROBE.setting,
     &PROBE_INTERVAL.setting,
 ];
 
-/// Returns the configuration of every provider: those of the `[[provider]]` tables, or without any
-/// table the one that the settings themselves describe.
-pub(super) fn resolve(sources: &Sources) -> Result<Vec<ProviderConfig>, ConfigError> {
-    let mut providers = Vec::new();
+/// The providers of a relay.
+pub(super) struct Providers {
+    pub(super) configs: Vec<ProviderConfig>,
+    /// The file that some of them come from.
+    pub(super) servers_file: Option<ServersFile>,
+}
+
+/// Returns the configuration of every provider: those of the `[[provider]]` tables and of the file
+/// that `MCP_SERVERS` names, or without any the one that the settings themselves describe.
+pub(super) fn resolve(sources: &Sources) -> Result<Providers, ConfigError> {
     let mut errors = Vec::new();
-    for entry in sources.entries("provider") {
-        match provider(sources, &entry) {
-            Ok(provider) => providers.push(provider),
-            Err(ConfigError::Several(several)) => errors.extend(several),
-            Err(error) => errors.push(error),
+    let servers = mcp_servers::resolve(sources, &mut errors);
+    let has_servers_file = sources
+        .location(&mcp_servers::MCP_SERVERS.setting)
+        .is_some();
+    let own: Vec<&OwnEntry> = servers
+        .iter()
+        .flat_map(|servers| &servers.entries)
+        .collect();
+
+    let mut entries = if has_servers_file {
+        sources.entry_tables("provider")
+    } else {
+        sources.entries("provider")
+    };
+    entries.extend(own.into_iter().map(|own| sources.entry(own)));
+
+    let mut providers = Vec::new();
+    let mut names = Vec::new();
+    for (entry, number) in entries.iter().zip(1..) {
+        match provider(sources, entry) {
+            Ok(provider) => {
+                providers.push(provider);
+                names.push(
+                    entry
+                        .name()
+                        .map_or(format!("provider {number}"), str::to_owned),
+                );
+            }
+            Err(error) => errors.extend(error.into_all().into_iter().map(|error| error.at(entry))),
         }
     }
+    errors.extend(duplicate_ids(&providers, &names));
     if !errors.is_empty() {
         return Err(ConfigError::one_or_several(errors));
     }
-
     if providers.len() > MAX_PROVIDERS {
         return Err(ConfigError::TooManyProviders(providers.len()));
     }
-    refuse_duplicate_ids(&providers)?;
-
-    Ok(providers)
+    Ok(Providers {
+        configs: providers,
+        servers_file: servers.map(|servers| servers.file),
+    })
 }
 
-/// Refuses two providers with one id.
-pub(in crate::settings) fn refuse_duplicate_ids(
+/// Returns an error for each provider that has the id of an earlier one. `names` are those of the
+/// providers for readers.
+pub(in crate::settings) fn duplicate_ids(
     providers: &[ProviderConfig],
-) -> Result<(), ConfigError> {
-    let mut numbers: HashMap<&RelayId, usize> = HashMap::new();
-    for (provider, number) in providers.iter().zip(1..) {
+    names: &[String],
+) -> Vec<ConfigError> {
+    let mut holders: HashMap<&RelayId, &String> = HashMap::new();
+    let mut errors = Vec::new();
+    for (provider, name) in providers.iter().zip(names) {
         let Some(id) = &provider.id else { continue };
-        if let Some(one) = numbers.insert(id, number) {
-            return Err(ConfigError::DuplicateId {
+        if let Some(one) = holders.insert(id, name) {
+            errors.push(ConfigError::DuplicateId {
                 id: id.to_string(),
-                one,
-                other: number,
+                one: one.clone(),
+                other: name.clone(),
             });
         }
     }
-    Ok(())
+    errors
 }
 
 fn provider(sources: &Sources, entry: &EntrySources<'_>) -> Result<ProviderConfig, ConfigError> {
     // A table without either must not become the provider of the default URL.
     entry.refuse_neither(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
     entry.refuse_both(&PROVIDER_URL.setting, &PROVIDER_COMMAND.setting)?;
+    entry.refuse_both(&PROVIDER_URL.setting, &PROVIDER_ARGS.setting)?;
 
     // Read first: a program that is wrong must not hide what else is.
     let id = entry.value(&CLIENT_ID)?;
     let auth_token = entry.explicit(&AUTH_TOKEN)?;
     let kind = match program::resolve(sources, entry)? {
-        Some(program) => ProviderKind::Stdio(program),
+        Some(program) => ProviderKind::Stdio(BridgeConfig {
+            asks_for_facts: !entry.value(&NO_PROBE)?,
+            ..program
+        }),
         None => ProviderKind::Http(http(sources, entry)?),
     };
 
@@ -164,6 +215,7 @@ fn http(sources: &Sources, entry: &EntrySources<'_>) -> Result<HttpConfig, Setti
         headers: entry.value(&PROVIDER_HEADERS)?,
         publishes_oauth: entry.value(&PROVIDER_OAUTH)?,
         connect_timeout: sources.value(&CONNECT_TIMEOUT)?,
+        asks_for_facts: !entry.value(&NO_PROBE)?,
         probe_interval: sources.value(&PROBE_INTERVAL)?,
         redirect_replay_bytes: sources.value(&REDIRECT_REPLAY_BYTES)?,
     })

@@ -4,12 +4,11 @@
 
 use http::Uri;
 use http::uri::Scheme;
-use llamapool_server::{AuthConfig, Keys};
-use llamapool_settings::value::SWITCH;
-use llamapool_settings::{Setting, Sources, TypedSetting};
+use llamapool_server::{AuthConfig, Keys, LlmAccess};
+use llamapool_settings::value::{SWITCH, expected};
+use llamapool_settings::{Setting, Sources, Syntax, TypedSetting, ValueType};
 use llamapool_wire::Secret;
 
-use super::llm_keys;
 use crate::settings::address::ORIGINS;
 use crate::settings::allowed_hosts::ALLOWED_HOSTS;
 use crate::settings::error::ConfigError;
@@ -26,11 +25,21 @@ pub enum GeneratedKey {
     Worker(Secret),
 }
 
+/// What the LLM API asks of its callers.
+const LLM_MODE: ValueType<LlmAccess> = ValueType {
+    syntax: Syntax::Text,
+    parse: |text| match text.trim() {
+        "open" => Ok(LlmAccess::Open),
+        "keys" => Ok(LlmAccess::Keys),
+        _ => expected("open or keys"),
+    },
+};
+
 static API_KEY: TypedSetting<Secret> = TypedSetting::new(
     "API_KEY",
     ACCESS,
     SECRET,
-    "Key for the state API, and for the metrics of single ids.",
+    "Key for the state API, the LLM API, and for the metrics of single ids.",
 )
 .described_default("generated and logged");
 static WORKER_KEY: TypedSetting<Secret> = TypedSetting::new(
@@ -48,11 +57,20 @@ static SESSION_KEY: TypedSetting<Secret> = TypedSetting::new(
     "Encrypts the session ids of ids that several relays share; use the same key on all replicas.",
 )
 .described_default("a key in DATA_DIR; without it, random for each run");
+static LLM_ACCESS: TypedSetting<LlmAccess> = TypedSetting::new(
+    "LLM_ACCESS",
+    ACCESS,
+    LLM_MODE,
+    "What the LLM API asks of its callers: open (nothing; keys make no difference) or keys (API_KEY, or a \
+     caller key that opens the model).",
+)
+.described_default("keys; open with NO_AUTH and no [[key]] table for models");
 static NO_AUTH: TypedSetting<bool> = TypedSetting::new(
     "NO_AUTH",
     ACCESS,
     SWITCH,
-    "Runs without keys: anyone who reaches the server can connect relays and read its state.",
+    "Runs without API_KEY and WORKER_KEY: anyone who reaches the server can connect relays and read its \
+     state.",
 )
 .default("false");
 static ALLOW_WEAK_KEYS: TypedSetting<bool> = TypedSetting::new(
@@ -74,6 +92,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &API_KEY.setting,
     &WORKER_KEY.setting,
     &SESSION_KEY.setting,
+    &LLM_ACCESS.setting,
     &NO_AUTH.setting,
     &ALLOW_WEAK_KEYS.setting,
     &ALLOWED_ORIGINS.setting,
@@ -93,6 +112,7 @@ pub(super) fn resolve(
 
     Ok(AuthConfig {
         keys,
+        llm_access: sources.explicit(&LLM_ACCESS)?,
         allowed_origins: sources.value(&ALLOWED_ORIGINS)?,
         allowed_hosts: sources.value(&ALLOWED_HOSTS)?,
     })
@@ -130,7 +150,6 @@ fn keys_without_auth(sources: &Sources) -> Result<Keys, ConfigError> {
 
     Ok(Keys {
         session: sources.explicit(&SESSION_KEY)?,
-        llm: llm_keys::resolve(sources)?.into(),
         ..Keys::default()
     })
 }
@@ -151,7 +170,6 @@ fn keys(sources: &Sources, generated: &mut Vec<GeneratedKey>) -> Result<Keys, Co
         api: Some(api),
         worker: Some(worker),
         session: sources.explicit(&SESSION_KEY)?,
-        llm: llm_keys::resolve(sources)?.into(),
     })
 }
 

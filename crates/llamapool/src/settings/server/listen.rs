@@ -5,16 +5,27 @@ use std::time::Duration;
 
 use http::Uri;
 use ipnet::IpNet;
-use llamapool_server::ListenConfig;
+use llamapool_server::{AdminListen, ListenConfig};
 use llamapool_settings::value::{COUNT, DURATION, POSITIVE_DURATION, SWITCH};
 use llamapool_settings::{Setting, SettingsError, Sources, TypedSetting};
 
-use crate::settings::address::{ANY_PORT, IP, NETWORKS, PORT as PORT_NUMBER, PORT_OR_NONE};
+use super::acme;
+use crate::settings::address::{
+    ANY_PORT, IP, LISTEN, Listen, NETWORKS, PORT as PORT_NUMBER, PORT_OR_NONE,
+};
 use crate::settings::group::{ACCESS, LIMITS, MAIN, TIME};
 use crate::settings::url;
 
-static PORT: TypedSetting<u16> =
-    TypedSetting::new("PORT", MAIN, PORT_NUMBER, "Port for callers and relays.").default("8080");
+/// The port of https.
+const HTTPS_PORT: u16 = 443;
+
+static PORT: TypedSetting<u16> = TypedSetting::new(
+    "PORT",
+    MAIN,
+    PORT_NUMBER,
+    "Port for callers and relays; without it, and with ACME_DOMAINS: 443.",
+)
+.default("8080");
 static BIND_ADDR: TypedSetting<IpAddr> =
     TypedSetting::new("BIND_ADDR", MAIN, IP, "IP address to listen on.").default("0.0.0.0");
 static METRICS_PORT: TypedSetting<Option<u16>> = TypedSetting::new(
@@ -22,6 +33,14 @@ static METRICS_PORT: TypedSetting<Option<u16>> = TypedSetting::new(
     MAIN,
     PORT_OR_NONE,
     "Another port for /metrics, which is then served there only.",
+)
+.described_default("same as PORT");
+static ADMIN_ADDR: TypedSetting<Listen> = TypedSetting::new(
+    "ADMIN_ADDR",
+    MAIN,
+    LISTEN,
+    "Another address for the administration API, such as 127.0.0.1:8090, which is then served there \
+     only, over plain HTTP; or off.",
 )
 .described_default("same as PORT");
 static PUBLIC_URL: TypedSetting<Option<Uri>> = TypedSetting::new(
@@ -83,6 +102,7 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &PORT.setting,
     &BIND_ADDR.setting,
     &METRICS_PORT.setting,
+    &ADMIN_ADDR.setting,
     &PUBLIC_URL.setting,
     &TRUST_FORWARDED.setting,
     &TRUSTED_PROXIES.setting,
@@ -92,10 +112,24 @@ pub(super) static SETTINGS: &[&Setting] = &[
     &SEND_TIMEOUT.setting,
 ];
 
-/// Returns the configuration of the listeners.
+/// Returns the port for callers and relays. With ACME it is the one that an authority checks, unless
+/// another one is set, to which something in front forwards then.
+pub(super) fn port(sources: &Sources) -> Result<u16, SettingsError> {
+    if has_default_ports(sources)? {
+        return Ok(HTTPS_PORT);
+    }
+    sources.value(&PORT)
+}
+
+/// Returns whether the ports are those of the web, because certificates are ordered and no port is set.
+pub(super) fn has_default_ports(sources: &Sources) -> Result<bool, SettingsError> {
+    Ok(sources.explicit(&PORT)?.is_none() && acme::is_set(sources)?)
+}
+
+/// Returns the configuration of the listeners, without TLS.
 pub(super) fn resolve(sources: &Sources) -> Result<ListenConfig, SettingsError> {
     let ip = sources.value(&BIND_ADDR)?;
-    let port = sources.value(&PORT)?;
+    let port = port(sources)?;
     // The same port needs no second listener, except for two that are to be any free one.
     let metrics_port = sources
         .value(&METRICS_PORT)?
@@ -104,6 +138,12 @@ pub(super) fn resolve(sources: &Sources) -> Result<ListenConfig, SettingsError> 
     Ok(ListenConfig {
         bind: SocketAddr::new(ip, port),
         metrics_bind: metrics_port.map(|port| SocketAddr::new(ip, port)),
+        admin: match sources.explicit(&ADMIN_ADDR)? {
+            None => AdminListen::WithCallers,
+            Some(Listen::On(address)) => AdminListen::At(address),
+            Some(Listen::Off) => AdminListen::Off,
+        },
+        tls: None,
         public_url: sources.value(&PUBLIC_URL)?,
         trust_forwarded: sources.value(&TRUST_FORWARDED)?,
         trusted_proxies: sources.value(&TRUSTED_PROXIES)?,

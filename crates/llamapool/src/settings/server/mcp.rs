@@ -20,6 +20,28 @@ const IDS_OR_ALL: ValueType<TrustedPages> = ValueType {
 
 static MAX_REQUEST_BYTES: TypedSetting<u64> =
     TypedSetting::new("MAX_REQUEST_BYTES", LIMITS, BYTES, "Largest request body.").default("64MiB");
+static POLICY_MAX_BYTES: TypedSetting<usize> = TypedSetting::new(
+    "POLICY_MAX_BYTES",
+    LIMITS,
+    MEMORY,
+    "Largest message to an id with a policy of messages, which is read whole before it is forwarded; \
+     no more than MAX_REQUEST_BYTES.",
+)
+.default("1MiB");
+static POLICY_MAX_MEMORY: TypedSetting<usize> = TypedSetting::new(
+    "POLICY_MAX_MEMORY",
+    LIMITS,
+    MEMORY,
+    "Memory for all messages that are read before they are forwarded, as a part of MAX_MEMORY.",
+)
+.default("256MiB");
+static POLICY_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(
+    "POLICY_TIMEOUT",
+    TIME,
+    POSITIVE_DURATION,
+    "Longest wait for the whole of a message that is read before it is forwarded.",
+)
+.default("30s");
 static MAX_ANSWER_BYTES: TypedSetting<usize> = TypedSetting::new(
     "MAX_ANSWER_BYTES",
     LIMITS,
@@ -98,10 +120,13 @@ static TRUSTED_PAGES: TypedSetting<TrustedPages> = TypedSetting::new(
 /// The settings declared here.
 pub(super) static SETTINGS: &[&Setting] = &[
     &MAX_REQUEST_BYTES.setting,
+    &POLICY_MAX_BYTES.setting,
+    &POLICY_MAX_MEMORY.setting,
     &MAX_ANSWER_BYTES.setting,
     &MAX_CONCURRENCY_PER_CLIENT.setting,
     &REQUEST_IDLE_TIMEOUT.setting,
     &REQUEST_MIN_RATE.setting,
+    &POLICY_TIMEOUT.setting,
     &FIRST_BYTE_TIMEOUT.setting,
     &STREAM_IDLE_TIMEOUT.setting,
     &STREAM_KEEPALIVE.setting,
@@ -114,6 +139,9 @@ pub(super) static SETTINGS: &[&Setting] = &[
 pub(super) fn resolve(sources: &Sources) -> Result<McpConfig, SettingsError> {
     Ok(McpConfig {
         max_request_bytes: sources.value(&MAX_REQUEST_BYTES)?,
+        policy_max_bytes: sources.value(&POLICY_MAX_BYTES)?,
+        policy_timeout: sources.value(&POLICY_TIMEOUT)?,
+        policy_max_memory: sources.value(&POLICY_MAX_MEMORY)?,
         max_answer_bytes: sources.value(&MAX_ANSWER_BYTES)?,
         max_calls_per_id: sources.value(&MAX_CONCURRENCY_PER_CLIENT)?,
         request_idle_timeout: sources.value(&REQUEST_IDLE_TIMEOUT)?,

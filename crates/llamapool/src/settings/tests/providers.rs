@@ -128,3 +128,141 @@ fn no_secret_of_a_table_shows() {
     assert!(!debug(&settings).contains("hunter2"));
     assert!(!debug(&settings.config.providers).contains("hunter2"));
 }
+
+/// A file whose programs are found, and with an environment of their own.
+fn programs(file: &str) -> Result<Vec<llamapool_bridge::BridgeConfig>, ConfigError> {
+    let given = Given {
+        environment: &[
+            ("PATH", "/usr/bin:/bin"),
+            ("HOME", "/"),
+            ("PROVIDER_ENV", "A=weak,B=weak"),
+        ],
+        file: Some(file),
+        ..Given::default()
+    };
+    let providers = given.relay()?.config.providers.into_iter();
+    let programs = providers.filter_map(|provider| match provider.kind {
+        ProviderKind::Stdio(program) => Some(program),
+        ProviderKind::Http(_) | ProviderKind::Llm(_) => None,
+    });
+    Ok(programs.collect())
+}
+
+#[test]
+fn a_program_can_be_written_as_clients_write_it() {
+    let file = "\
+[[provider]]
+command = 'sh'
+args = ['-c', 'a b', '']
+cwd = '~'
+env = { A = 'b,c=d' }
+[[provider]]
+command = ['sh', '-c', 'a b']
+args = ['c']
+directory = '~/'
+[[provider]]
+command = 'sh -c'
+[[provider]]
+command = 'sh'
+[provider.env]
+A = 'own'
+";
+
+    let programs = programs(file).unwrap();
+
+    let words: Vec<Vec<&str>> = programs
+        .iter()
+        .map(|program| {
+            program
+                .command
+                .iter()
+                .map(|word| word.to_str().unwrap())
+                .collect()
+        })
+        .collect();
+    assert_eq!(words[0], ["sh", "-c", "a b", ""]);
+    assert_eq!(words[1], ["sh", "-c", "a b", "c"]);
+    assert_eq!(words[2], ["sh", "-c"]);
+    for program in &programs[..2] {
+        let directory = program.directory.as_deref().unwrap();
+        assert_eq!(directory, std::path::Path::new("/"));
+    }
+    let variable = |place: usize, name: &str| {
+        let variables = programs[place].environment.iter();
+        let mut found = variables.filter(|(known, _)| known == name);
+        found
+            .next()
+            .map(|(_, value)| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(variable(0, "A").as_deref(), Some("b,c=d"));
+    assert_eq!(variable(0, "B").as_deref(), Some("weak"));
+    assert_eq!(variable(1, "A").as_deref(), Some("weak"));
+    assert_eq!(variable(3, "A").as_deref(), Some("own"));
+}
+
+/// Beside arguments a command is the program alone, so that a path can contain spaces.
+#[test]
+fn a_command_beside_arguments_is_one_word() {
+    let error = programs("[[provider]]\ncommand = 'sh -c'\nargs = []").unwrap_err();
+
+    let text = error.to_string();
+    assert!(
+        text.contains("the program \"sh …\" is not in PATH"),
+        "{text}"
+    );
+    assert!(text.contains("or args beside command"), "{text}");
+}
+
+/// Many things that are wrong in several tables, and the lines of them.
+#[test]
+fn all_errors_of_a_file_are_told_at_once() {
+    let file = "\
+reconect = true
+reconnect_min = '1m'
+[[provider]]
+command = 'no-such-program'
+args = '-y x'
+cwd = '/no/such/a'
+evn = {}
+[[provider]]
+command = 'FOO=bar npx'
+directory = '/no/such/b'
+max_sessions = 0
+env = { 'A=B' = 'c' }
+[[provider]]
+url = 'ftp://b'
+args = ['a']
+[[provider]]
+args = ['a']
+[[provider]]
+command = '~/server'
+cwd = '~/no/such'
+directory = '/'
+env = ['WORKER_KEY']
+[[provider]]
+id = 'x'
+url = 'http://a'
+auth_token = 't'
+oauth = true
+[[provider]]
+id = 'x'
+url = 'http://a'
+";
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("relay.toml");
+    std::fs::write(&path, file).unwrap();
+    let environment = [
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", "/home/me"),
+        ("CONFIG_FILE", path.to_str().unwrap()),
+    ];
+    let environment = environment.into_iter().collect();
+    let sources = Sources::collect_leniently(roles::RELAY.schema, [], &environment);
+
+    let resolved = (roles::RELAY.resolve)(&sources);
+
+    let error = ConfigError::all(sources.take_problems(), resolved).unwrap_err();
+    let shown = error.to_string();
+    let shown = shown.replace(&format!("{}/", directory.path().display()), "");
+    insta::assert_snapshot!("wrong_tables", shown);
+}

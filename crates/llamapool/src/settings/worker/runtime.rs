@@ -15,7 +15,7 @@ use super::value::{ALIASES, CONCURRENCY, INPUTS, PATTERNS, STYLE, UPSTREAM, WEIG
 use crate::settings::error::ConfigError;
 use crate::settings::group::{ACCESS, LIMITS, MAIN, RUNTIME, TIME};
 use crate::settings::relay::connection::CONNECT_TIMEOUT;
-use crate::settings::relay::provider::refuse_duplicate_ids;
+use crate::settings::relay::provider::duplicate_ids;
 use crate::settings::url;
 use crate::settings::value::{ID, SECRET};
 
@@ -178,7 +178,13 @@ pub(super) fn resolve(sources: &Sources) -> Result<Runtimes, ConfigError> {
     if providers.len() > MAX_PROVIDERS {
         return Err(ConfigError::TooManyProviders(providers.len()));
     }
-    refuse_duplicate_ids(&providers)?;
+    let names: Vec<String> = (1..=providers.len())
+        .map(|number| format!("provider {number}"))
+        .collect();
+    let duplicates = duplicate_ids(&providers, &names);
+    if !duplicates.is_empty() {
+        return Err(ConfigError::one_or_several(duplicates));
+    }
     match without_url {
         Some(number) if providers.len() > 1 => Err(ConfigError::MissingRuntimeUrl(number)),
         found => Ok(Runtimes {

@@ -64,6 +64,29 @@ fn a_flood_is_logged_in_part_and_the_rest_is_counted() {
 }
 
 #[test]
+fn what_repeats_is_logged_once_and_then_counted() {
+    let refuse = |remote: &str| {
+        tracing::warn!(
+            remote,
+            reason = "wrong_key",
+            repeats = true,
+            "a relay was refused"
+        );
+    };
+
+    let (messages, left_out) = logged(LevelFilter::INFO, |counts| {
+        (0..42).for_each(|_| refuse("198.51.100.7"));
+        refuse("203.0.113.9");
+        counts.report();
+    });
+
+    let report = "lines were left out of this log".to_owned();
+    let refused = "a relay was refused".to_owned();
+    assert_eq!(messages, [refused.clone(), refused, report]);
+    assert_eq!(left_out, [], "they are reported");
+}
+
+#[test]
 fn one_id_takes_no_lines_from_another() {
     let (messages, left_out) = logged(LevelFilter::INFO, |_| {
         for n in 0..400 {

@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn reports_that_are_there_go_along_up_to_a_bound() {
-        let state = RuntimeState::new(llm_config("http://127.0.0.1:1"), "label");
+        let state = RuntimeState::new(llm_config("http://127.0.0.1:1"), "label", false);
         let mut events = LlmEvents::new(state.clone());
         let session = state.reports.session();
         let reports = (0..500).map(|attempt| CallReport {

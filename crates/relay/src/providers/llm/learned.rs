@@ -23,6 +23,17 @@ pub(super) enum Lesson {
     NoStreamOptions,
 }
 
+impl Lesson {
+    /// Returns the word for the lesson in the log.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Lacks => "no_such_api",
+            Self::AsAsked => "streams_only_as_asked",
+            Self::NoStreamOptions => "no_stream_options",
+        }
+    }
+}
+
 /// The lessons about one runtime.
 #[derive(Default)]
 pub(super) struct Learned(Mutex<Lessons>);

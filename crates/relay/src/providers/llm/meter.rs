@@ -149,20 +149,19 @@ impl CallMeter {
             self.state.learned.worked(self.api, &self.model);
         }
         self.state.note_use();
-        self.state.add_report(
-            self.session,
-            CallReport {
-                attempt: self.attempt,
-                end,
-                prompt: counts.prompt.unwrap_or_default(),
-                cached: counts.cached.unwrap_or_default(),
-                completion: counts.completion.unwrap_or_default(),
-                embeddings: counts.embeddings.unwrap_or_default(),
-                source: source_of(counts.source),
-                first_ms: first.map(milliseconds),
-                total_ms: milliseconds(total),
-            },
-        );
+        let report = CallReport {
+            attempt: self.attempt,
+            end,
+            prompt: counts.prompt.unwrap_or_default(),
+            cached: counts.cached.unwrap_or_default(),
+            completion: counts.completion.unwrap_or_default(),
+            embeddings: counts.embeddings.unwrap_or_default(),
+            source: source_of(counts.source),
+            first_ms: first.map(milliseconds),
+            total_ms: milliseconds(total),
+        };
+        self.state.show_call(self.api, &self.model, &report);
+        self.state.add_report(self.session, report);
     }
 
     fn measurement(&self, counts: &Usage, first: Duration, total: Duration) -> Measurement {

@@ -177,7 +177,7 @@ mod tests {
 
     /// A runtime of a kind, which no poll reaches.
     fn state(kind: RuntimeKind) -> Arc<RuntimeState> {
-        let state = RuntimeState::new(llm_config("http://127.0.0.1:9"), "w1");
+        let state = RuntimeState::new(llm_config("http://127.0.0.1:9"), "w1", false);
         state.set_kind(kind, String::new());
         state
     }

@@ -94,7 +94,8 @@ impl<'a> Poller<'a> {
         }
     }
 
-    async fn poll(&mut self) -> Result<RuntimeKind, IdentifyError> {
+    /// Polls once.
+    pub(super) async fn poll(&mut self) -> Result<RuntimeKind, IdentifyError> {
         // Another program may have taken the place of one that did not answer.
         let known = self.state.kind().filter(|_| self.health.is_reachable());
         let kind = match known {

@@ -20,6 +20,7 @@ use super::runtime::{self, PolledLoad, Resident};
 use super::speeds::{Measurement, Speeds};
 use super::translation;
 use crate::config::{LlmConfig, RuntimeKind};
+use crate::shown_calls::show_llm;
 
 /// The most models that count as loaded because a call to them went well.
 const MAX_USED: usize = MAX_MODELS;
@@ -29,6 +30,10 @@ const SPEEDS_INTERVAL: Duration = Duration::from_secs(10);
 /// What is known of one runtime.
 pub(crate) struct RuntimeState {
     config: LlmConfig,
+    /// The name of the provider in the log.
+    label: String,
+    /// True if every call is shown.
+    shows_calls: bool,
     known: Mutex<Known>,
     info: watch::Sender<RuntimeInfo>,
     models: watch::Sender<Option<Models>>,
@@ -60,7 +65,7 @@ struct Known {
 
 impl RuntimeState {
     /// The state of a runtime that was not asked yet. `label` is its name in the metrics.
-    pub(super) fn new(config: LlmConfig, label: &str) -> Arc<Self> {
+    pub(super) fn new(config: LlmConfig, label: &str, shows_calls: bool) -> Arc<Self> {
         let this = Self {
             info: watch::Sender::default(),
             models: watch::Sender::default(),
@@ -70,6 +75,8 @@ impl RuntimeState {
             gate: CallGate::default(),
             learned: Learned::default(),
             jobs: JobStats::new(label),
+            label: label.to_owned(),
+            shows_calls,
             poll_now: Notify::new(),
             config,
         };
@@ -221,10 +228,22 @@ impl RuntimeState {
     /// Notes a lesson about an API and a model, and reports the models anew if that changes them.
     pub(super) fn learn(&self, lesson: Lesson, api: &str, model: &str) {
         if self.learned.note(lesson, api, model) {
-            tracing::info!(?lesson, api, model, "learned about the runtime");
+            tracing::info!(
+                lesson = lesson.word(),
+                api,
+                model,
+                "learned about the runtime"
+            );
         }
         if lesson == Lesson::Lacks {
             self.update_models(&mut self.known.lock());
+        }
+    }
+
+    /// Shows a call that is over, where calls are shown.
+    pub(super) fn show_call(&self, api: &str, model: &str, report: &CallReport) {
+        if self.shows_calls {
+            show_llm(&self.label, api, model, report);
         }
     }
 

@@ -9,8 +9,8 @@ use crate::providers::RuntimeState;
 
 /// Returns the metrics, none for a relay without LLM runtimes.
 pub(super) fn families(app: &App) -> Vec<MetricFamily> {
-    let runtimes: Vec<&RuntimeState> = app
-        .providers
+    let entries = app.providers();
+    let runtimes: Vec<&RuntimeState> = entries
         .iter()
         .filter_map(|entry| entry.provider.runtime())
         .map(AsRef::as_ref)
@@ -37,7 +37,7 @@ fn connections(app: &App) -> Vec<MetricFamily> {
         &[],
     );
     let is_reachable = app
-        .providers
+        .providers()
         .iter()
         .all(|entry| entry.status.is_reachable());
     backend

@@ -2,7 +2,7 @@
 
 use llamapool_testkit::{LlmRuntime, PlayedRuntime, RuntimeModel, llm_provider, soon};
 use llamapool_wire::llm::{CallEnd, CountSource};
-use llamapool_wire::{Event, ProviderHealth};
+use llamapool_wire::{Event, Offer, ProviderHealth};
 
 use super::{Call, Worker};
 
@@ -16,20 +16,26 @@ async fn the_first_events_are_offer_models_and_load() {
     .await;
 
     let first = worker.events.next().await;
-    assert!(
-        matches!(&first, Event::Offer(offer) if offer.llm.is_some()),
-        "{first:?}"
-    );
-    let offer = worker
-        .events
-        .find(|event| match event {
-            Event::Offer(offer) => Some(offer).filter(|offer| {
-                let runtime = offer.llm.as_ref().map(|llm| llm.runtime.as_str());
-                runtime == Some("ollama")
-            }),
+    let Event::Offer(first) = first else {
+        panic!("{first:?}");
+    };
+    let is_known = |offer: &Offer| {
+        offer
+            .llm
+            .as_ref()
+            .is_some_and(|llm| llm.runtime == "ollama")
+    };
+    assert!(first.llm.is_some(), "{first:?}");
+    // The runtime may have been found before the worker had connected.
+    let offer = if is_known(&first) {
+        first
+    } else {
+        let found = worker.events.find(|event| match event {
+            Event::Offer(offer) => Some(offer).filter(|offer| is_known(offer)),
             _ => None,
-        })
-        .await;
+        });
+        found.await
+    };
 
     let llm = offer.llm.unwrap();
     assert_eq!((llm.version.as_str(), llm.max_concurrency), ("0.17.4", 2));

@@ -1,18 +1,23 @@
 //! A call to the LLM API while it runs: what others see of it, and its end. Its end is the end of
 //! this value, however it comes.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use llamapool_dialect::{Dialect, Endpoint, Executed, LlmErrorKind};
+use llamapool_identity::Usage;
 use llamapool_pool::{CallId, KeyId};
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::context::LlmDoor;
 use super::error::LlmError;
-use crate::auth::Principal;
+use crate::audit::EndedLlmCall;
+use crate::auth::{LimitedCall, Principal};
 use crate::calls::Outcome;
+use crate::identity::KeyMeter;
 use crate::pool::{EndedCall, PoolWorker};
 use crate::scheduler::Pass;
 
@@ -26,7 +31,11 @@ pub(super) struct Call {
     pub(super) started: Instant,
     /// Whether it may be executed twice, wherever its second run would be.
     pub(super) is_repeatable: bool,
+    /// The bytes of its request.
+    pub(super) bytes_in: u64,
     principal: Principal,
+    /// Its entry in the limits of its key; `None` without a key.
+    limited: Option<LimitedCall>,
     /// The name that the caller asked for.
     requested: String,
     model: Option<Arc<str>>,
@@ -60,12 +69,16 @@ pub(super) enum Stage {
     Reading { attempt: u64 },
 }
 
+/// The end of the key of a call.
+pub(super) type KeyEnd = Pin<Box<WaitForCancellationFutureOwned>>;
+
 /// What a call begins with.
 pub(super) struct Begin {
     pub(super) req_id: String,
     pub(super) endpoint: Endpoint,
     pub(super) key: KeyId,
     pub(super) principal: Principal,
+    pub(super) limited: Option<LimitedCall>,
     pub(super) pass: Pass,
 }
 
@@ -80,7 +93,9 @@ impl Call {
             key: begin.key,
             started: Instant::now(),
             is_repeatable: false,
+            bytes_in: 0,
             principal: begin.principal,
+            limited: begin.limited,
             requested: String::new(),
             model: None,
             worker: None,
@@ -89,6 +104,18 @@ impl Call {
             progress: Arc::default(),
             _server: begin.pass,
         }
+    }
+
+    /// Returns the end of its caller key.
+    pub(super) fn key_end(&self) -> Option<KeyEnd> {
+        let key = self.principal.key_use()?;
+        Some(Box::pin(key.ended()))
+    }
+
+    /// Returns the meter of its caller key.
+    pub(super) fn meter(&self) -> Option<Arc<KeyMeter>> {
+        let key = self.principal.key_use()?;
+        Some(key.holder().meter().clone())
     }
 
     /// Returns the dialect of its answers.
@@ -139,6 +166,13 @@ impl Call {
     /// Records that the answer broke off after its head.
     pub(super) fn broke_off(&mut self, error: &LlmError) {
         self.outcome = Some(Outcome::Broken);
+        self.failure = Some((error.kind, error.log_message()));
+        self.door.pool.metrics().refused(error.kind.word());
+    }
+
+    /// Records that the answer was broken off because its key has ended.
+    pub(super) fn end_with_key(&mut self, error: &LlmError) {
+        self.outcome = Some(Outcome::Revoked);
         self.failure = Some((error.kind, error.log_message()));
         self.door.pool.metrics().refused(error.kind.word());
     }
@@ -202,7 +236,13 @@ impl CallProgress {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let outcome = self.outcome.unwrap_or(Outcome::CallerLeft);
+        let outcome = self.outcome.unwrap_or_else(|| {
+            if self.principal.has_ended() {
+                Outcome::Revoked
+            } else {
+                Outcome::CallerLeft
+            }
+        });
         let duration = self.started.elapsed();
         self.door.pool.metrics().ended(EndedCall {
             model: self.model.as_ref(),
@@ -214,6 +254,22 @@ impl Drop for Call {
             duration,
         });
 
+        if let Some(limited) = self.limited.take() {
+            limited.end(Usage {
+                bytes_in: self.bytes_in,
+                ..Usage::default()
+            });
+        }
         self.log(outcome.label(), duration);
+        let line = || EndedLlmCall {
+            req_id: &self.req_id,
+            principal: &self.principal,
+            endpoint: self.endpoint.api(),
+            model: self.model.as_deref(),
+            outcome: outcome.label(),
+            duration,
+            bytes_in: self.bytes_in,
+        };
+        self.door.audit.write(|| line().event());
     }
 }

@@ -4,12 +4,15 @@ use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use llamapool_identity::{Class as KeyClass, KeyOrigin};
 use llamapool_limits::{Claim, MemoryAccount, MemoryBudget, Owner};
 use llamapool_pool::{BudgetLimits, Class, KeyId, KeySettings, PoolConfig, ServerAlias};
 
 use super::stored_responses::StoredResponses;
-use crate::auth::{Auth, KeyClass, Keys, LlmCaller, LlmKey, LlmParty};
-use crate::pool::{PoolSettings, WorkerPool};
+use crate::audit::Audit;
+use crate::auth::{Auth, LlmCaller};
+use crate::identity::{Identity, KeyHolder, LlmRights};
+use crate::pool::{KeyBounds, PoolSettings, WorkerPool};
 use crate::scheduler::DrainGate;
 
 /// The factor of the share of memory of the LLM API as a whole: it leaves a ninth to everything
@@ -103,6 +106,8 @@ pub(crate) struct LlmDoor {
     pub(crate) memory: MemoryBudget,
     /// The workers of responses that runtimes keep.
     pub(crate) responses: StoredResponses,
+    /// Gets a line of every call, if the settings say so.
+    pub(crate) audit: Audit,
     pub(crate) config: LlmConfig,
     pub(crate) bounds: SharedBounds,
     /// Hashes prompts with a seed of this process, so that no caller can choose the results.
@@ -121,20 +126,20 @@ impl LlmDoor {
         };
         self.memory.account([caller, address, api])
     }
-}
 
-/// Returns the number of the key of a party: the operator, and everyone on an open server, is the
-/// first one.
-pub(super) fn key_of(party: LlmParty) -> KeyId {
-    match party {
-        LlmParty::Anyone | LlmParty::Operator => WorkerPool::OPERATOR,
-        LlmParty::Key(place) => KeyId(u32::try_from(place + 1).unwrap_or(u32::MAX)),
+    /// Returns the number of the key of a caller, by whose bounds the pool has it wait and spend: that
+    /// of the operator for everyone without a key of their own.
+    pub(super) fn key_of(&self, caller: &LlmCaller) -> KeyId {
+        match caller.principal.key_use() {
+            Some(key) => self.config.bound(&self.pool, key.holder()),
+            None => WorkerPool::OPERATOR,
+        }
     }
 }
 
 impl LlmConfig {
-    /// Returns what the pool begins with. The order of the keys is that of their numbers.
-    pub(crate) fn pool_settings(&self, keys: &Keys, seed: u64) -> PoolSettings {
+    /// Returns what the pool begins with.
+    pub(crate) fn pool_settings(&self, seed: u64) -> PoolSettings {
         let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let config = PoolConfig {
             queue_size: self.queue_size,
@@ -146,44 +151,61 @@ impl LlmConfig {
             seed,
             ..PoolConfig::default()
         };
-        let operator = KeySettings {
-            name: "api_key".to_owned(),
-            ..KeySettings::default()
-        };
-        let own = keys.llm.iter().map(|key| self.key_settings(key));
-        let first = (operator, BudgetLimits::default());
         let aliases = self.aliases.iter().map(|alias| ServerAlias {
             name: alias.name.clone(),
             targets: alias.targets.clone(),
         });
         PoolSettings {
             config,
-            keys: std::iter::once(first).chain(own).collect(),
             aliases: aliases.collect(),
         }
     }
 
-    fn key_settings(&self, key: &LlmKey) -> (KeySettings, BudgetLimits) {
-        let class = match key.class {
+    /// Lists the declared keys in the pool, before they have called.
+    pub(crate) fn list_declared(&self, pool: &WorkerPool, identity: &Identity) {
+        let published = identity.published();
+        let keys = published.snapshot.keys();
+        let declared = keys.filter(|key| key.origin == KeyOrigin::Declared);
+        for holder in declared.filter_map(|key| published.holder(&key.id)) {
+            self.bound(pool, &holder);
+        }
+    }
+
+    /// Has a key wait and spend by its present bounds. Returns its number. A key that does not open the
+    /// LLM API has no bounds, and makes no calls.
+    fn bound(&self, pool: &WorkerPool, holder: &KeyHolder) -> KeyId {
+        let number = KeyId(holder.meter().number());
+        if let Some(rights) = holder.llm() {
+            pool.set_bounds(number, rights.version, || self.bounds_of(&rights));
+        }
+        number
+    }
+
+    fn bounds_of(&self, rights: &LlmRights) -> KeyBounds {
+        let limits = &rights.limits;
+        let class = match limits.class {
             KeyClass::Low => Class::Low,
             KeyClass::Normal => Class::Normal,
             KeyClass::High => Class::High,
         };
-        let max_waiting = key.max_queued.map(|most| most as usize);
+        let max_waiting = limits.max_queued.map(|most| most as usize);
         let settings = KeySettings {
-            name: key.name.clone(),
-            weight: key.weight.saturating_mul(WEIGHT_UNIT),
+            name: rights.name.clone(),
+            weight: limits.weight.unwrap_or(1).saturating_mul(WEIGHT_UNIT),
             class,
-            max_concurrency: key.max_concurrency.map(|most| most as usize),
+            max_concurrency: limits.max_concurrency.map(|most| most as usize),
             max_waiting: max_waiting.or(Some(self.queue_size.div_ceil(QUEUE_SHARE))),
-            models: key.models.clone(),
+            models: rights.models.clone(),
         };
-        let limits = BudgetLimits {
-            requests_per_minute: key.requests_per_minute,
-            tokens_per_minute: key.tokens_per_minute,
-            tokens_per_day: key.tokens_per_day,
-        };
-        (settings, limits)
+        KeyBounds {
+            version: rights.version,
+            settings,
+            limits: BudgetLimits {
+                requests_per_minute: limits.requests_per_minute,
+                tokens_per_minute: limits.tokens_per_minute,
+                tokens_per_day: limits.tokens_per_day,
+            },
+        }
     }
 }
 

@@ -196,7 +196,7 @@ impl Running {
         if let Ok(req_id) = HeaderValue::from_str(&call.req_id) {
             headers.insert(wire::REQUEST_ID, req_id);
         }
-        let attempt = running.begin_attempt(call.model(), call.endpoint);
+        let attempt = running.begin_attempt(call.model(), call.endpoint, call.meter());
         call.progress().set(stage_of(running, attempt));
         let request = WorkerRequest {
             method: Method::POST,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use llamapool_dialect::{Endpoint, LlmErrorKind, RequestError, RouteError};
 use llamapool_limits::ShareError;
 use llamapool_pool::{BudgetError, BudgetKind, RefusedError};
+use llamapool_wire::{CallError, Cause};
 
 use super::content_coding::{DecodeError, UnsupportedCodingError};
 
@@ -87,6 +88,27 @@ impl LlmError {
             ShareError::Owner(_) => "requests to the LLM API use up their share of MAX_MEMORY",
         };
         Self::new(LlmErrorKind::MemoryFull, message)
+    }
+
+    /// Returns the failure of a request that exceeds a limit of its key.
+    pub(super) fn limited(failure: CallError) -> Self {
+        let kind = match failure.cause {
+            Cause::NotAllowed => LlmErrorKind::NotOffered,
+            Cause::QuotaUsedUp => LlmErrorKind::BudgetExhausted,
+            Cause::TooManyCalls => LlmErrorKind::TooManyWaiting,
+            _ => LlmErrorKind::RateLimited,
+        };
+        let seconds = failure.retry_after_seconds();
+        Self {
+            retry_after: seconds.map(Duration::from_secs),
+            ..Self::new(kind, failure.message)
+        }
+    }
+
+    /// Returns the failure of a call whose key has ended, or has other rights, while it ran.
+    pub(super) fn key_ended() -> Self {
+        let message = "the API key has ended or has other rights now; the call was ended with it";
+        Self::new(LlmErrorKind::Unauthorized, message)
     }
 
     /// Returns the failure of a request with too large a body.

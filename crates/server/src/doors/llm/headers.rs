@@ -174,12 +174,21 @@ pub(super) fn mark_stream(headers: &mut HeaderMap) {
 
 /// Adds what is left in the buckets of a key, in the words of a dialect.
 pub(super) fn add_limits(headers: &mut HeaderMap, door: &LlmDoor, key: KeyId, dialect: Dialect) {
+    let limits = door.pool.limits(key);
     let kinds = [
-        ("requests", BudgetKind::RequestsPerMinute),
-        ("tokens", BudgetKind::TokensPerMinute),
+        (
+            "requests",
+            BudgetKind::RequestsPerMinute,
+            limits.requests_per_minute,
+        ),
+        (
+            "tokens",
+            BudgetKind::TokensPerMinute,
+            limits.tokens_per_minute,
+        ),
     ];
-    for (what, kind) in kinds {
-        let Some(limit) = door.pool.limit(key, kind) else {
+    for (what, kind, limit) in kinds {
+        let Some(limit) = limit else {
             continue;
         };
         let Some((left, full_in)) = door.pool.remaining(key, kind) else {

@@ -134,7 +134,7 @@ impl ReadRequest {
 
     /// Refuses what only the operator may do.
     pub(super) fn check_rights(&self, door: &LlmDoor, party: LlmParty) -> Result<(), LlmError> {
-        let is_restricted = matches!(party, LlmParty::Key(_)) && !door.config.passes_keep_alive;
+        let is_restricted = party == LlmParty::Caller && !door.config.passes_keep_alive;
         if is_restricted && self.info.is_unload {
             let message = "this key may not unload models";
             return Err(LlmError::new(LlmErrorKind::NotOffered, message));
@@ -230,7 +230,7 @@ impl ReadRequest {
         if self.info.model.as_deref() != Some(model) {
             edits.set_model(&self.info, model);
         }
-        let is_restricted = matches!(party, LlmParty::Key(_)) && !door.config.passes_keep_alive;
+        let is_restricted = party == LlmParty::Caller && !door.config.passes_keep_alive;
         if is_restricted && self.endpoint().api() == "ollama" {
             edits.remove_keep_alive(&self.info);
         }

@@ -19,7 +19,7 @@ use http_body_util::StreamBody;
 use llamapool_dialect::{Endpoint, LlmErrorKind, StreamPosition, ends_in_order, late_error};
 use llamapool_http::BoxError;
 
-use super::call::{Call, CallProgress, Stage};
+use super::call::{Call, CallProgress, KeyEnd, Stage};
 use super::context::LlmDoor;
 use super::dispatch::{CallAnswer, ReadyCall};
 use super::error::LlmError;
@@ -42,6 +42,7 @@ pub(super) struct EarlyStream {
     progress: Arc<CallProgress>,
     owner: ResponseOwner,
     is_codex: bool,
+    key_end: Option<KeyEnd>,
 }
 
 /// The state of a stream between two frames.
@@ -50,6 +51,8 @@ struct Streaming {
     /// The silence between events after which a sign is due.
     keepalive: Duration,
     signs: SignsOfLife,
+    /// The end of the key of its call. `None` without a key, and once the end of the stream is decided.
+    key_end: Option<KeyEnd>,
     phase: Phase,
 }
 
@@ -84,11 +87,12 @@ impl EarlyStream {
             progress: ready.call.progress().clone(),
             owner: ready.response_owner(),
             is_codex: ready.is_codex,
+            key_end: ready.call.key_end(),
         }
     }
 
     /// Makes the body of the stream, which runs the call.
-    pub(super) fn into_body(self, run: Run) -> Body {
+    pub(super) fn into_body(mut self, run: Run) -> Body {
         let config = &self.door.config;
         let keepalive = self.door.bounds.stream_keepalive;
         let mut signs = SignsOfLife::new(self.endpoint, self.is_codex, config.queue_update);
@@ -97,6 +101,7 @@ impl EarlyStream {
             endpoint: self.endpoint,
             keepalive,
             signs,
+            key_end: self.key_end.take(),
             phase: Phase::Waiting(Box::new(Waiting { run, early: self })),
         })
     }
@@ -147,6 +152,7 @@ pub(super) fn live(call: Call, body: LiveBody, is_codex: bool) -> Body {
         endpoint,
         keepalive,
         signs,
+        key_end: call.key_end(),
         phase: Phase::Live(Box::new(Live {
             call,
             body,
@@ -176,8 +182,10 @@ impl Streaming {
                     return Some(Err(BrokenOffError.into()));
                 }
                 Phase::Waiting(waiting) => tokio::select! {
-                    // Biased towards the answer, before which no further sign is needed.
+                    // Biased towards the answer, before which no further sign is needed; and before
+                    // both towards the end of the key.
                     biased;
+                    () = ended(&mut self.key_end) => waiting.end_with_key(),
                     (call, answer) = &mut waiting.run => begin(&waiting.early, call, answer),
                     () = self.signs.due() => {
                         let line = waiting.early.line();
@@ -186,6 +194,7 @@ impl Streaming {
                 },
                 Phase::Live(live) => tokio::select! {
                     biased;
+                    () = ended(&mut self.key_end) => live.end_with_key(),
                     piece = live.body.next() => match piece {
                         Piece::Data(bytes) => {
                             self.signs.note_event();
@@ -202,6 +211,9 @@ impl Streaming {
                     }
                 },
             };
+            if matches!(phase, Phase::Breaking | Phase::Over) {
+                self.key_end = None;
+            }
             if let Phase::Live(live) = &phase {
                 self.signs.set_interval(self.keepalive);
                 self.signs.note_event();
@@ -220,6 +232,17 @@ impl Live {
     /// event has one.
     fn fail(&mut self, error: &LlmError) -> (Option<Bytes>, Phase) {
         self.call.broke_off(error);
+        self.last_event(error)
+    }
+
+    /// Ends a stream whose key has ended, in the same way.
+    fn end_with_key(&mut self) -> (Option<Bytes>, Phase) {
+        let error = LlmError::key_ended();
+        self.call.end_with_key(&error);
+        self.last_event(&error)
+    }
+
+    fn last_event(&self, error: &LlmError) -> (Option<Bytes>, Phase) {
         if self.body.framing().is_none() {
             return (None, Phase::Breaking);
         }
@@ -229,6 +252,24 @@ impl Live {
         }
         let event = last_event(&self.call, error, &self.body.position());
         (Some(event), phase)
+    }
+}
+
+impl Waiting {
+    /// Ends a stream without content whose key has ended. The call ends as its run is dropped.
+    fn end_with_key(&self) -> (Option<Bytes>, Phase) {
+        let LlmError { kind, message, .. } = LlmError::key_ended();
+        let endpoint = self.early.endpoint;
+        let event = late_error(endpoint, kind, &message, &StreamPosition::default(), false);
+        (Some(event), phase_after_error(endpoint))
+    }
+}
+
+/// Waits until a key has ended. Never returns without a key.
+async fn ended(key_end: &mut Option<KeyEnd>) {
+    match key_end {
+        Some(end) => end.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -17,7 +17,7 @@ use llamapool_wire::{CallError, CallerTag, Cause};
 
 use super::context::McpDoor;
 use super::error::McpError;
-use super::session_seal::Purpose;
+use super::session_seal::Scope;
 use super::target::Target;
 use crate::auth::Caller;
 use crate::calls::failure::{not_admitted, too_many};
@@ -42,6 +42,8 @@ pub(super) struct Admission {
     pub(super) session: Option<HeaderValue>,
     /// Set if several relays may share this id.
     pub(super) is_shared: bool,
+    /// What the caller's sessions are bound to, if the id asks for a key or a token.
+    pub(super) key: Option<Arc<str>>,
     /// Set if session ids of this call are sealed.
     pub(super) has_sessions: bool,
 }
@@ -63,14 +65,20 @@ pub(super) fn admit(
         .members
         .iter()
         .any(|member| member.identity.secret.is_some());
-    let has_sessions = is_shared && !is_sessionless(headers);
+    let key = caller
+        .principal
+        .key_use()
+        .map(|key| key.holder().binding().clone());
+    let is_sealed = is_shared || key.is_some();
+    let has_sessions = is_sealed && !is_sessionless(headers);
 
-    let (tag, session) = if is_shared {
-        read_binding(door, target, headers, has_sessions)?
+    let (tag, session) = if is_sealed {
+        read_binding(door, target, key.as_deref(), headers, has_sessions)?
     } else {
         (None, None)
     };
-    let wish = match tag {
+    // One relay after the other may hold an id that they do not share: a session is its provider's.
+    let wish = match tag.filter(|_| is_shared) {
         Some(tag) => Wish::Only(index_of(door, listing, tag)?),
         None if is_shared => wish_without_session(headers),
         None => Wish::Any,
@@ -107,6 +115,7 @@ pub(super) fn admit(
         caller_tag: door.auth.caller_tag(caller),
         session,
         is_shared,
+        key,
         has_sessions,
     };
     Ok((admission, permit))
@@ -150,17 +159,18 @@ fn kind_of(request: &Request) -> CallKind {
     }
 }
 
-/// Opens what is sealed into a call of a shared id.
+/// Opens what is sealed into a call.
 fn read_binding(
     door: &McpDoor,
     target: &Target,
+    key: Option<&str>,
     headers: &HeaderMap,
     has_sessions: bool,
 ) -> Result<Binding, McpError> {
     if let Some(place) = &target.at {
         let opened = door
             .seal
-            .open(Purpose::Place, &target.id, place.as_bytes())
+            .open(Scope::place(&target.id, key), place.as_bytes())
             .ok_or(McpError::SessionGone)?;
         return Ok((Some(opened.tag), None));
     }
@@ -170,7 +180,7 @@ fn read_binding(
     };
     let opened = door
         .seal
-        .open(Purpose::Session, &target.id, sealed.as_bytes())
+        .open(Scope::session(&target.id, key), sealed.as_bytes())
         .ok_or(McpError::SessionGone)?;
     let session = HeaderValue::from_bytes(&opened.session).map_err(|_| McpError::SessionGone)?;
     Ok((Some(opened.tag), Some(session)))

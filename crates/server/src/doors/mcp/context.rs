@@ -21,6 +21,13 @@ use crate::scheduler::DrainGate;
 pub struct McpConfig {
     /// The largest request body, in bytes.
     pub max_request_bytes: u64,
+    /// The largest body that is read to decide on its message, in bytes; no more than
+    /// `max_request_bytes`.
+    pub policy_max_bytes: usize,
+    /// The bytes of all bodies that are read to decide on their messages.
+    pub policy_max_memory: usize,
+    /// The time for a whole body that is read to decide on its message.
+    pub policy_timeout: Duration,
     /// The largest single response made of an event stream, in bytes.
     pub max_answer_bytes: usize,
     /// The most calls at once to one id; 0: what its tunnels can carry.
@@ -59,8 +66,13 @@ pub(crate) struct McpDoor {
     pub(crate) public_url: PublicUrl,
     /// The memory of the process.
     pub(crate) memory: MemoryBudget,
+    /// The part of it for bodies that are read to decide on their messages.
+    pub(crate) policy_memory: MemoryBudget,
     pub(crate) metrics: CallMetrics<MethodLabel>,
     pub(crate) forwarder: Forwarder,
+    /// Whether the server has pages of its own on the public origin, beside which no provider may have
+    /// one.
+    pub(crate) has_own_pages: bool,
     pub(crate) config: McpConfig,
 }
 
@@ -87,6 +99,9 @@ impl Default for McpConfig {
     fn default() -> Self {
         Self {
             max_request_bytes: 64 << 20,
+            policy_max_bytes: 1 << 20,
+            policy_max_memory: 256 << 20,
+            policy_timeout: Duration::from_secs(30),
             max_answer_bytes: 64 << 20,
             max_calls_per_id: 0,
             first_byte_timeout: Duration::from_secs(120),

@@ -11,12 +11,17 @@ use llamapool_wire::{RelayId, path};
 
 /// The beginning of the names of all ids' cookies.
 const PREFIX: &str = "llamapool-";
+/// What is in the names of all cookies of ids and of the server.
+const NAME: &[u8] = b"llamapool";
 /// Between the id and the provider's name: a character of names of cookies (RFC 6265, section 4.1.1)
 /// that no id has.
 const SEPARATOR: char = '!';
 /// The beginnings of names that browsers accept with `Path=/` alone (RFC 6265bis, section 4.1.3), in
 /// lower case.
 const WHOLE_HOST: [&[u8]; 2] = [b"__host-", b"__http-"];
+/// The beginnings of the names of cookies of the server itself, which no provider gets or sets, in lower
+/// case.
+const OF_SERVER: [&[u8]; 3] = [b"llamapool=", b"__host-llamapool", b"__secure-llamapool"];
 /// Headers that browsers send and programs do not.
 const OF_BROWSERS: [HeaderName; 3] = [
     HeaderName::from_static("sec-fetch-site"),
@@ -37,7 +42,7 @@ pub(super) fn to_provider(headers: &mut HeaderMap, id: &RelayId, is_trusted: boo
     let values: Vec<_> = headers.get_all(header::COOKIE).iter().cloned().collect();
     headers.remove(header::COOKIE);
     for value in values {
-        let has_marks = contains(value.as_bytes(), PREFIX.as_bytes());
+        let has_marks = contains(value.as_bytes(), NAME);
         if keeps_others && !has_marks {
             headers.append(header::COOKIE, value);
             continue;
@@ -47,7 +52,7 @@ pub(super) fn to_provider(headers: &mut HeaderMap, id: &RelayId, is_trusted: boo
             .map(<[u8]>::trim_ascii)
             .filter_map(|cookie| match cookie.strip_prefix(mark.as_bytes()) {
                 Some(own) => Some(own),
-                None if cookie.starts_with(PREFIX.as_bytes()) => None,
+                None if cookie.starts_with(PREFIX.as_bytes()) || is_of_server(cookie) => None,
                 None => (keeps_others && !cookie.is_empty()).then_some(cookie),
             })
             .collect();
@@ -90,6 +95,9 @@ pub(super) fn to_caller(
 fn of_id(cookie: &[u8], mark: &str, path: &str, is_trusted: bool) -> Option<Vec<u8>> {
     let mut parts = cookie.split(|&byte| byte == b';');
     let pair = parts.next()?.trim_ascii_start();
+    if is_of_server(pair) {
+        return None;
+    }
     let lower = pair.to_ascii_lowercase();
     let is_whole_host = WHOLE_HOST.iter().any(|start| lower.starts_with(start));
 
@@ -126,6 +134,12 @@ fn is_of_another_id(cookie_path: &[u8], path: &str) -> bool {
         below.is_some_and(|below| below.is_empty() || below.starts_with(b"/"))
     };
     cookie_path.starts_with(ids.as_bytes()) && !is_own()
+}
+
+/// Returns whether a cookie has a name of the server's own.
+fn is_of_server(cookie: &[u8]) -> bool {
+    let lower = cookie.to_ascii_lowercase();
+    OF_SERVER.iter().any(|start| lower.starts_with(start))
 }
 
 fn mark(id: &RelayId) -> String {
@@ -223,6 +237,22 @@ mod tests {
         assert_eq!(sent(&[all], None, false), ["s=1; other=3; t=4"]);
         assert_eq!(sent(&["llamapool-x!s=2"], None, true), [""; 0]);
         assert_eq!(sent(&["other=3"], Some("cross-site"), false), [""; 0]);
+    }
+
+    #[test]
+    fn the_servers_own_cookies_reach_and_come_from_no_provider() {
+        let all = "__Host-llamapool=1; a=2; llamapool=3; __Host-llamapool-x=4";
+
+        assert_eq!(sent(&[all], None, false), ["a=2"]);
+        assert_eq!(sent(&[all], None, true), ["a=2"]);
+        for own in [
+            "__Host-llamapool=1; Path=/",
+            "llamapool=1",
+            "__HOST-Llamapool-x=1",
+        ] {
+            assert_eq!(set(own, false), None, "{own}");
+            assert_eq!(set(own, true), None, "{own}");
+        }
     }
 
     #[test]

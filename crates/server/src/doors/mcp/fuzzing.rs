@@ -4,16 +4,18 @@
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use llamapool_http::reserved;
+use llamapool_identity::{AdminRight, Records};
 use llamapool_wire::path::TunnelPath;
 use llamapool_wire::{CallerTag, RelayId, Secret, header as wire};
 
 use super::call_headers::{self, Forwarding};
 use super::cookies;
-use super::session_seal::{Purpose, SessionSeal};
+use super::session_seal::{Scope, SessionSeal};
 use super::sse_to_json;
 use super::target::Target;
 use crate::auth::{Auth, AuthConfig, HostAndOrigin, Keys, OriginPolicy, RelayKind};
 use crate::directory::RelayTag;
+use crate::identity::{Identity, IdentityConfig};
 use crate::listen::{
     FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, ForwardedTrust, Peer, PublicUrl, RequestId,
 };
@@ -90,9 +92,13 @@ pub fn call_head(sent: HeaderMap, uri: &Uri) {
     }
     let any = |network: &str| network.parse().ok();
     let trusting = ForwardedTrust::Proxies(["10.0.0.0/8"].into_iter().filter_map(any).collect());
-    let auth = Auth::new(&keys, policy, PublicUrl::new(None, trusting.clone()));
+    let identity = Identity::new(IdentityConfig::default(), Records::default());
+    let public = PublicUrl::new(None, trusting.clone());
+    let auth = Auth::new(&keys, identity, policy, public);
     let _ = (
-        auth.operator(&sent, uri).is_ok(),
+        auth.operator(&sent, uri, Peer::default(), AdminRight::State)
+            .is_ok(),
+        auth.administrator(&sent, uri, Peer::default()).is_ok(),
         auth.relay(&sent, RelayKind::Mcp, Peer::default()).is_ok(),
     );
 
@@ -162,19 +168,29 @@ pub fn seal(id: &str, session: &[u8]) {
         return;
     };
     let seal = SessionSeal::new(&Secret::new("a key"));
-    assert_eq!(seal.open(Purpose::Session, &id, session), None, "a forgery");
+    assert_eq!(
+        seal.open(Scope::session(&id, None), session),
+        None,
+        "a forgery"
+    );
 
     let tag = RelayTag::from_bytes([7; RelayTag::LEN]);
     let sealed = seal
-        .seal(Purpose::Session, &id, tag, session)
+        .seal(Scope::session(&id, None), tag, session)
         .expect("sealed");
-    let opened = seal.open(Purpose::Session, &id, sealed.as_bytes());
+    let opened = seal.open(Scope::session(&id, None), sealed.as_bytes());
     assert_eq!(opened.expect("its own").session, session);
-    assert_eq!(seal.open(Purpose::Place, &id, sealed.as_bytes()), None);
+    assert_eq!(seal.open(Scope::place(&id, None), sealed.as_bytes()), None);
     let other = SessionSeal::new(&Secret::new("another key"));
-    assert_eq!(other.open(Purpose::Session, &id, sealed.as_bytes()), None);
+    assert_eq!(
+        other.open(Scope::session(&id, None), sealed.as_bytes()),
+        None
+    );
     let other: RelayId = "another-id-than-any".parse().expect("an id");
-    assert_eq!(seal.open(Purpose::Session, &other, sealed.as_bytes()), None);
+    assert_eq!(
+        seal.open(Scope::session(&other, None), sealed.as_bytes()),
+        None
+    );
 }
 
 /// Checks that a cookie of a provider is set for its id alone, and that no other id gets it back.

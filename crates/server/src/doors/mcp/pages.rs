@@ -64,6 +64,22 @@ pub(super) fn is_of_own_script(headers: &HeaderMap) -> bool {
     has("sec-fetch-site", "same-origin") && !has("sec-fetch-mode", "navigate")
 }
 
+/// Returns whether a browser sends a request for something that it shows, runs or plays (Fetch Metadata
+/// Request Headers, `Sec-Fetch-Dest`). What a script reads has the destination `empty`, and programs
+/// send none.
+pub(super) fn is_for_a_page(headers: &HeaderMap) -> bool {
+    let mut destinations = headers.get_all("sec-fetch-dest").into_iter();
+    destinations.any(|destination| destination != "empty")
+}
+
+/// Returns the failure of a call for a page where no provider may have one.
+pub(super) fn none_here() -> CallError {
+    CallError::new(
+        Cause::NoPages,
+        "this is the address of an MCP server, for the settings of an app: a browser cannot open it, as SIGN_IN is on",
+    )
+}
+
 /// Returns whether a browser could take an answer for a page. `is_empty`: nothing is in its body.
 pub(super) fn is_page(status: StatusCode, headers: &HeaderMap, is_empty: bool) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).into_iter();
@@ -177,6 +193,33 @@ mod tests {
         assert!(!is_page(StatusCode::ACCEPTED, &none, true));
         assert!(!is_page(StatusCode::ACCEPTED, &zero, false));
         assert!(is_page(StatusCode::ACCEPTED, &none, false));
+    }
+
+    #[test]
+    fn a_browser_that_shows_or_runs_an_answer_asks_for_a_page() {
+        let asks = |destinations: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for destination in destinations {
+                let destination = HeaderValue::from_static(destination);
+                headers.append("sec-fetch-dest", destination);
+            }
+            is_for_a_page(&headers)
+        };
+
+        for page in [
+            "document",
+            "iframe",
+            "script",
+            "serviceworker",
+            "image",
+            "Empty",
+            "",
+        ] {
+            assert!(asks(&[page]), "{page}");
+        }
+        assert!(asks(&["empty", "document"]));
+        assert!(!asks(&["empty"]));
+        assert!(!asks(&[]));
     }
 
     #[test]

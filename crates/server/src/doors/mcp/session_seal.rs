@@ -3,16 +3,15 @@
 //!
 //! The provider gives a session its id; the caller gets that id and the relay's tag, encrypted and
 //! authenticated together with the id of the URL. A caller can neither make such a session id nor
-//! use it elsewhere, and learns nothing of the relay. The same session always looks the same: some
-//! clients compare.
+//! use it elsewhere, and learns nothing of the relay. Where the id asks for a key or a token, also what
+//! the caller is known by is authenticated: the id of its key, or approver and client of its grant. To
+//! another caller the session does not exist. The same session always looks the same: some clients
+//! compare.
 
 use axum::http::{HeaderMap, HeaderValue};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use llamapool_identity::Seal;
 use llamapool_mcp::header::SESSION_ID;
 use llamapool_wire::{RelayId, Secret};
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::hmac;
 
 use crate::directory::RelayTag;
 
@@ -29,14 +28,39 @@ pub(super) enum Purpose {
     Place,
 }
 
-impl Purpose {
-    /// Returns the associated data: it binds purpose and id to the content.
-    fn associated_data(self, id: &RelayId) -> Vec<u8> {
-        let word: &[u8] = match self {
-            Self::Session => b"session\0",
-            Self::Place => b"place\0",
+/// What a sealed text is good for: one purpose, at one id, for the caller with one key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub(super) purpose: Purpose,
+    pub(super) id: &'a RelayId,
+    /// `None` where the id asks for no key.
+    pub(super) key: Option<&'a str>,
+}
+
+impl<'a> Scope<'a> {
+    /// Returns the scope of a session id.
+    pub(super) fn session(id: &'a RelayId, key: Option<&'a str>) -> Self {
+        let purpose = Purpose::Session;
+        Self { purpose, id, key }
+    }
+
+    /// Returns the scope of the name of a relay.
+    pub(super) fn place(id: &'a RelayId, key: Option<&'a str>) -> Self {
+        let purpose = Purpose::Place;
+        Self { purpose, id, key }
+    }
+
+    /// Returns the associated data, which binds the scope to the content. No id contains a zero byte.
+    fn associated_data(self) -> Vec<u8> {
+        let word: &[u8] = match self.purpose {
+            Purpose::Session => b"session\0",
+            Purpose::Place => b"place\0",
         };
-        [word, id.as_str().as_bytes()].concat()
+        let id = self.id.as_str().as_bytes();
+        match self.key {
+            None => [word, id].concat(),
+            Some(key) => [word, id, b"\0", key.as_bytes()].concat(),
+        }
     }
 }
 
@@ -50,76 +74,28 @@ pub(super) struct Opened {
 }
 
 /// Seals and opens session ids. Servers with the same key open each other's.
-pub(crate) struct SessionSeal {
-    aead: Option<LessSafeKey>,
-    nonces: hmac::Key,
-}
+pub(crate) struct SessionSeal(Seal);
 
 impl SessionSeal {
     /// Returns a seal with keys derived from a secret.
     pub(crate) fn new(secret: &Secret) -> Self {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
-        let derived = |purpose: &str| hmac::sign(&root, purpose.as_bytes());
-
-        // A SHA-256 is as long as the cipher's key, so there always is one.
-        let seal_key = derived("llamapool session seal");
-        let aead = UnboundKey::new(&CHACHA20_POLY1305, seal_key.as_ref()).ok();
-        let nonce_key = derived("llamapool session nonce");
-
-        Self {
-            aead: aead.map(LessSafeKey::new),
-            nonces: hmac::Key::new(hmac::HMAC_SHA256, nonce_key.as_ref()),
-        }
+        Self(Seal::new(secret, "session"))
     }
 
     /// Returns the text that a caller gets in place of a relay and a session id. `None` if it
     /// cannot be made.
-    pub(super) fn seal(
-        &self,
-        purpose: Purpose,
-        id: &RelayId,
-        tag: RelayTag,
-        session: &[u8],
-    ) -> Option<String> {
-        let mut content = [tag.as_bytes(), session].concat();
-        let associated_data = purpose.associated_data(id);
-
-        // Derived from the content: another content never meets the same nonce.
-        let nonce = hmac::sign(
-            &self.nonces,
-            &[&associated_data, &b"\0"[..], &content].concat(),
-        );
-        let nonce: [u8; NONCE_LEN] = nonce.as_ref().get(..NONCE_LEN)?.try_into().ok()?;
-
-        self.aead
-            .as_ref()?
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(associated_data),
-                &mut content,
-            )
-            .ok()?;
-        Some(URL_SAFE_NO_PAD.encode([&nonce, content.as_slice()].concat()))
+    pub(super) fn seal(&self, scope: Scope<'_>, tag: RelayTag, session: &[u8]) -> Option<String> {
+        let content = [tag.as_bytes(), session].concat();
+        self.0.seal(&scope.associated_data(), content)
     }
 
-    /// Opens a text of a caller. Returns `None` if this server did not make it, or not for this
-    /// purpose and id.
-    pub(super) fn open(&self, purpose: Purpose, id: &RelayId, sealed: &[u8]) -> Option<Opened> {
+    /// Opens a text of a caller. Returns `None` if this server did not make it, or not for this scope.
+    pub(super) fn open(&self, scope: Scope<'_>, sealed: &[u8]) -> Option<Opened> {
         if sealed.len() > MAX_SEALED_BYTES {
             return None;
         }
 
-        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
-        let (nonce, content) = bytes.split_at_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut content = content.to_vec();
-
-        let associated_data = Aad::from(purpose.associated_data(id));
-        let opened = self
-            .aead
-            .as_ref()?
-            .open_in_place(nonce, associated_data, &mut content)
-            .ok()?;
+        let opened = self.0.open(&scope.associated_data(), sealed)?;
         let (tag, session) = opened.split_at_checked(RelayTag::LEN)?;
         Some(Opened {
             tag: RelayTag::from_bytes(tag.try_into().ok()?),
@@ -127,14 +103,14 @@ impl SessionSeal {
         })
     }
 
-    /// Seals the session id that an answer of a shared id has.
-    pub(super) fn seal_header(&self, id: &RelayId, tag: RelayTag, headers: &mut HeaderMap) {
+    /// Seals the session id that an answer has.
+    pub(super) fn seal_header(&self, scope: Scope<'_>, tag: RelayTag, headers: &mut HeaderMap) {
         let Some(session) = headers.get(SESSION_ID) else {
             return;
         };
 
         let sealed = self
-            .seal(Purpose::Session, id, tag, session.as_bytes())
+            .seal(scope, tag, session.as_bytes())
             .and_then(|sealed| HeaderValue::from_str(&sealed).ok());
         match sealed {
             Some(sealed) => drop(headers.insert(SESSION_ID, sealed)),
@@ -168,7 +144,7 @@ mod tests {
         let session = b"!~any visible~ASCII!";
         let sealed = || {
             seal()
-                .seal(Purpose::Session, &id("a"), tag, session)
+                .seal(Scope::session(&id("a"), None), tag, session)
                 .unwrap()
         };
 
@@ -176,7 +152,7 @@ mod tests {
 
         assert_eq!(sealed(), text);
         assert_eq!(
-            seal().open(Purpose::Session, &id("a"), text.as_bytes()),
+            seal().open(Scope::session(&id("a"), None), text.as_bytes()),
             opened(tag, session)
         );
         assert!(text.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
@@ -187,10 +163,11 @@ mod tests {
     fn nothing_else_opens() {
         let tag = RelayTag::of(&InstanceId::random());
         let sealed = seal()
-            .seal(Purpose::Session, &id("a"), tag, b"session")
+            .seal(Scope::session(&id("a"), None), tag, b"session")
             .unwrap();
-        let open =
-            |seal: &SessionSeal, name, text: &[u8]| seal.open(Purpose::Session, &id(name), text);
+        let open = |seal: &SessionSeal, name, text: &[u8]| {
+            seal.open(Scope::session(&id(name), None), text)
+        };
 
         let other_key = SessionSeal::new(&Secret::new("other"));
         assert_eq!(open(&seal(), "b", sealed.as_bytes()), None, "another id");
@@ -211,6 +188,21 @@ mod tests {
     }
 
     #[test]
+    fn a_session_of_one_key_does_not_exist_for_another() {
+        let tag = RelayTag::of(&InstanceId::random());
+        let id = id("a");
+        let [mine, yours] = ["mine", "yours"];
+        let scope = |key| Scope::session(&id, key);
+
+        let sealed = seal().seal(scope(Some(mine)), tag, b"session").unwrap();
+
+        let open = |key| seal().open(scope(key), sealed.as_bytes());
+        assert_eq!(open(Some(mine)), opened(tag, b"session"));
+        assert_eq!(open(Some(yours)), None);
+        assert_eq!(open(None), None);
+    }
+
+    #[test]
     fn the_name_of_a_relay_is_no_session_and_the_other_way_round() {
         let tag = RelayTag::of(&InstanceId::random());
 
@@ -218,12 +210,18 @@ mod tests {
             (Purpose::Session, Purpose::Place),
             (Purpose::Place, Purpose::Session),
         ] {
-            let sealed = seal().seal(purpose, &id("a"), tag, b"").unwrap();
+            let id = id("a");
+            let scope = |purpose| Scope {
+                purpose,
+                id: &id,
+                key: None,
+            };
+            let sealed = seal().seal(scope(purpose), tag, b"").unwrap();
             assert_eq!(
-                seal().open(purpose, &id("a"), sealed.as_bytes()),
+                seal().open(scope(purpose), sealed.as_bytes()),
                 opened(tag, b"")
             );
-            assert_eq!(seal().open(other, &id("a"), sealed.as_bytes()), None);
+            assert_eq!(seal().open(scope(other), sealed.as_bytes()), None);
         }
     }
 
@@ -232,10 +230,12 @@ mod tests {
         let tag = RelayTag::of(&InstanceId::random());
         let long = vec![b'x'; 40 * 1024];
 
-        let sealed = seal().seal(Purpose::Session, &id("a"), tag, &long).unwrap();
+        let sealed = seal()
+            .seal(Scope::session(&id("a"), None), tag, &long)
+            .unwrap();
 
         assert_eq!(
-            seal().open(Purpose::Session, &id("a"), sealed.as_bytes()),
+            seal().open(Scope::session(&id("a"), None), sealed.as_bytes()),
             opened(tag, &long)
         );
     }

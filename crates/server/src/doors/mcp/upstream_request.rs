@@ -13,7 +13,7 @@ use super::call_headers::{self, Forwarding};
 use super::context::McpDoor;
 use super::cookies;
 use super::method_sniffer::MethodSniffer;
-use super::session_seal::Purpose;
+use super::session_seal::Scope;
 use super::sse_to_json::{BOTH_TYPES, accepts_anything};
 use super::target::Target;
 use crate::calls::CallGuard;
@@ -106,7 +106,9 @@ fn public_prefix(door: &McpDoor, destination: Destination<'_>) -> Option<HeaderV
     let mut prefix = format!("{public_path}{}{}", path::MCP_BY_ID, target.id);
     if admission.is_shared {
         let tag = admission.member.tag;
-        let place = door.seal.seal(Purpose::Place, &target.id, tag, b"")?;
+        let place = door
+            .seal
+            .seal(Scope::place(&target.id, admission.key.as_deref()), tag, b"")?;
         prefix.push_str(path::AT);
         prefix.push_str(&place);
     }

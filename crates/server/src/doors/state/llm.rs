@@ -14,6 +14,8 @@ use crate::pool::{ModelTotals, PoolWorker, QueuedCall, Reported, WorkerPool};
 
 /// The most waiting calls that are listed one by one.
 const LISTED_CALLS: usize = 1000;
+/// The most keys that are listed: as many as settings may declare.
+const LISTED_KEYS: usize = 10_000;
 
 #[derive(Default, Serialize)]
 pub(super) struct WorkersSummary {
@@ -155,13 +157,15 @@ pub(super) fn snapshot(pool: &WorkerPool) -> LlmSnapshot {
     let queue = pool.queue();
     let queue = queue.calls().iter().take(LISTED_CALLS);
     let models = pool.models(WorkerPool::OPERATOR);
+    let keys = pool.keys();
+    let keys = keys.iter().take(LISTED_KEYS);
     LlmSnapshot {
         summary,
         models: models.iter().map(model_state).collect(),
         workers,
         queue: queue.map(|call| waiting_call(pool, call)).collect(),
         queue_len: pool.waiting(),
-        keys: pool.keys().iter().map(|key| key_state(pool, key)).collect(),
+        keys: keys.map(|key| key_state(pool, key)).collect(),
         jobs: LlmJobs {
             jobs_inflight_total: pool.metrics().running(),
             jobs_completed_total: completed,
@@ -283,7 +287,7 @@ fn waiting_call(pool: &WorkerPool, call: &QueuedCall) -> WaitingCall {
     let entry = &call.entry;
     WaitingCall {
         request_id: call.request_id.as_ref().to_owned(),
-        key: pool.metrics().key_name(entry.key).to_owned(),
+        key: pool.metrics().key_name(entry.key).as_ref().to_owned(),
         model: entry.model.as_ref().to_owned(),
         class: entry.class.as_str(),
         position: entry.position,

@@ -6,18 +6,26 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use llamapool_certificates::Certificates;
 use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
-use llamapool_wire::{BridgeLoad, BuildInfo, ProviderHealth, RelayId};
+use llamapool_wire::{BuildInfo, RelayId};
 use serde::Serialize;
 
+use super::audit::{AuditState, audit};
+use super::certificates::{CertificateState, certificates};
+use super::clients::{ClientState, Ids, OfflineState, ids};
 use super::llm::{
     KeyState, LlmJobs, LlmSnapshot, ModelState, WaitingCall, WorkerState, WorkersSummary,
 };
 
-use crate::calls::{CallMetrics, Outcome};
-use crate::directory::{Directory, Listing, McpCallStats, Member};
+use super::usage::KeyUsage;
+use crate::audit::Audit;
+use crate::calls::CallMetrics;
+use crate::directory::{Directory, McpCallStats};
+use crate::identity::Identity;
 use crate::pool::WorkerPool;
+use crate::problems::Problem;
 use crate::scheduler::DrainGate;
 
 /// The most calls in flight that are listed one by one; the oldest are.
@@ -28,8 +36,11 @@ pub(crate) struct StateSources {
     pub(crate) directory: Directory,
     pub(crate) calls: CallMetrics<MethodLabel>,
     pub(crate) pool: WorkerPool,
+    pub(crate) identity: Identity,
     pub(crate) gate: Arc<DrainGate>,
     pub(crate) memory: MemoryBudget,
+    pub(crate) certificates: Certificates,
+    pub(crate) audit: Audit,
     pub(crate) started: SystemTime,
     pub(crate) build: BuildInfo,
 }
@@ -38,14 +49,22 @@ pub(crate) struct StateSources {
 #[derive(Serialize)]
 struct Snapshot {
     server: ServerState,
+    /// What needs attention, the worst first.
+    problems: Vec<Problem>,
     workers_summary: WorkersSummary,
     models: Vec<ModelState>,
     workers: Vec<WorkerState>,
     /// The waiting calls to LLM runtimes, in the order in which they would run.
     queue: Vec<WaitingCall>,
     keys: Vec<KeyState>,
+    /// The caller keys that were used in this month or have limits, the most used first.
+    usage: Vec<KeyUsage>,
     llm: LlmJobs,
     mcp: Mcp,
+    /// The certificates that the server presents; none without TLS.
+    certificates: Vec<CertificateState>,
+    /// Null without an audit log.
+    audit: Option<AuditState>,
 }
 
 #[derive(Serialize)]
@@ -68,55 +87,10 @@ struct ServerState {
 #[derive(Serialize)]
 struct Mcp {
     clients: Vec<ClientState>,
+    /// The ids that had a relay within a day and have none now.
+    offline: Vec<OfflineState>,
     /// The calls in flight; null when there are none.
     sessions: Option<Vec<CallState>>,
-}
-
-#[derive(Serialize)]
-struct ClientState {
-    id: String,
-    status: &'static str,
-    inflight: usize,
-    functions: serde_json::Map<String, serde_json::Value>,
-    #[serde(flatten)]
-    newest: RelayState,
-    last_error: Option<ErrorState>,
-    calls_total: u64,
-    errors_total: u64,
-    aborted_total: u64,
-    bytes_in_total: u64,
-    bytes_out_total: u64,
-    call_ms_p50: Option<f64>,
-    call_ms_p95: Option<f64>,
-    /// Every relay of the id, the newest first; its own fields are those above.
-    relays: Vec<RelayState>,
-}
-
-#[derive(Clone, Serialize)]
-struct RelayState {
-    name: String,
-    version: String,
-    remote_addr: String,
-    connected_at: String,
-    last_seen: String,
-    protected: bool,
-    provider: ProviderView,
-    /// The load of the bridge of a provider that is a program; null for one that speaks HTTP.
-    bridge: Option<BridgeLoad>,
-}
-
-#[derive(Clone, Serialize)]
-struct ProviderView {
-    status: &'static str,
-    since: String,
-    error: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ErrorState {
-    at: String,
-    error: &'static str,
-    message: String,
 }
 
 #[derive(Serialize)]
@@ -130,20 +104,28 @@ struct CallState {
 
 /// Returns the state now, as JSON.
 pub(super) fn to_json(sources: &StateSources) -> String {
-    let mut listings = sources.directory.listings();
-    listings.retain(|listing| !listing.is_of_workers());
+    let Ids {
+        clients,
+        offline,
+        problems,
+    } = ids(&sources.directory, &sources.identity);
     let stats = sources.directory.all_stats();
     let llm: LlmSnapshot = super::llm::snapshot(&sources.pool);
     let snapshot = Snapshot {
         server: server_state(sources, llm.queue_len),
+        problems,
         workers_summary: llm.summary,
         models: llm.models,
         workers: llm.workers,
         queue: llm.queue,
         keys: llm.keys,
+        usage: super::usage::of_keys(&sources.identity),
         llm: llm.jobs,
+        certificates: certificates(&sources.certificates),
+        audit: audit(&sources.audit),
         mcp: Mcp {
-            clients: listings.iter().filter_map(client_state).collect(),
+            clients,
+            offline,
             sessions: active_calls(&stats),
         },
     };
@@ -174,90 +156,6 @@ fn server_state(sources: &StateSources, queue_len: usize) -> ServerState {
         scheduler_queue_len: queue_len,
         memory_used_bytes: sources.memory.used(),
         memory_max_bytes: sources.memory.capacity(),
-    }
-}
-
-fn client_state(listing: &Listing) -> Option<ClientState> {
-    let stats = &listing.stats;
-    let relays: Vec<_> = listing
-        .members
-        .iter()
-        .map(|member| relay_state(member))
-        .collect();
-    let (bytes_in_total, bytes_out_total) = stats.bytes();
-
-    Some(ClientState {
-        id: listing.id.to_string(),
-        status: status(listing),
-        inflight: stats.in_flight(),
-        functions: functions(stats),
-        newest: relays.first()?.clone(),
-        last_error: stats.last_error().map(|last| ErrorState {
-            at: time(last.at),
-            error: last.error,
-            message: last.message,
-        }),
-        calls_total: stats.total(|_| true),
-        errors_total: stats.total(Outcome::is_error),
-        aborted_total: stats.total(|outcome| outcome == Outcome::CallerLeft),
-        bytes_in_total,
-        bytes_out_total,
-        call_ms_p50: stats.call_ms(0.50),
-        call_ms_p95: stats.call_ms(0.95),
-        relays,
-    })
-}
-
-/// Returns the number of calls of each method that was called.
-fn functions(stats: &McpCallStats) -> serde_json::Map<String, serde_json::Value> {
-    MethodLabel::ALL
-        .iter()
-        .map(|&method| (method.as_str().to_owned(), stats.count_of(method)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(method, count)| (method, count.into()))
-        .collect()
-}
-
-/// Returns one word for an id: the prospect of a new call comes before what is going on.
-fn status(listing: &Listing) -> &'static str {
-    let mut taking = listing
-        .members
-        .iter()
-        .filter(|member| !member.is_draining())
-        .peekable();
-
-    if taking.peek().is_none() {
-        "draining"
-    } else if taking.all(|member| member.is_unreachable()) {
-        "not_ready"
-    } else if listing.stats.in_flight() > 0 {
-        "active"
-    } else {
-        "idle"
-    }
-}
-
-fn relay_state(member: &Member) -> RelayState {
-    let current = member.offer();
-    let (status, error) = match current.offer.provider {
-        ProviderHealth::Unknown => ("unknown", None),
-        ProviderHealth::Reachable { .. } => ("reachable", None),
-        ProviderHealth::Unreachable { error, .. } => ("unreachable", Some(error)),
-    };
-
-    RelayState {
-        name: member.identity.name.as_str().to_owned(),
-        version: member.identity.version.as_str().to_owned(),
-        remote_addr: member.tunnel.remote.to_string(),
-        connected_at: time(member.connected_at),
-        last_seen: time(member.last_seen()),
-        protected: current.offer.protected,
-        provider: ProviderView {
-            status,
-            since: time(current.provider_since),
-            error,
-        },
-        bridge: current.offer.bridge,
     }
 }
 

@@ -1,6 +1,5 @@
 //! The state stream: a snapshot at every interval, as server-sent events.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,12 +14,21 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::snapshot::{StateSources, to_json};
+use crate::identity::KeyUse;
 
-/// Snapshots as server-sent events, until the reader leaves or the server stops.
+/// The key of the reader has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin key has ended")]
+pub(super) struct KeyEndedError;
+
+/// Snapshots as server-sent events, until the reader leaves, its key ends or the server stops.
 pub(super) struct StateStream {
     sources: Arc<StateSources>,
     ticks: Interval,
     farewell: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The end of the reader's key.
+    key_ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    _key: Option<KeyUse>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -38,21 +46,37 @@ impl StateStream {
             sources,
             ticks,
             farewell: Box::pin(farewell.cancelled_owned()),
+            key_ended: None,
+            _key: None,
             _permit: permit,
+        }
+    }
+
+    /// Ends the stream with a key.
+    pub(super) fn of_key(self, key: Option<&KeyUse>) -> Self {
+        Self {
+            key_ended: key.map(|key| Box::pin(key.ended())),
+            _key: key.cloned(),
+            ..self
         }
     }
 }
 
 impl http_body::Body for StateStream {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = KeyEndedError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, KeyEndedError>>> {
         if self.farewell.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
+        }
+        if let Some(key_ended) = &mut self.key_ended
+            && key_ended.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(KeyEndedError)));
         }
         ready!(self.ticks.poll_tick(cx));
 

@@ -27,6 +27,7 @@ fn of(model: &str) -> AttemptOf {
         model: model.into(),
         model_at_worker: model.into(),
         endpoint: Endpoint::ChatCompletions,
+        meter: None,
     }
 }
 

@@ -19,6 +19,7 @@ fn relay(secret: &str) -> RelayIdentity {
         build_date: DisplayName::default(),
         instance: InstanceId::random(),
         secret: (!secret.is_empty()).then(|| Secret::new(secret)),
+        key: None,
         network: network_of([192, 0, 2, 1].into()),
     }
 }

@@ -48,6 +48,7 @@ fn relay(ids: &[&str]) -> RelayIdentity {
         build_date: DisplayName::default(),
         instance: InstanceId::random(),
         secret: None,
+        key: None,
         network: network(1),
     }
 }

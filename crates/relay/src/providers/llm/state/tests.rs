@@ -14,7 +14,7 @@ fn model(name: &str) -> ModelInfo {
 }
 
 fn state(config: LlmConfig) -> Arc<RuntimeState> {
-    let state = RuntimeState::new(config, "w1");
+    let state = RuntimeState::new(config, "w1", false);
     state.set_kind(RuntimeKind::Ollama, "0.17.4".to_owned());
     state
 }

@@ -1,0 +1,107 @@
+//! The body of a request as a handler gets it. What a handler leaves of it is read and discarded,
+//! within bounds, also after the answer.
+//!
+//! Over HTTP/1 a connection that is closed in the middle of a request is reset, and the reset can take
+//! the answer away that the sender has not read yet. So a caller whose large request was answered
+//! early, by a provider that refuses it, would now and then see a broken pipe in place of the reason.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::EXPECT;
+use http::{Request, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::limited_body::linger;
+
+/// The body of a request.
+#[derive(Debug)]
+pub struct ReceivedBody {
+    /// `None` only while it is dropped.
+    body: Option<Incoming>,
+    /// Where the rest goes; `None` if there is none that would do harm.
+    rest: Option<Arc<RestOfRequest>>,
+}
+
+/// What a handler has left of the body of a request, on its way to the task of its connection, which
+/// alone outlives the answer.
+#[derive(Debug, Default)]
+pub(super) struct RestOfRequest {
+    /// One at most: HTTP/1 has one request at a time.
+    body: Mutex<Option<Incoming>>,
+    is_there: Notify,
+}
+
+impl ReceivedBody {
+    /// Returns the request of a connection with its body.
+    pub(super) fn of(request: Request<Incoming>, rest: &Arc<RestOfRequest>) -> Request<Self> {
+        // HTTP/2 ends one stream and no connection. A sender that has asked before it sends, and got an
+        // answer instead, sends nothing.
+        let does_harm = request.version() < Version::HTTP_2
+            && !request.body().is_end_stream()
+            && !request.headers().contains_key(EXPECT);
+        let rest = does_harm.then(|| rest.clone());
+        request.map(|body| Self {
+            body: Some(body),
+            rest,
+        })
+    }
+}
+
+impl RestOfRequest {
+    /// Reads and discards what handlers leave, as long as the connection lives.
+    pub(super) async fn discard(&self) -> Infallible {
+        loop {
+            self.is_there.notified().await;
+            let rest = self.body.lock().take();
+            if let Some(rest) = rest {
+                linger(rest).await;
+            }
+        }
+    }
+}
+
+impl Body for ReceivedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = Pin::new(body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(_)) | None) = &frame {
+            self.rest = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(SizeHint::default, Incoming::size_hint)
+    }
+}
+
+impl Drop for ReceivedBody {
+    fn drop(&mut self) {
+        let body = self.body.take().filter(|body| !body.is_end_stream());
+        if let Some(rest) = self.rest.take().filter(|_| body.is_some()) {
+            *rest.body.lock() = body;
+            rest.is_there.notify_one();
+        }
+    }
+}
