@@ -11,21 +11,31 @@ import os
 from contextlib import contextmanager
 
 from measures.calls import take
+from rig.further import further_rounds
 from rig.processes import tree
 
-CONNECTIONS = (32, 128)
 
-
-def run(rig, lineup):
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        rig.note("apart: this machine has one core")
+def run(rig, lineup, measure="apart", connections=None):
+    """Takes the samples of all connections of the plan, or of those that are given."""
+    if len(os.sched_getaffinity(0)) < 2:
+        rig.note(f"{measure}: this machine has one core")
         return
-    for connections in CONNECTIONS:
+    for number in connections or lineup.plan.connections:
+        def take_turn(turn, route, number=number):
+            take_apart(rig, lineup, (turn, route, number), measure)
+
         for turn, route in lineup.turns():
-            if route.pids("public") and route.pids("private"):
-                with kept_to(route, {"public": cores[0], "private": cores[1]}):
-                    take(rig, lineup, (turn, route, connections), "apart")
+            take_turn(turn, route)
+        further_rounds(rig, lineup, (measure, number), take_turn)
+
+
+def take_apart(rig, lineup, what, measure):
+    """Runs one turn of a path that has two sides."""
+    _, route, _ = what
+    public, private = sorted(os.sched_getaffinity(0))[:2]
+    if route.pids("public") and route.pids("private"):
+        with kept_to(route, {"public": public, "private": private}):
+            take(rig, lineup, what, measure)
 
 
 @contextmanager

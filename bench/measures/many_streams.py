@@ -18,7 +18,7 @@ GRACE_SECONDS = 10
 def run(rig, lineup):
     plan = lineup.plan
     events = plan.many_streams_seconds * 1000 // PAUSE_MS
-    for turn, route in lineup.turns("streams"):
+    for turn, route in lineup.turns("streams", plan.few_rounds):
         urls = [f"{route.url}/events/{events}/{PAUSE_MS}"] * plan.many_streams
         before = lineup.cpu(route)
         try:

@@ -10,7 +10,7 @@ from rig.processes import memory, tree
 
 
 def run(rig, lineup):
-    for turn, route in lineup.turns():
+    for turn, route in lineup.turns(rounds=lineup.plan.few_rounds):
         sessions, pids = lineup.plan.sessions, route.pids("private")
         before, family = memory(pids), _family(pids)
         try:

@@ -25,6 +25,8 @@ LABELS = {
     "llamapool-tls": "llamapool with TLS",
     "nginx-tls": "nginx with TLS in front of llamapool, relays past it",
     "nginx-tls-wss": "nginx with TLS in front of llamapool, relays through it",
+    "llamapool-1-thread": "llamapool, server with one thread",
+    "llamapool-2-threads": "llamapool, server with two threads",
     "nfrx": "nfrx, the original in Go",
     "vllm-router": "vllm-router",
     "sglang-router": "sglang-router",

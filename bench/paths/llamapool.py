@@ -8,12 +8,28 @@ from rig.route import CALLS, Ends, Route
 
 KEY = "bench-key"
 ID = "bench"
+ONE_THREAD, TWO_THREADS = "llamapool-1-thread", "llamapool-2-threads"
 QUIET = ("--log-level", "warn")
 
 
 def http(rig, provider_port):
     ends = Ends.on_loopback(rig, provider_port)
     return Route("llamapool", url(ends), [public_end(rig, ends), private_end(rig, ends)])
+
+
+def one_thread(rig, provider_port):
+    return _with_threads(rig, provider_port, (ONE_THREAD, 1))
+
+
+def two_threads(rig, provider_port):
+    return _with_threads(rig, provider_port, (TWO_THREADS, 2))
+
+
+def _with_threads(rig, provider_port, what):
+    """`what` is the name of the path and the number of the server's worker threads."""
+    name, threads = what
+    ends = Ends.on_loopback(rig, provider_port)
+    return Route(name, url(ends), [public_end(rig, ends, more=["--threads", threads]), private_end(rig, ends)])
 
 
 def stdio(rig):
@@ -68,4 +84,4 @@ def _metrics(port):
     return text if status == 200 else ""
 
 
-http.needs = stdio.needs = ["llamapool"]
+http.needs = stdio.needs = one_thread.needs = two_threads.needs = ["llamapool"]

@@ -4,18 +4,42 @@ A ratio is taken within each round, between neighbours in time, and the median o
 """
 
 from dataclasses import dataclass
-from statistics import median
+from math import sqrt
+from statistics import median, quantiles
+
+
+# Of fewer, quartiles are little more than guesses.
+FEWEST_ROUNDS = 5
 
 
 @dataclass
 class Figure:
-    """The median of the rounds, the smallest and the largest value, and the number of rounds."""
+    """The median of the rounds, the smallest and the largest value, and the number of rounds.
+
+    `spread` is half the distance of the quartiles, `error` the interval of the median each way (95 %: McGill, Tukey and Larsen,
+    Variations of Box Plots, 1978): both divided by the median, and None with fewer rounds than quartiles need.
+    """
 
     value: float
     low: float
     high: float
     rounds: int
     unit: str
+    spread: float | None = None
+    error: float | None = None
+
+    @classmethod
+    def of(cls, values, unit):
+        """Returns the figure of the values of all rounds, None without any."""
+        if not values:
+            return None
+        middle = median(values)
+        figure = cls(middle, min(values), max(values), len(values), unit)
+        if len(values) >= FEWEST_ROUNDS and middle:
+            lower, _, upper = quantiles(values, n=4, method="inclusive")
+            figure.spread = (upper - lower) / 2 / abs(middle)
+            figure.error = 1.57 * (upper - lower) / sqrt(len(values)) / abs(middle)
+        return figure
 
 
 class Figures:
@@ -31,7 +55,7 @@ class Figures:
             return None
         values = [value for value, _ in rounds.values()]
         unit = next(unit for _, unit in rounds.values())
-        return Figure(median(values), min(values), max(values), len(values), unit)
+        return Figure.of(values, unit)
 
     def ratio(self, measure, path, other, case=""):
         """Returns `path` divided by `other`; None for a path and itself."""
@@ -68,14 +92,12 @@ class Figures:
 
     @staticmethod
     def _figure(by_round, unit):
-        values = list(by_round.values())
-        return Figure(median(values), min(values), max(values), len(values), unit) if values else None
+        return Figure.of(list(by_round.values()), unit)
 
     def _pairs(self, measure, paths, case, combine, unit):
         one, two = (self._of.get((measure, path, str(case)), {}) for path in paths)
         values = [combine(one[turn][0], two[turn][0]) for turn in one if turn in two]
-        values = [value for value in values if value is not None]
-        return Figure(median(values), min(values), max(values), len(values), unit) if values else None
+        return Figure.of([value for value in values if value is not None], unit)
 
 
 def percentile(ordered, percent):

@@ -4,6 +4,7 @@ A bar is an upper bound that was set before anything was measured. Whether it is
 """
 
 from paths import LABELS
+from report.better import LLM, better
 from report.numbers import number, text
 from report.tables import added, connections, of, table_of
 
@@ -14,7 +15,7 @@ MOST = "64"
 
 
 def llm_tables(figures):
-    tables = [bars, calls, cpu, latency, streams, cancel, failover, prompts, keys, comes_back, memory]
+    tables = [bars, where_another_is_better, calls, cpu, latency, streams, cancel, failover, prompts, keys, comes_back, memory]
     return "\n\n".join(part for part in (table(figures) for table in tables) if part)
 
 
@@ -49,6 +50,10 @@ def bars(figures):
         return ""
     return "\n".join(["### The bars", "", "Set before anything was measured. A bar is met if the median of the rounds is.", "",
                       "| | at most | measured | met |", "|---|---:|---:|---|", *lines])
+
+
+def where_another_is_better(figures):
+    return better(figures, LLM, "Where another is better for calls to LLMs")
 
 
 def line(figures):

@@ -13,6 +13,11 @@ def text(figure):
     return middle + unit if low == high else f"{middle}{unit} ({low}–{high})"
 
 
+def percent(share):
+    """Returns a share each way: `±4.2 %`, a dash for None."""
+    return "–" if share is None else f"±{100 * share:.1f} %" if share < 0.1 else f"±{100 * share:.0f} %"
+
+
 def number(value):
     size = abs(value)
     if size >= 100:

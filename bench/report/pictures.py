@@ -6,6 +6,8 @@ A picture shows one thing, and its second line explains long and short bars.
 from paths import LABELS
 from report.chart import Bar, chart, simple
 from report.numbers import number
+from report.tables import RATIOS
+from rig.further import COMPARED
 
 # A path of calls to LLMs that takes more than this is in the table alone.
 MOST_TIMES_OURS = 10
@@ -13,7 +15,7 @@ MOST_TIMES_OURS = 10
 
 def all_pictures(figures):
     """Returns name and SVG of each picture for which there are figures."""
-    return _drawn({"calls": calls(figures), "latency": latency(figures), "cpu": cpu(figures), "stdio": stdio(figures)})
+    return _drawn({"calls": calls(figures), "latency": latency(figures), "cpu": cpu(figures), "idle": idle(figures), "ratios": ratios(figures), "stdio": stdio(figures)})
 
 
 def llm_pictures(figures):
@@ -62,6 +64,26 @@ def cpu(figures):
             bars.append(Bar(LABELS[path], path == "llamapool", pieces, None, said))
     return bars and chart("Processor time of one call, 32 connections",
                           "Shorter is better. Dark: the public side; light: the private side.", bars)
+
+
+def idle(figures):
+    bars = _simple(figures, "calls idle", "32")
+    return bars and chart("Idle cores during the calls, 32 connections, in % of the machine",
+                          "Of two paths with as many calls, the one with more idle cores does less for each.", bars)
+
+
+def ratios(figures):
+    """Draws calls a second beside each compared path, to each provider: above 1 llamapool is faster."""
+    bars = []
+    for measure, said in RATIOS.items():
+        for path in COMPARED:
+            ratio = figures.ratio(measure, "llamapool", path, "32")
+            if ratio:
+                known = ratio.value * (ratio.error or 0)
+                spread = ratio.value - known, ratio.value + known
+                bars.append(Bar(f"{said}: {LABELS[path]}", False, [(0, ratio.value, False)], spread, f"{number(ratio.value)}×"))
+    return bars and chart("Calls a second, llamapool divided by each, 32 connections",
+                          "Above 1 llamapool is faster. The line is the interval of the median (95 %).", bars)
 
 
 def llm(figures):

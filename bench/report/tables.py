@@ -4,11 +4,20 @@ A cell is the median of the rounds with the smallest and the largest in brackets
 """
 
 from paths import LABELS
-from report.numbers import number, text
+from paths.llamapool import ONE_THREAD
+from report.better import MCP, better
+from report.numbers import number, percent, text
+from rig.further import COMPARED, WITHIN
+
+PROVIDERS = {"nginx": "nginx with a static answer", "fastmcp": "a server of fastmcp, in Python"}
+# The measures of calls a second whose ratios are looked at, as they are called.
+RATIOS = {"calls": "calls", "apart": "each side on its own core"}
+RATIOS |= {f"calls to {name}": f"calls to {said}" for name, said in PROVIDERS.items()}
+RATIOS |= {f"apart to {name}": f"calls to {said}, each side on its own core" for name, said in PROVIDERS.items()}
 
 
 def all_tables(figures):
-    tables = [calls, ratios, apart, cpu, latency, events, many_streams, bulk, stdio, sessions, idle_relays, reconnect, slow_link, cold_start,
+    tables = [where_another_is_better, calls, ratios, apart, to_providers, precision, idle_cores, cpu, threads, latency, events, many_streams, bulk, stdio, sessions, idle_relays, reconnect, slow_link, cold_start,
               sizes]
     return "\n\n".join(part for part in (table(figures) for table in tables) if part)
 
@@ -33,6 +42,10 @@ def summary(figures, versions):
     if not lines:
         return ""
     return "\n".join([f"| llamapool compared with | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns), *lines])
+
+
+def where_another_is_better(figures):
+    return better(figures, MCP, "Where another is better")
 
 
 # --- Calls --------------------------------------------------------------------------------------------------------------------
@@ -61,6 +74,46 @@ def apart(figures):
         generator and provider ran wherever there was room.""", columns)
 
 
+def to_providers(figures):
+    parts = []
+    for provider, said in PROVIDERS.items():
+        for kind, how in (("calls", ""), ("apart", ", each side on a core of its own")):
+            measure = f"{kind} to {provider}"
+            cases = figures.cases(measure)
+            columns = [(connections(case), of(figures, measure, case)) for case in cases]
+            columns += [(f"llamapool ÷ it, {case}", lambda path, c=case, m=measure: figures.ratio(m, "llamapool", path, c)) for case in cases]
+            parts.append(table_of(f"Calls a second to {said}{how}", "`tools/call` as above, to another provider.", columns))
+    return "\n\n".join(filter(None, parts))
+
+
+def precision(figures):
+    """Returns how well each ratio of interest is known, and whether that is well enough."""
+    lines = []
+    for measure, said in RATIOS.items():
+        for path in COMPARED:
+            for case in figures.cases(measure):
+                ratio = figures.ratio(measure, "llamapool", path, case)
+                if ratio:
+                    reached = ratio.error is not None and ratio.error <= WITHIN
+                    lines.append(f"| {said}, {connections(case)} | {LABELS[path]} | {number(ratio.value)}× | {percent(ratio.error)} | "
+                                 f"{percent(ratio.spread)} | {ratio.rounds} | {'yes' if reached else '**no**'} |")
+    if not lines:
+        return ""
+    return "\n".join(["### How well the ratios are known", "", " ".join(f"""
+        Calls a second, llamapool divided by each. A ratio is measured in more rounds until its median is known to ±{WITHIN:.0%} (95 %, of
+        the quartiles and the number of rounds), or the time for that is over. The spread is half the distance of the quartiles: so much
+        do single rounds differ, however many there are.""".split()), "",
+                      "| | compared with | ratio | known to | spread | rounds | within |", "|---|---|---:|---:|---:|---:|---|", *lines])
+
+
+def idle_cores(figures):
+    columns = [(f"{said}, {connections('32')}", of(figures, f"{measure} idle", "32")) for measure, said in RATIOS.items()]
+    columns = [column for column in columns if any(column[1](path) for path in LABELS)]
+    return table_of("Idle cores (%)", """
+        The share of all cores that nothing used during the calls above, as the operating system counts it. A path that leaves much of
+        the machine idle waits, and would not be faster with less work.""", columns)
+
+
 def cpu(figures):
     cases = [case for case in ("32", "128") if case in figures.cases("calls")]
     columns = [(f"{side} side, {connections(case)}", of(figures, f"calls cpu {side}", case))
@@ -68,6 +121,17 @@ def cpu(figures):
     return table_of("Processor time of one call (µs)", """
         Of all processes of that side, as the operating system counts it, in steps of 10 ms. A gateway has one side.""",
                   columns, [path for path in LABELS if path != "direct"])
+
+
+def threads(figures):
+    cases = figures.cases("threads")
+    columns = []
+    for case in cases:
+        columns += [(f"{connections(case)}, calls a second", of(figures, "threads", case)),
+                    (f"server, µs a call, {case}", of(figures, "threads cpu public", case)),
+                    (f"÷ one thread, {case}", lambda path, c=case: figures.ratio("threads cpu public", path, ONE_THREAD, c))]
+    return table_of("A server with one and with two worker threads", """
+        `THREADS`, with everything on the same cores. The ratio is that of the server's processor time of a call.""", columns)
 
 
 def latency(figures):
@@ -94,6 +158,7 @@ def many_streams(figures):
     names = {"event p50, ms": "p50", "event p99, ms": "p99", "lost": "lost", "public side, µs an event": "cpu public",
              "private side, µs an event": "cpu private"}
     columns = [(head, of(figures, f"many streams {name}", case)) for head, name in names.items()]
+    columns.append(("p99: llamapool ÷ it", lambda path: figures.ratio("many streams p99", "llamapool", path, case)))
     return table_of(f"{case} event streams at once", "Ten events a second in each.", columns)
 
 

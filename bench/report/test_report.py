@@ -7,11 +7,12 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from report.better import MCP, better, better_line
 from report.figures import Figures, percentile
 from report.llm_tables import bars, line, llm_tables
 from report.numbers import number, text
-from report.pictures import llm_pictures
-from report.tables import all_tables, summary
+from report.pictures import all_pictures, llm_pictures
+from report.tables import all_tables, precision, summary
 from report.write import is_about_llms, is_about_tls, llm_measured, measured, tls_measured, within_a_line
 from rig.event_reader import Stream
 
@@ -64,6 +65,82 @@ def of_case(path, measure, case, values, unit="µs"):
 
 def cpu_of(path, public, private=()):
     return of_case(path, "llm cpu public", "16", public) + of_case(path, "llm cpu private", "16", private)
+
+
+class OfRatios(unittest.TestCase):
+    def ratios(self, ours, theirs, measure="calls"):
+        return Figures(samples("llamapool", ours, measure) + samples("rathole", theirs, measure))
+
+    def test_more_rounds_narrow_the_interval_of_a_median_and_not_the_spread(self):
+        few, many = ([90, 95, 100, 105, 110] * times for times in (1, 4))
+        one, two = (Figures(samples("rathole", values)).get("calls", "rathole", 32) for values in (few, many))
+        self.assertAlmostEqual(one.spread, 0.05)
+        self.assertAlmostEqual(two.spread, 0.05)
+        self.assertAlmostEqual(one.error, 1.57 * 0.1 / 5 ** 0.5)
+        self.assertAlmostEqual(two.error, one.error / 2)
+
+    def test_a_few_rounds_have_no_interval(self):
+        self.assertIsNone(Figures(samples("rathole", [1, 2, 3, 4])).get("calls", "rathole", 32).error)
+
+    def test_how_well_a_ratio_is_known_is_said_where_it_is_not_enough(self):
+        known = precision(self.ratios([50] * 6, [100, 100, 101, 99, 100, 100]))
+        self.assertIn("| calls, 32 connections | rathole (raw TCP) | 0.50× | ±0.0 % | ±0.0 % | 6 | yes |", known)
+        unknown = precision(self.ratios([50] * 6, [100, 60, 140, 80, 120, 100]))
+        self.assertRegex(unknown, r"0\.50× \| ±\d+ % \| ±\d+ % \| 6 \| \*\*no\*\* \|")
+        self.assertIn("| – | – | 2 | **no** |", precision(self.ratios([50] * 2, [100] * 2)))
+
+    def test_the_picture_of_ratios_has_the_interval_of_each(self):
+        picture = all_pictures(self.ratios([50] * 6, [100, 60, 140, 80, 120, 100]))["ratios"]
+        self.assertIn("calls: rathole (raw TCP): 0.50×", picture)
+        self.assertIn('class="spread"', picture)
+
+    def test_idle_cores_and_other_providers_have_their_tables(self):
+        idle = all_tables(Figures(samples("llamapool", [12], "calls idle") + samples("llamapool", [9], "apart idle")))
+        self.assertIn("| llamapool | 12.0 | 9.00 |", idle)
+        other = all_tables(self.ratios([10], [20], "calls to nginx"))
+        self.assertIn("### Calls a second to nginx with a static answer\n", other)
+        self.assertIn("| rathole (raw TCP) | 20.0 | 0.50× |", other)
+
+    def test_two_threads_are_compared_with_one(self):
+        both = samples("llamapool-1-thread", [20], "threads cpu public") + samples("llamapool-2-threads", [25], "threads cpu public")
+        calls = samples("llamapool-1-thread", [20], "threads")
+        self.assertIn("| llamapool, server with two threads | – | 25.0 | 1.25× |", all_tables(Figures(both + calls)))
+
+    def test_many_streams_are_compared_at_p99(self):
+        late = samples("llamapool", [6], "many streams p99") + samples("nginx", [4], "many streams p99")
+        late += samples("llamapool", [6], "many streams p50")
+        self.assertRegex(all_tables(Figures(late)), r"\| two nginx in a row \|.*\| 1\.50× \|")
+
+
+class Better(unittest.TestCase):
+    def test_a_path_is_better_with_more_of_one_thing_or_less_of_another(self):
+        figures = Figures(samples("llamapool", [10]) + samples("rathole", [15])
+                          + samples("llamapool", [3], "latency p50") + samples("rathole", [2], "latency p50"))
+        self.assertIn("- **rathole (raw TCP)**: calls a second 1.50×; median latency 1.50×", better(figures, MCP, "title"))
+
+    def test_nothing_is_written_where_llamapool_is_as_good(self):
+        figures = Figures(samples("llamapool", [10]) + samples("frp", [10.01]) + samples("direct", [90]))
+        self.assertEqual((better(figures, MCP, "title"), better_line(figures)), ("", ""))
+
+    def test_cases_in_which_a_path_is_better_are_named(self):
+        figures = Figures(of_case("llamapool", "calls", "1", [10]) + of_case("frp", "calls", "1", [12])
+                          + of_case("llamapool", "calls", "32", [10]) + of_case("frp", "calls", "32", [8]))
+        self.assertIn("- **frp (raw TCP)**: calls a second 1.20× (in 1 of 2 cases: 1)", better(figures, MCP, "title"))
+
+    def test_both_sides_are_compared_as_a_sum(self):
+        ours = samples("llamapool", [10], "calls cpu public") + samples("llamapool", [10], "calls cpu private")
+        theirs = samples("nginx", [12], "calls cpu public") + samples("nginx", [4], "calls cpu private")
+        self.assertIn("processor time of a call 1.25×", better(Figures(ours + theirs), MCP, "title"))
+
+    def test_a_path_that_takes_nothing_is_better(self):
+        figures = Figures(samples("llamapool", [2], "session processes") + samples("python-mcp-proxy", [0], "session processes"))
+        self.assertIn("processes of a session with a program none", better(figures, MCP, "title"))
+
+    def test_the_sentence_of_the_readme_names_what_each_is_better_at(self):
+        figures = Figures(samples("llamapool", [10]) + samples("rathole", [15]) + samples("llamapool", [10], "apart")
+                          + samples("rathole", [15], "apart") + samples("llamapool", [3], "size") + samples("bore", [2], "size"))
+        self.assertEqual(better_line(figures), "Where another is better, in any of its measures: rathole (raw TCP): calls a second; "
+                                               "bore (raw TCP): size.")
 
 
 class OfCallsToLlms(unittest.TestCase):

@@ -6,6 +6,7 @@ In a document only the text between the markers is replaced, and the markers mus
 import json
 from pathlib import Path
 
+from report.better import better_line
 from report.figures import Figures, percentile
 from report.llm_tables import line, llm_tables
 from report.pictures import all_pictures, llm_pictures
@@ -39,6 +40,7 @@ def publish(result):
         between(page, "measured", f"{_published(all_pictures(figures))}\n\n{text}")
         parts = ["![tools/call a second through llamapool and what one would use instead](docs/reference/performance-calls.svg)",
                  summary(figures, findings["versions"]),
+                 better_line(figures),
                  f"Below 1× the other is better. {_circumstances(findings)} [All figures](docs/reference/performance.md)."]
         between(readme, "how-fast", "\n\n".join(part for part in parts if part))
     if text := tls_measured(findings):

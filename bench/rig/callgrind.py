@@ -17,6 +17,8 @@ _COST = re.compile(r"^(?:\+|-|\*|0x)?[0-9a-f*]* ?\d+$")
 # The first segment of a path in a demangled name.
 _CRATE = re.compile(r"(?<![:\w])[A-Za-z_]\w*(?=::)")
 _STANDARD = {"core", "alloc", "std"}
+# The beginning of a name in C, without its last word: one word or two, which are its module in most programs.
+_MODULE = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+(?=_))?(?=_)")
 # What clears memory has a place of its own: valgrind counts each byte that `rep stosb` clears as an instruction.
 CLEARING = "bytes cleared"
 
@@ -84,17 +86,18 @@ def by_crate(text):
 
 
 def crate(function, library):
-    """Returns the crate of a function, or the library where it is not Rust's."""
+    """Returns the crate of a function; of one that is not Rust's the library, or in the program itself the beginning of its name."""
     name = Path(library).name
     if function.startswith("__memset"):
         return CLEARING
-    if name.startswith(("libc.", "ld-", "libm.", "libgcc")):
+    if name.startswith("ld-") or ".so" in name:
         return name.split(".")[0].split("-")[0]
     if function.lstrip("_").startswith("mi_"):
         return "mimalloc"
     crates = _CRATE.findall(function)
     if not crates:
-        return "other"
+        module = _MODULE.match(function)
+        return module.group() if module else "other"
     if crates[0] not in _STANDARD:
         return crates[0]
     # Dropping a value is the work of its type's crate.

@@ -42,6 +42,20 @@ class LongToolCall(ToolCall):
                 % (cls._TEXT, number))
 
 
+class SizedToolCall(ToolCall):
+    """The same with a request of so many bytes. Its answer has the id behind the beginning, and is as large by its URL."""
+
+    def __init__(self, size):
+        head = super().body(_FIRST_ID)[:-len('}}}')] + '"text":""}}}'
+        self._text, self._size = "w" * (size - len(head)), size
+
+    def body(self, number):
+        return super().body(number)[:-len('}}}')] + f'"text":"{self._text}"}}}}}}'
+
+    def is_answer(self, number, body):
+        return len(body) >= self._size and super().is_answer(number, body[:100])
+
+
 class ChatCall:
     """A chat completion of 1 KB that asks for no stream, as in bench/lua/chat.lua."""
 

@@ -6,7 +6,7 @@ them alike, and figures of one round can be compared pair by pair.
 
 from rig.load import at_full_speed
 from rig.mcp_client import NotAnswered
-from rig.processes import cpu_seconds, machine_busy_seconds
+from rig.processes import cpu_seconds, machine_seconds
 
 
 class Lineup:
@@ -52,11 +52,11 @@ class Lineup:
             at_full_speed(route, 4, self.plan.warm_seconds)
 
     def cpu(self, route):
-        """Returns the processor time of each role on this path, and of the whole machine."""
+        """Returns the processor time of each role on this path, and that of the whole machine, used and idle."""
         roles = {role: cpu_seconds(route.pids(role)) for role in ("public", "private") if route.pids(role)}
         if self.provider_pid:
             roles["provider"] = cpu_seconds([self.provider_pid])
-        return roles, machine_busy_seconds()
+        return roles, machine_seconds()
 
 
 def _name(start):
@@ -74,5 +74,6 @@ def bound(start, *what):
 
 
 def spent(before, after):
-    """Returns the difference of two values of `Lineup.cpu`: seconds for each role, and of the whole machine."""
-    return {role: after[0][role] - before[0][role] for role in before[0]}, after[1] - before[1]
+    """Returns the difference of two values of `Lineup.cpu`: seconds for each role, and of the whole machine, used and idle."""
+    roles = {role: after[0][role] - before[0][role] for role in before[0]}
+    return roles, tuple(late - early for early, late in zip(before[1], after[1]))

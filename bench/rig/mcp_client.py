@@ -18,9 +18,9 @@ class NotAnswered(Exception):
     """The path did not answer a call correctly."""
 
 
-def call(url, method, params=None, headers=None, timeout=10):
+def call(url, method, params=None, headers=None, timeout=10, message_id=None):
     """Sends one request and returns its result, and the headers of the answer in lower case."""
-    request = {"jsonrpc": "2.0", "id": next(_ids), "method": method, "params": params or {}}
+    request = {"jsonrpc": "2.0", "id": message_id or next(_ids), "method": method, "params": params or {}}
     status, answer_headers, text = _post(url, request, headers, timeout)
     if status != 200:
         raise NotAnswered(f"{method}: status {status}: {text[:200]}")
@@ -52,14 +52,14 @@ def echo_tool(url, headers):
     return names[0]
 
 
-def wait_until_called(url, seconds, in_session):
-    """Calls until an answer arrives, and returns headers and tool of that call."""
+def wait_until_called(url, seconds, in_session, message_id=None):
+    """Calls until an answer arrives, and returns headers and tool of that call. The calls have the id, or each has its own."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             headers = open_session(url) if in_session else {}
             tool = echo_tool(url, headers) if in_session else "echo"
-            call(url, "tools/call", {"name": tool, "arguments": {}}, headers)
+            call(url, "tools/call", {"name": tool, "arguments": {}}, headers, message_id=message_id)
             return headers, tool
         except (OSError, http.client.HTTPException, NotAnswered, ValueError) as error:
             if time.monotonic() > deadline:

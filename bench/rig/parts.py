@@ -5,6 +5,7 @@ A part that cannot be installed is no failure of the run. It is missing, with a 
 Everything is installed into target/bench/, which git ignores, and is found there by the next run. Versions are pinned.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -65,8 +66,7 @@ def install_all(program=None, peers=True):
 
 
 def install_peers(parts):
-    # rathole's own lock file is too old for today's compilers; only its features for plain TCP are needed.
-    cargo(parts, "rathole", "0.5.0", ["--no-default-features", "--features", "server,client"])
+    install_rathole(parts)
     cargo(parts, "bore", "0.6.0", ["--locked"], package="bore-cli")
     cargo(parts, "oha", "1.16.0", ["--locked"])
     npm(parts, "supergateway", "4.0.0")
@@ -80,6 +80,11 @@ def install_peers(parts):
     pip(parts, "litellm", "1.104.4", "litellm")
     cargo(parts, "ollamaMQ", "0.5.0", ["--locked"])
     add_peers(parts)
+
+
+def install_rathole(parts):
+    # Its own lock file is too old for today's compilers; only its features for plain TCP are needed.
+    cargo(parts, "rathole", "0.5.0", ["--no-default-features", "--features", "server,client"])
 
 
 # Programs of Debian's packages, without which there is no run.
@@ -163,15 +168,18 @@ def pip(parts, name, version, program):
 
 
 def _once(folder, program, make):
-    """Installs again unless there is a stamp, which is written last."""
+    """Installs again unless there is a stamp, which is written last. Of two runs in one checkout, the second waits for the first."""
     stamp = folder / "installed"
-    if not stamp.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        make()
-        if not program.exists():
-            raise NotInstalled(f"its installation brought no {program.name}")
-        stamp.touch()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f"{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make()
+            if not program.exists():
+                raise NotInstalled(f"its installation brought no {program.name}")
+            stamp.touch()
     return program
 
 

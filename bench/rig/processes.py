@@ -130,10 +130,10 @@ def peak(pid):
     return _kib(f"/proc/{pid}/status", "VmHWM:") * 1024
 
 
-def machine_busy_seconds():
-    """Returns the processor time of the whole machine since its start, including time stolen by a hypervisor."""
-    user, nice, system, _, _, irq, softirq, steal = map(int, _text("/proc/stat").split("\n")[0].split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / TICKS
+def machine_seconds():
+    """Returns the processor time of the whole machine since its start, used and idle. Time stolen by a hypervisor is used."""
+    user, nice, system, idle, waiting, irq, softirq, steal = map(int, _text("/proc/stat").split("\n")[0].split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / TICKS, (idle + waiting) / TICKS
 
 
 def _fields(pid):

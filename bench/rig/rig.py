@@ -33,6 +33,8 @@ class Rig:
         self.samples = []
         self.notes = []
         self.processes = []
+        # The seconds that are left for further rounds.
+        self.further_seconds = 0.0
         self.folder = Path(tempfile.mkdtemp(prefix="llamapool-bench-"))
         self._addresses = iter(range(2, 250))
         self._numbers = itertools.count()

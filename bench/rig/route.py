@@ -31,10 +31,12 @@ class Route:
     tool: str = "echo"
     # The script of the load generator that makes its requests.
     script: str = "call.lua"
+    # The id of every answer, where the provider sends one answer to all calls.
+    answered_id: int | None = None
 
     def wait(self):
         """Waits until a call is answered with its own id."""
-        self.headers, self.tool = wait_until_called(self.url, START_SECONDS, self.in_session)
+        self.headers, self.tool = wait_until_called(self.url, START_SECONDS, self.in_session, self.answered_id)
         return self
 
     def pids(self, role):

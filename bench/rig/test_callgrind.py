@@ -46,10 +46,18 @@ class ByCrate(unittest.TestCase):
             "core::ptr::drop_in_place<[http::header::name::HeaderName; 9]>": "http",
             "core::ptr::drop_in_place<alloc::string::String>": "std",
             "_mi_page_malloc": "mimalloc",
+            "ngx_http_proxy_handler": "ngx_http",
+            "ngx_palloc": "ngx",
+            "main": "other",
             "0x0000000000001000": "other",
         }
         for name, wanted in names.items():
             self.assertEqual(crate(name, "/usr/bin/llamapool"), wanted, name)
+
+    def test_a_function_of_a_library_belongs_to_it(self):
+        libraries = {"libpcre2-8.so.0": "libpcre2", "libc.so.6": "libc", "ld-linux-x86-64.so.2": "ld"}
+        for library, wanted in libraries.items():
+            self.assertEqual(crate("inflate_fast", f"/lib/x86_64-linux-gnu/{library}"), wanted)
 
 
 class CountsOfAProcess(unittest.TestCase):

@@ -5,7 +5,7 @@ import json
 import threading
 import unittest
 
-from rig.closed_loop import ChatCall, ClosedLoop, LoadFailed, LongToolCall, ToolCall
+from rig.closed_loop import ChatCall, ClosedLoop, LoadFailed, LongToolCall, SizedToolCall, ToolCall
 
 CHAT = b'{"object":"chat.completion","choices":[{"finish_reason":"stop"}]}'
 
@@ -75,6 +75,16 @@ class Loads(unittest.TestCase):
         long, chat = (len(json.dumps(group[0][1])) for group in (calls, chats))
         self.assertLess(abs(long - chat), 100)
         self.assertEqual(chats[0][0]["Authorization"], "Bearer k")
+
+    def test_a_sized_call_has_its_size_and_wants_an_answer_of_it(self):
+        def answer(message):
+            return 200, (f'{{"id":{message["id"]},"x":"' + "w" * 4096 + '"}').encode()
+
+        calls = run(answer, SizedToolCall(4096))
+
+        self.assertEqual({int(headers["Content-Length"]) for headers, _ in calls}, {4096})
+        with self.assertRaises(LoadFailed):
+            run(echoed, SizedToolCall(4096))
 
     def test_an_answer_to_another_call_ends_the_load(self):
         wrong = [(lambda _: (200, b"{}"), ToolCall()), (lambda _: (500, CHAT), ChatCall({})),

@@ -2,7 +2,7 @@
 //!
 //! * `/down/N`: a body of N bytes; `/up`: reads a body and returns its length
 //! * `/events/N/MS`: N events, one every MS milliseconds, each with the time at which it was made
-//! * `/sized`: a JSON-RPC response of 1 KiB to the message that was posted
+//! * `/sized`, `/sized/N`: a JSON-RPC response of 1 KiB, or of N bytes, to the posted message
 //! * `/mcp` and anything else: a JSON-RPC response to the message that was posted; 202 for a
 //!   notification; 405 for a `GET`
 //!
@@ -56,6 +56,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<AnyBody>, Infalli
             let length = length(request.into_body()).await;
             Response::new(Full::from(length.to_string()).boxed_unsync())
         }
+        [.., "sized", bytes] => answer_message(request.into_body(), Some(number(bytes))).await,
         [.., "sized"] => answer_message(request.into_body(), Some(BODY_BYTES)).await,
         _ if request.method() == Method::POST => answer_message(request.into_body(), None).await,
         _ => empty(StatusCode::METHOD_NOT_ALLOWED),
