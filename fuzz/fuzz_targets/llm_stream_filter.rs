@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         strip_progress: choice & 2 != 0,
     };
 
-    for event in events(stream) {
+    for (place, event) in events(stream).into_iter().enumerate() {
         let is_json = serde_json::from_slice::<&RawValue>(&event.data).is_ok();
         let Some(left) = filter.apply(Endpoint::ChatCompletions, event.clone()) else {
             continue;
@@ -26,8 +26,9 @@ fuzz_target!(|data: &[u8]| {
         let mut raw = event.raw.iter();
         assert!(left.iter().all(|byte| raw.any(|other| other == byte)));
         let with_data = |event: &RawEvent| !event.data.is_empty();
-        // An empty line goes before it: a mark of the byte order counts at a stream's start alone.
-        let left = [b"\n", &*left].concat();
+        // A mark of the byte order counts at a stream's start alone: elsewhere, an empty line goes before it.
+        let before: &[u8] = if place == 0 { b"" } else { b"\n" };
+        let left = [before, &left].concat();
         let Some(again) = events(&left).into_iter().find(with_data) else {
             continue;
         };

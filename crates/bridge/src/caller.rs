@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, header};
+use llamapool_head::FieldLookup;
 use llamapool_limits::{Claim, Owner, ShareError, network_of};
 use llamapool_wire::{CallError, CallerTag, Cause, header as wire};
 
@@ -46,8 +47,8 @@ impl BridgeCaller {
     }
 
     /// Returns the caller that the headers of a call name, as the server has sent them.
-    pub fn of_tagged(headers: &HeaderMap) -> Self {
-        let tag = headers.get(wire::CALLER);
+    pub fn of_tagged(headers: &impl FieldLookup) -> Self {
+        let tag = headers.text_of(&wire::CALLER);
         Self::of_tag(tag.and_then(CallerTag::parse))
     }
 

@@ -152,6 +152,7 @@ impl HttpServer {
 
 impl Handler for Requests {
     type Body = EndpointBody;
+    type Connection = ();
 
     async fn answer(
         &self,

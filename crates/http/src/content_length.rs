@@ -1,6 +1,7 @@
 //! The length that a message declares (RFC 9110, section 8.6).
 
 use http::header::{CONTENT_LENGTH, HeaderMap};
+use llamapool_head::{FieldLookup, FieldValue, Fields};
 
 /// A message declares a length that is no number, or several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,8 +25,38 @@ pub fn normalize_content_length(headers: &mut HeaderMap) -> Result<(), ContentLe
         return Ok(());
     }
 
+    let length = common_length(headers.all_values(&CONTENT_LENGTH))?;
+    headers.insert(CONTENT_LENGTH, length.into());
+    Ok(())
+}
+
+/// Does for the fields of a head what [`normalize_content_length`] does for a map. Returns the length,
+/// `None` if there is none.
+///
+/// # Errors
+///
+/// There are several lengths, or one is not a decimal number.
+pub fn normalize_length_of(fields: &mut Fields) -> Result<Option<u64>, ContentLengthError> {
+    let mut values = fields.all_values(&CONTENT_LENGTH);
+    let Some(first) = values.next() else {
+        return Ok(None);
+    };
+    let is_single = values.next().is_none();
+    if is_single && let Ok(length) = parse(first.as_bytes()) {
+        return Ok(Some(length));
+    }
+
+    let length = common_length(fields.all_values(&CONTENT_LENGTH))?;
+    fields.insert(&CONTENT_LENGTH, &length.into());
+    Ok(Some(length))
+}
+
+/// Returns the one length that all of at least one value have.
+pub(crate) fn common_length<'a>(
+    values: impl Iterator<Item = FieldValue<'a>>,
+) -> Result<u64, ContentLengthError> {
     let mut length = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
+    for value in values {
         for part in value.as_bytes().split(|&byte| byte == b',') {
             let parsed = parse(part.trim_ascii())?;
             if *length.get_or_insert(parsed) != parsed {
@@ -33,13 +64,11 @@ pub fn normalize_content_length(headers: &mut HeaderMap) -> Result<(), ContentLe
             }
         }
     }
-    let length = length.ok_or(ContentLengthError)?;
-    headers.insert(CONTENT_LENGTH, length.into());
-    Ok(())
+    length.ok_or(ContentLengthError)
 }
 
 /// Parses digits alone: `u64::from_str` also takes a sign.
-fn parse(value: &[u8]) -> Result<u64, ContentLengthError> {
+pub(crate) fn parse(value: &[u8]) -> Result<u64, ContentLengthError> {
     if !value.iter().all(u8::is_ascii_digit) {
         return Err(ContentLengthError);
     }
@@ -58,7 +87,14 @@ mod tests {
         for value in values {
             headers.append(CONTENT_LENGTH, HeaderValue::from_static(value));
         }
-        normalize_content_length(&mut headers)?;
+        let mut fields = Fields::from(&headers);
+        let of_map = normalize_content_length(&mut headers);
+
+        let of_fields = normalize_length_of(&mut fields);
+        assert_eq!(of_fields.map(drop), of_map);
+        assert_eq!(fields.to_http().unwrap(), headers);
+
+        of_map?;
         Ok(headers.get_all(CONTENT_LENGTH).iter().cloned().collect())
     }
 

@@ -1,6 +1,7 @@
 //! Forwards one request and waits for the head of its response.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::BoxError;
+use crate::alarm::Alarm;
 use crate::deadline;
 use crate::forwarded_body::{BodyObserver, ForwardedBody};
 
@@ -72,39 +74,62 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut response = std::pin::pin!(upstream.send(request));
-    let started = Instant::now();
-    let call_deadline = timeouts.total.map(|total| started + total);
-    let head_deadline = || {
-        timeouts
-            .first_headers
-            .map(|wait| last_sent().unwrap_or(started) + wait)
-    };
-
-    loop {
-        let Some(alarm) = deadline::earlier(head_deadline(), call_deadline) else {
-            return response.await.map_err(ForwardError::Upstream);
-        };
-        if let Ok(response) = tokio::time::timeout_at(alarm, response.as_mut()).await {
-            return response.map_err(ForwardError::Upstream);
-        }
-
-        let now = Instant::now();
-        if call_deadline.is_some_and(|deadline| now >= deadline) {
-            return Err(ForwardError::CallTimeout(
-                timeouts.total.unwrap_or_default(),
-            ));
-        }
-        // Bytes that were sent since the alarm was set have moved the deadline.
-        if head_deadline().is_some_and(|deadline| now >= deadline) {
-            return Err(ForwardError::FirstByteTimeout(
-                timeouts.first_headers.unwrap_or_default(),
-            ));
-        }
-    }
+    timeouts.wait(upstream.send(request), last_sent).await
 }
 
 impl ForwardTimeouts {
+    /// Waits for the head of a response, which `sending` returns. `last_sent` is as of [`forward`].
+    pub async fn wait<T, E>(
+        &self,
+        sending: impl Future<Output = Result<T, E>>,
+        last_sent: impl Fn() -> Option<Instant>,
+    ) -> Result<T, ForwardError<E>> {
+        let started = Instant::now();
+        self.wait_with(&mut Alarm::default(), started, sending, last_sent)
+            .await
+    }
+
+    /// Waits as [`wait`](Self::wait) does, with the timer of earlier waits. `started` is when the request
+    /// was sent.
+    pub async fn wait_with<T, E>(
+        &self,
+        alarm: &mut Alarm,
+        started: Instant,
+        sending: impl Future<Output = Result<T, E>>,
+        last_sent: impl Fn() -> Option<Instant>,
+    ) -> Result<T, ForwardError<E>> {
+        let mut response = std::pin::pin!(sending);
+        let call_deadline = self.total.map(|total| started + total);
+        let head_deadline = || {
+            self.first_headers
+                .map(|wait| last_sent().unwrap_or(started) + wait)
+        };
+
+        poll_fn(|cx| {
+            if let Poll::Ready(response) = response.as_mut().poll(cx) {
+                return Poll::Ready(response.map_err(ForwardError::Upstream));
+            }
+            loop {
+                let Some(deadline) = deadline::earlier(head_deadline(), call_deadline) else {
+                    return Poll::Pending;
+                };
+                ready!(alarm.poll(cx, deadline));
+
+                let now = Instant::now();
+                if call_deadline.is_some_and(|deadline| now >= deadline) {
+                    let total = self.total.unwrap_or_default();
+                    return Poll::Ready(Err(ForwardError::CallTimeout(total)));
+                }
+                // Bytes that were sent since the alarm was set have moved the deadline.
+                if head_deadline().is_some_and(|deadline| now >= deadline) {
+                    let wait = self.first_headers.unwrap_or_default();
+                    return Poll::Ready(Err(ForwardError::FirstByteTimeout(wait)));
+                }
+            }
+        })
+        .await
+    }
+
     /// Applies the timeouts to a response's body, and attaches an observer. `started` is when the request
     /// was sent.
     pub fn carry<B, P>(
@@ -117,8 +142,18 @@ impl ForwardTimeouts {
         B: Body<Data = Bytes>,
         P: BodyObserver,
     {
+        response.map(|body| self.carry_body(body, started, observer))
+    }
+
+    /// Applies the timeouts to the body of a response, and attaches an observer. `started` is when the
+    /// request was sent.
+    pub fn carry_body<B, P>(&self, body: B, started: Instant, observer: P) -> ForwardedBody<B, P>
+    where
+        B: Body<Data = Bytes>,
+        P: BodyObserver,
+    {
         let deadline = self.total.map(|total| started + total);
-        response.map(|body| ForwardedBody::new(body, self.idle, deadline, observer))
+        ForwardedBody::new(body, self.idle, deadline, observer)
     }
 }
 

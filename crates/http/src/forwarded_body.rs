@@ -81,6 +81,11 @@ pin_project! {
 }
 
 impl<B: Body<Data = Bytes>, P: BodyObserver> ForwardedBody<B, P> {
+    /// Attaches an observer to a body that may take any time.
+    pub fn observed(inner: B, observer: P) -> Self {
+        Self::new(inner, None, None, observer)
+    }
+
     pub(crate) fn new(
         inner: B,
         idle: Option<Duration>,

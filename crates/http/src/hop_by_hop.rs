@@ -3,6 +3,7 @@
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use llamapool_head::{FieldLookup, Fields};
 
 /// Headers of one hop, whether or not `Connection` names them.
 const ALWAYS: [HeaderName; 9] = [
@@ -57,12 +58,45 @@ pub fn remove_headers(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) 
     }
 }
 
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers
-        .get_all(CONNECTION)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
+/// Does in one pass over the fields of a head what [`strip_hop_by_hop`] and [`remove_headers`] do for a
+/// map. `is_removed` gets names that belong to no hop.
+pub fn strip_fields(
+    fields: &mut Fields,
+    is_end_to_end: impl Fn(&[u8]) -> bool,
+    is_removed: impl Fn(&[u8]) -> bool,
+) {
+    let has_coding = fields.contains_key(&TRANSFER_ENCODING);
+    let mut named = named_by_connection(fields);
+    named.retain(|name| !is_of_hop(name.as_str().as_bytes()));
+
+    fields.retain_bytes(|name, _| {
+        let is_stripped = is_of_hop(name)
+            || (has_coding && name == CONTENT_LENGTH.as_str().as_bytes())
+            || (named.iter().any(|hop| hop.as_str().as_bytes() == name) && !is_end_to_end(name));
+        !is_stripped && !is_removed(name)
+    });
+}
+
+/// Returns whether a name is one of [`ALWAYS`].
+fn is_of_hop(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
+    )
+}
+
+fn named_by_connection(headers: &impl FieldLookup) -> Vec<HeaderName> {
+    let values = headers.all_values(&CONNECTION);
     values
+        .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect()
@@ -82,6 +116,36 @@ mod tests {
             )
         });
         pairs.collect()
+    }
+
+    /// Strips a map, and compares what is left with what is left of its fields.
+    fn strip_hop_by_hop(headers: &mut HeaderMap, is_end_to_end: impl Fn(&[u8]) -> bool) {
+        let mut fields = Fields::from(&*headers);
+
+        super::strip_hop_by_hop(headers, |name| is_end_to_end(name.as_str().as_bytes()));
+        strip_fields(&mut fields, is_end_to_end, |_| false);
+
+        assert_eq!(fields.to_http().unwrap(), *headers);
+    }
+
+    #[test]
+    fn fields_are_removed_by_their_names_too() {
+        let mut fields = Fields::from(&headers(&[("te", "trailers"), ("x-a", "1"), ("x-b", "2")]));
+
+        strip_fields(&mut fields, |_| true, |name| name == b"x-a");
+
+        let left: Vec<_> = fields.iter().map(|(name, _)| name).collect();
+        assert_eq!(left, ["x-b"]);
+    }
+
+    #[test]
+    fn every_name_of_the_hop_is_known_as_one() {
+        assert!(
+            ALWAYS
+                .iter()
+                .all(|name| is_of_hop(name.as_str().as_bytes()))
+        );
+        assert!(!is_of_hop(b"host") && !is_of_hop(b"content-length"));
     }
 
     #[test]
@@ -114,7 +178,7 @@ mod tests {
             ("x-session", "1"),
             ("x-hop", "1"),
         ]);
-        strip_hop_by_hop(&mut all, |name| name == "x-session");
+        strip_hop_by_hop(&mut all, |name| name == b"x-session");
 
         assert_eq!(all, headers(&[("x-session", "1")]));
     }

@@ -5,7 +5,8 @@
 use std::net::IpAddr;
 
 use http::uri::Authority;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderName, Uri, header};
+use llamapool_head::FieldLookup;
 
 /// The values of `Host` that a listener accepts, and with them the pages whose requests it accepts.
 ///
@@ -58,7 +59,7 @@ impl AllowedHosts {
     ///
     /// An address and a name of this machine cannot be bound anew, and over TLS the name had to be
     /// proved. A browser sends `Sec-Fetch-*` headers then, and only then (W3C Fetch Metadata).
-    pub fn may_be_rebound(&self, authority: &str, headers: &HeaderMap) -> bool {
+    pub fn may_be_rebound(&self, authority: &str, headers: &impl FieldLookup) -> bool {
         let host = without_port(authority);
         let address = host.trim_start_matches('[').trim_end_matches(']');
         *self == Self::Any
@@ -77,16 +78,18 @@ impl AllowedHosts {
 /// Returns whether headers are those of a page in a browser that was loaded without TLS, in a
 /// request without `Origin`. Programs send none of what browsers send, or, as Node.js does, also
 /// `Sec-Fetch-Mode`.
-fn is_of_insecure_page(headers: &HeaderMap) -> bool {
-    let has = |name: &str| headers.contains_key(name);
+fn is_of_insecure_page(headers: &impl FieldLookup) -> bool {
+    const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+    const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
     let is_browser = || {
-        let agent = headers.get(header::USER_AGENT);
+        let agent = headers.first_value(&header::USER_AGENT);
         agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
     };
-    !has("origin")
-        && !has("sec-fetch-mode")
-        && !has("sec-fetch-site")
-        && (has("accept-language") || is_browser())
+    !headers.has_field(&header::ORIGIN)
+        && !headers.has_field(&MODE)
+        && !headers.has_field(&SITE)
+        && (headers.has_field(&header::ACCEPT_LANGUAGE) || is_browser())
 }
 
 /// Returns an authority without its port. An IPv6 address keeps its brackets.
@@ -202,6 +205,8 @@ pub fn default_port(scheme: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]

@@ -11,6 +11,7 @@
 //! a predicate for the event that its caller looks for. So a body that is forwarded cannot be
 //! interpreted here.
 
+mod alarm;
 pub mod challenge;
 mod collect;
 mod content_length;
@@ -21,6 +22,7 @@ mod forward;
 mod forwarded_body;
 mod hop_by_hop;
 pub mod host;
+pub mod http1;
 mod json;
 mod limited_body;
 pub mod listen;
@@ -30,13 +32,14 @@ mod request_pace;
 pub mod reserved;
 pub mod sse;
 
+pub use alarm::Alarm;
 pub use collect::{CollectError, collect};
-pub use content_length::{ContentLengthError, normalize_content_length};
+pub use content_length::{ContentLengthError, normalize_content_length, normalize_length_of};
 pub use counted_memory::{CountedMemory, UNCOUNTED_BYTES, held_with};
 pub use dot_segment::has_dot_segment;
 pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
-pub use hop_by_hop::{remove_headers, strip_hop_by_hop};
+pub use hop_by_hop::{remove_headers, strip_fields, strip_hop_by_hop};
 pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};
 pub use limited_body::{BodyTooLargeError, LimitedBody, RequestMeter, discard, linger};
 pub use listener_streams::{ListenerStream, ListenerStreams};

@@ -52,6 +52,11 @@ impl RequestMeter {
         (self.bytes() > 0).then(|| self.started + last)
     }
 
+    /// Counts a body that is sent whole, at the start.
+    pub fn count_whole(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Counts bytes that are sent and returns their number so far.
     fn count(&self, bytes: u64) -> u64 {
         if bytes > 0 {

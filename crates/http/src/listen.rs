@@ -12,8 +12,13 @@
 //! - Beyond that it gets one of few spare places for one request, which is answered if it is
 //!   essential, and otherwise with the reason.
 
+mod answer;
 mod connection;
+#[cfg(any(test, feature = "fuzzing"))]
+mod differential;
+mod http1_loop;
 mod places;
+mod prefixed;
 mod received_body;
 mod tracked_body;
 mod transport;
@@ -25,8 +30,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use http_body::Body;
+use llamapool_head::RequestHead;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +41,9 @@ use self::connection::Connection;
 use self::places::Places;
 use crate::BoxError;
 
+pub use self::answer::{Answer, AnswerBody};
+#[cfg(feature = "fuzzing")]
+pub use self::differential::requests as fuzz_requests;
 pub use self::received_body::ReceivedBody;
 pub use self::transport::{Plain, Transport};
 
@@ -47,9 +56,12 @@ const BACKLOG: u32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers the requests of one listener. Clones answer alike.
-pub trait Handler: Clone + Send + 'static {
+pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of an answer.
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+
+    /// What is remembered from one plain request to the next on a connection.
+    type Connection: Default + Send + 'static;
 
     /// Answers one request.
     fn answer(
@@ -57,6 +69,25 @@ pub trait Handler: Clone + Send + 'static {
         peer: SocketAddr,
         request: Request<ReceivedBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Answers a plain request: one over HTTP/1.1 that has arrived whole, and whose head has nothing unusual.
+    /// By default as [`answer`](Self::answer) does.
+    fn answer_plain(
+        &self,
+        peer: SocketAddr,
+        _connection: &mut Self::Connection,
+        head: RequestHead,
+        body: Bytes,
+    ) -> impl Future<Output = Answer<Self::Body>> + Send {
+        async move {
+            match head.into_http(ReceivedBody::whole(body)) {
+                // Boxed, as all connections would carry its size along.
+                Some(request) => Box::pin(self.answer(peer, request)).await.into(),
+                // Never: a plain head has few fields.
+                None => Answer::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            }
+        }
+    }
 
     /// Returns whether a request is answered also where no place is left: those by which the
     /// operation of the server is watched and restored.

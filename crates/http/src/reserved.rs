@@ -11,8 +11,6 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use http::HeaderName;
-
 /// Statements of a proxy about the caller: its address, the URL that it asked for, its certificate
 /// (RFC 7239; RFC 9440; the documentation of proxies and content delivery networks). A `*` at the
 /// end stands for anything.
@@ -170,30 +168,26 @@ static IN_RESPONSES: LazyLock<NameTable> =
     LazyLock::new(|| NameTable::new(&[OF_THE_ORIGIN, TO_A_PROXY]));
 
 /// Returns whether a caller's request loses the header of this name.
-pub fn is_reserved_in_request(name: &HeaderName) -> bool {
-    is_listed(name, |name| IN_REQUESTS.contains(name))
+pub fn is_reserved_in_request<N: AsRef<[u8]> + ?Sized>(name: &N) -> bool {
+    IN_REQUESTS.lists(name.as_ref())
 }
 
 /// Returns whether a provider's response loses the header of this name.
-pub fn is_reserved_in_response(name: &HeaderName) -> bool {
-    name.as_str() != BUFFERING
-        && is_listed(name, |name| {
-            IN_RESPONSES.contains(name) || name.ends_with(TARGETED_CACHE_CONTROL)
-        })
-}
-
-/// Returns whether a list has a name in any spelling. With a `_`, it may also be another spelling of
-/// one that HTTP or llamapool gives a meaning.
-fn is_listed(name: &HeaderName, contains: impl Fn(&str) -> bool) -> bool {
-    match folded(name) {
-        Cow::Borrowed(name) => contains(name),
-        Cow::Owned(name) => contains(&name) || ONLY_WITH_UNDERSCORE.contains(&name.as_str()),
+pub fn is_reserved_in_response<N: AsRef<[u8]> + ?Sized>(name: &N) -> bool {
+    let name = name.as_ref();
+    // It is an end, not a beginning.
+    let beginning = name.len().saturating_sub(TARGETED_CACHE_CONTROL.len());
+    let end = name.get(beginning..).unwrap_or_default();
+    let is_same = |(&byte, other): (&u8, u8)| byte == other || (byte, other) == (b'_', b'-');
+    if beginning > 0 && end.iter().zip(TARGETED_CACHE_CONTROL.bytes()).all(is_same) {
+        return true;
     }
+    name != BUFFERING.as_bytes() && IN_RESPONSES.lists(name)
 }
 
 /// Returns a name with `_` as `-`, the form in which names are compared.
-pub fn folded(name: &HeaderName) -> Cow<'_, str> {
-    let name = name.as_str();
+pub fn folded<N: AsRef<str> + ?Sized>(name: &N) -> Cow<'_, str> {
+    let name = name.as_ref();
     if name.as_bytes().contains(&b'_') {
         Cow::Owned(name.replace('_', "-"))
     } else {
@@ -201,31 +195,78 @@ pub fn folded(name: &HeaderName) -> Cow<'_, str> {
     }
 }
 
-/// Names and beginnings of names, found by a byte that few of them share: every header of every call
-/// is looked up.
-struct NameTable(Vec<Vec<&'static str>>);
+/// Returns the bytes of a name with `_` as `-`.
+pub fn folded_bytes<N: AsRef<[u8]> + ?Sized>(name: &N) -> Cow<'_, [u8]> {
+    let name = name.as_ref();
+    if name.contains(&b'_') {
+        let dashed = |&byte: &u8| if byte == b'_' { b'-' } else { byte };
+        Cow::Owned(name.iter().map(dashed).collect())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// Names and beginnings of names. Every header of every call is looked up, and hardly any is listed: most
+/// are told by their first two bytes.
+struct NameTable {
+    /// A bit for each pair of bytes with which a listed name begins, in any spelling.
+    starts: Vec<u64>,
+    /// The names, by a byte that few of them share.
+    names: Vec<Vec<&'static str>>,
+}
 
 impl NameTable {
     fn new(lists: &[&'static [&'static str]]) -> Self {
-        let mut table = vec![Vec::new(); 1 << 8];
+        let mut names = vec![Vec::new(); 1 << 8];
+        let mut starts = vec![0; (1 << 16) / 64];
         for &name in lists.iter().copied().flatten() {
-            table[Self::place(name)].push(name);
+            names[Self::place(name.as_bytes())].push(name);
         }
-        Self(table)
+        let listed = lists.iter().copied().flatten();
+        for name in listed.chain(ONLY_WITH_UNDERSCORE) {
+            let (word, bit) = Self::start(name.as_bytes());
+            starts[word] |= bit;
+        }
+        Self { starts, names }
     }
 
-    fn contains(&self, name: &str) -> bool {
-        let names = &self.0[Self::place(name)];
+    /// Returns whether a name is listed in any spelling. With a `_`, it may also be another spelling of one that
+    /// HTTP or llamapool gives a meaning.
+    fn lists(&self, name: &[u8]) -> bool {
+        let (word, bit) = Self::start(name);
+        let may_be = self.starts.get(word).is_some_and(|word| word & bit != 0);
+        may_be
+            && match folded_bytes(name) {
+                Cow::Borrowed(name) => self.contains(name),
+                Cow::Owned(name) => {
+                    let mut others = ONLY_WITH_UNDERSCORE.iter();
+                    self.contains(&name) || others.any(|other| other.as_bytes() == name)
+                }
+            }
+    }
+
+    fn contains(&self, name: &[u8]) -> bool {
+        let names = &self.names[Self::place(name)];
         names.iter().any(|&listed| match listed.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => name == listed,
+            Some(beginning) => name.starts_with(beginning.as_bytes()),
+            None => name == listed.as_bytes(),
         })
+    }
+
+    /// Returns the place of the first two bytes of a name: a word, and a bit of it.
+    fn start(name: &[u8]) -> (usize, u64) {
+        let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+        let pair = match *name {
+            [first, second, ..] => u16::from_be_bytes([dashed(first), dashed(second)]),
+            _ => 0,
+        };
+        (usize::from(pair / 64), 1 << (pair % 64))
     }
 
     /// Returns the place of a name: its first byte, behind `x-` the one after that. Names are ASCII,
     /// so the upper half of the places is free for those.
-    fn place(name: &str) -> usize {
-        match *name.as_bytes() {
+    fn place(name: &[u8]) -> usize {
+        match *name {
             [b'x', b'-', third, ..] => usize::from(third | 0x80),
             [first, ..] => usize::from(first & 0x7f),
             [] => 0,
@@ -235,6 +276,8 @@ impl NameTable {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     fn name(name: &str) -> HeaderName {
@@ -303,6 +346,9 @@ mod tests {
             "Surrogate-Key",
             "CDN-Cache-Control",
             "Cloudflare-CDN-Cache-Control",
+            "Other-Cache-Control",
+            "Other_Cache_Control",
+            "Other_cache-control",
             "Edge-Control",
             "Content_Length",
         ] {

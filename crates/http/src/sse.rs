@@ -16,6 +16,8 @@ mod write;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+use llamapool_head::{FieldLookup, FieldValue, Fields};
+
 pub use self::first_event::{FirstEventError, first_event};
 pub use self::keepalive::KeepAlive;
 pub use self::scan::{BYTE_ORDER_MARK, EventReader, EventTooLargeError, lines};
@@ -31,13 +33,15 @@ const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, no-transform")
 
 /// Returns whether these are the headers of an event stream, whatever the parameters of its media
 /// type are.
-pub fn is_event_stream(headers: &HeaderMap) -> bool {
-    let media_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case("text/event-stream")
+pub fn is_event_stream(headers: &impl FieldLookup) -> bool {
+    let value = headers.first_value(&CONTENT_TYPE);
+    let mut parts = value
+        .map_or(&b""[..], FieldValue::as_bytes)
+        .split(|&byte| byte == b';');
+    let media_type = parts.next().unwrap_or_default();
+    media_type
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// Sets the headers of an event stream that llamapool makes itself.
@@ -52,6 +56,15 @@ pub fn set_headers(headers: &mut HeaderMap) {
 pub fn disable_buffering(headers: &mut HeaderMap) {
     headers.entry(ACCEL_BUFFERING).or_insert(NO_BUFFERING);
     headers.entry(CACHE_CONTROL).or_insert(NO_CACHE);
+}
+
+/// Does for the fields of a head what [`disable_buffering`] does for a map.
+pub fn disable_buffering_of(fields: &mut Fields) {
+    for (name, value) in [(ACCEL_BUFFERING, NO_BUFFERING), (CACHE_CONTROL, NO_CACHE)] {
+        if !fields.contains_key(&name) {
+            fields.append(&name, &value);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -84,5 +97,19 @@ mod tests {
 
         assert_eq!(headers[CACHE_CONTROL], "no-store");
         assert_eq!(headers["x-accel-buffering"], "no");
+    }
+
+    #[test]
+    fn fields_get_the_same_as_a_map() {
+        let mut stored = HeaderMap::new();
+        stored.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for mut headers in [HeaderMap::new(), stored] {
+            let mut fields = Fields::from(&headers);
+
+            disable_buffering_of(&mut fields);
+            disable_buffering(&mut headers);
+
+            assert_eq!(fields.to_http().unwrap(), headers);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Requests by which a client only listens.
 
-use http::{HeaderMap, Method};
+use http::Method;
+use llamapool_head::FieldLookup;
 
 use crate::MethodLabel;
 use crate::header;
@@ -12,27 +13,27 @@ use crate::header;
 /// server), or `subscriptions/listen` (MCP 2026-07-28). A GET without a session and without a
 /// revision can be the stream of MCP 2024-11-05, which carries all responses, and one with
 /// `Last-Event-ID` gets the rest of a response.
-pub fn is_listening(method: &Method, headers: &HeaderMap) -> bool {
+pub fn is_listening(method: &Method, headers: &impl FieldLookup) -> bool {
     if method == Method::GET {
-        let is_streamable_http = headers.contains_key(header::SESSION_ID)
-            || headers.contains_key(header::PROTOCOL_VERSION);
-        return is_streamable_http && !headers.contains_key(header::LAST_EVENT_ID);
+        let is_streamable_http =
+            headers.has_field(&header::SESSION_ID) || headers.has_field(&header::PROTOCOL_VERSION);
+        return is_streamable_http && !headers.has_field(&header::LAST_EVENT_ID);
     }
-    let named = headers.get(header::METHOD);
+    let named = headers.first_value(&header::METHOD);
     method == Method::POST
         && named.is_some_and(|name| name == MethodLabel::SubscriptionsListen.as_str())
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::{HeaderMap, HeaderName, HeaderValue};
 
     use super::*;
 
     #[test]
     fn streams_that_carry_responses_are_no_listeners() {
         let listens = |method: Method, fields: &[(HeaderName, &'static str)]| {
-            let headers = fields
+            let headers: HeaderMap = fields
                 .iter()
                 .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
                 .collect();

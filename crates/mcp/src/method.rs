@@ -195,11 +195,11 @@ impl<'a> Scan<'a> {
     fn string(&mut self) -> Option<&'a [u8]> {
         let mut length = 0;
         loop {
-            match self.rest.get(length)? {
-                b'"' => break,
-                b'\\' => length += 2,
-                _ => length += 1,
+            length += memchr::memchr2(b'"', b'\\', self.rest.get(length..)?)?;
+            if self.rest.get(length) == Some(&b'"') {
+                break;
             }
+            length += 2;
         }
 
         let (text, rest) = self.rest.split_at_checked(length)?;

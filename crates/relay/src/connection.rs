@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use llamapool_tunnel::{TunnelEnd, serve_relay_end};
+use llamapool_tunnel::{TunnelEnd, serve_heads};
 use llamapool_wire::{DisplayName, Mark, PublicBase, RelayId, people_line};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     let farewell = CancellationToken::new();
     let handler = {
         let farewell = farewell.clone();
-        move |request| respond(slots.clone(), farewell.clone(), request)
+        move |head, body| respond(slots.clone(), farewell.clone(), head, body)
     };
     let drained = until_drained(app.clone(), farewell);
 
@@ -53,7 +53,7 @@ pub(crate) async fn serve(
 
     // A task of its own: waking the task that the runtime was started with costs more.
     let mut serving = JoinSet::new();
-    serving.spawn(serve_relay_end(io, config, handler, drained));
+    serving.spawn(serve_heads(io, config, handler, drained));
     match serving.join_next().await {
         Some(Ok(end)) => end,
         Some(Err(error)) => TunnelEnd::Broken(error.to_string()),

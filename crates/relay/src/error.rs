@@ -1,11 +1,12 @@
 //! The responses that the relay gives in the provider's place, and their log.
 
-use http::{HeaderMap, Response};
-use http_body_util::{BodyExt, Full};
+use bytes::Bytes;
+use llamapool_head::{FieldLookup, ResponseHead};
+use llamapool_tunnel::OutgoingBody;
 pub(crate) use llamapool_wire::error_chain;
 use llamapool_wire::{CallError, header as wire};
 
-use crate::response_body::ResponseBody;
+use crate::call::CallResponse;
 
 /// Logs an error. Errors that a caller can cause at will must not fill the log.
 pub(crate) fn log_error(error: &CallError, id: Option<&str>, req_id: &str) {
@@ -20,19 +21,15 @@ pub(crate) fn log_error(error: &CallError, id: Option<&str>, req_id: &str) {
 }
 
 /// Returns the response to a call that has failed.
-pub(crate) fn error_response(error: &CallError, req_id: &str) -> Response<ResponseBody> {
-    error.to_response(req_id).map(|text: String| {
-        Full::from(text)
-            .map_err(|never| match never {})
-            .boxed_unsync()
-    })
+pub(crate) fn error_response(error: &CallError, req_id: &str) -> CallResponse {
+    let response = error.to_response::<Bytes>(req_id);
+    CallResponse {
+        head: ResponseHead::of(&response),
+        body: OutgoingBody::Whole(response.into_body()),
+    }
 }
 
 /// Returns the request id that the server gave to a call, empty if there is none.
-pub(crate) fn request_id(headers: &HeaderMap) -> String {
-    headers
-        .get(wire::REQUEST_ID)
-        .and_then(|id| id.to_str().ok())
-        .unwrap_or_default()
-        .to_owned()
+pub(crate) fn request_id(headers: &impl FieldLookup) -> &str {
+    headers.text_of(&wire::REQUEST_ID).unwrap_or_default()
 }

@@ -13,6 +13,7 @@
 
 mod app;
 mod backoff;
+mod call;
 mod config;
 mod connection;
 mod dial;

@@ -24,10 +24,10 @@ pub(crate) use self::mcp_http::fuzzing;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::StatusCode;
 use llamapool_bridge::{BridgeConfig, BridgeStats, StartGate, StartingProgram};
+use llamapool_head::Fields;
 use llamapool_limits::{MemoryAccount, MemoryBudget};
-use llamapool_tunnel::IncomingBody;
 use llamapool_wire::path::OAuthDocument;
 use llamapool_wire::{CallError, Cause};
 use tower_service::Service;
@@ -35,9 +35,9 @@ use tower_service::Service;
 use self::llm::LlmRuntime;
 use self::mcp_http::McpHttp;
 use self::mcp_stdio::McpStdio;
+use crate::call::{CallRequest, CallResponse};
 use crate::config::{HttpConfig, ProviderConfig, ProviderKind};
 use crate::error::error_chain;
-use crate::response_body::{self, ResponseBody};
 use crate::status::calls::CallGuard;
 use crate::status::provider::ProviderStatus;
 use crate::tls::tls_config;
@@ -48,18 +48,18 @@ trait ProviderBackend {
     /// behind the id.
     async fn call(
         &self,
-        request: Request<IncomingBody>,
+        request: CallRequest<'_>,
         below: &str,
         call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError>;
+    ) -> Result<CallResponse, CallError>;
 
     /// Responds to one call to an LLM runtime. `at_runtime` is the path there.
     async fn llm_call(
         &self,
-        _request: Request<IncomingBody>,
+        _request: CallRequest<'_>,
         _at_runtime: &str,
         mut call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
+    ) -> Result<CallResponse, CallError> {
         call.fail();
         Err(wrong_kind("the provider with this id is no LLM runtime"))
     }
@@ -80,11 +80,11 @@ trait ProviderBackend {
     async fn document(
         &self,
         _document: OAuthDocument,
-        _headers: &HeaderMap,
+        _fields: &Fields,
         mut call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
+    ) -> Result<CallResponse, CallError> {
         call.complete();
-        Ok(response_body::empty(StatusCode::NOT_FOUND))
+        Ok(CallResponse::empty(StatusCode::NOT_FOUND))
     }
 
     /// Returns the programs and sessions of a bridge, `None` for a provider without one.
@@ -200,20 +200,20 @@ impl Provider {
     /// Responds to one call whose caller is admitted.
     pub(crate) async fn call(
         &self,
-        request: Request<IncomingBody>,
+        request: CallRequest<'_>,
         below: &str,
         call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
+    ) -> Result<CallResponse, CallError> {
         dispatch!(self, backend => backend.call(request, below, call).await)
     }
 
     /// Responds to one call to an LLM runtime.
     pub(crate) async fn llm_call(
         &self,
-        request: Request<IncomingBody>,
+        request: CallRequest<'_>,
         at_runtime: &str,
         call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
+    ) -> Result<CallResponse, CallError> {
         dispatch!(self, backend => backend.llm_call(request, at_runtime, call).await)
     }
 
@@ -221,10 +221,10 @@ impl Provider {
     pub(crate) async fn document(
         &self,
         document: OAuthDocument,
-        headers: &HeaderMap,
+        fields: &Fields,
         call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
-        dispatch!(self, backend => backend.document(document, headers, call).await)
+    ) -> Result<CallResponse, CallError> {
+        dispatch!(self, backend => backend.document(document, fields, call).await)
     }
 
     /// Attends to the provider for as long as the relay lives.

@@ -5,21 +5,24 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
+use llamapool_head::{RequestHead, ResponseHead};
 use llamapool_http::{has_dot_segment, is_of_the_connection, sse};
 use llamapool_mcp::is_listening;
-use llamapool_tunnel::IncomingBody;
+use llamapool_tunnel::{IncomingBody, OutgoingBody};
 use llamapool_wire::{CallError, Cause, path::TunnelPath};
 use tokio_util::sync::CancellationToken;
 
+use crate::call::{CallRequest, CallResponse};
 use crate::error::{error_response, log_error, request_id};
 use crate::events;
 use crate::response_body::ResponseBody;
 use crate::slot::Slot;
 
 /// The response to one request.
-pub(crate) type Responding = Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>;
+pub(crate) type Responding =
+    Pin<Box<dyn Future<Output = (ResponseHead, OutgoingBody<ResponseBody>)> + Send>>;
 
 /// Responds to one request for one of the slots of a tunnel. The future is dropped when the caller
 /// leaves. `farewell` ends the streams of offers.
@@ -29,18 +32,30 @@ pub(crate) type Responding = Pin<Box<dyn Future<Output = Response<ResponseBody>>
 pub(crate) fn respond(
     slots: Arc<[Arc<Slot>]>,
     farewell: CancellationToken,
-    request: Request<IncomingBody>,
+    head: RequestHead,
+    body: IncomingBody,
 ) -> Responding {
     Box::pin(async move {
-        let path = request.uri().path().to_owned();
-        let req_id = request_id(request.headers());
-        let path = TunnelPath::parse(&path);
-        dispatch(&slots, path, farewell, request)
-            .await
-            .unwrap_or_else(|error| {
-                log_error(&error, path.map(TunnelPath::id), &req_id);
-                error_response(&error, &req_id)
-            })
+        let RequestHead {
+            method,
+            uri,
+            mut fields,
+        } = head;
+        let path = TunnelPath::parse(uri.path());
+        let request = CallRequest {
+            method: &method,
+            uri: &uri,
+            fields: &mut fields,
+            body,
+        };
+        let responded = dispatch(&slots, path, farewell, request).await;
+        let CallResponse { head, body } = responded.unwrap_or_else(|error| {
+            // The provider gets this field, too.
+            let req_id = request_id(&fields);
+            log_error(&error, path.map(TunnelPath::id), req_id);
+            error_response(&error, req_id)
+        });
+        (head, body)
     })
 }
 
@@ -48,11 +63,11 @@ async fn dispatch(
     slots: &[Arc<Slot>],
     path: Option<TunnelPath<'_>>,
     farewell: CancellationToken,
-    request: Request<IncomingBody>,
-) -> Result<Response<ResponseBody>, CallError> {
+    request: CallRequest<'_>,
+) -> Result<CallResponse, CallError> {
     let path = path.ok_or_else(|| garbage("the relay does not know this kind of request"))?;
-    if is_of_the_connection(request.method()) {
-        let message = format!("the method {} is refused", request.method());
+    if is_of_the_connection(request.method) {
+        let message = format!("the method {} is refused", request.method);
         return Err(CallError::new(Cause::MethodRefused, message));
     }
     let slot = slots
@@ -63,12 +78,13 @@ async fn dispatch(
 
     match path {
         TunnelPath::Events(_) => {
-            let mut response = Response::new(events::stream(slot.clone(), farewell));
-            response.headers_mut().insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/jsonl"),
-            );
-            Ok(response)
+            let mut head = ResponseHead::new(StatusCode::OK);
+            let media_type = HeaderValue::from_static("application/jsonl");
+            head.fields.append(&header::CONTENT_TYPE, &media_type);
+            Ok(CallResponse::streamed(
+                head,
+                events::stream(slot.clone(), farewell),
+            ))
         }
         // The server has refused it already, if it is the one that it should be: no server may choose
         // what a relay reaches.
@@ -77,12 +93,18 @@ async fn dispatch(
             "the path behind the id has a segment that could mean `.` or `..`",
         )),
         TunnelPath::Call { below, .. } => {
-            let only_listens = is_listening(request.method(), request.headers());
+            let only_listens = is_listening(request.method, request.fields);
             let response = entry.call(request, below).await?;
-            if only_listens && sse::is_event_stream(response.headers()) {
-                return Ok(response.map(|body| entry.listeners.add(body).boxed_unsync()));
-            }
-            Ok(response)
+            let CallResponse { head, body } = response;
+            Ok(match body {
+                OutgoingBody::Stream(body)
+                    if only_listens && sse::is_event_stream(&head.fields) =>
+                {
+                    let body = entry.listeners.add(body).boxed_unsync();
+                    CallResponse::streamed(head, body)
+                }
+                body => CallResponse { head, body },
+            })
         }
         TunnelPath::LlmCall { at_runtime, .. } => {
             // Boxed, so that the future of an MCP call has no room for it.
@@ -90,7 +112,7 @@ async fn dispatch(
         }
         TunnelPath::Document { which, .. } => {
             // Boxed, so that the future of a call has no room for it.
-            Box::pin(entry.document(which, request.headers())).await
+            Box::pin(entry.document(which, request.fields)).await
         }
     }
 }

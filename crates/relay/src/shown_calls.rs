@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::Method;
+use llamapool_head::{FieldLookup, Fields};
 use llamapool_http::BodyEnd;
 use llamapool_mcp::{CallName, header as mcp};
-use llamapool_tunnel::IncomingBody;
 use llamapool_wire::llm::{CallEnd, CallReport};
 use llamapool_wire::{DisplayName, Mark, people_line};
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::call::CallRequest;
 
 /// How much of a body is copied: a message names its tool before long arguments, or does not name it.
 const SEEN_BYTES: usize = 4 * 1024;
@@ -34,11 +36,11 @@ struct CallState {
 
 impl ShownCall {
     /// A call that begins. Its body is copied in part as it passes.
-    pub(crate) fn begin(provider: &Arc<str>, request: &mut Request<IncomingBody>) -> Self {
+    pub(crate) fn begin(provider: &Arc<str>, request: &mut CallRequest<'_>) -> Self {
         let call = Self(Arc::new(CallState {
             provider: provider.clone(),
-            method: request.method().clone(),
-            named: named_by_headers(request.headers()),
+            method: request.method.clone(),
+            named: named_by_headers(request.fields),
             started: Instant::now(),
             seen: Mutex::default(),
             outcome: Mutex::default(),
@@ -46,7 +48,7 @@ impl ShownCall {
 
         // Weak: a body that is still sent after the answer does not keep the call.
         let state = Arc::downgrade(&call.0);
-        request.body_mut().observe(Box::new(move |data: &Bytes| {
+        request.body.observe(Box::new(move |data: &Bytes| {
             if let Some(state) = state.upgrade() {
                 state.copy(data);
             }
@@ -151,10 +153,10 @@ fn of_end(end: Option<&BodyEnd>) -> String {
 }
 
 /// Returns what the headers name (MCP 2026-07-28, streamable HTTP).
-fn named_by_headers(headers: &HeaderMap) -> Option<CallName> {
-    let text = |name| headers.get(name)?.to_str().ok().map(str::to_owned);
+fn named_by_headers(fields: &Fields) -> Option<CallName> {
+    let text = |name| fields.text_of(name).map(str::to_owned);
     Some(CallName {
-        method: Some(text(mcp::METHOD)?),
-        name: text(mcp::NAME),
+        method: Some(text(&mcp::METHOD)?),
+        name: text(&mcp::NAME),
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! Keys are compared in constant time and are never part of an error.
 
+mod caller_facts;
 mod challenge;
 pub(crate) mod cors;
 mod extract;
@@ -17,14 +18,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Uri, header};
+use llamapool_head::{FieldLookup, FieldValue, Fields, RequestHead};
 use llamapool_identity::{
     AccessMode, Key, KeyError, KeyKind, MessagePolicy, MessageRules, Rights, RuleSource, Scope,
     TokenError, TokenSeal, WorkerKind,
 };
 use llamapool_limits::network_of;
-use llamapool_wire::{CallError, CallerTag, Cause, Refusal, RelayId, Secret, bearer};
+use llamapool_wire::{CallError, Cause, Refusal, RelayId, Secret, bearer};
 
 use self::limiter::Limiter;
 use self::principal::CallerTagKey;
@@ -33,6 +34,7 @@ use crate::identity::{Identity, KeyHolder, KeyUse};
 use crate::listen::{CallerAddress, Peer, PublicUrl};
 use crate::sign_in::SignIn;
 
+pub(crate) use caller_facts::{CallerFacts, FactsMemo};
 pub(crate) use extract::{AccessControl, Prober};
 pub(crate) use limiter::LimitedCall;
 pub(crate) use limits::TOO_MANY_WRONG_KEYS;
@@ -180,31 +182,36 @@ impl Auth {
     }
 
     /// Returns the address of a request for the audit log; `None` without one.
-    pub(crate) fn audited_address(&self, headers: &HeaderMap, peer: Peer) -> Option<IpAddr> {
+    pub(crate) fn audited_address(&self, headers: &impl FieldLookup, peer: Peer) -> Option<IpAddr> {
         let is_on = self.audit.is_on();
         is_on.then(|| self.public_url.address_of(headers, peer))?
-    }
-
-    /// Returns the tag by which relays count what a caller holds.
-    pub(crate) fn caller_tag(&self, caller: &Caller) -> CallerTag {
-        caller.owners.tag(&self.caller_tags)
     }
 
     /// Returns the caller of a provider: any that the origin policy admits. A token that the
     /// provider's relay demands besides is checked there.
     pub(crate) fn caller(
         &self,
-        source: &HostAndOrigin<'_>,
-        headers: &HeaderMap,
+        memo: &mut FactsMemo,
+        source: &HostAndOrigin<'_, impl FieldLookup>,
         uri: &Uri,
         peer: Peer,
     ) -> Result<Caller, CallError> {
-        self.policy.check(source, uri)?;
+        let facts = match self.known_facts(memo, source.headers(), uri) {
+            Some(facts) => {
+                self.policy.check_again(source)?;
+                facts
+            }
+            None => {
+                self.policy.check(source, uri)?;
+                self.find_facts(memo, source.headers(), uri, peer)
+            }
+        };
         Ok(Caller {
             principal: Principal::Anonymous,
-            origin: source.origin_value().cloned().map(AllowedOrigin::new),
+            origin: source.origin_value().and_then(AllowedOrigin::new),
             peer,
-            owners: self.owners(headers, peer),
+            owners: facts.owners,
+            facts,
             rules: MessageRules::default(),
             step_up: None,
         })
@@ -219,10 +226,10 @@ impl Auth {
         &self,
         id: &RelayId,
         caller: &mut Caller,
-        request: &mut Request,
+        request: &mut RequestHead,
     ) -> Result<(), CallError> {
         caller.rules = self.identity.messages(id.as_str());
-        let headers = request.headers();
+        let headers = &request.fields;
         let peer = caller.peer;
         let admitted = match self.identity.access(id.as_str()) {
             AccessMode::Open => return Ok(()),
@@ -247,7 +254,7 @@ impl Auth {
         }
         caller.step_up = step_up;
         for credential in CREDENTIALS {
-            request.headers_mut().remove(credential);
+            request.fields.remove(&credential);
         }
         Ok(())
     }
@@ -256,7 +263,7 @@ impl Auth {
     fn holder_of_key(
         &self,
         id: &RelayId,
-        headers: &HeaderMap,
+        headers: &Fields,
         peer: Peer,
     ) -> Result<Admitted, CallError> {
         let wrong_key = || self.wrong_key(invalid_key(), headers, peer);
@@ -269,12 +276,12 @@ impl Auth {
         &self,
         id: &RelayId,
         sign_in: &SignIn,
-        request: &Request,
+        request: &RequestHead,
         peer: Peer,
     ) -> Result<Admitted, CallError> {
-        let metadata = || sign_in.issuer.resource_metadata(id, request.uri().path());
-        let wrong_key = || self.wrong_key(invalid_key(), request.headers(), peer);
-        let credential = presented(request.headers());
+        let metadata = || sign_in.issuer.resource_metadata(id, request.uri.path());
+        let wrong_key = || self.wrong_key(invalid_key(), &request.fields, peer);
+        let credential = presented(&request.fields);
         let admitted = credential.and_then(|credential| {
             if !TokenSeal::is_access_token(credential) {
                 return self.holder_with(id, credential, wrong_key);
@@ -348,11 +355,13 @@ impl Auth {
     ) -> Result<Caller, CallError> {
         let source = HostAndOrigin::read(headers)?;
         self.policy.check_host(&source, uri)?;
+        let facts = self.find_facts(&mut FactsMemo::default(), headers, uri, peer);
         Ok(Caller {
             principal: Principal::Anonymous,
             origin: None,
             peer,
-            owners: self.owners(headers, peer),
+            owners: facts.owners,
+            facts,
             rules: MessageRules::default(),
             step_up: None,
         })
@@ -362,16 +371,11 @@ impl Auth {
     /// browser calls.
     pub(crate) fn llm_origin(
         &self,
-        source: &HostAndOrigin<'_>,
+        source: &HostAndOrigin<'_, impl FieldLookup>,
         uri: &Uri,
     ) -> Result<Option<AllowedOrigin>, CallError> {
         self.policy.check(source, uri)?;
-        Ok(source.origin_value().cloned().map(AllowedOrigin::new))
-    }
-
-    /// Returns the parties that the shares of a caller count for.
-    fn owners(&self, headers: &HeaderMap, peer: Peer) -> CallerOwners {
-        CallerOwners::of(self.public_url.caller_address(headers, peer), headers)
+        Ok(source.origin_value().and_then(AllowedOrigin::new))
     }
 
     /// Admits a health probe, under any name of the server; but from no page of another origin.
@@ -426,7 +430,7 @@ impl Auth {
         }
 
         let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-        let token = values.next().and_then(bearer);
+        let token = values.next().and_then(|value| bearer(value.as_bytes()));
         let token = token.filter(|_| values.next().is_none());
         let token = token.ok_or_else(RelayRefusedError::wrong_key)?;
         let presented = self.identity.authenticate(token, KeyKind::Worker);
@@ -494,13 +498,13 @@ impl Auth {
 
     /// Removes the server's own keys from a call: a caller that sends one by mistake must not hand
     /// it to a provider.
-    pub(crate) fn withhold_own_keys(&self, headers: &mut HeaderMap) {
-        if !headers.contains_key(header::AUTHORIZATION) {
+    pub(crate) fn withhold_own_keys(&self, fields: &mut Fields) {
+        if !fields.contains_key(&header::AUTHORIZATION) {
             return;
         }
 
-        let is_own = |value: &HeaderValue| {
-            let token = bearer(value);
+        let is_own = |value: FieldValue<'_>| {
+            let token = bearer(value.as_bytes());
             let matches = |key: &Option<Secret>| {
                 key.as_ref()
                     .is_some_and(|key| token.is_some_and(|token| key.matches(token)))
@@ -511,15 +515,15 @@ impl Auth {
             });
             is_ours || matches(&self.api) | matches(&self.worker)
         };
-        if headers.get_all(header::AUTHORIZATION).iter().any(is_own) {
-            headers.remove(header::AUTHORIZATION);
+        if fields.all_values(&header::AUTHORIZATION).any(is_own) {
+            fields.remove(&header::AUTHORIZATION);
         }
     }
 }
 
 /// Returns the one key or token that a call presents.
-fn presented(headers: &HeaderMap) -> Result<&[u8], CallError> {
-    let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
+fn presented(headers: &Fields) -> Result<&[u8], CallError> {
+    let mut values = headers.all_values(&header::AUTHORIZATION);
     let Some(value) = values.next() else {
         let expected = "this id asks for a caller key, expected Authorization: Bearer llp_c_…";
         return Err(CallError::new(Cause::KeyMissing, expected));
@@ -527,7 +531,7 @@ fn presented(headers: &HeaderMap) -> Result<&[u8], CallError> {
     if values.next().is_some() {
         return Err(invalid_key());
     }
-    bearer(value).ok_or_else(invalid_key)
+    bearer(value.as_bytes()).ok_or_else(invalid_key)
 }
 
 /// Returns the failure of a call with a key that is not valid: the same for all reasons, so that it
@@ -539,6 +543,7 @@ fn invalid_key() -> CallError {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
     use llamapool_wire::header as wire;
 
     use llamapool_identity::{AdminRight, Records};
@@ -643,12 +648,12 @@ mod tests {
             ("Bearer mine", true),
             ("Basic api", true),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(sent));
+            let mut fields = Fields::new();
+            fields.append(&header::AUTHORIZATION, &HeaderValue::from_static(sent));
 
-            auth().withhold_own_keys(&mut headers);
+            auth().withhold_own_keys(&mut fields);
 
-            assert_eq!(headers.contains_key(header::AUTHORIZATION), stays, "{sent}");
+            assert_eq!(fields.contains_key(&header::AUTHORIZATION), stays, "{sent}");
         }
     }
 }

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use llamapool_head::FieldLookup;
 use llamapool_wire::{Cause, NOT_FOR_BROWSERS, header as wire};
 use ring::digest;
 
@@ -63,13 +64,13 @@ pub(crate) async fn front() -> Response<Body> {
 }
 
 /// Returns whether a request is that of a browser that opens an address.
-pub(crate) fn is_wanted(method: &Method, headers: &HeaderMap) -> bool {
+pub(crate) fn is_wanted(method: &Method, headers: &impl FieldLookup) -> bool {
     // Nearly all calls are POST: they pay for a comparison.
     *method == Method::GET && accepts_html(headers)
 }
 
-fn accepts_html(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).into_iter();
+fn accepts_html(headers: &impl FieldLookup) -> bool {
+    let accepted = headers.all_values(&header::ACCEPT);
     let accepted: Vec<_> = accepted.filter_map(|value| value.to_str().ok()).collect();
     let accepts = |media_type| accepted.iter().any(|value| value.contains(media_type));
     accepts("text/html") && !accepts("text/event-stream")

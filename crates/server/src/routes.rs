@@ -9,21 +9,24 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Response, Uri, header};
+use axum::http::{Method, Response, StatusCode, Uri, header};
 use axum::routing::{any, get};
+use bytes::Bytes;
 use llamapool_dialect::is_llm_path;
-use llamapool_http::listen::{Handler, Overload, ReceivedBody};
-use llamapool_http::{ListenerStreams, discard, is_of_the_connection, sse};
+use llamapool_head::RequestHead;
+use llamapool_http::listen::{Answer, Handler, Overload, ReceivedBody};
+use llamapool_http::{Alarm, ListenerStreams, discard, is_of_the_connection, sse};
 use llamapool_mcp::is_listening;
 use llamapool_wire::{CallError, Cause, header as wire, path};
 use tower_service::Service;
 
-use crate::auth::{Auth, HostAndOrigin};
+use crate::auth::{Auth, FactsMemo, HostAndOrigin};
+use crate::calls::{CallAnswer, CallRequest, RequestBody, into_response};
 use crate::doors::admin_api::{self, AdminDoor};
 use crate::doors::connect::{ConnectDoor, connect};
 use crate::doors::health::{HealthApi, healthz, readyz};
 use crate::doors::llm::LlmDoor;
-use crate::doors::mcp::McpDoor;
+use crate::doors::mcp::{McpDoor, TargetMemo};
 use crate::doors::metrics::{MetricsApi, metrics};
 use crate::doors::oauth::{self, OAuthDoor};
 use crate::doors::state::{StateApi, state, state_stream};
@@ -176,8 +179,18 @@ impl Routes {
     }
 }
 
+/// What is remembered of the last call on a connection.
+#[derive(Default)]
+pub(crate) struct CallMemo {
+    facts: FactsMemo,
+    target: TargetMemo,
+    /// The timer of its calls.
+    alarm: Alarm,
+}
+
 impl Handler for Routes {
     type Body = Body;
+    type Connection = CallMemo;
 
     async fn answer(
         &self,
@@ -191,6 +204,40 @@ impl Handler for Routes {
             .headers_mut()
             .entry(wire::REQUEST_ID)
             .or_insert(req_id.to_value());
+        answer
+    }
+
+    async fn answer_plain(
+        &self,
+        peer: SocketAddr,
+        memo: &mut CallMemo,
+        head: RequestHead,
+        body: Bytes,
+    ) -> Answer<Body> {
+        let route = self.0.calls.as_ref();
+        let Some(route) = route.filter(|_| is_call(head.uri.path())) else {
+            // Boxed, as calls to MCP providers would carry its size along.
+            return Box::pin(self.answer_other(peer, head, body)).await;
+        };
+
+        let req_id = RequestId::of(&head.fields);
+        let CallMemo {
+            facts,
+            target,
+            alarm,
+        } = memo;
+        let request = CallRequest {
+            head: Box::new(head),
+            body: RequestBody::Whole(body),
+            alarm,
+        };
+        let call = self.call(route, (facts, target), Peer(peer), (&req_id, request));
+        let mut answer = call.await;
+        let fields = &mut answer.head.fields;
+        if !fields.contains_key(&wire::REQUEST_ID) {
+            // Both kinds of ids are visible ASCII.
+            let _ = fields.append_bytes(&wire::REQUEST_ID, req_id.as_str().as_bytes());
+        }
         answer
     }
 
@@ -225,50 +272,30 @@ impl Routes {
         req_id: &RequestId,
         mut request: Request,
     ) -> Response<Body> {
-        let source = match HostAndOrigin::read(request.headers()) {
+        if let Some(route) = &self.0.calls
+            && is_call(request.uri().path())
+        {
+            let CallMemo {
+                mut facts,
+                mut target,
+                mut alarm,
+            } = CallMemo::default();
+            let request = CallRequest::new(request, &mut alarm);
+            let memo = (&mut facts, &mut target);
+            let call = self.call(route, memo, peer, (req_id, request));
+            return into_response(call.await);
+        }
+
+        let source = HostAndOrigin::read(request.headers());
+        let source = source.and_then(|source| self.check_method(request.method()).map(|()| source));
+        let source = match source {
             Ok(source) => source,
             Err(failure) => {
-                self.0.metrics.refused(Door::Edge, failure.cause.word());
-                let answer = error::failed_call::<JsonRpc>(&failure, req_id.as_str());
+                let answer = self.refused_at_edge(&failure, req_id);
                 discard(request).await;
                 return answer;
             }
         };
-
-        if is_of_the_connection(request.method()) {
-            let message = format!("the method {} is refused", request.method());
-            let failure = CallError::new(Cause::MethodRefused, message);
-            self.0.metrics.refused(Door::Edge, failure.cause.word());
-            discard(request).await;
-            return error::failed_call::<JsonRpc>(&failure, req_id.as_str());
-        }
-
-        if let Some(CallRoute { auth, mcp, .. }) = &self.0.calls
-            && is_call(request.uri().path())
-        {
-            let wants_page = page::is_wanted(request.method(), request.headers());
-            let as_shown = |answer: Response<Body>| {
-                if wants_page {
-                    page::instead_of_error(answer, req_id.as_str())
-                } else {
-                    answer
-                }
-            };
-            let caller = match auth.caller(&source, request.headers(), request.uri(), peer) {
-                Ok(caller) => caller,
-                Err(failure) => {
-                    let answer = mcp.reject(req_id, failure);
-                    discard(request).await;
-                    return as_shown(answer);
-                }
-            };
-            let only_listens = is_listening(request.method(), request.headers());
-            let answer = mcp.answer(caller, req_id, request).await;
-            if only_listens && sse::is_event_stream(answer.headers()) {
-                return answer.map(|body| Body::new(self.0.listeners.add(body)));
-            }
-            return as_shown(answer);
-        }
 
         if let Some(CallRoute { auth, llm, .. }) = &self.0.calls
             && is_llm_path(request.uri().path())
@@ -282,6 +309,78 @@ impl Routes {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(req_id.clone());
         self.route(request).await
+    }
+}
+
+impl Routes {
+    /// Answers a call to an MCP provider.
+    async fn call(
+        &self,
+        route: &CallRoute,
+        (facts, targets): (&mut FactsMemo, &mut TargetMemo),
+        peer: Peer,
+        (req_id, request): (&RequestId, CallRequest<'_>),
+    ) -> CallAnswer {
+        let CallRoute { auth, mcp, .. } = route;
+        let head = &request.head;
+        let source = HostAndOrigin::read(&head.fields);
+        let source = source.and_then(|source| self.check_method(&head.method).map(|()| source));
+        let source = match source {
+            Ok(source) => source,
+            Err(failure) => {
+                let answer = self.refused_at_edge(&failure, req_id);
+                request.discard().await;
+                return answer.into();
+            }
+        };
+
+        let wants_page = page::is_wanted(&head.method, &head.fields);
+        let as_shown = |answer: CallAnswer| {
+            if wants_page {
+                page::instead_of_error(into_response(answer), req_id.as_str()).into()
+            } else {
+                answer
+            }
+        };
+        let caller = match auth.caller(facts, &source, &head.uri, peer) {
+            Ok(caller) => caller,
+            Err(failure) => {
+                let answer = mcp.reject(req_id, failure);
+                request.discard().await;
+                return as_shown(answer);
+            }
+        };
+
+        let only_listens = is_listening(&head.method, &head.fields);
+        let answer = mcp.answer(targets, caller, req_id, request).await;
+        if only_listens && sse::is_event_stream(&answer.head.fields) {
+            let answer = into_response(answer);
+            let listening = answer.map(|body| Body::new(self.0.listeners.add(body)));
+            return listening.into();
+        }
+        as_shown(answer)
+    }
+
+    /// Answers another plain request, as any other.
+    async fn answer_other(&self, peer: SocketAddr, head: RequestHead, body: Bytes) -> Answer<Body> {
+        match head.into_http(ReceivedBody::whole(body)) {
+            Some(request) => self.answer(peer, request).await.into(),
+            // Never: a plain head has few fields.
+            None => Answer::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        }
+    }
+
+    fn check_method(&self, method: &Method) -> Result<(), CallError> {
+        if !is_of_the_connection(method) {
+            return Ok(());
+        }
+        let message = format!("the method {method} is refused");
+        Err(CallError::new(Cause::MethodRefused, message))
+    }
+
+    fn refused_at_edge(&self, failure: &CallError, req_id: &RequestId) -> Response<Body> {
+        self.0.metrics.refused(Door::Edge, failure.cause.word());
+        error::failed_call::<JsonRpc>(failure, req_id.as_str())
     }
 }
 

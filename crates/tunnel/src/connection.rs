@@ -93,6 +93,11 @@ impl Connection {
         }
     }
 
+    /// Returns what the connection shares with the streams.
+    pub(crate) fn tunnel(&self) -> &Arc<Tunnel> {
+        &self.tunnel
+    }
+
     /// Receives and sends as much as possible. Ready when the connection is over.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         self.tunnel.socket.register(cx)?;

@@ -15,11 +15,11 @@ mod kind;
 
 pub(crate) use decoder::{Decoder, FrameError};
 pub(crate) use encode::{encode_data, encode_head};
-pub use head::header_bytes;
 pub(crate) use head::{
     HeadError, check_request, check_response, read_request, read_response, write_request,
     write_response,
 };
+pub use head::{field_bytes, header_bytes};
 pub use kind::CancelReason;
 pub(crate) use kind::{Frame, Hello};
 

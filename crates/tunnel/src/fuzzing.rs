@@ -46,29 +46,25 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Option
 /// Checks that a head that can be read is the same after being written and read again.
 pub fn heads(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
-    if let Ok(request) = read_request(bytes.clone()) {
-        let (head, ()) = request.into_parts();
+    if let Ok(head) = read_request(bytes.clone()) {
         let mut written = BytesMut::new();
         write_request(&head, &mut written);
 
-        let (again, ()) = read_request(written.freeze())
-            .unwrap_or_else(|error| panic!("{head:?}: {error}"))
-            .into_parts();
+        let again =
+            read_request(written.freeze()).unwrap_or_else(|error| panic!("{head:?}: {error}"));
 
         assert_eq!(again.method, head.method);
         assert_eq!(again.uri, head.uri);
-        assert_eq!(again.headers, head.headers);
+        assert!(again.fields.iter().eq(head.fields.iter()));
     }
-    if let Ok(response) = read_response(bytes) {
-        let (head, ()) = response.into_parts();
+    if let Ok(head) = read_response(bytes) {
         let mut written = BytesMut::new();
         write_response(&head, &mut written);
 
-        let (again, ()) = read_response(written.freeze())
-            .unwrap_or_else(|error| panic!("{head:?}: {error}"))
-            .into_parts();
+        let again =
+            read_response(written.freeze()).unwrap_or_else(|error| panic!("{head:?}: {error}"));
 
         assert_eq!(again.status, head.status);
-        assert_eq!(again.headers, head.headers);
+        assert!(again.fields.iter().eq(head.fields.iter()));
     }
 }

@@ -1,7 +1,7 @@
 //! The tunnel: many HTTP requests and their responses over one WebSocket, with its roles reversed.
 //!
 //! The relay dials, so it is the WebSocket's client; the server sends the requests. This crate
-//! contains the two ends, [`ServerEnd`] and [`serve_relay_end`], and nothing else: no MCP, no LLM,
+//! contains the two ends, [`ServerEnd`] and [`serve_heads`], and nothing else: no MCP, no LLM,
 //! no keys, no JSON. It takes a byte stream whose WebSocket upgrade has already happened.
 //!
 //! The one rule: a body's clean end, its abort and the loss of the tunnel arrive as three different
@@ -22,10 +22,10 @@ mod socket;
 mod stream;
 
 pub use config::TunnelConfig;
-pub use frame::{CancelReason, header_bytes};
-pub use relay_end::serve_relay_end;
+pub use frame::{CancelReason, field_bytes, header_bytes};
+pub use relay_end::{serve_heads, serve_relay_end};
 pub use server_end::{Driver, SendError, ServerEnd};
 pub use socket::{CloseCode, CloseReason, TunnelEnd};
 pub use stream::{
-    BoxError, BytesObserver, IncomingBody, IncomingBodyError, StreamLease, WholeBody,
+    BoxError, BytesObserver, IncomingBody, IncomingBodyError, OutgoingBody, StreamLease, WholeBody,
 };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
+use llamapool_head::{RequestHead, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,8 +19,8 @@ use crate::connection::{Connection, EndRole};
 use crate::frame::{CancelReason, HeadError, check_request, read_response, write_request};
 use crate::socket::{CloseReason, OpenStreamError, Socket, TunnelEnd};
 use crate::stream::{
-    BoxError, FirstChunk, IncomingBody, OnDrop, ReceiveHalf, SendBodyError, SendHalf, Stream,
-    StreamError, StreamLease, Tunnel, send_body,
+    BoxError, FirstChunk, IncomingBody, OnDrop, OutgoingBody, ReceiveHalf, SendBodyError, SendHalf,
+    Stream, StreamError, StreamLease, Tunnel, content_length, send_body, send_bytes,
 };
 
 /// The server's end of one tunnel. Clones are the same end; the tunnel closes with the last of
@@ -101,28 +102,47 @@ impl ServerEnd {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (head, body) = request.into_parts();
-        check_request(&head, self.tunnel.max_header_bytes())?;
+        let head = RequestHead::of(&request);
+        let body = OutgoingBody::Stream(request.into_body());
+        let (head, body) = self.send_head(lease, &head, body).await?;
+        let response = head.into_http(body);
+        response.ok_or(SendError::GivenUp(CancelReason::Malformed))
+    }
+
+    /// Sends a request as [`send_with`](Self::send_with) does. A body that is here whole goes out
+    /// with its head, in one write.
+    pub async fn send_head<B>(
+        &self,
+        lease: StreamLease,
+        head: &RequestHead,
+        body: OutgoingBody<B>,
+    ) -> Result<(ResponseHead, IncomingBody), SendError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        check_request(head, self.tunnel.max_header_bytes())?;
 
         let permit = self.tunnel.stream_permit().await;
         let permit = permit.ok_or_else(|| self.not_accepted())?;
-        let body = FirstChunk::ready_within_a_turn(Box::pin(body))
-            .await
-            .map_err(|error| SendError::RequestBody(error.into()))?;
+        let body = match body {
+            OutgoingBody::Whole(body) => Rest::Whole(body),
+            OutgoingBody::Stream(body) => {
+                let body = FirstChunk::ready_within_a_turn(Box::pin(body)).await;
+                Rest::Stream(body.map_err(|error| SendError::RequestBody(error.into()))?)
+            }
+        };
 
         let stream = Stream::new(self.tunnel.clone(), permit, lease);
-        poll_fn(|cx| stream.poll_turn(cx))
+        let max_piece = poll_fn(|cx| stream.poll_turn(cx))
             .await
             .map_err(|_| self.not_accepted())?;
 
-        let whole_body = body.whole_body(stream.max_piece());
-        let is_whole = whole_body.is_some() || body.is_end_stream();
+        let whole_body = body.whole(max_piece);
+        let is_whole = whole_body.is_some();
+        let with_head = whole_body.as_ref().filter(|body| !body.is_empty());
         stream
-            .open(
-                |out| write_request(&head, out),
-                whole_body.as_ref(),
-                is_whole,
-            )
+            .open(|out| write_request(head, out), with_head, is_whole)
             .map_err(|error| self.open_error(error))?;
 
         let response = PendingResponse {
@@ -247,19 +267,46 @@ async fn drive(
     end
 }
 
+/// A request's body that is still to be sent.
+enum Rest<B> {
+    Whole(Bytes),
+    Stream(FirstChunk<Box<B>>),
+}
+
+impl<B> Rest<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// Returns the whole body if it is here and has at most `max_bytes`.
+    fn whole(&self, max_bytes: usize) -> Option<Bytes> {
+        match self {
+            Self::Whole(body) => Some(body.clone()).filter(|body| body.len() <= max_bytes),
+            Self::Stream(body) if body.is_end_stream() => Some(Bytes::new()),
+            Self::Stream(body) => body.whole_body(max_bytes),
+        }
+    }
+
+    async fn send(&mut self, half: &mut SendHalf) -> Result<(), SendBodyError> {
+        match self {
+            Self::Whole(body) => send_bytes(body, half).await,
+            Self::Stream(body) => send_body(Pin::new(body), half).await,
+        }
+    }
+}
+
 /// Receives a response while the rest of the request's body is sent.
 async fn receive_while_sending<B>(
     response: PendingResponse,
-    body: FirstChunk<Box<B>>,
+    mut body: Rest<B>,
     mut half: SendHalf,
-) -> Result<Response<IncomingBody>, SendError>
+) -> Result<(ResponseHead, IncomingBody), SendError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let mut upload = Box::pin(async move {
-        let mut body = std::pin::pin!(body);
-        let result = send_body(body.as_mut(), &mut half).await;
+        let result = body.send(&mut half).await;
         if let Err(SendBodyError::Stopped) = result {
             half.give_up();
             // Kept until the response was read: a caller whose connection ends because its request
@@ -276,7 +323,8 @@ where
         response = &mut response => {
             let mut rest = JoinSet::new();
             rest.spawn(async move { drop(upload.await) });
-            Ok(response?.map(|body| body.with_upload(rest)))
+            let (head, body) = response?;
+            Ok((head, body.with_upload(rest)))
         }
         sent = &mut upload => match sent {
             Err(SendBodyError::Source(error)) => Err(SendError::RequestBody(error)),
@@ -294,23 +342,21 @@ struct PendingResponse {
 
 impl PendingResponse {
     /// Waits for the head of the response.
-    async fn receive(self) -> Result<Response<IncomingBody>, SendError> {
+    async fn receive(self) -> Result<(ResponseHead, IncomingBody), SendError> {
         let head = poll_fn(|cx| self.half.poll_head(cx)).await?;
         let is_last = head.is_last;
-        let (head, ()) = read_response(head.bytes)
-            .map_err(|_| SendError::GivenUp(CancelReason::Malformed))?
-            .into_parts();
+        let head =
+            read_response(head.bytes).map_err(|_| SendError::GivenUp(CancelReason::Malformed))?;
 
         let has_no_body = self.is_to_head
             || matches!(
                 head.status,
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
             );
-        let mut body = IncomingBody::new(self.half, &head.headers, is_last);
-        if has_no_body {
-            body = body.ignoring_content_length();
-        }
-        Ok(Response::from_parts(head, body))
+        // Otherwise the content length describes the response to another request.
+        let announced = (!has_no_body).then(|| content_length(&head.fields));
+        let body = IncomingBody::new(self.half, announced.flatten(), is_last);
+        Ok((head, body))
     }
 }
 

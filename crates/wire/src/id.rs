@@ -1,6 +1,7 @@
 //! Ids and names of the peer, as types that are valid ever after.
 
 use std::fmt;
+use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -18,10 +19,10 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 /// `..`.
 ///
 /// These are the characters that need no encoding in a URL's path, so an id has exactly one spelling
-/// there.
+/// there. Clones share it, as every call has some.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct RelayId(String);
+pub struct RelayId(Arc<str>);
 
 /// A text is not a [`RelayId`] or an [`InstanceId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,12 +50,12 @@ const DOCTOR_PREFIX: &str = "doctor-";
 impl RelayId {
     /// Returns a new id with 128 random bits, which cannot be guessed.
     pub fn random() -> Self {
-        Self(hex(rand::random()))
+        Self(hex(rand::random()).into())
     }
 
     /// Returns a new id that cannot be guessed, of a relay that only looks whether everything works.
     pub fn of_doctor() -> Self {
-        Self(format!("{DOCTOR_PREFIX}{}", hex(rand::random())))
+        Self(format!("{DOCTOR_PREFIX}{}", hex(rand::random())).into())
     }
 
     /// Returns whether it is the id of a relay that only looks: nobody misses it afterwards.
@@ -89,7 +90,7 @@ impl std::str::FromStr for RelayId {
         if text == "." || text == ".." {
             return Err(IdError::DotSegment);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 
@@ -103,7 +104,7 @@ impl TryFrom<String> for RelayId {
 
 impl From<RelayId> for String {
     fn from(id: RelayId) -> Self {
-        id.0
+        id.as_str().to_owned()
     }
 }
 

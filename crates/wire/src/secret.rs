@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
+use llamapool_head::FieldLookup;
 use subtle::ConstantTimeEq;
 
 /// A key or token. It is never shown by `Debug`, has no `Display`, and is compared in constant time.
@@ -37,9 +38,9 @@ impl Secret {
     }
 
     /// Returns whether headers present this secret as a `Bearer` token in their only `Authorization`.
-    pub fn is_presented_in(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-        let token = values.next().and_then(bearer);
+    pub fn is_presented_in(&self, headers: &impl FieldLookup) -> bool {
+        let mut values = headers.all_values(&header::AUTHORIZATION);
+        let token = values.next().and_then(|value| bearer(value.as_bytes()));
         let is_only_one = values.next().is_none();
 
         is_only_one && token.is_some_and(|token| self.matches(token))
@@ -48,8 +49,8 @@ impl Secret {
 
 /// Returns the token of a `Bearer` authorization, `None` for another scheme. The scheme's case does not
 /// matter (RFC 9110, 11.1).
-pub fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = authorization.as_bytes().split_at_checked("bearer ".len())?;
+pub fn bearer(authorization: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = authorization.split_at_checked("bearer ".len())?;
     scheme
         .eq_ignore_ascii_case(b"bearer ")
         .then_some(token.trim_ascii())
@@ -63,6 +64,8 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
+
     use super::*;
 
     #[test]

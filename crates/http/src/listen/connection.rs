@@ -3,21 +3,25 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::http1_loop::{After, Http1Loop, Next};
 use super::places::{Activity, Place};
+use super::prefixed::Prefixed;
 use super::received_body::{ReceivedBody, RestOfRequest};
 use super::tracked_body::TrackedBody;
 use super::transport::Transport;
@@ -72,14 +76,143 @@ impl Connection {
         } = self;
         tune_or_log(&stream);
 
-        let activity = place.activity().clone();
         let overload = place.overload();
-        let head_deadline = Instant::now() + head_time(limits, overload);
+        let session = Session {
+            peer,
+            limits,
+            overload,
+            head_deadline: Instant::now() + head_time(limits, overload),
+            activity: place.activity().clone(),
+            first_request: CancellationToken::new(),
+            farewell,
+        };
         let opening = transport.open(stream, peer);
-        let opened = opened(opening, head_deadline, &activity, &farewell);
-        let Some(stream) = opened.await else { return };
+        let Some(stream) = session.opened(opening).await else {
+            return;
+        };
+        let stream = bounded(stream, limits);
 
-        let first_request = CancellationToken::new();
+        // A spare place is for one request, which is not worth a loop.
+        let (received, stream) = if overload.is_none() {
+            let mut requests = Http1Loop::new(stream, limits.max_head_bytes as usize);
+            match session.serve_plain(&mut requests, &handler).await {
+                LoopEnd::Closed => return,
+                LoopEnd::Unusual => requests.into_parts(),
+            }
+        } else {
+            (Bytes::new(), stream)
+        };
+        // Boxed, as the connections that need nothing of it would carry its size along.
+        Box::pin(session.serve_by_hyper(Prefixed::new(received, stream), handler)).await;
+    }
+}
+
+/// The end of the plain requests of a connection.
+pub(super) enum LoopEnd {
+    /// The connection has ended.
+    Closed,
+    /// The next request is for hyper.
+    Unusual,
+}
+
+/// A connection with its place, while it is served.
+pub(super) struct Session {
+    pub(super) peer: SocketAddr,
+    pub(super) limits: ListenLimits,
+    pub(super) overload: Option<Overload>,
+    /// When the first request must have begun.
+    pub(super) head_deadline: Instant,
+    pub(super) activity: Arc<Activity>,
+    /// Cancelled with the first request.
+    pub(super) first_request: CancellationToken,
+    pub(super) farewell: CancellationToken,
+}
+
+impl Session {
+    /// Serves plain requests up to the first other one.
+    pub(super) async fn serve_plain<S, H>(
+        &self,
+        requests: &mut Http1Loop<S>,
+        handler: &H,
+    ) -> LoopEnd
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        H: Handler,
+    {
+        let mut ending = pin!(self.ending());
+        let mut is_first = true;
+        let mut memory = H::Connection::default();
+        loop {
+            let head = match requests.next(ending.as_mut()).await {
+                Next::Plain(head) => head,
+                Next::Unusual => return LoopEnd::Unusual,
+                Next::End => return LoopEnd::Closed,
+            };
+            let Some((head, body)) = requests.take(head) else {
+                return LoopEnd::Unusual;
+            };
+            if std::mem::take(&mut is_first) {
+                self.first_request.cancel();
+            }
+
+            let running = self.activity.begin();
+            let answering = pin!(handler.answer_plain(self.peer, &mut memory, head, body));
+            let Ok(answer) = requests.answered(answering).await else {
+                return LoopEnd::Closed;
+            };
+            match requests.send(answer, self.farewell.is_cancelled()).await {
+                Ok(After::Open) => {}
+                Ok(After::Closed) => return LoopEnd::Closed,
+                Err(error) => {
+                    let peer = self.peer;
+                    tracing::trace!(%error, %peer, "a connection ended with an error");
+                    return LoopEnd::Closed;
+                }
+            }
+            drop(running);
+        }
+    }
+
+    /// Waits until the transport has opened the connection. `None` if it has not in time.
+    async fn opened<S>(&self, opening: impl Future<Output = Option<S>>) -> Option<S> {
+        tokio::select! {
+            // Biased towards the stream, which is there at once without a handshake: the waits that end one
+            // cost nothing then.
+            biased;
+            stream = opening => stream,
+            () = tokio::time::sleep_until(self.head_deadline) => None,
+            () = self.activity.evicted() => None,
+            () = self.farewell.cancelled() => None,
+        }
+    }
+
+    /// Waits until the connection is to end between two requests.
+    async fn ending(&self) {
+        tokio::select! {
+            // Biased, as no order is better than another, and one by chance costs a number.
+            biased;
+            () = no_request(&self.first_request, self.head_deadline) => {}
+            () = self.farewell.cancelled() => {}
+            () = is_unused(&self.activity, &self.first_request, self.limits, self.overload) => {}
+        }
+    }
+
+    /// Serves everything else to the end of the connection, or, once `farewell` is cancelled, of its
+    /// running requests.
+    pub(super) async fn serve_by_hyper<S, H>(self, stream: S, handler: H)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Handler,
+    {
+        let Self {
+            peer,
+            limits,
+            overload,
+            head_deadline,
+            activity,
+            first_request,
+            farewell,
+        } = self;
         let rest = Arc::new(RestOfRequest::default());
         let service = {
             let activity = activity.clone();
@@ -105,7 +238,7 @@ impl Connection {
         };
 
         let builder = builder(limits);
-        let stream = TokioIo::new(bounded(stream, limits));
+        let stream = TokioIo::new(stream);
         let connection = builder.serve_connection_with_upgrades(stream, service);
         let mut connection = std::pin::pin!(connection);
         let mut discarding = std::pin::pin!(rest.discard());
@@ -132,24 +265,6 @@ impl Connection {
         if let Err(error) = result {
             tracing::trace!(%error, %peer, "a connection ended with an error");
         }
-    }
-}
-
-/// Waits until the transport has opened a connection. `None` if it has not in time.
-async fn opened<S>(
-    opening: impl Future<Output = Option<S>>,
-    deadline: Instant,
-    activity: &Activity,
-    farewell: &CancellationToken,
-) -> Option<S> {
-    tokio::select! {
-        // Biased towards the stream, which is there at once without a handshake: the waits that end one
-        // cost nothing then.
-        biased;
-        stream = opening => stream,
-        () = tokio::time::sleep_until(deadline) => None,
-        () = activity.evicted() => None,
-        () = farewell.cancelled() => None,
     }
 }
 

@@ -23,10 +23,19 @@ use crate::limited_body::linger;
 /// The body of a request.
 #[derive(Debug)]
 pub struct ReceivedBody {
-    /// `None` only while it is dropped.
-    body: Option<Incoming>,
+    body: Source,
     /// Where the rest goes; `None` if there is none that would do harm.
     rest: Option<Arc<RestOfRequest>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// It arrives on a connection that hyper reads.
+    Hyper(Incoming),
+    /// It has arrived.
+    Whole(Bytes),
+    /// There is nothing of it left, or it is being dropped.
+    Nothing,
 }
 
 /// What a handler has left of the body of a request, on its way to the task of its connection, which
@@ -48,9 +57,19 @@ impl ReceivedBody {
             && !request.headers().contains_key(EXPECT);
         let rest = does_harm.then(|| rest.clone());
         request.map(|body| Self {
-            body: Some(body),
+            body: Source::Hyper(body),
             rest,
         })
+    }
+
+    /// Returns a body that has arrived whole.
+    pub fn whole(bytes: Bytes) -> Self {
+        let body = if bytes.is_empty() {
+            Source::Nothing
+        } else {
+            Source::Whole(bytes)
+        };
+        Self { body, rest: None }
     }
 }
 
@@ -75,10 +94,15 @@ impl Body for ReceivedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
+        let frame = match &mut self.body {
+            Source::Hyper(body) => Pin::new(body).poll_frame(cx),
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.body = Source::Nothing;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Source::Nothing => return Poll::Ready(None),
         };
-        let frame = Pin::new(body).poll_frame(cx);
         if let Poll::Ready(Some(Err(_)) | None) = &frame {
             self.rest = None;
         }
@@ -86,21 +110,28 @@ impl Body for ReceivedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+        match &self.body {
+            Source::Hyper(body) => body.is_end_stream(),
+            Source::Whole(_) => false,
+            Source::Nothing => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(SizeHint::default, Incoming::size_hint)
+        match &self.body {
+            Source::Hyper(body) => body.size_hint(),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Nothing => SizeHint::with_exact(0),
+        }
     }
 }
 
 impl Drop for ReceivedBody {
     fn drop(&mut self) {
-        let body = self.body.take().filter(|body| !body.is_end_stream());
-        if let Some(rest) = self.rest.take().filter(|_| body.is_some()) {
-            *rest.body.lock() = body;
+        if let Source::Hyper(body) = std::mem::replace(&mut self.body, Source::Nothing)
+            && let Some(rest) = self.rest.take().filter(|_| !body.is_end_stream())
+        {
+            *rest.body.lock() = Some(body);
             rest.is_there.notify_one();
         }
     }

@@ -1,106 +1,92 @@
-//! One HTTP/1 connection to the provider, driven by the task that uses it: no task of its own
-//! stands between a call and its response.
-//!
-//! A request that was begun on a connection is never sent again; one that was not is given back.
+//! The byte stream and the requests of one connection to the provider.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Waker};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use llamapool_http::BoxError;
+use llamapool_http::http1::ClientConnection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// The body of a request that is sent piece by piece.
+pub(super) type StreamedBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A connection to the provider. Boxed, as it goes from hand to hand.
+pub(super) type ProviderConnection = Box<ClientConnection<ProviderStream, StreamedBody>>;
 
 /// The byte stream of a connection, over TLS or not.
-pub(super) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
-
-/// The body of a request to the provider.
-pub(super) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
-
-type ConnectionDriver = Box<http1::Connection<Io, RequestBody>>;
-
-/// A connection to the provider.
-pub(super) struct ProviderConnection {
-    requests: SendRequest<RequestBody>,
-    /// `None` once the connection has ended.
-    driver: Option<ConnectionDriver>,
+pub(super) enum ProviderStream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TokioIo<TokioIo<TcpStream>>>>),
 }
 
-/// A request got no response.
-pub(super) enum RequestError {
-    /// The request was never begun, and is given back.
-    NotSent(Box<Request<RequestBody>>, hyper::Error),
-    /// The provider may have the request.
-    Sent(hyper::Error),
-}
-
-impl ProviderConnection {
-    /// Opens HTTP/1.1 on a byte stream.
-    pub(super) async fn open(io: Io) -> Result<Self, hyper::Error> {
-        let (requests, driver) = http1::handshake(io).await?;
-        Ok(Self {
-            requests,
-            driver: Some(Box::new(driver)),
-        })
-    }
-
-    /// Sends a request and returns the head of the response. Dropping the future abandons the
-    /// request, and with it the connection.
-    pub(super) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, RequestError> {
-        let mut response = pin!(self.requests.try_send_request(request));
-        let driver = &mut self.driver;
-        let response = poll_fn(|cx| {
-            drive(driver, cx);
-            response.as_mut().poll(cx)
-        });
-
-        response
-            .await
-            .map_err(|mut error| match error.take_message() {
-                Some(request) => RequestError::NotSent(Box::new(request), error.into_error()),
-                None => RequestError::Sent(error.into_error()),
-            })
-    }
-
-    /// Reads and writes what is pending.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.driver, cx);
-    }
-
-    /// Returns whether the connection takes another request, as far as the bytes show that have
-    /// arrived: they are read here.
-    pub(super) fn is_free(&mut self) -> bool {
-        // No task need be woken: the one that takes the connection drives it.
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.driver.is_some() && self.requests.is_ready()
-    }
-
-    /// Drives the connection to its end. It takes no other request.
-    pub(super) async fn finish(self) {
-        let Self { requests, driver } = self;
-        drop(requests);
-        if let Some(driver) = driver {
-            // The response's body reports the same failure.
-            let _ = driver.await;
+impl From<MaybeHttpsStream<TokioIo<TcpStream>>> for ProviderStream {
+    fn from(stream: MaybeHttpsStream<TokioIo<TcpStream>>) -> Self {
+        match stream {
+            MaybeHttpsStream::Http(tcp) => Self::Plain(tcp.into_inner()),
+            MaybeHttpsStream::Https(tls) => Self::Tls(Box::new(tls.into_inner())),
         }
     }
 }
 
-fn drive(driver: &mut Option<ConnectionDriver>, cx: &mut Context<'_>) {
-    let is_over = driver
-        .as_mut()
-        .is_some_and(|driver| Pin::new(driver).poll(cx).is_ready());
-    if is_over {
-        // Dropping it ends the requests and bodies that wait for it.
-        *driver = None;
+/// Calls a method of whichever stream it is.
+macro_rules! dispatch {
+    ($stream:expr, $inner:ident => $call:expr) => {
+        match $stream.get_mut() {
+            Self::Plain(tcp) => {
+                let $inner = Pin::new(tcp);
+                $call
+            }
+            Self::Tls(tls) => {
+                let $inner = Pin::new(&mut **tls);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for ProviderStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        dispatch!(self, inner => inner.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for ProviderStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, inner => inner.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, inner => inner.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        dispatch!(self, inner => inner.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        dispatch!(self, inner => inner.poll_shutdown(cx))
     }
 }

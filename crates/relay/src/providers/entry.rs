@@ -5,18 +5,19 @@
 
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, Method, Request, Response};
+use http::Method;
 use llamapool_bridge::BridgeCaller;
+use llamapool_head::Fields;
 use llamapool_http::ListenerStreams;
 use llamapool_limits::{Claim, MemoryAccount, Owner};
-use llamapool_tunnel::{IncomingBody, TunnelConfig};
+use llamapool_tunnel::TunnelConfig;
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause, PublicBase, RelayId};
 use tokio_util::sync::CancellationToken;
 
 use super::{ProcessSettings, Provider, SharedResources};
+use crate::call::{CallRequest, CallResponse};
 use crate::config::ProviderConfig;
-use crate::response_body::ResponseBody;
 use crate::shown_calls::ShownCall;
 use crate::status::calls::CallGuard;
 use crate::status::provider::ProviderStatus;
@@ -136,9 +137,9 @@ impl ProviderEntry {
     /// behind the id.
     pub(crate) async fn call(
         &self,
-        mut request: Request<IncomingBody>,
+        mut request: CallRequest<'_>,
         below: &str,
-    ) -> Result<Response<ResponseBody>, CallError> {
+    ) -> Result<CallResponse, CallError> {
         let mut call = CallGuard::begin(self.status.calls());
         if !self.shows_calls {
             return self.admit(request, below, call).await;
@@ -149,8 +150,8 @@ impl ProviderEntry {
         // Boxed, so that the future of a call that is not shown has no room for it.
         let answer = Box::pin(self.admit(request, below, call)).await;
         match &answer {
-            Ok(response) if response.status().is_success() => {}
-            Ok(response) => shown.note_answer(response.status()),
+            Ok(response) if response.head.status.is_success() => {}
+            Ok(response) => shown.note_answer(response.head.status),
             Err(error) => shown.note_answer(error.cause.word()),
         }
         answer
@@ -158,18 +159,17 @@ impl ProviderEntry {
 
     async fn admit(
         &self,
-        request: Request<IncomingBody>,
+        request: CallRequest<'_>,
         below: &str,
         mut call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
-        let is_openid = below == path::OPENID_BELOW && request.method() == Method::GET;
+    ) -> Result<CallResponse, CallError> {
+        let is_openid = below == path::OPENID_BELOW && *request.method == Method::GET;
         if is_openid && self.provider.publishes_openid() {
-            let headers = request.headers();
-            let document = self.provider.document(OAuthDocument::OpenId, headers, call);
-            return Box::pin(document).await;
+            let document = OAuthDocument::OpenId;
+            return Box::pin(self.provider.document(document, request.fields, call)).await;
         }
 
-        self.check_token(request.headers())
+        self.check_token(request.fields)
             .and_then(|()| self.cover(&request))
             .inspect_err(|error| call.fail_with(error))?;
         self.provider.call(request, below, call).await
@@ -178,9 +178,9 @@ impl ProviderEntry {
     /// Responds to one call to an LLM runtime. Its callers were admitted by the server.
     pub(crate) async fn llm_call(
         &self,
-        request: Request<IncomingBody>,
+        request: CallRequest<'_>,
         at_runtime: &str,
-    ) -> Result<Response<ResponseBody>, CallError> {
+    ) -> Result<CallResponse, CallError> {
         let call = CallGuard::begin(self.status.calls());
         self.provider.llm_call(request, at_runtime, call).await
     }
@@ -189,26 +189,29 @@ impl ProviderEntry {
     pub(crate) async fn document(
         &self,
         document: OAuthDocument,
-        headers: &HeaderMap,
-    ) -> Result<Response<ResponseBody>, CallError> {
+        fields: &Fields,
+    ) -> Result<CallResponse, CallError> {
         let call = CallGuard::begin(self.status.calls());
-        self.provider.document(document, headers, call).await
+        self.provider.document(document, fields, call).await
     }
 
     /// Takes memory for a request that has not arrived whole, before more of it arrives.
-    fn cover(&self, request: &Request<IncomingBody>) -> Result<(), CallError> {
-        let caller = BridgeCaller::of_tagged(request.headers());
+    fn cover(&self, request: &CallRequest<'_>) -> Result<(), CallError> {
+        if !request.body.is_arriving() {
+            return Ok(());
+        }
+        let caller = BridgeCaller::of_tagged(request.fields);
         let account = self.memory.of_caller(caller.claims());
-        let covered = request.body().cover_window(account);
+        let covered = request.body.cover_window(account);
         covered.map_err(BridgeCaller::out_of_memory)
     }
 
     /// Checks the relay's own token, `AUTH_TOKEN`, where one is configured.
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), CallError> {
+    fn check_token(&self, fields: &Fields) -> Result<(), CallError> {
         let Some(token) = &self.config.auth_token else {
             return Ok(());
         };
-        if token.is_presented_in(headers) {
+        if token.is_presented_in(fields) {
             return Ok(());
         }
         Err(CallError::new(

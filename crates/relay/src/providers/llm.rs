@@ -33,12 +33,10 @@ mod upstream_events;
 
 use std::sync::Arc;
 
-use http::{Request, Response};
 use http_body_util::BodyExt;
 use llamapool_dialect::dialect_of;
 use llamapool_http::ForwardTimeouts;
 use llamapool_limits::MemoryAccount;
-use llamapool_tunnel::IncomingBody;
 use llamapool_wire::CallError;
 use tokio::time::Instant;
 
@@ -50,9 +48,9 @@ use self::poll::Poller;
 pub(crate) use self::state::RuntimeState;
 use super::pool::{self, ConnectionPool};
 use super::{ProcessSettings, ProviderBackend, wrong_kind};
+use crate::call::{CallRequest, CallResponse};
 use crate::config::LlmConfig;
 use crate::error::request_id;
-use crate::response_body::ResponseBody;
 use crate::status::calls::CallGuard;
 use crate::status::provider::{HealthReporter, ProviderStatus};
 
@@ -98,21 +96,22 @@ impl LlmRuntime {
 impl ProviderBackend for LlmRuntime {
     async fn call(
         &self,
-        _request: Request<IncomingBody>,
+        _request: CallRequest<'_>,
         _below: &str,
         mut call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
+    ) -> Result<CallResponse, CallError> {
         call.fail();
         Err(wrong_kind("the provider with this id is an LLM runtime"))
     }
 
     async fn llm_call(
         &self,
-        request: Request<IncomingBody>,
+        request: CallRequest<'_>,
         at_runtime: &str,
         mut call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
-        let req_id = request_id(request.headers());
+    ) -> Result<CallResponse, CallError> {
+        let request = request.into_http()?;
+        let req_id = request_id(request.headers()).to_owned();
         // Boxed here, where it is made: what it is awaited in would be as large, and copied each time.
         let responding = Box::pin(async {
             let route = admitted_route(request.method(), at_runtime)?;
@@ -124,7 +123,8 @@ impl ProviderBackend for LlmRuntime {
             error.to_response(dialect_of(at_runtime), &req_id)
         });
         let response = ForwardTimeouts::default().carry(response, Instant::now(), call);
-        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
+        Ok(CallResponse::of_http(response))
     }
 
     async fn run(&self) {

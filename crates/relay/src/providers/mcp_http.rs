@@ -19,24 +19,28 @@ mod redirect;
 mod replay;
 mod upstream;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::{self, HeaderMap};
-use http::{Method, Request, Response, Uri};
+use http::{Method, Uri, header};
 use http_body_util::BodyExt;
-use llamapool_http::ForwardTimeouts;
-use llamapool_tunnel::IncomingBody;
+use llamapool_head::Fields;
+use llamapool_http::http1::RequestBody;
+use llamapool_http::{BodyEnd, BodyObserver, BoxError, ForwardedBody, UNCOUNTED_BYTES};
+use llamapool_tunnel::{IncomingBody, OutgoingBody};
 use llamapool_wire::path::{self, OAuthDocument};
 use llamapool_wire::{CallError, Cause};
-use tokio::time::Instant;
 
 use self::allowed_paths::{AllowedPaths, NamedAs};
 use self::endpoint_event::EndpointRewriter;
 use self::location::Exchange;
 use self::oauth::OAuth;
 use self::public_url::ProviderPublicUrl;
-use self::upstream::{AnsweredUrl, ProviderUpstream, Redirects};
+use self::upstream::{ProviderRequest, ProviderResponse, ProviderUpstream, Redirects};
+use super::connection::StreamedBody;
+use super::pool::ProviderBody;
 use super::{ProcessSettings, ProviderBackend, connection, pool};
+use crate::call::{CallRequest, CallResponse};
 use crate::config::HttpConfig;
 use crate::response_body::ResponseBody;
 use crate::status::calls::CallGuard;
@@ -60,8 +64,8 @@ pub(crate) struct McpHttp {
 }
 
 /// The URL of a call, and the treatment of its redirects.
-struct ProviderTarget {
-    url: Uri,
+struct ProviderTarget<'a> {
+    url: Cow<'a, Uri>,
     redirects: Redirects,
 }
 
@@ -88,28 +92,33 @@ impl McpHttp {
         }
     }
 
-    /// Forwards a request and returns the checked head of the response.
-    async fn forward(
-        &self,
-        request: Request<IncomingBody>,
+    /// Forwards a request and returns the response with its checked head.
+    async fn forward<'a>(
+        &'a self,
+        request: CallRequest<'a>,
         below: &str,
         public: Option<&ProviderPublicUrl>,
-    ) -> Result<Response<pool::ProviderBody>, CallError> {
-        let (mut head, body) = request.into_parts();
-        let target = self.target(below, head.uri.query(), public).await?;
-        headers::prepare_request(
-            &mut head.headers,
-            self.upstream.extra_headers(),
-            self.has_token,
-        )?;
-        head.uri = target.url;
-        let request = Request::from_parts(head, body);
+    ) -> Result<ProviderResponse<'a>, CallError> {
+        let CallRequest {
+            method,
+            uri,
+            fields,
+            body,
+        } = request;
+        let target = self.target(below, uri.query(), public).await?;
+        headers::prepare_request(fields, self.upstream.extra_headers(), self.has_token)?;
+        let request = ProviderRequest {
+            method,
+            url: target.url,
+            fields,
+            body: request_body(body),
+        };
 
         let response = self
             .upstream
             .forward(target.redirects, public, request)
             .await?;
-        headers::check_size(response.headers(), self.max_header_bytes)?;
+        headers::check_size(&response.head.fields, self.max_header_bytes)?;
         Ok(response)
     }
 
@@ -119,7 +128,7 @@ impl McpHttp {
         below: &str,
         query: Option<&str>,
         public: Option<&ProviderPublicUrl>,
-    ) -> Result<ProviderTarget, CallError> {
+    ) -> Result<ProviderTarget<'_>, CallError> {
         let route = self.upstream.route();
         if !below.starts_with(path::ANNOUNCED) {
             return Ok(ProviderTarget {
@@ -142,7 +151,7 @@ impl McpHttp {
             )
         })?;
         Ok(ProviderTarget {
-            url: route.at_root(&path, query),
+            url: Cow::Owned(route.at_root(&path, query)),
             redirects,
         })
     }
@@ -162,13 +171,8 @@ impl McpHttp {
     }
 
     /// Rewrites the targets of a response for the caller.
-    fn rewrite_location(
-        &self,
-        headers: &mut HeaderMap,
-        answered: &Uri,
-        public: &ProviderPublicUrl,
-    ) {
-        if !headers.contains_key(header::LOCATION) {
+    fn rewrite_location(&self, fields: &mut Fields, answered: &Uri, public: &ProviderPublicUrl) {
+        if !fields.contains_key(&header::LOCATION) {
             return;
         }
         let exchange = Exchange {
@@ -176,8 +180,8 @@ impl McpHttp {
             answered,
             public,
         };
-        location::rewrite(headers, &exchange, &self.allowed);
-        self.oauth.rewrite_redirect(headers, public, &self.allowed);
+        location::rewrite(fields, &exchange, &self.allowed);
+        self.oauth.rewrite_redirect(fields, public, &self.allowed);
     }
 
     /// Asks the provider who it is, once it can be reached.
@@ -212,47 +216,71 @@ impl McpHttp {
     }
 }
 
+/// Returns the body of a call as it is sent: most are here in whole.
+fn request_body(mut body: IncomingBody) -> RequestBody<StreamedBody> {
+    match body.take_whole(UNCOUNTED_BYTES) {
+        Some(data) if data.is_empty() => RequestBody::Empty,
+        Some(data) => RequestBody::WholeUnannounced(data),
+        None => RequestBody::Stream(body.map_err(Into::into).boxed_unsync()),
+    }
+}
+
+/// Returns the body of a response as it goes back to a caller, with the call that ends with it.
+fn response_body(body: ProviderBody, mut call: CallGuard) -> OutgoingBody<ResponseBody> {
+    match body.into_whole() {
+        Ok(data) => {
+            call.on_end(BodyEnd::Complete);
+            OutgoingBody::Whole(data)
+        }
+        Err(body) => {
+            let body = ForwardedBody::observed(body, call);
+            OutgoingBody::Stream(body.map_err(Into::into).boxed_unsync())
+        }
+    }
+}
+
 impl ProviderBackend for McpHttp {
     async fn call(
         &self,
-        request: Request<IncomingBody>,
+        request: CallRequest<'_>,
         below: &str,
         mut call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
-        let public = ProviderPublicUrl::from_headers(request.headers());
-        let may_name_endpoint = request.method() == Method::GET;
-        let mut response = self
+    ) -> Result<CallResponse, CallError> {
+        let public = ProviderPublicUrl::from_headers(request.fields);
+        let may_name_endpoint = *request.method == Method::GET;
+        let response = self
             .forward(request, below, public.as_ref())
             .await
             .inspect_err(|error| call.fail_with(error))?;
-        self.oauth.learn(&response);
+        let ProviderResponse {
+            mut head,
+            body,
+            answered,
+        } = response;
+        self.oauth.learn(&head);
 
-        headers::clean_response(response.headers_mut())
-            .inspect_err(|error| call.fail_with(error))?;
-        let answered = response.extensions_mut().remove::<AnsweredUrl>();
-        let answered = answered.map_or_else(
-            || self.upstream.route().base().clone(),
-            |AnsweredUrl(url)| url,
-        );
+        headers::clean_response(&mut head.fields).inspect_err(|error| call.fail_with(error))?;
         if let Some(public) = &public {
-            let status = response.status();
-            challenge::make_public(status, response.headers_mut(), &answered, public);
-            self.rewrite_location(response.headers_mut(), &answered, public);
+            challenge::make_public(head.status, &mut head.fields, &answered, public);
+            self.rewrite_location(&mut head.fields, &answered, public);
         }
 
-        call.record_status(response.status());
-        let response = ForwardTimeouts::default().carry(response, Instant::now(), call);
-        let is_plain = headers::is_plain_event_stream(&response);
-        let mut response = response.map(|body| body.map_err(Into::into).boxed_unsync());
-        if let Some(public) = public.filter(|_| may_name_endpoint && is_plain) {
+        call.record_status(head.status);
+        if may_name_endpoint
+            && headers::is_plain_event_stream(&head)
+            && let Some(public) = public
+        {
             // The public endpoint may be longer.
-            response.headers_mut().remove(header::CONTENT_LENGTH);
+            head.fields.remove(&header::CONTENT_LENGTH);
+            let body = ForwardedBody::observed(body, call);
+            let body = body.map_err(BoxError::from);
+            let answered = answered.into_owned();
             let allowed = self.allowed.clone();
-            return Ok(response.map(|body| {
-                EndpointRewriter::new(body, answered, public, allowed).boxed_unsync()
-            }));
+            let body = EndpointRewriter::new(body, answered, public, allowed).boxed_unsync();
+            return Ok(CallResponse::streamed(head, body));
         }
-        Ok(response)
+        let body = response_body(body, call);
+        Ok(CallResponse { head, body })
     }
 
     async fn run(&self) {
@@ -266,11 +294,11 @@ impl ProviderBackend for McpHttp {
     async fn document(
         &self,
         document: OAuthDocument,
-        headers: &HeaderMap,
+        fields: &Fields,
         call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
+    ) -> Result<CallResponse, CallError> {
         self.oauth
-            .respond(&self.upstream, document, headers, call)
+            .respond(&self.upstream, document, fields, call)
             .await
     }
 }

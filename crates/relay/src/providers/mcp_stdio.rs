@@ -3,7 +3,7 @@
 //! The bridge itself is in its own crate. Here the call is counted, and the health goes to the
 //! provider's status.
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use llamapool_bridge::{
     Bridge, BridgeCaller, BridgeConfig, BridgeEvents, BridgeStats, StartGate, StartingProgram,
@@ -16,7 +16,7 @@ use llamapool_wire::{CallError, NOT_FOR_BROWSERS, header as wire};
 use tokio::time::Instant;
 
 use super::ProviderBackend;
-use crate::response_body::ResponseBody;
+use crate::call::{CallRequest, CallResponse};
 use crate::status::calls::CallGuard;
 use crate::status::provider::HealthReporter;
 
@@ -46,10 +46,11 @@ impl McpStdio {
 impl ProviderBackend for McpStdio {
     async fn call(
         &self,
-        request: Request<IncomingBody>,
+        request: CallRequest<'_>,
         below: &str,
         mut call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
+    ) -> Result<CallResponse, CallError> {
+        let request = request.into_http()?;
         let is_of_browser = opens_a_page(&request);
         let mut response = if matches!(below, "" | "/") {
             let caller = BridgeCaller::of_tagged(request.headers());
@@ -66,7 +67,8 @@ impl ProviderBackend for McpStdio {
         }
         call.record_status(response.status());
         let response = ForwardTimeouts::default().carry(response, Instant::now(), call);
-        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
+        Ok(CallResponse::of_http(response))
     }
 
     async fn run(&self) {

@@ -8,30 +8,32 @@
 //! Unlike with the client of `hyper-util`, no task stands between a call and its connection. The
 //! benchmark in `bench/` measures what that saves.
 
+mod body;
 mod keep_alive;
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
+use http::header::HeaderValue;
 use http::uri::PathAndQuery;
-use http::{Request, Response, Uri};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::{Method, Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use llamapool_head::{Fields, ResponseHead};
+use llamapool_http::http1::{
+    ClientConnection, ClientError, OutgoingRequest, RequestBody, ResponseHeadError,
+};
 use llamapool_http::{BoxError, host};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower_service::Service;
 
+pub(crate) use self::body::ProviderBody;
 use self::keep_alive::{KeepAlive, PROOF, Trust};
-use super::connection::{Io, ProviderConnection, RequestBody, RequestError};
+use super::connection::{ProviderConnection, ProviderStream, StreamedBody};
 
 /// How long an idle connection is kept. Common servers close theirs after 5 s.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -59,6 +61,8 @@ pub(super) fn connector(tls: rustls::ClientConfig, timeout: Duration) -> Connect
 /// The connections to one provider.
 pub(super) struct ConnectionPool {
     connector: Connector,
+    /// A URL on the provider's host.
+    url: Uri,
     /// The `Host` header of requests.
     host: Option<HeaderValue>,
     idle: Arc<IdleConnections>,
@@ -74,6 +78,15 @@ pub(super) enum Reuse {
     Never,
 }
 
+/// A request to the provider's host.
+pub(super) struct PoolRequest<'a> {
+    pub(super) method: &'a Method,
+    /// Path and query.
+    pub(super) target: &'a str,
+    pub(super) fields: &'a Fields,
+    pub(super) body: RequestBody<StreamedBody>,
+}
+
 /// A request got no response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PoolError {
@@ -82,7 +95,7 @@ pub(super) enum PoolError {
     Unreachable(#[source] BoxError),
     /// The connection ended before the head of the response.
     #[error("the connection was lost")]
-    Lost(#[source] hyper::Error),
+    Lost(#[source] ClientError),
 }
 
 impl ConnectionPool {
@@ -91,76 +104,76 @@ impl ConnectionPool {
         Self {
             connector,
             host: host_header(url),
+            url: url.clone(),
             idle: Arc::default(),
         }
     }
 
-    /// Opens a byte stream to the host of `url`, outside of the pool.
-    pub(super) async fn connect(&self, url: &Uri) -> Result<Io, BoxError> {
-        self.connector.clone().call(url.clone()).await
+    /// Opens a byte stream to the host, outside of the pool.
+    pub(super) async fn connect(&self) -> Result<ProviderStream, BoxError> {
+        let stream = self.connector.clone().call(self.url.clone()).await?;
+        Ok(stream.into())
     }
 
-    /// Sends a request to its URL and returns the head of the response. `is_sent` returns whether
-    /// all of the request's body has gone.
+    /// Sends a request to a path on the host, and returns the head of the response.
     pub(super) async fn send(
         &self,
-        mut request: Request<RequestBody>,
+        request: PoolRequest<'_>,
         reuse: Reuse,
-        is_sent: impl Fn() -> bool,
-    ) -> Result<Response<ProviderBody>, PoolError> {
-        let url = std::mem::take(request.uri_mut());
-        if let Some(host) = &self.host {
-            request
-                .headers_mut()
-                .entry(HOST)
-                .or_insert_with(|| host.clone());
-        }
-        *request.uri_mut() = url
-            .path_and_query()
-            .cloned()
-            .unwrap_or(PathAndQuery::from_static("/"))
-            .into();
+    ) -> Result<(ResponseHead, ProviderBody), PoolError> {
+        let pooled = if reuse == Reuse::Pooled {
+            self.idle.take().await
+        } else {
+            None
+        };
+        let is_pooled = pooled.is_some();
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            // Boxed, as most calls find an idle one.
+            None => Box::pin(self.open()).await?,
+        };
 
-        loop {
-            let pooled = if reuse == Reuse::Pooled {
-                self.idle.take().await
-            } else {
-                None
-            };
-            let is_pooled = pooled.is_some();
-            let mut connection = match pooled {
-                Some(connection) => connection,
-                // Boxed, as most calls find an idle one.
-                None => Box::pin(self.open(&url)).await?,
-            };
-
-            match connection.send(request).await {
-                Ok(response) => {
-                    let driven_by = if is_sent() {
-                        let idle = (reuse == Reuse::Pooled).then(|| self.idle.clone());
-                        DrivenBy::Reader(connection, idle)
-                    } else {
-                        let mut task = JoinSet::new();
-                        task.spawn(connection.finish());
-                        DrivenBy::Task { _task: task }
-                    };
-                    return Ok(response.map(|incoming| ProviderBody {
-                        incoming,
-                        driven_by,
-                    }));
-                }
-                Err(RequestError::NotSent(again, _)) if is_pooled => {
+        let outgoing = OutgoingRequest {
+            method: request.method,
+            target: request.target,
+            fields: request.fields,
+            host: self.host.as_ref().map(HeaderValue::as_bytes),
+        };
+        let head = match connection.begin(outgoing, request.body) {
+            Ok(()) => poll_fn(|cx| connection.poll_head(cx)).await,
+            Err(error) => Err(error),
+        };
+        match head {
+            Ok(head) => {
+                let idle = (reuse == Reuse::Pooled).then(|| self.idle.clone());
+                Ok((head, ProviderBody::new(connection, idle)))
+            }
+            Err(error) => {
+                let is_lost = matches!(error, ClientError::Closed | ClientError::Io(_));
+                if is_pooled && is_lost {
                     self.idle.distrust();
-                    request = *again;
                 }
-                Err(RequestError::NotSent(_, error) | RequestError::Sent(error)) => {
-                    if is_pooled && !error.is_parse() {
-                        self.idle.distrust();
-                    }
-                    return Err(PoolError::Lost(error));
-                }
+                Err(PoolError::Lost(error))
             }
         }
+    }
+
+    /// Sends a request of the crate `http` whose body is here.
+    pub(super) async fn send_http(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<ProviderBody>, PoolError> {
+        let (head, body) = request.into_parts();
+        let target = head.uri.path_and_query();
+        let request = PoolRequest {
+            method: &head.method,
+            target: target.map_or("/", PathAndQuery::as_str),
+            fields: &Fields::from(&head.headers),
+            body: RequestBody::Whole(body),
+        };
+        let (head, body) = self.send(request, Reuse::Pooled).await?;
+        let response = head.into_http(body);
+        response.ok_or_else(|| PoolError::Lost(ResponseHeadError::TooLarge.into()))
     }
 
     /// Closes connections that were idle for too long, for as long as the relay lives.
@@ -174,9 +187,9 @@ impl ConnectionPool {
         }
     }
 
-    async fn open(&self, url: &Uri) -> Result<ProviderConnection, PoolError> {
-        let io = self.connect(url).await.map_err(PoolError::Unreachable)?;
-        ProviderConnection::open(io).await.map_err(PoolError::Lost)
+    async fn open(&self) -> Result<ProviderConnection, PoolError> {
+        let stream = self.connect().await.map_err(PoolError::Unreachable)?;
+        Ok(Box::new(ClientConnection::new(stream)))
     }
 }
 
@@ -269,62 +282,6 @@ fn host_header(url: &Uri) -> Option<HeaderValue> {
     match url.port_u16().filter(|&port| Some(port) != own_port) {
         Some(port) => HeaderValue::from_maybe_shared(Bytes::from(format!("{name}:{port}"))).ok(),
         None => HeaderValue::from_str(name).ok(),
-    }
-}
-
-/// The body of a provider's response.
-pub(crate) struct ProviderBody {
-    incoming: Incoming,
-    driven_by: DrivenBy,
-}
-
-/// The task that drives the connection of a response.
-enum DrivenBy {
-    /// The task that reads the response; then the connection becomes idle, if it is to be reused.
-    Reader(ProviderConnection, Option<Arc<IdleConnections>>),
-    /// A task that lives as long as the body: the rest of the request must be sent even while the
-    /// response is not read.
-    Task { _task: JoinSet<()> },
-    /// None any more.
-    Nothing,
-}
-
-impl Body for ProviderBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = self.get_mut();
-        let mut incoming = Pin::new(&mut this.incoming);
-        let mut polled = incoming.as_mut().poll_frame(cx);
-        if let (Poll::Pending, DrivenBy::Reader(connection, _)) = (&polled, &mut this.driven_by) {
-            connection.drive(cx);
-            polled = incoming.poll_frame(cx);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
-}
-
-impl Drop for ProviderBody {
-    fn drop(&mut self) {
-        // A connection whose response was not read to its end is not free, and is closed.
-        if let DrivenBy::Reader(mut connection, Some(idle)) =
-            std::mem::replace(&mut self.driven_by, DrivenBy::Nothing)
-            && connection.is_free()
-        {
-            idle.put(connection);
-        }
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) async fn serve(listener: Listener, router: Router) {
 
 impl Handler for Routes {
     type Body = Body;
+    type Connection = ();
 
     async fn answer(&self, peer: SocketAddr, request: Request<ReceivedBody>) -> Response<Body> {
         let mut request = request.map(Body::new);

@@ -5,6 +5,7 @@
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use llamapool_head::{FieldLookup, FieldValue, Fields};
 use llamapool_http::remove_headers;
 
 use super::principal::AllowedOrigin;
@@ -33,10 +34,10 @@ const VARY: HeaderValue = HeaderValue::from_static(
 /// `*` would not stand for `Authorization`.
 pub(crate) fn preflight(
     method: &Method,
-    headers: &HeaderMap,
+    headers: &impl FieldLookup,
     origin: &AllowedOrigin,
 ) -> Option<Response<Body>> {
-    if method != Method::OPTIONS || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+    if method != Method::OPTIONS || !headers.has_field(&header::ACCESS_CONTROL_REQUEST_METHOD) {
         return None;
     }
 
@@ -48,27 +49,27 @@ pub(crate) fn preflight(
     allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     allowed.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
     allowed.insert(header::VARY, VARY);
-    if let Some(requested) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-        allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested.clone());
+    let requested = headers.first_value(&header::ACCESS_CONTROL_REQUEST_HEADERS);
+    if let Some(requested) = requested.and_then(FieldValue::to_http) {
+        allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested);
     }
 
     Some(answer)
 }
 
 /// Lets a browser's page read an answer, in place of the provider's own answers about origins.
-pub(crate) fn expose(headers: &mut HeaderMap, origin: &AllowedOrigin) {
-    expose_headers(headers, origin, EXPOSED);
+pub(crate) fn expose_fields(fields: &mut Fields, origin: &AllowedOrigin) {
+    fields.retain(|name, _| !name.starts_with("access-control-"));
+    fields.append(&header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.value());
+    fields.append(&header::ACCESS_CONTROL_EXPOSE_HEADERS, &EXPOSED);
+    fields.append(&header::VARY, &HeaderValue::from_static("Origin"));
 }
 
 /// The same for an answer of the LLM API.
 pub(crate) fn expose_llm(headers: &mut HeaderMap, origin: &AllowedOrigin) {
-    expose_headers(headers, origin, LLM_EXPOSED);
-}
-
-fn expose_headers(headers: &mut HeaderMap, origin: &AllowedOrigin, exposed: HeaderValue) {
     remove_headers(headers, |name| name.as_str().starts_with("access-control-"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.value().clone());
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, LLM_EXPOSED);
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
 }
 
@@ -79,7 +80,12 @@ mod tests {
     use super::*;
 
     fn origin() -> AllowedOrigin {
-        AllowedOrigin::new(HeaderValue::from_static("https://app.example"))
+        let mut fields = Fields::new();
+        fields.append(
+            &header::ORIGIN,
+            &HeaderValue::from_static("https://app.example"),
+        );
+        AllowedOrigin::new(fields.get(&header::ORIGIN).unwrap()).unwrap()
     }
 
     fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
@@ -127,13 +133,15 @@ mod tests {
 
     #[test]
     fn the_server_answers_about_origins_not_the_provider() {
-        let mut headers = headers(&[
+        let headers = headers(&[
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
             (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
             (header::VARY, "Accept"),
         ]);
 
-        expose(&mut headers, &origin());
+        let mut fields = Fields::from(&headers);
+        expose_fields(&mut fields, &origin());
+        let headers = fields.to_http().unwrap();
 
         assert_eq!(
             headers

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
+use llamapool_head::{FieldLookup, Fields, RequestHead};
 use llamapool_identity::{AuditEvent, Counted, EventKind, Networks, QuotaError};
 use llamapool_mcp::is_listening;
 use llamapool_wire::{CallError, Cause, LimitPolicy, LimitUnit, RelayId};
@@ -25,7 +25,7 @@ impl Auth {
         &self,
         id: &RelayId,
         caller: &Caller,
-        request: &Request,
+        request: &RequestHead,
     ) -> Result<Option<LimitedCall>, CallError> {
         let key = caller.principal.key_use().map(|key| key.holder().as_ref());
         let limits = self.identity.limits(id.as_str());
@@ -34,7 +34,7 @@ impl Auth {
         }
 
         let limits = limits.as_deref();
-        let address = || self.public_url.address_of(request.headers(), caller.peer);
+        let address = || self.public_url.address_of(&request.fields, caller.peer);
         if let Some(key) = key {
             check_network("the caller key", key.networks(), address)?;
         }
@@ -46,7 +46,7 @@ impl Auth {
             id: Some(id),
             key,
             limits,
-            only_listens: only_listens(request.method(), request.headers()),
+            only_listens: only_listens(&request.method, &request.fields),
             now: self.identity.now(),
         });
         call.map(Some).map_err(|error| refused(error, id.as_str()))
@@ -77,7 +77,11 @@ impl Auth {
 
     /// Counts a wrong key. Returns the time after which the next one is answered as such, if too many
     /// come from the address. A right key is never asked about.
-    pub(crate) fn count_wrong_key(&self, headers: &HeaderMap, peer: Peer) -> Option<Duration> {
+    pub(crate) fn count_wrong_key(
+        &self,
+        headers: &impl FieldLookup,
+        peer: Peer,
+    ) -> Option<Duration> {
         self.limiter
             .failed(self.public_url.caller_address(headers, peer))
     }
@@ -87,7 +91,7 @@ impl Auth {
     pub(super) fn wrong_key(
         &self,
         failure: CallError,
-        headers: &HeaderMap,
+        headers: &impl FieldLookup,
         peer: Peer,
     ) -> CallError {
         match self.count_wrong_key(headers, peer) {
@@ -103,9 +107,9 @@ impl Auth {
 }
 
 /// Returns whether a request opens an event stream that only listens.
-fn only_listens(method: &Method, headers: &HeaderMap) -> bool {
+fn only_listens(method: &Method, headers: &Fields) -> bool {
     let takes_events = || {
-        let accepted = headers.get_all(header::ACCEPT).into_iter();
+        let accepted = headers.all_values(&header::ACCEPT);
         let mut accepted = accepted.filter_map(|accepted| accepted.to_str().ok());
         accepted.any(|accepted| accepted.contains("text/event-stream"))
     };

@@ -155,7 +155,7 @@ fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, LlmKeyError> {
     let plain = plain.into_iter().flatten().map(HeaderValue::as_bytes);
 
     let mut tokens = bearers
-        .filter_map(bearer)
+        .filter_map(|value| bearer(value.as_bytes()))
         .chain(plain)
         .map(<[u8]>::trim_ascii)
         .filter(|token| !token.is_empty());

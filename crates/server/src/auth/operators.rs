@@ -64,7 +64,7 @@ impl Auth {
     /// Returns the operator that presents an admin key.
     fn admin(&self, headers: &HeaderMap, peer: Peer) -> Result<Operator, AccessError> {
         let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
-        let token = values.next().and_then(bearer);
+        let token = values.next().and_then(|value| bearer(value.as_bytes()));
         let token = token.filter(|_| values.next().is_none());
         let Some(token) = token else {
             self.audit.refused(Refused::ApiKey);

@@ -6,7 +6,8 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderName, Uri, header};
+use llamapool_head::{FieldLookup, FieldValue};
 use llamapool_http::host::{AllowedHosts, without_port};
 use llamapool_wire::{CallError, Cause};
 
@@ -26,17 +27,17 @@ pub(crate) struct OriginPolicy {
 }
 
 /// The `Host` and the `Origin` of a request, each sent once at most.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HostAndOrigin<'a> {
+#[derive(Debug)]
+pub(crate) struct HostAndOrigin<'a, H> {
     host: Option<&'a str>,
-    origin: Option<(&'a str, &'a HeaderValue)>,
-    headers: &'a HeaderMap,
+    origin: Option<(&'a str, FieldValue<'a>)>,
+    headers: &'a H,
 }
 
-impl<'a> HostAndOrigin<'a> {
+impl<'a, H: FieldLookup> HostAndOrigin<'a, H> {
     /// Reads both headers of a request. Fails if one is there twice: two readers that take one of
     /// several may take different ones. That is checked on every port, for every request.
-    pub(crate) fn read(headers: &'a HeaderMap) -> Result<Self, CallError> {
+    pub(crate) fn read(headers: &'a H) -> Result<Self, CallError> {
         let host = the_one(headers, &header::HOST).map_err(|wrong| host_refused(&wrong))?;
         let origin = the_one(headers, &header::ORIGIN).map_err(|wrong| origin_refused(&wrong))?;
         Ok(Self {
@@ -46,8 +47,13 @@ impl<'a> HostAndOrigin<'a> {
         })
     }
 
+    /// Returns the headers that both were read of.
+    pub(crate) fn headers(&self) -> &'a H {
+        self.headers
+    }
+
     /// Returns the `Origin` as it was sent.
-    pub(crate) fn origin_value(&self) -> Option<&'a HeaderValue> {
+    pub(crate) fn origin_value(&self) -> Option<FieldValue<'a>> {
         self.origin.map(|(_, value)| value)
     }
 }
@@ -69,8 +75,21 @@ impl OriginPolicy {
     }
 
     /// Checks both, `Host` and `Origin`.
-    pub(crate) fn check(&self, source: &HostAndOrigin<'_>, uri: &Uri) -> Result<(), CallError> {
+    pub(crate) fn check(
+        &self,
+        source: &HostAndOrigin<'_, impl FieldLookup>,
+        uri: &Uri,
+    ) -> Result<(), CallError> {
         self.check_host(source, uri)?;
+        self.check_origin(source)
+    }
+
+    /// Checks what [`check`](Self::check) does of a request whose `Host` is one that it has admitted.
+    pub(super) fn check_again(
+        &self,
+        source: &HostAndOrigin<'_, impl FieldLookup>,
+    ) -> Result<(), CallError> {
+        self.check_rebound(source, source.host.unwrap_or_default())?;
         self.check_origin(source)
     }
 
@@ -78,7 +97,7 @@ impl OriginPolicy {
     /// may read.
     pub(crate) fn check_host(
         &self,
-        source: &HostAndOrigin<'_>,
+        source: &HostAndOrigin<'_, impl FieldLookup>,
         uri: &Uri,
     ) -> Result<(), CallError> {
         let sent = match uri.authority() {
@@ -86,24 +105,37 @@ impl OriginPolicy {
             None => source.host.unwrap_or_default(),
         };
 
-        let is_own = || {
-            let own = self.own_host.as_deref();
-            own.is_some_and(|own| own.eq_ignore_ascii_case(without_port(sent)))
-        };
         // The name of the public URL is one that the operator chose.
-        if !self.hosts.allows(sent) && !is_own() {
+        if !self.hosts.allows(sent) && !self.is_own(sent) {
             return Err(host_refused(&format!("the Host {}", quoted(sent))));
         }
-        if self.hosts.may_be_rebound(sent, source.headers) && !is_own() {
+        self.check_rebound(source, sent)
+    }
+
+    /// Checks that a request is not that of a page whose name was bound to this server's address.
+    fn check_rebound(
+        &self,
+        source: &HostAndOrigin<'_, impl FieldLookup>,
+        sent: &str,
+    ) -> Result<(), CallError> {
+        if self.hosts.may_be_rebound(sent, source.headers) && !self.is_own(sent) {
             let wrong = format!("the Host {} in a browser without TLS", quoted(sent));
             return Err(host_refused(&wrong));
         }
         Ok(())
     }
 
+    fn is_own(&self, sent: &str) -> bool {
+        let own = self.own_host.as_deref();
+        own.is_some_and(|own| own.eq_ignore_ascii_case(without_port(sent)))
+    }
+
     /// Checks that a request comes from no page, or from one of an allowed origin: for what
     /// programs request under any name of the server.
-    pub(crate) fn check_origin(&self, source: &HostAndOrigin<'_>) -> Result<(), CallError> {
+    pub(crate) fn check_origin(
+        &self,
+        source: &HostAndOrigin<'_, impl FieldLookup>,
+    ) -> Result<(), CallError> {
         let Some((origin, _)) = source.origin else {
             return Ok(());
         };
@@ -146,10 +178,10 @@ fn origin_of(url: &Uri) -> Option<String> {
 /// Returns the only value of a header. Fails with what is wrong, if there are several or one that
 /// is no text.
 fn the_one<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<(&'a str, &'a HeaderValue)>, String> {
-    let mut values = headers.get_all(name).into_iter();
+    headers: &'a impl FieldLookup,
+    name: &'a HeaderName,
+) -> Result<Option<(&'a str, FieldValue<'a>)>, String> {
+    let mut values = headers.all_values(name);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => match value.to_str() {
@@ -183,6 +215,8 @@ fn quoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderMap;
+
     use super::*;
 
     fn policy(origins: &[&str], hosts: &[&str], bind: &str) -> OriginPolicy {

@@ -1,14 +1,16 @@
 //! The identities of requests. Only `auth` makes them.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderValue, header};
+use llamapool_head::{FieldLookup, FieldValue};
 use llamapool_identity::{AdminRight, AdminRights, KeyId, MessageRules};
 use llamapool_limits::{Claim, Owner};
 use llamapool_wire::CallerTag;
 
-use super::AccessError;
 use super::llm_keys::LlmParty;
+use super::{AccessError, CallerFacts};
 use crate::identity::{KeyHolder, KeyUse};
 use crate::listen::{CallerAddress, Peer};
 
@@ -53,6 +55,8 @@ pub(crate) struct Caller {
     pub(crate) peer: Peer,
     /// The parties that its shares count for.
     pub(crate) owners: CallerOwners,
+    /// What follows from the head of its request.
+    pub(crate) facts: Arc<CallerFacts>,
     /// The rules of the messages that it may send to the id it was admitted to.
     pub(crate) rules: MessageRules,
     /// The challenge of a message that its scope does not allow; `None` if another token of the same
@@ -116,8 +120,8 @@ impl Principal {
 
 impl CallerOwners {
     /// Returns the parties of a request with these headers.
-    pub(super) fn of(address: CallerAddress<'_>, headers: &HeaderMap) -> Self {
-        let mut tokens = headers.get_all(header::AUTHORIZATION).into_iter();
+    pub(super) fn of(address: CallerAddress<'_>, headers: &impl FieldLookup) -> Self {
+        let mut tokens = headers.all_values(&header::AUTHORIZATION);
         let address = Owner::of(&("address", address));
         let token = tokens.next();
         let caller = match token {
@@ -163,8 +167,9 @@ impl CallerOwners {
 }
 
 impl AllowedOrigin {
-    pub(super) fn new(origin: HeaderValue) -> Self {
-        Self(origin)
+    /// Returns an origin that was admitted. `None` if it cannot be sent back.
+    pub(super) fn new(origin: FieldValue<'_>) -> Option<Self> {
+        origin.to_http().map(Self)
     }
 
     /// Returns the origin as the browser sent it.
@@ -211,12 +216,16 @@ impl Operator {
 
 #[cfg(test)]
 mod tests {
+    use llamapool_head::Fields;
+
     use super::*;
 
     fn owners(address: &str, token: Option<&'static str>) -> CallerOwners {
-        let mut headers = HeaderMap::new();
         let token = token.map(HeaderValue::from_static);
-        headers.extend(token.map(|token| (header::AUTHORIZATION, token)));
+        let headers: Fields = token
+            .map(|token| (header::AUTHORIZATION, token))
+            .into_iter()
+            .collect();
         CallerOwners::of(CallerAddress::of(address), &headers)
     }
 

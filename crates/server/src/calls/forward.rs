@@ -2,17 +2,18 @@
 //! the answer's body.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response, header};
-use llamapool_http::{
-    BoxError, ForwardTimeouts, LimitedBody, RequestPace, Upstream, forward, linger,
-};
-use llamapool_tunnel::{IncomingBody, SendError, ServerEnd, StreamLease};
+use axum::http::header;
+use bytes::Bytes;
+use llamapool_head::{FieldLookup, Fields, RequestHead, ResponseHead};
+use llamapool_http::{Alarm, BoxError, ForwardTimeouts, LimitedBody, RequestPace, linger};
+use llamapool_tunnel::{IncomingBody, OutgoingBody, ServerEnd};
 use llamapool_wire::{CallError, Cause, header as wire};
-use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::failure::{forward_failed, is_by_the_caller, too_large};
 use super::guard::CallGuard;
 use super::label::LabelSet;
+use super::message::RequestBody;
 
 /// Forwards the calls of one door, within its timeouts and its bound of a request.
 #[derive(Debug, Clone, Copy)]
@@ -25,22 +26,38 @@ pub(crate) struct Forwarder {
     pub(crate) pace: RequestPace,
 }
 
+/// The body of a request within its bounds.
+pub(crate) enum LimitedRequest {
+    /// It has arrived whole.
+    Whole(Bytes),
+    /// It is on its way.
+    Stream(LimitedBody<Body>),
+}
+
 impl Forwarder {
     /// Bounds and meters the body of a request. Fails at once if it is declared too large; its rest
     /// is then read within bounds, so that the caller gets the answer.
     pub(crate) async fn limit<L: LabelSet>(
         &self,
-        headers: &HeaderMap,
-        body: Body,
+        headers: &Fields,
+        body: RequestBody,
         call: &mut CallGuard<L>,
-    ) -> Result<LimitedBody<Body>, CallError> {
+    ) -> Result<LimitedRequest, CallError> {
+        let body = match body {
+            RequestBody::Whole(bytes) if bytes.len() as u64 <= self.max_request_bytes => {
+                call.meter().count_whole(bytes.len());
+                return Ok(LimitedRequest::Whole(bytes));
+            }
+            RequestBody::Whole(bytes) => Body::from(bytes),
+            RequestBody::Stream(body) => body,
+        };
         let declared = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+            .text_of(&header::CONTENT_LENGTH)
+            .and_then(|length| length.parse::<u64>().ok());
         if let Some(declared) = declared.filter(|&declared| declared > self.max_request_bytes) {
             call.release_place();
             // A caller that asks before it sends has sent nothing.
-            if !headers.contains_key(header::EXPECT) {
+            if !headers.contains_key(&header::EXPECT) {
                 linger(body).await;
             }
             return Err(too_large(Some(declared), self.max_request_bytes));
@@ -48,7 +65,7 @@ impl Forwarder {
 
         let (body, meter) = LimitedBody::new(body, self.max_request_bytes, self.pace);
         call.set_meter(meter);
-        Ok(body)
+        Ok(LimitedRequest::Stream(body))
     }
 
     /// Sends a request once, and waits for the head of its answer. The guard records the status or
@@ -56,18 +73,20 @@ impl Forwarder {
     pub(crate) async fn send<L, B>(
         &self,
         tunnel: &ServerEnd,
-        request: Request<B>,
+        (head, body): (&RequestHead, OutgoingBody<B>),
+        (alarm, started): (&mut Alarm, Instant),
         call: &mut CallGuard<L>,
-    ) -> Result<Response<IncomingBody>, CallError>
+    ) -> Result<(ResponseHead, IncomingBody), CallError>
     where
         L: LabelSet,
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let meter = call.meter().clone();
-        let tunnel = TunnelUpstream::new(tunnel, call.take_lease());
-        let sent = forward(&tunnel, request, &self.timeouts, || meter.last_sent());
-        let answer = match sent.await {
+        let sending = tunnel.send_head(call.take_lease(), head, body);
+        let timeouts = self.timeouts;
+        let sent = timeouts.wait_with(alarm, started, sending, || meter.last_sent());
+        let (head, body) = match sent.await {
             Ok(answer) => answer,
             Err(error) => {
                 let has_left = is_by_the_caller(&error, &meter);
@@ -81,49 +100,18 @@ impl Forwarder {
             }
         };
 
-        match relay_cause(&answer) {
+        match relay_cause(&head) {
             Some(cause) => {
                 let meaning = CallError::new(cause, cause.meaning().trim());
                 call.fail(&meaning.with_source("the log of its relay says more"));
             }
-            None => call.record_status(answer.status().as_u16()),
+            None => call.record_status(head.status.as_u16()),
         }
-        Ok(answer)
+        Ok((head, body))
     }
 }
 
 /// Returns the cause that the relay names, if the answer is the relay's own.
-fn relay_cause(answer: &Response<IncomingBody>) -> Option<Cause> {
-    let word = answer.headers().get(wire::ERROR)?;
-    Cause::from_word(word.to_str().ok()?)
-}
-
-/// The tunnel as the next hop of one call.
-struct TunnelUpstream<'a> {
-    tunnel: &'a ServerEnd,
-    /// Taken by the one request that is sent.
-    lease: Mutex<StreamLease>,
-}
-
-impl<'a> TunnelUpstream<'a> {
-    fn new(tunnel: &'a ServerEnd, lease: StreamLease) -> Self {
-        Self {
-            tunnel,
-            lease: Mutex::new(lease),
-        }
-    }
-}
-
-impl Upstream for TunnelUpstream<'_> {
-    type Body = IncomingBody;
-    type Error = SendError;
-
-    async fn send<B>(&self, request: Request<B>) -> Result<Response<IncomingBody>, SendError>
-    where
-        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let lease = std::mem::take(&mut *self.lease.lock());
-        self.tunnel.send_with(lease, request).await
-    }
+fn relay_cause(answer: &ResponseHead) -> Option<Cause> {
+    Cause::from_word(answer.fields.text_of(&wire::ERROR)?)
 }

@@ -41,7 +41,7 @@ pub(crate) struct CallGuard<L: LabelSet> {
     outcome: Option<Outcome>,
     failure: Option<Failure>,
     /// The place at the relay, until the call is sent there.
-    place: Option<Place>,
+    place: Option<Box<Place>>,
     memory: MemoryAccount,
     /// The end of the caller's key. Boxed, as few calls have one.
     key_ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -90,7 +90,7 @@ impl<L: LabelSet> CallGuard<L> {
     pub(super) fn take_lease(&mut self) -> StreamLease {
         let place = self.place.take();
         StreamLease {
-            place: place.map(|place| Box::new(place) as _),
+            place: place.map(|place| place as _),
             memory: Some(self.memory.clone()),
         }
     }

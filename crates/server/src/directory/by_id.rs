@@ -48,7 +48,8 @@ struct Ids {
 
 struct IdEntry {
     /// The newest first; never empty.
-    members: Vec<Arc<Member>>,
+    /// Replaced when one comes or leaves: every call takes them along.
+    members: Arc<[Arc<Member>]>,
     stats: Arc<McpCallStats>,
     calls: Option<FairShare>,
 }
@@ -56,7 +57,7 @@ struct IdEntry {
 /// One id with its members, the newest first, at one moment.
 pub(crate) struct Listing {
     pub(crate) id: RelayId,
-    pub(crate) members: Vec<Arc<Member>>,
+    pub(crate) members: Arc<[Arc<Member>]>,
     pub(crate) stats: Arc<McpCallStats>,
     /// The calls that it may have at once. `None`: as many as its relays take.
     pub(crate) calls: Option<FairShare>,
@@ -185,14 +186,15 @@ impl Directory {
         member.set_held(holds.cover(&member));
         absent.remove(&member.id);
         let entry = entries.entry(member.id.clone()).or_insert_with(|| IdEntry {
-            members: Vec::new(),
+            members: Arc::default(),
             stats: left.pop(&member.id).unwrap_or_default(),
             calls: (*max_calls_per_id > 0).then(|| FairShare::new(*max_calls_per_id)),
         });
 
         let older = entry.place_of(|other| other.is_same_relay(&member));
-        let older = older.map(|index| entry.members.remove(index));
-        entry.members.insert(0, member);
+        let older = older.and_then(|index| entry.take_member(index));
+        let members = std::iter::once(&member).chain(entry.members.iter());
+        entry.members = members.cloned().collect();
         older
     }
 
@@ -202,7 +204,7 @@ impl Directory {
         let mut ids = self.ids.lock();
         let entry = ids.entries.get_mut(id)?;
         let index = entry.place_of(|member| member.serial == serial)?;
-        let removed = entry.members.remove(index);
+        let removed = entry.take_member(index)?;
 
         if entry.members.is_empty() {
             ids.leave(id);
@@ -220,7 +222,7 @@ impl Ids {
             HoldTarget::Id(id) => self.entries.get(id).into_iter().collect(),
             HoldTarget::Relay(_) => self.entries.values().collect(),
         };
-        let members = entries.into_iter().flat_map(|entry| &entry.members);
+        let members = entries.into_iter().flat_map(|entry| entry.members.iter());
         members.filter(|it| target.covers(it)).cloned().collect()
     }
 
@@ -248,6 +250,15 @@ impl Ids {
 }
 
 impl IdEntry {
+    /// Removes the member at a place, and returns it.
+    fn take_member(&mut self, index: usize) -> Option<Arc<Member>> {
+        let taken = self.members.get(index)?.clone();
+        let others = self.members.iter().enumerate();
+        let others = others.filter(|(other, _)| *other != index);
+        self.members = others.map(|(_, member)| member.clone()).collect();
+        Some(taken)
+    }
+
     fn listing(&self, id: &RelayId) -> Listing {
         Listing {
             id: id.clone(),
@@ -278,7 +289,7 @@ mod tests {
             stats.add_many(label, Outcome::Ok, 3);
             let id: RelayId = format!("id-{n}").parse().unwrap();
             let entry = IdEntry {
-                members: Vec::new(),
+                members: Arc::default(),
                 stats: Arc::new(stats),
                 calls: None,
             };

@@ -24,10 +24,8 @@ mod upstream_request;
 
 use std::net::IpAddr;
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::Response;
-use llamapool_http::discard;
+use axum::http::Method;
+use llamapool_head::RequestHead;
 use llamapool_mcp::MethodLabel;
 use llamapool_wire::{CallError, RelayId};
 use tokio::time::Instant;
@@ -40,7 +38,7 @@ use self::session_seal::Scope;
 use self::upstream_request::{Destination, UpstreamRequest, prepare};
 use crate::audit::{AuditCalls, DeniedCall};
 use crate::auth::{Caller, cors};
-use crate::calls::{ActiveCall, CallGuard, failure, log};
+use crate::calls::{ActiveCall, CallAnswer, CallGuard, CallRequest, failure, log};
 use crate::directory::Listing;
 use crate::error::{JsonRpc, failed_call};
 use crate::listen::RequestId;
@@ -50,7 +48,7 @@ pub(crate) use context::McpDoor;
 pub(crate) use method_labels::mcp_metrics;
 pub use pages::TrustedPages;
 pub(crate) use session_seal::SessionSeal;
-pub(crate) use target::Target;
+pub(crate) use target::{Target, TargetMemo};
 
 /// The name of the metadata of a provider as a protected resource (RFC 9728).
 pub(crate) const RESOURCE_METADATA: &str = "oauth-protected-resource";
@@ -59,41 +57,43 @@ impl McpDoor {
     /// Answers one call of a caller.
     pub(crate) async fn answer(
         &self,
+        targets: &mut TargetMemo,
         caller: Caller,
         req_id: &RequestId,
-        request: Request,
-    ) -> Response<Body> {
+        request: CallRequest<'_>,
+    ) -> CallAnswer {
         let origin = caller.origin.clone();
+        let head = &request.head;
         let preflight = origin
             .as_ref()
-            .and_then(|origin| cors::preflight(request.method(), request.headers(), origin));
+            .and_then(|origin| cors::preflight(&head.method, &head.fields, origin));
         if let Some(answer) = preflight {
-            return answer;
+            return answer.into();
         }
 
-        let answer = match Target::parse(request.uri()) {
-            Ok(target) if self.has_own_pages && pages::is_for_a_page(request.headers()) => {
+        let answer = match targets.parse(&head.uri) {
+            Ok(target) if self.has_own_pages && pages::is_for_a_page(&head.fields) => {
                 let refused = self.refused(req_id, Some(&target.id), pages::none_here());
                 Err(refused.into())
             }
             Ok(target) => self.run(&target, caller, req_id, request).await,
             Err(failure) => {
                 let failure = self.refused(req_id, None, failure);
-                discard(request).await;
+                request.discard().await;
                 Err(failure.into())
             }
         };
-        let mut answer = answer.unwrap_or_else(|error| error.into_response(req_id));
+        let mut answer = answer.unwrap_or_else(|error| error.into_response(req_id).into());
         if let Some(origin) = &origin {
-            cors::expose(answer.headers_mut(), origin);
+            cors::expose_fields(&mut answer.head.fields, origin);
         }
         answer
     }
 
     /// Answers a call that `auth` has refused.
-    pub(crate) fn reject(&self, req_id: &RequestId, failure: CallError) -> Response<Body> {
+    pub(crate) fn reject(&self, req_id: &RequestId, failure: CallError) -> CallAnswer {
         let failure = self.refused(req_id, None, failure);
-        failed_call::<JsonRpc>(&failure, req_id.as_str())
+        failed_call::<JsonRpc>(&failure, req_id.as_str()).into()
     }
 
     /// Runs a call to an id: admits it, forwards it, and returns the answer as soon as its head is
@@ -103,22 +103,23 @@ impl McpDoor {
         target: &Target,
         mut caller: Caller,
         req_id: &RequestId,
-        mut request: Request,
-    ) -> Result<Response<Body>, McpError> {
-        let admitted = self.auth.admit_to(&target.id, &mut caller, &mut request);
-        let limited = admitted.and_then(|()| self.auth.limit(&target.id, &caller, &request));
+        mut request: CallRequest<'_>,
+    ) -> Result<CallAnswer, McpError> {
+        let head = &mut request.head;
+        let admitted = self.auth.admit_to(&target.id, &mut caller, head);
+        let limited = admitted.and_then(|()| self.auth.limit(&target.id, &caller, head));
         let limited = match limited {
             Ok(limited) => limited,
             Err(failure) => {
                 let failure = self.refused(req_id, Some(&target.id), failure);
-                discard(request).await;
+                request.discard().await;
                 return Err(failure.into());
             }
         };
         let refused = |error| self.refused_by(req_id, &target.id, error);
         if !caller.rules.is_empty() {
             // Boxed: only calls to such ids pay for it.
-            let address = self.auth.audited_address(request.headers(), caller.peer);
+            let address = self.auth.audited_address(&request.head.fields, caller.peer);
             let read = Box::pin(self.read(target, &caller, request));
             request = read.await.map_err(|error| {
                 self.audit_denied(target, &caller, address, (req_id, &error));
@@ -126,12 +127,12 @@ impl McpDoor {
             })?;
         }
         let key = caller.principal.key_use().cloned();
-        let admitted = self.admit(target, caller, req_id, &request);
+        let admitted = self.admit(target, caller, req_id, &request.head);
         let (admission, mut call) = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
                 let error = refused(error);
-                discard(request).await;
+                request.discard().await;
                 return Err(error);
             }
         };
@@ -151,15 +152,15 @@ impl McpDoor {
     }
 
     /// Reads the message of a call by the rules of its caller, unless its key ends before.
-    async fn read(
+    async fn read<'c>(
         &self,
         target: &Target,
         caller: &Caller,
-        request: Request,
-    ) -> Result<Request, McpError> {
+        request: CallRequest<'c>,
+    ) -> Result<CallRequest<'c>, McpError> {
         // An id without a relay has no use for a message.
         if let Err(failure) = self.listing(&target.id) {
-            discard(request).await;
+            request.discard().await;
             return Err(failure.into());
         }
         let read = reading::read(self, &target.id, caller, request);
@@ -248,7 +249,7 @@ impl McpDoor {
         target: &Target,
         caller: Caller,
         req_id: &RequestId,
-        request: &Request,
+        request: &RequestHead,
     ) -> Result<(Admission, CallGuard<MethodLabel>), McpError> {
         let listing = self.listing(&target.id)?;
         let (admission, permit) = admission::admit(self, &listing, target, request, &caller)?;
@@ -267,47 +268,53 @@ impl McpDoor {
         target: &Target,
         admission: &Admission,
         mut call: CallGuard<MethodLabel>,
-        request: Request,
-    ) -> Result<Response<Body>, CallError> {
+        request: CallRequest<'_>,
+    ) -> Result<CallAnswer, CallError> {
         let started = Instant::now();
-        let method = request.method().clone();
-        let address = self.public_url.of(request.headers(), request.uri());
+        let head = &request.head;
+        let is_head = head.method == Method::HEAD;
         let is_trusted = self.config.trusted_pages.contains(&target.id);
-        let is_of_own_script = pages::is_of_own_script(request.headers());
+        let is_of_own_script = pages::is_of_own_script(&head.fields);
 
         let destination = Destination {
             target,
             admission,
-            address: address.as_ref(),
             is_trusted,
         };
         let prepared = prepare(self, destination, &mut call, request).await;
         let UpstreamRequest {
-            request,
+            head,
+            body,
             wants_single_answer,
+            alarm,
         } = prepared.inspect_err(|failure| call.fail(failure))?;
 
         let tunnel = &admission.member.tunnel.end;
-        let mut answer = self.forwarder.send(tunnel, request, &mut call).await?;
+        let sent = self
+            .forwarder
+            .send(tunnel, (&head, body), (alarm, started), &mut call)
+            .await?;
+        let (mut head, body) = sent;
 
         if admission.has_sessions {
             let tag = admission.member.tag;
             let scope = Scope::session(&target.id, admission.key.as_deref());
-            self.seal.seal_header(scope, tag, answer.headers_mut());
+            self.seal.seal_header(scope, tag, &mut head.fields);
         }
 
-        let public_path = address.map(|address| address.path).unwrap_or_default();
+        let address = admission.facts.address.as_ref();
+        let public_path = address.map_or("", |address| &address.path);
         let traits = RequestTraits {
-            method,
+            is_head,
             wants_single_answer,
             started,
             origin: AnswerOrigin {
                 id: &target.id,
-                public_path: &public_path,
+                public_path,
                 is_trusted,
                 is_of_own_script,
             },
         };
-        respond(self, traits, call, answer).await
+        respond(self, traits, call, (head, body)).await
     }
 }

@@ -149,7 +149,7 @@ fn connected(directory: &Directory) -> Vec<MetricFamily> {
     let listings = directory.listings();
     let members: Vec<_> = listings
         .iter()
-        .flat_map(|listing| &listing.members)
+        .flat_map(|listing| listing.members.iter())
         .collect();
     let tunnels: HashSet<_> = members
         .iter()

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, Response, StatusCode, header};
-use llamapool_http::{CollectError, collect, json_response};
+use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header};
+use llamapool_http::{Alarm, CollectError, collect, json_response};
 use llamapool_identity::AccessMode;
 use llamapool_limits::{Claim, MemoryAccount, Owner};
 use llamapool_wire::path::{self, OAuthDocument};
@@ -22,7 +22,8 @@ use serde_json::Value;
 
 use super::mcp::{McpDoor, RESOURCE_METADATA, Target};
 use super::oauth;
-use crate::auth::Auth;
+use crate::auth::{Auth, Caller};
+use crate::calls::{CallRequest, into_response};
 use crate::error::{self, JsonRpc};
 use crate::listen::{Address, Peer, PublicUrl, RequestId};
 use crate::sign_in::{Issuer, SignIn};
@@ -107,22 +108,15 @@ impl WellKnownDoor {
             // Nothing but a credential of this server opens it, whatever its provider announces.
             (AccessMode::Keys | AccessMode::SignIn, _) => return Ok(None),
         }
-        target.in_tunnel = path::document(document, &target.id);
-
-        let id = Claim {
-            owner: Owner::of(&("id", &target.id)),
-            factor: usize::MAX,
+        let Ok(in_tunnel) = Uri::try_from(path::document(document, &target.id)) else {
+            return Ok(None);
         };
-        let [caller_claim, address] = caller.owners.claims();
-        let memory = self.mcp.memory.account([caller_claim, address, id]);
+        target.in_tunnel = in_tunnel;
 
+        let memory = self.memory(&caller, &target);
         // A HEAD gets the head of the whole answer, which is made of the document.
         *request.method_mut() = Method::GET;
-        let answer = self
-            .mcp
-            .run(&target, caller, req_id, request)
-            .await
-            .map_err(|error| error.into_failure(&target.id))?;
+        let answer = self.ask_provider(&target, caller, req_id, request).await?;
 
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
@@ -132,6 +126,31 @@ impl WellKnownDoor {
             }
             _ => Ok(Some(answer)),
         }
+    }
+
+    /// Returns the account of the memory for a document of an id.
+    fn memory(&self, caller: &Caller, target: &Target) -> MemoryAccount {
+        let id = Claim {
+            owner: Owner::of(&("id", &target.id)),
+            factor: usize::MAX,
+        };
+        let [caller, address] = caller.owners.claims();
+        self.mcp.memory.account([caller, address, id])
+    }
+
+    /// Returns the answer of the relay of an id.
+    async fn ask_provider(
+        &self,
+        target: &Target,
+        caller: Caller,
+        req_id: &RequestId,
+        request: Request,
+    ) -> Result<Response<Body>, CallError> {
+        let mut alarm = Alarm::default();
+        let request = CallRequest::new(request, &mut alarm);
+        let answer = self.mcp.run(target, caller, req_id, request).await;
+        let answer = answer.map_err(|error| error.into_failure(&target.id))?;
+        Ok(into_response(answer))
     }
 }
 

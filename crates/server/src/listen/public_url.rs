@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use ipnet::IpNet;
+use llamapool_head::FieldLookup;
 use llamapool_wire::PublicBase;
 
 use super::peer::{CallerAddress, Peer};
@@ -66,6 +67,11 @@ impl PublicUrl {
         }
     }
 
+    /// Returns whether the word of a proxy in front is believed.
+    pub(crate) fn trusts_proxies(&self) -> bool {
+        self.trust != ForwardedTrust::Untrusted
+    }
+
     /// Returns the base of the public URLs, `None` if none is configured.
     pub(crate) fn base(&self) -> Option<PublicBase> {
         PublicBase::parse(&self.configured.as_ref()?.to_string())
@@ -73,7 +79,7 @@ impl PublicUrl {
 
     /// Returns the address under which the sender of this request reaches the server. `None` if the
     /// request addresses no host.
-    pub(crate) fn of(&self, headers: &HeaderMap, uri: &Uri) -> Option<Address> {
+    pub(crate) fn of(&self, headers: &impl FieldLookup, uri: &Uri) -> Option<Address> {
         if let Some(configured) = &self.configured {
             return Some(Address {
                 scheme: scheme(configured.scheme_str()),
@@ -86,7 +92,7 @@ impl PublicUrl {
         let host = self
             .forwarded(headers, &FORWARDED_HOST)
             .or(addressed)
-            .or_else(|| headers.get(header::HOST)?.to_str().ok())?;
+            .or_else(|| headers.text_of(&header::HOST))?;
         let authority: Authority = host.parse().ok()?;
 
         Some(Address {
@@ -108,7 +114,11 @@ impl PublicUrl {
 
     /// Returns the `X-Forwarded-For` of a request: the peer, behind the caller and the proxies that
     /// a trusted proxy names. What the caller itself has put in front of that is left out.
-    pub(crate) fn forwarded_for(&self, headers: &HeaderMap, peer: Peer) -> Option<HeaderValue> {
+    pub(crate) fn forwarded_for(
+        &self,
+        headers: &impl FieldLookup,
+        peer: Peer,
+    ) -> Option<HeaderValue> {
         let peer = peer.0.ip().to_string();
         let mut path = String::new();
 
@@ -122,14 +132,14 @@ impl PublicUrl {
     }
 
     /// Returns the IP address of the caller: the peer's, or the one that a trusted proxy names.
-    pub(crate) fn caller_ip(&self, headers: &HeaderMap, peer: Peer) -> String {
+    pub(crate) fn caller_ip(&self, headers: &impl FieldLookup, peer: Peer) -> String {
         let named = self.trusted_path(headers).pop();
         named.map_or_else(|| peer.0.ip().to_string(), str::to_owned)
     }
 
     /// Returns the IP address of the caller, for rules about addresses: the peer's, or the one that a
     /// trusted proxy names. `None` if that is no IP address.
-    pub(crate) fn address_of(&self, headers: &HeaderMap, peer: Peer) -> Option<IpAddr> {
+    pub(crate) fn address_of(&self, headers: &impl FieldLookup, peer: Peer) -> Option<IpAddr> {
         match self.trusted_path(headers).pop() {
             Some(named) => CallerAddress::ip_of(named),
             None => Some(peer.0.ip().to_canonical()),
@@ -139,7 +149,7 @@ impl PublicUrl {
     /// Returns the address of the caller, as far as it counts as one party.
     pub(crate) fn caller_address<'a>(
         &self,
-        headers: &'a HeaderMap,
+        headers: &'a impl FieldLookup,
         peer: Peer,
     ) -> CallerAddress<'a> {
         let named = self.trusted_path(headers).pop();
@@ -150,7 +160,7 @@ impl PublicUrl {
     /// first. Each proxy appends the address that it was called from, so the entries are believed
     /// from the right up to the first one that is no trusted proxy: the caller. Those in front of it
     /// are that caller's own words.
-    fn trusted_path<'a>(&self, headers: &'a HeaderMap) -> Vec<&'a str> {
+    fn trusted_path<'a>(&self, headers: &'a impl FieldLookup) -> Vec<&'a str> {
         let ForwardedTrust::Proxies(proxies) = &self.trust else {
             return Vec::new();
         };
@@ -171,7 +181,7 @@ impl PublicUrl {
 
     /// Returns the entry of another header of the proxies that the outermost trusted one has made. A
     /// proxy in between may replace the header, which then has fewer entries: the first counts.
-    fn forwarded<'a>(&self, headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    fn forwarded<'a>(&self, headers: &'a impl FieldLookup, name: &HeaderName) -> Option<&'a str> {
         if self.trust == ForwardedTrust::Untrusted {
             return None;
         }
@@ -182,10 +192,9 @@ impl PublicUrl {
 
 /// Returns the entries of a header of the proxies in front, the one that was added last first: several
 /// lines are one list (RFC 9110, section 5.3).
-fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+fn entries<'a>(headers: &'a impl FieldLookup, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers
-        .get_all(name)
-        .into_iter()
+        .all_values(name)
         .rev()
         .filter_map(|line| line.to_str().ok());
     lines
@@ -214,7 +223,7 @@ mod tests {
     use super::*;
 
     fn of(public: &PublicUrl, pairs: &[(HeaderName, &'static str)]) -> Option<String> {
-        let headers = pairs
+        let headers: HeaderMap = pairs
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
             .collect();

@@ -1,6 +1,7 @@
 //! The id of a request in the logs of every hop, on every answer, and on the call to the provider.
 
-use axum::http::{Extensions, HeaderMap, HeaderValue};
+use axum::http::{Extensions, HeaderValue};
+use llamapool_head::FieldLookup;
 use llamapool_wire::header as wire;
 
 /// The longest request id that is taken over from a caller, in bytes.
@@ -12,10 +13,8 @@ pub(crate) struct RequestId(String);
 
 impl RequestId {
     /// Returns the id of the request with these headers.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let sent = headers
-            .get(wire::REQUEST_ID)
-            .and_then(|value| value.to_str().ok());
+    pub(crate) fn of(headers: &impl FieldLookup) -> Self {
+        let sent = headers.text_of(&wire::REQUEST_ID);
         let is_valid = |id: &&str| {
             !id.is_empty()
                 && id.len() <= MAX_REQUEST_ID_BYTES
@@ -23,7 +22,7 @@ impl RequestId {
         };
 
         let id = sent.filter(is_valid).map(str::to_owned);
-        Self(id.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>())))
+        Self(id.unwrap_or_else(random))
     }
 
     /// Returns the id of a request that came by the router.
@@ -43,8 +42,23 @@ impl RequestId {
     }
 }
 
+/// Returns 32 random hexadecimal digits. It runs once for each call, and formatting would cost a multiple of
+/// it.
+fn random() -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let number = rand::random::<u128>();
+    let mut digits = [0; 32];
+    for (digit, shift) in digits.iter_mut().zip((0..128).step_by(4)) {
+        *digit = DIGITS[(number >> shift) as usize & 15];
+    }
+    // Digits are ASCII.
+    std::str::from_utf8(&digits).unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderMap;
+
     use super::*;
 
     fn of(sent: &str) -> String {

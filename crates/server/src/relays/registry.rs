@@ -196,7 +196,7 @@ impl Registry {
     /// Closes every tunnel.
     pub(crate) fn close_all(&self, reason: CloseReason) {
         for listing in self.directory.listings() {
-            for member in &listing.members {
+            for member in listing.members.iter() {
                 member.tunnel.end.close(reason);
             }
         }
@@ -324,7 +324,8 @@ impl Registry {
             seats.push(state.own_seat(id, &listing.members, identity));
 
             let is_stranger = |member: &Arc<Member>| !may_share(&member.identity, identity);
-            strangers.extend(listing.members.into_iter().filter(is_stranger));
+            let members = listing.members.iter().cloned();
+            strangers.extend(members.filter(is_stranger));
         }
 
         if !strangers.is_empty() {

@@ -64,7 +64,10 @@ pub(crate) fn admit<R: Runner>(
 
         let runner = &runners[index];
         match runner.take_place(claims) {
-            Ok(place) => return Ok((runner.clone(), Permit { place, server })),
+            Ok(place) => {
+                let place = Box::new(place);
+                return Ok((runner.clone(), Permit { place, server }));
+            }
             // The next choice is another one.
             Err(PlaceError::Gone) => {}
             Err(PlaceError::Share(of)) => {

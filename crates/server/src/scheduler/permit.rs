@@ -14,7 +14,8 @@ const LISTENER_FACTOR: usize = 4;
 #[must_use]
 pub(crate) struct Permit {
     /// Returned when the relay's part of the call is over.
-    pub(crate) place: Place,
+    /// Boxed, as it is moved from stage to stage, and into the stream of the tunnel.
+    pub(crate) place: Box<Place>,
     /// Left when the call is over for its caller, too.
     pub(crate) server: Pass,
 }
@@ -114,12 +115,9 @@ impl Place {
         })
     }
 
-    /// Returns the place with one of the calls that the id may have.
-    pub(crate) fn within(self, of_id: Share<2>) -> Self {
-        Self {
-            _of_id: Some(of_id),
-            ..self
-        }
+    /// Takes along one of the calls that the id may have.
+    pub(crate) fn set_within(&mut self, of_id: Share<2>) {
+        self._of_id = Some(of_id);
     }
 }
 

@@ -75,6 +75,7 @@ impl PlainPort {
 
 impl Handler for PlainPort {
     type Body = Body;
+    type Connection = ();
 
     async fn answer(&self, peer: SocketAddr, request: Request<ReceivedBody>) -> Response<Body> {
         let has_body = !request.body().is_end_stream();

@@ -10,7 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use llamapool_testkit::{
-    PendingCall, Pool, Provider, RawHttp, Relay, error_word, json_answer, metric, soon, tools_call,
+    PendingCall, Pool, Provider, RawHttp, Relay, error_word, json_answer, soon, tools_call,
 };
 use serde_json::json;
 
@@ -97,7 +97,7 @@ async fn one_caller_gets_a_fair_share_of_a_relay() {
     assert_eq!(same_id.status().as_u16(), 200);
     assert_eq!(other_id.status().as_u16(), 200);
     let series = r#"llamapool_refusals_total{door="mcp",reason="caller_share"}"#;
-    assert_eq!(metric(&pool.metrics().await, series), Some(21.0));
+    pool.until_metric(series, 21).await;
 
     drop(greedy);
 

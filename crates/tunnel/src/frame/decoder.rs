@@ -2,13 +2,16 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::config::READ_BUFFER_BYTES;
+
 use super::kind::{
     ABORT, CANCEL, CancelReason, DATA, DRAIN, Frame, HEAD, HELLO, Hello, LAST, PRELUDE_BYTES,
     STOP_SENDING, VERSION, WINDOW_UPDATE,
 };
 
-/// Message size up to which any part of a message may keep all of it in memory.
-const SMALL_MESSAGE_BYTES: usize = 4 * 1024;
+/// Message size up to which any part of a message may keep all of it in memory: as much as the read
+/// buffer that a small message is a part of. Most messages under load are smaller.
+const SMALL_MESSAGE_BYTES: usize = READ_BUFFER_BYTES;
 
 /// The reason why received bytes are no frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

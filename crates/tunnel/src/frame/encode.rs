@@ -34,9 +34,9 @@ pub(crate) fn encode_data(out: &mut BytesMut, stream: u32, data: &[u8], is_last:
 }
 
 fn put_prelude(out: &mut BytesMut, kind: u8, stream: u32, length: u32) {
-    out.put_u8(kind);
-    out.put_u32(stream);
-    out.put_u32(length);
+    let [s0, s1, s2, s3] = stream.to_be_bytes();
+    let [l0, l1, l2, l3] = length.to_be_bytes();
+    out.extend_from_slice(&[kind, s0, s1, s2, s3, l0, l1, l2, l3]);
 }
 
 impl Frame {

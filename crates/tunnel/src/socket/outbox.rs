@@ -19,8 +19,8 @@ use super::turn::{Turn, TurnState};
 use crate::config::{MESSAGE_BYTES, OUTBOX_BYTES};
 use crate::frame::Frame;
 
-/// Capacity that the first frame reserves, in bytes: more than most calls need. An idle tunnel
-/// holds none.
+/// Capacity that the first frame reserves at least, in bytes: more than most calls need. An idle
+/// tunnel holds none.
 const FIRST_BYTES: usize = 2 * 1024;
 
 /// The queue of encoded frames.
@@ -36,6 +36,8 @@ struct FrameQueue {
     frames: BytesMut,
     /// Number of enqueues since the last message was taken.
     items: usize,
+    /// Size of the last message: the next one is likely to have as much.
+    last_message: usize,
     /// Senders that wait for room, in the order of their turns.
     senders: VecDeque<Turn>,
     /// Number of the newest request.
@@ -174,7 +176,12 @@ impl Outbox {
     pub(super) fn take_message(&self) -> Option<Bytes> {
         let mut queue = self.queue.lock();
         queue.items = 0;
-        match queue.frames.len() {
+        let length = queue.frames.len();
+        if length > 0 {
+            // And a quarter: messages are not equally large.
+            queue.last_message = (length + length / 4).min(MESSAGE_BYTES);
+        }
+        match length {
             0 => None,
             // With its capacity: an idle tunnel keeps none.
             1..=MESSAGE_BYTES => Some(std::mem::take(&mut queue.frames).freeze()),
@@ -198,7 +205,8 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let was_empty = queue.frames.is_empty();
         if was_empty {
-            queue.frames.reserve(FIRST_BYTES);
+            let bytes = queue.last_message.max(FIRST_BYTES);
+            queue.frames.reserve(bytes);
         }
         queue.items += 1;
         let result = enqueue(&mut queue);

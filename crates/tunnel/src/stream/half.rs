@@ -1,14 +1,14 @@
 //! The two halves of a stream: the messages that this end sends and receives. Dropping a half
 //! before its end announces that to the peer, so no caller has to remember it.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use llamapool_limits::{MemoryAccount, ShareError};
 
 use super::error::{SendStoppedError, StreamError};
 use super::handle::Stream;
-use super::state::{BodyEvent, ReceivedHead};
+use super::state::{BodyEvent, ReadProgress, ReceivedHead};
 use crate::frame::CancelReason;
 
 /// The sending half of a stream. Dropped before its end, it cancels the whole stream.
@@ -25,6 +25,10 @@ pub(crate) struct SendHalf {
 pub(crate) struct ReceiveHalf {
     stream: Stream,
     on_drop: OnDrop,
+    /// True once the whole body was read.
+    has_read_all: bool,
+    /// True once a drop changes nothing.
+    is_over: bool,
 }
 
 /// Effect of dropping a [`ReceiveHalf`].
@@ -51,14 +55,10 @@ impl SendHalf {
         self.stream.poll_stopped(cx)
     }
 
-    /// Waits for a turn in the outbox. Returns an error if the stream has failed.
-    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+    /// Waits for a turn in the outbox. Returns how many bytes may be in the next piece of the body, or
+    /// an error if the stream has failed.
+    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
         self.stream.poll_turn(cx)
-    }
-
-    /// Returns how many bytes may be in the next piece of the body.
-    pub(crate) fn max_piece(&self) -> usize {
-        self.stream.max_piece()
     }
 
     /// Sends the head of the response, after [`poll_turn`](Self::poll_turn), and the whole `body`
@@ -113,7 +113,12 @@ impl Drop for SendHalf {
 impl ReceiveHalf {
     /// Creates the receiving half of a stream.
     pub(crate) fn new(stream: Stream, on_drop: OnDrop) -> Self {
-        Self { stream, on_drop }
+        Self {
+            stream,
+            on_drop,
+            has_read_all: false,
+            is_over: false,
+        }
     }
 
     /// Waits for the head of the response.
@@ -125,14 +130,41 @@ impl ReceiveHalf {
     }
 
     /// Waits for the next progress of the body.
-    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
-        self.stream.poll_body(cx)
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
+        let (event, progress) = ready!(self.stream.poll_body(cx));
+        self.has_read_all = progress.has_read_all;
+        self.is_over = self.is_over_with(progress);
+        Poll::Ready(event)
     }
 
-    /// Takes the whole body, of at most `max_bytes`, if it has arrived and the stream is over for
-    /// both ends.
-    pub(super) fn take_whole(&self, max_bytes: usize) -> Option<Bytes> {
-        self.stream.take_whole(max_bytes)
+    /// Takes the whole body, of at most `max_bytes`, if it has arrived and a drop of this half then
+    /// changes nothing.
+    pub(super) fn take_whole(&mut self, max_bytes: usize) -> Option<Bytes> {
+        let needs_both_ends = self.on_drop == OnDrop::CancelStream;
+        let body = self.stream.take_whole(max_bytes, needs_both_ends)?;
+        self.has_read_all = true;
+        self.is_over = true;
+        Some(body)
+    }
+
+    fn is_over_with(&self, progress: ReadProgress) -> bool {
+        match self.on_drop {
+            OnDrop::CancelStream => progress.is_done,
+            OnDrop::StopBody => progress.has_read_all,
+        }
+    }
+
+    /// Takes the whole body if it has arrived and `is_wanted` returns true of its length.
+    pub(super) fn take_arrived(&mut self, is_wanted: impl FnOnce(usize) -> bool) -> Option<Bytes> {
+        let body = self.stream.take_arrived(is_wanted)?;
+        self.has_read_all = true;
+        self.is_over = true;
+        Some(body)
+    }
+
+    /// Returns whether more of the body may arrive.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.stream.is_receiving()
     }
 
     /// Counts the memory of the body from now on for these parties.
@@ -142,12 +174,15 @@ impl ReceiveHalf {
 
     /// Returns whether the whole body has arrived and was read.
     pub(super) fn has_read_all(&self) -> bool {
-        self.stream.has_read_all()
+        self.has_read_all || self.stream.has_read_all()
     }
 }
 
 impl Drop for ReceiveHalf {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
         match self.on_drop {
             OnDrop::CancelStream => self.stream.cancel(CancelReason::CallerLeft),
             OnDrop::StopBody => self.stream.stop_receiving(),

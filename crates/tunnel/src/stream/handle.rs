@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::{SendStoppedError, StreamError};
 use super::lease::{Held, StreamLease};
-use super::state::{BodyEvent, ReceivedHead, SharedState, StreamState};
+use super::state::{BodyEvent, ReadProgress, ReceivedHead, SharedState, StreamState};
 use super::tunnel::Tunnel;
 use crate::frame::{CancelReason, Frame};
 use crate::socket::{OpenStreamError, Outbox};
@@ -81,22 +81,18 @@ impl Stream {
         });
     }
 
-    /// Waits for a turn in the outbox. Returns an error if the stream has failed.
-    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+    /// Waits for a turn in the outbox. Returns how many bytes may be in the next piece of this end's
+    /// body, or an error if the stream has failed.
+    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
         let mut state = self.state.lock();
         if let Some(error) = state.error() {
             return Poll::Ready(Err(error.clone()));
         }
         if self.tunnel.outbox.poll_room(&mut state.turn, cx).is_ready() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(state.max_piece()));
         }
         state.register_writer(cx);
         Poll::Pending
-    }
-
-    /// Returns how many bytes may be in the next piece of this end's body.
-    pub(crate) fn max_piece(&self) -> usize {
-        self.state.lock().max_piece()
     }
 
     /// Sends as much of `data` as there is room for. Ready when all of it is enqueued.
@@ -162,10 +158,12 @@ impl Stream {
         self.state.lock().poll_head(cx)
     }
 
-    /// Waits for the next progress of the peer's body. Reading gives the window back.
-    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
+    /// Waits for the next progress of the peer's body, and returns how far it is read with it.
+    /// Reading gives the window back.
+    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<(BodyEvent, ReadProgress)> {
         let mut state = self.state.lock();
         let event = ready!(state.poll_body(cx));
+        let progress = state.read_progress();
 
         let is_data = matches!(event, BodyEvent::Data(_));
         if is_data && let Some(update) = state.release_window() {
@@ -173,13 +171,23 @@ impl Stream {
             drop(state);
             self.tunnel.flush();
         }
-        Poll::Ready(event)
+        Poll::Ready((event, progress))
     }
 
-    /// Takes the peer's whole body, of at most `max_bytes`, if it has arrived and the stream is over
-    /// for both ends.
-    pub(super) fn take_whole(&self, max_bytes: usize) -> Option<Bytes> {
-        self.state.lock().take_whole(max_bytes)
+    /// Takes the peer's whole body, of at most `max_bytes`, if it has arrived, and the stream is over
+    /// for both ends where that is needed.
+    pub(super) fn take_whole(&self, max_bytes: usize, needs_both_ends: bool) -> Option<Bytes> {
+        self.state.lock().take_whole(max_bytes, needs_both_ends)
+    }
+
+    /// Takes the peer's whole body if it has arrived and `is_wanted` returns true of its length.
+    pub(super) fn take_arrived(&self, is_wanted: impl FnOnce(usize) -> bool) -> Option<Bytes> {
+        self.state.lock().take_arrived(is_wanted)
+    }
+
+    /// Returns whether more of the peer's body may arrive.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.state.lock().is_receiving()
     }
 
     /// Counts the memory of the peer's body from now on for these parties.

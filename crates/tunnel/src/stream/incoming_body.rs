@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
+use llamapool_head::Fields;
 use llamapool_limits::{MemoryAccount, ShareError};
 use tokio::task::JoinSet;
 
@@ -56,13 +56,27 @@ pub enum IncomingBodyError {
     OutOfMemory,
 }
 
+/// Returns the length that a head announces of its body, or `None`.
+pub(crate) fn content_length(fields: &Fields) -> Option<u64> {
+    let value = fields.get(&CONTENT_LENGTH)?.as_bytes();
+    let digits = value.strip_prefix(b"+").unwrap_or(value);
+    let append = |number: u64, digit: &u8| {
+        let digit = u64::from(digit.wrapping_sub(b'0'));
+        number
+            .checked_mul(10)
+            .filter(|_| digit < 10)?
+            .checked_add(digit)
+    };
+    match digits {
+        [] => None,
+        digits => digits.iter().try_fold(0, append),
+    }
+}
+
 impl IncomingBody {
-    /// Creates the body behind a head with these `headers`. `is_empty`: the head was the last frame
-    /// of the message.
-    pub(crate) fn new(half: ReceiveHalf, headers: &HeaderMap, is_empty: bool) -> Self {
-        let announced = headers
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
+    /// Creates a body of `announced` bytes, as far as its head announces them. `is_empty`: the head
+    /// was the last frame of the message.
+    pub(crate) fn new(half: ReceiveHalf, announced: Option<u64>, is_empty: bool) -> Self {
         Self {
             half,
             announced,
@@ -71,12 +85,6 @@ impl IncomingBody {
             has_ended: false,
             observer: None,
         }
-    }
-
-    /// Ignores the content length, which describes the response to another request.
-    pub(crate) fn ignoring_content_length(mut self) -> Self {
-        self.announced = None;
-        self
     }
 
     /// Keeps the rest of a request going for as long as its response is read.
@@ -90,8 +98,8 @@ impl IncomingBody {
         self.observer = Some(observer);
     }
 
-    /// Returns the whole body as bytes if all of it has arrived, it has at most `max_bytes`, and its
-    /// stream is over for both ends. Otherwise the body itself, unchanged.
+    /// Returns the whole body as bytes if all of it has arrived and it has at most `max_bytes`, and,
+    /// for a response, its stream is over for both ends. Otherwise the body itself, unchanged.
     pub fn into_whole(mut self, max_bytes: usize) -> Result<WholeBody, Self> {
         if self.has_ended || self.announced.is_some_and(|left| left > max_bytes as u64) {
             return Err(self);
@@ -112,6 +120,36 @@ impl IncomingBody {
             may_report_end,
             self.upload,
         ))
+    }
+
+    /// Takes the whole body if it has arrived as its head announced it, with `max_bytes` at most. `None`
+    /// leaves it as it is; also a body without bytes whose head did not announce that.
+    pub fn take_whole(&mut self, max_bytes: usize) -> Option<Bytes> {
+        if self.has_ended {
+            return None;
+        }
+        let Self {
+            announced,
+            may_report_end,
+            ..
+        } = *self;
+        let data = self.half.take_arrived(|length| {
+            length <= max_bytes
+                && announced.is_none_or(|announced| announced == length as u64)
+                && (length > 0 || may_report_end || announced.is_some())
+        })?;
+        if let Some(observer) = &mut self.observer
+            && !data.is_empty()
+        {
+            observer(&data);
+        }
+        self.has_ended = true;
+        Some(data)
+    }
+
+    /// Returns whether more of the body may arrive.
+    pub fn is_arriving(&self) -> bool {
+        !self.has_ended && self.half.is_receiving()
     }
 
     /// Counts the memory of what arrives for these parties. Fails if there is none for the window of
@@ -197,6 +235,51 @@ impl Body for IncomingBody {
             SizeHint::with_exact(0)
         } else {
             SizeHint::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn length_of(value: &str) -> Option<u64> {
+        let mut fields = Fields::new();
+        fields.append(&CONTENT_LENGTH, &HeaderValue::try_from(value).unwrap());
+        content_length(&fields)
+    }
+
+    #[test]
+    fn a_content_length_is_what_numbers_are_parsed_as() {
+        let values = [
+            "",
+            "+",
+            "+1",
+            "++1",
+            "-1",
+            "1 ",
+            "0",
+            "00",
+            "1a",
+            "/",
+            ":",
+            "18446744073709551615",
+            "18446744073709551616",
+            "99999999999999999999999",
+        ];
+        for value in values {
+            assert_eq!(length_of(value), value.parse().ok(), "{value}");
+        }
+        assert_eq!(content_length(&Fields::new()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_the_number_it_is_parsed_as(value in "[+0-9 /:]{0,21}") {
+            prop_assert_eq!(length_of(&value), value.trim_matches(' ').parse().ok().filter(|_| !value.contains(' ')));
         }
     }
 }

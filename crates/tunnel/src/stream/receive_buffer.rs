@@ -15,12 +15,18 @@ const JOINED_BYTES: usize = 32 * 1024;
 /// The unread bytes of a body, in their order.
 #[derive(Debug, Default)]
 pub(super) struct ReceiveBuffer {
-    /// The first piece. Most bodies are one piece, which then needs no queue.
+    /// The first piece. Most bodies are one piece.
     first: Bytes,
+    /// What is behind it, once there was any.
+    rest: Option<Box<Rest>>,
+    length: usize,
+}
+
+#[derive(Debug, Default)]
+struct Rest {
     pieces: VecDeque<Bytes>,
     /// Small pieces behind all others, joined.
     joined: BytesMut,
-    length: usize,
 }
 
 impl ReceiveBuffer {
@@ -34,29 +40,23 @@ impl ReceiveBuffer {
         self.length += data.len();
         if was_empty {
             self.first = data;
-        } else if data.len() < SMALL_BYTES {
-            self.joined.extend_from_slice(&data);
-            if self.joined.len() >= JOINED_BYTES {
-                self.finish_joined();
-            }
         } else {
-            self.finish_joined();
-            self.pieces.push_back(data);
+            self.rest.get_or_insert_default().push(data);
         }
     }
 
     /// Removes and returns the first bytes, or `None` if the buffer is empty.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        let piece = if !self.first.is_empty() {
-            std::mem::take(&mut self.first)
-        } else if let Some(piece) = self.pieces.pop_front() {
-            piece
+        if self.is_empty() {
+            return None;
+        }
+        let piece = if self.first.is_empty() {
+            self.rest.as_mut()?.pop()
         } else {
-            std::mem::take(&mut self.joined).freeze()
+            std::mem::take(&mut self.first)
         };
-
         self.length -= piece.len();
-        (!piece.is_empty()).then_some(piece)
+        Some(piece)
     }
 
     /// Removes and returns all bytes.
@@ -81,6 +81,27 @@ impl ReceiveBuffer {
 
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0
+    }
+}
+
+impl Rest {
+    fn push(&mut self, data: Bytes) {
+        if data.len() < SMALL_BYTES {
+            self.joined.extend_from_slice(&data);
+            if self.joined.len() >= JOINED_BYTES {
+                self.finish_joined();
+            }
+        } else {
+            self.finish_joined();
+            self.pieces.push_back(data);
+        }
+    }
+
+    fn pop(&mut self) -> Bytes {
+        match self.pieces.pop_front() {
+            Some(piece) => piece,
+            None => std::mem::take(&mut self.joined).freeze(),
+        }
     }
 
     fn finish_joined(&mut self) {
@@ -111,9 +132,10 @@ mod tests {
             message.is_unique(),
             "only the first piece is kept as it came"
         );
-        let capacity = buffer.joined.capacity();
+        let rest = buffer.rest.unwrap();
+        let capacity = rest.joined.capacity();
         assert!(capacity <= 4 * 10_000, "{capacity}");
-        assert!(buffer.pieces.is_empty());
+        assert!(rest.pieces.is_empty());
     }
 
     proptest! {

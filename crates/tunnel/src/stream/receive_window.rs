@@ -19,17 +19,19 @@ pub(super) struct ReceiveWindow {
     used: u32,
     /// The parties that the memory counts for. `None`: it is not counted.
     account: Option<MemoryAccount>,
-    memory: Option<MemoryShare>,
+    /// In a box of its own: few bodies ever take memory.
+    memory: Option<Box<MemoryShare>>,
 }
 
 impl ReceiveWindow {
-    /// Creates a window of `size` bytes that may grow to `max`.
-    pub(super) fn new(size: u32, max: u32) -> Self {
+    /// Creates a window of `size` bytes that may grow to `max`, whose memory counts for an account.
+    #[inline]
+    pub(super) fn new(size: u32, max: u32, account: Option<MemoryAccount>) -> Self {
         Self {
             size,
             max,
             used: 0,
-            account: None,
+            account,
             memory: None,
         }
     }
@@ -55,7 +57,7 @@ impl ReceiveWindow {
             && let Some(account) = &self.account
         {
             let bytes = self.size.saturating_sub(UNCOUNTED_BYTES);
-            self.memory = Some(account.take(bytes as usize)?);
+            self.memory = Some(Box::new(account.take(bytes as usize)?));
         }
         Ok(())
     }
@@ -126,8 +128,7 @@ mod tests {
     #[test]
     fn a_window_doubles_while_its_reader_reads() {
         let budget = MemoryBudget::new(1 << 30);
-        let mut window = ReceiveWindow::new(64 * KIB, 500 * KIB);
-        window.set_account(account(&budget));
+        let mut window = ReceiveWindow::new(64 * KIB, 500 * KIB, account(&budget));
 
         let sizes = sizes_while_reading(&mut window);
 
@@ -142,8 +143,7 @@ mod tests {
     #[test]
     fn a_window_without_memory_keeps_its_size() {
         let budget = MemoryBudget::new((300 * KIB) as usize);
-        let mut window = ReceiveWindow::new(64 * KIB, 512 * KIB);
-        window.set_account(account(&budget));
+        let mut window = ReceiveWindow::new(64 * KIB, 512 * KIB, account(&budget));
 
         let sizes = sizes_while_reading(&mut window);
 
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_window_that_is_not_read_gives_nothing_back() {
-        let mut window = ReceiveWindow::new(64 * KIB, 512 * KIB);
+        let mut window = ReceiveWindow::new(64 * KIB, 512 * KIB, None);
         window.use_up(64 * KIB);
 
         assert_eq!(window.give_back(33 * KIB), None);

@@ -65,3 +65,9 @@ where
         }
     }
 }
+
+/// Sends all of a body that is here. After an error the half is still open.
+pub(crate) async fn send_bytes(data: &mut Bytes, half: &mut SendHalf) -> Result<(), SendBodyError> {
+    poll_fn(|cx| half.poll_send(cx, data, true)).await?;
+    Ok(())
+}

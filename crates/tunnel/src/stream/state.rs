@@ -85,36 +85,52 @@ pub(crate) enum BodyEvent {
     Failed(StreamError),
 }
 
+/// How far a received body is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadProgress {
+    /// True if the whole body has arrived and was read.
+    pub(super) has_read_all: bool,
+    /// True if so, and the stream is over for both ends.
+    pub(super) is_done: bool,
+}
+
 impl StreamState {
     /// Creates the state of a request that is to be sent.
+    #[inline]
     pub(super) fn new_request(windows: Windows, held: Held, memory: Option<MemoryAccount>) -> Self {
-        let mut state = Self::new(0, BodyProgress::Open, windows);
-        state.held = held;
-        state.receive_window.set_account(memory);
-        state
+        Self {
+            held,
+            receive_window: ReceiveWindow::new(windows.receive, windows.receive_max, memory),
+            ..Self::new(0, windows)
+        }
     }
 
     /// Creates the state of a received request. `is_last`: it has no body.
+    #[inline]
     pub(super) fn received_request(number: u32, is_last: bool, windows: Windows) -> Self {
         let receiving = if is_last {
             BodyProgress::Ended
         } else {
             BodyProgress::Open
         };
-        let mut state = Self::new(number, receiving, windows);
-        state.has_received_head = true;
-        state
+        Self {
+            receiving,
+            has_received_head: true,
+            ..Self::new(number, windows)
+        }
     }
 
-    fn new(number: u32, receiving: BodyProgress, windows: Windows) -> Self {
+    // Inlined: a state has some hundred bytes, which are to be written once.
+    #[inline]
+    fn new(number: u32, windows: Windows) -> Self {
         Self {
             number,
             response_head: None,
             has_received_head: false,
             receive_buffer: ReceiveBuffer::default(),
-            receive_window: ReceiveWindow::new(windows.receive, windows.receive_max),
+            receive_window: ReceiveWindow::new(windows.receive, windows.receive_max, None),
             looks_at_reader: 0,
-            receiving,
+            receiving: BodyProgress::Open,
             send_window: windows.send,
             sending: BodyProgress::Open,
             error: None,
@@ -312,14 +328,36 @@ impl StreamState {
         self.receiving == BodyProgress::Ended && self.receive_buffer.is_empty()
     }
 
-    /// Takes the peer's whole body, of at most `max_bytes`, if it has arrived and the stream is over
-    /// for both ends.
-    pub(super) fn take_whole(&mut self, max_bytes: usize) -> Option<Bytes> {
+    /// Returns how far the peer's body is read.
+    pub(super) fn read_progress(&self) -> ReadProgress {
+        let has_read_all = self.has_read_all();
+        ReadProgress {
+            has_read_all,
+            is_done: has_read_all && self.is_done(),
+        }
+    }
+
+    /// Takes the peer's whole body, of at most `max_bytes`, if it has arrived, and the stream is over
+    /// for both ends where that is needed.
+    pub(super) fn take_whole(&mut self, max_bytes: usize, needs_both_ends: bool) -> Option<Bytes> {
         let is_whole = self.receiving == BodyProgress::Ended && self.error.is_none();
-        if !is_whole || !self.is_done() || self.receive_buffer.len() > max_bytes {
+        let is_early = needs_both_ends && !self.is_done();
+        if !is_whole || is_early || self.receive_buffer.len() > max_bytes {
             return None;
         }
         Some(self.receive_buffer.take_all())
+    }
+
+    /// Takes the peer's whole body if it has arrived and `is_wanted` returns true of its length.
+    pub(super) fn take_arrived(&mut self, is_wanted: impl FnOnce(usize) -> bool) -> Option<Bytes> {
+        let is_whole = self.receiving == BodyProgress::Ended && self.error.is_none();
+        let is_taken = is_whole && is_wanted(self.receive_buffer.len());
+        is_taken.then(|| self.receive_buffer.take_all())
+    }
+
+    /// Returns whether more of the peer's body may arrive.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.receiving == BodyProgress::Open
     }
 
     /// Counts the memory of the peer's body from now on for these parties. Fails if there is none

@@ -3,10 +3,11 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::error::StreamError;
 use super::state::{StreamState, Windows};
@@ -116,7 +117,14 @@ impl Tunnel {
     /// Waits for one of the streams that the peer serves at once. Returns `None` if the peer
     /// accepts no more streams.
     pub(crate) async fn stream_permit(&self) -> Option<OwnedSemaphorePermit> {
-        self.stream_permits.clone().acquire_owned().await.ok()
+        // Most calls find one: a permit that is free is none that another call waits for.
+        match self.stream_permits.clone().try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(TryAcquireError::Closed) => None,
+            Err(TryAcquireError::NoPermits) => {
+                self.stream_permits.clone().acquire_owned().await.ok()
+            }
+        }
     }
 
     /// Opens no more streams: the peer finishes what runs.
@@ -153,9 +161,9 @@ impl Tunnel {
         let wakers = state.take_wakers();
         self.remove_finished(state);
 
-        for waker in wakers.into_iter().flatten() {
-            waker.wake();
-        }
+        let [reader, writer] = wakers;
+        reader.into_iter().for_each(Waker::wake);
+        writer.into_iter().for_each(Waker::wake);
         result
     }
 
@@ -185,7 +193,7 @@ impl Tunnel {
 
 #[cfg(test)]
 mod tests {
-    use std::task::{Context, Waker};
+    use std::task::Context;
 
     use tokio_tungstenite::tungstenite::protocol::Role;
 

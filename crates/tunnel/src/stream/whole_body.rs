@@ -48,6 +48,17 @@ impl WholeBody {
         self.data.is_empty()
     }
 
+    /// Returns the bytes that are left.
+    pub fn into_bytes(self) -> Bytes {
+        self.data
+    }
+
+    /// Returns whether the body was empty when its head arrived. One that is empty all the same had no
+    /// length then.
+    pub fn was_known_empty(&self) -> bool {
+        self.may_report_end && self.data.is_empty()
+    }
+
     /// Returns whether the body has the length that its head announced.
     pub fn is_complete(&self) -> bool {
         self.is_complete

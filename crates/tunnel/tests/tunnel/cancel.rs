@@ -1,7 +1,7 @@
 //! A caller that leaves ends all work for its call, at once, and nothing else.
 
 use http::Response;
-use llamapool_tunnel::IncomingBodyError;
+use llamapool_tunnel::{CloseReason, IncomingBodyError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::harness::*;
@@ -97,6 +97,46 @@ fn a_caller_that_leaves_its_response_stops_its_request() {
 
         // The caller's side of the request is dropped, too.
         feed.closed().await;
+    });
+}
+
+#[test]
+fn a_relays_end_that_is_dropped_drops_its_handlers() {
+    paused(async {
+        let (mut tunnel, mut started) = relay_that_never_answers().await;
+        let server = tunnel.server.clone();
+        let call = server.send(get());
+        let dropped = async {
+            let dropped = started.recv().await.unwrap();
+            tunnel.kill_relay();
+            dropped.await.unwrap_err();
+        };
+
+        let (result, _) = tokio::join!(call, dropped);
+
+        assert!(result.is_err());
+    });
+}
+
+#[test]
+fn a_relays_end_that_is_over_has_no_handlers_left() {
+    paused(async {
+        let (mut tunnel, mut started) = relay_that_never_answers().await;
+        let server = tunnel.server.clone();
+        let call = server.send(get());
+        let over = async {
+            let mut dropped = started.recv().await.unwrap();
+            server.close(CloseReason::Done);
+            tunnel.relay_ended().await;
+            assert_eq!(
+                dropped.try_recv(),
+                Err(oneshot::error::TryRecvError::Closed)
+            );
+        };
+
+        let (result, ()) = tokio::join!(call, over);
+
+        assert!(result.is_err());
     });
 }
 

@@ -16,4 +16,5 @@ mod heads;
 mod hostile;
 mod liveness;
 mod middlebox;
+mod whole;
 mod windows;

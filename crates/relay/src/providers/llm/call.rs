@@ -5,7 +5,6 @@ mod refusal;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, request};
-use http_body_util::{BodyExt, Full};
 use llamapool_dialect::{
     AnswerTranslator, Endpoint, LlmErrorKind, RequestInfo, Route, read_request, route,
 };
@@ -26,7 +25,7 @@ use super::plan::{Plan, PlanInput};
 use super::translation::{self, RuntimeRequest};
 use crate::config::RuntimeKind;
 use crate::error::error_chain;
-use crate::providers::pool::{PoolError, ProviderBody, Reuse};
+use crate::providers::pool::{PoolError, ProviderBody};
 use crate::response_body::ResponseBody;
 
 /// Bodies above this many bytes are read on a thread that may block: 10 MiB take up to 30 ms, in which
@@ -209,7 +208,7 @@ impl<'a> LlmCall<'a> {
         } else {
             self.body.clone()
         };
-        let mut request = Request::new(full(body));
+        let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = self.headers.clone();
@@ -222,7 +221,7 @@ impl<'a> LlmCall<'a> {
         );
         patience.begin(answer::awaited(plan), self.params.first_content);
         meter.send();
-        let sending = std::pin::pin!(self.runtime.calls.send(request, Reuse::Pooled, || true));
+        let sending = std::pin::pin!(self.runtime.calls.send_http(request));
         let sent = match patience.wait(sending).await {
             Ok(sent) => sent,
             Err(error) => return Err(answer::failed(&mut meter, error)),
@@ -246,7 +245,7 @@ impl<'a> LlmCall<'a> {
                 LlmError::new(LlmErrorKind::RuntimeUnreachable, message).with_source(error)
             }
             PoolError::Lost(error) => {
-                let (kind, message) = if error.is_parse() || error.is_parse_status() {
+                let (kind, message) = if error.is_not_http() {
                     (
                         LlmErrorKind::RuntimeGarbage,
                         "the runtime's answer is not HTTP, or its head is far too large",
@@ -324,12 +323,6 @@ async fn whole_body(body: IncomingBody, memory: &MemoryAccount) -> Result<Bytes,
             ),
             error => out_of_memory(error.to_string()),
         })
-}
-
-fn full(body: Bytes) -> crate::providers::connection::RequestBody {
-    Full::from(body)
-        .map_err(|never| match never {})
-        .boxed_unsync()
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, VIA};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use llamapool_wire::Secret;
 use serde_json::Value;
 
 use crate::error::error_chain;
-use crate::providers::pool::{ConnectionPool, Connector, PoolError, ProviderBody, Reuse};
+use crate::providers::pool::{ConnectionPool, Connector, PoolError, ProviderBody};
 
 /// How long one poll may take: a runtime that is busy still answers these.
 const POLL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -183,8 +183,7 @@ impl PollClient {
         body: Bytes,
     ) -> Result<Response<ProviderBody>, PollError> {
         let has_body = !body.is_empty();
-        let body = Full::from(body).map_err(|never| match never {});
-        let mut request = Request::new(body.boxed_unsync());
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = self.address.url(path);
         let headers = request.headers_mut();
@@ -195,7 +194,7 @@ impl PollClient {
         }
         self.address.authorize(headers);
 
-        let sent = self.pool.send(request, Reuse::Pooled, || true).await;
+        let sent = self.pool.send_http(request).await;
         sent.map_err(|error| match error {
             PoolError::Unreachable(error) => PollError::Unreachable(error_chain(&*error)),
             PoolError::Lost(error) => PollError::Broken {

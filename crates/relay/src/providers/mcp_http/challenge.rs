@@ -6,7 +6,8 @@
 //! changed: not its scheme, not its scopes, not its other parameters, and no challenge without that
 //! parameter.
 
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
+use llamapool_head::{FieldLookup, FieldValue, Fields};
 use llamapool_http::{challenge, host};
 
 use super::address::resolve_on_provider;
@@ -18,12 +19,12 @@ const PARAMETER: &str = "resource_metadata";
 /// Rewrites the parameter in every challenge of a response from the URL `answered`.
 pub(super) fn make_public(
     status: StatusCode,
-    headers: &mut HeaderMap,
+    fields: &mut Fields,
     answered: &Uri,
     public: &ProviderPublicUrl,
 ) {
     let may_challenge = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    if !may_challenge || !headers.contains_key(header::WWW_AUTHENTICATE) {
+    if !may_challenge || !fields.contains_key(&header::WWW_AUTHENTICATE) {
         return;
     }
     let Some(metadata_url) = public.resource_metadata() else {
@@ -33,14 +34,14 @@ pub(super) fn make_public(
     let is_own = |place: &str| {
         resolve_on_provider(answered, Some(public), place).is_some() || !is_on_public_host(place)
     };
-    let challenges = headers.get_all(header::WWW_AUTHENTICATE).iter();
-    let challenges: Vec<_> = challenges
+    let challenges: Vec<_> = fields
+        .all_values(&header::WWW_AUTHENTICATE)
         .map(|challenge| rewrite(challenge, &metadata_url, is_own))
         .collect();
 
-    headers.remove(header::WWW_AUTHENTICATE);
-    for challenge in challenges {
-        headers.append(header::WWW_AUTHENTICATE, challenge);
+    fields.remove(&header::WWW_AUTHENTICATE);
+    for challenge in challenges.into_iter().flatten() {
+        fields.append(&header::WWW_AUTHENTICATE, &challenge);
     }
 }
 
@@ -52,12 +53,12 @@ fn is_on_public_host(place: &str) -> bool {
 }
 
 fn rewrite(
-    challenge: &HeaderValue,
+    challenge: FieldValue<'_>,
     metadata_url: &str,
     is_own: impl Fn(&str) -> bool,
-) -> HeaderValue {
+) -> Option<HeaderValue> {
     let Ok(text) = challenge.to_str() else {
-        return challenge.clone();
+        return challenge.to_http();
     };
 
     let mut public = text.to_owned();
@@ -70,7 +71,8 @@ fn rewrite(
             public.replace_range(value, &format!("\"{metadata_url}\""));
         }
     }
-    HeaderValue::from_str(&public).unwrap_or_else(|_| challenge.clone())
+    let public = HeaderValue::from_str(&public).ok();
+    public.or_else(|| challenge.to_http())
 }
 
 #[cfg(test)]
@@ -81,24 +83,21 @@ mod tests {
     const PUBLIC: &str = "https://pool.example/.well-known/oauth-protected-resource/api/mcp/id/x";
 
     fn public(challenges: &[&'static str], status: StatusCode) -> Vec<String> {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::new();
         for challenge in challenges {
-            headers.append(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static(challenge),
-            );
+            let value = HeaderValue::from_static(challenge);
+            fields.append(&header::WWW_AUTHENTICATE, &value);
         }
 
         make_public(
             status,
-            &mut headers,
+            &mut fields,
             &Uri::from_static("http://10.0.0.1/mcp"),
             &public_url("/api/mcp/id/x"),
         );
 
-        headers
-            .get_all(header::WWW_AUTHENTICATE)
-            .iter()
+        fields
+            .all_values(&header::WWW_AUTHENTICATE)
             .map(|value| value.to_str().unwrap().to_owned())
             .collect()
     }

@@ -5,15 +5,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, HeaderValue, Method, header};
+use http_body_util::BodyExt;
+use llamapool_head::{FieldValue, Fields, ResponseHead};
+use llamapool_http::http1::RequestBody;
 use llamapool_http::{collect, sse};
 use llamapool_mcp::{Revision, ServerFacts, header as mcp};
 use serde_json::{Value, json};
 
 use super::headers::add_extra;
 use super::pool::ProviderBody;
-use super::upstream::{ProviderUpstream, Redirects};
+use super::upstream::{ProviderRequest, ProviderUpstream, Redirects};
 
 /// The longest time of the whole exchange. A provider that takes longer is not asked again: its
 /// callers wait for as long as they want.
@@ -28,6 +30,12 @@ pub(super) async fn ask(upstream: &ProviderUpstream) -> Option<ServerFacts> {
     tokio::time::timeout(PATIENCE, Exchange::new(upstream).facts())
         .await
         .ok()?
+}
+
+/// The answer to one request.
+struct Answer {
+    head: ResponseHead,
+    body: ProviderBody,
 }
 
 struct Exchange<'a> {
@@ -59,7 +67,8 @@ impl<'a> Exchange<'a> {
             "clientInfo": client(),
         });
         let response = self.post(&request("initialize", &params)).await?;
-        let session = response.headers().get(mcp::SESSION_ID).cloned();
+        let session = response.head.fields.get(&mcp::SESSION_ID);
+        let session = session.and_then(FieldValue::to_http);
         self.headers
             .extend(session.map(|session| (mcp::SESSION_ID, session)));
         let facts = ServerFacts::of_initialize(&self.result(response).await?);
@@ -72,7 +81,7 @@ impl<'a> Exchange<'a> {
         let facts = self.with_tools(facts, &json!({})).await;
         if self.headers.contains_key(mcp::SESSION_ID) {
             // A provider that does not take it keeps the session for as long as it keeps any.
-            let _ = self.send(Method::DELETE, Bytes::new()).await;
+            let _ = self.send(&Method::DELETE, Bytes::new()).await;
         }
         Some(facts)
     }
@@ -110,34 +119,39 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    async fn post(&self, message: &Value) -> Option<Response<ProviderBody>> {
-        let response = self.send(Method::POST, message.to_string().into()).await?;
-        response.status().is_success().then_some(response)
+    async fn post(&self, message: &Value) -> Option<Answer> {
+        let answer = self.send(&Method::POST, message.to_string().into()).await?;
+        answer.head.status.is_success().then_some(answer)
     }
 
-    async fn send(&self, method: Method, body: Bytes) -> Option<Response<ProviderBody>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = self.upstream.route().target("", None);
-        let headers = request.headers_mut();
-        headers.extend(self.headers.clone());
+    async fn send(&self, method: &Method, body: Bytes) -> Option<Answer> {
+        let mut fields = Fields::from(&self.headers);
         let json = HeaderValue::from_static("application/json");
-        let own: [(HeaderName, HeaderValue); 2] =
-            [(header::CONTENT_TYPE, json), (header::ACCEPT, ACCEPTED)];
-        headers.extend(own);
-        add_extra(headers, self.upstream.extra_headers());
+        fields.append(&header::CONTENT_TYPE, &json);
+        fields.append(&header::ACCEPT, &ACCEPTED);
+        add_extra(&mut fields, self.upstream.extra_headers());
+        let request = ProviderRequest {
+            method,
+            url: self.upstream.route().target("", None),
+            fields: &fields,
+            body: RequestBody::Whole(body),
+        };
         let sent = self.upstream.forward(Redirects::Follow, None, request);
-        sent.await.ok()
+        let response = sent.await.ok()?;
+        Some(Answer {
+            head: response.head,
+            body: response.body,
+        })
     }
 
     /// Returns the result of an answer, which is one JSON object or the event of a stream. `None` if
     /// it is an error.
-    async fn result(&self, response: Response<ProviderBody>) -> Option<Value> {
-        let mut message = if sse::is_event_stream(response.headers()) {
-            first_response(response.into_body()).await?
+    async fn result(&self, answer: Answer) -> Option<Value> {
+        let mut message = if sse::is_event_stream(&answer.head.fields) {
+            first_response(answer.body).await?
         } else {
             let memory = self.upstream.memory();
-            let body = collect(response.into_body(), MAX_ANSWER_BYTES, memory).await;
+            let body = collect(answer.body, MAX_ANSWER_BYTES, memory).await;
             serde_json::from_slice::<Value>(&body.ok()?).ok()?
         };
         let result = message.get_mut("result")?.take();

@@ -7,9 +7,10 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use http_body::{Body, Frame};
 use http_body_util::StreamBody;
+use llamapool_head::{FieldLookup, Fields, ResponseHead};
 use llamapool_wire::{header as wire, path};
 
 use super::allowed_paths::AllowedPaths;
@@ -48,11 +49,12 @@ pub fn response_head(status: StatusCode, headers: HeaderMap) {
         public: &public,
     };
 
-    let mut rewritten = headers.clone();
+    let fields = Fields::from(&headers);
+    let mut rewritten = fields.clone();
     location::rewrite(&mut rewritten, &exchange, &allowed);
 
-    let before = headers.get_all(header::LOCATION).iter();
-    for (before, after) in before.zip(rewritten.get_all(header::LOCATION)) {
+    let before = fields.all_values(&header::LOCATION);
+    for (before, after) in before.zip(rewritten.all_values(&header::LOCATION)) {
         let is_public = after
             .to_str()
             .is_ok_and(|text| text.starts_with(PREFIX) && !shows_key(text));
@@ -60,9 +62,7 @@ pub fn response_head(status: StatusCode, headers: HeaderMap) {
     }
 
     let route = Route::new(base.clone());
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    let response = ResponseHead { status, fields };
     for public in [None, Some(&public)] {
         let urls = Tried {
             asked: &base,
@@ -88,7 +88,8 @@ pub fn call_url(below: &str, query: Option<&str>) {
     let base = Uri::from_static(BASE);
     let route = Route::new(base.clone());
 
-    for url in [route.target(below, query), route.at_root(below, query)] {
+    let target = route.target(below, query).into_owned();
+    for url in [target, route.at_root(below, query)] {
         assert_eq!(url.authority(), base.authority(), "{url}");
         assert_eq!(url.scheme(), base.scheme(), "{url}");
     }

@@ -1,67 +1,55 @@
 //! The headers of requests to the provider and of its responses.
 
-use http::header::{self, HeaderMap, HeaderName};
-use http::{Response, StatusCode};
-use llamapool_http::{
-    ContentLengthError, normalize_content_length, remove_headers, reserved, sse, strip_hop_by_hop,
-};
+use http::{HeaderMap, StatusCode, header};
+use llamapool_head::{Fields, ResponseHead};
+use llamapool_http::{ContentLengthError, normalize_length_of, reserved, sse, strip_fields};
 use llamapool_mcp::header as mcp;
-use llamapool_tunnel::header_bytes;
+use llamapool_tunnel::field_bytes;
 use llamapool_wire::{CallError, Cause, header as wire};
 
 /// Room for the status, and for the headers that this side adds.
 const ADDED_BYTES: usize = 256;
 
-/// What the server states about the caller. Everything else of that kind is a caller's own word.
-const OF_THE_SERVER: [HeaderName; 4] = [
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    wire::REQUEST_ID,
-];
-
 /// Removes the headers that the provider must not see, and adds `extra`, which only it may see.
-/// With `is_token_ours`, `Authorization` has the relay's own token and is removed.
+/// With `is_token_ours`, `Authorization` has the relay's own token and is removed. Returns the declared
+/// length of the body.
 ///
 /// # Errors
 ///
 /// The server declares a length that is not one number.
 pub(super) fn prepare_request(
-    headers: &mut HeaderMap,
+    fields: &mut Fields,
     extra: &HeaderMap,
     is_token_ours: bool,
-) -> Result<(), CallError> {
-    strip_hop_by_hop(headers, is_end_to_end);
-    remove_headers(headers, |name| {
-        let is_reserved = || reserved::is_reserved_in_request(name);
-        is_own(name) || (!OF_THE_SERVER.contains(name) && is_reserved())
+) -> Result<Option<u64>, CallError> {
+    strip_fields(fields, is_end_to_end, |name| match name {
+        // The server has checked it; a provider that checks too would compare it with its own address.
+        b"host" | b"origin" => true,
+        b"authorization" => is_token_ours,
+        _ => {
+            let is_reserved = || reserved::is_reserved_in_request(name);
+            is_own(name) || (!is_of_the_server(name) && is_reserved())
+        }
     });
-    normalize_content_length(headers)
+    let length = normalize_length_of(fields)
         .map_err(|error| odd_length(Cause::RelayGarbage, "the call", error))?;
 
-    headers.remove(header::HOST);
-    // The server has checked it; a provider that checks too would compare it with its own address.
-    headers.remove(header::ORIGIN);
-    if is_token_ours {
-        headers.remove(header::AUTHORIZATION);
-    }
-
-    add_extra(headers, extra);
-    Ok(())
+    add_extra(fields, extra);
+    Ok(length)
 }
 
 /// Adds the headers that only the provider may see, in the place of those that have their names, in
 /// any spelling.
-pub(super) fn add_extra(headers: &mut HeaderMap, extra: &HeaderMap) {
+pub(super) fn add_extra(fields: &mut Fields, extra: &HeaderMap) {
     if extra.is_empty() {
         return;
     }
-    remove_headers(headers, |name| {
-        let name = reserved::folded(name);
-        extra.keys().any(|own| reserved::folded(own) == name)
+    fields.retain_bytes(|name, _| {
+        let name = reserved::folded_bytes(name);
+        !extra.keys().any(|own| reserved::folded_bytes(own) == name)
     });
     for (name, value) in extra {
-        headers.append(name, value.clone());
+        fields.append(name, value);
     }
 }
 
@@ -71,18 +59,28 @@ pub(super) fn add_extra(headers: &mut HeaderMap, extra: &HeaderMap) {
 /// # Errors
 ///
 /// The provider declares a length that is not one number.
-pub(super) fn clean_response(headers: &mut HeaderMap) -> Result<(), CallError> {
-    strip_hop_by_hop(headers, is_end_to_end);
-    remove_headers(headers, |name| {
+pub(super) fn clean_response(fields: &mut Fields) -> Result<(), CallError> {
+    strip_fields(fields, is_end_to_end, |name| {
         is_own(name) || reserved::is_reserved_in_response(name)
     });
-    normalize_content_length(headers)
+    let length = normalize_length_of(fields);
+    length
+        .map(drop)
         .map_err(|error| odd_length(Cause::ProviderGarbage, "the provider's answer", error))
 }
 
 /// Returns whether a header is one of llamapool's own, in any spelling.
-fn is_own(name: &HeaderName) -> bool {
-    name.as_str().starts_with('l') && reserved::folded(name).starts_with(wire::PREFIX)
+fn is_own(name: &[u8]) -> bool {
+    name.first() == Some(&b'l') && reserved::folded_bytes(name).starts_with(wire::PREFIX.as_bytes())
+}
+
+/// Returns whether a header is a statement of the server about the caller. Everything else of that kind is
+/// a caller's own word.
+fn is_of_the_server(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"x-forwarded-for" | b"x-forwarded-host" | b"x-forwarded-proto" | b"x-request-id"
+    )
 }
 
 fn odd_length(cause: Cause, message: &str, error: ContentLengthError) -> CallError {
@@ -94,8 +92,8 @@ fn odd_length(cause: Cause, message: &str, error: ContentLengthError) -> CallErr
 }
 
 /// Checks that the head of a response fits through the tunnel. Here the error can name the provider.
-pub(super) fn check_size(headers: &HeaderMap, max_bytes: u32) -> Result<(), CallError> {
-    let bytes = header_bytes(headers);
+pub(super) fn check_size(fields: &Fields, max_bytes: u32) -> Result<(), CallError> {
+    let bytes = field_bytes(fields);
     if bytes + ADDED_BYTES <= max_bytes as usize {
         return Ok(());
     }
@@ -106,24 +104,36 @@ pub(super) fn check_size(headers: &HeaderMap, max_bytes: u32) -> Result<(), Call
 }
 
 /// Returns whether a response is an event stream that is not encoded.
-pub(super) fn is_plain_event_stream<B>(response: &Response<B>) -> bool {
-    sse::is_event_stream(response.headers())
-        && response.status() == StatusCode::OK
-        && !response.headers().contains_key(header::CONTENT_ENCODING)
+pub(super) fn is_plain_event_stream(head: &ResponseHead) -> bool {
+    head.status == StatusCode::OK
+        && sse::is_event_stream(&head.fields)
+        && !head.fields.contains_key(&header::CONTENT_ENCODING)
 }
 
 /// Returns whether a header is kept although `Connection` names it. A request from the tunnel has
 /// no header of this hop, and the headers that a provider names in `Connection` are its own affair,
 /// except for the session.
-fn is_end_to_end(name: &HeaderName) -> bool {
-    name.as_str().starts_with(mcp::PREFIX)
+fn is_end_to_end(name: &[u8]) -> bool {
+    name.starts_with(mcp::PREFIX.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
+
+    /// Prepares a map of headers.
+    fn prepare_request(
+        headers: &mut HeaderMap,
+        extra: &HeaderMap,
+        is_token_ours: bool,
+    ) -> Result<Option<u64>, CallError> {
+        let mut fields = Fields::from(&*headers);
+        let length = super::prepare_request(&mut fields, extra, is_token_ours)?;
+        *headers = fields.to_http().unwrap();
+        Ok(length)
+    }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs.iter().map(|(name, value)| {
@@ -182,7 +192,7 @@ mod tests {
         let odd = headers(&[("content-length", "+1")]);
 
         let of_the_server = prepare_request(&mut odd.clone(), &HeaderMap::new(), false);
-        let of_the_provider = clean_response(&mut odd.clone());
+        let of_the_provider = clean_response(&mut Fields::from(&odd));
 
         assert_eq!(of_the_server.unwrap_err().cause, Cause::RelayGarbage);
         assert_eq!(of_the_provider.unwrap_err().cause, Cause::ProviderGarbage);

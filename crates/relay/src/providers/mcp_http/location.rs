@@ -3,7 +3,8 @@
 //! An address of the provider becomes a path below the public URL; any other stays as it is. The
 //! path becomes reachable, as the provider itself has named it.
 
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderValue, Uri, header};
+use llamapool_head::{FieldLookup, FieldValue, Fields};
 use llamapool_wire::path;
 
 use super::address::{end_of_path, resolve_on_provider};
@@ -21,16 +22,20 @@ pub(super) struct Exchange<'a> {
 }
 
 /// Rewrites every `Location` that is an address of the provider to one that the caller can reach.
-pub(super) fn rewrite(headers: &mut HeaderMap, exchange: &Exchange<'_>, allowed: &AllowedPaths) {
-    let locations: Vec<_> = headers.get_all(header::LOCATION).iter().cloned().collect();
-    headers.remove(header::LOCATION);
+pub(super) fn rewrite(fields: &mut Fields, exchange: &Exchange<'_>, allowed: &AllowedPaths) {
+    let rewritten = |location: FieldValue<'_>| {
+        let address = location.to_str().ok();
+        let public = address.and_then(|address| public_form(address, exchange, allowed));
+        let public = public.and_then(|public| HeaderValue::from_str(&public).ok());
+        public.or_else(|| location.to_http())
+    };
+    let locations: Vec<_> = fields
+        .all_values(&header::LOCATION)
+        .filter_map(rewritten)
+        .collect();
+    fields.remove(&header::LOCATION);
     for location in locations {
-        let public = location
-            .to_str()
-            .ok()
-            .and_then(|address| public_form(address, exchange, allowed))
-            .and_then(|public| HeaderValue::from_str(&public).ok());
-        headers.append(header::LOCATION, public.unwrap_or(location));
+        fields.append(&header::LOCATION, &location);
     }
 }
 
@@ -91,18 +96,16 @@ mod tests {
     fn rewritten(base: &'static str, location: &str) -> (String, AllowedPaths) {
         let base = Uri::from_static(base);
         let allowed = AllowedPaths::default();
-        let mut headers = HeaderMap::new();
-        headers.insert(header::LOCATION, location.parse().unwrap());
+        let mut fields = Fields::new();
+        fields.append(&header::LOCATION, &location.parse().unwrap());
         let exchange = Exchange {
             base: &base,
             answered: &base,
             public: &public_url(PREFIX),
         };
-        rewrite(&mut headers, &exchange, &allowed);
-        (
-            headers[header::LOCATION].to_str().unwrap().to_owned(),
-            allowed,
-        )
+        rewrite(&mut fields, &exchange, &allowed);
+        let rewritten = fields.text_of(&header::LOCATION).unwrap();
+        (rewritten.to_owned(), allowed)
     }
 
     #[test]
@@ -170,20 +173,19 @@ mod tests {
     #[test]
     fn every_value_is_rewritten_in_its_place() {
         let base = Uri::from_static("http://clock:7777/mcp");
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::new();
         for own in [&b"/mcp/a"[..], b"\xff", b"https://elsewhere.example/"] {
-            headers.append(header::LOCATION, HeaderValue::from_bytes(own).unwrap());
+            assert!(fields.append_bytes(&header::LOCATION, own));
         }
         let exchange = Exchange {
             base: &base,
             answered: &base,
             public: &public_url(PREFIX),
         };
-        rewrite(&mut headers, &exchange, &AllowedPaths::default());
-        let values: Vec<_> = headers
-            .get_all(header::LOCATION)
-            .iter()
-            .map(HeaderValue::as_bytes)
+        rewrite(&mut fields, &exchange, &AllowedPaths::default());
+        let values: Vec<_> = fields
+            .all_values(&header::LOCATION)
+            .map(FieldValue::as_bytes)
             .collect();
 
         assert_eq!(

@@ -9,13 +9,15 @@ mod fetch;
 pub(crate) mod fuzzing;
 mod rewrite;
 
-use http::{HeaderMap, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use llamapool_http::{ForwardTimeouts, json_response};
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::BodyExt;
+use llamapool_head::{Fields, ResponseHead};
+use llamapool_http::{ForwardedBody, json_response};
+use llamapool_tunnel::OutgoingBody;
 use llamapool_wire::CallError;
 use llamapool_wire::path::OAuthDocument;
 use serde_json::Value;
-use tokio::time::Instant;
 
 use self::discovery::{MetadataKind, ResourceMetadataUrl, server_metadata_paths};
 use self::fetch::{FetchError, Object, first_document};
@@ -24,7 +26,7 @@ use super::allowed_paths::AllowedPaths;
 use super::headers;
 use super::public_url::ProviderPublicUrl;
 use super::upstream::ProviderUpstream;
-use crate::response_body::ResponseBody;
+use crate::call::CallResponse;
 use crate::status::calls::CallGuard;
 
 /// The OAuth documents of one provider.
@@ -52,7 +54,7 @@ impl OAuth {
     }
 
     /// Notes the place of the metadata that a challenge names.
-    pub(super) fn learn<B>(&self, response: &Response<B>) {
+    pub(super) fn learn(&self, response: &ResponseHead) {
         self.resource_metadata.learn(response);
     }
 
@@ -78,12 +80,12 @@ impl OAuth {
     /// Rewrites the issuer in a redirect of the authorization server, and allows its callback.
     pub(super) fn rewrite_redirect(
         &self,
-        headers: &mut HeaderMap,
+        fields: &mut Fields,
         public: &ProviderPublicUrl,
         allowed: &AllowedPaths,
     ) {
         self.authorization_server
-            .rewrite_redirect(headers, public, allowed);
+            .rewrite_redirect(fields, public, allowed);
     }
 
     /// Responds with one of the documents, as callers must read it; with 404 if there is none.
@@ -91,10 +93,10 @@ impl OAuth {
         &self,
         upstream: &ProviderUpstream,
         document: OAuthDocument,
-        request_headers: &HeaderMap,
+        request_fields: &Fields,
         mut call: CallGuard,
-    ) -> Result<Response<ResponseBody>, CallError> {
-        let public = ProviderPublicUrl::from_headers(request_headers);
+    ) -> Result<CallResponse, CallError> {
+        let public = ProviderPublicUrl::from_headers(request_fields);
         let mut response = match self.read(upstream, document, public.as_ref()).await {
             Ok(document) => {
                 // That there is none is a response too.
@@ -102,15 +104,16 @@ impl OAuth {
                 document_response(document)
             }
             Err(FetchError::Refused(response)) => {
-                let response = ForwardTimeouts::default().carry(*response, Instant::now(), call);
-                response.map(|body| body.map_err(Into::into).boxed_unsync())
+                let (head, body) = *response;
+                let body = ForwardedBody::observed(body, call);
+                CallResponse::streamed(head, body.map_err(Into::into).boxed_unsync())
             }
             Err(FetchError::Failed(error)) => {
                 call.fail();
                 return Err(error);
             }
         };
-        headers::clean_response(response.headers_mut())?;
+        headers::clean_response(&mut response.head.fields)?;
         Ok(response)
     }
 
@@ -167,11 +170,13 @@ impl OAuth {
     }
 }
 
-fn document_response(document: Option<Object>) -> Response<ResponseBody> {
+fn document_response(document: Option<Object>) -> CallResponse {
     let (status, text) = match document {
         Some(document) => (StatusCode::OK, Value::Object(document).to_string()),
         None => (StatusCode::NOT_FOUND, String::new()),
     };
-    let body = Full::from(text).map_err(|never| match never {});
-    json_response(status, body.boxed_unsync())
+    CallResponse {
+        head: ResponseHead::of(&json_response::<()>(status, ())),
+        body: OutgoingBody::Whole(Bytes::from(text)),
+    }
 }

@@ -1,6 +1,7 @@
 //! The public URL of a provider, as the caller of one call addressed it.
 
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderName, Uri};
+use llamapool_head::FieldLookup;
 use llamapool_wire::{header as wire, path};
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -19,8 +20,8 @@ pub(super) struct ProviderPublicUrl {
 
 impl ProviderPublicUrl {
     /// Reads the headers of a call as it leaves the tunnel. `None` if the server sent no prefix.
-    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
+    pub(super) fn from_headers(headers: &impl FieldLookup) -> Option<Self> {
+        let text = |name: HeaderName| headers.text_of(&name).map(str::to_owned);
         let origin = text(FORWARDED_PROTO).zip(text(FORWARDED_HOST));
         Some(Self {
             origin,
@@ -66,7 +67,7 @@ impl ProviderPublicUrl {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 

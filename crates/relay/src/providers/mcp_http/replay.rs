@@ -8,17 +8,20 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
+use llamapool_http::http1::RequestBody;
 use llamapool_http::{BoxError, CountedMemory};
 use llamapool_limits::MemoryAccount;
 use parking_lot::Mutex;
 use tokio::time::Sleep;
+
+use super::connection::StreamedBody;
 
 /// After how many bytes a body waits for the provider's first response: as many as a socket takes
 /// at once. A provider that redirects without reading may hang up, and a sender that still writes
@@ -32,10 +35,24 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct ReplayLimitError;
 
 /// A body that can be sent again. Its bodies are sent one after the other.
-pub(super) struct Replay(Arc<Mutex<ReplayState>>);
+pub(super) enum Replay {
+    /// All of it is here.
+    Here(HereBody),
+    /// It arrives piece by piece.
+    Arriving(Arc<Mutex<ReplayState>>),
+}
 
-struct ReplayState {
-    source: UnsyncBoxBody<Bytes, BoxError>,
+/// A body that is here.
+pub(super) struct HereBody {
+    data: Bytes,
+    /// False if it is sent in chunks where its head has no length.
+    is_announced: bool,
+    is_replayable: bool,
+    was_sent: AtomicBool,
+}
+
+pub(super) struct ReplayState {
+    source: StreamedBody,
     stored: VecDeque<Bytes>,
     stored_bytes: usize,
     max_bytes: usize,
@@ -59,63 +76,108 @@ impl Replay {
     /// A body of which up to `max_bytes` are stored. With `pauses`, it waits after its beginning for
     /// [`release`](Self::release).
     pub(super) fn new(
-        source: UnsyncBoxBody<Bytes, BoxError>,
+        body: RequestBody<StreamedBody>,
         max_bytes: usize,
         pauses: bool,
         memory: &MemoryAccount,
     ) -> Self {
+        let here = |data, is_announced| Self::Here(HereBody::new(data, is_announced, max_bytes));
+        let source = match body {
+            RequestBody::Whole(data) => return here(data, true),
+            RequestBody::WholeUnannounced(data) => return here(data, false),
+            RequestBody::Empty => return here(Bytes::new(), true),
+            RequestBody::Stream(source) if source.is_end_stream() => {
+                return here(Bytes::new(), true);
+            }
+            RequestBody::Stream(source) => source,
+        };
         let pause = if pauses {
             Pause::AfterBeginning(None)
         } else {
             Pause::Over
         };
-        let is_ended = source.is_end_stream();
-        Self(Arc::new(Mutex::new(ReplayState {
+        Self::Arriving(Arc::new(Mutex::new(ReplayState {
             source,
             stored: VecDeque::new(),
             stored_bytes: 0,
             max_bytes,
             memory: CountedMemory::new(memory),
             is_complete: true,
-            is_ended,
+            is_ended: false,
             turn: 0,
             pause,
         })))
     }
 
     /// Returns the body from its beginning. Bodies that were returned before end with an error.
-    pub(super) fn body(&self) -> Result<UnsyncBoxBody<Bytes, BoxError>, ReplayLimitError> {
-        let mut state = self.0.lock();
+    pub(super) fn body(&self) -> Result<RequestBody<StreamedBody>, ReplayLimitError> {
+        let shared = match self {
+            Self::Here(here) => return here.body(),
+            Self::Arriving(shared) => shared,
+        };
+        let mut state = shared.lock();
         if !state.is_complete {
             return Err(ReplayLimitError);
         }
         if state.is_ended && state.stored.is_empty() {
-            return Ok(Empty::new().map_err(|never| match never {}).boxed_unsync());
+            return Ok(RequestBody::Empty);
         }
 
         state.turn += 1;
         let rest = state.source.size_hint().exact();
-        Ok(Attempt {
-            state: self.0.clone(),
+        let attempt = Attempt {
+            state: shared.clone(),
             turn: state.turn,
             next: 0,
             size: rest.map(|rest| rest + state.stored_bytes as u64),
             pause: None,
-        }
-        .boxed_unsync())
+        };
+        Ok(RequestBody::Stream(attempt.boxed_unsync()))
     }
 
     /// Returns whether all of the body was sent.
     pub(super) fn is_sent(&self) -> bool {
-        self.0.lock().is_ended
+        match self {
+            Self::Here(here) => here.was_sent.load(Ordering::Relaxed),
+            Self::Arriving(state) => state.lock().is_ended,
+        }
     }
 
     /// Ends the pause: the provider has responded.
     pub(super) fn release(&self) {
-        let pause = std::mem::replace(&mut self.0.lock().pause, Pause::Over);
+        let Self::Arriving(state) = self else {
+            return;
+        };
+        let pause = std::mem::replace(&mut state.lock().pause, Pause::Over);
         if let Pause::AfterBeginning(Some(waker)) = pause {
             waker.wake();
         }
+    }
+}
+
+impl HereBody {
+    fn new(data: Bytes, is_announced: bool, max_bytes: usize) -> Self {
+        Self {
+            is_replayable: data.len() <= max_bytes,
+            data,
+            is_announced,
+            was_sent: AtomicBool::new(false),
+        }
+    }
+
+    fn body(&self) -> Result<RequestBody<StreamedBody>, ReplayLimitError> {
+        let was_sent = self.was_sent.swap(true, Ordering::Relaxed);
+        if was_sent && !self.is_replayable {
+            return Err(ReplayLimitError);
+        }
+        let data = self.data.clone();
+        Ok(if data.is_empty() {
+            RequestBody::Empty
+        } else if self.is_announced {
+            RequestBody::Whole(data)
+        } else {
+            RequestBody::WholeUnannounced(data)
+        })
     }
 }
 
@@ -219,49 +281,56 @@ mod tests {
             .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))))
             .collect();
         Replay::new(
-            StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync(),
+            RequestBody::Stream(StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync()),
             max_bytes,
             holds,
             &MemoryAccount::default(),
         )
     }
 
-    async fn whole(body: UnsyncBoxBody<Bytes, BoxError>) -> String {
+    fn stream(replay: &Replay) -> StreamedBody {
+        match replay.body() {
+            Ok(RequestBody::Stream(body)) => body,
+            _ => panic!("it is no stream"),
+        }
+    }
+
+    async fn whole(body: StreamedBody) -> String {
         String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 
     #[tokio::test]
     async fn a_small_body_is_sent_twice_even_if_the_first_was_cut() {
         let replay = replay(&["ab", "cd", "ef"], 100, true);
-        let mut first = replay.body().unwrap();
+        let mut first = stream(&replay);
 
         assert_eq!(
             first.frame().await.unwrap().unwrap().into_data().unwrap(),
             "ab"
         );
 
-        let second = replay.body().unwrap();
+        let second = stream(&replay);
 
         assert!(
             first.frame().await.unwrap().is_err(),
             "the first body has ended"
         );
         assert_eq!(whole(second).await, "abcdef");
-        assert_eq!(whole(replay.body().unwrap()).await, "abcdef");
+        assert_eq!(whole(stream(&replay)).await, "abcdef");
     }
 
     #[tokio::test]
     async fn a_long_body_is_sent_once() {
         let replay = replay(&["ab", "cd", "ef"], 3, false);
 
-        assert_eq!(whole(replay.body().unwrap()).await, "abcdef");
+        assert_eq!(whole(stream(&replay)).await, "abcdef");
         assert!(replay.body().is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_its_beginning_a_body_waits_but_not_for_long() {
         let held = replay(&["ab", "cd", "ef"], 3, true);
-        let mut body = held.body().unwrap();
+        let mut body = stream(&held);
         for _ in 0..2 {
             body.frame().await.unwrap().unwrap();
         }
@@ -275,7 +344,7 @@ mod tests {
 
         let held = replay(&["ab", "cd", "ef"], 3, true);
 
-        assert_eq!(whole(held.body().unwrap()).await, "abcdef");
+        assert_eq!(whole(stream(&held)).await, "abcdef");
     }
 
     #[tokio::test]
@@ -283,11 +352,21 @@ mod tests {
         let empty = http_body_util::Empty::new()
             .map_err(|never| match never {})
             .boxed_unsync();
-        assert!(
-            Replay::new(empty, 10, true, &MemoryAccount::default())
-                .body()
-                .unwrap()
-                .is_end_stream()
-        );
+        let empty = RequestBody::Stream(empty);
+        let replay = Replay::new(empty, 10, true, &MemoryAccount::default());
+
+        assert!(matches!(replay.body(), Ok(RequestBody::Empty)));
+        assert!(replay.is_sent());
+    }
+
+    #[test]
+    fn a_body_that_is_here_is_sent_twice_within_the_bound() {
+        for (max_bytes, is_sent_twice) in [(6, true), (5, false)] {
+            let body = RequestBody::Whole(Bytes::from_static(b"abcdef"));
+            let replay = Replay::new(body, max_bytes, true, &MemoryAccount::default());
+
+            assert!(matches!(replay.body(), Ok(RequestBody::Whole(body)) if body == "abcdef"));
+            assert_eq!(replay.body().is_ok(), is_sent_twice);
+        }
     }
 }

@@ -1,16 +1,17 @@
 //! The provider as the next hop of a request: one exchange, or one with its redirects.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode, Uri, request};
-use http_body::Body;
-use http_body_util::BodyExt;
-use llamapool_http::{BoxError, ForwardError, ForwardTimeouts, Upstream, forward};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use llamapool_head::{Fields, ResponseHead};
+use llamapool_http::http1::RequestBody;
 use llamapool_limits::MemoryAccount;
 use llamapool_wire::{CallError, Cause};
 
-use super::connection::RequestBody;
-use super::pool::{ConnectionPool, Connector, PoolError, ProviderBody, Reuse};
+use super::connection::StreamedBody;
+use super::pool::{ConnectionPool, Connector, PoolError, PoolRequest, ProviderBody, Reuse};
 use super::public_url::ProviderPublicUrl;
 use super::redirect::{Route, Tried};
 use super::replay::{Replay, ReplayLimitError};
@@ -33,10 +34,21 @@ pub(super) struct ProviderUpstream {
     health: HealthReporter,
 }
 
-/// The URL that was answered, where it is not the configured one. It is an extension of the
-/// response.
-#[derive(Debug, Clone)]
-pub(super) struct AnsweredUrl(pub(super) Uri);
+/// A request to the provider.
+pub(super) struct ProviderRequest<'a> {
+    pub(super) method: &'a Method,
+    pub(super) url: Cow<'a, Uri>,
+    pub(super) fields: &'a Fields,
+    pub(super) body: RequestBody<StreamedBody>,
+}
+
+/// The provider's response.
+pub(super) struct ProviderResponse<'a> {
+    pub(super) head: ResponseHead,
+    pub(super) body: ProviderBody,
+    /// The URL that was answered, after redirects.
+    pub(super) answered: Cow<'a, Uri>,
+}
 
 /// The treatment of redirects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +109,7 @@ impl ProviderUpstream {
 
     /// Connects to the provider, hangs up, and reports the result as its health.
     pub(super) async fn probe(&self) {
-        let connecting = self.pool.connect(self.route.base());
+        let connecting = self.pool.connect();
         match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(_)) => self.health.reachable(),
             Ok(Err(error)) => self.health.unreachable(error_chain(&*error)),
@@ -111,112 +123,128 @@ impl ProviderUpstream {
 
     /// Sends a request and returns the head of the response. `public` is the caller's URL, by which
     /// redirects are recognized that name it.
-    pub(super) async fn forward<B>(
-        &self,
+    pub(super) async fn forward<'a>(
+        &'a self,
         redirects: Redirects,
         public: Option<&ProviderPublicUrl>,
-        request: Request<B>,
-    ) -> Result<Response<ProviderBody>, CallError>
-    where
-        B: Body<Data = bytes::Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let timeouts = ForwardTimeouts::default();
-        let no_last_byte = || None;
+        request: ProviderRequest<'a>,
+    ) -> Result<ProviderResponse<'a>, CallError> {
         let response = match redirects {
-            Redirects::Follow => {
-                let upstream = Following {
-                    provider: self,
-                    public,
-                };
-                forward(&upstream, request, &timeouts, no_last_byte).await
-            }
+            Redirects::Follow => self.send_and_follow(public, request).await,
+            // Boxed, as are other rare cases: the future of a call is moved, and has room for its
+            // largest case.
             Redirects::Forward => {
-                Box::pin(forward(&Single(self), request, &timeouts, no_last_byte)).await
+                Box::pin(async {
+                    let ProviderRequest {
+                        method,
+                        url,
+                        fields,
+                        body,
+                    } = request;
+                    let head = ExchangeHead { method, fields };
+                    let (head, body) = self.exchange(head, &url, Reuse::Never, body).await?;
+                    let answered = url;
+                    Ok(ProviderResponse {
+                        head,
+                        body,
+                        answered,
+                    })
+                })
+                .await
             }
         };
-        response.map_err(call_error)
+        response.map_err(|error| call_error(&error))
     }
 
-    /// Makes one exchange. The response has the URL that was asked as [`AnsweredUrl`], if it is not
-    /// the configured one.
-    async fn exchange(
-        &self,
-        reuse: Reuse,
-        request: Request<RequestBody>,
-        is_sent: impl Fn() -> bool,
-    ) -> Result<Response<ProviderBody>, UpstreamError> {
-        let url = request.uri().clone();
-        let response = self.pool.send(request, reuse, is_sent).await;
-        self.report_health(&response);
-        let mut response = response?;
-        if url != *self.route.base() {
-            response.extensions_mut().insert(AnsweredUrl(url));
-        }
-        Ok(response)
-    }
-
-    /// Reports the health that a call has found, sooner than the next probe.
-    fn report_health(&self, response: &Result<Response<ProviderBody>, PoolError>) {
-        match response {
-            Ok(_) => self.health.reachable(),
-            Err(PoolError::Unreachable(error)) => {
-                self.route.forget();
-                self.health.unreachable(error_chain(&**error));
-            }
-            Err(PoolError::Lost(_)) => {}
-        }
-    }
-}
-
-/// The provider, with its redirects.
-struct Following<'a> {
-    provider: &'a ProviderUpstream,
-    public: Option<&'a ProviderPublicUrl>,
-}
-
-impl Upstream for Following<'_> {
-    type Body = ProviderBody;
-    type Error = UpstreamError;
-
-    async fn send<B>(&self, request: Request<B>) -> Result<Response<ProviderBody>, UpstreamError>
-    where
-        B: Body<Data = bytes::Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let (head, body) = request.into_parts();
-        let Self { provider, public } = *self;
-        let route = &provider.route;
-        let may_redirect = route.is_untried(&head.method, &head.uri);
-        let body = body.map_err(Into::into).boxed_unsync();
-        let call = RedirectableCall {
-            provider,
-            public,
-            replay: Replay::new(body, provider.replay_bytes, may_redirect, &provider.memory),
-            head,
-        };
-
+    /// Sends a request, and follows its redirects.
+    async fn send_and_follow<'a>(
+        &'a self,
+        public: Option<&ProviderPublicUrl>,
+        request: ProviderRequest<'a>,
+    ) -> Result<ProviderResponse<'a>, UpstreamError> {
+        let ProviderRequest {
+            method,
+            url,
+            fields,
+            body,
+        } = request;
+        let may_redirect = self.route.is_untried(method, &url);
         let reuse = if may_redirect {
             Reuse::Never
         } else {
             Reuse::Pooled
         };
-        match route.shortcut(&call.head.method, &call.head.uri) {
-            // Boxed, as are other rare cases: the future of a call is moved, and has room for its
-            // largest case.
-            Some(remembered) => Box::pin(call.send_to_remembered(remembered)).await,
-            None => call.follow(call.head.uri.clone(), reuse).await,
+        let call = RedirectableCall {
+            provider: self,
+            public,
+            head: ExchangeHead { method, fields },
+            asked: &url,
+            replay: Replay::new(body, self.replay_bytes, may_redirect, &self.memory),
+        };
+
+        let remembered = self.route.shortcut(method, &url);
+        let (head, body, redirected) = match remembered {
+            Some(remembered) => Box::pin(call.send_to_remembered(remembered)).await?,
+            None => call.follow(None, reuse).await?,
+        };
+        let answered = redirected.map_or(url, Cow::Owned);
+        Ok(ProviderResponse {
+            head,
+            body,
+            answered,
+        })
+    }
+
+    /// Makes one exchange.
+    async fn exchange(
+        &self,
+        head: ExchangeHead<'_>,
+        url: &Uri,
+        reuse: Reuse,
+        body: RequestBody<StreamedBody>,
+    ) -> Result<(ResponseHead, ProviderBody), PoolError> {
+        let request = PoolRequest {
+            method: head.method,
+            target: url.path_and_query().map_or("/", PathAndQuery::as_str),
+            fields: head.fields,
+            body,
+        };
+        let response = self.pool.send(request, reuse).await;
+        self.report_health(response.as_ref().err());
+        response
+    }
+
+    /// Reports the health that a call has found, sooner than the next probe.
+    fn report_health(&self, error: Option<&PoolError>) {
+        match error {
+            None => self.health.reachable(),
+            Some(PoolError::Unreachable(error)) => {
+                self.route.forget();
+                self.health.unreachable(error_chain(&**error));
+            }
+            Some(PoolError::Lost(_)) => {}
         }
     }
+}
+
+/// What all exchanges of one call have in common.
+#[derive(Clone, Copy)]
+struct ExchangeHead<'a> {
+    method: &'a Method,
+    fields: &'a Fields,
 }
 
 /// A call that is sent to one URL after the other, as the provider redirects it.
 struct RedirectableCall<'a> {
     provider: &'a ProviderUpstream,
     public: Option<&'a ProviderPublicUrl>,
-    head: request::Parts,
+    head: ExchangeHead<'a>,
+    asked: &'a Uri,
     replay: Replay,
 }
+
+/// A response, and the URL that it was redirected from the asked one to.
+type Followed = (ResponseHead, ProviderBody, Option<Uri>);
 
 impl RedirectableCall<'_> {
     /// Sends the call to where its URL led before. If nothing is there any more, the URL is asked
@@ -224,13 +252,10 @@ impl RedirectableCall<'_> {
     ///
     /// No place gets the call twice. Where the URL leads to the same place again, its response
     /// stands.
-    async fn send_to_remembered(
-        &self,
-        remembered: Uri,
-    ) -> Result<Response<ProviderBody>, UpstreamError> {
-        let response = self.follow(remembered.clone(), Reuse::Pooled).await?;
+    async fn send_to_remembered(&self, remembered: Uri) -> Result<Followed, UpstreamError> {
+        let response = self.follow(Some(remembered.clone()), Reuse::Pooled).await?;
         let may_be_gone = matches!(
-            response.status(),
+            response.0.status,
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
         );
         if !may_be_gone {
@@ -247,35 +272,35 @@ impl RedirectableCall<'_> {
             return Ok(response);
         };
 
-        let asked = &self.head.uri;
-        let again = self.exchange(asked.clone(), Reuse::Never, body).await;
-        let again = match again {
+        let again = self.exchange(self.asked, Reuse::Never, body).await;
+        let (head, body) = match again {
             // It has not reached anything.
-            Err(UpstreamError::Exchange(PoolError::Unreachable(_))) => return Ok(response),
+            Err(PoolError::Unreachable(_)) => return Ok(response),
             again => again?,
         };
-        match self.next_url(asked, &again) {
-            None => Ok(again),
+        match self.next_url(self.asked, &head) {
+            None => Ok((head, body, None)),
             Some(next) if next == remembered => Ok(response),
-            Some(next) => self.follow(next, Reuse::Never).await,
+            Some(next) => self.follow(Some(next), Reuse::Never).await,
         }
     }
 
-    /// Sends the call to a URL, and to those to which it redirects.
+    /// Sends the call to the asked URL or another one, and to those to which it redirects.
     async fn follow(
         &self,
-        mut url: Uri,
+        mut redirected: Option<Uri>,
         mut reuse: Reuse,
-    ) -> Result<Response<ProviderBody>, UpstreamError> {
+    ) -> Result<Followed, UpstreamError> {
         for _ in 0..=MAX_REDIRECTS {
             let body = self
                 .replay
                 .body()
                 .map_err(|ReplayLimitError| not_replayable(self.provider.replay_bytes))?;
-            let response = self.exchange(url.clone(), reuse, body).await?;
-            match self.next_url(&url, &response) {
-                Some(next) => url = next,
-                None => return Ok(response),
+            let url = redirected.as_ref().unwrap_or(self.asked);
+            let (head, body) = self.exchange(url, reuse, body).await?;
+            match self.next_url(url, &head) {
+                Some(next) => redirected = Some(next),
+                None => return Ok((head, body, redirected)),
             }
             reuse = Reuse::Never;
         }
@@ -288,51 +313,23 @@ impl RedirectableCall<'_> {
 
     async fn exchange(
         &self,
-        url: Uri,
+        url: &Uri,
         reuse: Reuse,
-        body: RequestBody,
-    ) -> Result<Response<ProviderBody>, UpstreamError> {
-        let request = request_to(&self.head, url, body);
-        let is_sent = || self.replay.is_sent();
-        let response = self.provider.exchange(reuse, request, is_sent).await?;
+        body: RequestBody<StreamedBody>,
+    ) -> Result<(ResponseHead, ProviderBody), PoolError> {
+        let response = self.provider.exchange(self.head, url, reuse, body).await?;
         self.replay.release();
         Ok(response)
     }
 
-    fn next_url(&self, tried: &Uri, response: &Response<ProviderBody>) -> Option<Uri> {
-        let asked = &self.head.uri;
-        let urls = Tried { asked, tried };
+    fn next_url(&self, tried: &Uri, response: &ResponseHead) -> Option<Uri> {
+        let urls = Tried {
+            asked: self.asked,
+            tried,
+        };
         let route = &self.provider.route;
-        route.next_url(&self.head.method, urls, response, self.public)
+        route.next_url(self.head.method, urls, response, self.public)
     }
-}
-
-/// The provider, whose every response is the caller's.
-struct Single<'a>(&'a ProviderUpstream);
-
-impl Upstream for Single<'_> {
-    type Body = ProviderBody;
-    type Error = UpstreamError;
-
-    async fn send<B>(&self, request: Request<B>) -> Result<Response<ProviderBody>, UpstreamError>
-    where
-        B: Body<Data = bytes::Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let (head, body) = request.into_parts();
-        let body = body.map_err(Into::into).boxed_unsync();
-        let request = request_to(&head, head.uri.clone(), body);
-        self.0.exchange(Reuse::Never, request, || false).await
-    }
-}
-
-/// Makes a request to `url` from the head of a call. Its extensions stay behind.
-fn request_to(head: &request::Parts, url: Uri, body: RequestBody) -> Request<RequestBody> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.headers_mut() = head.headers.clone();
-    *request.uri_mut() = url;
-    request
 }
 
 fn not_replayable(max_bytes: usize) -> UpstreamError {
@@ -342,33 +339,22 @@ fn not_replayable(max_bytes: usize) -> UpstreamError {
     ))
 }
 
-fn call_error(error: ForwardError<UpstreamError>) -> CallError {
-    let log_message = error_chain(&error);
-    public_error(&error).with_source(log_message)
+fn call_error(error: &UpstreamError) -> CallError {
+    public_error(error).with_source(error_chain(error))
 }
 
 /// Returns the error with the message that the caller may see.
-fn public_error(error: &ForwardError<UpstreamError>) -> CallError {
-    let ForwardError::Upstream(error) = error else {
-        return CallError::new(
-            Cause::FirstByteTimeout,
-            "the provider did not answer in time",
-        );
-    };
+fn public_error(error: &UpstreamError) -> CallError {
     match error {
         UpstreamError::Redirect(_) => CallError::new(Cause::ProviderRedirect, error.to_string()),
         UpstreamError::Exchange(PoolError::Unreachable(_)) => CallError::new(
             Cause::ProviderUnreachable,
             "the relay cannot connect to its provider",
         ),
-        UpstreamError::Exchange(PoolError::Lost(error))
-            if error.is_parse() || error.is_parse_status() =>
-        {
-            CallError::new(
-                Cause::ProviderGarbage,
-                "the provider's answer is not HTTP, or its head is far too large",
-            )
-        }
+        UpstreamError::Exchange(PoolError::Lost(error)) if error.is_not_http() => CallError::new(
+            Cause::ProviderGarbage,
+            "the provider's answer is not HTTP, or its head is far too large",
+        ),
         UpstreamError::Exchange(PoolError::Lost(_)) => CallError::new(
             Cause::ProviderClosed,
             "the provider closed the connection before it answered",

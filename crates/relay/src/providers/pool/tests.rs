@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::*;
@@ -29,31 +30,31 @@ async fn provider() -> (TcpListener, Uri, Arc<ConnectionPool>) {
     (listener, url, Arc::new(pool))
 }
 
-fn request(url: &Uri, body: Vec<u8>) -> Request<RequestBody> {
-    Request::post(url.clone())
-        .body(
-            Full::from(body)
-                .map_err(|never| match never {})
-                .boxed_unsync(),
-        )
-        .unwrap()
-}
+type Answer = (ResponseHead, ProviderBody);
 
-async fn ask(
+async fn send(
     pool: &ConnectionPool,
     url: &Uri,
+    body: Vec<u8>,
     reuse: Reuse,
-) -> Result<Response<ProviderBody>, PoolError> {
-    timeout(
-        PATIENCE,
-        pool.send(request(url, b"x".to_vec()), reuse, || true),
-    )
-    .await
-    .expect("it hangs")
+) -> Result<Answer, PoolError> {
+    let request = PoolRequest {
+        method: &Method::POST,
+        target: url.path_and_query().unwrap().as_str(),
+        fields: &Fields::new(),
+        body: RequestBody::Whole(body.into()),
+    };
+    pool.send(request, reuse).await
 }
 
-async fn whole(answer: Response<ProviderBody>) -> Bytes {
-    timeout(PATIENCE, answer.into_body().collect())
+async fn ask(pool: &ConnectionPool, url: &Uri, reuse: Reuse) -> Result<Answer, PoolError> {
+    timeout(PATIENCE, send(pool, url, b"x".to_vec(), reuse))
+        .await
+        .expect("it hangs")
+}
+
+async fn whole((_, body): Answer) -> Bytes {
+    timeout(PATIENCE, body.collect())
         .await
         .expect("it hangs")
         .unwrap()
@@ -170,9 +171,9 @@ async fn dropping_an_unread_response_closes_its_connection() {
         stream.read_u8().await.unwrap_err();
     };
     let asking = async {
-        let mut answer = ask(&pool, &url, Reuse::Pooled).await.unwrap();
+        let (_, mut body) = ask(&pool, &url, Reuse::Pooled).await.unwrap();
         assert_eq!(
-            answer.frame().await.unwrap().unwrap().into_data().unwrap(),
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
             "half"
         );
     };
@@ -198,13 +199,13 @@ async fn the_rest_of_a_request_is_sent_while_its_response_is_unread() {
                 .unwrap();
         }
     };
-    let asking = pool.send(request(&url, vec![b'x'; REST]), Reuse::Pooled, || false);
+    let asking = send(&pool, &url, vec![b'x'; REST], Reuse::Pooled);
     let (served, answer) = timeout(PATIENCE, async { tokio::join!(serving, asking) })
         .await
         .expect("it stalls");
     let () = served;
 
-    assert_eq!(answer.unwrap().status(), 200);
+    assert_eq!(answer.unwrap().0.status, 200);
 }
 
 #[test]

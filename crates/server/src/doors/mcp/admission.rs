@@ -8,21 +8,20 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, header};
+use llamapool_head::{FieldLookup, Fields, RequestHead};
 use llamapool_limits::{Claim, MemoryAccount, ShareError};
 use llamapool_mcp::Revision;
 use llamapool_mcp::header::{METHOD, PROTOCOL_VERSION, SESSION_ID};
-use llamapool_wire::{CallError, CallerTag, Cause};
+use llamapool_wire::{CallError, Cause};
 
 use super::context::McpDoor;
 use super::error::McpError;
 use super::session_seal::Scope;
 use super::target::Target;
-use crate::auth::Caller;
+use crate::auth::{Caller, CallerFacts};
 use crate::calls::failure::{not_admitted, too_many};
 use crate::directory::{Listing, Member, RelayTag};
-use crate::listen::Peer;
 use crate::scheduler::{self, AdmissionError, CallKind, Permit, PlaceClaims, Wish};
 
 /// The factor of the share that one id has of the server's memory: one greedy id leaves a ninth.
@@ -34,10 +33,10 @@ const CALL_BYTES: usize = 64 * 1024;
 /// The relay that runs a call, and how.
 pub(super) struct Admission {
     pub(super) member: Arc<Member>,
-    /// The address that the caller calls from.
-    pub(super) peer: Peer,
+    /// What follows of the caller from the head of its request.
+    pub(super) facts: Arc<CallerFacts>,
     /// The tag by which the relay counts what the caller holds.
-    pub(super) caller_tag: CallerTag,
+    pub(super) caller_tag: HeaderValue,
     /// The provider's own session id, where the caller has a sealed one.
     pub(super) session: Option<HeaderValue>,
     /// Set if several relays may share this id.
@@ -57,10 +56,10 @@ pub(super) fn admit(
     door: &McpDoor,
     listing: &Listing,
     target: &Target,
-    request: &Request,
+    request: &RequestHead,
     caller: &Caller,
 ) -> Result<(Admission, Permit), McpError> {
-    let headers = request.headers();
+    let headers = &request.fields;
     let is_shared = listing
         .members
         .iter()
@@ -106,13 +105,13 @@ pub(super) fn admit(
         let of_id = calls
             .take(claims.caller, 1)
             .map_err(|error| too_many(error, &listing.id, calls.capacity()))?;
-        permit.place = permit.place.within(of_id);
+        permit.place.set_within(of_id);
     }
 
     let admission = Admission {
         member,
-        peer: caller.peer,
-        caller_tag: door.auth.caller_tag(caller),
+        caller_tag: door.auth.caller_tag(&caller.facts, caller.owners),
+        facts: caller.facts.clone(),
         session,
         is_shared,
         key,
@@ -143,16 +142,16 @@ pub(super) fn account(
 /// Returns the kind of a call: listeners ask for no response, but for what may come (MCP
 /// 2025-11-25, listening for messages: a GET that accepts an event stream; MCP 2026-07-28,
 /// subscriptions).
-fn kind_of(request: &Request) -> CallKind {
-    let method = request.headers().get(METHOD);
+fn kind_of(request: &RequestHead) -> CallKind {
+    let method = request.fields.get(&METHOD);
     let is_subscription = method.is_some_and(|method| method == "subscriptions/listen");
     let takes_events = || {
-        let accepted = request.headers().get_all(header::ACCEPT).into_iter();
+        let accepted = request.fields.all_values(&header::ACCEPT);
         accepted
             .filter_map(|value| value.to_str().ok())
             .any(|value| value.contains("text/event-stream"))
     };
-    if is_subscription || (request.method() == Method::GET && takes_events()) {
+    if is_subscription || (request.method == Method::GET && takes_events()) {
         CallKind::Listener
     } else {
         CallKind::Ordinary
@@ -164,7 +163,7 @@ fn read_binding(
     door: &McpDoor,
     target: &Target,
     key: Option<&str>,
-    headers: &HeaderMap,
+    headers: &Fields,
     has_sessions: bool,
 ) -> Result<Binding, McpError> {
     if let Some(place) = &target.at {
@@ -175,7 +174,7 @@ fn read_binding(
         return Ok((Some(opened.tag), None));
     }
 
-    let Some(sealed) = headers.get(SESSION_ID).filter(|_| has_sessions) else {
+    let Some(sealed) = headers.get(&SESSION_ID).filter(|_| has_sessions) else {
         return Ok((None, None));
     };
     let opened = door
@@ -205,14 +204,14 @@ fn index_of(door: &McpDoor, listing: &Listing, tag: RelayTag) -> Result<usize, M
 }
 
 /// Returns the wish of a call without a session.
-fn wish_without_session(headers: &HeaderMap) -> Wish {
-    if !headers.contains_key(PROTOCOL_VERSION) {
+fn wish_without_session(headers: &Fields) -> Wish {
+    if !headers.contains_key(&PROTOCOL_VERSION) {
         // It may begin a session.
         return Wish::Any;
     }
 
     let is_about_a_task = headers
-        .get(METHOD)
+        .get(&METHOD)
         .is_some_and(|method| method.as_bytes().starts_with(b"tasks/"));
     if is_sessionless(headers) && !is_about_a_task {
         Wish::Steady
@@ -224,24 +223,21 @@ fn wish_without_session(headers: &HeaderMap) -> Wish {
 
 /// Returns whether a call is of a revision without sessions. A name that is no date is taken for an
 /// older revision.
-fn is_sessionless(headers: &HeaderMap) -> bool {
-    let version = headers
-        .get(PROTOCOL_VERSION)
-        .and_then(|version| version.to_str().ok())
-        .unwrap_or_default();
+fn is_sessionless(headers: &Fields) -> bool {
+    let version = headers.text_of(&PROTOCOL_VERSION).unwrap_or_default();
     Revision::by_date(version).is_some_and(|revision| !revision.has_sessions())
 }
 
 /// Returns a stable hash of a caller: of its `Authorization`, or of its IP address where all
 /// callers share one token. 0 where there is only one relay.
-fn affinity(door: &McpDoor, listing: &Listing, headers: &HeaderMap, caller: &Caller) -> u64 {
+fn affinity(door: &McpDoor, listing: &Listing, headers: &Fields, caller: &Caller) -> u64 {
     if listing.members.len() == 1 {
         return 0;
     }
 
     let has_common_token = listing.members.iter().any(|member| member.is_protected());
     let own_token = headers
-        .get(header::AUTHORIZATION)
+        .get(&header::AUTHORIZATION)
         .filter(|_| !has_common_token);
     let mut hasher = DefaultHasher::new();
     match own_token {
@@ -260,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> Fields {
         pairs
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
@@ -288,7 +284,7 @@ mod tests {
         ] {
             assert!(!is_sessionless_in(version), "{version}");
         }
-        assert!(!is_sessionless(&HeaderMap::new()));
+        assert!(!is_sessionless(&Fields::new()));
     }
 
     /// Calls without a session are steady, and those about a task more so.

@@ -4,8 +4,8 @@
 //! A relay has removed most of it already. It is done again here, as a relay is not trusted with the
 //! origin of all others.
 
-use axum::http::Response;
-use llamapool_http::{normalize_content_length, remove_headers, reserved, strip_hop_by_hop};
+use llamapool_head::ResponseHead;
+use llamapool_http::{normalize_length_of, reserved, strip_fields};
 use llamapool_wire::{CallError, Cause, RelayId};
 
 use super::call_headers::is_end_to_end;
@@ -22,23 +22,22 @@ pub(super) struct AnswerOrigin<'a> {
     pub(super) is_of_own_script: bool,
 }
 
-/// Makes the headers of a relay's answer those of the caller's.
+/// Makes the headers of a relay's answer those of the caller's. `is_empty`: nothing is in its body.
 ///
 /// # Errors
 ///
 /// The answer declares several lengths or none that is a number, or it is a page that is not for
 /// its reader.
-pub(super) fn rewrite<B: http_body::Body>(
-    answer: &mut Response<B>,
+pub(super) fn rewrite(
+    answer: &mut ResponseHead,
+    is_empty: bool,
     origin: &AnswerOrigin<'_>,
 ) -> Result<(), CallError> {
-    let status = answer.status();
-    let is_empty = answer.body().is_end_stream();
-    let headers = answer.headers_mut();
+    let status = answer.status;
+    let headers = &mut answer.fields;
 
-    strip_hop_by_hop(headers, is_end_to_end);
-    remove_headers(headers, reserved::is_reserved_in_response);
-    normalize_content_length(headers).map_err(|error| {
+    strip_fields(headers, is_end_to_end, reserved::is_reserved_in_response);
+    normalize_length_of(headers).map_err(|error| {
         CallError::new(
             Cause::RelayGarbage,
             "the relay's answer has a Content-Length that is not one number",

@@ -6,7 +6,8 @@
 //! behind, wherever they come from. A program that sends a cookie of its own making keeps it; a
 //! browser's cookies without an id are those of other services on the same host.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
+use llamapool_head::{FieldLookup, FieldValue, Fields};
 use llamapool_wire::{RelayId, path};
 
 /// The beginning of the names of all ids' cookies.
@@ -31,20 +32,19 @@ const OF_BROWSERS: [HeaderName; 3] = [
 
 /// Makes the cookies of a caller's request the provider's: those of this id get their names back,
 /// those of others are removed.
-pub(super) fn to_provider(headers: &mut HeaderMap, id: &RelayId, is_trusted: bool) {
-    if !headers.contains_key(header::COOKIE) {
+pub(super) fn to_provider(headers: &mut Fields, id: &RelayId, is_trusted: bool) {
+    if !headers.contains_key(&header::COOKIE) {
         return;
     }
     let is_browser = OF_BROWSERS.iter().any(|name| headers.contains_key(name));
     let keeps_others = is_trusted || !is_browser;
 
     let mark = mark(id);
-    let values: Vec<_> = headers.get_all(header::COOKIE).iter().cloned().collect();
-    headers.remove(header::COOKIE);
+    let values = taken(headers, &header::COOKIE);
     for value in values {
         let has_marks = contains(value.as_bytes(), NAME);
         if keeps_others && !has_marks {
-            headers.append(header::COOKIE, value);
+            headers.append(&header::COOKIE, &value);
             continue;
         }
         let cookies = value.as_bytes().split(|&byte| byte == b';');
@@ -56,38 +56,35 @@ pub(super) fn to_provider(headers: &mut HeaderMap, id: &RelayId, is_trusted: boo
                 None => (keeps_others && !cookie.is_empty()).then_some(cookie),
             })
             .collect();
-        let own = HeaderValue::from_bytes(&own.join(&b"; "[..]));
-        headers.extend(
-            own.ok()
-                .filter(|own| !own.is_empty())
-                .map(|own| (header::COOKIE, own)),
-        );
+        if !own.is_empty() {
+            // A part of a value is valid in one.
+            let _ = headers.append_bytes(&header::COOKIE, &own.join(&b"; "[..]));
+        }
     }
 }
 
 /// Makes the cookies that a provider sets those of its id, below the public path of the server.
-pub(super) fn to_caller(
-    headers: &mut HeaderMap,
-    id: &RelayId,
-    public_path: &str,
-    is_trusted: bool,
-) {
-    if !headers.contains_key(header::SET_COOKIE) {
+pub(super) fn to_caller(headers: &mut Fields, id: &RelayId, public_path: &str, is_trusted: bool) {
+    if !headers.contains_key(&header::SET_COOKIE) {
         return;
     }
     let mark = mark(id);
     let path = format!("{public_path}{}{id}", path::MCP_BY_ID);
-    let values: Vec<_> = headers
-        .get_all(header::SET_COOKIE)
-        .iter()
-        .cloned()
-        .collect();
-    headers.remove(header::SET_COOKIE);
+    let values = taken(headers, &header::SET_COOKIE);
     for value in values {
         let own = of_id(value.as_bytes(), &mark, &path, is_trusted);
-        let own = own.and_then(|own| HeaderValue::from_bytes(&own).ok());
-        headers.extend(own.map(|own| (header::SET_COOKIE, own)));
+        if let Some(own) = own {
+            let _ = headers.append_bytes(&header::SET_COOKIE, &own);
+        }
     }
+}
+
+/// Takes all values of a field.
+fn taken(fields: &mut Fields, name: &HeaderName) -> Vec<HeaderValue> {
+    let values = fields.all_values(name);
+    let values = values.filter_map(FieldValue::to_http).collect();
+    fields.remove(name);
+    values
 }
 
 /// Returns a `Set-Cookie` as that of an id. `None` if it is meant for another id: it has that one's
@@ -161,23 +158,23 @@ mod tests {
     }
 
     fn set(cookie: &str, is_trusted: bool) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::SET_COOKIE, cookie.parse().unwrap());
+        let mut headers = Fields::new();
+        headers.append(&header::SET_COOKIE, &cookie.parse().unwrap());
         to_caller(&mut headers, &id(), "/llama", is_trusted);
-        let own = headers.get(header::SET_COOKIE)?;
+        let own = headers.get(&header::SET_COOKIE)?;
         Some(own.to_str().unwrap().to_owned())
     }
 
     fn sent(cookies: &[&str], browser: Option<&str>, is_trusted: bool) -> Vec<String> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for cookie in cookies {
-            headers.append(header::COOKIE, cookie.parse().unwrap());
+            headers.append(&header::COOKIE, &cookie.parse().unwrap());
         }
         if let Some(site) = browser {
-            headers.insert("sec-fetch-site", site.parse().unwrap());
+            headers.append(&OF_BROWSERS[0], &site.parse().unwrap());
         }
         to_provider(&mut headers, &id(), is_trusted);
-        let values = headers.get_all(header::COOKIE).iter();
+        let values = headers.all_values(&header::COOKIE);
         values
             .map(|value| value.to_str().unwrap().to_owned())
             .collect()

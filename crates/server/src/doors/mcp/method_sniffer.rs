@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::http::HeaderMap;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use llamapool_head::{FieldLookup, Fields};
 use llamapool_mcp::{MethodLabel, header as mcp};
 
 use crate::calls::ActiveCall;
@@ -28,14 +28,24 @@ enum SniffProgress {
     Done,
 }
 
+/// Sets the label of a call whose body has arrived whole.
+pub(super) fn label(headers: &Fields, body: &[u8], call: &ActiveCall<MethodLabel>) {
+    let start = body.get(..SNIFFED_BYTES).unwrap_or(body);
+    let found = named(headers).or_else(|| MethodLabel::in_message(start));
+    if let Some(method) = found {
+        call.set_label(method);
+    }
+}
+
+/// Returns the method that a header names (MCP 2026-07-28, streamable HTTP).
+fn named(headers: &Fields) -> Option<MethodLabel> {
+    headers.text_of(&mcp::METHOD).map(MethodLabel::from_name)
+}
+
 impl<B> MethodSniffer<B> {
     /// Inspects a body, unless the headers contain the method (MCP 2026-07-28: `Mcp-Method`).
-    pub(super) fn new(inner: B, headers: &HeaderMap, call: Arc<ActiveCall<MethodLabel>>) -> Self {
-        let named = headers
-            .get(mcp::METHOD)
-            .and_then(|value| value.to_str().ok())
-            .map(MethodLabel::from_name);
-
+    pub(super) fn new(inner: B, headers: &Fields, call: Arc<ActiveCall<MethodLabel>>) -> Self {
+        let named = named(headers);
         let progress = match named {
             Some(method) => {
                 call.set_label(method);

@@ -6,12 +6,17 @@
 //! is given to a script that a browser runs on the public origin. Both end where the operator trusts
 //! the pages of an id.
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use llamapool_head::{FieldLookup, Fields};
 use llamapool_wire::{CallError, Cause, RelayId};
 
 /// An origin of its own, without scripts and forms.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// The headers by which browsers name the purpose of a request (Fetch Metadata Request Headers).
+static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static FETCH_DESTINATION: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// Media types that a browser shows or stores, and never runs. `*` at the end stands for anything.
 const INERT: &[&str] = &[
     "application/json",
@@ -59,16 +64,16 @@ impl Default for TrustedPages {
 
 /// Returns whether a script of a page on the public origin sends a request (Fetch Metadata Request
 /// Headers): a browser that opens a page navigates to it.
-pub(super) fn is_of_own_script(headers: &HeaderMap) -> bool {
-    let has = |name: &str, value: &str| headers.get(name).is_some_and(|sent| sent == value);
-    has("sec-fetch-site", "same-origin") && !has("sec-fetch-mode", "navigate")
+pub(super) fn is_of_own_script(headers: &Fields) -> bool {
+    let has = |name: &HeaderName, value: &str| headers.get(name).is_some_and(|sent| sent == value);
+    has(&FETCH_SITE, "same-origin") && !has(&FETCH_MODE, "navigate")
 }
 
 /// Returns whether a browser sends a request for something that it shows, runs or plays (Fetch Metadata
 /// Request Headers, `Sec-Fetch-Dest`). What a script reads has the destination `empty`, and programs
 /// send none.
-pub(super) fn is_for_a_page(headers: &HeaderMap) -> bool {
-    let mut destinations = headers.get_all("sec-fetch-dest").into_iter();
+pub(super) fn is_for_a_page(headers: &Fields) -> bool {
+    let mut destinations = headers.all_values(&FETCH_DESTINATION);
     destinations.any(|destination| destination != "empty")
 }
 
@@ -81,9 +86,11 @@ pub(super) fn none_here() -> CallError {
 }
 
 /// Returns whether a browser could take an answer for a page. `is_empty`: nothing is in its body.
-pub(super) fn is_page(status: StatusCode, headers: &HeaderMap, is_empty: bool) -> bool {
-    let mut types = headers.get_all(header::CONTENT_TYPE).into_iter();
+pub(super) fn is_page(status: StatusCode, headers: &Fields, is_empty: bool) -> bool {
+    let mut types = headers.all_values(&header::CONTENT_TYPE);
     match (types.next(), types.next()) {
+        // Nearly all answers have one of two types.
+        (Some(media_type), None) if media_type == INERT[0] || media_type == INERT[1] => false,
         (Some(media_type), None) => !media_type.to_str().is_ok_and(is_inert),
         (Some(_), Some(_)) => true,
         (None, _) => {
@@ -91,16 +98,16 @@ pub(super) fn is_page(status: StatusCode, headers: &HeaderMap, is_empty: bool) -
                 status,
                 StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
             );
-            let length = headers.get(header::CONTENT_LENGTH);
+            let length = headers.get(&header::CONTENT_LENGTH);
             !(is_empty || has_no_body || length.is_some_and(|length| length == "0"))
         }
     }
 }
 
 /// Puts a page into a sandbox. Its own policies stay: a browser applies all of them.
-pub(super) fn sandbox(headers: &mut HeaderMap) {
-    headers.append(header::CONTENT_SECURITY_POLICY, SANDBOX);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+pub(super) fn sandbox(headers: &mut Fields) {
+    headers.append(&header::CONTENT_SECURITY_POLICY, &SANDBOX);
+    headers.insert(&header::X_CONTENT_TYPE_OPTIONS, &NO_SNIFF);
 }
 
 /// Returns the failure of a call whose page is for no script.
@@ -138,9 +145,9 @@ mod tests {
     use super::*;
 
     fn is_page_of(types: &[&'static str]) -> bool {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for media_type in types {
-            headers.append(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+            headers.append(&header::CONTENT_TYPE, &HeaderValue::from_static(media_type));
         }
         is_page(StatusCode::OK, &headers, false)
     }
@@ -186,8 +193,8 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_body_is_no_page() {
-        let none = HeaderMap::new();
-        let zero = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(0))]);
+        let none = Fields::new();
+        let zero = Fields::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(0))]);
 
         assert!(!is_page(StatusCode::NO_CONTENT, &none, false));
         assert!(!is_page(StatusCode::ACCEPTED, &none, true));
@@ -198,10 +205,10 @@ mod tests {
     #[test]
     fn a_browser_that_shows_or_runs_an_answer_asks_for_a_page() {
         let asks = |destinations: &[&'static str]| {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             for destination in destinations {
                 let destination = HeaderValue::from_static(destination);
-                headers.append("sec-fetch-dest", destination);
+                headers.append(&FETCH_DESTINATION, &destination);
             }
             is_for_a_page(&headers)
         };

@@ -5,11 +5,11 @@
 //! is chosen, as a provider may act on the beginning of a message, and forwarded byte for byte.
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use bytes::Bytes;
 use http_body::Body as _;
-use llamapool_http::{CollectError, LimitedBody, UNCOUNTED_BYTES, collect, linger, reserved};
+use llamapool_head::{FieldLookup, FieldValue, Fields};
+use llamapool_http::{CollectError, LimitedBody, UNCOUNTED_BYTES, collect, reserved};
 use llamapool_identity::{
     MessageHeaders, MessageRules, ReadingError, RefusedMessageError, RuleSource,
 };
@@ -20,7 +20,7 @@ use llamapool_wire::{CallError, Cause, RelayId};
 use super::context::McpDoor;
 use super::error::McpError;
 use crate::auth::Caller;
-use crate::calls::failure;
+use crate::calls::{CallRequest, RequestBody, failure};
 
 /// Bodies above this many bytes are read on a thread that may block.
 const BLOCKING_BYTES: usize = 1 << 20;
@@ -29,34 +29,36 @@ const ID_MEMORY_FACTOR: usize = 8;
 
 /// Reads the message of a request by the caller's rules, and returns the request as it may be
 /// forwarded.
-pub(super) async fn read(
+pub(super) async fn read<'c>(
     door: &McpDoor,
     id: &RelayId,
     caller: &Caller,
-    request: Request,
-) -> Result<Request, McpError> {
-    let (mut head, body) = request.into_parts();
+    request: CallRequest<'c>,
+) -> Result<CallRequest<'c>, McpError> {
+    let CallRequest {
+        mut head,
+        body,
+        alarm,
+    } = request;
     let intake = Intake::new(door, id, caller);
     if !carries_message(&head.method) {
         let body = intake.take_none(&head.method, body).await?;
-        return Ok(Request::from_parts(head, body));
+        return Ok(CallRequest { head, body, alarm });
     }
 
-    if let Err(refused) = intake.check_head(&head.headers) {
-        // A caller that asks before it sends has sent nothing.
-        if !head.headers.contains_key(header::EXPECT) {
-            linger(body).await;
-        }
+    if let Err(refused) = intake.check_head(&head.fields) {
+        CallRequest { head, body, alarm }.discard().await;
         return Err(refused.into());
     }
     let body = intake.take(body).await?;
-    let decided = decide(&caller.rules, &head.headers, &body).await?;
+    let decided = decide(&caller.rules, &head.fields, &body).await?;
     decided.map_err(|error| refused(error, caller))?;
 
     let length = HeaderValue::from(body.len());
-    head.headers.insert(header::CONTENT_LENGTH, length);
-    head.headers.remove(header::TRANSFER_ENCODING);
-    Ok(Request::from_parts(head, Body::from(body)))
+    head.fields.insert(&header::CONTENT_LENGTH, &length);
+    head.fields.remove(&header::TRANSFER_ENCODING);
+    let body = RequestBody::Whole(body);
+    Ok(CallRequest { head, body, alarm })
 }
 
 /// Returns whether a request of a method has a message as its body. Methods that HTTP does not have
@@ -92,12 +94,12 @@ impl<'a> Intake<'a> {
     }
 
     /// Checks the head of a request, before its body is read.
-    fn check_head(&self, headers: &HeaderMap) -> Result<(), CallError> {
+    fn check_head(&self, headers: &Fields) -> Result<(), CallError> {
         check_coding(headers)?;
         check_media_type(headers)?;
 
-        let declared = headers.get(header::CONTENT_LENGTH);
-        let declared = declared.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let declared = headers.text_of(&header::CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.parse::<usize>().ok());
         match declared {
             Some(declared) if declared > self.max_bytes => Err(self.too_large()),
             Some(declared) if declared > UNCOUNTED_BYTES => {
@@ -109,7 +111,11 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes a body whole. Its bytes are counted as long as they live.
-    async fn take(&self, body: Body) -> Result<Bytes, CallError> {
+    async fn take(&self, body: RequestBody) -> Result<Bytes, CallError> {
+        let body = match body {
+            RequestBody::Whole(bytes) => Body::from(bytes),
+            RequestBody::Stream(body) => body,
+        };
         let pace = self.door.forwarder.pace;
         let (body, meter) = LimitedBody::new(body, self.max_bytes as u64, pace);
         let collecting = collect(body, self.max_bytes, &self.memory);
@@ -134,13 +140,21 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes the body of a request that has none.
-    async fn take_none(&self, method: &Method, body: Body) -> Result<Body, CallError> {
+    async fn take_none(
+        &self,
+        method: &Method,
+        body: RequestBody,
+    ) -> Result<RequestBody, CallError> {
+        let body = match body {
+            RequestBody::Whole(bytes) => Body::from(bytes),
+            RequestBody::Stream(body) => body,
+        };
         if body.is_end_stream() {
-            return Ok(body);
+            return Ok(RequestBody::Whole(Bytes::new()));
         }
         let nothing = collect(body, 0, &self.memory);
         match tokio::time::timeout(self.door.config.policy_timeout, nothing).await {
-            Ok(Ok(_)) => Ok(Body::empty()),
+            Ok(Ok(_)) => Ok(RequestBody::Whole(Bytes::new())),
             _ => {
                 let message = format!("a {method} to this id must have no body");
                 Err(CallError::new(Cause::MessageUnreadable, message))
@@ -170,7 +184,7 @@ impl<'a> Intake<'a> {
 /// Decides on a message that was taken whole.
 async fn decide(
     rules: &MessageRules,
-    headers: &HeaderMap,
+    headers: &Fields,
     body: &Bytes,
 ) -> Result<Result<(), RefusedMessageError>, CallError> {
     if body.len() <= BLOCKING_BYTES {
@@ -213,8 +227,8 @@ fn refused(refused: RefusedMessageError, caller: &Caller) -> McpError {
 }
 
 /// Returns the headers that repeat a message, in any spelling: some servers take `_` for `-`.
-fn message_headers(headers: &HeaderMap) -> MessageHeaders<'_> {
-    let values = |name: &HeaderName| all_of(headers, name).map(HeaderValue::as_bytes).collect();
+fn message_headers(headers: &Fields) -> MessageHeaders<'_> {
+    let values = |name: &HeaderName| all_of(headers, name).map(FieldValue::as_bytes).collect();
     MessageHeaders {
         revision: values(&mcp::PROTOCOL_VERSION),
         method: values(&mcp::METHOD),
@@ -223,34 +237,37 @@ fn message_headers(headers: &HeaderMap) -> MessageHeaders<'_> {
 }
 
 /// Returns the values of a header, in any spelling of its name.
-fn all_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
+fn all_of<'a>(headers: &'a Fields, name: &HeaderName) -> impl Iterator<Item = FieldValue<'a>> {
     headers
         .iter()
-        .filter(move |(found, _)| reserved::folded(found) == name.as_str())
+        .filter(move |(found, _)| reserved::folded(*found) == name.as_str())
         .map(|(_, value)| value)
 }
 
 /// Checks that a body is not encoded: what is read must be what the provider reads.
-fn check_coding(headers: &HeaderMap) -> Result<(), CallError> {
+fn check_coding(headers: &Fields) -> Result<(), CallError> {
     let mut codings = all_of(headers, &header::CONTENT_ENCODING);
     match codings.find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         None => Ok(()),
         Some(coding) => {
-            let message = format!("the content encoding {coding:?} is refused, expected none");
+            let message = format!(
+                "the content encoding {} is refused, expected none",
+                quoted(coding)
+            );
             Err(CallError::new(Cause::MediaTypeRefused, message))
         }
     }
 }
 
 /// Checks that a body is JSON in UTF-8, as the provider is told.
-fn check_media_type(headers: &HeaderMap) -> Result<(), CallError> {
+fn check_media_type(headers: &Fields) -> Result<(), CallError> {
     let mut types = all_of(headers, &header::CONTENT_TYPE);
     let only = types.next().filter(|_| types.next().is_none());
     if only.is_some_and(is_json) {
         return Ok(());
     }
     let found = match only {
-        Some(value) => format!("the content type {value:?} is refused"),
+        Some(value) => format!("the content type {} is refused", quoted(value)),
         None => "the request has no content type, or several".to_owned(),
     };
     let message = format!("{found}, expected application/json");
@@ -259,7 +276,7 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), CallError> {
 
 /// Returns whether a content type is JSON, with no charset but UTF-8. A quoted parameter other than
 /// the charset is refused: what is in it could be read as another one.
-fn is_json(value: &HeaderValue) -> bool {
+fn is_json(value: FieldValue<'_>) -> bool {
     let Ok(text) = value.to_str() else {
         return false;
     };
@@ -279,22 +296,28 @@ fn is_json(value: &HeaderValue) -> bool {
     is_json && parts.all(is_harmless)
 }
 
+/// Returns a value as an error shows it.
+fn quoted(value: FieldValue<'_>) -> String {
+    format!("{:?}", String::from_utf8_lossy(value.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    fn headers(lines: &[(&'static str, &'static str)]) -> Fields {
         let lines = lines.iter().map(|(name, value)| {
             (
                 HeaderName::from_static(name),
                 HeaderValue::from_static(value),
             )
         });
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(name, value);
-        }
-        headers
+        lines.collect()
+    }
+
+    fn is_json_type(media_type: &'static str) -> bool {
+        let headers = headers(&[("content-type", media_type)]);
+        is_json(headers.get(&header::CONTENT_TYPE).unwrap())
     }
 
     #[test]
@@ -308,7 +331,7 @@ mod tests {
             "application/json; profile=x",
             "application/json;",
         ] {
-            assert!(is_json(&HeaderValue::from_static(json)), "{json}");
+            assert!(is_json_type(json), "{json}");
         }
         for other in [
             "",
@@ -321,7 +344,7 @@ mod tests {
             "application/json; x=\"; charset=utf-16\"",
             "application/json, text/plain",
         ] {
-            assert!(!is_json(&HeaderValue::from_static(other)), "{other}");
+            assert!(!is_json_type(other), "{other}");
         }
     }
 

@@ -1,18 +1,21 @@
 //! The answer as it goes to the caller.
 
 use axum::body::Body;
-use axum::http::{Method, Response, StatusCode, header};
+use axum::http::{StatusCode, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
+use llamapool_head::ResponseHead;
+use llamapool_http::listen::{Answer, AnswerBody};
 use llamapool_http::{BodyEnd, BodyObserver, sse};
 use llamapool_mcp::MethodLabel;
 use llamapool_tunnel::IncomingBody;
-use llamapool_wire::CallError;
+use llamapool_wire::{CallError, Cause};
 use tokio::time::Instant;
 
 use super::answer_headers::{self, AnswerOrigin};
 use super::context::McpDoor;
 use super::sse_to_json::single_answer;
-use crate::calls::CallGuard;
+use crate::calls::{CallAnswer, CallGuard};
 
 /// The largest answer that ends its call before its caller has read it. It costs its caller's
 /// connection that much memory, and llamapool nothing else.
@@ -20,7 +23,8 @@ const WHOLE_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The traits of a request that its answer depends on.
 pub(super) struct RequestTraits<'a> {
-    pub(super) method: Method,
+    /// Set for a `HEAD`.
+    pub(super) is_head: bool,
     pub(super) wants_single_answer: bool,
     pub(super) started: Instant,
     pub(super) origin: AnswerOrigin<'a>,
@@ -32,52 +36,78 @@ pub(super) async fn respond(
     door: &McpDoor,
     request: RequestTraits<'_>,
     mut call: CallGuard<MethodLabel>,
-    mut answer: Response<IncomingBody>,
-) -> Result<Response<Body>, CallError> {
-    answer_headers::rewrite(&mut answer, &request.origin)
+    (mut head, body): (ResponseHead, IncomingBody),
+) -> Result<CallAnswer, CallError> {
+    answer_headers::rewrite(&mut head, body.is_end_stream(), &request.origin)
         .inspect_err(|failure| call.fail(failure))?;
 
     let timeouts = door.forwarder.timeouts;
-    let is_stream = sse::is_event_stream(answer.headers());
-    let is_encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
-    let is_ok = answer.status() == StatusCode::OK;
-    if request.wants_single_answer && is_ok && is_stream && !is_encoded {
-        let stream = timeouts.carry(answer, request.started, ());
-        let max_bytes = door.config.max_answer_bytes;
-        let answer = single_answer(stream, max_bytes, call.memory()).await;
-        let answer = answer.inspect_err(|failure| call.fail(failure))?;
-        return Ok(timeouts.carry(answer, request.started, call).map(Body::new));
+    let is_stream = sse::is_event_stream(&head.fields);
+    let is_encoded = head.fields.contains_key(&header::CONTENT_ENCODING);
+    if request.wants_single_answer && is_stream && !is_encoded && head.status == StatusCode::OK {
+        // Boxed, as few calls need it.
+        return Box::pin(single(door, &request, call, (head, body))).await;
     }
 
     if is_stream {
-        sse::disable_buffering(answer.headers_mut());
+        sse::disable_buffering_of(&mut head.fields);
     }
-    if request.method == Method::HEAD {
-        let answer = timeouts.carry(answer, request.started, call);
+    if request.is_head {
+        let body = timeouts.carry_body(body, request.started, call);
         // It has no body, which is not to be taken for a length of zero.
-        return Ok(answer.map(|body| Body::from_stream(body.into_data_stream())));
+        let body = AnswerBody::Stream(Body::from_stream(body.into_data_stream()));
+        return Ok(Answer { head, body });
     }
 
-    let (head, body) = answer.into_parts();
-    let answer = match body.into_whole(WHOLE_ANSWER_BYTES) {
+    let body = match body.into_whole(WHOLE_ANSWER_BYTES) {
         Ok(whole) if whole.is_complete() => {
             call.on_data(whole.len());
             call.on_end(BodyEnd::Complete);
-            return Ok(Response::from_parts(head, Body::new(whole)));
+            let body = if whole.was_known_empty() {
+                AnswerBody::Whole(whole.into_bytes())
+            } else {
+                AnswerBody::WholeInChunks(whole.into_bytes())
+            };
+            return Ok(Answer { head, body });
         }
         Ok(broken) => {
-            let broken = Response::from_parts(head, broken);
-            return Ok(timeouts.carry(broken, request.started, call).map(Body::new));
+            let broken = timeouts.carry_body(broken, request.started, call);
+            let body = AnswerBody::Stream(Body::new(broken));
+            return Ok(Answer { head, body });
         }
-        Err(body) => timeouts.carry(Response::from_parts(head, body), request.started, call),
+        Err(body) => timeouts.carry_body(body, request.started, call),
     };
 
     // A body of a declared length has no room for comments, and an encoded one no place.
-    let has_length = answer.headers().contains_key(header::CONTENT_LENGTH);
+    let has_length = head.fields.contains_key(&header::CONTENT_LENGTH);
     let takes_comments = is_stream && !is_encoded && !has_length;
     let keepalive = door.config.stream_keepalive;
-    if keepalive.is_zero() || !takes_comments {
-        return Ok(answer.map(Body::new));
-    }
-    Ok(answer.map(|body| Body::new(sse::KeepAlive::new(body, keepalive))))
+    let body = if keepalive.is_zero() || !takes_comments {
+        Body::new(body)
+    } else {
+        Body::new(sse::KeepAlive::new(body, keepalive))
+    };
+    let body = AnswerBody::Stream(body);
+    Ok(Answer { head, body })
+}
+
+/// Makes one JSON answer of an event stream.
+async fn single(
+    door: &McpDoor,
+    request: &RequestTraits<'_>,
+    mut call: CallGuard<MethodLabel>,
+    (head, body): (ResponseHead, IncomingBody),
+) -> Result<CallAnswer, CallError> {
+    let timeouts = door.forwarder.timeouts;
+    let body = timeouts.carry_body(body, request.started, ());
+    let Some(stream) = head.into_http(body) else {
+        let message = "the relay's answer has more headers than llamapool handles";
+        let failure = CallError::new(Cause::RelayGarbage, message);
+        call.fail(&failure);
+        return Err(failure);
+    };
+    let answer = single_answer(stream, door.config.max_answer_bytes, call.memory()).await;
+    let answer = answer.inspect_err(|failure| call.fail(failure))?;
+    let answer = timeouts.carry(answer, request.started, call);
+    Ok(answer.map(Body::new).into())
 }

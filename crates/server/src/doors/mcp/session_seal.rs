@@ -8,7 +8,8 @@
 //! another caller the session does not exist. The same session always looks the same: some clients
 //! compare.
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderValue;
+use llamapool_head::Fields;
 use llamapool_identity::Seal;
 use llamapool_mcp::header::SESSION_ID;
 use llamapool_wire::{RelayId, Secret};
@@ -104,8 +105,8 @@ impl SessionSeal {
     }
 
     /// Seals the session id that an answer has.
-    pub(super) fn seal_header(&self, scope: Scope<'_>, tag: RelayTag, headers: &mut HeaderMap) {
-        let Some(session) = headers.get(SESSION_ID) else {
+    pub(super) fn seal_header(&self, scope: Scope<'_>, tag: RelayTag, headers: &mut Fields) {
+        let Some(session) = headers.get(&SESSION_ID) else {
             return;
         };
 
@@ -113,8 +114,8 @@ impl SessionSeal {
             .seal(scope, tag, session.as_bytes())
             .and_then(|sealed| HeaderValue::from_str(&sealed).ok());
         match sealed {
-            Some(sealed) => drop(headers.insert(SESSION_ID, sealed)),
-            None => drop(headers.remove(SESSION_ID)),
+            Some(sealed) => headers.insert(&SESSION_ID, &sealed),
+            None => drop(headers.remove(&SESSION_ID)),
         }
     }
 }

@@ -6,8 +6,9 @@
 //! take streams.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Response, header};
+use axum::http::{HeaderValue, Response, header};
 use bytes::Bytes;
+use llamapool_head::{FieldLookup, Fields};
 use llamapool_http::JSON_TYPE;
 use llamapool_http::sse::{self, FirstEventError};
 use llamapool_limits::MemoryAccount;
@@ -20,8 +21,8 @@ pub(super) const BOTH_TYPES: HeaderValue =
     HeaderValue::from_static("application/json, text/event-stream");
 
 /// Returns whether the caller takes anything, and so did not ask for an event stream.
-pub(super) fn accepts_anything(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::ACCEPT).into_iter();
+pub(super) fn accepts_anything(headers: &Fields) -> bool {
+    let mut values = headers.all_values(&header::ACCEPT);
     match (values.next(), values.next()) {
         (None, _) => true,
         (Some(value), None) => value.as_bytes().trim_ascii() == b"*/*",
@@ -110,11 +111,8 @@ mod tests {
     #[test]
     fn only_callers_that_take_anything_get_the_single_answer() {
         let accept = |values: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(header::ACCEPT, HeaderValue::from_static(value));
-            }
-            accepts_anything(&headers)
+            let value = |value: &&'static str| (header::ACCEPT, HeaderValue::from_static(value));
+            accepts_anything(&values.iter().map(value).collect())
         };
 
         assert!(accept(&[]));

@@ -1,7 +1,10 @@
 //! The target of a call, parsed from its URL: the id, one of its relays if the URL names it, and
 //! the path below.
 
+use std::sync::Arc;
+
 use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
 use llamapool_http::has_dot_segment;
 use llamapool_wire::{CallError, Cause, RelayId, path};
 
@@ -13,21 +16,40 @@ pub(crate) struct Target {
     /// The sealed name of one of the relays that share the id.
     pub(super) at: Option<String>,
     /// The path and query of the request inside the tunnel.
-    pub(crate) in_tunnel: String,
+    pub(crate) in_tunnel: Uri,
+}
+
+/// The target of the last call on a connection, which most that follow have as well.
+#[derive(Default)]
+pub(crate) struct TargetMemo(Option<(PathAndQuery, Arc<Target>)>);
+
+impl TargetMemo {
+    /// Parses the URL of a call, unless it is that of the last one.
+    pub(super) fn parse(&mut self, uri: &Uri) -> Result<Arc<Target>, CallError> {
+        let path = uri.path_and_query();
+        if let Some((known, target)) = &self.0
+            && path.is_some_and(|path| path.as_str() == known.as_str())
+        {
+            return Ok(target.clone());
+        }
+        let target = Arc::new(Target::parse(uri)?);
+        self.0 = path.map(|path| (path.clone(), target.clone()));
+        Ok(target)
+    }
 }
 
 impl Target {
     /// Parses the URL of a call.
     pub(super) fn parse(uri: &Uri) -> Result<Self, CallError> {
-        let mut target = Self::parse_path(uri.path())?;
-        target
-            .in_tunnel
-            .extend(uri.query().map(|query| format!("?{query}")));
-        Ok(target)
+        Self::parse_parts(uri.path(), uri.query())
     }
 
     /// Parses the path of a call, without a query.
     pub(crate) fn parse_path(path: &str) -> Result<Self, CallError> {
+        Self::parse_parts(path, None)
+    }
+
+    fn parse_parts(path: &str, query: Option<&str>) -> Result<Self, CallError> {
         let tail = path.strip_prefix(path::MCP_BY_ID).unwrap_or_default();
         let (id, rest) = split_segment(tail);
         let id = id.parse().map_err(|error| {
@@ -49,7 +71,13 @@ impl Target {
         };
         // The id's URL is the same with and without a slash at its end.
         let below = if below == "/" { "" } else { below };
-        let in_tunnel = path::call(&id, below);
+        let mut in_tunnel = path::call(&id, below);
+        if let Some(query) = query {
+            in_tunnel.push('?');
+            in_tunnel.push_str(query);
+        }
+        let in_tunnel =
+            Uri::try_from(in_tunnel).map_err(|_| path_refused("it is not a valid path"))?;
         Ok(Self { id, at, in_tunnel })
     }
 }
@@ -66,7 +94,11 @@ mod tests {
     fn parse(url: &'static str) -> Result<(String, Option<String>, String), Cause> {
         let target = Target::parse(&Uri::from_static(url)).map_err(|failure| failure.cause)?;
 
-        Ok((target.id.to_string(), target.at, target.in_tunnel))
+        Ok((
+            target.id.to_string(),
+            target.at,
+            target.in_tunnel.to_string(),
+        ))
     }
 
     #[test]

@@ -1,109 +1,119 @@
 //! The request as it goes into the tunnel.
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderValue, Method, Uri};
-use llamapool_http::{LimitedBody, remove_headers, reserved};
+use axum::http::Method;
+use llamapool_head::RequestHead;
+use llamapool_http::{Alarm, LimitedBody, reserved};
 use llamapool_mcp::MethodLabel;
 use llamapool_mcp::header::SESSION_ID;
+use llamapool_tunnel::OutgoingBody;
 use llamapool_wire::{CallError, header as wire, path};
 
 use super::admission::Admission;
 use super::call_headers::{self, Forwarding};
 use super::context::McpDoor;
 use super::cookies;
-use super::method_sniffer::MethodSniffer;
+use super::method_sniffer::{self, MethodSniffer};
 use super::session_seal::Scope;
 use super::sse_to_json::{BOTH_TYPES, accepts_anything};
 use super::target::Target;
-use crate::calls::CallGuard;
-use crate::calls::failure::path_refused;
-use crate::listen::Address;
+use crate::calls::{CallGuard, CallRequest, LimitedRequest};
 
 /// A request that is ready to be sent.
-pub(super) struct UpstreamRequest {
-    pub(super) request: axum::http::Request<MethodSniffer<LimitedBody<Body>>>,
+pub(super) struct UpstreamRequest<'c> {
+    pub(super) head: Box<RequestHead>,
+    pub(super) body: OutgoingBody<MethodSniffer<LimitedBody<Body>>>,
     /// Set if the caller takes a single answer instead of an event stream.
     pub(super) wants_single_answer: bool,
+    /// The timer of the connection that it came on.
+    pub(super) alarm: &'c mut Alarm,
 }
 
-/// The destination of a request, and the public address as its caller reaches it.
+/// The destination of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Destination<'a> {
     pub(super) target: &'a Target,
     pub(super) admission: &'a Admission,
-    pub(super) address: Option<&'a Address>,
     /// Whether the operator trusts the pages of the id.
     pub(super) is_trusted: bool,
 }
 
 /// Makes the request that goes into the tunnel of a caller's request.
-pub(super) async fn prepare(
+pub(super) async fn prepare<'c>(
     door: &McpDoor,
     destination: Destination<'_>,
     call: &mut CallGuard<MethodLabel>,
-    request: Request,
-) -> Result<UpstreamRequest, CallError> {
+    request: CallRequest<'c>,
+) -> Result<UpstreamRequest<'c>, CallError> {
     let Destination {
         target,
         admission,
-        address,
         is_trusted,
     } = destination;
-    let (mut head, body) = request.into_parts();
-    let body = door.forwarder.limit(&head.headers, body, call).await?;
+    let CallRequest {
+        mut head,
+        body,
+        alarm,
+    } = request;
+    let body = door.forwarder.limit(&head.fields, body, call).await?;
 
-    let wants_single_answer = head.method == Method::POST && accepts_anything(&head.headers);
+    let wants_single_answer = head.method == Method::POST && accepts_anything(&head.fields);
     call.call()
         .set_label(MethodLabel::from_name(head.method.as_str()));
 
     let forwarding = Forwarding {
-        caller: admission.caller_tag,
+        caller: admission.caller_tag.clone(),
         auth: &door.auth,
-        forwarded_for: door.public_url.forwarded_for(&head.headers, admission.peer),
-        address,
+        forwarded_for: admission.facts.forwarded_for.clone(),
+        address: admission.facts.address.as_ref(),
         accept: wants_single_answer.then_some(BOTH_TYPES),
     };
-    cookies::to_provider(&mut head.headers, &target.id, is_trusted);
-    call_headers::rewrite(&mut head.headers, forwarding, &call.call().req_id);
+    cookies::to_provider(&mut head.fields, &target.id, is_trusted);
+    call_headers::rewrite(&mut head.fields, forwarding, &call.call().req_id);
     if let Some(session) = admission.session.clone() {
         // In the place of the sealed one, which means nothing to the provider, in any spelling.
-        remove_headers(&mut head.headers, |name| {
-            reserved::folded(name) == SESSION_ID.as_str()
+        head.fields.retain_bytes(|name, _| {
+            *reserved::folded_bytes(name) != *SESSION_ID.as_str().as_bytes()
         });
-        head.headers.insert(SESSION_ID, session);
+        head.fields.append(&SESSION_ID, &session);
     }
-    let prefix = public_prefix(door, destination);
-    head.headers
-        .extend(prefix.map(|prefix| (wire::PUBLIC_PREFIX, prefix)));
-
-    let uri = Uri::try_from(target.in_tunnel.as_str())
-        .map_err(|_| path_refused("it is not a valid path"))?;
-    let body = MethodSniffer::new(body, &head.headers, call.call().clone());
-    let mut request = axum::http::Request::new(body);
-    *request.method_mut() = head.method;
-    *request.headers_mut() = head.headers;
-    *request.uri_mut() = uri;
+    if let Some(prefix) = public_prefix(door, destination) {
+        // A path is valid in a header.
+        let _ = head
+            .fields
+            .append_bytes(&wire::PUBLIC_PREFIX, prefix.as_bytes());
+    }
+    head.uri = target.in_tunnel.clone();
+    let body = match body {
+        LimitedRequest::Whole(bytes) => {
+            method_sniffer::label(&head.fields, &bytes, call.call());
+            OutgoingBody::Whole(bytes)
+        }
+        LimitedRequest::Stream(body) => {
+            let call = call.call().clone();
+            OutgoingBody::Stream(MethodSniffer::new(body, &head.fields, call))
+        }
+    };
     Ok(UpstreamRequest {
-        request,
+        head,
+        body,
         wants_single_answer,
+        alarm,
     })
 }
 
 /// Returns the prefix of all public URLs of this id, for a relay whose provider announces an
 /// endpoint. Where relays share the id it names this one.
-fn public_prefix(door: &McpDoor, destination: Destination<'_>) -> Option<HeaderValue> {
+fn public_prefix(door: &McpDoor, destination: Destination<'_>) -> Option<String> {
     let Destination {
-        target,
-        admission,
-        address,
-        ..
+        target, admission, ..
     } = destination;
+    let address = admission.facts.address.as_ref();
     let public_path = address
         .map(|address| address.path.as_str())
         .unwrap_or_default();
 
-    let mut prefix = format!("{public_path}{}{}", path::MCP_BY_ID, target.id);
+    let mut prefix = [public_path, path::MCP_BY_ID, target.id.as_str()].concat();
     if admission.is_shared {
         let tag = admission.member.tag;
         let place = door
@@ -112,5 +122,5 @@ fn public_prefix(door: &McpDoor, destination: Destination<'_>) -> Option<HeaderV
         prefix.push_str(path::AT);
         prefix.push_str(&place);
     }
-    HeaderValue::try_from(prefix).ok()
+    Some(prefix)
 }

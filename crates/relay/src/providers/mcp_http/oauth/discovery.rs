@@ -2,7 +2,8 @@
 //!
 //! Only the provider's own host and port are asked, also where a challenge names another.
 
-use http::{Response, StatusCode, Uri, header};
+use http::{StatusCode, Uri, header};
+use llamapool_head::{FieldLookup, ResponseHead};
 use llamapool_http::{challenge, host};
 use parking_lot::Mutex;
 
@@ -26,14 +27,12 @@ pub(super) struct ResourceMetadataUrl(Mutex<Option<Uri>>);
 
 impl ResourceMetadataUrl {
     /// Notes the URL if the response is a challenge that names one.
-    pub(super) fn learn<B>(&self, response: &Response<B>) {
-        if response.status() != StatusCode::UNAUTHORIZED {
+    pub(super) fn learn(&self, response: &ResponseHead) {
+        if response.status != StatusCode::UNAUTHORIZED {
             return;
         }
-        let challenges = response.headers().get_all(header::WWW_AUTHENTICATE);
-        let named = challenges
-            .iter()
-            .find_map(|challenge| named_url(challenge.to_str().ok()?));
+        let mut challenges = response.fields.all_values(&header::WWW_AUTHENTICATE);
+        let named = challenges.find_map(|challenge| named_url(challenge.to_str().ok()?));
         if let Some(url) = named {
             *self.0.lock() = Some(url);
         }
@@ -97,10 +96,12 @@ mod tests {
     fn candidates(challenge: Option<&str>) -> Vec<String> {
         let url = ResourceMetadataUrl::default();
         if let Some(challenge) = challenge {
-            let response = Response::builder()
-                .status(401)
-                .header(header::WWW_AUTHENTICATE, challenge);
-            url.learn(&response.body(()).unwrap());
+            let mut response = ResponseHead::new(StatusCode::UNAUTHORIZED);
+            let challenge = challenge.parse().unwrap();
+            response
+                .fields
+                .append(&header::WWW_AUTHENTICATE, &challenge);
+            url.learn(&response);
         }
         let route = Route::new(Uri::from_static("http://p:7777/mcp/"));
         url.candidates(&route).iter().map(Uri::to_string).collect()

@@ -2,7 +2,8 @@
 //!
 //! Compiled with the feature `fuzzing` alone; not a part of the interface.
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
+use llamapool_head::{FieldLookup, Fields, ResponseHead};
 use llamapool_http::challenge;
 
 use super::discovery::{MetadataKind, ResourceMetadataUrl};
@@ -44,11 +45,8 @@ pub fn challenge(text: &str) {
     let Ok(value) = HeaderValue::from_str(text) else {
         return;
     };
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, value.clone());
+    let mut response = ResponseHead::new(StatusCode::UNAUTHORIZED);
+    response.fields.append(&header::WWW_AUTHENTICATE, &value);
     let base = Uri::from_static(BASE);
     let learned = ResourceMetadataUrl::default();
 
@@ -57,9 +55,9 @@ pub fn challenge(text: &str) {
         assert_eq!(candidate.authority(), base.authority(), "{candidate}");
     }
 
-    let challenges = response.headers_mut();
-    public_challenge::make_public(StatusCode::UNAUTHORIZED, challenges, &base, &public());
-    if let Ok(rewritten) = challenges[header::WWW_AUTHENTICATE].to_str() {
+    let fields = &mut response.fields;
+    public_challenge::make_public(StatusCode::UNAUTHORIZED, fields, &base, &public());
+    if let Some(rewritten) = fields.text_of(&header::WWW_AUTHENTICATE) {
         let places = |text: &str| {
             let places = challenge::parameter_values("resource_metadata", text).into_iter();
             let places = places.map(|place| challenge::unquote(&text[place]));
@@ -73,8 +71,8 @@ pub fn challenge(text: &str) {
         }
     }
 
-    let mut headers = HeaderMap::new();
-    headers.insert(header::LOCATION, value);
+    let mut fields = Fields::new();
+    fields.append(&header::LOCATION, &value);
     let server = AuthorizationServer::new(true);
-    server.rewrite_redirect(&mut headers, &public(), &AllowedPaths::default());
+    server.rewrite_redirect(&mut fields, &public(), &AllowedPaths::default());
 }

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use form_urlencoded::{byte_serialize, parse};
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderValue, Uri, header};
+use llamapool_head::{FieldLookup, Fields};
 use llamapool_wire::path;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -132,17 +133,14 @@ impl AuthorizationServer {
     /// of the provider in a redirect to another authorization server.
     pub(super) fn rewrite_redirect(
         &self,
-        headers: &mut HeaderMap,
+        fields: &mut Fields,
         public: &ProviderPublicUrl,
         allowed: &AllowedPaths,
     ) {
         let Some(url) = public.url_of_id().filter(|_| self.is_public) else {
             return;
         };
-        let Some(location) = headers
-            .get(header::LOCATION)
-            .and_then(|location| location.to_str().ok())
-        else {
+        let Some(location) = fields.text_of(&header::LOCATION) else {
             return;
         };
 
@@ -169,7 +167,7 @@ impl AuthorizationServer {
         let rewritten = HeaderValue::from_str(&parameters.collect::<String>());
         drop(metadata);
         if let Ok(rewritten) = rewritten {
-            headers.insert(header::LOCATION, rewritten);
+            fields.insert(&header::LOCATION, &rewritten);
         }
     }
 }
@@ -386,10 +384,10 @@ mod tests {
         let public = public_url("/api/mcp/id/x");
         server.rewrite_metadata(MetadataKind::OAuth, &mut metadata(), &base(), &public);
         let led = |location: String| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::LOCATION, location.parse().unwrap());
-            server.rewrite_redirect(&mut headers, &public, &allowed);
-            headers[header::LOCATION].to_str().unwrap().to_owned()
+            let mut fields = Fields::new();
+            fields.append(&header::LOCATION, &location.parse().unwrap());
+            server.rewrite_redirect(&mut fields, &public, &allowed);
+            fields.text_of(&header::LOCATION).unwrap().to_owned()
         };
         let encoded = "https%3A%2F%2Fpool.example%2Fapi%2Fmcp%2Fid%2Fx";
 
