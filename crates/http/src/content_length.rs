@@ -1,6 +1,6 @@
 //! The length that a message declares (RFC 9110, section 8.6).
 
-use http::header::{CONTENT_LENGTH, HeaderMap};
+use http::header::CONTENT_LENGTH;
 use llamapool_head::{FieldLookup, FieldValue, Fields};
 
 /// A message declares a length that is no number, or several.
@@ -10,28 +10,7 @@ pub struct ContentLengthError;
 
 /// Checks the declared length of a message, and makes one header of a length that stands there
 /// several times, also in one value (RFC 9110, section 8.6). A server that would send on what is no
-/// length breaks its connection off instead.
-///
-/// # Errors
-///
-/// There are several lengths, or one is not a decimal number.
-pub fn normalize_content_length(headers: &mut HeaderMap) -> Result<(), ContentLengthError> {
-    let mut values = headers.get_all(CONTENT_LENGTH).into_iter();
-    let Some(first) = values.next() else {
-        return Ok(());
-    };
-    let is_single = values.next().is_none();
-    if is_single && parse(first.as_bytes()).is_ok() {
-        return Ok(());
-    }
-
-    let length = common_length(headers.all_values(&CONTENT_LENGTH))?;
-    headers.insert(CONTENT_LENGTH, length.into());
-    Ok(())
-}
-
-/// Does for the fields of a head what [`normalize_content_length`] does for a map. Returns the length,
-/// `None` if there is none.
+/// length breaks its connection off instead. Returns the length, `None` if there is none.
 ///
 /// # Errors
 ///
@@ -78,7 +57,7 @@ pub(crate) fn parse(value: &[u8]) -> Result<u64, ContentLengthError> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 
@@ -88,13 +67,8 @@ mod tests {
             headers.append(CONTENT_LENGTH, HeaderValue::from_static(value));
         }
         let mut fields = Fields::from(&headers);
-        let of_map = normalize_content_length(&mut headers);
-
-        let of_fields = normalize_length_of(&mut fields);
-        assert_eq!(of_fields.map(drop), of_map);
-        assert_eq!(fields.to_http().unwrap(), headers);
-
-        of_map?;
+        normalize_length_of(&mut fields)?;
+        let headers = fields.to_http().unwrap();
         Ok(headers.get_all(CONTENT_LENGTH).iter().cloned().collect())
     }
 

@@ -1,36 +1,17 @@
-//! Forwards one request and waits for the head of its response.
+//! Waits for the head of the response to a forwarded request, and carries its body.
 
 use std::future::{Future, poll_fn};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use http_body::Body;
 use tokio::time::Instant;
 
-use crate::BoxError;
 use crate::alarm::Alarm;
 use crate::deadline;
 use crate::forwarded_body::{BodyObserver, ForwardedBody};
-
-/// The next hop: the server's end of a tunnel, or the connections to a provider.
-pub trait Upstream {
-    /// The body of a response.
-    type Body: Body<Data = Bytes>;
-    /// The failure before a response.
-    type Error;
-
-    /// Sends a request, once, and returns the response as soon as its head has arrived. Dropping the
-    /// future, or the response's body before its end, cancels the request at the next hop.
-    fn send<B>(
-        &self,
-        request: Request<B>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>;
-}
 
 /// The timeouts of one forwarded request, except for connecting, which is the upstream's concern.
 /// `None` is no timeout.
@@ -58,40 +39,13 @@ pub enum ForwardError<E> {
     CallTimeout(Duration),
 }
 
-/// Forwards one request and waits for the head of its response. [`ForwardTimeouts::carry`] applies
-/// the other timeouts to the body.
-///
-/// `last_sent` returns when the last byte of the request's body was sent, `None` if none was: the
-/// wait for the response begins then.
-pub async fn forward<U, B>(
-    upstream: &U,
-    request: Request<B>,
-    timeouts: &ForwardTimeouts,
-    last_sent: impl Fn() -> Option<Instant>,
-) -> Result<Response<U::Body>, ForwardError<U::Error>>
-where
-    U: Upstream,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    timeouts.wait(upstream.send(request), last_sent).await
-}
-
 impl ForwardTimeouts {
-    /// Waits for the head of a response, which `sending` returns. `last_sent` is as of [`forward`].
+    /// Waits for the head of a response, which `sending` returns, with the timer of earlier waits.
+    /// [`carry`](Self::carry) applies the other timeouts to the body.
+    ///
+    /// `started` is when the request was sent. `last_sent` returns when the last byte of its body was sent,
+    /// `None` if none was: the wait for the response begins then.
     pub async fn wait<T, E>(
-        &self,
-        sending: impl Future<Output = Result<T, E>>,
-        last_sent: impl Fn() -> Option<Instant>,
-    ) -> Result<T, ForwardError<E>> {
-        let started = Instant::now();
-        self.wait_with(&mut Alarm::default(), started, sending, last_sent)
-            .await
-    }
-
-    /// Waits as [`wait`](Self::wait) does, with the timer of earlier waits. `started` is when the request
-    /// was sent.
-    pub async fn wait_with<T, E>(
         &self,
         alarm: &mut Alarm,
         started: Instant,
@@ -159,26 +113,18 @@ impl ForwardTimeouts {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Empty;
-
     use super::*;
 
-    /// An upstream that responds after a while, or never.
+    /// The time after which a request has a response; `None`: never.
     struct Slow(Option<Duration>);
 
-    impl Upstream for Slow {
-        type Body = Empty<Bytes>;
-        type Error = &'static str;
-
-        async fn send<B>(&self, _: Request<B>) -> Result<Response<Empty<Bytes>>, &'static str>
-        where
-            B: Body<Data = Bytes> + Send + 'static,
-        {
+    impl Slow {
+        async fn send(self) -> Result<(), &'static str> {
             match self.0 {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => std::future::pending().await,
             }
-            Ok(Response::default())
+            Ok(())
         }
     }
 
@@ -197,13 +143,9 @@ mod tests {
         last_sent: impl Fn() -> Option<Instant>,
     ) -> (bool, u64) {
         let started = Instant::now();
-        let answer = forward(
-            &upstream,
-            Request::new(Empty::<Bytes>::new()),
-            &timeouts,
-            last_sent,
-        )
-        .await;
+        let mut alarm = Alarm::default();
+        let waiting = timeouts.wait(&mut alarm, started, upstream.send(), last_sent);
+        let answer = waiting.await;
         (answer.is_ok(), started.elapsed().as_secs())
     }
 

@@ -34,10 +34,10 @@ pub mod sse;
 
 pub use alarm::Alarm;
 pub use collect::{CollectError, collect};
-pub use content_length::{ContentLengthError, normalize_content_length, normalize_length_of};
+pub use content_length::{ContentLengthError, normalize_length_of};
 pub use counted_memory::{CountedMemory, UNCOUNTED_BYTES, held_with};
 pub use dot_segment::has_dot_segment;
-pub use forward::{ForwardError, ForwardTimeouts, Upstream, forward};
+pub use forward::{ForwardError, ForwardTimeouts};
 pub use forwarded_body::{BodyEnd, BodyObserver, ForwardedBody, ForwardedBodyError};
 pub use hop_by_hop::{remove_headers, strip_fields, strip_hop_by_hop};
 pub use json::{MEDIA_TYPE as JSON_TYPE, json_response};

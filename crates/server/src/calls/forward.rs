@@ -85,7 +85,7 @@ impl Forwarder {
         let meter = call.meter().clone();
         let sending = tunnel.send_head(call.take_lease(), head, body);
         let timeouts = self.timeouts;
-        let sent = timeouts.wait_with(alarm, started, sending, || meter.last_sent());
+        let sent = timeouts.wait(alarm, started, sending, || meter.last_sent());
         let (head, body) = match sent.await {
             Ok(answer) => answer,
             Err(error) => {

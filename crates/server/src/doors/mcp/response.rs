@@ -50,7 +50,7 @@ pub(super) async fn respond(
     }
 
     if is_stream {
-        sse::disable_buffering_of(&mut head.fields);
+        sse::disable_buffering(&mut head.fields);
     }
     if request.is_head {
         let body = timeouts.carry_body(body, request.started, call);
