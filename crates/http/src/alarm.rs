@@ -64,4 +64,19 @@ mod tests {
 
         assert_eq!(started.elapsed().as_secs(), 30);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_before_the_one_that_is_set_is_reached() {
+        let mut alarm = Alarm::default();
+        let started = Instant::now();
+        let later = started + Duration::from_secs(30);
+        let waiting = poll_fn(|cx| alarm.poll(cx, later));
+        let none = tokio::time::timeout(Duration::from_secs(1), waiting).await;
+        assert!(none.is_err());
+
+        let sooner = started + Duration::from_secs(5);
+        poll_fn(|cx| alarm.poll(cx, sooner)).await;
+
+        assert_eq!(started.elapsed().as_secs(), 5);
+    }
 }

@@ -316,7 +316,8 @@ fn wrong_length() -> io::Error {
 mod tests {
     use std::sync::Arc;
 
-    use http::StatusCode;
+    use http::header::CONTENT_LENGTH;
+    use http::{HeaderValue, StatusCode};
     use http_body::Frame;
     use llamapool_head::ResponseHead;
 
@@ -337,6 +338,28 @@ mod tests {
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
             Poll::Ready(self.piece.take().map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+
+    /// The peer must not take what follows for a part of it, nor miss that something is missing.
+    #[tokio::test]
+    async fn a_body_of_another_length_than_declared_is_an_error() {
+        for (length, is_sent) in [(2, false), (3, true), (4, false)] {
+            let (near, _far) = tokio::io::duplex(1024);
+            let declared = (CONTENT_LENGTH, HeaderValue::from_static("3"));
+            let mut head = ResponseHead::new(StatusCode::OK);
+            head.fields = [declared].into_iter().collect();
+            let body = Holding {
+                piece: Some(Bytes::from(vec![b'a'; length])),
+                _held: Arc::default(),
+            };
+            let body = AnswerBody::Stream(body);
+
+            let sent = Http1Loop::new(near, 1024)
+                .send(Answer { head, body }, false)
+                .await;
+
+            assert_eq!(sent.is_ok(), is_sent, "{length} of 3");
         }
     }
 
