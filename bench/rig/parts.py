@@ -54,7 +54,7 @@ def install_all(program=None, peers=True):
     parts = Parts()
     for name, package in TOOLS.items():
         parts.add(name, "", None, lambda n=name, p=package: debian(n, p))
-    parts.add("llamapool", "", None, lambda: program.resolve() if program else build_llamapool())
+    parts.add("llamapool", "", None, lambda: program.resolve() if program else build_published())
     parts.add("http-echo", "", None, lambda: build_provider("http-echo"))
     parts.add("llm-mock", "", None, lambda: build_provider("llm-mock"))
     parts.add("stdio-echo", "", None, lambda: build_provider("stdio-echo"))
@@ -114,8 +114,14 @@ def _apt(package):
     _run(f"apt-{package}", ["apt-get", "install", "--yes", "--no-install-recommends", package], env=environment)
 
 
-def build_llamapool():
-    """Builds the program as it is published."""
+def build_published():
+    """Builds the program as it is published: by a profile of calls."""
+    _run("llamapool", [ROOT / "packaging" / "profile-guided"])
+    return ROOT / "target" / "profile-guided" / "llamapool"
+
+
+def build_without_profile():
+    """Builds the program with the same settings in a single step."""
     _run("llamapool", ["cargo", "build", "--profile", "dist", "--locked", "-p", "llamapool"])
     return ROOT / "target" / "dist" / "llamapool"
 

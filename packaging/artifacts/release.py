@@ -100,6 +100,9 @@ def facts(root):
 
 
 def build(root, target):
+    """Builds by a profile of calls where that can be made: bench/, which makes it, starts its processes as Linux does."""
+    if platform.system() == "Linux":
+        return pathlib.Path(run([root / "packaging/profile-guided"], cwd=root).split("\n")[-2])
     command = ["cargo", "build", "--profile", "dist", "--locked", "-p", "llamapool"]
     if subprocess.run(command, cwd=root, check=False).returncode:
         raise DistError("the program cannot be built")

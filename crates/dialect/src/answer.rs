@@ -3,6 +3,16 @@
 use crate::endpoint::Endpoint;
 use crate::members::{NotJsonError, each_member};
 use crate::runtime_error::ErrorMembers;
+use crate::usage::{AnswerUsage, Usage};
+
+/// The whole body of a 200.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeAnswer {
+    /// What it is.
+    pub meaning: AnswerMeaning,
+    /// Its counts. All are `None` if it has none.
+    pub usage: Usage,
+}
 
 /// The kind of the body of a 200.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,33 +30,45 @@ pub enum AnswerMeaning {
     Garbage,
 }
 
-/// Returns what the whole body of a 200 is. Endpoints whose answers have any type, such as audio,
-/// have no garbage.
-pub fn read_answer(endpoint: Endpoint, body: &[u8]) -> AnswerMeaning {
+/// Reads the whole body of a 200. Endpoints whose answers have any type, such as audio, have no garbage.
+pub fn read_answer(endpoint: Endpoint, body: &[u8]) -> WholeAnswer {
     let expected = expected_members(endpoint);
     let otherwise = || match expected {
         [] => AnswerMeaning::Answer,
         _ => AnswerMeaning::Garbage,
     };
+    let uncounted = |meaning| WholeAnswer {
+        meaning,
+        usage: Usage::default(),
+    };
     let Ok(text) = std::str::from_utf8(body) else {
-        return otherwise();
+        return uncounted(otherwise());
     };
 
     let mut errors = ErrorMembers::default();
+    let mut usage = AnswerUsage::default();
     let mut has_expected = false;
     let read = each_member(text.trim_ascii(), |member| {
         has_expected |= expected.contains(&&*member.name) && member.value != "null";
         errors.take(&member.name, member.value);
+        usage.take(endpoint, &member.name, member.value);
         Ok::<(), NotJsonError>(())
     });
-    match (read, errors.error()) {
-        (Err(NotJsonError), _) => otherwise(),
-        (Ok(()), _) if has_expected => AnswerMeaning::Answer,
-        (Ok(()), Some(error)) => AnswerMeaning::Error {
+    if read.is_err() {
+        return uncounted(otherwise());
+    }
+
+    let meaning = match errors.error() {
+        _ if has_expected => AnswerMeaning::Answer,
+        Some(error) => AnswerMeaning::Error {
             status: error.status,
             message: error.message,
         },
-        (Ok(()), None) => otherwise(),
+        None => otherwise(),
+    };
+    WholeAnswer {
+        meaning,
+        usage: usage.finish(endpoint),
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct NotJsonError;
 
 /// The depth down to which brackets are kept in one word. What is deeper is left to `serde_json`.
 const MAX_DEPTH: u32 = 64;
+/// Bytes of a string that are looked at by words: names and most values have fewer.
+const SHORT_BYTES: usize = 32;
 /// A one in each byte of a word.
 const ONES: u64 = 0x0101_0101_0101_0101;
 /// The highest bit of each byte of a word.
@@ -273,10 +275,34 @@ impl Brackets {
     }
 }
 
-/// Returns how many bytes come before a quote, a backslash, a control character or the end, eight at
-/// a time.
+/// Returns how many bytes come before a quote, a backslash, a control character or the end.
 #[inline]
 fn plain_bytes(bytes: &[u8]) -> usize {
+    let short = &bytes[..bytes.len().min(SHORT_BYTES)];
+    let plain = plain_bytes_by_words(short);
+    if plain < SHORT_BYTES {
+        return plain;
+    }
+    plain + plain_bytes_of_text(&bytes[plain..])
+}
+
+/// The same for a long text: its end is searched for with the widest registers, and what is before it is looked
+/// at as a whole.
+#[inline(never)]
+fn plain_bytes_of_text(bytes: &[u8]) -> usize {
+    let end = memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
+    let text = &bytes[..end];
+    let least = text.iter().fold(u8::MAX, |least, byte| least.min(*byte));
+    if least >= 0x20 {
+        end
+    } else {
+        plain_bytes_by_words(text)
+    }
+}
+
+/// The same, eight bytes at a time.
+#[inline]
+fn plain_bytes_by_words(bytes: &[u8]) -> usize {
     let mut words = bytes.chunks_exact(8);
     let mut plain = 0;
     for word in words.by_ref() {
@@ -313,6 +339,26 @@ mod tests {
     fn read_by_serde(text: &str) -> Option<&str> {
         let value = serde_json::from_str::<&RawValue>(text);
         value.ok().map(RawValue::get)
+    }
+
+    /// Texts of all lengths around the limits of its steps, with each byte that ends them at each place, and another
+    /// one behind it.
+    #[test]
+    fn plain_bytes_end_where_the_first_other_one_is() {
+        for length in [0, 1, 7, 8, 9, 31, 32, 33, 40, 64, 95, 96, 97, 131] {
+            let plain: Vec<u8> = (0..length).map(|at| b" a\x7f\xc3\xa9~"[at % 6]).collect();
+            assert_eq!(plain_bytes(&plain), length);
+            for at in 0..length {
+                for end in [b'"', b'\\', 0, b'\n', 0x1f] {
+                    let mut bytes = plain.clone();
+                    bytes[at] = end;
+                    assert_eq!(plain_bytes(&bytes), at, "{end} at {at} of {length}");
+
+                    bytes[length - 1] = b'"';
+                    assert_eq!(plain_bytes(&bytes), at, "{end} at {at} of {length}");
+                }
+            }
+        }
     }
 
     /// Fragments of JSON, of which random ones make texts that are often nearly JSON.

@@ -26,7 +26,7 @@ mod stream_filter;
 mod translate;
 mod usage;
 
-pub use answer::{AnswerMeaning, read_answer};
+pub use answer::{AnswerMeaning, WholeAnswer, read_answer};
 pub use assemble::{AssembleError, Assembler};
 pub use content::{EventMeaning, StreamPosition, StreamReader};
 pub use edits::Edits;

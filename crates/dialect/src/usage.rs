@@ -61,30 +61,61 @@ impl CountSource {
     }
 }
 
+/// Collects the counts of a whole JSON answer, member by member.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerUsage<'a> {
+    counts: UsageReader,
+    choices: Option<&'a str>,
+    vectors: Option<&'a str>,
+    has_vector: Option<bool>,
+}
+
 /// Returns the counts of a whole JSON answer. All are `None` if it has none.
 pub fn usage_of_answer(endpoint: Endpoint, body: &[u8]) -> Usage {
-    let mut reader = UsageReader::default();
     let Ok(text) = std::str::from_utf8(body) else {
         return Usage::default();
     };
 
+    let mut usage = AnswerUsage::default();
     let read = each_member(text, |member| {
-        reader.member(&member.name, member.value);
-        match (endpoint, &*member.name) {
-            (Endpoint::Embeddings, "data") | (Endpoint::OllamaEmbed, "embeddings") => {
-                reader.embeddings = Some(count_items(member.value)?);
-            }
-            (Endpoint::OllamaEmbeddings, "embedding") => {
-                reader.embeddings = Some(u64::from(is_filled(member.value)));
-            }
-            (_, "choices") => reader.has_many_choices = count_items(member.value)? > 1,
-            _ => {}
-        }
+        usage.take(endpoint, &member.name, member.value);
         Ok::<(), NotJsonError>(())
     });
     match read {
-        Ok(()) => reader.usage(endpoint),
+        Ok(()) => usage.finish(endpoint),
         Err(NotJsonError) => Usage::default(),
+    }
+}
+
+impl<'a> AnswerUsage<'a> {
+    /// Takes a member of the answer.
+    pub(crate) fn take(&mut self, endpoint: Endpoint, name: &str, value: &'a str) {
+        self.counts.member(name, value);
+        match (endpoint, name) {
+            (Endpoint::Embeddings, "data") | (Endpoint::OllamaEmbed, "embeddings") => {
+                self.vectors = Some(value);
+            }
+            (Endpoint::OllamaEmbeddings, "embedding") => self.has_vector = Some(is_filled(value)),
+            (_, "choices") => self.choices = Some(value),
+            _ => {}
+        }
+    }
+
+    /// Returns the counts, once all members were taken.
+    pub(crate) fn finish(self, endpoint: Endpoint) -> Usage {
+        self.counted(endpoint).unwrap_or_default()
+    }
+
+    fn counted(mut self, endpoint: Endpoint) -> Result<Usage, NotJsonError> {
+        let vectors = self.vectors.map(count_items).transpose()?;
+        self.counts.embeddings = vectors.or(self.has_vector.map(u64::from));
+        // Only beside timings does it matter how many there are, and they may be long.
+        if self.counts.has_timings
+            && let Some(choices) = self.choices
+        {
+            self.counts.has_many_choices = count_items(choices)? > 1;
+        }
+        Ok(self.counts.usage(endpoint))
     }
 }
 

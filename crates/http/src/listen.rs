@@ -20,6 +20,8 @@ mod http1_loop;
 mod places;
 mod prefixed;
 mod received_body;
+mod socket;
+mod threads;
 mod tracked_body;
 mod transport;
 mod write_timeout;
@@ -34,17 +36,22 @@ use http::{Request, Response, StatusCode, Uri};
 use http_body::Body;
 use llamapool_head::RequestHead;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::connection::Connection;
 use self::places::Places;
+use self::threads::{Move, Service};
 use crate::BoxError;
 
 pub use self::answer::{Answer, AnswerBody};
 #[cfg(feature = "fuzzing")]
 pub use self::differential::requests as fuzz_requests;
 pub use self::received_body::ReceivedBody;
+pub use self::socket::Socket;
+pub use self::threads::ConnectionThreads;
 pub use self::transport::{Plain, Transport};
 
 /// The connections that wait to be accepted. One more than fits is tried again by its peer a second
@@ -54,6 +61,8 @@ const BACKLOG: u32 = 4096;
 /// The time without accepting after accepting failed, as it does while the process has no file
 /// descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The connections that wait to be taken to another thread: the rest waits before it takes its next request.
+const MOVES: usize = 64;
 
 /// Answers the requests of one listener. Clones answer alike.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -87,6 +96,12 @@ pub trait Handler: Clone + Send + Sync + 'static {
                 None => Answer::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
             }
         }
+    }
+
+    /// Returns the runtime on which what the last plain request went to lives, where the requests that follow on
+    /// the connection are best served. By default it is served where it is.
+    fn home(&self, _connection: &Self::Connection) -> Option<runtime::Id> {
+        None
     }
 
     /// Returns whether a request is answered also where no place is left: those by which the
@@ -138,6 +153,7 @@ pub enum Versions {
 pub struct Listener {
     socket: TcpListener,
     limits: ListenLimits,
+    threads: ConnectionThreads,
 }
 
 impl Listener {
@@ -160,7 +176,15 @@ impl Listener {
         Ok(Self {
             socket: socket.listen(BACKLOG)?,
             limits,
+            threads: ConnectionThreads::default(),
         })
+    }
+
+    /// Has the connections served on these threads.
+    #[must_use]
+    pub fn on(mut self, threads: ConnectionThreads) -> Self {
+        self.threads = threads;
+        self
     }
 
     /// Returns the address that was taken.
@@ -187,6 +211,7 @@ impl Listener {
     ) {
         let places = Places::new(self.limits.max_connections);
         let mut connections = JoinSet::new();
+        let (moves, mut moving) = mpsc::channel::<Move>(MOVES);
 
         loop {
             let accepted = tokio::select! {
@@ -194,6 +219,10 @@ impl Listener {
                 biased;
                 () = farewell.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
+                Some(moved) = moving.recv() => {
+                    moved.spawn(&mut connections);
+                    continue;
+                }
                 accepted = self.socket.accept() => accepted,
             };
 
@@ -201,11 +230,14 @@ impl Listener {
                 Ok((stream, peer)) => {
                     let connection = self.admit(&places, stream, peer);
                     if let Some(connection) = connection {
-                        connections.spawn(connection.serve(
-                            transport.clone(),
-                            handler.clone(),
-                            farewell.clone(),
-                        ));
+                        let service = Service {
+                            transport: transport.clone(),
+                            handler: handler.clone(),
+                            farewell: farewell.clone(),
+                            threads: self.threads.clone(),
+                            moves: moves.clone(),
+                        };
+                        self.threads.serve(connection, service, &mut connections);
                     }
                 }
                 Err(error) => {
@@ -217,6 +249,10 @@ impl Listener {
             }
         }
 
+        moving.close();
+        while let Some(moved) = moving.recv().await {
+            moved.spawn(&mut connections);
+        }
         while connections.join_next().await.is_some() {}
     }
 
@@ -227,7 +263,7 @@ impl Listener {
             return None;
         };
         Some(Connection {
-            stream,
+            socket: stream.into(),
             peer,
             place,
             limits: self.limits,

@@ -45,10 +45,10 @@ pub(crate) fn raise(_: u64) -> Option<usize> {
     None
 }
 
-/// Lowers the bound of callers' connections to what the limit of open files leaves, and warns. A
-/// quarter is for relays, each of which is a connection.
-pub(crate) fn fit(config: &mut ServerConfig, open_files: usize) {
-    let available = open_files.saturating_sub(RESERVED);
+/// Lowers the bound of callers' connections to what the limit of open files leaves beside those of
+/// the threads, and warns. A quarter is for relays, each of which is a connection.
+pub(crate) fn fit(config: &mut ServerConfig, open_files: usize, of_threads: usize) {
+    let available = open_files.saturating_sub(RESERVED.saturating_add(of_threads));
     let relays = config.relays.max_relays.min(available / 4);
     lower(
         &mut config.listen.max_connections,
@@ -84,13 +84,16 @@ mod tests {
     use llamapool_settings::Sources;
 
     use super::*;
+    use crate::runtime::files_of;
     use crate::settings::{Environment, SERVER as SCHEMA, ServerSettings};
 
     fn fitted(open_files: usize, settings: &[(&str, &str)]) -> usize {
         let environment: Environment = settings.iter().copied().collect();
         let sources = Sources::collect(&SCHEMA, [], &environment).unwrap();
-        let mut config = ServerSettings::resolve(&sources).unwrap().config;
-        fit(&mut config, open_files);
+        let settings = ServerSettings::resolve(&sources).unwrap();
+        let mut config = settings.config;
+        let of_threads = settings.threads.map_or(0, |it| files_of(Some(it)));
+        fit(&mut config, open_files, of_threads);
         config.listen.max_connections
     }
 
@@ -101,6 +104,8 @@ mod tests {
         assert_eq!(fitted(1024, &[("MAX_CONNECTIONS", "100")]), 100);
         assert_eq!(fitted(524_288, &[]), 50_000);
         assert_eq!(fitted(100, &[]), 1);
+        let with_threads = [("MAX_RELAYS", "8"), ("THREADS", "65")];
+        assert_eq!(fitted(1024, &with_threads), 1024 - RESERVED - 8 - 64 * 3);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use llamapool_http::listen::{Answer, Handler, Overload, ReceivedBody};
 use llamapool_http::{Alarm, ListenerStreams, discard, is_of_the_connection, sse};
 use llamapool_mcp::is_listening;
 use llamapool_wire::{CallError, Cause, header as wire, path};
+use tokio::runtime;
 use tower_service::Service;
 
 use crate::auth::{Auth, FactsMemo, HostAndOrigin};
@@ -239,6 +240,10 @@ impl Handler for Routes {
             let _ = fields.append_bytes(&wire::REQUEST_ID, req_id.as_str().as_bytes());
         }
         answer
+    }
+
+    fn home(&self, memo: &CallMemo) -> Option<runtime::Id> {
+        self.0.calls.as_ref()?.mcp.home(&memo.target)
     }
 
     fn is_essential(&self, uri: &Uri) -> bool {

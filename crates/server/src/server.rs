@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use llamapool_certificates::Certificates;
 use llamapool_http::ListenerStreams;
-use llamapool_http::listen::Listener;
+use llamapool_http::listen::{ConnectionThreads, Listener};
 use llamapool_identity::{AccessMode, AdminRight, Approver, Day, Key, LoginCode, Records, Store};
 use llamapool_limits::MemoryBudget;
 use llamapool_mcp::MethodLabel;
@@ -154,6 +154,13 @@ impl Server {
             replacements,
             load: ServerLoad::default(),
         })
+    }
+
+    /// Has the connections of callers and relays served on these threads.
+    #[must_use]
+    pub fn on(mut self, threads: ConnectionThreads) -> Self {
+        self.public = self.public.on(threads);
+        self
     }
 
     /// Returns the address that callers and relays connect to.

@@ -276,7 +276,10 @@ fn recorded_embeddings_are_counted() {
             ..Usage::default()
         };
         assert_eq!(usage, expected, "{name}");
-        assert_eq!(read_answer(endpoint, &body(name)), AnswerMeaning::Answer);
+        assert_eq!(
+            read_answer(endpoint, &body(name)).meaning,
+            AnswerMeaning::Answer
+        );
     }
 }
 
@@ -290,7 +293,7 @@ fn loading_and_unloading_have_no_counts() {
             Usage::default()
         );
         assert_eq!(
-            read_answer(Endpoint::OllamaGenerate, &body),
+            read_answer(Endpoint::OllamaGenerate, &body).meaning,
             AnswerMeaning::Answer
         );
     }
@@ -353,7 +356,7 @@ fn recorded_errors_are_errors_in_a_200_too() {
         let text = std::str::from_utf8(&body).unwrap().trim();
         let event = &events(endpoint, &crate::streams::stream(endpoint, &[text]))[0];
 
-        let whole = read_answer(endpoint, &body);
+        let whole = read_answer(endpoint, &body).meaning;
         let streamed = StreamReader::new(endpoint).event(event);
         let assembled = Assembler::new(endpoint, MAX_BYTES).unwrap().event(event);
 
@@ -377,7 +380,7 @@ fn a_page_of_text_is_no_answer() {
         ("count-tokens", Endpoint::CountTokens),
     ] {
         assert_eq!(
-            read_answer(endpoint, &body(name)),
+            read_answer(endpoint, &body(name)).meaning,
             AnswerMeaning::Garbage,
             "{name}"
         );
@@ -403,7 +406,7 @@ fn recorded_answers_are_answers_of_their_endpoint_alone() {
                 AnswerMeaning::Garbage
             };
             assert_eq!(
-                read_answer(other, &body(name)),
+                read_answer(other, &body(name)).meaning,
                 expected,
                 "{name} as {other:?}"
             );

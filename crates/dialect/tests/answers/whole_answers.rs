@@ -36,7 +36,11 @@ fn an_error_is_one_whatever_the_status_was() {
     for (endpoint, body, status) in cases {
         let message = "m".to_owned();
         let expected = Error { status, message };
-        assert_eq!(read_answer(endpoint, body.as_bytes()), expected, "{body}");
+        assert_eq!(
+            read_answer(endpoint, body.as_bytes()).meaning,
+            expected,
+            "{body}"
+        );
     }
 }
 
@@ -46,9 +50,12 @@ fn an_answer_may_have_a_member_error() {
         r#"{"object":"response","status":"failed","error":{"code":"server_error"},"output":[]}"#;
     let chat = r#"{"error":null,"choices":[]}"#;
 
-    assert_eq!(read_answer(Endpoint::Responses, failed.as_bytes()), Answer);
     assert_eq!(
-        read_answer(Endpoint::ChatCompletions, chat.as_bytes()),
+        read_answer(Endpoint::Responses, failed.as_bytes()).meaning,
+        Answer
+    );
+    assert_eq!(
+        read_answer(Endpoint::ChatCompletions, chat.as_bytes()).meaning,
         Answer
     );
 }
@@ -70,13 +77,17 @@ fn what_is_of_no_dialect_is_garbage_but_for_open_types() {
             Endpoint::Embeddings,
         ] {
             assert_eq!(
-                read_answer(endpoint, body),
+                read_answer(endpoint, body).meaning,
                 Garbage,
                 "{endpoint:?} {body:?}"
             );
         }
         for endpoint in [Endpoint::Speech, Endpoint::Transcriptions, Endpoint::Rerank] {
-            assert_eq!(read_answer(endpoint, body), Answer, "{endpoint:?} {body:?}");
+            assert_eq!(
+                read_answer(endpoint, body).meaning,
+                Answer,
+                "{endpoint:?} {body:?}"
+            );
         }
     }
 }
@@ -85,7 +96,7 @@ fn what_is_of_no_dialect_is_garbage_but_for_open_types() {
 fn a_member_that_is_null_is_no_answer() {
     let body = r#"{"choices":null,"error":{"message":"m","code":400}}"#;
 
-    let meaning = read_answer(Endpoint::ChatCompletions, body.as_bytes());
+    let meaning = read_answer(Endpoint::ChatCompletions, body.as_bytes()).meaning;
 
     assert!(matches!(meaning, Error { status: 400, .. }));
 }

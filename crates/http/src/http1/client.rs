@@ -115,6 +115,8 @@ where
         request: OutgoingRequest<'_>,
         body: RequestBody<B>,
     ) -> Result<(), ClientError> {
+        // From the front of its buffer again, which is in the processor's cache, if all of the last response is gone.
+        let _ = self.arrived.try_reclaim(MIN_READ_BYTES);
         self.sending = request.write(body, &mut self.queue)?;
         self.receiving = Receiving::Head(request.method.clone());
         self.is_unsent = true;

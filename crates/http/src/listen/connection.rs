@@ -16,6 +16,7 @@ use hyper_util::server::conn::auto::Builder;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ use super::http1_loop::{After, Http1Loop, Next};
 use super::places::{Activity, Place};
 use super::prefixed::Prefixed;
 use super::received_body::{ReceivedBody, RestOfRequest};
+use super::socket::Socket;
+use super::threads::{Move, Service};
 use super::tracked_body::TrackedBody;
 use super::transport::Transport;
 use super::write_timeout::WriteTimeout;
@@ -53,28 +56,23 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// A connection that was accepted and has its place.
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) socket: Socket,
     pub(super) peer: SocketAddr,
     pub(super) place: Place,
     pub(super) limits: ListenLimits,
 }
 
 impl Connection {
-    /// Serves the connection until it ends, or, once `farewell` is cancelled, its running requests
-    /// have.
-    pub(super) async fn serve(
-        self,
-        transport: impl Transport,
-        handler: impl Handler,
-        farewell: CancellationToken,
-    ) {
+    /// Serves the connection until it ends, or, once its service is to end, its running requests have. It may go
+    /// on as another task.
+    pub(super) async fn serve<T: Transport, H: Handler>(self, service: Service<T, H>) {
         let Self {
-            stream,
+            socket,
             peer,
             place,
             limits,
         } = self;
-        tune_or_log(&stream);
+        tune_or_log(&socket);
 
         let overload = place.overload();
         let session = Session {
@@ -84,26 +82,116 @@ impl Connection {
             head_deadline: Instant::now() + head_time(limits, overload),
             activity: place.activity().clone(),
             first_request: CancellationToken::new(),
-            farewell,
+            farewell: service.farewell.clone(),
         };
-        let opening = transport.open(stream, peer);
+        let opening = service.transport.open(socket, peer);
         let Some(stream) = session.opened(opening).await else {
             return;
         };
         let stream = bounded(stream, limits);
 
         // A spare place is for one request, which is not worth a loop.
-        let (received, stream) = if overload.is_none() {
-            let mut requests = Http1Loop::new(stream, limits.max_head_bytes as usize);
-            match session.serve_plain(&mut requests, &handler).await {
+        if overload.is_some() {
+            let stream = Prefixed::new(Bytes::new(), stream);
+            return Box::pin(session.serve_by_hyper(stream, service.handler)).await;
+        }
+        let mut open = Some(OpenConnection {
+            requests: Http1Loop::new(stream, limits.max_head_bytes as usize),
+            session,
+            place,
+            memory: H::Connection::default(),
+            may_move: true,
+            service,
+        });
+        OpenConnection::serve(&mut open).await;
+    }
+}
+
+/// A connection that is open, between two requests.
+struct OpenConnection<T: Transport, H: Handler> {
+    requests: Http1Loop<WriteTimeout<T::Stream>>,
+    session: Session,
+    place: Place,
+    memory: H::Connection,
+    /// Whether it may be served by another thread: it moves once.
+    may_move: bool,
+    service: Service<T, H>,
+}
+
+impl<T: Transport, H: Handler> OpenConnection<T, H> {
+    /// Serves a connection to its end, or until another task has taken it. By reference, as a future that owns it
+    /// would have it twice.
+    async fn serve(place: &mut Option<Self>) {
+        while let Some(open) = place {
+            let handler = &open.service.handler;
+            let memory = (&mut open.memory, open.may_move);
+            let served = open
+                .session
+                .serve_plain(&mut open.requests, memory, handler);
+            let end = served.await;
+            let home = match end {
                 LoopEnd::Closed => return,
-                LoopEnd::Unusual => requests.into_parts(),
+                LoopEnd::Unusual => break,
+                LoopEnd::Answered => open.service.handler.home(&open.memory),
+            };
+            open.may_move = false;
+            if let Some(runtime) = home.and_then(|home| open.service.threads.other(home)) {
+                *place = match place.take() {
+                    // Boxed, as few connections do it.
+                    Some(open) => Box::pin(open.move_to(runtime)).await.err(),
+                    None => None,
+                };
             }
-        } else {
-            (Bytes::new(), stream)
+        }
+        if let Some(open) = place.take() {
+            // Boxed, as the connections that need nothing of it would carry its size along.
+            Box::pin(open.serve_by_hyper()).await;
+        }
+    }
+
+    /// Serves the rest of its requests.
+    async fn serve_by_hyper(self) {
+        let Self {
+            requests,
+            session,
+            place: _place,
+            service,
+            ..
+        } = self;
+        let (received, stream) = requests.into_parts();
+        let stream = Prefixed::new(received, stream);
+        session.serve_by_hyper(stream, service.handler).await;
+    }
+
+    /// Has the connection served by another thread. Returns it if that is not possible any more.
+    async fn move_to(self, runtime: Handle) -> Result<(), Self> {
+        let moves = self.service.moves.clone();
+        // None comes any more when the listener ends: then it stays where it is.
+        let Ok(slot) = moves.reserve().await else {
+            return Err(self);
         };
-        // Boxed, as the connections that need nothing of it would carry its size along.
-        Box::pin(session.serve_by_hyper(Prefixed::new(received, stream), handler)).await;
+        slot.send(Move {
+            runtime,
+            task: self.arriving(),
+        });
+        Ok(())
+    }
+
+    /// Returns the task that it goes on as.
+    fn arriving(self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let mut place = Some(self);
+        Box::pin(async move {
+            let Some(open) = &mut place else {
+                return;
+            };
+            let stream = open.requests.stream_mut().get_mut();
+            match T::socket(stream).move_here() {
+                Ok(()) => Self::serve(&mut place).await,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be moved to another thread");
+                }
+            }
+        })
     }
 }
 
@@ -113,6 +201,8 @@ pub(super) enum LoopEnd {
     Closed,
     /// The next request is for hyper.
     Unusual,
+    /// The first request was answered that was no failure.
+    Answered,
 }
 
 /// A connection with its place, while it is served.
@@ -129,10 +219,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Serves plain requests up to the first other one.
+    /// Serves plain requests up to the first other one. With `is_first` it ends after the first success as well.
     pub(super) async fn serve_plain<S, H>(
         &self,
         requests: &mut Http1Loop<S>,
+        (memory, is_first): (&mut H::Connection, bool),
         handler: &H,
     ) -> LoopEnd
     where
@@ -140,8 +231,7 @@ impl Session {
         H: Handler,
     {
         let mut ending = pin!(self.ending());
-        let mut is_first = true;
-        let mut memory = H::Connection::default();
+        let mut is_begun = false;
         loop {
             let head = match requests.next(ending.as_mut()).await {
                 Next::Plain(head) => head,
@@ -151,15 +241,16 @@ impl Session {
             let Some((head, body)) = requests.take(head) else {
                 return LoopEnd::Unusual;
             };
-            if std::mem::take(&mut is_first) {
+            if !std::mem::replace(&mut is_begun, true) {
                 self.first_request.cancel();
             }
 
             let running = self.activity.begin();
-            let answering = pin!(handler.answer_plain(self.peer, &mut memory, head, body));
+            let answering = pin!(handler.answer_plain(self.peer, memory, head, body));
             let Ok(answer) = requests.answered(answering).await else {
                 return LoopEnd::Closed;
             };
+            let is_success = answer.head.status.is_success();
             match requests.send(answer, self.farewell.is_cancelled()).await {
                 Ok(After::Open) => {}
                 Ok(After::Closed) => return LoopEnd::Closed,
@@ -170,6 +261,9 @@ impl Session {
                 }
             }
             drop(running);
+            if is_first && is_success {
+                return LoopEnd::Answered;
+            }
         }
     }
 
@@ -369,8 +463,8 @@ fn bounded<S>(stream: S, limits: ListenLimits) -> WriteTimeout<S> {
     WriteTimeout::new(stream, send_timeout)
 }
 
-fn tune_or_log(stream: &TcpStream) {
-    if let Err(error) = tune(stream) {
+fn tune_or_log(socket: &Socket) {
+    if let Err(error) = socket.stream().and_then(tune) {
         tracing::debug!(%error, "a connection could not be tuned");
     }
 }

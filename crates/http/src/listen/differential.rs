@@ -131,8 +131,9 @@ async fn serve_connection(way: Way, near: DuplexStream, handler: Recorder) {
     let (received, near) = match way {
         Way::Loop => {
             let mut requests = Http1Loop::new(near, LIMITS.max_head_bytes as usize);
-            match session.serve_plain(&mut requests, &handler).await {
-                LoopEnd::Closed => return,
+            let memory = (&mut (), false);
+            match session.serve_plain(&mut requests, memory, &handler).await {
+                LoopEnd::Closed | LoopEnd::Answered => return,
                 LoopEnd::Unusual => requests.into_parts(),
             }
         }

@@ -79,6 +79,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1Loop<S> {
         }
     }
 
+    /// Returns the connection.
+    pub(super) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// Returns the connection, and the bytes that were received and not answered.
     pub(super) fn into_parts(self) -> (Bytes, S) {
         (self.received.freeze(), self.stream)
@@ -87,6 +92,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1Loop<S> {
     /// Waits for the next request. Between two requests, `ending` ends the connection.
     pub(super) async fn next(&mut self, mut ending: Pin<&mut impl Future<Output = ()>>) -> Next {
         if self.received.is_empty() {
+            // From the front of its buffer again, which is in the processor's cache: all of the last request is gone.
+            let _ = self.received.try_reclaim(READ_BYTES);
             let is_there = poll_fn(|cx| {
                 if let Poll::Ready(read) = self.poll_read(cx) {
                     return Poll::Ready(matches!(read, Ok(1..)));

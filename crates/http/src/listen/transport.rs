@@ -4,7 +4,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+
+use super::socket::Socket;
 
 /// What carries HTTP on the connections of one listener. Clones carry alike.
 pub trait Transport: Clone + Send + 'static {
@@ -18,9 +19,12 @@ pub trait Transport: Clone + Send + 'static {
     /// needed, and when the listener ends.
     fn open(
         &self,
-        stream: TcpStream,
+        socket: Socket,
         peer: SocketAddr,
     ) -> impl Future<Output = Option<Self::Stream>> + Send;
+
+    /// Returns the socket that the bytes go through.
+    fn socket(stream: &mut Self::Stream) -> &mut Socket;
 }
 
 /// The connection itself.
@@ -28,9 +32,13 @@ pub trait Transport: Clone + Send + 'static {
 pub struct Plain;
 
 impl Transport for Plain {
-    type Stream = TcpStream;
+    type Stream = Socket;
 
-    async fn open(&self, stream: TcpStream, _: SocketAddr) -> Option<TcpStream> {
-        Some(stream)
+    async fn open(&self, socket: Socket, _: SocketAddr) -> Option<Socket> {
+        Some(socket)
+    }
+
+    fn socket(stream: &mut Socket) -> &mut Socket {
+        stream
     }
 }

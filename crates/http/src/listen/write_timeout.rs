@@ -32,6 +32,11 @@ impl<S> WriteTimeout<S> {
         }
     }
 
+    /// Returns the connection.
+    pub(super) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// Returns the outcome of an attempt to write: an error if it is one too many.
     fn judge(
         &mut self,

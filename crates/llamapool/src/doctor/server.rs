@@ -13,8 +13,8 @@ use super::check::{
     ACME, CERTIFICATE, Check, LISTEN, OPEN_FILES, PUBLIC_URL, RUNNING, SERVER_START, STORE,
 };
 use super::examination::Examination;
-use crate::open_files;
 use crate::settings::ServerSettings;
+use crate::{open_files, runtime};
 
 /// Makes the checks.
 pub(super) async fn look(
@@ -23,7 +23,7 @@ pub(super) async fn look(
     not_for: &mut Vec<&'static Check>,
 ) -> anyhow::Result<()> {
     let config = &settings.config;
-    files(config, examination);
+    files(settings, examination);
     let directory = match &config.data_dir {
         DataDirConfig::Default(path) | DataDirConfig::Required(path) => Some(path.as_path()),
         DataDirConfig::None | DataDirConfig::NoPlace => None,
@@ -72,13 +72,14 @@ fn without_tls(config: &ServerConfig) -> Vec<&'static Check> {
 }
 
 /// Looks at the limit of open files as the start does.
-fn files(config: &ServerConfig, examination: &mut Examination) {
+fn files(settings: &ServerSettings, examination: &mut Examination) {
+    let config = &settings.config;
     let Some(limit) = open_files::raise(open_files::SERVER) else {
         examination.add(OPEN_FILES.ok("there is no limit of open files"));
         return;
     };
     let mut fitted = config.clone();
-    open_files::fit(&mut fitted, limit);
+    open_files::fit(&mut fitted, limit, runtime::files_of(settings.threads));
     let wanted = config.listen.max_connections;
     let fits = fitted.listen.max_connections;
     let looked = if fits < wanted {

@@ -63,16 +63,18 @@ pub(super) fn run(settings: ServerSettings, command_line: CommandLine) -> anyhow
     let running = settings.clone();
     let mut config = settings.config;
     if let Some(open_files) = open_files::raise(open_files::SERVER) {
-        open_files::fit(&mut config, open_files);
+        let of_threads = runtime::files_of(threads);
+        open_files::fit(&mut config, open_files, of_threads);
     }
     let screen = log.people();
     let mut banner = ServerBanner::new(&config, settings.generated, settings.shows_keys);
-    let serve = run_until_stopped(async move |stop| {
+    let serve = async move |threads, stop: Stop| {
         let is_local = config.listen.bind.ip().is_loopback();
         let metrics = config.listen.metrics_bind;
         let patience = config.drain_timeout;
         let bound = Server::bind(config).await;
-        let mut server = bound.map_err(|error| explain_bind(error, metrics))?;
+        let bound = bound.map_err(|error| explain_bind(error, metrics))?;
+        let mut server = bound.on(threads);
         log_access(&server.access(), is_local);
         log_llm_access(server.llm_access(), server.has_llm_keys(), is_local);
         log_login_code(&mut server)?;
@@ -104,8 +106,10 @@ pub(super) fn run(settings: ServerSettings, command_line: CommandLine) -> anyhow
         }
         tracing::info!("the server has ended");
         Ok(())
-    });
-    runtime::with_threads(threads, serve)
+    };
+    runtime::with_threads(threads, |threads| {
+        run_until_stopped(async move |stop| serve(threads, stop).await)
+    })
 }
 
 /// Serves until the process is stopped, and reads the settings again when it is told to.

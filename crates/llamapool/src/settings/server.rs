@@ -59,7 +59,7 @@ static THREADS: TypedSetting<usize> = TypedSetting::new(
     "THREADS",
     LIMITS,
     COUNT_OR_ZERO,
-    "Worker threads; 0: one on a machine with one or two cores, otherwise one per core.",
+    "Threads that serve connections, each with a runtime of its own; 0: one on a machine with one or two cores, otherwise one per core.",
 )
 .default("0");
 static DRAIN_TIMEOUT: TypedSetting<Duration> = TypedSetting::new(

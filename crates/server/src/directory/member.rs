@@ -10,6 +10,7 @@ use llamapool_limits::{FairShare, Owner};
 use llamapool_tunnel::ServerEnd;
 use llamapool_wire::{Offer, ProviderHealth, RelayId};
 use parking_lot::Mutex;
+use tokio::runtime::{self, Handle};
 use tokio::sync::Notify;
 
 use super::absent::EndNote;
@@ -54,6 +55,8 @@ pub(crate) struct CurrentOffer {
 pub(crate) struct RelayTunnel {
     pub(crate) end: ServerEnd,
     pub(crate) remote: SocketAddr,
+    /// The runtime, and so the thread, that it lives on.
+    pub(crate) runtime: runtime::Id,
     /// How it ended, once it has.
     pub(crate) end_note: EndNote,
     ids: usize,
@@ -197,6 +200,7 @@ impl RelayTunnel {
             end_note: EndNote::default(),
             ids,
             places: OnceLock::new(),
+            runtime: Handle::current().id(),
         }
     }
 

@@ -174,7 +174,7 @@ impl LlmDoor {
             Ok(prepared) => prepared.with(call),
             Err(error) => return self.not_placed(call, error),
         };
-        match ready.request.form {
+        match ready.prepared.request.form {
             ResponseForm::Stream => answer::streamed(ready).await,
             ResponseForm::Whole => answer::whole(ready).await,
         }
@@ -187,7 +187,7 @@ impl LlmDoor {
         caller: LlmCaller,
         route: Route,
         request: Request,
-    ) -> Result<Prepared, LlmError> {
+    ) -> Result<Box<Prepared>, LlmError> {
         let memory = self.account(&caller);
         let wishes = match QueueWishes::read(request.headers()) {
             Ok(wishes) => wishes,
@@ -219,14 +219,14 @@ impl LlmDoor {
         ask.only = self.bound_worker(&request, call.key)?;
         let is_codex = is_codex(&head.headers);
         headers::to_worker(&mut head.headers, request.endpoint().takes_json());
-        Ok(Prepared {
+        Ok(Box::new(Prepared {
             request,
             party,
             headers: head.headers,
             ask,
             spending,
             is_codex,
-        })
+        }))
     }
 
     /// Returns the worker that a request is bound to: the one that keeps the response before it, or

@@ -28,6 +28,7 @@ use axum::http::Method;
 use llamapool_head::RequestHead;
 use llamapool_mcp::MethodLabel;
 use llamapool_wire::{CallError, RelayId};
+use tokio::runtime;
 use tokio::time::Instant;
 
 use self::admission::Admission;
@@ -88,6 +89,16 @@ impl McpDoor {
             cors::expose_fields(&mut answer.head.fields, origin);
         }
         answer
+    }
+
+    /// Returns the runtime that the tunnel of the last call lives on. `None` if there is no such tunnel, or several
+    /// that the next call may go through.
+    pub(crate) fn home(&self, targets: &TargetMemo) -> Option<runtime::Id> {
+        let listing = self.directory.find(targets.id()?)?;
+        match &*listing.members {
+            [only] => Some(only.tunnel.runtime),
+            _ => None,
+        }
     }
 
     /// Answers a call that `auth` has refused.

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use llamapool_http::listen::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// The time for the peer to take the answer and to close.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -22,22 +22,22 @@ const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 
 /// Waits for the first byte of a connection, without taking it. Returns whether it begins a request of
 /// HTTP, whose methods are upper-case letters; TLS begins with 22.
-pub(super) async fn begins(stream: &TcpStream) -> io::Result<bool> {
+pub(super) async fn begins(socket: &Socket) -> io::Result<bool> {
     let mut first = [0];
-    stream.peek(&mut first).await?;
+    socket.stream()?.peek(&mut first).await?;
     Ok(first[0].is_ascii_uppercase())
 }
 
 /// Answers any request. The caller closes the connection by dropping it.
-pub(super) async fn refuse(mut stream: TcpStream) {
+pub(super) async fn refuse(mut socket: Socket) {
     let answer = async {
-        stream.write_all(ANSWER).await?;
-        stream.shutdown().await?;
+        socket.write_all(ANSWER).await?;
+        socket.shutdown().await?;
 
         let mut dropped = 0;
         let mut buffer = [0; 4096];
         while dropped < MOST_DROPPED {
-            match stream.read(&mut buffer).await? {
+            match socket.read(&mut buffer).await? {
                 0 => break,
                 bytes => dropped += bytes,
             }

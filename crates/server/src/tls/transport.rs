@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use llamapool_certificates::{AcceptError, Certificates, TlsStream};
-use llamapool_http::listen::Transport;
+use llamapool_http::listen::{Socket, Transport};
 use prometheus::IntCounterVec;
-use tokio::net::TcpStream;
 
 use super::{OpenedTls, plain_http};
 use crate::metrics::Metrics;
@@ -42,18 +41,18 @@ impl TlsTransport {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, &'static str> {
-        match plain_http::begins(&stream).await {
+    async fn handshake(&self, socket: Socket) -> Result<TlsStream<Socket>, &'static str> {
+        match plain_http::begins(&socket).await {
             Ok(false) => {}
             Ok(true) => {
-                plain_http::refuse(stream).await;
+                plain_http::refuse(socket).await;
                 return Err("plain_http");
             }
             Err(_) => return Err("failed"),
         }
 
         let config = self.config.clone();
-        let accepted = self.certificates.accept(config, stream).await;
+        let accepted = self.certificates.accept(config, socket).await;
         accepted.map_err(|error| {
             tracing::debug!(%error, "a TLS handshake gave no connection");
             match error {
@@ -67,16 +66,20 @@ impl TlsTransport {
 }
 
 impl Transport for TlsTransport {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = TlsStream<Socket>;
 
-    async fn open(&self, stream: TcpStream, _: SocketAddr) -> Option<Self::Stream> {
+    async fn open(&self, socket: Socket, _: SocketAddr) -> Option<Self::Stream> {
         let mut running = Handshake {
             failures: &self.failures,
             outcome: Some("ended"),
         };
-        let result = self.handshake(stream).await;
+        let result = self.handshake(socket).await;
         running.outcome = result.as_ref().err().copied();
         result.ok()
+    }
+
+    fn socket(stream: &mut Self::Stream) -> &mut Socket {
+        stream.get_mut().0
     }
 }
 

@@ -25,7 +25,7 @@ use super::plan::{Plan, PlanInput};
 use super::translation::{self, RuntimeRequest};
 use crate::config::RuntimeKind;
 use crate::error::error_chain;
-use crate::providers::pool::{PoolError, ProviderBody};
+use crate::providers::pool::PoolError;
 use crate::response_body::ResponseBody;
 
 /// Bodies above this many bytes are read on a thread that may block: 10 MiB take up to 30 ms, in which
@@ -78,7 +78,7 @@ impl<'a> LlmCall<'a> {
         runtime: &'a LlmRuntime,
         route: &Route,
         request: Request<IncomingBody>,
-    ) -> Result<Self, LlmError> {
+    ) -> Result<Box<Self>, LlmError> {
         let (head, body) = request.into_parts();
         let endpoint = route.endpoint;
         let kind = runtime.state.kind().unwrap_or(RuntimeKind::OpenAi);
@@ -106,7 +106,8 @@ impl<'a> LlmCall<'a> {
         };
         let request = request.for_runtime(kind, &runtime.memory)?;
         let (url, method, headers) = Self::head(runtime, &request.path, head, request.endpoint);
-        Ok(Self {
+        // Boxed, as each future on the way would carry its size along, and move it.
+        Ok(Box::new(Self {
             form: params.form.unwrap_or(of_body),
             runtime,
             kind,
@@ -119,7 +120,7 @@ impl<'a> LlmCall<'a> {
             params,
             model,
             translator: request.translator,
-        })
+        }))
     }
 
     fn head(
@@ -136,7 +137,7 @@ impl<'a> LlmCall<'a> {
 
     /// Sends the call, in another form again if the runtime refuses the first one, and returns the
     /// response.
-    pub(super) async fn respond(self) -> Result<Response<ResponseBody>, LlmError> {
+    pub(super) async fn respond(self: Box<Self>) -> Result<Response<ResponseBody>, LlmError> {
         let api = self.endpoint.api();
         let state = &self.runtime.state;
         if state.learned.holds(Lesson::Lacks, api, &self.model) {
@@ -229,7 +230,7 @@ impl<'a> LlmCall<'a> {
         match sent {
             Ok(response) => {
                 self.runtime.health.reachable();
-                self.answer(plan, response, patience, meter).await
+                answer::read(self, plan, response, patience, meter).await
             }
             Err(error) => Err(self.not_answered(&error, meter)),
         }
@@ -260,17 +261,6 @@ impl<'a> LlmCall<'a> {
                 answer::failed(&mut meter, error)
             }
         }
-    }
-
-    /// Interprets the head of an answer, and of some answers the body.
-    async fn answer(
-        &self,
-        plan: &Plan,
-        response: Response<ProviderBody>,
-        patience: Patience,
-        meter: CallMeter,
-    ) -> Result<Answered, LlmError> {
-        answer::read(self, plan, response, patience, meter).await
     }
 }
 

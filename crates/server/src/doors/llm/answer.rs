@@ -35,7 +35,7 @@ pub(super) async fn streamed(ready: ReadyCall) -> Response<Body> {
     let answering = Answering::of(&ready);
     let early = EarlyStream::of(&ready);
     let dialect = ready.call.dialect();
-    let patience = if ready.party.wishes.shows_place {
+    let patience = if ready.prepared.party.wishes.shows_place {
         Duration::ZERO
     } else {
         ready.call.door.config.head_patience
@@ -70,9 +70,9 @@ pub(super) struct Answering {
 impl Answering {
     fn of(ready: &ReadyCall) -> Self {
         Self {
-            memory: ready.party.memory.clone(),
+            memory: ready.prepared.party.memory.clone(),
             owner: ready.response_owner(),
-            is_codex: ready.is_codex,
+            is_codex: ready.prepared.is_codex,
         }
     }
 

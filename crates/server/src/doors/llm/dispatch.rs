@@ -35,26 +35,17 @@ pub(super) struct Prepared {
 /// A call that is ready to be placed.
 pub(super) struct ReadyCall {
     pub(super) call: Call,
-    pub(super) request: ReadRequest,
-    pub(super) party: Party,
-    pub(super) is_codex: bool,
-    headers: HeaderMap,
-    ask: Ask,
-    spending: Spending,
+    /// Boxed, as each future on the way would carry its size along, and move it.
+    pub(super) prepared: Box<Prepared>,
 }
 
 impl Prepared {
     /// Returns the call with this.
-    pub(super) fn with(self, mut call: Call) -> ReadyCall {
+    pub(super) fn with(self: Box<Self>, mut call: Call) -> ReadyCall {
         call.is_repeatable = self.request.is_repeatable_anywhere();
         ReadyCall {
             call,
-            request: self.request,
-            party: self.party,
-            is_codex: self.is_codex,
-            headers: self.headers,
-            ask: self.ask,
-            spending: self.spending,
+            prepared: self,
         }
     }
 }
@@ -83,7 +74,7 @@ impl ReadyCall {
         ResponseOwner {
             responses: self.call.door.responses.clone(),
             key: self.call.key,
-            stores: self.request.info.stores,
+            stores: self.prepared.request.info.stores,
         }
     }
 
@@ -91,16 +82,16 @@ impl ReadyCall {
     /// it ends with the answer's body.
     pub(super) async fn run(self) -> (Call, Result<CallAnswer, LlmError>) {
         let timeout = self.call.door.bounds.call_timeout;
-        let Self {
-            mut call,
+        let Self { mut call, prepared } = self;
+        let Prepared {
             request,
             party,
             headers,
             ask,
             spending,
-            ..
-        } = self;
-        let running = Running {
+            is_codex: _,
+        } = *prepared;
+        let running = Box::new(Running {
             request,
             party,
             headers,
@@ -110,7 +101,7 @@ impl ReadyCall {
                 completion: 0,
             },
             class: ask.class.map_or("key", Class::as_str),
-        };
+        });
         if timeout.is_zero() {
             let answer = running.run(&mut call, ask).await;
             return (call, answer);
@@ -137,7 +128,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    async fn run(self, call: &mut Call, ask: Ask) -> Result<CallAnswer, LlmError> {
+    async fn run(self: Box<Self>, call: &mut Call, ask: Ask) -> Result<CallAnswer, LlmError> {
         let door = call.door.clone();
         let queued = Stage::Queued {
             call: ask.call,

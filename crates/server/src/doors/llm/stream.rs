@@ -86,7 +86,7 @@ impl EarlyStream {
             endpoint: ready.call.endpoint,
             progress: ready.call.progress().clone(),
             owner: ready.response_owner(),
-            is_codex: ready.is_codex,
+            is_codex: ready.prepared.is_codex,
             key_end: ready.call.key_end(),
         }
     }

@@ -33,8 +33,15 @@ impl TargetMemo {
             return Ok(target.clone());
         }
         let target = Arc::new(Target::parse(uri)?);
-        self.0 = path.map(|path| (path.clone(), target.clone()));
+        // A copy: the path is a part of what was read, which would be kept with it.
+        let path = path.and_then(|path| path.as_str().parse().ok());
+        self.0 = path.map(|path| (path, target.clone()));
         Ok(target)
+    }
+
+    /// Returns the id of the last call.
+    pub(super) fn id(&self) -> Option<&RelayId> {
+        self.0.as_ref().map(|(_, target)| &target.id)
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode, response};
 use llamapool_dialect::{
-    AnswerMeaning, Assembler, Endpoint, Framing, LlmErrorKind, read_answer, usage_of_answer,
+    AnswerMeaning, Assembler, Endpoint, Framing, LlmErrorKind, Usage, WholeAnswer, read_answer,
 };
 use llamapool_http::{CollectError, collect};
 use llamapool_wire::llm::{CallEnd, ResponseForm};
@@ -65,12 +65,13 @@ pub(super) async fn read(
 
     let framing = Framing::of(content_type(&head.headers));
     let is_ok = head.status.is_success();
-    let reader = AnswerReader {
+    // Boxed, as each future on the way would carry its size along, and move it.
+    let reader = Box::new(AnswerReader {
         call,
         head,
         patience,
         meter,
-    };
+    });
     match framing {
         _ if !is_ok => reader.refused(body).await,
         Some(framing) => reader.events(plan, body, framing).await,
@@ -96,7 +97,7 @@ impl AnswerReader<'_> {
     }
 
     /// Passes an answer on as it comes.
-    fn pass(mut self, body: ProviderBody) -> Response<ResponseBody> {
+    fn pass(mut self: Box<Self>, body: ProviderBody) -> Response<ResponseBody> {
         self.meter.first_content();
         self.patience
             .begin(WaitFor::NextEvent, self.call.params.idle);
@@ -106,7 +107,7 @@ impl AnswerReader<'_> {
 
     /// Reads an answer with events, up to the first content.
     async fn events(
-        mut self,
+        mut self: Box<Self>,
         plan: &Plan,
         body: ProviderBody,
         framing: Framing,
@@ -157,13 +158,14 @@ impl AnswerReader<'_> {
     }
 
     /// Collects an answer that the caller wants whole.
-    async fn whole(mut self, body: ProviderBody) -> Result<Answered, LlmError> {
+    async fn whole(mut self: Box<Self>, body: ProviderBody) -> Result<Answered, LlmError> {
         self.patience
             .begin(WaitFor::WholeAnswer, self.call.params.first_content);
         let body = self.collect(body).await?;
-        match read_answer(self.call.endpoint, &body) {
+        let WholeAnswer { meaning, usage } = read_answer(self.call.endpoint, &body);
+        match meaning {
             AnswerMeaning::Answer => {
-                let body = self.translated(body)?;
+                let body = self.translated(body, usage)?;
                 self.meter.end(CallEnd::Complete);
                 Ok(Answered::With(Response::from_parts(
                     self.head,
@@ -182,9 +184,9 @@ impl AnswerReader<'_> {
     }
 
     /// Counts a whole answer, and returns it as its caller gets it.
-    fn translated(&mut self, body: Bytes) -> Result<Bytes, LlmError> {
+    fn translated(&mut self, body: Bytes, usage: Usage) -> Result<Bytes, LlmError> {
         let endpoint = self.call.endpoint;
-        self.meter.count(usage_of_answer(endpoint, &body));
+        self.meter.count(usage);
         let Some(translator) = &self.call.translator else {
             return Ok(body);
         };
@@ -197,7 +199,7 @@ impl AnswerReader<'_> {
         translated.map_err(|error| failed(&mut self.meter, error))
     }
 
-    async fn refused(mut self, body: ProviderBody) -> Result<Answered, LlmError> {
+    async fn refused(mut self: Box<Self>, body: ProviderBody) -> Result<Answered, LlmError> {
         let body = self.collect(body).await?;
         Ok(Answered::Refused(Box::new(Refused {
             head: self.head,
