@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::harness::{Diagnosis, Pool, Process, Provider, WORKER_KEY, json_answer, soon};
 
-/// nginx in front of a server. Dropping it ends it.
+/// nginx in front of a server, as one process: with it ends all of it. Dropping it ends it.
 struct Nginx {
     url: String,
     _folder: TempDir,
@@ -25,7 +25,7 @@ impl Nginx {
         let port = free.local_addr().unwrap().port();
         drop(free);
         let config = format!(
-            "daemon off; worker_processes 1; pid {root}/pid; error_log stderr;\n\
+            "daemon off; master_process off; pid {root}/pid; error_log stderr;\n\
              events {{}}\n\
              http {{\n\
                access_log off;\n\
