@@ -123,7 +123,9 @@ fn details_have_room_and_count_only_where_they_are_logged() {
     };
 
     let (messages, left_out) = logged(LevelFilter::DEBUG, |_| details());
-    assert_eq!((messages.len(), left_out.len()), (500, 1));
+    // The lines of the burst, and a few that the rate allows while a slow machine writes these.
+    assert!((500..600).contains(&messages.len()), "{}", messages.len());
+    assert_eq!(left_out.len(), 1);
 
     let (messages, left_out) = logged(LevelFilter::INFO, |_| details());
     assert_eq!((messages.len(), left_out.len()), (0, 0));
