@@ -5,11 +5,11 @@ Connections to the next hop are kept, and bodies are not buffered, as in llamapo
 
 from rig.route import Route
 
-CONFIG = """
+PROCESS = """
 daemon off;
 pid {folder}/pid;
 error_log {folder}/error.log warn;
-worker_processes auto;
+worker_processes {workers};
 worker_rlimit_nofile 16384;
 events {{ worker_connections 4096; }}
 http {{
@@ -19,8 +19,12 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    client_max_body_size 0;
     keepalive_requests 100000000;
+    {http}
+}}
+"""
+PROXY = """
+    client_max_body_size 0;
     upstream next {{ {next} keepalive 512; keepalive_requests 100000000; }}
     server {{
         listen 127.0.0.1:{listen};
@@ -33,7 +37,6 @@ http {{
             proxy_request_buffering off;
         }}{more}
     }}
-}}
 """
 
 
@@ -50,13 +53,20 @@ def in_a_row(rig, provider_ports):
 
 def start(rig, role, listen, next_ports, more=""):
     """`listen` is the port, with what nginx is to do with it."""
-    port = str(listen).split()[0]
+    servers = " ".join(f"server 127.0.0.1:{next_port};" for next_port in next_ports)
+    http = PROXY.format(listen=listen, next=servers, more=more)
+    return start_process(rig, (role, f"nginx-{role}"), str(listen).split()[0], ("auto", http))
+
+
+def start_process(rig, names, port, what):
+    """Starts an nginx by its role and name; `what` is the number of its workers, and what they do with HTTP."""
+    role, name = names
+    workers, http = what
     folder = rig.folder / f"nginx-{port}"
     folder.mkdir()
-    servers = " ".join(f"server 127.0.0.1:{next_port};" for next_port in next_ports)
-    config = rig.file(f"nginx-{port}.conf", CONFIG.format(folder=folder, listen=listen, next=servers, more=more))
+    config = rig.file(f"nginx-{port}.conf", PROCESS.format(folder=folder, workers=workers, http=http))
     command = [rig.parts.programs["nginx"], "-p", folder, "-e", folder / "error.log", "-c", config]
-    return rig.start(role, f"nginx-{role}", command)
+    return rig.start(role, name, command)
 
 
 http.needs = ["nginx"]

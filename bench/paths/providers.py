@@ -10,20 +10,6 @@ from paths import direct, llamapool, nginx, rathole
 STATIC_ID = 1_000_000_001
 ANSWER = ('{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"ok"}],"resultType":"complete"}}' % STATIC_ID)
 STATIC = """
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log warn;
-worker_processes 1;
-worker_rlimit_nofile 16384;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    keepalive_requests 100000000;
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -32,7 +18,6 @@ http {{
             return 200 '{answer}';
         }}
     }}
-}}
 """
 FASTMCP = """
 import sys
@@ -51,11 +36,8 @@ server.run("http", host="127.0.0.1", port=int(sys.argv[1]), show_banner=False, l
 def static_nginx(rig):
     """Starts it, and returns its process and port."""
     port = rig.port()
-    folder = rig.folder / f"nginx-{port}"
-    folder.mkdir()
-    config = rig.file(f"nginx-{port}.conf", STATIC.format(folder=folder, port=port, answer=ANSWER))
-    command = [rig.parts.programs["nginx"], "-p", folder, "-e", folder / "error.log", "-c", config]
-    return rig.start("provider", "static-nginx", command), port
+    http = STATIC.format(port=port, answer=ANSWER)
+    return nginx.start_process(rig, ("provider", "static-nginx"), port, (1, http)), port
 
 
 def fastmcp_server(rig):

@@ -72,6 +72,11 @@ pub fn read_answer(endpoint: Endpoint, body: &[u8]) -> WholeAnswer {
     }
 }
 
+/// Returns the counts of a whole JSON answer. All are `None` if it has none.
+pub fn usage_of_answer(endpoint: Endpoint, body: &[u8]) -> Usage {
+    read_answer(endpoint, body).usage
+}
+
 /// Returns the members of which an answer of the endpoint has at least one. Empty if it may be
 /// anything.
 fn expected_members(endpoint: Endpoint) -> &'static [&'static str] {

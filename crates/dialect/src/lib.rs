@@ -26,7 +26,7 @@ mod stream_filter;
 mod translate;
 mod usage;
 
-pub use answer::{AnswerMeaning, WholeAnswer, read_answer};
+pub use answer::{AnswerMeaning, WholeAnswer, read_answer, usage_of_answer};
 pub use assemble::{AssembleError, Assembler};
 pub use content::{EventMeaning, StreamPosition, StreamReader};
 pub use edits::Edits;
@@ -48,4 +48,4 @@ pub use translate::{
     AnswerTimes, AnswerTranslator, RuntimeExtensions, StreamTranslator, TranslatedRequest,
     is_translatable, translate_request,
 };
-pub use usage::{CountSource, Usage, usage_of_answer};
+pub use usage::{CountSource, Usage};

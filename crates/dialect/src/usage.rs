@@ -70,23 +70,6 @@ pub(crate) struct AnswerUsage<'a> {
     has_vector: Option<bool>,
 }
 
-/// Returns the counts of a whole JSON answer. All are `None` if it has none.
-pub fn usage_of_answer(endpoint: Endpoint, body: &[u8]) -> Usage {
-    let Ok(text) = std::str::from_utf8(body) else {
-        return Usage::default();
-    };
-
-    let mut usage = AnswerUsage::default();
-    let read = each_member(text, |member| {
-        usage.take(endpoint, &member.name, member.value);
-        Ok::<(), NotJsonError>(())
-    });
-    match read {
-        Ok(()) => usage.finish(endpoint),
-        Err(NotJsonError) => Usage::default(),
-    }
-}
-
 impl<'a> AnswerUsage<'a> {
     /// Takes a member of the answer.
     pub(crate) fn take(&mut self, endpoint: Endpoint, name: &str, value: &'a str) {

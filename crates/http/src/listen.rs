@@ -61,8 +61,8 @@ const BACKLOG: u32 = 4096;
 /// The time without accepting after accepting failed, as it does while the process has no file
 /// descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The connections that wait to be taken to another thread: the rest waits before it takes its next request.
-const MOVES: usize = 64;
+/// The most connections that wait for their move to another thread. One more waits before its next request.
+const MAX_WAITING_MOVES: usize = 64;
 
 /// Answers the requests of one listener. Clones answer alike.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -98,8 +98,8 @@ pub trait Handler: Clone + Send + Sync + 'static {
         }
     }
 
-    /// Returns the runtime on which what the last plain request went to lives, where the requests that follow on
-    /// the connection are best served. By default it is served where it is.
+    /// Returns the runtime of what the last plain request was forwarded to, where those that follow on the
+    /// connection are best served. `None`, the default: wherever it is served now.
     fn home(&self, _connection: &Self::Connection) -> Option<runtime::Id> {
         None
     }
@@ -211,7 +211,7 @@ impl Listener {
     ) {
         let places = Places::new(self.limits.max_connections);
         let mut connections = JoinSet::new();
-        let (moves, mut moving) = mpsc::channel::<Move>(MOVES);
+        let (moves, mut moving) = mpsc::channel::<Move>(MAX_WAITING_MOVES);
 
         loop {
             let accepted = tokio::select! {

@@ -9,11 +9,12 @@ use super::stream::StreamTranslator;
 use super::tool_calls::ollama_calls;
 use super::writing::{ObjectText, quoted};
 use super::{AnswerTimes, AnswerTranslator};
+use crate::answer::usage_of_answer;
 use crate::assemble::AssembleError;
 use crate::endpoint::Endpoint;
 use crate::members::{NotJsonError, decoded, each_item, each_member, is_filled};
 use crate::runtime_error::ErrorMembers;
-use crate::usage::{Usage, usage_of_answer};
+use crate::usage::Usage;
 
 /// The most characters of an error that is not JSON.
 const MAX_ERROR_CHARS: usize = 500;

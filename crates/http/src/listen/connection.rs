@@ -185,11 +185,8 @@ impl<T: Transport, H: Handler> OpenConnection<T, H> {
                 return;
             };
             let stream = open.requests.stream_mut().get_mut();
-            match T::socket(stream).move_here() {
-                Ok(()) => Self::serve(&mut place).await,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be moved to another thread");
-                }
+            if T::socket(stream).move_here() {
+                Self::serve(&mut place).await;
             }
         })
     }
@@ -201,7 +198,7 @@ pub(super) enum LoopEnd {
     Closed,
     /// The next request is for hyper.
     Unusual,
-    /// The first request was answered that was no failure.
+    /// A request was answered with success, where the loop is to end then.
     Answered,
 }
 
@@ -219,11 +216,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Serves plain requests up to the first other one. With `is_first` it ends after the first success as well.
+    /// Serves plain requests up to the first other one. With `until_success` it ends after the first
+    /// answer that is a success as well.
     pub(super) async fn serve_plain<S, H>(
         &self,
         requests: &mut Http1Loop<S>,
-        (memory, is_first): (&mut H::Connection, bool),
+        (memory, until_success): (&mut H::Connection, bool),
         handler: &H,
     ) -> LoopEnd
     where
@@ -261,7 +259,7 @@ impl Session {
                 }
             }
             drop(running);
-            if is_first && is_success {
+            if until_success && is_success {
                 return LoopEnd::Answered;
             }
         }

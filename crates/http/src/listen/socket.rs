@@ -24,11 +24,21 @@ impl Socket {
         self.stream.as_ref().ok_or_else(lost)
     }
 
-    /// Has the runtime of the task that calls it watch the socket from now on.
-    pub(super) fn move_here(&mut self) -> io::Result<()> {
-        let stream = self.stream.take().ok_or_else(lost)?;
-        self.stream = Some(TcpStream::from_std(stream.into_std()?)?);
-        Ok(())
+    /// Has the runtime of the task that calls it watch the socket from now on. Returns `false`, and logs why, if
+    /// the connection was lost by it.
+    pub(super) fn move_here(&mut self) -> bool {
+        let watched = self
+            .stream
+            .take()
+            .ok_or_else(lost)
+            .and_then(|stream| TcpStream::from_std(stream.into_std()?));
+        match watched {
+            Ok(stream) => self.stream = Some(stream),
+            Err(error) => {
+                tracing::warn!(%error, "a connection was lost on its way to another thread")
+            }
+        }
+        self.stream.is_some()
     }
 
     fn pinned(self: Pin<&mut Self>) -> io::Result<Pin<&mut TcpStream>> {

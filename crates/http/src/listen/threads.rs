@@ -77,11 +77,8 @@ impl ConnectionThreads {
             return;
         };
         let served = async move {
-            match connection.socket.move_here() {
-                Ok(()) => connection.serve(service).await,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be moved to another thread");
-                }
+            if connection.socket.move_here() {
+                connection.serve(service).await;
             }
         };
         tasks.spawn_on(served, &runtime);
