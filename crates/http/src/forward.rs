@@ -1,6 +1,7 @@
 //! Waits for the head of the response to a forwarded request, and carries its body.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ pub enum ForwardError<E> {
 }
 
 impl ForwardTimeouts {
-    /// Waits for the head of a response, which `sending` returns, with the timer of earlier waits.
+    /// Waits for the head of a response, which `sending` returns, with the timer of earlier waits. By reference, as a
+    /// future that owns it would have it twice.
     /// [`carry`](Self::carry) applies the other timeouts to the body.
     ///
     /// `started` is when the request was sent. `last_sent` returns when the last byte of its body was sent,
@@ -49,10 +51,9 @@ impl ForwardTimeouts {
         &self,
         alarm: &mut Alarm,
         started: Instant,
-        sending: impl Future<Output = Result<T, E>>,
+        mut sending: Pin<&mut impl Future<Output = Result<T, E>>>,
         last_sent: impl Fn() -> Option<Instant>,
     ) -> Result<T, ForwardError<E>> {
-        let mut response = std::pin::pin!(sending);
         let call_deadline = self.total.map(|total| started + total);
         let head_deadline = || {
             self.first_headers
@@ -60,7 +61,7 @@ impl ForwardTimeouts {
         };
 
         poll_fn(|cx| {
-            if let Poll::Ready(response) = response.as_mut().poll(cx) {
+            if let Poll::Ready(response) = sending.as_mut().poll(cx) {
                 return Poll::Ready(response.map_err(ForwardError::Upstream));
             }
             loop {
@@ -113,6 +114,8 @@ impl ForwardTimeouts {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     /// The time after which a request has a response; `None`: never.
@@ -144,7 +147,8 @@ mod tests {
     ) -> (bool, u64) {
         let started = Instant::now();
         let mut alarm = Alarm::default();
-        let waiting = timeouts.wait(&mut alarm, started, upstream.send(), last_sent);
+        let sending = pin!(upstream.send());
+        let waiting = timeouts.wait(&mut alarm, started, sending, last_sent);
         let answer = waiting.await;
         (answer.is_ok(), started.elapsed().as_secs())
     }

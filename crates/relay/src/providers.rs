@@ -204,7 +204,12 @@ impl Provider {
         below: &str,
         call: CallGuard,
     ) -> Result<CallResponse, CallError> {
-        dispatch!(self, backend => backend.call(request, below, call).await)
+        match self {
+            Self::Http(backend) => backend.call(request, below, call).await,
+            // Boxed, as calls to the others would carry its size along.
+            Self::Stdio(backend) => Box::pin(backend.call(request, below, call)).await,
+            Self::Llm(backend) => backend.call(request, below, call).await,
+        }
     }
 
     /// Responds to one call to an LLM runtime.

@@ -208,38 +208,44 @@ impl Handler for Routes {
         answer
     }
 
-    async fn answer_plain(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would have its arguments twice"
+    )]
+    fn answer_plain(
         &self,
         peer: SocketAddr,
         memo: &mut CallMemo,
         head: RequestHead,
         body: Bytes,
-    ) -> Answer<Body> {
-        let route = self.0.calls.as_ref();
-        let Some(route) = route.filter(|_| is_call(head.uri.path())) else {
-            // Boxed, as calls to MCP providers would carry its size along.
-            return Box::pin(self.answer_other(peer, head, body)).await;
-        };
+    ) -> impl Future<Output = Answer<Body>> + Send {
+        async move {
+            let route = self.0.calls.as_ref();
+            let Some(route) = route.filter(|_| is_call(head.uri.path())) else {
+                // Boxed, as calls to MCP providers would carry its size along.
+                return Box::pin(self.answer_other(peer, head, body)).await;
+            };
 
-        let req_id = RequestId::of(&head.fields);
-        let CallMemo {
-            facts,
-            target,
-            alarm,
-        } = memo;
-        let request = CallRequest {
-            head: Box::new(head),
-            body: RequestBody::Whole(body),
-            alarm,
-        };
-        let call = self.call(route, (facts, target), Peer(peer), (&req_id, request));
-        let mut answer = call.await;
-        let fields = &mut answer.head.fields;
-        if !fields.contains_key(&wire::REQUEST_ID) {
-            // Both kinds of ids are visible ASCII.
-            let _ = fields.append_bytes(&wire::REQUEST_ID, req_id.as_str().as_bytes());
+            let req_id = RequestId::of(&head.fields);
+            let CallMemo {
+                facts,
+                target,
+                alarm,
+            } = memo;
+            let request = CallRequest {
+                head: Box::new(head),
+                body: RequestBody::Whole(body),
+                alarm,
+            };
+            let call = self.call(route, (facts, target), Peer(peer), (&req_id, request));
+            let mut answer = call.await;
+            let fields = &mut answer.head.fields;
+            if !fields.contains_key(&wire::REQUEST_ID) {
+                // Both kinds of ids are visible ASCII.
+                let _ = fields.append_bytes(&wire::REQUEST_ID, req_id.as_str().as_bytes());
+            }
+            answer
         }
-        answer
     }
 
     fn home(&self, memo: &CallMemo) -> Option<runtime::Id> {

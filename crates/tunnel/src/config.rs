@@ -74,10 +74,10 @@ pub(crate) const FRAME_BYTES: usize = 64 * 1024;
 pub(crate) const MESSAGE_BYTES: usize = 32 * 1024;
 /// Maximum size of a received WebSocket message: a middlebox may join several into one.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 512 * 1024;
-/// Size of the WebSocket layer's write buffer from which on it must write to the socket.
-pub(crate) const WEBSOCKET_BUFFER_BYTES: usize = 128 * 1024;
-/// Size of the WebSocket layer's read buffer. Every idle tunnel holds one.
-pub(crate) const READ_BUFFER_BYTES: usize = 8 * 1024;
+/// Maximum number of bytes that one read takes from the socket, but for the rest of a large message.
+/// What is received together stays in memory together, so more than this would make a small part of
+/// it expensive to keep.
+pub(crate) const READ_BYTES: usize = 8 * 1024;
 /// Time that a closing end waits for the peer's acknowledgement. Only the end of the socket waits
 /// for it.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,12 +1,14 @@
 //! The checks of the fuzz targets in `fuzz/`, which need the frames and heads of this crate.
 //!
-//! Compiled with the feature `fuzzing` alone; not a part of the interface.
+//! Compiled for tests and with the feature `fuzzing` alone; not a part of the interface.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::frame::{
     Decoder, Frame, FrameError, read_request, read_response, write_request, write_response,
 };
+
+pub use crate::socket::fuzzing::websocket_messages;
 
 /// The bound of a frame's content, in bytes: small, so that short inputs exceed it.
 const MAX_CONTENT: usize = 1024;

@@ -13,7 +13,7 @@
 mod config;
 mod connection;
 mod frame;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod relay_end;

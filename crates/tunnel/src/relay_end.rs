@@ -11,14 +11,13 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use llamapool_head::{RequestHead, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::task::TaskTracker;
 
 use self::call_task::CallTask;
 use crate::config::TunnelConfig;
 use crate::connection::{Connection, ConnectionError, Drain, EndRole, IncomingRequest};
 use crate::frame::{CancelReason, read_request};
-use crate::socket::{CloseCode, Socket, TunnelEnd};
+use crate::socket::{CloseCode, Role, Socket, TunnelEnd};
 use crate::stream::{
     BoxError, IncomingBody, OnDrop, OutgoingBody, ReceiveHalf, SendHalf, Tunnel, content_length,
 };
@@ -75,7 +74,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let socket = Socket::new(io, Role::Client).await;
+    let socket = Socket::new(io, Role::Client);
     let tunnel = Tunnel::new(socket, &config);
     let role = EndRole::Relay {
         max_streams: config.max_streams as usize,

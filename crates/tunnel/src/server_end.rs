@@ -12,12 +12,11 @@ use llamapool_head::{RequestHead, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::config::TunnelConfig;
 use crate::connection::{Connection, EndRole};
 use crate::frame::{CancelReason, HeadError, check_request, read_response, write_request};
-use crate::socket::{CloseReason, OpenStreamError, Socket, TunnelEnd};
+use crate::socket::{CloseReason, OpenStreamError, Role, Socket, TunnelEnd};
 use crate::stream::{
     BoxError, FirstChunk, IncomingBody, OnDrop, OutgoingBody, ReceiveHalf, SendBodyError, SendHalf,
     Stream, StreamError, StreamLease, Tunnel, content_length, send_body, send_bytes,
@@ -66,7 +65,7 @@ impl ServerEnd {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let socket = Socket::new(io, Role::Server).await;
+        let socket = Socket::new(io, Role::Server);
         let tunnel = Tunnel::new(socket, &config);
         let connection = Connection::new(tunnel.clone(), &config, EndRole::Server);
         let (report, ended) = watch::channel(None);

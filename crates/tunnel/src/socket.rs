@@ -13,11 +13,13 @@ mod outbox;
 mod turn;
 mod websocket;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::websocket::fuzzing;
+
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 pub(crate) use self::close::CloseState;
 pub use self::close::{CloseCode, CloseReason, TunnelEnd};
@@ -26,7 +28,7 @@ pub(crate) use self::liveness::Liveness;
 pub(crate) use self::outbox::{OpenStreamError, Outbox};
 pub(crate) use self::turn::Turn;
 use self::websocket::Received;
-pub(crate) use self::websocket::{ByteStream, WebSocket, WebSocketError};
+pub(crate) use self::websocket::{ByteStream, Role, WebSocket, WebSocketError};
 
 /// The shared WebSocket, with the peer's liveness and the state of the close handshake.
 pub(crate) struct Socket {
@@ -46,9 +48,9 @@ struct OpenSocket {
 
 impl Socket {
     /// Creates the socket of a tunnel on a byte stream whose upgrade is done.
-    pub(crate) async fn new(io: impl ByteStream + 'static, role: Role) -> Self {
+    pub(crate) fn new(io: impl ByteStream + 'static, role: Role) -> Self {
         let open = OpenSocket {
-            websocket: WebSocket::new(io, role).await,
+            websocket: WebSocket::new(io, role),
             connection: Waker::noop().clone(),
             write_error: None,
         };
@@ -65,7 +67,7 @@ impl Socket {
             open.connection.clone_from(cx.waker());
             self.liveness.register_connection(cx.waker());
             if self.liveness.take_ping_request() {
-                open.websocket.send_ping()?;
+                open.websocket.send_ping();
             }
             Ok(())
         })
@@ -170,7 +172,7 @@ fn flush(
         let Some(message) = outbox.take_message() else {
             break;
         };
-        websocket.send(message)?;
+        websocket.send(message);
     }
     websocket.flush(cx)
 }

@@ -244,8 +244,12 @@ impl Session {
             }
 
             let running = self.activity.begin();
-            let answering = pin!(handler.answer_plain(self.peer, memory, head, body));
-            let Ok(answer) = requests.answered(answering).await else {
+            let answered = {
+                // Gone before the answer is sent: the connection has no room for both at once.
+                let answering = pin!(handler.answer_plain(self.peer, memory, head, body));
+                requests.answered(answering).await
+            };
+            let Ok(answer) = answered else {
                 return LoopEnd::Closed;
             };
             let is_success = answer.head.status.is_success();

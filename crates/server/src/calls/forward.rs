@@ -1,6 +1,8 @@
 //! Forwards one call through a relay's tunnel, up to the head of its answer; the rest follows with
 //! the answer's body.
 
+use std::pin::pin;
+
 use axum::body::Body;
 use axum::http::header;
 use bytes::Bytes;
@@ -83,7 +85,7 @@ impl Forwarder {
         B::Error: Into<BoxError>,
     {
         let meter = call.meter().clone();
-        let sending = tunnel.send_head(call.take_lease(), head, body);
+        let sending = pin!(tunnel.send_head(call.take_lease(), head, body));
         let timeouts = self.timeouts;
         let sent = timeouts.wait(alarm, started, sending, || meter.last_sent());
         let (head, body) = match sent.await {

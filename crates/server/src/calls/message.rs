@@ -49,7 +49,8 @@ impl<'c> CallRequest<'c> {
         if let RequestBody::Stream(body) = self.body
             && !self.head.fields.contains_key(&header::EXPECT)
         {
-            linger(body).await;
+            // Boxed, as calls that are not refused would carry its size along.
+            Box::pin(linger(body)).await;
         }
     }
 }

@@ -23,6 +23,7 @@ mod target;
 mod upstream_request;
 
 use std::net::IpAddr;
+use std::pin::pin;
 
 use axum::http::Method;
 use llamapool_head::RequestHead;
@@ -56,39 +57,44 @@ pub(crate) const RESOURCE_METADATA: &str = "oauth-protected-resource";
 
 impl McpDoor {
     /// Answers one call of a caller.
-    pub(crate) async fn answer(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would have its arguments twice"
+    )]
+    pub(crate) fn answer(
         &self,
         targets: &mut TargetMemo,
         caller: Caller,
         req_id: &RequestId,
         request: CallRequest<'_>,
-    ) -> CallAnswer {
-        let origin = caller.origin.clone();
-        let head = &request.head;
-        let preflight = origin
-            .as_ref()
-            .and_then(|origin| cors::preflight(&head.method, &head.fields, origin));
-        if let Some(answer) = preflight {
-            return answer.into();
-        }
+    ) -> impl Future<Output = CallAnswer> + Send {
+        async move {
+            let origin = caller.origin.clone();
+            let head = &request.head;
+            if let Some(origin) = &origin
+                && let Some(answer) = cors::preflight(&head.method, &head.fields, origin)
+            {
+                return answer.into();
+            }
 
-        let answer = match targets.parse(&head.uri) {
-            Ok(target) if self.has_own_pages && pages::is_for_a_page(&head.fields) => {
-                let refused = self.refused(req_id, Some(&target.id), pages::none_here());
-                Err(refused.into())
+            let answer = match targets.parse(&head.uri) {
+                Ok(target) if self.has_own_pages && pages::is_for_a_page(&head.fields) => {
+                    let refused = self.refused(req_id, Some(&target.id), pages::none_here());
+                    Err(refused.into())
+                }
+                Ok(target) => self.run(&target, caller, req_id, request).await,
+                Err(failure) => {
+                    let failure = self.refused(req_id, None, failure);
+                    request.discard().await;
+                    Err(failure.into())
+                }
+            };
+            let mut answer = answer.unwrap_or_else(|error| error.into_response(req_id).into());
+            if let Some(origin) = &origin {
+                cors::expose_fields(&mut answer.head.fields, origin);
             }
-            Ok(target) => self.run(&target, caller, req_id, request).await,
-            Err(failure) => {
-                let failure = self.refused(req_id, None, failure);
-                request.discard().await;
-                Err(failure.into())
-            }
-        };
-        let mut answer = answer.unwrap_or_else(|error| error.into_response(req_id).into());
-        if let Some(origin) = &origin {
-            cors::expose_fields(&mut answer.head.fields, origin);
+            answer
         }
-        answer
     }
 
     /// Returns the runtime that the tunnel of the last call lives on. `None` if there is no such tunnel, or several
@@ -109,57 +115,62 @@ impl McpDoor {
 
     /// Runs a call to an id: admits it, forwards it, and returns the answer as soon as its head is
     /// there. A call that is not admitted is counted in the metrics alone.
-    pub(crate) async fn run(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would have its arguments twice"
+    )]
+    pub(crate) fn run(
         &self,
         target: &Target,
         mut caller: Caller,
         req_id: &RequestId,
         mut request: CallRequest<'_>,
-    ) -> Result<CallAnswer, McpError> {
-        let head = &mut request.head;
-        let admitted = self.auth.admit_to(&target.id, &mut caller, head);
-        let limited = admitted.and_then(|()| self.auth.limit(&target.id, &caller, head));
-        let limited = match limited {
-            Ok(limited) => limited,
-            Err(failure) => {
-                let failure = self.refused(req_id, Some(&target.id), failure);
-                request.discard().await;
-                return Err(failure.into());
+    ) -> impl Future<Output = Result<CallAnswer, McpError>> + Send {
+        async move {
+            let head = &mut request.head;
+            let admitted = self.auth.admit_to(&target.id, &mut caller, head);
+            let limited = admitted.and_then(|()| self.auth.limit(&target.id, &caller, head));
+            let limited = match limited {
+                Ok(limited) => limited,
+                Err(failure) => {
+                    let failure = self.refused(req_id, Some(&target.id), failure);
+                    request.discard().await;
+                    return Err(failure.into());
+                }
+            };
+            let refused = |error| self.refused_by(req_id, &target.id, error);
+            if !caller.rules.is_empty() {
+                // Boxed: only calls to such ids pay for it.
+                let address = self.auth.audited_address(&request.head.fields, caller.peer);
+                let read = Box::pin(self.read(target, &caller, request));
+                request = read.await.map_err(|error| {
+                    self.audit_denied(target, &caller, address, (req_id, &error));
+                    refused(error)
+                })?;
             }
-        };
-        let refused = |error| self.refused_by(req_id, &target.id, error);
-        if !caller.rules.is_empty() {
-            // Boxed: only calls to such ids pay for it.
-            let address = self.auth.audited_address(&request.head.fields, caller.peer);
-            let read = Box::pin(self.read(target, &caller, request));
-            request = read.await.map_err(|error| {
-                self.audit_denied(target, &caller, address, (req_id, &error));
-                refused(error)
-            })?;
-        }
-        let key = caller.principal.key_use().cloned();
-        let admitted = self.admit(target, caller, req_id, &request.head);
-        let (admission, mut call) = match admitted {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                let error = refused(error);
-                request.discard().await;
-                return Err(error);
-            }
-        };
+            let key = caller.principal.key_use().cloned();
+            let (admission, mut call) = match self.admit(target, caller, req_id, &request.head) {
+                Ok(admitted) => admitted,
+                Err(error) => {
+                    let error = refused(error);
+                    request.discard().await;
+                    return Err(error);
+                }
+            };
 
-        call.set_limited(limited);
-        let forwarded = self.forward(target, &admission, call, request);
-        let answer = match key {
-            None => forwarded.await,
-            Some(key) => tokio::select! {
-                // Biased towards the end of the key: nothing is answered after it.
-                biased;
-                () = key.ended() => Err(failure::key_ended()),
-                answer = forwarded => answer,
-            },
-        };
-        answer.map_err(McpError::Failed)
+            call.set_limited(limited);
+            let mut forwarded = pin!(self.forward(target, &admission, call, request));
+            let answer = match key {
+                None => forwarded.await,
+                Some(key) => tokio::select! {
+                    // Biased towards the end of the key: nothing is answered after it.
+                    biased;
+                    () = key.ended() => Err(failure::key_ended()),
+                    answer = &mut forwarded => answer,
+                },
+            };
+            answer.map_err(McpError::Failed)
+        }
     }
 
     /// Reads the message of a call by the rules of its caller, unless its key ends before.
@@ -274,58 +285,64 @@ impl McpDoor {
     }
 
     /// Forwards an admitted call up to the head of its answer; the rest follows with its body.
-    async fn forward(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would have its arguments twice"
+    )]
+    fn forward(
         &self,
         target: &Target,
         admission: &Admission,
         mut call: CallGuard<MethodLabel>,
         request: CallRequest<'_>,
-    ) -> Result<CallAnswer, CallError> {
-        let started = Instant::now();
-        let head = &request.head;
-        let is_head = head.method == Method::HEAD;
-        let is_trusted = self.config.trusted_pages.contains(&target.id);
-        let is_of_own_script = pages::is_of_own_script(&head.fields);
+    ) -> impl Future<Output = Result<CallAnswer, CallError>> + Send {
+        async move {
+            let started = Instant::now();
+            let head = &request.head;
+            let is_head = head.method == Method::HEAD;
+            let is_trusted = self.config.trusted_pages.contains(&target.id);
+            let is_of_own_script = pages::is_of_own_script(&head.fields);
 
-        let destination = Destination {
-            target,
-            admission,
-            is_trusted,
-        };
-        let prepared = prepare(self, destination, &mut call, request).await;
-        let UpstreamRequest {
-            head,
-            body,
-            wants_single_answer,
-            alarm,
-        } = prepared.inspect_err(|failure| call.fail(failure))?;
-
-        let tunnel = &admission.member.tunnel.end;
-        let sent = self
-            .forwarder
-            .send(tunnel, (&head, body), (alarm, started), &mut call)
-            .await?;
-        let (mut head, body) = sent;
-
-        if admission.has_sessions {
-            let tag = admission.member.tag;
-            let scope = Scope::session(&target.id, admission.key.as_deref());
-            self.seal.seal_header(scope, tag, &mut head.fields);
-        }
-
-        let address = admission.facts.address.as_ref();
-        let public_path = address.map_or("", |address| &address.path);
-        let traits = RequestTraits {
-            is_head,
-            wants_single_answer,
-            started,
-            origin: AnswerOrigin {
-                id: &target.id,
-                public_path,
+            let destination = Destination {
+                target,
+                admission,
                 is_trusted,
-                is_of_own_script,
-            },
-        };
-        respond(self, traits, call, (head, body)).await
+            };
+            let prepared = prepare(self, destination, &mut call, request).await;
+            let UpstreamRequest {
+                head,
+                body,
+                wants_single_answer,
+                alarm,
+            } = prepared.inspect_err(|failure| call.fail(failure))?;
+
+            let tunnel = &admission.member.tunnel.end;
+            let sent = self
+                .forwarder
+                .send(tunnel, (&head, body), (alarm, started), &mut call)
+                .await?;
+            let (mut head, body) = sent;
+
+            if admission.has_sessions {
+                let tag = admission.member.tag;
+                let scope = Scope::session(&target.id, admission.key.as_deref());
+                self.seal.seal_header(scope, tag, &mut head.fields);
+            }
+
+            let address = admission.facts.address.as_ref();
+            let public_path = address.map_or("", |address| &address.path);
+            let traits = RequestTraits {
+                is_head,
+                wants_single_answer,
+                started,
+                origin: AnswerOrigin {
+                    id: &target.id,
+                    public_path,
+                    is_trusted,
+                    is_of_own_script,
+                },
+            };
+            respond(self, traits, call, (head, body)).await
+        }
     }
 }

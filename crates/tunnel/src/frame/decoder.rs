@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::config::READ_BUFFER_BYTES;
+use crate::config::READ_BYTES;
 
 use super::kind::{
     ABORT, CANCEL, CancelReason, DATA, DRAIN, Frame, HEAD, HELLO, Hello, LAST, PRELUDE_BYTES,
@@ -10,8 +10,8 @@ use super::kind::{
 };
 
 /// Message size up to which any part of a message may keep all of it in memory: as much as the read
-/// buffer that a small message is a part of. Most messages under load are smaller.
-const SMALL_MESSAGE_BYTES: usize = READ_BUFFER_BYTES;
+/// that a small message is a part of. Most messages under load are smaller.
+const SMALL_MESSAGE_BYTES: usize = READ_BYTES;
 
 /// The reason why received bytes are no frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

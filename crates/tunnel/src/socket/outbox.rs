@@ -11,11 +11,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use parking_lot::Mutex;
 
 use super::flush::{FlushPolicy, OutboxLevel, Urgency};
 use super::turn::{Turn, TurnState};
+use super::websocket::{MAX_HEADER_BYTES, Outgoing};
 use crate::config::{MESSAGE_BYTES, OUTBOX_BYTES};
 use crate::frame::Frame;
 
@@ -33,7 +34,8 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct FrameQueue {
-    frames: BytesMut,
+    /// Encoded frames behind room for the header of a WebSocket message, or nothing at all.
+    bytes: BytesMut,
     /// Number of enqueues since the last message was taken.
     items: usize,
     /// Size of the last message: the next one is likely to have as much.
@@ -58,7 +60,7 @@ pub(crate) enum OpenStreamError {
 impl Outbox {
     /// Enqueues the bytes that `write` appends.
     pub(crate) fn enqueue(&self, write: impl FnOnce(&mut BytesMut)) {
-        self.with_queue(|queue| write(&mut queue.frames));
+        self.with_queue(|queue| write(&mut queue.bytes));
     }
 
     /// Enqueues a frame.
@@ -81,7 +83,7 @@ impl Outbox {
                 .ok_or(OpenStreamError::NumbersExhausted)?;
 
             queue.newest_request = number;
-            write(&mut queue.frames, number);
+            write(&mut queue.bytes, number);
             Ok(())
         })
     }
@@ -95,7 +97,7 @@ impl Outbox {
     pub(crate) fn finish_requests(&self) {
         self.with_queue(|queue| {
             if std::mem::take(&mut queue.accepts_requests) {
-                Frame::Drain.encode(&mut queue.frames);
+                Frame::Drain.encode(&mut queue.bytes);
             }
         });
     }
@@ -116,7 +118,7 @@ impl Outbox {
 
     /// Returns the size of the queued frames.
     pub(crate) fn len(&self) -> usize {
-        self.queue.lock().frames.len()
+        self.queue.lock().len()
     }
 
     /// Waits for room for a head or a piece of a body. While other senders wait, the sender queues
@@ -130,7 +132,7 @@ impl Outbox {
             TurnState::Granted => true,
         };
 
-        if is_next && queue.frames.len() < OUTBOX_BYTES {
+        if is_next && queue.len() < OUTBOX_BYTES {
             if let Some(turn) = turn {
                 turn.reset();
             }
@@ -161,7 +163,7 @@ impl Outbox {
         }
 
         let room = OUTBOX_BYTES
-            .saturating_sub(queue.frames.len())
+            .saturating_sub(queue.len())
             .div_ceil(MESSAGE_BYTES);
         let count = room.min(queue.senders.len());
         let granted = grant(queue.senders.drain(..count));
@@ -173,10 +175,10 @@ impl Outbox {
     }
 
     /// Takes the queued frames, up to the size of one message. Returns `None` if nothing is queued.
-    pub(super) fn take_message(&self) -> Option<Bytes> {
+    pub(super) fn take_message(&self) -> Option<Outgoing> {
         let mut queue = self.queue.lock();
         queue.items = 0;
-        let length = queue.frames.len();
+        let length = queue.len();
         if length > 0 {
             // And a quarter: messages are not equally large.
             queue.last_message = (length + length / 4).min(MESSAGE_BYTES);
@@ -184,8 +186,16 @@ impl Outbox {
         match length {
             0 => None,
             // With its capacity: an idle tunnel keeps none.
-            1..=MESSAGE_BYTES => Some(std::mem::take(&mut queue.frames).freeze()),
-            _ => Some(queue.frames.split_to(MESSAGE_BYTES).freeze()),
+            1..=MESSAGE_BYTES => Some(Outgoing::from_bytes_with_room(std::mem::take(
+                &mut queue.bytes,
+            ))),
+            _ => {
+                let first = &queue.bytes[MAX_HEADER_BYTES..][..MESSAGE_BYTES];
+                let message = Outgoing::copy(first);
+                // The end of what was copied becomes the room of the next message.
+                queue.bytes.advance(MESSAGE_BYTES);
+                Some(message)
+            }
         }
     }
 
@@ -194,7 +204,7 @@ impl Outbox {
         let mut queue = self.queue.lock();
         queue.is_closed = true;
         queue.accepts_requests = false;
-        queue.frames = BytesMut::new();
+        queue.bytes = BytesMut::new();
         let granted = grant(queue.senders.drain(..));
 
         drop(queue);
@@ -203,26 +213,34 @@ impl Outbox {
 
     fn with_queue<T>(&self, enqueue: impl FnOnce(&mut FrameQueue) -> T) -> T {
         let mut queue = self.queue.lock();
-        let was_empty = queue.frames.is_empty();
-        if was_empty {
+        let was_empty = queue.len() == 0;
+        if queue.bytes.is_empty() {
             let bytes = queue.last_message.max(FIRST_BYTES);
-            queue.frames.reserve(bytes);
+            queue.bytes.reserve(MAX_HEADER_BYTES + bytes);
+            queue.bytes.put_bytes(0, MAX_HEADER_BYTES);
         }
         queue.items += 1;
         let result = enqueue(&mut queue);
         if queue.is_closed {
-            queue.frames.clear();
+            queue.bytes.clear();
         }
 
         let urgency = FlushPolicy::urgency(OutboxLevel {
             was_empty,
             items: queue.items,
-            bytes: queue.frames.len(),
+            bytes: queue.len(),
         });
         if urgency != Urgency::None {
             self.urgency.fetch_max(urgency as u8, Ordering::AcqRel);
         }
         result
+    }
+}
+
+impl FrameQueue {
+    /// Returns the size of the queued frames.
+    fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(MAX_HEADER_BYTES)
     }
 }
 
@@ -246,7 +264,7 @@ mod tests {
     }
 
     fn fill(outbox: &Outbox) {
-        outbox.enqueue(|out| out.resize(OUTBOX_BYTES, 7));
+        outbox.enqueue(|out| out.extend_from_slice(&[7; OUTBOX_BYTES]));
     }
 
     fn empty(outbox: &Outbox) {
@@ -273,7 +291,7 @@ mod tests {
             );
 
             let message = outbox.take_message().unwrap();
-            assert_eq!(message.len(), EARLY_FLUSH_ITEMS * b"frame".len());
+            assert_eq!(message.content().len(), EARLY_FLUSH_ITEMS * b"frame".len());
             assert!(outbox.take_message().is_none());
         }
     }
@@ -287,7 +305,10 @@ mod tests {
         outbox.enqueue(|_| {});
 
         assert_eq!(outbox.take_urgency(), Urgency::High);
-        assert_eq!(outbox.take_message().unwrap().len(), MESSAGE_BYTES);
+        assert_eq!(
+            outbox.take_message().unwrap().content().len(),
+            MESSAGE_BYTES
+        );
     }
 
     #[test]
@@ -327,7 +348,10 @@ mod tests {
             outbox.enqueue_request(|_, _| ()),
             Err(OpenStreamError::Draining)
         );
-        assert_eq!(outbox.take_message().unwrap(), b"\x08\0\0\0\0\0\0\0\0"[..]);
+        assert_eq!(
+            outbox.take_message().unwrap().content(),
+            &b"\x08\0\0\0\0\0\0\0\0"[..]
+        );
     }
 
     /// A sender that notices when its task is woken.
@@ -414,7 +438,7 @@ mod tests {
     /// Leaves room for the turn of one sender.
     fn fill_to_one_turn(outbox: &Outbox) {
         empty(outbox);
-        outbox.enqueue(|out| out.resize(OUTBOX_BYTES - 1, 7));
+        outbox.enqueue(|out| out.extend_from_slice(&[7; OUTBOX_BYTES - 1]));
     }
 
     #[test]

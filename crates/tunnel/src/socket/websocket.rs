@@ -3,35 +3,63 @@
 //! Pings and pongs, a middlebox's too, are signs of life and nothing more. A close is the end. A
 //! text message is an error: the peer speaks another protocol. The WebSocket outlives the streams,
 //! because an end sends its reason to close only when they are gone.
+//!
+//! Its framing (RFC 6455) is written for tunnels: received bytes are stored once and in what they
+//! need, sent ones get their header where they are, and an idle tunnel holds no buffer.
 
-use std::pin::Pin;
+mod header;
+mod mask;
+mod outgoing;
+mod reader;
+mod writer;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+#[cfg(test)]
+mod tests;
+
+use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::close::CloseReason;
-use crate::config::{
-    CLOSE_PATIENCE, MAX_MESSAGE_BYTES, MESSAGE_BYTES, READ_BUFFER_BYTES, WEBSOCKET_BUFFER_BYTES,
-};
+use crate::config::{CLOSE_PATIENCE, MAX_MESSAGE_BYTES};
+
+pub(super) use self::header::MAX_HEADER_BYTES;
+pub(super) use self::outgoing::Outgoing;
+use self::reader::{Incoming, Reader};
+use self::writer::Writer;
 
 /// Close code of a close frame without a code (RFC 6455, 7.1.5).
 const NO_CODE: u16 = 1005;
+/// Close code of an end that has received what the protocol does not allow (RFC 6455, 7.4.1).
+const PROTOCOL_ERROR: u16 = 1002;
 
 /// A byte stream under a WebSocket. The dynamic call costs nothing beside the system call.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
+/// The side of a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The side that was dialed: it masks nothing.
+    Server,
+    /// The side that dialed: it masks every frame.
+    Client,
+}
+
 /// One end of a WebSocket.
 pub(crate) struct WebSocket {
-    stream: WebSocketStream<Box<dyn ByteStream>>,
-    has_unflushed: bool,
+    io: Box<dyn ByteStream>,
+    role: Role,
+    reader: Reader,
+    writer: Writer,
+    /// Code of the peer's close frame, [`NO_CODE`] for none.
+    peer_close: Option<u16>,
 }
 
 /// A received message, as far as the tunnel cares.
@@ -53,31 +81,36 @@ pub(super) enum Received {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebSocketError {
     #[error("{0}")]
-    Transport(Error),
+    Io(#[from] io::Error),
+    #[error("the peer ended the connection without the WebSocket's closing handshake")]
+    NoClose,
     #[error("the peer sent a text message, expected binary messages alone")]
     TextMessage,
+    #[error("the peer sent a WebSocket frame of opcode {0}, expected 0, 1, 2, 8, 9 or 10")]
+    Opcode(u8),
+    #[error("the peer sent a WebSocket frame that {0}")]
+    Protocol(&'static str),
+    #[error("the peer sent a WebSocket control frame of {0} bytes, expected at most 125")]
+    ControlTooLarge(usize),
+    #[error("the peer sent a WebSocket message of {0} bytes, expected at most {MAX_MESSAGE_BYTES}")]
+    TooLarge(u64),
 }
 
 impl WebSocket {
     /// Creates a WebSocket on a byte stream whose upgrade is done.
-    pub(super) async fn new(io: impl ByteStream + 'static, role: Role) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(WEBSOCKET_BUFFER_BYTES)
-            .max_write_buffer_size(WEBSOCKET_BUFFER_BYTES + 8 * MESSAGE_BYTES)
-            .max_message_size(Some(MAX_MESSAGE_BYTES))
-            .max_frame_size(Some(MAX_MESSAGE_BYTES));
-        let io: Box<dyn ByteStream> = Box::new(io);
-
+    pub(super) fn new(io: impl ByteStream + 'static, role: Role) -> Self {
         Self {
-            stream: WebSocketStream::from_raw_socket(io, role, Some(config)).await,
-            has_unflushed: false,
+            io: Box::new(io),
+            role,
+            reader: Reader::new(role),
+            writer: Writer::new(role),
+            peer_close: None,
         }
     }
 
-    /// Sends a ping, as far as the socket accepts it. Later writes push the rest.
-    pub(super) fn send_ping(&mut self) -> Result<(), WebSocketError> {
-        self.start_send(Message::Ping(Bytes::new()))
+    /// Sends a ping with the next write.
+    pub(super) fn send_ping(&mut self) {
+        self.writer.send_ping();
     }
 
     /// Receives the next message.
@@ -85,76 +118,90 @@ impl WebSocket {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Received, WebSocketError>> {
-        let received = match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
-            Some(Ok(Message::Binary(bytes))) => Received::Binary(bytes),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Received::Control,
-            Some(Ok(Message::Text(_))) => Received::Text,
-            Some(Ok(Message::Close(frame))) => {
-                Received::Close(frame.map_or(NO_CODE, |frame| frame.code.into()))
+        loop {
+            if self.peer_close.is_some() {
+                return Poll::Ready(Ok(Received::End));
             }
-            Some(Err(error)) => return Poll::Ready(ignore_close(error).map(|()| Received::End)),
-            None => Received::End,
-        };
-        Poll::Ready(Ok(received))
+            if let Some(incoming) = self.reader.next()? {
+                return Poll::Ready(Ok(self.receive(incoming)));
+            }
+            if !ready!(self.reader.poll_read(&mut *self.io, cx))? {
+                return Poll::Ready(Err(WebSocketError::NoClose));
+            }
+        }
     }
 
-    /// Waits until one more message may be sent.
+    /// Writes what was sent. Ready when nothing waits, and one more message may be sent.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
-        Pin::new(&mut self.stream)
-            .poll_ready(cx)
-            .map(|ready| ready.or_else(ignore_close))
+        Poll::Ready(Ok(ready!(self.writer.poll_write(&mut *self.io, cx))?))
     }
 
     /// Sends a binary message, after [`poll_ready`](Self::poll_ready).
-    pub(super) fn send(&mut self, bytes: Bytes) -> Result<(), WebSocketError> {
-        self.start_send(Message::Binary(bytes))
+    pub(super) fn send(&mut self, message: Outgoing) {
+        self.writer.send(message);
     }
 
-    /// Writes the buffered messages, as far as the socket accepts them.
+    /// Writes what was sent, as far as the socket accepts it.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), WebSocketError> {
-        if self.has_unflushed
-            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
-        {
-            flushed.or_else(ignore_close)?;
-            self.has_unflushed = false;
+        match self.writer.poll_flush(&mut *self.io, cx) {
+            Poll::Ready(flushed) => Ok(flushed?),
+            Poll::Pending => Ok(()),
         }
-        Ok(())
     }
 
     /// Sends the reason to close, and receives until the peer has closed, too: a socket that is
     /// closed over unread bytes is reset, and the reset would overtake the reason.
     pub(crate) async fn close(mut self, reason: CloseReason) {
-        let frame = CloseFrame {
-            code: reason.code().into(),
-            reason: Default::default(),
-        };
-
         let handshake = async {
-            // Fails if the peer closed first: its close is then only acknowledged.
-            let _ = self.stream.close(Some(frame)).await;
-            let _ = SinkExt::<Message>::flush(&mut self.stream).await;
+            let peer_was_first = self.peer_close.is_some();
+            self.writer.send_close(match self.peer_close {
+                Some(code) => reply_to_close(code),
+                None => Bytes::copy_from_slice(&reason.code().to_be_bytes()),
+            });
+            poll_fn(|cx| self.writer.poll_flush(&mut *self.io, cx)).await?;
 
-            while let Some(Ok(message)) = self.stream.next().await {
-                if message.is_close() {
-                    break;
+            // If both have closed, the server is the first to end the connection (RFC 6455, 7.1.1).
+            if peer_was_first && self.role == Role::Server {
+                return Ok(());
+            }
+            while peer_was_first || self.peer_close.is_none() {
+                match self.reader.next() {
+                    Ok(Some(incoming)) => drop(self.receive(incoming)),
+                    Ok(None) if poll_fn(|cx| self.reader.poll_read(&mut *self.io, cx)).await? => {}
+                    Ok(None) | Err(_) => break,
                 }
             }
+            io::Result::Ok(())
         };
+        // Whichever way it ends, the connection is dropped.
         let _ = tokio::time::timeout(CLOSE_PATIENCE, handshake).await;
     }
 
-    fn start_send(&mut self, message: Message) -> Result<(), WebSocketError> {
-        self.has_unflushed = true;
-        Pin::new(&mut self.stream)
-            .start_send(message)
-            .or_else(ignore_close)
+    fn receive(&mut self, incoming: Incoming) -> Received {
+        match incoming {
+            Incoming::Binary(bytes) => Received::Binary(bytes),
+            Incoming::Text => Received::Text,
+            Incoming::Pong => Received::Control,
+            Incoming::Ping(payload) => {
+                self.writer.send_pong(payload);
+                Received::Control
+            }
+            Incoming::Close(payload) => {
+                let code = payload.first_chunk().copied();
+                let code = code.map_or(NO_CODE, u16::from_be_bytes);
+                self.peer_close.get_or_insert(code);
+                Received::Close(code)
+            }
+        }
     }
 }
 
-/// Returns `Ok` for a WebSocket that has ended in good order, which is no error.
-fn ignore_close(error: Error) -> Result<(), WebSocketError> {
-    match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => Ok(()),
-        other => Err(WebSocketError::Transport(other)),
+/// Returns the payload of the close frame that replies to the peer's: the same code if it may be
+/// sent at all (RFC 6455, 7.4).
+fn reply_to_close(code: u16) -> Bytes {
+    match code {
+        NO_CODE => Bytes::new(),
+        1000..=1003 | 1007..=1014 | 3000..=4999 => Bytes::copy_from_slice(&code.to_be_bytes()),
+        _ => Bytes::copy_from_slice(&PROTOCOL_ERROR.to_be_bytes()),
     }
 }

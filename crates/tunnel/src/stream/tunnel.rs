@@ -195,14 +195,13 @@ impl Tunnel {
 mod tests {
     use std::task::Context;
 
-    use tokio_tungstenite::tungstenite::protocol::Role;
-
     use super::*;
     use crate::config::OUTBOX_BYTES;
+    use crate::socket::Role;
     use crate::stream::{OnDrop, ReceiveHalf, Stream};
 
     async fn tunnel() -> Arc<Tunnel> {
-        let socket = Socket::new(tokio::io::duplex(1).0, Role::Server).await;
+        let socket = Socket::new(tokio::io::duplex(1).0, Role::Server);
         Tunnel::new(socket, &TunnelConfig::default())
     }
 
@@ -226,7 +225,9 @@ mod tests {
     async fn a_tunnel_is_freed_although_a_sender_waits() {
         let tunnel = tunnel().await;
         let stream = Stream::accept(tunnel.clone(), 1, false);
-        tunnel.outbox.enqueue(|out| out.resize(OUTBOX_BYTES, 7));
+        tunnel
+            .outbox
+            .enqueue(|out| out.extend_from_slice(&[7; OUTBOX_BYTES]));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(stream.poll_turn(&mut cx).is_pending());
         let weak_tunnel = Arc::downgrade(&tunnel);
