@@ -186,8 +186,10 @@ impl CallFacts<'_> {
         };
         let attempt = self.attempts[at];
         let is_cut = is_whole && !(attempt.is_complete && attempt.text() == *text);
-        // An attempt begins only when the one before it was given up, whose content then goes nowhere.
-        let is_repeated = at + 1 < self.attempts.len();
+        // An attempt is sent only when the one before it was given up, whose content then goes nowhere. A runtime may
+        // begin late what was sent to it: one that failed before a whole answer may begin after it.
+        let others = self.attempts.len() - 1;
+        let is_repeated = at < others && !(is_whole && self.failed >= others);
         [
             is_cut.then_some(LlmRule::CutShort),
             is_repeated.then_some(LlmRule::Repeated),

@@ -125,6 +125,18 @@ fn an_execution_after_first_content_is_found() {
     assert_eq!(after_an_answer, [LlmRule::Repeated]);
 }
 
+/// The worker was lost on the way, and its runtime read the request later.
+#[test]
+fn an_attempt_that_has_failed_may_begin_late() {
+    let rules = found(|history| {
+        let first = history.records.remove(0);
+        assert_eq!(first, begin("a1", "a"));
+        history.records.push(first);
+    });
+
+    assert_eq!(rules, []);
+}
+
 #[test]
 fn too_many_attempts_are_found() {
     let rules = found(|history| history.records.push(begin("c4", "c")));
