@@ -8,6 +8,8 @@ from html import escape
 from report.numbers import number
 
 WIDTH, LEFT, RIGHT, ROW, TOP = 760, 190, 150, 30, 62
+# The least width of the longest bar: long labels make the picture wider.
+LEAST_BAR = 300
 # The width of a letter of a label, where it is wide.
 LETTER = 8.4
 OURS, OTHERS, OURS_LIGHT, OTHERS_LIGHT = "#2563eb", "#8b97a8", "#93b4f5", "#c3cad4"
@@ -34,9 +36,10 @@ def simple(label, ours, figure):
 def chart(title, explained, bars):
     most = max([end for bar in bars for _, end, _ in bar.pieces] + [bar.spread[1] for bar in bars if bar.spread])
     left = max(LEFT, 20 + LETTER * max((len(bar.label) for bar in bars), default=0))
-    scale = (WIDTH - left - RIGHT) / (most or 1)
+    width = max(WIDTH, round(left + LEAST_BAR + RIGHT))
+    scale = (width - left - RIGHT) / (most or 1)
     height = TOP + ROW * len(bars) + 8
-    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="title desc">',
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-labelledby="title desc">',
              f'  <title id="title">{escape(title)}</title>', f'  <desc id="desc">{escape(described(bars))}</desc>', STYLE,
              f'  <text x="10" y="24" class="title">{escape(title)}</text>', f'  <text x="10" y="46">{escape(explained)}</text>']
     for number_of_row, bar in enumerate(bars):

@@ -11,6 +11,8 @@ from rig.further import COMPARED
 
 # A path of calls to LLMs that takes more than this is in the table alone.
 MOST_TIMES_OURS = 10
+# The calls whose ratios are drawn, in as few words as a picture has room for.
+RATIO_LABELS = {measure: said.replace("calls to ", "").replace("each side on its own core", "own cores") for measure, said in RATIOS.items()}
 
 
 def all_pictures(figures):
@@ -75,7 +77,7 @@ def idle(figures):
 def ratios(figures):
     """Draws calls a second beside each compared path, to each provider: above 1 llamapool is faster."""
     bars = []
-    for measure, said in RATIOS.items():
+    for measure, said in RATIO_LABELS.items():
         for path in COMPARED:
             ratio = figures.ratio(measure, "llamapool", path, "32")
             if ratio:

@@ -3,6 +3,7 @@
 No process is started here and nothing is measured.
 """
 
+import re
 import tempfile
 import unittest
 from pathlib import Path
@@ -88,6 +89,11 @@ class OfRatios(unittest.TestCase):
         unknown = precision(self.ratios([50] * 6, [100, 60, 140, 80, 120, 100]))
         self.assertRegex(unknown, r"0\.50× \| ±\d+ % \| ±\d+ % \| 6 \| \*\*no\*\* \|")
         self.assertIn("| – | – | 2 | **no** |", precision(self.ratios([50] * 2, [100] * 2)))
+
+    def test_long_labels_leave_room_for_bars(self):
+        picture = all_pictures(self.ratios([50] * 6, [100] * 6, "apart to fastmcp"))["ratios"]
+        widths = [float(width) for width in re.findall(r'<rect [^>]*width="([^"]+)"', picture)]
+        self.assertGreaterEqual(max(widths), 200)
 
     def test_the_picture_of_ratios_has_the_interval_of_each(self):
         picture = all_pictures(self.ratios([50] * 6, [100, 60, 140, 80, 120, 100]))["ratios"]
