@@ -58,7 +58,7 @@ impl TunnelServer {
                 .write_all(answer.as_bytes())
                 .await
                 .expect("a connection");
-            ServerEnd::open(stream, TunnelConfig::default()).await
+            ServerEnd::open(stream, TunnelConfig::default())
         };
         let (server, driver) = soon("a relay connects", upgrade).await;
 

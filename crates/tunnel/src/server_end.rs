@@ -61,7 +61,7 @@ pub enum SendError {
 impl ServerEnd {
     /// Opens a tunnel on a byte stream whose WebSocket upgrade is done. The driver must run before
     /// anything is sent.
-    pub async fn open<S>(io: S, config: TunnelConfig) -> (Self, Driver)
+    pub fn open<S>(io: S, config: TunnelConfig) -> (Self, Driver)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

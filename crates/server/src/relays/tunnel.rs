@@ -56,7 +56,7 @@ where
             None => std::future::pending().await,
         }
     };
-    let (tunnel, mut driver) = ServerEnd::open(io, config.clone()).await;
+    let (tunnel, mut driver) = ServerEnd::open(io, config.clone());
     let relay = RelayTunnel::new(tunnel.clone(), remote, reservations.len());
     let relay = Arc::new(relay.with_end_note(end_note));
 

@@ -188,7 +188,7 @@ pub(crate) async fn open(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     config: TunnelConfig,
 ) -> (ServerEnd, JoinSet<TunnelEnd>) {
-    let (server, driver) = ServerEnd::open(io, config).await;
+    let (server, driver) = ServerEnd::open(io, config);
     let mut tasks = JoinSet::new();
     tasks.spawn(driver);
     (server, tasks)

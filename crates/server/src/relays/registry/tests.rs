@@ -114,7 +114,7 @@ impl Holders {
             silence: 2 * forever,
             ..TunnelConfig::default()
         };
-        let (end, driver) = ServerEnd::open(near, config).await;
+        let (end, driver) = ServerEnd::open(near, config);
         self.tasks.spawn(async move { drop(driver.await) });
 
         let remote = ([127, 0, 0, 1], 1).into();
