@@ -204,6 +204,7 @@ impl HealthReporter {
     /// Reports the facts of the first exchange.
     pub(crate) fn set_facts(&self, facts: Option<ServerFacts>) {
         let facts = facts.map(ProviderFacts::from);
+        *self.facts.lock() = FirstExchange::Over(facts.clone());
         if let Some(facts) = &facts {
             tracing::info!(
                 provider = &*self.label,
@@ -216,7 +217,6 @@ impl HealthReporter {
                 "the provider answers"
             );
         }
-        *self.facts.lock() = FirstExchange::Over(facts);
     }
 
     /// Returns whether the provider took the last connection.

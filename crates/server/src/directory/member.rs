@@ -94,9 +94,9 @@ impl Member {
         self.offer.lock().clone()
     }
 
-    /// Replaces the offer.
-    pub(crate) fn set_offer(&self, offer: Offer) {
-        *self.offer.lock() = CurrentOffer::new(offer);
+    /// Replaces the offer, and returns the one of before.
+    pub(crate) fn set_offer(&self, offer: Offer) -> Offer {
+        std::mem::replace(&mut *self.offer.lock(), CurrentOffer::new(offer)).offer
     }
 
     /// Admits a call that does not take one of the places for MCP calls. `None` if it is leaving.

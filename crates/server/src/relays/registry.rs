@@ -257,6 +257,8 @@ impl Registry {
         try_join_all(pings).await?;
 
         for stranger in strangers {
+            stranger.tunnel.end.close(CloseReason::Replaced);
+            self.remove(&stranger.id, stranger.serial);
             tracing::info!(
                 id = %stranger.id,
                 people = %people_line(
@@ -266,8 +268,6 @@ impl Registry {
                 ),
                 "the relay that held this id is silent: another one takes over"
             );
-            stranger.tunnel.end.close(CloseReason::Replaced);
-            self.remove(&stranger.id, stranger.serial);
         }
         Ok(())
     }

@@ -84,17 +84,17 @@ where
     // tunnel, and with it all its ids.
     let (streams, offers): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
     let registrations = reservations.register(&relay, offers);
-    for registration in &registrations {
-        log_connected(registration.member());
-    }
     let registered = registrations.into_iter().zip(streams);
-    let registered = registered
+    let registered: Vec<_> = registered
         .map(|(registration, events)| Registered {
             seat: join_pool(pool, registration.member()),
             registration,
             events,
         })
         .collect();
+    for Registered { registration, .. } in &registered {
+        log_connected(registration.member());
+    }
 
     // Each branch drops the registrations before the close handshake, as above: no call is to be
     // sent to a tunnel that takes none.
@@ -158,11 +158,11 @@ async fn follow(registered: Registered) -> Result<(), EventsError> {
         let Some(event) = event else { break };
         match (event, &seat) {
             (Event::Offer(offer), seat) => {
-                log_offer(member, &offer);
                 if let Some(seat) = seat {
                     seat.set_offer(&member.as_held(offer.clone()));
                 }
-                member.set_offer(offer);
+                let before = member.set_offer(offer.clone());
+                log_offer(member, &before, &offer);
             }
             (Event::Models(models), Some(seat)) => seat.set_models(models),
             (Event::Load(load), Some(seat)) => seat.set_load(load),
@@ -181,11 +181,11 @@ async fn follow(registered: Registered) -> Result<(), EventsError> {
     Ok(())
 }
 
-/// Logs an offer that differs from the last one in what operators look for.
-fn log_offer(member: &Member, offer: &Offer) {
-    let current = member.offer().offer;
-    let is_same = is_same_health(&offer.provider, &current.provider);
-    if is_same && offer.draining == current.draining {
+/// Logs an offer that differs from the one before in what operators look for. It is in effect by then,
+/// so that a reader of the line may rely on it.
+fn log_offer(member: &Member, before: &Offer, offer: &Offer) {
+    let is_same = is_same_health(&offer.provider, &before.provider);
+    if is_same && offer.draining == before.draining {
         return;
     }
 

@@ -132,11 +132,11 @@ impl<'a> Poller<'a> {
             .await
             .unwrap_or_default();
         let is_news = self.state.kind() != Some(kind) || self.state.version() != version;
+        self.state.set_kind(kind, version.clone());
+        self.models_due = Instant::now();
         if is_news {
             tracing::info!(runtime = kind.word(), version, "found the runtime");
         }
-        self.state.set_kind(kind, version);
-        self.models_due = Instant::now();
         Ok(kind)
     }
 

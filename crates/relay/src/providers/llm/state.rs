@@ -227,16 +227,17 @@ impl RuntimeState {
 
     /// Notes a lesson about an API and a model, and reports the models anew if that changes them.
     pub(super) fn learn(&self, lesson: Lesson, api: &str, model: &str) {
-        if self.learned.note(lesson, api, model) {
+        let is_news = self.learned.note(lesson, api, model);
+        if lesson == Lesson::Lacks {
+            self.update_models(&mut self.known.lock());
+        }
+        if is_news {
             tracing::info!(
                 lesson = lesson.word(),
                 api,
                 model,
                 "learned about the runtime"
             );
-        }
-        if lesson == Lesson::Lacks {
-            self.update_models(&mut self.known.lock());
         }
     }
 
