@@ -158,10 +158,12 @@ async fn follow(registered: Registered) -> Result<(), EventsError> {
         let Some(event) = event else { break };
         match (event, &seat) {
             (Event::Offer(offer), seat) => {
+                // Before the pool: the state reads them the other way round, so that a worker it shows as
+                // draining has its problem there, too.
+                let before = member.set_offer(offer.clone());
                 if let Some(seat) = seat {
                     seat.set_offer(&member.as_held(offer.clone()));
                 }
-                let before = member.set_offer(offer.clone());
                 log_offer(member, &before, &offer);
             }
             (Event::Models(models), Some(seat)) => seat.set_models(models),

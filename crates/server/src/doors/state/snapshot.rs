@@ -104,13 +104,14 @@ struct CallState {
 
 /// Returns the state now, as JSON.
 pub(super) fn to_json(sources: &StateSources) -> String {
+    // Before the ids, which are changed first: each worker that drains here has its problem below.
+    let llm: LlmSnapshot = super::llm::snapshot(&sources.pool);
     let Ids {
         clients,
         offline,
         problems,
     } = ids(&sources.directory, &sources.identity);
     let stats = sources.directory.all_stats();
-    let llm: LlmSnapshot = super::llm::snapshot(&sources.pool);
     let snapshot = Snapshot {
         server: server_state(sources, llm.queue_len),
         problems,
